@@ -33,7 +33,9 @@ describe('the documents', () => {
     assert.equal(await faultOf('assay why NODE --utc'), null);
   });
 
-  for (const page of globSync('{*,docs/*}.md', { cwd: root }).sort())
+  for (const page of globSync('{*,docs/*,docs/runbooks/*,manifests/*,manifests/chart/*}.md', {
+    cwd: root,
+  }).sort())
     it(`${page} types commands that there are, with options that they have`, async () => {
       const faults: string[] = [];
       for (const command of new Set(commandsIn(readFileSync(join(root, page), 'utf8')))) {

@@ -50,6 +50,8 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  journalctl -u assay-agent -n 20',
     'Where a program of its own holds the TPM, check that too:',
     '  systemctl status assay-tpm-broker',
+    'If the agent of the node is a pod, look whether it is ready, and at its log:',
+    '  kubectl --namespace assay-agents get pods --output wide --field-selector spec.nodeName=NODE',
     'If the agent runs, the server may refuse what it sends. The audit log has the codes of these refusals:',
     '  assay audit export - | grep NODE',
   ].join('\n'),
@@ -58,7 +60,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   evidence_raced: 'Wait: this usually passes. If it stays, find out what extends PCRs all the time.',
   facts_unavailable: unread,
   fw_unreadable: [
-    'Where a program of its own reads the rules, check on the node that it runs:',
+    'Where a program of its own reads the rules, check on the node that it runs; in a pod it is the container netfilter:',
     '  systemctl status assay-netfilter',
     unread,
   ].join('\n'),
@@ -81,6 +83,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'This name or TPM is already enrolled: find out whether the machine was exchanged or copied.',
   identity_claim_mismatch: [
     'If its TPM is enrolled under another name, find out which machine claims this name.',
+    'If another node shows the same system UUID, find out which of both is that machine, or whether their maker gave both the same.',
     'If agent and kubelet name two system UUIDs, find out whether this is the machine behind the Node. Some firmware shows them two for one machine: then the policy may give this code the severity info.',
   ].join('\n'),
   token_rejected: [
@@ -120,6 +123,34 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   nonce_invalid: [
     'This evidence is old or belongs to somebody else. If it is yours, export the bundle again:',
     '  assay bundle NODE -f NODE.json',
+  ].join('\n'),
+  nonce_stale: [
+    'An answer that is late once says that machine, TPM or network was slow: the node is asked anew.',
+    'If it goes on, find out what keeps agent or TPM busy, or raise answerWithinSeconds of the server.',
+    'If nothing does, take the node out of service: it answers what it was asked before.',
+  ].join('\n'),
+  role_denied: [
+    'If a person or a program was refused, see whose token it is. It needs another role; where approvals are separate, another person must decide:',
+    '  assay whoami',
+    'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
+  ].join('\n'),
+  evidence_erased:
+    'Nothing is to be done. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays; bundles and backups that you made before still have it.',
+  latched: [
+    'Ask for as much as before or for more: of a group that the latch covers, mode and require only grow. See which these are:',
+    '  assay trust status',
+  ].join('\n'),
+  label_tamper: [
+    'Nothing is known against the node, and the marks are put back. Find out who changed them: the audit log of the cluster’s API has it. When that was, this one has:',
+    '  assay audit export - | grep marks.tamper',
+    'If the node must work although it is not trusted, exempt it for a time:',
+    '  assay exempt NODE --reason "what it is for" --for 2h',
+  ].join('\n'),
+  audit_rollback: [
+    'If you restored a copy of the database, say so; entries after the copy are lost (docs/backup.md):',
+    '  assay audit resolve --reason "restored the backup of Monday"',
+    'If nobody did, somebody replaced the database or rewrote the log. Keep the state folder as it is, and compare it with a witness:',
+    '  assay audit verify --checkpoint FILE',
   ].join('\n'),
 };
 

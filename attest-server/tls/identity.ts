@@ -1,7 +1,9 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
+import { tlsOfListeners } from '../protocol/tls.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
 import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
 import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
@@ -82,11 +84,13 @@ async function identityOf(
 ): Promise<ServerIdentity> {
   const authority = new X509Certificate(found.inForce);
   const leaf = new X509Certificate(certificate);
+  const chain = `${certificate}${found.inForce}`;
+  checkUsable(dir, chain, key);
   return {
     ca: found.inForce,
     caFile: join(dir, 'ca.crt'),
     caDigest: authorityDigest(authority),
-    chain: `${certificate}${found.inForce}`,
+    chain,
     key,
     notAfter: leaf.validToDate.getTime(),
     replaced,
@@ -94,6 +98,19 @@ async function identityOf(
     stage: found.stage,
     authorities: await announcement(found, join(dir, 'ca.key')),
   };
+}
+
+/** OpenSSL refuses keys that are too short, and says nothing of the file. @throws Error */
+function checkUsable(dir: string, cert: string, key: string): void {
+  try {
+    createSecureContext({ cert, key, ...tlsOfListeners });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(
+      `${join(dir, 'ca.crt')} and server.crt cannot be used for TLS (${why}): take an authority with an RSA key of 2048 bits or more, ECDSA on P-256 to P-521, or Ed25519, and remove server.crt`,
+      { cause },
+    );
+  }
 }
 
 /** Whether another certificate is to be made. @param now milliseconds since the epoch */

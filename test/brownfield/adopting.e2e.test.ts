@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
@@ -216,7 +216,9 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     assert.equal((await shown()).find(({ name }) => name === 'db-1')?.mode, 'enforce');
   });
 
-  it('8. is latched for that group', async () => {
+  it('8. is latched for that group, by a copy of the audit key', async () => {
+    await mkdir(join(site.folder, 'copy'));
+    await copyFile(join(site.folder, 'state', 'audit.key'), join(site.folder, 'copy', 'audit.key'));
     const printed = await type('8. For good');
     assert.match(printed.at(-1) ?? '', new RegExp(`enabled for good for ${group}`));
   });

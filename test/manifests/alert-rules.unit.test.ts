@@ -138,6 +138,19 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayAgentsMissing', labels: of(), value: '4' },
   ],
   [
+    'many Nodes of the cluster that have no agent, as one',
+    [
+      ...['a', 'b', 'c', 'd', 'e'].map(
+        (node) => [`assay_node_without_agent{instance="${instance}",node="${node}"}`, '1x90'] as const,
+      ),
+      [`assay_nodes_without_agent{instance="${instance}"}`, '5x90'],
+      // They come again each quarter of a minute, and say that they have no TPM.
+      [`assay_refusals_total{instance="${instance}",code="unsupported_tpm"}`, '0+20x90'],
+    ],
+    '30m',
+    { alert: 'AssayAgentsMissing', labels: of(), value: '5' },
+  ],
+  [
     'many nodes that fail alike',
     [[`assay_mass_failure_nodes{instance="${instance}",code="kernel_unknown"}`, '0 30x90']],
     '2m',

@@ -323,7 +323,7 @@ describe('values that cannot stand together', function () {
       { ...enforcing(['pin']), trust: { latched: true } },
       'trust.auditKeyCopy',
     ],
-    ['a latch over a group that observes', { trust: latched }, 'trust.latched'],
+    ['a latch where every group observes', { trust: latched }, 'trust.latched'],
     [
       'a claim where there is no volume',
       { server: { persistence: { enabled: false, existingClaim: 'a' } } },
@@ -439,6 +439,14 @@ describe('values that cannot stand together', function () {
       '',
     );
     assert.equal(await refusalOf({ values: { ...enforcing(['pin']), trust: latched } }), '');
+    // One group is latched, and the next is still observed.
+    const { policy } = enforcing(['pin']);
+    const [first] = policy.groups;
+    const groups = [
+      { ...first, name: 'first', nodes: ['first-*'] },
+      { name: 'others', nodes: ['*'] },
+    ];
+    assert.equal(await refusalOf({ values: { policy: { ...policy, groups }, trust: latched } }), '');
   });
 });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
+import { nextStep } from '../../attest-server/policy/advice.ts';
 import { meanings } from '../../attest-server/protocol/meanings.ts';
 import { reasonCodes } from '../../attest-server/protocol/reasons.ts';
 import { troubleshootingPage } from './page.ts';
@@ -18,6 +19,13 @@ describe('docs/troubleshooting.md', () => {
       troubleshootingPage(),
       'write it anew: node_modules/.bin/node test/troubleshooting/main.ts > docs/troubleshooting.md',
     );
+  });
+
+  it('sends nobody to a node where the code is about no node', () => {
+    const aboutNoNode = reasonCodes.filter((code) => meanings[code][0] === 'server');
+    assert.ok(aboutNoNode.includes('audit_rollback'));
+    for (const code of [...aboutNoNode, 'role_denied', 'nonce_stale'] as const)
+      assert.doesNotMatch(nextStep({ code }), /A proof failed|its agent and its TPM work/, code);
   });
 
   it('has every code once, by a heading or in the table of those that are not given', () => {

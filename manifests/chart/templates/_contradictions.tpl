@@ -60,12 +60,13 @@ refuses the same where it can know it.
 {{- if and .Values.trust.latched (empty .Values.trust.auditKeyCopy) -}}
 {{- $faults = append $faults "trust.auditKeyCopy: is empty, and trust.latched is true: copy audit.key out of the state folder (docs/backup.md), and write here where the copy is kept" -}}
 {{- end -}}
-{{- if .Values.trust.latched -}}
+{{- /* The latch may cover some groups alone; the server knows which. It is refused where it could cover none. */ -}}
+{{- $acting := 0 -}}
 {{- range .Values.policy.groups -}}
-{{- if eq (.mode | default "observe") "observe" -}}
-{{- $faults = append $faults (printf "trust.latched: true, and the group %s of policy.groups only observes: the latch is refused while it does: set its mode to label or enforce" .name) -}}
+{{- if ne (.mode | default "observe") "observe" }}{{ $acting = add1 $acting }}{{ end -}}
 {{- end -}}
-{{- end -}}
+{{- if and .Values.trust.latched (not $acting) -}}
+{{- $faults = append $faults "trust.latched: true, and each of policy.groups only observes: the latch covers no such group: set the mode of one to label or enforce" -}}
 {{- end -}}
 
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 
 describe("the server's own authority", () => {
@@ -29,6 +30,40 @@ describe("the server's own authority", () => {
     const after = await ensureIdentity(dir, ['localhost', 'assay.example'], Date.now());
     assert.equal(after.caDigest, before.caDigest);
     assert.ok(new X509Certificate(after.chain).checkHost('assay.example'));
+  });
+
+  /** An authority of somebody's own, as docs/certificates.md allows it. */
+  async function bringAuthority(...newKey: readonly string[]): Promise<void> {
+    const tls = join(dir, 'tls');
+    await mkdir(tls, { mode: 0o700 });
+    const files = ['-keyout', join(tls, 'ca.key'), '-out', join(tls, 'ca.crt')];
+    const of = ['-subj', '/CN=own', '-addext', 'basicConstraints=critical,CA:TRUE', '-days', '800'];
+    await run('openssl', ['req', '-x509', '-nodes', '-newkey', ...newKey, ...of, ...files], {
+      timeoutMs: 30_000,
+      maxOutputBytes: 1 << 16,
+    });
+    await chmod(join(tls, 'ca.key'), 0o600);
+  }
+
+  for (const [what, ...newKey] of [
+    ['RSA of 2048 bits', 'rsa:2048'],
+    ['P-256', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'],
+    ['P-521', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-521'],
+    ['Ed25519', 'ed25519'],
+  ] as const)
+    it(`may be brought: ${what}`, async () => {
+      await bringAuthority(...newKey);
+      const { ca, chain } = await ensureIdentity(dir, ['localhost'], Date.now());
+      assert.equal(ca, await readFile(join(dir, 'tls', 'ca.crt'), 'utf8'));
+      assert.ok(new X509Certificate(chain).verify(new X509Certificate(ca).publicKey));
+    });
+
+  it('is named, with what to do, where its key is too short', async () => {
+    await bringAuthority('rsa:1024');
+    await assert.rejects(ensureIdentity(dir, ['localhost'], Date.now()), ({ message }: Error) => {
+      assert.ok(message.startsWith(`${join(dir, 'tls', 'ca.crt')} `), message);
+      return message.includes('2048 bits');
+    });
   });
 
   it('renews the certificate before it ends', async () => {
