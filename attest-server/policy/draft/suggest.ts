@@ -41,7 +41,9 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const { observations, unseen, enrolment = null } = from;
   const named = observations.filter(({ node }) => isNodeName(node));
   const known = new Set(named.map(({ node }) => node));
-  const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !known.has(name));
+  // Attack: who is enrolled with a TPM says that it has none, and is let off all proof.
+  const enrolled = new Set([...known, ...unseen]);
+  const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
   const groups = alike(named).slice(0, mostGroups);
   const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
@@ -55,7 +57,7 @@ export function suggestPolicy(from: SuggestedFrom): string {
     'kind: Policy',
     'groups:',
     ...groups.flatMap((group) => draft(group, all, names)),
-    ...absent(withoutTpm, claimed, all),
+    ...absent(withoutTpm, claimed),
     ...(unseen.length === 0
       ? []
       : [comment(`nothing is known yet about ${unseen.length}: ${firstOf(unseen)}`)]),
@@ -128,7 +130,7 @@ function draft(
     ...(boot === null
       ? [
           comment('  their boots can be compared with nothing, so only the identity can be required:'),
-          comment(`    ${like.noBoot ?? 'no boot log that matches the TPM'}`),
+          ...reasonsOf(each),
         ]
       : [
           comment(`  firmware: ${boot.firmware ?? 'its version is not measured as text'}`),
@@ -153,6 +155,23 @@ function draft(
       ...rulesFor(boot, references, drafts(each)),
     ];
   });
+}
+
+const mostReasons = 8;
+
+/** Each reason once, with the nodes that it holds for: one group may have many. */
+function reasonsOf(each: readonly Observation[]): string[] {
+  const why = ({ node, noBoot }: Observation) =>
+    noBoot?.replace(` of ${node} `, ' ') ?? 'no boot log that matches the TPM';
+  const reasons = [...Map.groupBy(each, why)];
+  return [
+    ...reasons
+      .slice(0, mostReasons)
+      .map(([reason, nodes]) => comment(`    ${reason}: ${firstOf(nodes.map(({ node }) => node))}`)),
+    ...(reasons.length > mostReasons
+      ? [comment(`    and ${reasons.length - mostReasons} reasons more: assay why NODE`)]
+      : []),
+  ];
 }
 
 /** As many nodes as one command captures. */
@@ -255,16 +274,17 @@ function signersOf(signers: ObservedBoot['signers']): string[] {
   ];
 }
 
-function absent(withoutTpm: readonly string[], claimed: readonly string[], all: readonly string[]): string[] {
+function absent(withoutTpm: readonly string[], claimed: readonly string[]): string[] {
   const byThemselves = claimed.length === 0 ? [] : [comment(`it is their own word of: ${firstOf(claimed)}`)];
   const about =
     claimed.length < withoutTpm.length
       ? '  # These nodes say that they have no TPM, and so does the policy in force.'
       : '  # These nodes say that they have no TPM. Nothing proves it: look at them, before you take this over.';
-  return chunks(globsFor(withoutTpm, all)).flatMap((globs, index) => [
+  // Attack: two that say so make a glob, and a third of such a name, whom nobody looked at, need prove nothing.
+  return chunks(withoutTpm).flatMap((names, index) => [
     ...(index === 0 ? [about, ...byThemselves] : []),
     `  - name: without-tpm${index === 0 ? '' : `-${index + 1}`}`,
-    `    nodes: ${listOf(globs)}`,
+    `    nodes: ${listOf(names)}`,
     '    tpm: absent',
   ]);
 }

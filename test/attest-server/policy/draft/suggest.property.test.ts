@@ -120,6 +120,34 @@ describe('a drafted policy', () => {
     );
   });
 
+  it('lets off by name who says that it has no TPM, and nobody who is enrolled with one (row 85)', () => {
+    const { policy } = drafted({
+      observations: [seen('a')],
+      unseen: ['worker-3'],
+      withoutTpm: ['gpu-1', 'gpu-2'],
+      claimWithoutTpm: ['worker-3', 'cpu-1', 'cpu-2'],
+    });
+    assert.deepEqual(
+      ['gpu-1', 'gpu-2', 'gpu-3', 'cpu-1', 'cpu-2', 'cpu-3', 'worker-3'].map(
+        (node) => groupOf(policy, node).tpm,
+      ),
+      ['absent', 'absent', 'required', 'absent', 'absent', 'required', 'required'],
+    );
+  });
+
+  it('tells each reason for which boots of a group are no model', () => {
+    const left = (node: string, why: string) => ({ ...seen(node, null), noBoot: why });
+    const { text } = drafted({
+      observations: [
+        left('a', 'the boot of a cannot become a reference: no kernel'),
+        left('b', 'the boot of b cannot become a reference: no kernel'),
+        left('c', 'initrd_unmeasured: Event 9'),
+      ],
+    });
+    assert.match(text, /^ {2}# {5}the boot cannot become a reference: no kernel: a, b$/m);
+    assert.match(text, /^ {2}# {5}initrd_unmeasured: Event 9: c$/m);
+  });
+
   it('lets machines that nobody named enrol as they do now', () => {
     const enrolment = ['pin', 'first-use'];
     const { policy } = drafted({ observations: [seen('a')], enrolment });
