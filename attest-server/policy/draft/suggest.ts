@@ -45,7 +45,8 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const enrolled = new Set([...known, ...unseen]);
   const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
-  const groups = alike(named).slice(0, mostGroups);
+  const kinds = alike(named);
+  const groups = kinds.slice(0, mostGroups);
   const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
   const names = new Set<string>();
   const lines = [
@@ -53,6 +54,7 @@ export function suggestPolicy(from: SuggestedFrom): string {
     '# (the commands stand beside each group that has none), see what the draft would change (assay policy simulate FILE),',
     '# put it in force, and set mode: label, then enforce, once all nodes of a group stay trusted.',
     ...leftOut(named),
+    ...tooMany(kinds.slice(mostGroups).flatMap(({ nodes }) => nodes)),
     'apiVersion: assay.dev/v1',
     'kind: Policy',
     'groups:',
@@ -75,10 +77,22 @@ export function suggestPolicy(from: SuggestedFrom): string {
 function leftOut(observations: readonly Observation[]): string[] {
   const names = observations.filter(({ boot }) => boot === null).map(({ node }) => node);
   if (names.length === 0) return [];
-  const whose = names.length === 1 ? 'boot of 1 node' : `boots of ${names.length} nodes`;
+  const whose = `${names.length === 1 ? 'boot' : 'boots'} of ${counted(names.length)}`;
   return [
     `# The ${whose} can be compared with nothing, so mode: label is not for them: ${printed(firstOf(names.sort()))}`,
   ];
+}
+
+/** Who starts like few others, where there are more kinds of machines than a draft has groups for. */
+function tooMany(names: readonly string[]): string[] {
+  if (names.length === 0) return [];
+  return [
+    `# More than ${mostGroups} kinds of machines: ${counted(names.length)} got no group, and are among the others at the end: ${printed(firstOf(names.toSorted()))}`,
+  ];
+}
+
+function counted(nodes: number): string {
+  return nodes === 1 ? '1 node' : `${nodes} nodes`;
 }
 
 /** The largest groups first; those of one size in the order of their names. */
@@ -124,7 +138,7 @@ function draft(
 ): string[] {
   const { boot, tpmClass, manufacturer, kernel } = like;
   const about = [
-    comment(`${nodes.length === 1 ? '1 node' : `${nodes.length} nodes`} alike:`),
+    comment(`${counted(nodes.length)} alike:`),
     comment(`  TPM: ${tpmClass}${manufacturer === null ? '' : `, made by ${manufacturer}`}`),
     ...(kernel === null ? [] : [comment(`  kernel ${kernel}, as a node of it says`)]),
     ...(boot === null
@@ -147,7 +161,10 @@ function draft(
     const name = groupName(like, names);
     return [
       ...about,
-      ...(boot === null || references.size > 0 || knownTo.has(name) ? [] : captures(named(globs), name)),
+      // A list that is cut off would turn those nodes untrusted whose references it does not name.
+      ...(boot === null || knownTo.has(name) || (references.size > 0 && references.size <= mostGlobs)
+        ? []
+        : captures(named(globs), name, references.size)),
       ...(boot !== null && initrdsDiffer(each) ? [ownInitrds] : []),
       `  - name: ${name}`,
       `    nodes: ${listOf(globs)}`,
@@ -178,12 +195,16 @@ function reasonsOf(each: readonly Observation[]): string[] {
 const mostCaptured = 64;
 
 /** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
-function captures(nodes: readonly string[], name: string): string[] {
+function captures(nodes: readonly string[], name: string, known: number): string[] {
   const parts = Array.from({ length: Math.ceil(nodes.length / mostCaptured) }, (_, part) =>
     nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
   );
   return [
-    comment('no reference is like these boots yet. Leave out nodes that you do not vouch for:'),
+    comment(
+      known === 0
+        ? 'no reference is like these boots yet. Leave out nodes that you do not vouch for:'
+        : `${known} references are like these boots, more than the group can name. It needs its own:`,
+    ),
     ...parts.map(
       (some, part) =>
         `  #   assay reference capture ${some.join(' ')} --name ${name}${part === 0 ? '' : `-part-${part + 1}`} --group ${name}`,
@@ -238,9 +259,9 @@ function rulesFor(
   const posture = drafted.filter(([, { holds }]) => holds).map(([name]) => name);
   const others = drafted.flatMap(draftedRules);
   if (boot === null) return [`    require: [${['identity', ...posture].join(', ')}]`, ...others];
-  const known = [...references].sort().slice(0, mostGlobs);
+  const known = [...references].sort();
   const rules = [
-    ...(known.length === 0
+    ...(known.length === 0 || known.length > mostGlobs
       ? []
       : [
           '      # The references that boots of theirs are like. Without this line: any active reference of this group.',
