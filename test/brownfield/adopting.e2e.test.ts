@@ -112,12 +112,14 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
       assert.ok(out.includes(kernel), kernel);
   });
 
-  it('gets no mark, pages nobody, and is worth one warning: some machines have no TPM', async () => {
+  it('gets no mark, pages nobody, and is worth two messages, both of machines that have no TPM', async () => {
     assert.deepEqual(marks(), marked([]));
     const labels = { instance, code: 'unsupported_tpm' };
     // Of five that come again each quarter of a minute.
     await assertFires(await scraped({ unsupported_tpm: 4 * withoutTpm.length }), '1h', [
       { alert: 'AssayRefusalsRise', labels, value: String(4 * 15 * withoutTpm.length) },
+      // Alertmanager makes one message of them.
+      ...withoutTpm.map((node) => ({ alert: 'AssayAgentMissing', labels: { instance, node }, value: '1' })),
     ]);
   });
 
