@@ -1,20 +1,37 @@
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 
 const maxBytes = 64 * 1024 * 1024;
+const chunkBytes = 256 * 1024;
 
 /** @throws CliError where it cannot be read, or is larger than 64 MiB */
 export function readFile(path: string): Buffer {
   try {
-    const { size } = statSync(path);
-    if (size > maxBytes) throw new CliError(`${path} is larger than 64 MiB`, 'Is it the right file?');
-    return readFileSync(path);
+    return readAll(path);
   } catch (cause) {
     if (cause instanceof CliError) throw cause;
     throw unreadable(path, cause);
   }
+}
+
+/** By what comes: a device and a pipe have no size. */
+function readAll(path: string): Buffer {
+  const chunks: Buffer[] = [];
+  const file = openSync(path, 'r');
+  try {
+    for (let size = 0; size <= maxBytes; ) {
+      const chunk = Buffer.allocUnsafe(chunkBytes);
+      const count = readSync(file, chunk);
+      if (count === 0) return Buffer.concat(chunks);
+      chunks.push(chunk.subarray(0, count));
+      size += count;
+    }
+  } finally {
+    closeSync(file);
+  }
+  throw new CliError(`${path} is larger than 64 MiB`, 'Is it the right file?');
 }
 
 /** A file by its name as it was given, or standard input for `-`. @throws CliError as `readFile` */

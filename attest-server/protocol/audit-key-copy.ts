@@ -1,6 +1,13 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
-import { type AuditKey, type AuditOrigin, auditKey, auditKeyHistory, ed25519Key } from './audit-key.ts';
+import {
+  type AuditKey,
+  type AuditOrigin,
+  auditKey,
+  auditKeyHistory,
+  ed25519Key,
+  followRotations,
+} from './audit-key.ts';
 
 /** What `audit.key` in the state folder holds. The file is a secret: whoever has it can rewrite the audit log. */
 export const auditKeyFile = z.strictObject({
@@ -22,7 +29,7 @@ export type AuditKeyCopy = z.infer<typeof auditKeyCopy>;
 
 /**
  * @param text of a file `audit.key`
- * @returns null where it is none, or its private key is not that of its last public one. Nothing of it may be repeated
+ * @returns null where it is none, or one that no server would start with. Nothing of it may be repeated
  */
 export function showCopy(text: string): AuditKeyCopy | null {
   try {
@@ -30,7 +37,9 @@ export function showCopy(text: string): AuditKeyCopy | null {
     const privateKey = createPrivateKey(pem);
     const publicKey = rawOf(createPublicKey(privateKey)).toString('base64');
     if (keys.at(-1)?.publicKey !== publicKey) return null;
-    const statement = copyStatement(`assay/${installation}`, publicKey);
+    const origin = `assay/${installation}`;
+    followRotations(origin, keys, null);
+    const statement = copyStatement(origin, publicKey);
     return { publicKey, signature: sign(null, statement, privateKey).toString('base64') };
   } catch {
     return null;

@@ -90,7 +90,14 @@ async function capture(
         action: 'reference.capture',
         subject: reference.name,
         code: null,
-        detail: { kind, node: reference.captured?.node ?? null, nodes: each.join(' '), state },
+        detail: {
+          kind,
+          node: reference.captured?.node ?? null,
+          nodes: each.join(' '),
+          state,
+          // Else nobody sees that what one group runs is good for another one since.
+          ...(forGroup !== null && { group: forGroup }),
+        },
       },
     })),
   );

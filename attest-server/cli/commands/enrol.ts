@@ -83,11 +83,12 @@ async function approveAll(
 ): Promise<void> {
   const ask = questions(io, options);
   const client = await server();
-  const shown = (await readNodes(client, withGone)).flatMap(({ name, ek, bound }) =>
-    bound === 'first-use' && ek !== null ? [{ node: name, ek }] : [],
+  const bindings = (await readNodes(client, withGone)).flatMap((view) =>
+    view.bound === 'first-use' && view.ek !== null ? [{ ...view, ek: view.ek }] : [],
   );
+  const shown = bindings.map(({ name, ek }) => ({ node: name, ek }));
   const names = shown.map(({ node }) => node);
-  const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, names.length)}`}\n`;
+  const whom = `${counted(names.length, 'node')} bound by first use${names.length === 0 ? '' : `: ${listed(names, names.length)}`}\n${boundTable(bindings)}`;
   if (options.dryRun === true) return io.out(whom);
   if (names.length > 0) {
     io.err(whom);
@@ -96,14 +97,26 @@ async function approveAll(
   // Those that were shown: who comes while a person reads the list waits for the next one.
   const approved: string[] = [];
   for (let from = 0; from < shown.length; from += approvedAtOnce) {
-    const bindings = shown.slice(from, from + approvedAtOnce);
-    const answer = await client.post('/v1/enrolments/approve-all', { bindings }, approveAllAnswer);
+    const asked = { bindings: shown.slice(from, from + approvedAtOnce) };
+    const answer = await client.post('/v1/enrolments/approve-all', asked, approveAllAnswer);
     approved.push(...answer.approved);
   }
   io.out(`${approved.length} bindings by first use are approvals now\n`);
   for (const name of approved) io.out(`${printable(name)}\n`);
   const left = names.filter((name) => !approved.includes(name));
   if (left.length > 0) io.err(`changed meanwhile, and left as they are: ${listed(left, left.length)}\n`);
+}
+
+/** What a person compares. Attack: who came first took the name of a machine, whose own TPM is refused since. */
+function boundTable(bindings: readonly (NodeView & { readonly ek: string })[]): string {
+  if (bindings.length === 0) return '';
+  const rows = bindings.map((view) => {
+    const { name, ek, tpmClass, tpm, address, claims } = view;
+    const others = new Set(claims.map((claim) => claim.ek)).difference(new Set([ek, null])).size;
+    const note = others === 0 ? '-' : `${counted(others, 'other TPM')} refused under this name`;
+    return [name, ek, `${tpmClass}${tpm === null ? '' : `, ${tpm}`}`, view.state, address ?? '-', note];
+  });
+  return table(['NODE', 'EK', 'TPM', 'STATE', 'ADDRESS', 'NOTE'], rows);
 }
 
 /** Where name or key are another enrolment's, the commands that free them, finished. */

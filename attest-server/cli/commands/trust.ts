@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { type AuditKeyCopy, showCopy } from '../../protocol/audit-key-copy.ts';
 import { clusterView, type LatchView, type TrustTrialView, trustTrial } from '../../protocol/cluster-api.ts';
@@ -51,10 +51,11 @@ function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): Aud
       exit.usage,
     );
   const file = resolve(cwd, given);
-  // Its database beside it: that is the state folder of a server, which is lost as a whole.
-  if (existsSync(join(dirname(file), 'assay.db')))
+  const bytes = readFile(file);
+  // Its database beside it: that is the state folder of a server, which is lost as a whole; a link to it is no copy.
+  if (existsSync(join(dirname(realpathSync(file)), 'assay.db')))
     throw new CliError(`${file} lies beside the database of a server: that is no copy elsewhere`, copying);
-  const shown = showCopy(readFile(file).toString('utf8'));
+  const shown = showCopy(bytes.toString('utf8'));
   if (shown === null) throw new CliError(`${file} is no audit key, or a damaged one`, copying);
   return shown;
 }

@@ -3,9 +3,12 @@ import type { TpmClass } from '../../protocol/tpm-class.ts';
 import type { BootState, ComponentKind } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';
+import { aspects } from '../aspects.ts';
 import { captureTogether } from '../boot/capture-together.ts';
 import { isComparedBy } from '../boot/reference-set.ts';
 import { CaptureError } from '../capture-error.ts';
+import { breaksPolicy, weigh } from '../finding.ts';
+import { judgedAlone } from '../judged-alone.ts';
 import { type PolicyGroup, unmatched } from '../policy.ts';
 import { likenessTo } from '../reference-reach.ts';
 import type { Posture } from './posture.ts';
@@ -27,7 +30,7 @@ export interface Observation {
   readonly kernel: string | null;
   /** Null where no boot log was sent, or it does not lead to what the TPM holds. */
   readonly boot: ObservedBoot | null;
-  /** Why `boot` is null: what keeps the boot from becoming a reference. */
+  /** Why `boot` is null: what keeps the boot from becoming a reference, or from being trusted by its own. */
   readonly noBoot: string | null;
   /** The active references that the boot is like, of those with which the node is compared at present. */
   readonly references: readonly string[];
@@ -57,7 +60,7 @@ export function observe(
   posture: Posture = {},
 ): Observation {
   const { boot } = proven;
-  const noBoot = whyNoReference(proven, node.name);
+  const noBoot = whyNoModel(proven, node.name);
   return {
     node: node.name,
     tpmClass: node.tpmClass,
@@ -122,16 +125,35 @@ function anchorsOf({ components }: Reference): readonly string[] {
   return [];
 }
 
-/** What a capture of this boot would say; null where it could be captured. */
-function whyNoReference({ banks, boot }: Proven, node: string): string | null {
+/**
+ * What a capture of this boot would say, or what would still be held against it once its own reference is in force: a
+ * draft that requires such a boot would turn a node untrusted that nobody touched. Null where it is a good model.
+ */
+function whyNoModel(proven: Proven, node: string): string | null {
+  const { banks, boot } = proven;
   if (boot === null) return noLogCame;
   try {
-    captureTogether([{ node, banks, boot }], unmatched, { name: 'a', state: 'staged', by: node, at: 0 });
-    return null;
+    const about = { name: 'a', state: 'active', by: node, at: 0 } as const;
+    return againstItself(proven, node, captureTogether([{ node, banks, boot }], unmatched, about));
   } catch (error) {
-    if (error instanceof CaptureError) return error.message.slice(0, 256);
+    if (error instanceof CaptureError) return error.message.slice(0, longestWhy);
     throw error;
   }
+}
+
+const longestWhy = 256;
+
+function againstItself(proven: Proven, node: string, references: readonly Reference[]): string | null {
+  for (const { name, referenceKind, prepare } of aspects) {
+    if (referenceKind !== 'boot') continue;
+    const group = { group: unmatched, references, remembers: false };
+    const { findings } = prepare(unmatched.rules[name], group).judge(proven, judgedAlone(node, proven), 0);
+    const against = findings
+      .map((finding) => weigh(finding, { require: [name], severity: {} }))
+      .find(breaksPolicy);
+    if (against !== undefined) return `${against.code}: ${against.text}`.slice(0, longestWhy);
+  }
+  return null;
 }
 
 function bootOf({ components, secureBoot, firmwareVersion }: BootState): ObservedBoot {

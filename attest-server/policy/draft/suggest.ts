@@ -41,9 +41,12 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const { observations, unseen, enrolment = null } = from;
   const named = observations.filter(({ node }) => isNodeName(node));
   const known = new Set(named.map(({ node }) => node));
-  const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !known.has(name));
+  // Attack: who is enrolled with a TPM says that it has none, and is let off all proof.
+  const enrolled = new Set([...known, ...unseen]);
+  const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
-  const groups = alike(named).slice(0, mostGroups);
+  const kinds = alike(named);
+  const groups = kinds.slice(0, mostGroups);
   const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
   const names = new Set<string>();
   const lines = [
@@ -51,11 +54,12 @@ export function suggestPolicy(from: SuggestedFrom): string {
     '# (the commands stand beside each group that has none), see what the draft would change (assay policy simulate FILE),',
     '# put it in force, and set mode: label, then enforce, once all nodes of a group stay trusted.',
     ...leftOut(named),
+    ...tooMany(kinds.slice(mostGroups).flatMap(({ nodes }) => nodes)),
     'apiVersion: assay.dev/v1',
     'kind: Policy',
     'groups:',
     ...groups.flatMap((group) => draft(group, all, names)),
-    ...absent(withoutTpm, claimed, all),
+    ...absent(withoutTpm, claimed),
     ...(unseen.length === 0
       ? []
       : [comment(`nothing is known yet about ${unseen.length}: ${firstOf(unseen)}`)]),
@@ -73,10 +77,22 @@ export function suggestPolicy(from: SuggestedFrom): string {
 function leftOut(observations: readonly Observation[]): string[] {
   const names = observations.filter(({ boot }) => boot === null).map(({ node }) => node);
   if (names.length === 0) return [];
-  const whose = names.length === 1 ? 'boot of 1 node' : `boots of ${names.length} nodes`;
+  const whose = `${names.length === 1 ? 'boot' : 'boots'} of ${counted(names.length)}`;
   return [
     `# The ${whose} can be compared with nothing, so mode: label is not for them: ${printed(firstOf(names.sort()))}`,
   ];
+}
+
+/** Who starts like few others, where there are more kinds of machines than a draft has groups for. */
+function tooMany(names: readonly string[]): string[] {
+  if (names.length === 0) return [];
+  return [
+    `# More than ${mostGroups} kinds of machines: ${counted(names.length)} got no group, and are among the others at the end: ${printed(firstOf(names.toSorted()))}`,
+  ];
+}
+
+function counted(nodes: number): string {
+  return nodes === 1 ? '1 node' : `${nodes} nodes`;
 }
 
 /** The largest groups first; those of one size in the order of their names. */
@@ -122,13 +138,13 @@ function draft(
 ): string[] {
   const { boot, tpmClass, manufacturer, kernel } = like;
   const about = [
-    comment(`${nodes.length === 1 ? '1 node' : `${nodes.length} nodes`} alike:`),
+    comment(`${counted(nodes.length)} alike:`),
     comment(`  TPM: ${tpmClass}${manufacturer === null ? '' : `, made by ${manufacturer}`}`),
     ...(kernel === null ? [] : [comment(`  kernel ${kernel}, as a node of it says`)]),
     ...(boot === null
       ? [
           comment('  their boots can be compared with nothing, so only the identity can be required:'),
-          comment(`    ${like.noBoot ?? 'no boot log that matches the TPM'}`),
+          ...reasonsOf(each),
         ]
       : [
           comment(`  firmware: ${boot.firmware ?? 'its version is not measured as text'}`),
@@ -145,7 +161,10 @@ function draft(
     const name = groupName(like, names);
     return [
       ...about,
-      ...(boot === null || references.size > 0 || knownTo.has(name) ? [] : captures(named(globs), name)),
+      // A list that is cut off would turn those nodes untrusted whose references it does not name.
+      ...(boot === null || knownTo.has(name) || (references.size > 0 && references.size <= mostGlobs)
+        ? []
+        : captures(named(globs), name, references.size)),
       ...(boot !== null && initrdsDiffer(each) ? [ownInitrds] : []),
       `  - name: ${name}`,
       `    nodes: ${listOf(globs)}`,
@@ -155,16 +174,37 @@ function draft(
   });
 }
 
+const mostReasons = 8;
+
+/** Each reason once, with the nodes that it holds for: one group may have many. */
+function reasonsOf(each: readonly Observation[]): string[] {
+  const why = ({ node, noBoot }: Observation) =>
+    noBoot?.replace(` of ${node} `, ' ') ?? 'no boot log that matches the TPM';
+  const reasons = [...Map.groupBy(each, why)];
+  return [
+    ...reasons
+      .slice(0, mostReasons)
+      .map(([reason, nodes]) => comment(`    ${reason}: ${firstOf(nodes.map(({ node }) => node))}`)),
+    ...(reasons.length > mostReasons
+      ? [comment(`    and ${reasons.length - mostReasons} reasons more: assay why NODE`)]
+      : []),
+  ];
+}
+
 /** As many nodes as one command captures. */
 const mostCaptured = 64;
 
 /** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
-function captures(nodes: readonly string[], name: string): string[] {
+function captures(nodes: readonly string[], name: string, known: number): string[] {
   const parts = Array.from({ length: Math.ceil(nodes.length / mostCaptured) }, (_, part) =>
     nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
   );
   return [
-    comment('no reference is like these boots yet. Leave out nodes that you do not vouch for:'),
+    comment(
+      known === 0
+        ? 'no reference is like these boots yet. Leave out nodes that you do not vouch for:'
+        : `${known} references are like these boots, more than the group can name. It needs its own:`,
+    ),
     ...parts.map(
       (some, part) =>
         `  #   assay reference capture ${some.join(' ')} --name ${name}${part === 0 ? '' : `-part-${part + 1}`} --group ${name}`,
@@ -219,9 +259,9 @@ function rulesFor(
   const posture = drafted.filter(([, { holds }]) => holds).map(([name]) => name);
   const others = drafted.flatMap(draftedRules);
   if (boot === null) return [`    require: [${['identity', ...posture].join(', ')}]`, ...others];
-  const known = [...references].sort().slice(0, mostGlobs);
+  const known = [...references].sort();
   const rules = [
-    ...(known.length === 0
+    ...(known.length === 0 || known.length > mostGlobs
       ? []
       : [
           '      # The references that boots of theirs are like. Without this line: any active reference of this group.',
@@ -255,16 +295,17 @@ function signersOf(signers: ObservedBoot['signers']): string[] {
   ];
 }
 
-function absent(withoutTpm: readonly string[], claimed: readonly string[], all: readonly string[]): string[] {
+function absent(withoutTpm: readonly string[], claimed: readonly string[]): string[] {
   const byThemselves = claimed.length === 0 ? [] : [comment(`it is their own word of: ${firstOf(claimed)}`)];
   const about =
     claimed.length < withoutTpm.length
       ? '  # These nodes say that they have no TPM, and so does the policy in force.'
       : '  # These nodes say that they have no TPM. Nothing proves it: look at them, before you take this over.';
-  return chunks(globsFor(withoutTpm, all)).flatMap((globs, index) => [
+  // Attack: two that say so make a glob, and a third of such a name, whom nobody looked at, need prove nothing.
+  return chunks(withoutTpm).flatMap((names, index) => [
     ...(index === 0 ? [about, ...byThemselves] : []),
     `  - name: without-tpm${index === 0 ? '' : `-${index + 1}`}`,
-    `    nodes: ${listOf(globs)}`,
+    `    nodes: ${listOf(names)}`,
     '    tpm: absent',
   ]);
 }

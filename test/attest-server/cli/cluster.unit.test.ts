@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempDisposableSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempDisposableSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -230,14 +230,20 @@ describe('the commands about marks', () => {
     for (const file of [
       fileOf('no.key', 'PRIVATE'),
       fileOf('old.key', key.earlier),
+      fileOf('empty.key', ''),
       join(folder.path, 'none'),
+      folder.path,
+      '/dev/zero',
     ]) {
       const refused = await enable(file, 'yes');
       assert.equal(refused.code, 1, file);
       assert.doesNotMatch(refused.err, /PRIVATE/);
     }
     const database = fileOf('assay.db', '');
-    assert.match((await enable(copy, 'yes')).err, /beside the database of a server/);
+    const link = join(mkdtempSync(join(folder.path, 'elsewhere-')), 'copy.key');
+    symlinkSync(copy, link);
+    for (const near of [copy, link])
+      assert.match((await enable(near, 'yes')).err, /beside the database of a server/);
     rmSync(database);
     assert.equal(made.decisions.latch(), null);
     const done = await enable(copy, 'yes');

@@ -121,6 +121,22 @@ describe('a command that is dear', () => {
     ]);
   });
 
+  it('shows of each TPM what a person compares, and who was refused under its name', async () => {
+    const claim = { node: 'node-1', code: 'enrolment_pending', text: null, attempts: 1 } as const;
+    const at = { firstSeen: 0, lastSeen: 0, address: '192.0.2.7' };
+    for (const ekDigest of ['cd'.repeat(32), 'ab'.repeat(32), null])
+      world.claims.push({ ...claim, ...at, ekDigest });
+    try {
+      const { out } = await assay('enrol approve --all --dry-run', undefined);
+      const [, heading, one, two] = out.split('\n');
+      assert.match(heading ?? '', /^NODE +EK +TPM +STATE +ADDRESS +NOTE$/);
+      assert.match(one ?? '', /^node-1 +(ab){32} +virtual, IBM.* 1 other TPM refused under this name$/);
+      assert.match(two ?? '', /^node-2 +(ab){32} .* -$/);
+    } finally {
+      world.claims.length = 0;
+    }
+  });
+
   it('says the sum first, and ends with 10 where a node would turn untrusted, as policy simulate does', async () => {
     const { code, out } = await assay('reference revoke workers-7 --reason because --dry-run', undefined);
     assert.equal(code, 10);

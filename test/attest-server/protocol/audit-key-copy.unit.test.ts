@@ -33,11 +33,19 @@ describe('a copy of the audit key', () => {
   it('is none where the file is damaged, or its keys do not belong together', () => {
     const file = JSON.parse(text);
     const swapped = { ...file, privateKey: JSON.parse(other.text).privateKey };
+    // A server that is restored from it would not start.
+    const [first, ...rest] = file.keys;
+    assert.ok(rest.length > 0);
+    const unlinked = { ...file, keys: [JSON.parse(other.text).keys[0], ...rest] };
+    const renamed = { ...file, installation: '0'.repeat(32) };
+    assert.notDeepEqual(unlinked.keys[0], first);
     for (const bad of [
       '',
       '{',
       text.slice(0, -20),
       JSON.stringify(swapped),
+      JSON.stringify(unlinked),
+      JSON.stringify(renamed),
       JSON.stringify({ ...file, more: 1 }),
     ])
       assert.equal(showCopy(bad), null, bad.slice(0, 20));

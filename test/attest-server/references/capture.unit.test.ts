@@ -68,11 +68,16 @@ describe('a capture', () => {
 
   const names = async () => (await store.references.list()).map(({ name }) => name);
 
-  it('is for the group of a policy of tomorrow, where one is named', async () => {
+  it('is for the group of a policy of tomorrow, where one is named, and the audit log says which', async () => {
     const boots = { 'worker-1': good };
     assert.equal((await captured(boots))[0].group, policyOf().groups[0]?.name);
     const [made] = await captured(boots, { group: 'tomorrow' }, 'for-tomorrow');
     assert.equal(made.group, 'tomorrow');
+    const entries = await store.audit.entries({ limit: 10 });
+    assert.deepEqual(entries.map(({ subject, detail }) => [subject, detail.group]).sort(), [
+      ['for-tomorrow', 'tomorrow'],
+      ['workers-1', undefined],
+    ]);
   });
 
   it('of one node is in the audit log under that node, and in force', async () => {

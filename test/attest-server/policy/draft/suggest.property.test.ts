@@ -120,6 +120,51 @@ describe('a drafted policy', () => {
     );
   });
 
+  it('lets off by name who says that it has no TPM, and nobody who is enrolled with one (row 85)', () => {
+    const { policy } = drafted({
+      observations: [seen('a')],
+      unseen: ['worker-3'],
+      withoutTpm: ['gpu-1', 'gpu-2'],
+      claimWithoutTpm: ['worker-3', 'cpu-1', 'cpu-2'],
+    });
+    assert.deepEqual(
+      ['gpu-1', 'gpu-2', 'gpu-3', 'cpu-1', 'cpu-2', 'cpu-3', 'worker-3'].map(
+        (node) => groupOf(policy, node).tpm,
+      ),
+      ['absent', 'absent', 'required', 'absent', 'absent', 'required', 'required'],
+    );
+  });
+
+  it('tells each reason for which boots of a group are no model', () => {
+    const left = (node: string, why: string) => ({ ...seen(node, null), noBoot: why });
+    const { text } = drafted({
+      observations: [
+        left('a', 'the boot of a cannot become a reference: no kernel'),
+        left('b', 'the boot of b cannot become a reference: no kernel'),
+        left('c', 'initrd_unmeasured: Event 9'),
+      ],
+    });
+    assert.match(text, /^ {2}# {5}the boot cannot become a reference: no kernel: a, b$/m);
+    assert.match(text, /^ {2}# {5}initrd_unmeasured: Event 9: c$/m);
+  });
+
+  it('cuts no list of references off, and hides no machine of which it has no group', () => {
+    const names = Array.from({ length: 300 }, (_, index) => `n${index}x`);
+    const own = drafted({
+      observations: names.map((node) => ({ ...seen(node), references: [`ref-${node}`] })),
+    });
+    assert.ok(own.policy.groups.every(({ rules }) => rules.boot.references === null));
+    assert.match(own.text, /^ {2}# 300 references are like these boots, more than the group can name/m);
+    assert.match(own.text, /assay reference capture n0x .* --group firmware-secureboot$/m);
+    const unlike = drafted({
+      observations: names.map((node) =>
+        seen(node, { ...shimGrub, kernels: [{ describes: node, digest: node.padEnd(64, '0') }] }),
+      ),
+    });
+    assert.equal(unlike.policy.groups.length, 256 + 1);
+    assert.match(unlike.text, /^# More than 256 kinds of machines: 44 nodes got no group, .*: n\d+x, /m);
+  });
+
   it('lets machines that nobody named enrol as they do now', () => {
     const enrolment = ['pin', 'first-use'];
     const { policy } = drafted({ observations: [seen('a')], enrolment });
@@ -130,7 +175,14 @@ describe('a drafted policy', () => {
   it('can be checked whatever the evidence says of itself', () => {
     const text = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 40 }),
-      fc.constantFrom('x\n  - name: evil', 'a\u2028b', '\u0085mode: enforce', '# "'),
+      fc.constantFrom(
+        'x\n  - name: evil',
+        'a\u2028b',
+        '\u0085mode: enforce',
+        '# "',
+        '/a\u202eb\u001b[2J',
+        '/b\u2066\u009b',
+      ),
     );
     const image = fc.record({ describes: text, digest: fc.constant('aa'.repeat(32)) });
     const boot = fc.record({
@@ -189,7 +241,9 @@ describe('a drafted policy', () => {
         fc.array(text),
         fc.array(text),
         (observations, a, b, c) => {
-          const { policy } = drafted({ observations, withoutTpm: a, unseen: b, claimWithoutTpm: c });
+          const { policy, text } = drafted({ observations, withoutTpm: a, unseen: b, claimWithoutTpm: c });
+          // It is printed to a terminal, in the order in which it is read.
+          assert.doesNotMatch(text, /(?!\n)[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
           assert.ok(policy.groups.every(({ mode }) => mode === 'observe'));
           assert.ok(!policy.groups.some(({ name }) => name === 'evil'));
         },
