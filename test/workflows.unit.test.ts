@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import { describe, it } from 'mocha';
+import { run } from 'node-tpm2/run';
 import { parse } from 'yaml';
 import { z } from 'zod';
 
@@ -76,6 +78,28 @@ describe('the recipe of a forge', () => {
       assert.doesNotMatch(text, /\b(docker|ghcr|quay|gcr|ecr|pkg|npmjs|registry)\.[a-z]|https?:/);
     });
   }
+
+  it('hands on layouts, archives and SBOMs of the images, and nothing else that their build leaves', async () => {
+    // As npm run images leaves it; an artifact takes no name with a colon, and follows links.
+    const left = ['storage-state/vfs-locks/sha256:aa', 'cache/x', 'agent-amd64.tar', 'programs/assay.js'];
+    const kept = ['assay-agent/index.json', 'assay-agent.oci.tar', 'assay-agent-amd64.spdx.json'];
+    const place = mkdtempSync(join(tmpdir(), 'assay-workflow-'));
+    try {
+      for (const file of [...left, ...kept]) {
+        mkdirSync(dirname(join(place, 'images', file)), { recursive: true });
+        writeFileSync(join(place, 'images', file), '');
+      }
+      const command = /^ *((?:find|rm) .*\bimages\b.*)$/m.exec(texts.get('release.yml') ?? '')?.[1];
+      assert.ok(command !== undefined);
+      await run('sh', ['-euc', `cd ${place}\n${command}`], { timeoutMs: 10_000, maxOutputBytes: 1024 });
+      const found = globSync('images/**/*', { cwd: place, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => relative(join(place, 'images'), join(entry.parentPath, entry.name)));
+      assert.deepEqual(found.sort(), kept.sort());
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  });
 
   it('is the same in each: the pull of a stranger has no secret and writes nothing', () => {
     assert.doesNotMatch(texts.get('ci.yml') ?? '', /secrets\.|write/);

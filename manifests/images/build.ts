@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type DebianPackage, fetchDebianPackages } from './debian-packages.ts';
@@ -155,7 +155,6 @@ async function compile({ root, out, tool }: BuildRequest): Promise<string> {
   return dist;
 }
 
-/** Every package is unpacked once, under the digest that the index signs. */
 async function unpacked(
   { out, tool, places }: BuildRequest,
   architecture: Architecture,
@@ -168,19 +167,22 @@ async function unpacked(
     folder: join(out, 'cache', `apt-${architecture}`),
     places,
   });
-  const all: Unpacked[] = [];
-  for (const one of fetched)
-    all.push({ ...one, folder: await unpack(one, join(out, 'cache/unpacked'), tool) });
-  return all;
+  return unpackAll(tool, fetched, join(out, 'cache', `unpacked-${architecture}`));
 }
 
-async function unpack({ file, sha256 }: DebianPackage, folder: string, tool: Tool): Promise<string> {
-  const made = join(folder, sha256);
-  if (existsSync(made)) return made;
-  const part = `${made}.part`;
-  rmSync(part, { recursive: true, force: true });
-  mkdirSync(part, { recursive: true });
-  await tool('dpkg-deb', ['--extract', file, part]);
-  renameSync(part, made);
-  return made;
+/** Anew from the archives that were compared with the index: what an earlier build unpacked is compared with nothing. */
+export async function unpackAll(
+  tool: Tool,
+  packages: readonly DebianPackage[],
+  folder: string,
+): Promise<readonly Unpacked[]> {
+  rmSync(folder, { recursive: true, force: true });
+  const all: Unpacked[] = [];
+  for (const one of packages) {
+    const made = join(folder, one.sha256);
+    mkdirSync(made, { recursive: true });
+    await tool('dpkg-deb', ['--extract', one.file, made]);
+    all.push({ ...one, folder: made });
+  }
+  return all;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { readSources, type SourcesPlaces } from './debian-sources.ts';
@@ -72,10 +72,13 @@ export async function fetchDebianPackages(
         throw new Error(`the index of Debian does not describe ${name} ${version}`);
       const file = archiveOf(archives, described);
       const sha256 = await sha256Of(file);
-      if (sha256 !== described.sha256)
+      if (sha256 !== described.sha256) {
+        // apt takes one of the right size from its cache as it is.
+        rmSync(file);
         throw new Error(
-          `${basename(file)} has SHA-256 ${sha256}, and the signed index says ${described.sha256}`,
+          `${basename(file)} has SHA-256 ${sha256}, and the signed index says ${described.sha256}: it is removed, build again`,
         );
+      }
       return { ...described, file };
     }),
   );
@@ -89,6 +92,9 @@ function prepare(request: {
   readonly places: SourcesPlaces;
 }): readonly string[] {
   const { architecture, folder } = request;
+  // apt checks an index when it fetches it, and never again: what an earlier build left could be anybody's.
+  for (const left of ['state', 'cache/packages.bin', 'cache/sources.bin'])
+    rmSync(join(folder, left), { recursive: true, force: true });
   for (const made of ['state/lists/partial', 'cache/archives/partial'])
     mkdirSync(join(folder, made), { recursive: true });
   writeFileSync(join(folder, 'state/status'), '');

@@ -23,7 +23,7 @@ interface Options {
 
 const command = new Command('npm run images --')
   .description(
-    'Builds the container images assay-agent and assay-server from packages of Debian and npm. It takes some two minutes.',
+    'Builds the container images assay-agent and assay-server from packages of Debian and npm. It takes one to three minutes.',
   )
   .option('--architectures <list>', 'of amd64 and arm64; any is built on any machine', architecturesIn, [
     'amd64',

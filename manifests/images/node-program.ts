@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Architecture, architectures } from './recipe.ts';
@@ -37,29 +37,26 @@ export async function fetchNode(
   const { version, integrity } = packages[`node_modules/${name}`] ?? {};
   if (version === undefined || integrity === undefined)
     throw new Error(`package-lock.json does not pin ${name}`);
-  const made = join(
-    folder,
-    `${name}-${version}-${createHash('sha256').update(integrity).digest('hex').slice(0, 12)}`,
-  );
-  const [program, licence] = [join(made, 'node'), join(made, 'LICENSE')];
-  const result = { name, version, integrity, program, licence };
-  if (existsSync(made)) return result;
-  const unpacked = `${made}.part`;
-  rmSync(unpacked, { recursive: true, force: true });
-  mkdirSync(unpacked, { recursive: true });
-  // npm asks no registry for what it has in its own cache.
-  await tool('npm', [
-    'pack',
-    `${name}@${version}`,
-    '--prefer-offline',
-    '--silent',
-    '--pack-destination',
-    unpacked,
-  ]).catch((cause: unknown) => {
-    throw new Error(`${name} ${version} could not be fetched by npm`, { cause });
-  });
-  const archive = join(unpacked, `${name}-${version}.tgz`);
-  checkIntegrity(readFileSync(archive), integrity, `${name} ${version}`);
+  const made = join(folder, `${name}-${version}`);
+  const archive = `${made}.tgz`;
+  // What an earlier build kept counts by its bytes alone: it may be cut off, or somebody else's.
+  if (!existsSync(archive) || integrityOf(readFileSync(archive)) !== integrity) {
+    rmSync(archive, { force: true });
+    // npm asks no registry for what it has in its own cache.
+    await tool('npm', [
+      'pack',
+      `${name}@${version}`,
+      '--prefer-offline',
+      '--silent',
+      '--pack-destination',
+      folder,
+    ]).catch((cause: unknown) => {
+      throw new Error(`${name} ${version} could not be fetched by npm`, { cause });
+    });
+    checkIntegrity(readFileSync(archive), integrity, `${name} ${version}`);
+  }
+  rmSync(made, { recursive: true, force: true });
+  mkdirSync(made);
   const wanted = ['package/bin/node', 'package/LICENSE'];
   await tool('tar', [
     '--extract',
@@ -67,22 +64,25 @@ export async function fetchNode(
     '--file',
     archive,
     '--directory',
-    unpacked,
+    made,
     '--strip-components=1',
     ...wanted,
   ]);
-  await tool(`${lib}-strip`, ['--strip-all', '-o', join(unpacked, 'node'), join(unpacked, 'bin/node')]);
-  rmSync(archive);
-  rmSync(join(unpacked, 'bin'), { recursive: true });
-  renameSync(unpacked, made);
-  return result;
+  const program = join(made, 'node');
+  await tool(`${lib}-strip`, ['--strip-all', '-o', program, join(made, 'bin/node')]);
+  rmSync(join(made, 'bin'), { recursive: true });
+  return { name, version, integrity, program, licence: join(made, 'LICENSE') };
 }
 
 /** @throws Error where the bytes are not those that were pinned */
 export function checkIntegrity(bytes: Uint8Array, integrity: string, name: string): void {
-  const [, algorithm, wanted] = /^(sha512)-([A-Za-z0-9+/]+={0,2})$/.exec(integrity) ?? [];
-  if (algorithm === undefined) throw new Error(`package-lock.json pins ${name} by no SHA-512: ${integrity}`);
-  const found = createHash(algorithm).update(bytes).digest('base64');
-  if (found !== wanted)
-    throw new Error(`${name} has the digest sha512-${found}, and package-lock.json says ${integrity}`);
+  if (!/^sha512-[A-Za-z0-9+/]+={0,2}$/.test(integrity))
+    throw new Error(`package-lock.json pins ${name} by no SHA-512: ${integrity}`);
+  const found = integrityOf(bytes);
+  if (found !== integrity)
+    throw new Error(`${name} has the digest ${found}, and package-lock.json says ${integrity}`);
+}
+
+function integrityOf(bytes: Uint8Array): string {
+  return `sha512-${createHash('sha512').update(bytes).digest('base64')}`;
 }

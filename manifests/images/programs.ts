@@ -20,7 +20,7 @@ export interface NpmPackage {
 
 /** Of the compiled programs, nothing that another image needs: neither files nor packages. */
 export function programsOf(recipe: Pick<Recipe, 'rooms' | 'commands'>, dist: string): Programs {
-  const files = new Set(['LICENSE', 'package.json']);
+  const files = new Set(['LICENSE', 'THIRD-PARTY-LICENSES.txt', 'package.json']);
   const packages = new Map<string, NpmPackage>();
   const waiting = Object.values(recipe.commands).map(({ start }) => start);
   for (const room of recipe.rooms)

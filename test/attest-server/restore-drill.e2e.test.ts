@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -99,6 +108,7 @@ exec "\${args[@]}"
       before.api,
     );
     assert.match(await type(copy, first, before.api), /good|verified|entries/i);
+    assert.deepEqual(readdirSync(join(first, 'backups')), [], 'the volume is not filled by copies');
     await before.stop();
 
     await type(restore, second, before.api);

@@ -57,7 +57,8 @@ describe('a release', () => {
         /^agent\/node-tpm2\/package\.json, version is 9\.9\.9/,
       ],
       ['attest-server/version.ts', /version = '[^']*'/, /^attest-server\/version\.ts is 9\.9\.9/],
-      ['README.md', /assay-\d+\.\d+\.\d+\.tgz/, /^README\.md, assay-….tgz is 9\.9\.9/],
+      ['README.md', /assay-\d+\.\d+\.\d+\.tgz/, /^README\.md, assay-… is 9\.9\.9/],
+      ['docs/images.md', /assay-agent:\d+\.\d+\.\d+/, /^docs\/images\.md, assay-agent:… is 9\.9\.9/],
     ] as const)
       it(`or ${file} is named`, () => {
         spoil(file, from, String(from.exec(read(file))?.[0]).replace(/\d+\.\d+\.\d+/, '9.9.9'));

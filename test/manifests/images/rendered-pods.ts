@@ -5,18 +5,26 @@ import { z } from 'zod';
 
 const base = join(import.meta.dirname, '../../../manifests/base');
 
-const context = z.object({
+/** Strict, as all that says what a container may: a right that is not read here would not be tried. */
+const context = z.strictObject({
   privileged: z.boolean().default(false),
   runAsUser: z.number().optional(),
   runAsGroup: z.number().optional(),
+  runAsNonRoot: z.boolean().optional(),
   allowPrivilegeEscalation: z.boolean().optional(),
   readOnlyRootFilesystem: z.boolean().default(false),
   capabilities: z
-    .object({ drop: z.array(z.string()).default([]), add: z.array(z.string()).default([]) })
+    .strictObject({ drop: z.array(z.string()).default([]), add: z.array(z.string()).default([]) })
     .default({ drop: [], add: [] }),
 });
 const variable = z.object({ name: z.string(), value: z.string().optional() });
-const mount = z.object({ name: z.string(), mountPath: z.string(), readOnly: z.boolean().default(false) });
+const mount = z.strictObject({
+  name: z.string(),
+  mountPath: z.string(),
+  readOnly: z.boolean().default(false),
+  // What the host mounts later is seen, too: the same folder here.
+  mountPropagation: z.literal('HostToContainer').optional(),
+});
 const probe = z.object({ exec: z.object({ command: z.array(z.string()) }) });
 const container = z.object({
   name: z.string(),
@@ -28,11 +36,13 @@ const container = z.object({
   volumeMounts: z.array(mount).default([]),
   livenessProbe: z.unknown().optional(),
 });
-const podContext = z.object({
+const podContext = z.strictObject({
   runAsUser: z.number().optional(),
   runAsGroup: z.number().optional(),
+  runAsNonRoot: z.boolean().optional(),
   fsGroup: z.number().optional(),
-  seccompProfile: z.object({ type: z.literal('RuntimeDefault') }),
+  fsGroupChangePolicy: z.literal('OnRootMismatch').optional(),
+  seccompProfile: z.strictObject({ type: z.literal('RuntimeDefault') }),
 });
 const volume = z.looseObject({
   name: z.string(),
@@ -129,6 +139,8 @@ function containerOf(
   const [user, group] = [own.runAsUser ?? pod.runAsUser, own.runAsGroup ?? pod.runAsGroup];
   if (user === undefined || group === undefined)
     throw new Error(`the manifest gives ${name} no user and group`);
+  if (user === 0 && (own.runAsNonRoot ?? pod.runAsNonRoot) === true)
+    throw new Error(`a kubelet does not start ${name}: it would run as root`);
   const health = probe.safeParse(livenessProbe);
   return {
     name,

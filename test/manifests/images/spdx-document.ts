@@ -12,7 +12,14 @@ const schema = z.fromJSONSchema(
 );
 
 const document = z.looseObject({
-  packages: z.array(z.looseObject({ SPDXID: z.string(), licenseDeclared: z.string() })),
+  packages: z.array(
+    z.looseObject({
+      SPDXID: z.string(),
+      name: z.string(),
+      versionInfo: z.string(),
+      licenseDeclared: z.string(),
+    }),
+  ),
   relationships: z.array(z.looseObject({ spdxElementId: z.string(), relatedSpdxElement: z.string() })),
   hasExtractedLicensingInfos: z.array(z.looseObject({ licenseId: z.string() })),
 });
