@@ -67,8 +67,8 @@ export function faultsOf(query: string, words: string, scrape: Scrape): string[]
   return faults;
 }
 
-/** Labels that Prometheus adds. */
-const ofPrometheus: readonly string[] = ['instance', 'job'];
+/** Labels that Prometheus adds, or people who have several clusters. */
+const ofPrometheus: readonly string[] = ['instance', 'job', 'cluster'];
 
 /** Closed lists of which not every word has a series at a time. */
 const closed: Readonly<Record<string, readonly string[]>> = {
