@@ -68,7 +68,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const state = rooms.use(await openState(stateDir));
   const upgradedFor = state.upgradedFor(version, startedAt);
   const { metrics, report, auditTo } = rooms.use(
-    openTelemetry({ logger, version, perNode: config.metricsPerNode, now, recorded }),
+    openTelemetry({ logger, version, perNode: config.metricsPerNode, challengeEvery, now, recorded }),
   );
   if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
   const { fault } = report;
@@ -99,6 +99,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   auditTo(audit);
+  metrics.auditRollback(() => audit.ports.rollback() !== null);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
     await await openTls({

@@ -66,6 +66,8 @@ export interface Metrics extends ClusterMetrics {
   checkpointed(size: number): void;
   /** A checkpoint was written into the cluster, or could not be. */
   checkpointKept(isKept: boolean): void;
+  /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
+  auditRollback(of: () => boolean): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -75,9 +77,11 @@ export interface MetricsParts {
   readonly version: string;
   /** Whether there are series of each node. */
   readonly perNode: boolean;
+  /** Milliseconds between two challenges of a node. */
+  readonly challengeEvery: number;
 }
 
-export function createMetrics({ version, perNode }: MetricsParts): Metrics {
+export function createMetrics({ version, perNode, challengeEvery }: MetricsParts): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of ofHeapSpaces) registry.removeSingleMetric(name);
@@ -102,6 +106,7 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     });
 
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
+  gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
   let ofNodes = perNode ? nodeSeries([], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
@@ -162,6 +167,15 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     'Times that the latest checkpoint was written into the cluster',
     ['result'],
   );
+  let auditRollback: Parameters<Metrics['auditRollback']>[0] = () => false;
+  new Gauge({
+    name: 'assay_audit_rollback',
+    help: '1 while the audit log is not the one that was signed, until somebody resolves it, else 0',
+    registers,
+    collect() {
+      this.set(auditRollback() ? 1 : 0);
+    },
+  });
   const reloadFailures = counter(
     'reload_failures_total',
     'Parts that were faulty when the server read them again',
@@ -339,6 +353,9 @@ export function createMetrics({ version, perNode }: MetricsParts): Metrics {
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
     checkpointKept: (isKept) => kept.inc({ result: isKept ? 'done' : 'failed' }),
+    auditRollback(of) {
+      auditRollback = of;
+    },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),

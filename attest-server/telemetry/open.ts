@@ -8,6 +8,8 @@ export interface TelemetryParts {
   readonly version: string;
   /** Whether the metrics have series of each node. */
   readonly perNode: boolean;
+  /** Milliseconds between two challenges of a node. */
+  readonly challengeEvery: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Told of every verdict once it is committed. */
@@ -22,8 +24,9 @@ export interface Telemetry extends AsyncDisposable {
   auditTo(audit: AuditPort): void;
 }
 
-export function openTelemetry({ logger, version, perNode, now, recorded }: TelemetryParts): Telemetry {
-  const metrics = createMetrics({ version, perNode });
+export function openTelemetry(parts: TelemetryParts): Telemetry {
+  const { logger, version, perNode, challengeEvery, now, recorded } = parts;
+  const metrics = createMetrics({ version, perNode, challengeEvery });
   const { report, auditTo } = createReporter({ logger, metrics, now, recorded });
   return { metrics, report, auditTo, async [Symbol.asyncDispose]() {} };
 }

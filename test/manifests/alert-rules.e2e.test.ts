@@ -92,8 +92,10 @@ describe('the alert rules on what a real server tells', () => {
       ),
     );
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
-    // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself.
+    // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
+    // nodes are asked is for rules.
     assert.deepEqual(shown.sort(), [
+      'assay_challenge_interval_seconds',
       'assay_node_state',
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',

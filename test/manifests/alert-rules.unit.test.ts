@@ -84,6 +84,11 @@ const nodes: readonly Node[] = [
   ),
 ];
 
+/** These two by turns, for an hour. */
+function alternating(even: string, odd: string): string {
+  return Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? even : odd)).join(' ');
+}
+
 const of = (more: Readonly<Record<string, string>> = {}) => ({ instance, ...more });
 
 /** One alert of the server a row: what was scraped, when it fires, and how. */
@@ -188,7 +193,43 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     'a cluster that cannot be read',
     [[`assay_cluster_fault{instance="${instance}",cause="forbidden"}`, '1x90']],
     '11m',
-    { alert: 'AssayClusterUnread', labels: of({ cause: 'forbidden' }) },
+    { alert: 'AssayClusterUnread', labels: of() },
+  ],
+  [
+    'a cluster that is now refused and now too late',
+    [
+      [`assay_cluster_fault{instance="${instance}",cause="failed"}`, alternating('1', '0')],
+      [`assay_cluster_fault{instance="${instance}",cause="unreachable"}`, alternating('0', '1')],
+    ],
+    '11m',
+    { alert: 'AssayClusterUnread', labels: of() },
+  ],
+  [
+    'one server of two that is gone',
+    [
+      ['up{instance="other:9464",job="assay"}', '1x20 0x90'],
+      ['assay_build_info{instance="other:9464",job="assay",version="0.2.0"}', '1x20 stale'],
+    ],
+    '40m',
+    { alert: 'AssayServerGone', labels: { instance: 'other:9464', job: 'assay' } },
+  ],
+  [
+    'an audit log that the start found to be another one, before anybody scraped',
+    [
+      [`assay_refusals_total{instance="${instance}",code="audit_rollback"}`, '_x30 1x90'],
+      [`process_start_time_seconds{instance="${instance}"}`, '_x30 1800x90'],
+    ],
+    '40m',
+    { alert: 'AssayAuditRollback', labels: of({ code: 'audit_rollback' }) },
+  ],
+  [
+    'an audit log that nobody has resolved',
+    [
+      [`assay_refusals_total{instance="${instance}",code="audit_rollback"}`, '0x90'],
+      [`assay_audit_rollback{instance="${instance}"}`, '1x90'],
+    ],
+    '60m',
+    { alert: 'AssayAuditRollback', labels: of({ code: 'audit_rollback' }) },
   ],
   [
     'a webhook that takes nothing',
@@ -418,6 +459,31 @@ describe('the alert rules for Prometheus', () => {
         fires: Object.fromEntries(times.map((after) => [after, []])),
       })),
     );
+  });
+
+  it('are quiet about nodes that are asked less often than the rules look', async () => {
+    const scraped: Scraped = [
+      [series('attestations_total', { result: 'accepted', reason: 'none' }), '7x90'],
+      [series('nodes', { state: 'trusted' }), '3x90'],
+      [series('challenge_interval_seconds'), '3600x90'],
+    ];
+    await assertFires([...healthy, ...scraped], '30m', []);
+  });
+
+  it('give nodes time to answer a server that was away for two days', async () => {
+    const lastSuccess = series('node_last_success_timestamp_seconds', { node: 'node-2' });
+    const scraped = [[lastSuccess, `60 stale _x2878 60 172860x30`] as const];
+    await assertFires([...healthy.map(([one]) => [one, '1x2920'] as const), ...scraped], '2880m', []);
+  });
+
+  it('name each of two clusters in which nobody marks, where one Prometheus scrapes both', async () => {
+    const marking = (cluster: string, isLed: string): Scraped => [
+      [`assay_enforcement_mode{cluster="${cluster}",instance="${cluster}:9464",mode="enforce"}`, '4x90'],
+      [`assay_enforcement_leader{cluster="${cluster}",instance="${cluster}:9464"}`, isLed],
+    ];
+    await assertFires([...healthy, ...marking('one', '1x90'), ...marking('two', '0x90')], '20m', [
+      { alert: 'AssayNobodyMarks', labels: { cluster: 'two' } },
+    ]);
   });
 
   it('go on about many nodes that fail alike while three still do, and end after what is told of each', async () => {

@@ -8,6 +8,7 @@ import { amtool, type Receiver, startAlertmanager, startReceiver } from './prome
 import { readRules } from './promtool.ts';
 
 const cluster = { cluster: 'one', instance: 'assay:9464' };
+const other = 'other:9464';
 
 /** By the alert that is told: alerts beside it that are not told, and some that are. */
 const table: readonly {
@@ -28,6 +29,7 @@ const table: readonly {
       // A code of another class under this name would be no drift.
       { alertname: 'AssayNodeFailed', code: 'kernel_unknown', class: 'failed', node: 'node-6' },
       { alertname: 'AssayNodeChanged', code: 'kernel_unknown', class: 'drift', node: 'a', cluster: 'two' },
+      { alertname: 'AssayNodeChanged', code: 'kernel_unknown', class: 'drift', node: 'b', instance: other },
       { alertname: 'AssayCircuitBreakerOpen', scope: 'drift' },
     ],
   },
@@ -42,12 +44,21 @@ const table: readonly {
       { alertname: 'AssayNodeFailed', code: 'counter_rollback', class: 'failed', node: 'node-4' },
       { alertname: 'AssayAuditRollback' },
       { alertname: 'AssayNodeSilent', code: 'evidence_overdue', node: 'node-1', cluster: 'two' },
+      { alertname: 'AssayManyNodesSilent', instance: other },
     ],
   })),
+  {
+    told: { alertname: 'AssayServerGone', instance: '' },
+    muted: [{ alertname: 'AssayManyNodesSilent' }, { alertname: 'AssayNoAnswers', instance: other }],
+    alsoTold: [{ alertname: 'AssayNoAnswers', instance: other, cluster: 'two' }],
+  },
   ...['AssayManyNodesSilent', 'AssayNoAnswers'].map((alertname) => ({
     told: { alertname },
     muted: [{ alertname: 'AssayNodeSilent', code: 'evidence_overdue', class: 'service', node: 'node-1' }],
-    alsoTold: [{ alertname: 'AssayNodePending', code: 'rebooted', class: 'service', node: 'node-2' }],
+    alsoTold: [
+      { alertname: 'AssayNodePending', code: 'rebooted', class: 'service', node: 'node-2' },
+      { alertname: 'AssayNodeSilent', code: 'evidence_overdue', node: 'node-1', instance: other },
+    ],
   })),
   {
     told: { alertname: 'AssayClusterUnread', cause: 'unreachable' },
@@ -62,7 +73,7 @@ const table: readonly {
   {
     told: { alertname: 'AssayAuditRollback' },
     muted: [{ alertname: 'AssayAuditShorter' }],
-    alsoTold: [{ alertname: 'AssayAuditNotWritten' }],
+    alsoTold: [{ alertname: 'AssayAuditNotWritten' }, { alertname: 'AssayAuditShorter', instance: other }],
   },
   {
     told: { alertname: 'AssayAuthorityEndsSoon' },
@@ -80,7 +91,7 @@ describe('the example for Alertmanager', () => {
   it('is one, as amtool reads it', async () => {
     assert.match(
       await amtool('check-config', exampleFile),
-      /SUCCESS[\s\S]*7 inhibit rules[\s\S]*2 receivers/,
+      /SUCCESS[\s\S]*8 inhibit rules[\s\S]*2 receivers/,
     );
   });
 
@@ -162,12 +173,12 @@ describe('Alertmanager with the example', () => {
   }
 
   for (const { told, muted, alsoTold } of table)
-    it(`tells of ${told.alertname}, and not of what it explains`, async () => {
+    it(`tells of ${told.alertname}${told.instance === '' ? ' at all' : ''}, and not of what it explains`, async () => {
       const all = [told, ...muted, ...alsoTold];
       await post(all);
       const found = await statuses();
       const words = (labels: Readonly<Record<string, string>>) =>
-        `${labels.alertname} ${labels.code} ${labels.node} ${labels.cluster ?? 'one'}`;
+        `${labels.alertname} ${labels.code} ${labels.node} ${labels.cluster ?? 'one'} ${labels.instance ?? cluster.instance}`;
       const inhibited = found.filter(({ status }) => status.inhibitedBy.length > 0);
       assert.deepEqual(
         inhibited.map(({ labels }) => words(labels)).sort(),

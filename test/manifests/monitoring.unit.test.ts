@@ -71,6 +71,8 @@ describe('what the chart gives Prometheus and Grafana', () => {
       { sourceLabels: ['__meta_kubernetes_pod_name'], targetLabel: 'instance', action: 'replace' },
     ]);
     assert.deepEqual(ofKind(all, 'PodMonitor'), []);
+    // Some give each target the node of its pod as `node`: then each alert would name that one, and not the node that is meant.
+    assert.equal(memberOf(endpoint, 'honorLabels'), true);
   });
 
   it('finds the pod of the server and no other in its place', async function () {

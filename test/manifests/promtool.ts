@@ -94,6 +94,9 @@ export async function promtoolOn(input: string, ...args: readonly string[]): Pro
 function expected({ labels, annotations }: AlertRule, { labels: own, value = '' }: Fired) {
   const said = (text: string) =>
     text
+      .replace(/\{\{ with \$labels\.(\w+) \}\}(.*)\{\{- end \}\}/, (_, name: string, words: string) =>
+        own[name] === undefined ? '' : words.replace('{{ . }}', own[name]),
+      )
       .replace(/\{\{ \$labels\.(\w+) \}\}/g, (_, name: string) => own[name] ?? '')
       .replace(/\{\{ \$value[^}]*\}\}/g, value);
   return {

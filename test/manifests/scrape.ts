@@ -60,15 +60,15 @@ export function faultsOf(query: string, words: string, scrape: Scrape): string[]
     }
   }
   for (const [, list = ''] of query.matchAll(/\b(?:by|on|without|ignoring)\s*\(([^)]*)\)/g))
-    for (const label of list.split(',').map((each) => each.trim()))
+    for (const label of list.split(',').flatMap((each) => each.trim() || []))
       if (!known.has(label)) faults.push(`${query}: no label ${label}`);
   for (const [, label = ''] of words.matchAll(/\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}/g))
     if (!known.has(label)) faults.push(`${words}: no label ${label}`);
   return faults;
 }
 
-/** Labels that Prometheus adds. */
-const ofPrometheus: readonly string[] = ['instance', 'job'];
+/** Labels that Prometheus adds, or people who have several clusters. */
+const ofPrometheus: readonly string[] = ['instance', 'job', 'cluster'];
 
 /** Closed lists of which not every word has a series at a time. */
 const closed: Readonly<Record<string, readonly string[]>> = {

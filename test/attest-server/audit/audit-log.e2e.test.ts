@@ -220,6 +220,8 @@ describe('the audit log of a running server', () => {
       assert.equal(lines.filter((line) => line.includes('"code":"audit_rollback"')).length, 1);
       const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();
       assert.match(metrics, /assay_refusals_total\{code="audit_rollback"\} 1/);
+      // The count above may be there before anybody scrapes: this is what an alert can rely on.
+      assert.match(metrics, /^assay_audit_rollback 1$/m);
       const entries = await store.audit.entries({ limit: 100 });
       assert.deepEqual(
         entries.slice(-2).map(({ action }) => action),
@@ -251,6 +253,12 @@ describe('the audit log of a running server', () => {
       assert.equal((await assay(restarted, 'admin', ...why)).code, 0);
       assert.deepEqual(await verified(), [0, true, null]);
       assert.equal((await ready(server.metricsPort)).reason, null);
+      // The text of a scrape is kept for a second.
+      await world.until(async () =>
+        /^assay_audit_rollback 0$/m.test(
+          await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text(),
+        ),
+      );
       const resolved = (await store.audit.entries({ limit: 100 })).at(-1);
       assert.deepEqual(
         [resolved?.action, resolved?.actor, resolved?.detail.reason],

@@ -149,6 +149,7 @@ describe('a server whose database was put back', () => {
       logger,
       version: '0.2.0',
       perNode: true,
+      challengeEvery: 60_000,
       now: Date.now,
       recorded() {},
     });

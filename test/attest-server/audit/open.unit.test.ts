@@ -18,7 +18,14 @@ describe('the audit log of a running server', () => {
     const now = () => 0;
     const open = async () => {
       const store = await openStore(':memory:', { chain: chainEntry });
-      const telemetry = openTelemetry({ logger, version: '0.1.0', perNode: true, now, recorded: () => {} });
+      const telemetry = openTelemetry({
+        logger,
+        version: '0.1.0',
+        perNode: true,
+        challengeEvery: 60_000,
+        now,
+        recorded: () => {},
+      });
       const audit = await openAudit({
         store,
         stateDir,

@@ -53,7 +53,7 @@ const broken = nodeView(
 
 describe('the metrics', () => {
   it('tell the states of the nodes, and forget a node that is gone', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     metrics.nodeStates([trusted, broken]);
     const value = async (name: string, labels: object) =>
       parseSamples(await metrics.text()).find(
@@ -80,7 +80,7 @@ describe('the metrics', () => {
   });
 
   it('say of a node that is not trusted when it last was', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     const of = (name: string, trustedAt: number | null) =>
       nodeView(
         statusOf(name, verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] }), {
@@ -101,7 +101,7 @@ describe('the metrics', () => {
   });
 
   it('name one reason of each node that is not trusted, and no other', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     const silent = nodeView(
       statusOf('silent', verdictOf(), { expiresAt: now - 1 }),
       enrolled('silent'),
@@ -122,7 +122,7 @@ describe('the metrics', () => {
   });
 
   it('tell nobody of a silent node that its cluster does not have, and count it apart', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     metrics.presence(() => ({ gone: 3, doubt: 'own_node', unenrolled: () => [] }));
     const absence = { missingSince: now - 60_000, goneAt: null };
     const silent = nodeView(
@@ -151,7 +151,7 @@ describe('the metrics', () => {
   it('name the Nodes of the cluster that have never proven themselves, and none that policy excuses', async () => {
     const unsupported = unsupportedView({ name: 'gpu-1', group: 'gpu', mode: 'observe', policy: 'p' });
     for (const perNode of [true, false]) {
-      const metrics = createMetrics({ version: '0.1.0', perNode });
+      const metrics = createMetrics({ version: '0.1.0', perNode, challengeEvery: 60_000 });
       metrics.presence(() => ({ gone: 0, doubt: null, unenrolled: () => ['gpu-1', 'gpu-2', 'node-9'] }));
       metrics.claimedWithoutTpm(() => ['gpu-2']);
       metrics.nodeStates([trusted, unsupported]);
@@ -180,7 +180,7 @@ describe('the metrics', () => {
       [[signed, reasonOf('counter_rollback')], 'false'],
     ] as const;
     for (const [reasons, said] of table) {
-      const metrics = createMetrics({ version: '0.1.0', perNode: true });
+      const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
       const verdict = verdictOf({ state: 'untrusted', reasons });
       metrics.nodeStates([nodeView(statusOf('node-2', verdict), enrolled('node-2'), now, null)]);
       const info = parseSamples(await metrics.text()).find(({ name }) => name === 'assay_node_reason_info');
@@ -189,7 +189,7 @@ describe('the metrics', () => {
   });
 
   it('have no series of a node where these are switched off', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: false });
+    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
     metrics.nodeStates([trusted, broken]);
     const samples = parseSamples(await metrics.text());
     assert.deepEqual(
@@ -203,7 +203,9 @@ describe('the metrics', () => {
   });
 
   it('have every counter of a closed list from the start', async () => {
-    const samples = parseSamples(await createMetrics({ version: '0.1.0', perNode: true }).text());
+    const samples = parseSamples(
+      await createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }).text(),
+    );
     const labelsOf = (metric: string, label: string) =>
       new Set(samples.filter(({ name }) => name === metric).map(({ labels }) => labels[label]));
     assert.deepEqual(labelsOf('assay_refusals_total', 'code'), new Set(reasonCodes));
@@ -221,7 +223,7 @@ describe('the metrics', () => {
     const ports = portsOf(world);
     let gathered = 0;
     const metrics = {
-      ...createMetrics({ version: '0.1.0', perNode: true }),
+      ...createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }),
       nodeStates: () => {
         gathered += 1;
       },
@@ -237,7 +239,7 @@ describe('the metrics', () => {
   });
 
   it('take labels from closed sets, whatever agents and callers say', async () => {
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     const said = ['0.1.0', 'x"} 1\nevil 1', ...Array.from({ length: 50 }, (_, i) => `9.9.${i}`)];
     metrics.agents(new Map(said.map((version) => [version, 1])), 0);
     metrics.request('EVIL\n', '/v1/nodes', 200, 0.1);
@@ -255,7 +257,7 @@ describe('the metrics', () => {
   });
 
   it('are those of the program, all with the prefix assay_, and of its process; counters end in _total', async () => {
-    const text = await createMetrics({ version: '0.1.0', perNode: true }).text();
+    const text = await createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 }).text();
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => ({
       name,
       type,
@@ -275,7 +277,7 @@ describe('the metrics', () => {
       enrolled: enrolled('node-1'),
       status: statusOf('node-1', verdictOf(), { expiresAt: now - 1 }),
     });
-    const metrics = createMetrics({ version: '0.1.0', perNode: true });
+    const metrics = createMetrics({ version: '0.1.0', perNode: true, challengeEvery: 60_000 });
     await using listening = await listenPlainly(
       createProbes({ ...portsOf(world), metrics, scrapeKeptFor: 0 }),
       { host: '127.0.0.1', port: 0 },

@@ -27,7 +27,7 @@ describe('a fleet that is scaled up and down', () => {
     this.timeout(180_000);
     const path = join(folder, 'state', 'assay.db');
     const fleet = await Fleet.open(path);
-    const metrics = createMetrics({ version: '0.0.0', perNode: true });
+    const metrics = createMetrics({ version: '0.0.0', perNode: true, challengeEvery: 60_000 });
     metrics.presence(() => fleet.presence.figures());
     metrics.ready(true);
     const scrapes: ReadonlyMap<string, string>[] = [];
@@ -75,7 +75,7 @@ describe('a fleet that is scaled up and down', () => {
 
   it('wakes somebody where nodes fall silent that their cluster still has', async () => {
     const fleet = await Fleet.open();
-    const metrics = createMetrics({ version: '0.0.0', perNode: false });
+    const metrics = createMetrics({ version: '0.0.0', perNode: false, challengeEvery: 60_000 });
     await fleet.enrol('node-1', 'node-2', 'node-3', 'node-4');
     await fleet.up('node-1', 'node-2', 'node-3', 'node-4');
     for (const name of ['node-1', 'node-2']) fleet.connected.delete(name);

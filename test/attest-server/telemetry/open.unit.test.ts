@@ -10,6 +10,7 @@ const parts = {
   logger: pino({ level: 'silent' }),
   version: '0.1.0',
   perNode: true,
+  challengeEvery: 60_000,
   now: () => 7,
   recorded: () => {},
 };
@@ -36,6 +37,7 @@ describe('telemetry that is open before the audit log', () => {
       logger: log,
       version: '0.1.0',
       perNode: true,
+      challengeEvery: 60_000,
       now: () => 7,
       recorded: () => {},
     });
