@@ -144,7 +144,7 @@ async function answersOf(dir: string): Promise<Recording['answers']> {
   const names = await readdir(join(dir, 'nodes'));
   const paths = [
     ...['/v1/nodes', '/v1/references', '/v1/enrolments', '/v1/tokens', '/v1/join-tokens', '/v1/authority'],
-    ...['/v1/cluster', '/v1/status', '/v1/whoami', '/v1/audit'],
+    ...['/v1/cluster', '/v1/status', '/v1/whoami', '/v1/policy', '/v1/audit'],
     ...names.sort().flatMap((name) => [`/v1/nodes/${name}`, `/v1/nodes/${name}/history`]),
   ];
   const answers: Record<string, Answer> = {};
