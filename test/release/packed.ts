@@ -63,6 +63,12 @@ export function checkPacked(built: string, tree: string): readonly Fault[] {
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
     ...files.flatMap((file) => faultsOf(file, readFileSync(join(built, file), 'latin1'), tree)),
+    ...files
+      .filter((file) => /\.(node|bare|so|dylib|dll|exe|wasm)$/.test(file))
+      .map((file) => ({
+        what: `${file} is machine code, which nobody can read`,
+        next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
+      })),
     ...[...packages]
       .filter((name) => !files.some((file) => file.startsWith(`node_modules/${name}/`)))
       .map((name) => ({

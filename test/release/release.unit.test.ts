@@ -236,6 +236,7 @@ describe('a release', () => {
       ['notes.txt', '', /^notes\.txt is packed, and nobody said/],
       ['attest-server/nowhere.js', '', /^attest-server\/nowhere\.js is packed, and nobody said/],
       ['node_modules/mocha/index.js', '', /^node_modules\/mocha\/index\.js is packed, and nobody said/],
+      ['node_modules/zod/fast.node', '', /^node_modules\/zod\/fast\.node is machine code/],
       ['docs/test/policy.test.js', '', /^docs\/test\/policy\.test\.js is a test/],
       [
         'docs/policy.md',
