@@ -12,6 +12,7 @@ const excused: Readonly<Record<string, string>> = {
   'test/toy/toy-aspect.swtpm.test.ts': 'starts a copy of the tree, to which it added two files',
   'test/databases/record.ts': 'starts another tree',
   'test/release/schemas.ts': 'asks the tree that is to be released',
+  'test/recorded/recorded.e2e.test.ts': 'starts the program beside it, which is a test itself',
   'test/bench/start.ts': 'measures both',
   'test/bench/agent.ts': 'measures the source unless it is told otherwise',
 };
@@ -40,7 +41,7 @@ describe('the programs that tests start', () => {
       (file) => !/\.(unit|property|vectors)\.test\.ts$/.test(file) && excused[file] === undefined,
     );
     assert.ok(files.length > 100);
-    const program = /['"/](agent|attest-server|cli|aws|gce)\/main\.ts['"]|assay\.mjs['"]/;
+    const program = /['"/](agent|attest-server|cli|aws|gce)\/main\.ts['"]|['"]main\.ts['"]|assay\.mjs['"]/;
     const own = files.filter((file) =>
       readFileSync(join(root, file), 'utf8')
         .split('\n')

@@ -25,6 +25,7 @@ const workflow = z.looseObject({
   on: z.record(z.string(), z.unknown()),
   permissions: rights,
   concurrency: z.looseObject({ group: z.string() }),
+  defaults: z.strictObject({ run: z.strictObject({ shell: z.string() }) }),
   jobs: z.record(z.string(), job),
 });
 
@@ -43,7 +44,7 @@ describe('the recipe of a forge', () => {
   });
 
   for (const [file, text] of texts) {
-    const { on, permissions, jobs } = workflow.parse(parse(text));
+    const { on, permissions, defaults, jobs } = workflow.parse(parse(text));
     const steps = Object.entries(jobs).flatMap(([name, { steps: its }]) =>
       its.map((each) => ({ name, ...each })),
     );
@@ -72,6 +73,10 @@ describe('the recipe of a forge', () => {
       for (const { run = '', name } of steps) assert.doesNotMatch(run, /\$\{\{/, name);
       for (const { uses = '', with: its } of steps)
         if (uses.startsWith('actions/checkout@')) assert.equal(its?.['persist-credentials'], false);
+    });
+
+    it(`${file} ends a step where any program of a pipe fails: sh does so for the last one alone`, () => {
+      assert.equal(defaults.run.shell, 'bash');
     });
 
     it(`${file} names no registry`, () => {

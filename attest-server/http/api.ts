@@ -23,6 +23,7 @@ export function createApi(ports: ApiPorts): RequestListener {
       ports.known(message.socket);
     };
     answerTo(ports, message, seen, known)
+      .then(({ status, body }) => ({ status, text: textOf(body) }))
       .finally(() => {
         // Strangers have one request in a connection (listen.ts).
         response.shouldKeepAlive &&= isProven;
@@ -35,7 +36,7 @@ export function createApi(ports: ApiPorts): RequestListener {
           if (problem instanceof Denial)
             ports.refused(problem.code, `${message.method} ${label}: ${problem.message}`, problem.actor);
           for (const [name, value] of Object.entries(problem.headers)) response.setHeader(name, value);
-          const answer = { status: problem.status, body: problemBody(problem) };
+          const answer = { status: problem.status, text: textOf(problemBody(problem)) };
           send(response, answer, message, { type: 'application/problem+json' });
         },
       )
@@ -145,14 +146,17 @@ function queryOf(parameters: URLSearchParams): Record<string, string> {
   return Object.fromEntries(query);
 }
 
+function textOf(body: unknown): string {
+  return `${JSON.stringify(body)}\n`;
+}
+
 /** Who has what was read already is not sent it again: lists are asked for every few seconds. */
 function send(
   response: ServerResponse,
-  { status, body }: Answer,
+  { status, text }: { readonly status: number; readonly text: string },
   { method, headers }: IncomingMessage,
   { hasTag = false, type = 'application/json' }: { readonly hasTag?: boolean; readonly type?: string },
 ): void {
-  const text = `${JSON.stringify(body)}\n`;
   const tag = hasTag && status === 200 ? entityTag(text) : null;
   const about = { ...securityHeaders, ...(tag !== null && { ...readHeaders, etag: tag }) };
   if (tag !== null && isKnown(tag, headers['if-none-match'])) {

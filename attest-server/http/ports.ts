@@ -241,6 +241,8 @@ export interface ReferenceTrial {
 
 /** What can be asked about policies and references other than those in force. Nothing of it is stored. */
 export interface PolicyPorts {
+  /** The groups of the policy in force, as JSON: as a file has them, defaults filled in. */
+  groups(): readonly object[];
   /**
    * A page of nodes, their latest evidence judged by the policy in force and by this text.
    * @throws PolicyError for a policy that cannot be used; an error named TooManyTrials where many wait

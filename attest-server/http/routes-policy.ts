@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
-import type { PolicyGroup } from '../policy/policy.ts';
 import { policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
@@ -23,14 +22,9 @@ export const policyRoutes: readonly Route[] = [
     operation: 'getPolicy',
     summary: 'The policy in force',
     answer: policyView,
-    handle({ policy }) {
-      const { name, revision, text, groups } = policy();
-      return ok({
-        name,
-        revision,
-        text,
-        groups: groups.map(groupView),
-      });
+    handle({ policy, policies }) {
+      const { name, revision, text } = policy();
+      return ok({ name, revision, text, groups: policies.groups() });
     },
   }),
   routeWithQuery('GET', '/v1/policy/observations', 'reader', {
@@ -67,12 +61,6 @@ function withMarks(item: SimulatedNode, cluster: ApiPorts['cluster']): object {
   const then = after && (cluster?.tryMarks(node, after) ?? null);
   if (then === null) return { ...item, marks: null };
   return { ...item, marks: { before: before && (cluster?.tryMarks(node, before) ?? null), after: then } };
-}
-
-/** As a file has it: the rules of an aspect stand under its name, where it has any. */
-function groupView({ rules, ...group }: PolicyGroup): object {
-  const own = Object.entries(rules).filter(([, each]) => each !== null);
-  return { ...group, ...Object.fromEntries(own) };
 }
 
 /** Faults of a file of the caller's: its message names each of them. */

@@ -5,7 +5,7 @@ import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
-import { type Enrolment, groupOf, type Policy } from '../policy/policy.ts';
+import { type Enrolment, groupOf, type Policy, shownGroup } from '../policy/policy.ts';
 import { likenessTo, sharedWith } from '../policy/reference-reach.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -75,6 +75,7 @@ export function createTrials(parts: TrialParts): Trials {
     }
   };
   return {
+    groups: () => policy().groups.map(shownGroup),
     async simulate({ text, file }, page) {
       const tried = parsePolicy(text, file, methods);
       const faults = await latchFaults(tried, file);

@@ -38,6 +38,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
   /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
   draft?(nodes: readonly ObservedNode[]): Drafted | null;
+  /** The rules as a policy file says them, defaults filled in, for the API; without it they are JSON as they are. */
+  show?(rules: Rules): Readonly<Record<string, unknown>>;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */

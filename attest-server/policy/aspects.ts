@@ -31,6 +31,16 @@ export function askedPaths(rules: AspectRules): readonly string[] {
 
 const noPaths: readonly string[] = [];
 
+/** What a policy file says under the key of each aspect that has rules, defaults filled in. */
+export function shownRules(rules: AspectRules): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    aspects.flatMap(({ name, show }) => {
+      const own = rules[name];
+      return own === null ? [] : [[name, show?.(own) ?? own]];
+    }),
+  );
+}
+
 export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
 
 export function isBuilt(name: AspectName): name is BuiltAspect {

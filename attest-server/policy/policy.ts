@@ -1,5 +1,5 @@
 import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
-import { type AspectRules, type BuiltAspect, rulesOf } from './aspects.ts';
+import { type AspectRules, type BuiltAspect, rulesOf, shownRules } from './aspects.ts';
 import { globMatches } from './glob.ts';
 import type { GroupBase } from './group.ts';
 
@@ -62,6 +62,11 @@ export function labelsThatCount(
   if (Object.keys(labels).length === 0) return labels;
   const named = new Set(groups.flatMap((group) => Object.keys(group.labels)));
   return Object.fromEntries(Object.entries(labels).filter(([key]) => named.has(key)));
+}
+
+/** As a file has it, defaults filled in: the rules of an aspect stand under its name, where it has any. */
+export function shownGroup({ rules, ...group }: PolicyGroup): object {
+  return { ...group, ...shownRules(rules) };
 }
 
 function appliesTo(group: PolicyGroup, node: string, labels: Readonly<Record<string, string>>): boolean {

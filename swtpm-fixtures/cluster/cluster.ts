@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
+import pLimit from 'p-limit';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
 import { serverConfig } from '../../attest-server/config.ts';
@@ -315,6 +316,14 @@ async function makeNode(
   await tpm.close();
   let running: NodePrograms | null = null;
   let joinToken: string | undefined;
+  const oneByOne = pLimit(1);
+  let isGone = false;
+  // What began before the end would start its programs after it, and nobody would end them.
+  const inTurn = (step: () => Promise<void>): Promise<void> =>
+    oneByOne(async () => {
+      if (isGone) throw new Error(`${name} is gone`);
+      await step();
+    });
 
   const stopAgent = async () => {
     await running?.[Symbol.asyncDispose]();
@@ -338,30 +347,35 @@ async function makeNode(
     await startAgent();
     await beforeInspect?.();
   };
+  const change = async (what: Tampering | 'firewall' | 'disk') => {
+    if (what === 'disk') return machine.mountStorage('plain');
+    if (what !== 'firewall') return reboot(tamper(log, what));
+    const { network } = machine;
+    if (network === null || typeof network === 'string')
+      throw new Error(`${name} has no firewall${network === null ? '' : `: ${network}`}`);
+    // Before all others: what an attacker adds to come in again.
+    await network.run('nft', ['insert', 'rule', ...inputChain, 'tcp', 'dport', '22', 'accept']);
+  };
   return {
     name,
     machine,
     log,
     ekDigest: createHash('sha256').update(publicArea).digest('hex'),
-    startAgent,
-    reboot,
-    async change(what) {
-      if (what === 'disk') return machine.mountStorage('plain');
-      if (what !== 'firewall') return reboot(tamper(log, what));
-      const { network } = machine;
-      if (network === null || typeof network === 'string')
-        throw new Error(`${name} has no firewall${network === null ? '' : `: ${network}`}`);
-      // Before all others: what an attacker adds to come in again.
-      await network.run('nft', ['insert', 'rule', ...inputChain, 'tcp', 'dport', '22', 'accept']);
-    },
-    async powerOff() {
-      await stopAgent();
-      await machine.powerOff();
-    },
-    async dispose() {
-      await stopAgent();
-      await machine.dispose();
-      await rm(join(home, 'agent.yaml'), { force: true });
+    startAgent: (joinTokenFile) => inTurn(() => startAgent(joinTokenFile)),
+    reboot: (next, beforeInspect) => inTurn(() => reboot(next, beforeInspect)),
+    change: (what) => inTurn(() => change(what)),
+    powerOff: () =>
+      inTurn(async () => {
+        await stopAgent();
+        await machine.powerOff();
+      }),
+    dispose() {
+      isGone = true;
+      return oneByOne(async () => {
+        await stopAgent();
+        await machine.dispose();
+        await rm(join(home, 'agent.yaml'), { force: true });
+      });
     },
   };
 }

@@ -138,11 +138,12 @@ function copy(file: string): void {
 
 /**
  * The packages that run beside ours, as package-lock.json has them: what is installed is what was tested, nobody is asked
- * for them by name, and none warns of a Node that only starts the launcher. What only a compiler or debugger reads stays here.
+ * for them by name, and none warns of a Node that only starts the launcher. What only a compiler or debugger reads stays here,
+ * and so does machine code (`prebuilds`): all of it is for another runtime than Node.
  */
 function copyPackages(): void {
   const isUnread =
-    /^\/(test|tests|specs|benchmarks|browser|docs|node_modules|\.github)(\/|\.js$|$)|\.([mc]?ts|map)$/;
+    /^\/(test|tests|specs|benchmarks|browser|docs|node_modules|prebuilds|\.github)(\/|\.js$|$)|\.([mc]?ts|map)$/;
   for (const [path, { dev, optional, link }] of Object.entries(
     parsed('package-lock.json', locked).packages,
   )) {

@@ -5,9 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { programs } from '../programs.ts';
 import { makeAuthority } from './made-authority.ts';
-
-const program = (name: string) => join(import.meta.dirname, '../../', name, 'main.ts');
 
 /** The kernel gives process 1 no signal that it does not handle, and leaves every orphan to it. */
 describe('a program that is process 1 of its container', function () {
@@ -54,7 +53,7 @@ describe('a program that is process 1 of its container', function () {
     await using authority = await makeAuthority();
     const caFile = join(dir, 'ca.crt');
     await writeFile(caFile, authority.ca);
-    const main = program('agent');
+    const main = programs['assay-agent'];
     const tcti = 'device:/dev/no-such-tpm';
     assert.deepEqual(
       await ended(
@@ -80,6 +79,6 @@ describe('a program that is process 1 of its container', function () {
       ...{ ASSAY_STATE_DIR: join(dir, 'state'), ASSAY_HOST: '127.0.0.1', ASSAY_AGENT_PORT: '0' },
       ...{ ASSAY_API_PORT: '0', ASSAY_METRICS_PORT: '0' },
     };
-    assert.deepEqual(await ended([program('attest-server')], env, 'the server listens'), clean);
+    assert.deepEqual(await ended([programs['assay-server']], env, 'the server listens'), clean);
   });
 });

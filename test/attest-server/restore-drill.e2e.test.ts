@@ -13,9 +13,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
+import { programs } from '../programs.ts';
 
 const root = join(import.meta.dirname, '../..');
-const [program, assay] = [join(root, 'attest-server/main.ts'), join(root, 'attest-server/cli/main.ts')];
 const page = readFileSync(join(root, 'docs/backup.md'), 'utf8');
 
 /**
@@ -39,7 +39,7 @@ args=("\${@//\\/var\\/lib\\/assay\\/state/$STATE}")
 exec "\${args[@]}"
 `;
     writeFileSync(join(folder, 'bin/kubectl'), kubectl);
-    writeFileSync(join(folder, 'bin/assay'), `#!/bin/bash\nexec node ${assay} "$@"\n`);
+    writeFileSync(join(folder, 'bin/assay'), `#!/bin/bash\nexec node ${programs.assay} "$@"\n`);
     for (const name of ['kubectl', 'assay']) chmodSync(join(folder, 'bin', name), 0o755);
   });
   after(() => {
@@ -48,7 +48,7 @@ exec "\${args[@]}"
   });
 
   async function startServer(state: string): Promise<{ readonly api: string; stop(): Promise<void> }> {
-    const child = start(process.execPath, [program], {
+    const child = start(process.execPath, [programs['assay-server']], {
       env: {
         ASSAY_STATE_DIR: state,
         ASSAY_HOST: '127.0.0.1',

@@ -14,10 +14,10 @@ import { type Ran, runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { testAuthorityCertificate } from '../attest-server/forged-tpm.ts';
 import { installAccounts, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
 import { defineResources } from '../attest-server/marking/defined-resources.ts';
+import { programs } from '../programs.ts';
 import { FleetAgent, type Reached } from './agent.ts';
 import type { Machine } from './machines.ts';
 
-const program = join(import.meta.dirname, '../../attest-server/main.ts');
 const patienceMs = 60_000;
 
 /** A cluster with a Node and an agent for each machine, and a server that is a process of its own. */
@@ -185,7 +185,7 @@ class ServerProcess implements AsyncDisposable {
     const config = join(this.#folder, 'server.yaml');
     await writeFile(config, JSON.stringify(this.#config));
     this.#said = '';
-    const child = start(process.execPath, [program, '--config', config], {
+    const child = start(process.execPath, [programs['assay-server'], '--config', config], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -14,6 +14,7 @@ import {
 } from '../../agent/conversation.ts';
 import type { StateDir } from '../../agent/state-dir.ts';
 import { lengthPrefixed, qualifyingData } from '../../attest-server/protocol/binding.ts';
+import { growingParts, type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
 import { parseFacts } from '../../attest-server/protocol/facts.ts';
 import {
   type Challenge,
@@ -53,7 +54,7 @@ async function replay(release: Release, conversation: Conversation): Promise<voi
     checkpoint: hello.checkpoint ?? null,
     authorities: hello.authorities ?? [],
     saysWhatItSpeaks: true,
-    readNode: async () => recordedNode(release, conversation),
+    readNode: async (asked) => recordedNode(release, conversation, tpm.challenge, asked),
     on: {
       sent() {},
       accepted() {},
@@ -270,24 +271,42 @@ function recordedToken(release: Release, { steps }: Conversation): string | null
   return frame?.kind === 'binary' ? frameBytes(release, frame).subarray(1).toString() : null;
 }
 
-/** What the collectors read then. */
+/** What the collectors read for this challenge; where nothing was recorded for it, as for the first. */
 function recordedNode(
   release: Release,
   conversation: Conversation,
+  challenge: Challenge | null,
+  asked: Parameters<SessionParts['readNode']>[0],
 ): Awaited<ReturnType<SessionParts['readNode']>> {
-  const [first] = evidenceOf(conversation);
-  assert(first !== undefined);
-  const { bootId, host } = parseFacts(first.facts);
-  const digest = bootDigest(first);
-  const { userspaceLog } = first;
+  const all = evidenceOf(conversation);
+  const then = all.find(({ nonce }) => nonce === challenge?.nonce) ?? all[0];
+  assert(then !== undefined);
+  const { bootId, host, unavailable } = parseFacts(then.facts);
+  const parts = recordedParts(release, then).filter(([name]) => asked.parts.includes(name));
+  const isGrowing = ([name]: (typeof parts)[number]) => growingParts.has(name);
+  const sent = new Set(conversation.steps.flatMap((step) => (step.kind === 'binary' ? [step.file] : [])));
   return {
     bootId,
     host: host ?? null,
-    parts: new Map(digest === null ? [] : [['boot', release.file(digest)]]),
-    unavailable: {},
-    readGrowing: async () =>
-      new Map(userspaceLog === undefined ? [] : [['userSpace', Buffer.from(userspaceLog, 'base64')]]),
+    parts: new Map(parts.filter((part) => !isGrowing(part))),
+    files: (asked.files ?? []).filter((digest) => sent.has(digest)).map(release.file),
+    unavailable: unavailable ?? {},
+    readGrowing: async () => new Map(parts.filter(isGrowing)),
   };
+}
+
+function recordedParts(
+  release: Release,
+  { bootLog, userspaceLog, parts = {} }: z.infer<typeof evidence>,
+): readonly (readonly [PartName, Buffer])[] {
+  const named = partNames.flatMap((name) =>
+    parts[name] ? [[name, release.file(parts[name].digest)] as const] : [],
+  );
+  return [
+    ...(bootLog ? [['boot', release.file(bootLog)] as const] : []),
+    ...(userspaceLog ? [['userSpace', Buffer.from(userspaceLog, 'base64')] as const] : []),
+    ...named,
+  ];
 }
 
 function stateInMemory(): StateDir {

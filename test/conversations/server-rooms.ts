@@ -1,6 +1,6 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
-import type { ShownTokens } from '../../attest-server/channel/ports.ts';
+import type { ShownTokens, WantedFiles } from '../../attest-server/channel/ports.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
 import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
@@ -37,7 +37,7 @@ export interface ServerRooms extends AsyncDisposable {
     peer: Peer,
     session: Session,
     answer: Extract<Action, { do: 'judge' }>,
-  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] }>;
+  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] } | WantedFiles>;
   record(node: string): Promise<EnrolledNode | null>;
 }
 
@@ -105,8 +105,8 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       });
       return { ...peer, record };
     },
-    judge: async ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) => {
-      const judged = await attestation.judge(
+    judge: ({ record, ak, endorsementPath }, { channel, hello, helloDigest }, answer) =>
+      attestation.judge(
         { ...record, ak, endorsementPath },
         {
           evidence: answer.evidence,
@@ -116,11 +116,12 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
           selection: answer.challenge.selection,
           challengedAt: answer.challengedAt,
           parts: answer.parts,
+          files: {
+            asked: hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
+            came: answer.files,
+          },
         },
-      );
-      if (!('state' in judged)) throw new Error('an agent of this version was asked for files');
-      return judged;
-    },
+      ),
     record: (node) => store.enrolment.node(node),
     async [Symbol.asyncDispose]() {
       await attestation.idle();

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
@@ -16,7 +15,9 @@ import type { Answer, Recording } from './recording.ts';
 async function main([tree, folder, commit]: readonly string[]): Promise<void> {
   if (tree === undefined || folder === undefined || commit === undefined)
     throw new Error('usage: record.ts TREE FOLDER COMMIT');
-  const dir = await mkdtemp(join(tmpdir(), 'assay-database-'));
+  // Kept in the recording, where it is to name no folder of a person.
+  const dir = '/var/lib/assay-recorded';
+  await mkdir(dir, { mode: 0o700 });
   try {
     const { version } = described.parse(JSON.parse(await readFile(join(tree, 'package.json'), 'utf8')));
     const node = join(tree, `node_modules/node-linux-${process.arch}/bin/node`);
@@ -143,7 +144,7 @@ async function answersOf(dir: string): Promise<Recording['answers']> {
   const names = await readdir(join(dir, 'nodes'));
   const paths = [
     ...['/v1/nodes', '/v1/references', '/v1/enrolments', '/v1/tokens', '/v1/join-tokens', '/v1/authority'],
-    ...['/v1/cluster', '/v1/status', '/v1/whoami', '/v1/audit'],
+    ...['/v1/cluster', '/v1/status', '/v1/whoami', '/v1/policy', '/v1/audit'],
     ...names.sort().flatMap((name) => [`/v1/nodes/${name}`, `/v1/nodes/${name}/history`]),
   ];
   const answers: Record<string, Answer> = {};

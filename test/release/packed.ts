@@ -1,4 +1,4 @@
-import { globSync, readFileSync, statSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Fault } from './fault.ts';
@@ -10,10 +10,13 @@ const copied: readonly RegExp[] = [
   /^(README|SECURITY|CHANGELOG)\.md$/,
   /^LICENSE$/,
   new RegExp(`^${noticeFile.replace('.', '\\.')}$`),
-  /^docs\/[\w-]+\.md$/,
-  /^manifests\/\w+\/[\w.-]+\.(conf|path|service|timer|yaml)$/,
+  /^docs\/(?:runbooks\/)?[\w-]+\.md$/,
+  /^manifests\/(?:host|prometheus)\/[\w.-]+\.(conf|json|path|service|timer|yaml)$/,
+  /^manifests\/(?:base|chart|examples)\/(?:[\w-]+\/)*\w[\w.-]*\.(json|md|tpl|txt|yaml)$/,
+  /^manifests\/chart\/\.helmignore$/,
   /^attest-server\/(?:[\w-]+\/)*[\w.-]+\.(pem|yaml)$/,
   /^attest-server\/policy\/file\/policy\.schema\.json$/,
+  /^(?:attest-server|agent|agent\/gate)\/config\.schema\.json$/,
   /^attest-server\/cli\/assay\.mjs$/,
 ];
 
@@ -29,8 +32,9 @@ const compiled = /^(agent|attest-server|manifests\/cloud)\/.*\.js$/;
 
 /** That nothing is packed but what is meant. @param built the folder that is packed @param tree of which it was made */
 export function checkPacked(built: string, tree: string): readonly Fault[] {
-  const files = globSync('**', { cwd: built })
-    .filter((file) => statSync(join(built, file)).isFile())
+  // Those whose names begin with a dot too: a glob leaves them out, and npm packs them.
+  const files = readdirSync(built, { recursive: true, encoding: 'utf8' })
+    .filter((file) => !statSync(join(built, file)).isDirectory())
     .sort();
   const packages = new Set(
     readRuntimePackages(tree)
@@ -59,6 +63,12 @@ export function checkPacked(built: string, tree: string): readonly Fault[] {
         next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
       })),
     ...files.flatMap((file) => faultsOf(file, readFileSync(join(built, file), 'latin1'), tree)),
+    ...files
+      .filter((file) => /\.(node|bare|so|dylib|dll|exe|wasm)$/.test(file))
+      .map((file) => ({
+        what: `${file} is machine code, which nobody can read`,
+        next: 'Leave it out in swtpm-fixtures/set-up/build.ts.',
+      })),
     ...[...packages]
       .filter((name) => !files.some((file) => file.startsWith(`node_modules/${name}/`)))
       .map((name) => ({

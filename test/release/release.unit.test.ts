@@ -74,6 +74,8 @@ describe('a release', () => {
         whats(checkVersions(tree)).map((what) => what.split(' is ')[0]),
         ['manifests/chart/Chart.yaml, version', 'manifests/chart/Chart.yaml, appVersion'],
       );
+      rmSync(join(tree, 'manifests'), { recursive: true });
+      assert.match(whats(checkVersions(tree))[0] ?? '', /^manifests\/chart\/Chart\.yaml, version is missing/);
     });
 
     it('or the section of the changelog is: without a date, of another version, or with something left over', () => {
@@ -154,13 +156,16 @@ describe('a release', () => {
     it('in schemas of this version', async function () {
       this.timeout(60_000);
       assert.deepEqual(await checkSchemas(root), []);
-      rmSync(join(tree, 'agent'), { recursive: true });
-      symlinkSync(join(root, 'agent'), join(tree, 'agent'));
-      cpSync(join(root, 'attest-server'), join(tree, 'attest-server'), { recursive: true });
-      spoil('attest-server/policy/file/policy.schema.json', '"description"', '"note"');
-      assert.match(
-        whats(await checkSchemas(tree))[0] ?? '',
-        /^attest-server\/policy\/file\/policy\.schema\.json is not/,
+      for (const folder of ['agent', 'attest-server'])
+        cpSync(join(root, folder), join(tree, folder), { recursive: true });
+      const files = [
+        ...['attest-server/policy/file/policy.schema.json', 'attest-server/config.schema.json'],
+        ...['agent/config.schema.json', 'agent/gate/config.schema.json'],
+      ];
+      for (const file of files) spoil(file, '"description"', '"note"');
+      assert.deepEqual(
+        whats(await checkSchemas(tree)),
+        files.map((file) => `${file} is not what this version takes`),
       );
     });
 
@@ -169,6 +174,7 @@ describe('a release', () => {
       assert.deepEqual(whats(checkRecordings(tree)), [
         'swtpm-fixtures/conversations/9.9.9 is missing',
         'swtpm-fixtures/databases/9.9.9 is missing',
+        'swtpm-fixtures/charts/9.9.9 is missing',
       ]);
     });
 
@@ -210,6 +216,12 @@ describe('a release', () => {
         'bin/assay': '',
         'attest-server/version.js': '',
         'docs/policy.md': '',
+        'docs/runbooks/AssayNodeSilent.md': '',
+        'agent/gate/config.schema.json': '{}',
+        'manifests/base/server/service.yaml': '',
+        'manifests/chart/.helmignore': '',
+        'manifests/chart/templates/rbac/_names.tpl': '',
+        'manifests/prometheus/dashboard.json': '{}',
         'node_modules/zod/index.js': '',
       };
       for (const [file, text] of Object.entries({ ...good, ...files })) write(`built/${file}`, text);
@@ -219,9 +231,13 @@ describe('a release', () => {
     it('as the build makes it', () => assert.deepEqual(packed({}), []));
 
     for (const [file, text, named] of [
+      ['manifests/chart/values.yaml.orig', '', /^manifests\/chart\/values\.yaml\.orig is packed, and nobody/],
+      ['manifests/chart/.secret.yaml', '', /^manifests\/chart\/\.secret\.yaml is packed, and nobody/],
+      ['manifests/images/recipe.yaml', '', /^manifests\/images\/recipe\.yaml is packed, and nobody/],
       ['notes.txt', '', /^notes\.txt is packed, and nobody said/],
       ['attest-server/nowhere.js', '', /^attest-server\/nowhere\.js is packed, and nobody said/],
       ['node_modules/mocha/index.js', '', /^node_modules\/mocha\/index\.js is packed, and nobody said/],
+      ['node_modules/zod/fast.node', '', /^node_modules\/zod\/fast\.node is machine code/],
       ['docs/test/policy.test.js', '', /^docs\/test\/policy\.test\.js is a test/],
       [
         'docs/policy.md',

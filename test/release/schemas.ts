@@ -9,6 +9,9 @@ const generated: readonly { readonly file: string; readonly argv: readonly strin
     file: 'attest-server/policy/file/policy.schema.json',
     argv: ['attest-server/cli/main.ts', 'policy', 'schema'],
   },
+  { file: 'attest-server/config.schema.json', argv: ['attest-server/main.ts', 'schema'] },
+  { file: 'agent/config.schema.json', argv: ['agent/main.ts', 'schema'] },
+  { file: 'agent/gate/config.schema.json', argv: ['agent/main.ts', 'schema', 'gate'] },
 ];
 
 /** That what editors and others read is what this version takes. */

@@ -48,8 +48,8 @@ export function checkVersions(tree: string): readonly Fault[] {
 
 function ofChart(tree: string): readonly (readonly [string, string | undefined])[] {
   const file = 'manifests/chart/Chart.yaml';
-  if (!existsSync(join(tree, 'manifests/chart'))) return [];
-  const { version, appVersion } = chart.parse(parse(readFileSync(join(tree, file), 'utf8')));
+  const isThere = existsSync(join(tree, file));
+  const { version, appVersion } = isThere ? chart.parse(parse(readFileSync(join(tree, file), 'utf8'))) : {};
   return [
     [`${file}, version`, version],
     [`${file}, appVersion`, appVersion],

@@ -31,6 +31,11 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   referenceKind: 'firewall',
   advice,
   rules: firewallRules,
+  show: ({ baseline, require, forbid }) => ({
+    baseline,
+    require: require.map(({ text }) => text),
+    forbid: forbid.map(({ text }) => text),
+  }),
   contradictions: firewallContradictions,
   doubts: firewallDoubts,
   capture({ parts }, { name, state, group, node, by, at }): Reference {

@@ -19,7 +19,7 @@ import type { Control } from '../../../attest-server/marking/control.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SharedReference } from '../../../attest-server/policy/boot/reference-reach.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
-import { groupOf } from '../../../attest-server/policy/policy.ts';
+import { groupOf, type PolicyGroup, shownGroup } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { Absence } from '../../../attest-server/presence/ports.ts';
 import type { AuditOrigin } from '../../../attest-server/protocol/audit-key.ts';
@@ -164,6 +164,7 @@ export interface World {
   rollback: string | null;
   policySource: string;
   policyText: string;
+  policyGroups: readonly PolicyGroup[];
   readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
@@ -217,6 +218,7 @@ export function emptyWorld(): World {
     rollback: null,
     policySource: '/etc/assay/policy.yaml',
     policyText: 'kind: Policy\n',
+    policyGroups: [],
     faulty: [],
     waiting: [],
     unsupported: [],
@@ -417,6 +419,7 @@ export function portsOf(world: World): ApiPorts {
       backup: async () => ({ path: '/state/backups/assay.db', bytes: 1 }),
     },
     policies: {
+      groups: () => world.policyGroups.map(shownGroup),
       simulate: async () => ({ items: [], next: null, latched: [] }),
       async simulateReference(name, action, { after = '', limit }) {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
@@ -438,7 +441,12 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     advise: nextStep,
-    policy: () => ({ name: 'strict', revision: '0123456789ab', text: world.policyText, groups: [] }),
+    policy: () => ({
+      name: 'strict',
+      revision: '0123456789ab',
+      text: world.policyText,
+      groups: world.policyGroups,
+    }),
     ready: () => world.ready,
     challengeNow(node) {
       world.asked.push(node);

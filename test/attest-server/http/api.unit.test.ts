@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { routes } from '../../../attest-server/http/routes.ts';
 import { notSimulated } from '../../../attest-server/policy/draft/simulation.ts';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
+import { enrolments, unmatched } from '../../../attest-server/policy/policy.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
@@ -339,6 +341,40 @@ describe('the API', () => {
       assert.equal(answer.headers['content-type'], 'application/problem+json');
       assert.equal(problem.parse(JSON.parse(answer.text)).status, status);
     });
+
+  it('shows the rules of each group as a policy file has them', async () => {
+    const text = `apiVersion: assay.dev/v1
+kind: Policy
+groups:
+  - name: edge
+    nodes: ['*']
+    mode: observe
+    require: [identity, boot, disk, firewall, host]
+    disk: { paths: [/var/lib/kubelet] }
+    firewall:
+      require: ['inet  filter input hook input policy drop']
+      forbid: ['input tcp 22,8000-9000 from anywhere but 10.0.0.0/8']
+    host: { kernel: { minimum: '6.1' } }
+`;
+    world.policyGroups = parsePolicy(text, 'edge.yaml', enrolments).groups;
+    const answer = await ask(server, '/v1/policy');
+    world.policyGroups = [];
+    assert.equal(answer.status, 200);
+    const [group] = api.policyView.parse(JSON.parse(answer.text)).groups;
+    assert.deepEqual(group?.firewall, {
+      baseline: null,
+      require: ['inet filter input hook input policy drop'],
+      forbid: ['input tcp 22,8000-9000 from anywhere but 10.0.0.0/8'],
+    });
+  });
+
+  it('answers what cannot be written as JSON with a problem, too', async () => {
+    world.policyGroups = [Object.assign({ ...unmatched }, { ofLater: 1n })];
+    const answer = await ask(server, '/v1/policy');
+    world.policyGroups = [];
+    assert.deepEqual([answer.status, answer.headers['content-type']], [500, 'application/problem+json']);
+    assert.equal(world.faults.splice(0).length, 1);
+  });
 
   it('asks a caller to come again where many ask about policies at once', async () => {
     world.busy = true;

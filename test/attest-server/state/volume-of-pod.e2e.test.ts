@@ -16,10 +16,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { programs } from '../../programs.ts';
 
 const user = 65_532;
 const fsGroup = 64_000;
-const program = join(import.meta.dirname, '../../../attest-server/main.ts');
 const stateModule = join(import.meta.dirname, '../../../agent/state-dir.ts');
 
 describe('a volume with fsGroup', function () {
@@ -75,7 +75,7 @@ describe('a volume with fsGroup', function () {
   const server = () => {
     const config = join(parent, 'server.yaml');
     writeFileSync(config, JSON.stringify({ agentPort: 0, apiPort: 0, metricsPort: 0, host: '127.0.0.1' }));
-    return container([program, '--config', config]);
+    return container([programs['assay-server'], '--config', config]);
   };
   const open = () =>
     readdirSync(join(volume, 'state'), { recursive: true, encoding: 'utf8' }).filter((name) => {
