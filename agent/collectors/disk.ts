@@ -2,7 +2,13 @@ import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DiskPart } from '../../attest-server/protocol/disk.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
-import { type Mount, mountFinder, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import {
+  asBytes,
+  type FindMount,
+  type Mount,
+  mountFinder,
+  parseMountTable,
+} from '../../attest-server/protocol/mount-table.ts';
 import { outsideText } from '../../attest-server/protocol/printable.ts';
 import {
   comesWithContainers,
@@ -64,6 +70,7 @@ async function readDisk(
   const find = mountFinder(table);
   const hidden = await hiddenFromUs(
     root,
+    find,
     resolved.flatMap(({ looked }) => looked),
     signal,
   );
@@ -116,16 +123,21 @@ function goneSince(error: unknown): readonly string[] {
   throw error;
 }
 
-/** Why one of these places is another one for this program than for the host; null where none is. */
+/**
+ * Why one of these places is another one for this program than for the host; null where none is.
+ * @param find in the host's mount table
+ */
 async function hiddenFromUs(
   root: string,
+  find: FindMount,
   places: readonly string[],
   signal: AbortSignal,
 ): Promise<string | null> {
   if (places.length === 0) return null;
-  const view = await readHostView(root, signal);
-  for (const place of view === null ? [] : places) {
-    const why = view?.hides(place) ?? null;
+  const view = await readHostView(root, signal, find);
+  if (view === null) return null;
+  for (const place of places) {
+    const why = view.hides(place);
     if (why !== null) return why;
   }
   return null;
@@ -157,11 +169,6 @@ function findOrNull(find: MountsAround['find'], path: string): Mount | null {
 
 function isAbsolute(path: string): boolean {
   return path.startsWith('/');
-}
-
-/** One character a byte, as in the table. */
-function asBytes(path: string): string {
-  return Buffer.from(path).toString('latin1');
 }
 
 interface InspectedNow {

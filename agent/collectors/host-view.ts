@@ -1,6 +1,12 @@
 import { realpath, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Mount, mountFinder, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import {
+  asBytes,
+  type FindMount,
+  type Mount,
+  mountFinder,
+  parseMountTable,
+} from '../../attest-server/protocol/mount-table.ts';
 import { Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
@@ -21,17 +27,26 @@ export const mostOfMountTable = 16 * 1024 * 1024;
 /**
  * Null below a root that is no running machine, such as a recorded tree: there all is as it is.
  * @param root without links
+ * @param known in the host's table of mounts, for who has read it already
  * @throws Error where a table of mounts cannot be read
  */
-export async function readHostView(root: string, signal?: AbortSignal): Promise<HostView | null> {
+export async function readHostView(
+  root: string,
+  signal?: AbortSignal,
+  known?: FindMount,
+): Promise<HostView | null> {
   if (!(await isRunningMachine(root))) return null;
-  const path = join(root, mountTablePath);
-  const [bytes, own] = await Promise.all(
-    [path, '/proc/self/mountinfo'].map((table) => readBounded(table, mostOfMountTable, signal)),
-  );
-  if (bytes == null) throw new Error(`there is no /${mountTablePath}`);
-  if (own == null) throw new Error('there is no /proc/self/mountinfo');
-  return viewOf(root, mountFinder(parseMountTable(bytes)), mountFinder(parseMountTable(own)));
+  const [theirs, own] = await Promise.all([
+    known ?? readMounts(root, mountTablePath, signal),
+    readMounts('/', 'proc/self/mountinfo', signal),
+  ]);
+  return viewOf(root, theirs, own);
+}
+
+async function readMounts(root: string, path: string, signal?: AbortSignal): Promise<FindMount> {
+  const bytes = await readBounded(join(root, path), mostOfMountTable, signal);
+  if (bytes === null) throw new Error(`there is no /${path}`);
+  return mountFinder(parseMountTable(bytes));
 }
 
 /** Files of a kernel, and neither a copy of them nor a link; a pod may have a few of them alone. */
@@ -73,9 +88,7 @@ export async function unlessHidden(
 /** PROC_SUPER_MAGIC of linux/magic.h */
 const procMagic = 0x9fa0;
 
-type Find = (path: string) => Mount | null;
-
-function viewOf(root: string, findTheirs: Find, findOwn: Find): HostView {
+function viewOf(root: string, findTheirs: FindMount, findOwn: FindMount): HostView {
   return {
     hides(place) {
       const [its, ours] = [asBytes(place), asBytes(root === '/' ? place : root + place)];
@@ -92,9 +105,4 @@ function viewOf(root: string, findTheirs: Find, findOwn: Find): HostView {
 function placeOn({ device, root, mountPoint }: Mount, path: string): string {
   const below = mountPoint === '/' ? path : path.slice(mountPoint.length);
   return `${device} ${root === '/' ? '' : root}${below}`;
-}
-
-/** One character a byte, as in the table. */
-function asBytes(path: string): string {
-  return Buffer.from(path).toString('latin1');
 }

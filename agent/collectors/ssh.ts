@@ -2,7 +2,7 @@ import { realpath } from 'node:fs/promises';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { resolveBelow } from './below-root.ts';
-import { readHostView, showsProcesses } from './host-view.ts';
+import { isRunningMachine, readHostView, showsProcesses } from './host-view.ts';
 import { type ListeningSocket, readListening, socketText } from './listening.ts';
 import { readBounded } from './read-bounded.ts';
 import type { SshDaemon } from './ssh-daemons.ts';
@@ -73,14 +73,17 @@ const places = [
 
 /** @throws Error where the host may have what is not shown to this program */
 async function checkIsShown(sysroot: string, signal?: AbortSignal): Promise<void> {
-  const view = sysroot === '/' ? null : await readHostView(await realpath(sysroot), signal);
-  if (view === null) return;
-  if (!(await showsProcesses(sysroot)))
+  if (sysroot === '/') return;
+  const root = await realpath(sysroot);
+  if (!(await isRunningMachine(root))) return;
+  // First, since most pods do not show them: then no table of mounts is read.
+  if (!(await showsProcesses(root)))
     throw new Error(
       'the processes of the host are not shown to this program: an SSH daemon may be among them',
     );
+  const view = await readHostView(root, signal);
   for (const place of places) {
-    const why = view.hides(place);
+    const why = view?.hides(place) ?? null;
     if (why !== null) throw new Error(why);
   }
 }

@@ -1,6 +1,11 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
-import { type Mount, mountFinder, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import {
+  asBytes,
+  type Mount,
+  mountFinder,
+  parseMountTable,
+} from '../../attest-server/protocol/mount-table.ts';
 import {
   comesWithContainers,
   isBelow,
@@ -52,9 +57,7 @@ function concerning(bytes: Buffer, reals: readonly (string | null)[]): readonly 
   const table = parseMountTable(bytes);
   const find = mountFinder(table);
   const byId = new Map(table.map((mount) => [mount.id, mount]));
-  const protectedPaths = reals
-    .filter((real) => real !== null)
-    .map((real) => Buffer.from(real).toString('latin1'));
+  const protectedPaths = reals.filter((real) => real !== null).map(asBytes);
   const standing = new Set(protectedPaths.map(find).filter((mount) => mount !== null));
   const around = { find, standing, byId };
   const kept = new Set<Mount>(standing);

@@ -60,8 +60,16 @@ export function parseMountTable(bytes: Buffer): readonly Mount[] {
  * @throws RangeError for a path that is not of that form
  */
 export function mountOf(table: readonly Mount[], path: string): Mount | null {
-  return mountFinder(table)(Buffer.from(path).toString('latin1'));
+  return mountFinder(table)(asBytes(path));
 }
+
+/** A path as it stands in the table: one character a byte. */
+export function asBytes(path: string): string {
+  return Buffer.from(path).toString('latin1');
+}
+
+/** The mount that a path of the table stands on; null where none is. */
+export type FindMount = (path: string) => Mount | null;
 
 /** True for a path that `mountFinder` takes: absolute, without `.`, `..` and empty components. */
 export function isPlainPath(path: string): boolean {
@@ -69,7 +77,7 @@ export function isPlainPath(path: string): boolean {
 }
 
 /** `mountOf` for many paths of one table; paths are one character a byte here, as those in the table are. */
-export function mountFinder(table: readonly Mount[]): (path: string) => Mount | null {
+export function mountFinder(table: readonly Mount[]): FindMount {
   const known = new Set(table.map(({ id }) => id));
   const places = stepsTo(table);
   const root = table.find(

@@ -1,4 +1,4 @@
-import { isPlainPath, type Mount } from './mount-table.ts';
+import { type FindMount, isPlainPath, type Mount } from './mount-table.ts';
 
 /**
  * Which mounts below a protected path keep nothing of it on a disk of their own, so that agent and server leave them out
@@ -36,7 +36,7 @@ export function comesWithContainers(
 
 export interface MountsAround {
   /** `mountFinder` of the whole table. */
-  readonly find: (path: string) => Mount | null;
+  readonly find: FindMount;
   /** The mounts on which protected paths stand. */
   readonly standing: ReadonlySet<Mount>;
   readonly byId: ReadonlyMap<number, Mount>;
