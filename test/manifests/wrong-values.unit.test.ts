@@ -13,6 +13,7 @@ import {
   textsAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
 import { chartFolder, helm, needsTools, refusalOf, renderChart, renderText } from './kubernetes-tools.ts';
+import { placesOf, replaced } from './schema/spoilt.ts';
 
 const valuesFolder = join(import.meta.dirname, 'values');
 const schema = objectIn(JSON.parse(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8')));
@@ -137,10 +138,10 @@ describe('values that are wrong', function () {
     const unnamed: string[] = [];
     for (let depth = 1; depth <= deepest; depth += 1) {
       const own = places.filter(({ keys }) => keys.length === depth);
-      let values: Json = full;
+      let values = full;
       for (const { keys, value } of own)
         values = replaced(values, keys, isObject(value) ? ['wrong'] : { wrong: 'wrong' });
-      const said = await refusalOf({ values: objectIn(values) });
+      const said = await refusalOf({ values });
       unnamed.push(
         ...own.map(({ keys }) => `'/${keys.join('/')}'`).filter((pointer) => !said.includes(`at ${pointer}`)),
       );
@@ -450,26 +451,6 @@ describe('values that cannot stand together', function () {
   });
 });
 
-interface Place {
-  readonly keys: readonly (string | number)[];
-  readonly path: string;
-  readonly value: Json;
-}
-
-function placesOf(values: JsonObject): readonly Place[] {
-  const found: Place[] = [];
-  const visit = (value: Json, keys: Place['keys'], path: string): void => {
-    if (keys.length > 0) found.push({ keys, path, value });
-    if (isList(value))
-      for (const [index, item] of value.entries()) visit(item, [...keys, index], `${path}[${index}]`);
-    if (isObject(value))
-      for (const [key, member] of Object.entries(value))
-        visit(member, [...keys, key], path === '' ? key : `${path}.${key}`);
-  };
-  visit(values, [], '');
-  return found;
-}
-
 function isBelow(path: string, paths: readonly string[]): boolean {
   return paths.some((one) => path === one || path.startsWith(`${one}.`) || path.startsWith(`${one}[`));
 }
@@ -513,19 +494,6 @@ function merged(one: Json | undefined, other: Json): Json {
     ...Object.entries(joined),
     ...Object.entries(other).map(([key, value]) => [key, merged(one[key], value)] as const),
   ]);
-}
-
-function replaced(object: Json, [first, ...rest]: Place['keys'], value: Json): Json {
-  if (first === undefined) return value;
-  if (isList(object))
-    return object.map((item, index) => (index === first ? replaced(item, rest, value) : item));
-  if (!isObject(object)) return object;
-  return Object.fromEntries(
-    Object.entries(object).map(([key, member]) => [
-      key,
-      key === first ? replaced(member, rest, value) : member,
-    ]),
-  );
 }
 
 function objectIn(value: unknown): JsonObject {

@@ -8,7 +8,7 @@ export interface Spoilt {
 
 /** The object once for each of its members at every level, with this one misspelt. */
 export function misspelt(object: JsonObject): readonly Spoilt[] {
-  return places(object).flatMap(({ keys, path }) => {
+  return placesOf(object).flatMap(({ keys, path }) => {
     const last = keys.at(-1);
     if (typeof last !== 'string') return [];
     // Its last letter twice.
@@ -19,19 +19,21 @@ export function misspelt(object: JsonObject): readonly Spoilt[] {
 
 /** The object once for each value at every level, with one of another type in its place. */
 export function mistyped(object: JsonObject): readonly Spoilt[] {
-  return places(object).map(({ keys, path, value }) => ({
+  return placesOf(object).map(({ keys, path, value }) => ({
     path,
     object: replaced(object, keys, isObject(value) ? ['wrong'] : { wrong: 'wrong' }),
   }));
 }
 
+/** A value in an object, and how it is reached. */
 interface Place {
   readonly keys: readonly (string | number)[];
   readonly path: string;
   readonly value: Json;
 }
 
-function places(object: JsonObject): readonly Place[] {
+/** Every value of it but itself, at every level. */
+export function placesOf(object: JsonObject): readonly Place[] {
   const found: Place[] = [];
   const visit = (value: Json, keys: Place['keys'], path: string): void => {
     if (keys.length > 0) found.push({ keys, path, value });
@@ -54,7 +56,8 @@ function renamed(object: JsonObject, keys: Place['keys'], name: string): JsonObj
   );
 }
 
-function replaced(object: JsonObject, keys: Place['keys'], value: Json): JsonObject {
+/** The object with another value in one place. */
+export function replaced(object: JsonObject, keys: Place['keys'], value: Json): JsonObject {
   return changed(object, keys, () => value);
 }
 
