@@ -5,7 +5,7 @@ import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
 import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
 import type { Enrolment } from './policy/policy.ts';
-import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
+import { builtInPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
@@ -103,8 +103,8 @@ function methodsOf(settings: Values): readonly Enrolment[] {
 }
 
 function policyOf(name: string, methods: readonly Enrolment[]) {
-  const builtIn = [observePolicy, strictPolicy].find((policy) => policy.name === name);
-  if (builtIn !== undefined) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
+  const builtIn = builtInPolicy(name);
+  if (builtIn !== null) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
   const { policy, warnings } = checkPolicy(textOf(name), name, methods);
   return { name: `${policy.name}@${policy.revision}`, warnings };
 }

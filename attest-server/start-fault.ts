@@ -3,7 +3,7 @@ import type { ServerConfig } from './config.ts';
 import { PolicyError } from './policy/file/policy-error.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
 import { enrolments } from './policy/policy.ts';
-import { observePolicy, strictPolicy } from './policy/shipped/built-in.ts';
+import { builtInPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
 import { storageCauseOf } from './protocol/server-fault.ts';
 
@@ -53,7 +53,7 @@ const makeRoom =
 export async function withFaultsOfPolicy(error: unknown, named: readonly unknown[]): Promise<unknown> {
   const name = named.find((each) => each !== undefined && each !== '');
   if (!(error instanceof ConfigError) || typeof name !== 'string') return error;
-  if (name === observePolicy.name || name === strictPolicy.name) return error;
+  if (builtInPolicy(name) !== null) return error;
   try {
     // By which methods nodes may enrol depends on the configuration that is faulty.
     checkPolicy(await readFile(name, 'utf8'), name, enrolments);

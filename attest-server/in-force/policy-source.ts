@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Enrolment, enrolments, type Policy } from '../policy/policy.ts';
-import { observePolicy, strictPolicy } from '../policy/shipped/built-in.ts';
+import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { KeptPolicy, Latched } from './ports.ts';
 
 /**
@@ -16,8 +16,9 @@ export async function readPolicy(
   methods: readonly Enrolment[],
   logger: Logger,
 ): Promise<Policy> {
-  if (name === null || name === observePolicy.name) return observePolicy;
-  if (name === strictPolicy.name) return strictPolicy;
+  if (name === null) return observePolicy;
+  const builtIn = builtInPolicy(name);
+  if (builtIn !== null) return builtIn;
   const { policy, warnings } = checkPolicy(await readFile(name, 'utf8'), name, methods);
   for (const { line, field, text } of warnings) logger.warn({ file: name, line, field }, text);
   return policy;

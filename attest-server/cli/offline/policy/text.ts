@@ -2,18 +2,14 @@ import { resolve } from 'node:path';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { type CheckedPolicy, checkPolicy } from '../../../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../../../policy/policy.ts';
-import { observePolicy, strictPolicy } from '../../../policy/shipped/built-in.ts';
+import { builtInPolicy } from '../../../policy/shipped/built-in.ts';
 import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile } from '../../read-file.ts';
 
-const builtIn: readonly Policy[] = [strictPolicy, observePolicy];
-
 /** The text of a policy file, or of `strict` or `observe`. @throws CliError where it cannot be read */
 export function readPolicyText({ cwd }: CliIo, name: string): string {
-  return (
-    builtIn.find((policy) => policy.name === name)?.text ?? readFile(resolve(cwd, name)).toString('utf8')
-  );
+  return builtInPolicy(name)?.text ?? readFile(resolve(cwd, name)).toString('utf8');
 }
 
 /** Faults and warnings carry the name as it was given, as compilers do. Which methods its server offers is not known here. */
