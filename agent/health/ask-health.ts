@@ -1,11 +1,11 @@
 import { connect } from 'node:net';
 import type { Health } from './health-socket.ts';
 
-/** Of one probe. A kubelet starts one every half minute in each container: it loads nothing but this. */
+/** Of an answer. */
 const longest = 1024;
 
 /**
- * Asks a program of this machine how it is.
+ * Asks a program of this machine how it is. Each probe of a kubelet is a process that does this alone: it loads little.
  * @param within milliseconds for the whole answer
  * @returns what it said; who does not answer in time is not alive
  */

@@ -38,10 +38,7 @@ export type ReasonCode = Words<(typeof byClass)[ReasonClass][number]>;
 
 const classes = new Map<string, ReasonClass>(
   reasonClasses.flatMap((name) =>
-    byClass[name]
-      .join(' ')
-      .split(' ')
-      .map((code) => [code, name] as const),
+    byClass[name].flatMap((line) => line.split(' ').map((code) => [code, name] as const)),
   ),
 );
 

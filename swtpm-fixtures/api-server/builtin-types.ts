@@ -100,7 +100,12 @@ export const builtinTypes: readonly ResourceType[] = [
     ['resourcequotas', 'resourcequota', 'ResourceQuota', 'quota'],
   ].map(([plural = '', singular = '', kind = '', short = '']) => ({
     ...usual,
-    ...{ group: '', version: 'v1', plural, singular, kind, shortNames: [short] },
+    group: '',
+    version: 'v1',
+    plural,
+    singular,
+    kind,
+    shortNames: [short],
   })),
   ...[
     ['apps', 'statefulsets', 'StatefulSet', 'sts'],
@@ -109,7 +114,11 @@ export const builtinTypes: readonly ResourceType[] = [
     ['networking.k8s.io', 'networkpolicies', 'NetworkPolicy', 'netpol'],
   ].map(([group = '', plural = '', kind = '', short = '']) => ({
     ...usual,
-    ...{ group, version: 'v1', plural, singular: kind.toLowerCase(), kind },
+    group,
+    version: 'v1',
+    plural,
+    singular: kind.toLowerCase(),
+    kind,
     shortNames: short === '' ? [] : [short],
     subresources: group === 'networking.k8s.io' ? [] : ['status'],
     strategy: withGeneration(plainStrategy(group !== 'networking.k8s.io')),
