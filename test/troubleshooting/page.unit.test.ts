@@ -3,14 +3,14 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../attest-server/policy/advice.ts';
-import { meanings } from '../../attest-server/protocol/meanings.ts';
 import { reasonCodes } from '../../attest-server/protocol/reasons.ts';
+import { meanings } from './meanings.ts';
 import { troubleshootingPage } from './page.ts';
 
 const root = join(import.meta.dirname, '../..');
 const kept = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8');
 /** They hold lists of codes, which say nothing of where one is found. */
-const lists = /\/(reasons|meanings|advice|first-codes|finding)\.ts$|\/(cli|http)\//;
+const lists = /\/(reasons|advice|first-codes|finding)\.ts$|\/(cli|http)\//;
 
 describe('docs/troubleshooting.md', () => {
   it('is of the codes, meanings and advice of today', () => {
