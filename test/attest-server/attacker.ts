@@ -7,13 +7,16 @@ import { z } from 'zod';
 import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
 import {
   attestPath,
+  binaryFrame,
   type Challenge,
   parseServerMessage,
   subprotocol,
 } from '../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import type { ForgedTpm } from './forged-tpm.ts';
+import { replayedValues } from './policy/made-proof.ts';
 import type { TestServer } from './running-server.ts';
+import { madeQuote } from './verify/made-quote.ts';
 
 /** One connection that speaks the protocol by hand, and so can break every rule of it. */
 export interface Peer {
@@ -151,6 +154,28 @@ export async function introduce(
   const message = await peer.peek();
   if (message?.type === 'activate') peer.send(tpm.activated(message, peer.channel, hello));
   return { ...peer, hello };
+}
+
+/** Answers the next challenge as a node that booted with this log; the state of the verdict. */
+export async function answerWithBoot(
+  peer: Peer & { readonly hello: string },
+  tpm: ForgedTpm,
+  {
+    node,
+    bootLog,
+    resetCount,
+  }: { readonly node: string; readonly bootLog: Buffer; readonly resetCount: number },
+): Promise<string> {
+  const challenge = await peer.challenge();
+  peer.send(binaryFrame('bootLog', bootLog));
+  const sha256 = replayedValues(bootLog, 'sha256');
+  const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
+  const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
+  const quote = (data: Buffer) =>
+    madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
+  peer.send(tpm.evidence(challenge, occasion, { quote }));
+  const { state } = await peer.verdict();
+  return state;
 }
 
 /** A node with this TPM that has proven itself once, as honest ones do. */

@@ -10,12 +10,10 @@ import { binaryFrame } from '../../attest-server/protocol/messages.ts';
 import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { kubelet, serviceAccount, type User } from '../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
-import { introduce } from '../attest-server/attacker.ts';
+import { answerWithBoot, introduce } from '../attest-server/attacker.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
-import { replayedValues } from '../attest-server/policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
-import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { eventually } from './installation.ts';
 import { agent, controller, needs, nodeOf, outcomeOf, personOf, World } from './world.ts';
@@ -111,15 +109,7 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
     async function answer(node: string, bootLog: Buffer, resetCount: number): Promise<string> {
       const tpm = tpms.get(node) ?? assert.fail();
       const peer = await introduced(node);
-      const challenge = await peer.challenge();
-      peer.send(binaryFrame('bootLog', bootLog));
-      const sha256 = replayedValues(bootLog, 'sha256');
-      const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
-      const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
-      const quote = (data: Buffer) =>
-        madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
-      peer.send(tpm.evidence(challenge, occasion, { quote }));
-      const { state } = await peer.verdict();
+      const state = await answerWithBoot(peer, tpm, { node, bootLog, resetCount });
       await peer.close();
       return state;
     }

@@ -3,17 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import type { NodeOptions } from '../../../swtpm-fixtures/api-server/node-object.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
-import { introduce, type Peer } from '../attacker.ts';
+import { answerWithBoot, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
-import { replayedValues } from '../policy/made-proof.ts';
 import { type ServerSettings, startTestServer, type TestServer } from '../running-server.ts';
-import { madeQuote } from '../verify/made-quote.ts';
 import { defineResources } from './defined-resources.ts';
 
 /** A server in a cluster, whose nodes have forged TPMs. */
@@ -53,15 +50,7 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
   const answered = async (node: string, bootLog: Buffer, resetCount: number) => {
     const tpm = tpms.get(node) ?? assert.fail();
     const peer = await introduce(world, tpm, node);
-    const challenge = await peer.challenge();
-    peer.send(binaryFrame('bootLog', bootLog));
-    const sha256 = replayedValues(bootLog, 'sha256');
-    const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
-    const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };
-    const quote = (data: Buffer) =>
-      madeQuote(tpm.ak, data, { pcrs: { sha256 }, resetCount, clock: BigInt(resetCount * 1000) });
-    peer.send(tpm.evidence(challenge, occasion, { quote }));
-    const { state } = await peer.verdict();
+    const state = await answerWithBoot(peer, tpm, { node, bootLog, resetCount });
     return { peer, state };
   };
   const all = opened.move();
