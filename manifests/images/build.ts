@@ -5,9 +5,10 @@ import { type DebianPackage, fetchDebianPackages } from './debian-packages.ts';
 import type { SourcesPlaces } from './debian-sources.ts';
 import { fetchNode } from './node-program.ts';
 import { archive, emptyStorage, makeImage } from './oci-image.ts';
+import { readLocked } from './package-lock.ts';
 import { type Architecture, debianRelease, type Recipe, recipes } from './recipe.ts';
 import { layOut, type Parts, type RootFileSystem, type Unpacked } from './root-file-system.ts';
-import { readIntegrity, sbomOf } from './sbom.ts';
+import { sbomOf } from './sbom.ts';
 import type { Tool } from './tool.ts';
 
 export interface BuildRequest {
@@ -72,7 +73,11 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
       layouts.set(recipe, (layouts.get(recipe) ?? new Map()).set(architecture, laidOut));
     }
   }
-  const integrity = readIntegrity(root);
+  const integrity = new Map(
+    Object.entries(readLocked(root)).flatMap(([path, { integrity }]) =>
+      integrity ? [[path, integrity] as const] : [],
+    ),
+  );
   const built: BuiltImage[] = [];
   await emptyStorage(tool, out);
   for (const [recipe, contents] of layouts) {

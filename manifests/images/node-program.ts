@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import { readLocked } from './package-lock.ts';
 import { type Architecture, architectures } from './recipe.ts';
 import type { Tool } from './tool.ts';
 
@@ -15,13 +15,6 @@ export interface NodeProgram {
   readonly licence: string;
 }
 
-const lock = z.object({
-  packages: z.record(
-    z.string(),
-    z.object({ version: z.string().optional(), integrity: z.string().optional() }),
-  ),
-});
-
 /**
  * The Node.js that package-lock.json pins, for any architecture, checked and stripped. It is not run.
  * @throws Error where it is another one than package-lock.json says
@@ -33,8 +26,7 @@ export async function fetchNode(
 ): Promise<NodeProgram> {
   const { node, lib } = architectures[architecture];
   const name = `node-linux-${node}`;
-  const { packages } = lock.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
-  const { version, integrity } = packages[`node_modules/${name}`] ?? {};
+  const { version, integrity } = readLocked(root)[`node_modules/${name}`] ?? {};
   if (version === undefined || integrity === undefined)
     throw new Error(`package-lock.json does not pin ${name}`);
   const made = join(folder, `${name}-${version}`);

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { parseCopyright } from './debian-licence.ts';
 import type { RootFileSystem } from './root-file-system.ts';
 
@@ -158,16 +157,4 @@ function checksumOf(integrity: string | undefined) {
   if (!integrity?.startsWith('sha512-')) return {};
   const checksumValue = Buffer.from(integrity.slice('sha512-'.length), 'base64').toString('hex');
   return { checksums: [{ algorithm: 'SHA512', checksumValue }] };
-}
-
-const lock = z.object({ packages: z.record(z.string(), z.object({ integrity: z.string().optional() })) });
-
-/** Digests of npm packages by their path, as package-lock.json pins them. */
-export function readIntegrity(root: string): ReadonlyMap<string, string> {
-  const { packages } = lock.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')));
-  return new Map(
-    Object.entries(packages).flatMap(([path, { integrity }]) =>
-      integrity ? [[path, integrity] as const] : [],
-    ),
-  );
 }
