@@ -11,6 +11,8 @@ export interface Question {
   readonly parts: readonly PartName[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
+  /** Where IMA's list is to go on; null where nothing of it is asked for. */
+  readonly ima: { readonly from: number; readonly bootId: string | null } | null;
 }
 
 /** From the best on. */
@@ -48,5 +50,5 @@ export function questionFor(
   });
   const holds = askedParts.flatMap((name) => held[name] ?? []);
   const parts = enough.length === 0 ? askedParts : askedParts.filter((name) => !enough.includes(name));
-  return { selection: selections[has] ?? {}, holds, parts, paths };
+  return { selection: selections[has] ?? {}, holds, parts, paths, ima: null };
 }

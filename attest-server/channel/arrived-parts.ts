@@ -46,6 +46,16 @@ export class ArrivedParts {
   }
 }
 
+/** The pieces of IMA's list that came for a challenge that asks for it. */
+export interface ArrivedIma {
+  /** Bytes of the list before these, by the agent's word. */
+  readonly from: number;
+  /** There is more of it on the node. */
+  readonly more: boolean;
+  /** In order. */
+  readonly pieces: readonly Buffer[];
+}
+
 /** The files that came for a challenge that asks for some. */
 export class ArrivedFiles {
   readonly #files: Buffer[] = [];

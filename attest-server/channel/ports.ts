@@ -76,7 +76,10 @@ export interface JudgedAnswer {
   readonly gate?: GateOrder;
 }
 
-/** It proves itself, and is judged once the node was asked for these files of its loader, by digest. */
+/**
+ * It proves itself, and is judged once the node was asked for more: for these files of its loader, by digest, or for the rest
+ * of IMA's list, from where `ask` says then.
+ */
 export interface WantedFiles {
   readonly files: readonly string[];
 }
@@ -104,6 +107,8 @@ export interface ChannelPorts<Node> {
     readonly holds: readonly string[];
     readonly parts: readonly PartName[];
     readonly paths: readonly string[];
+    /** Where IMA's list is to go on; null where nothing of it is asked for. */
+    readonly ima: { readonly from: number; readonly bootId: string | null } | null;
   };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;

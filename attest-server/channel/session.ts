@@ -21,7 +21,7 @@ import {
 import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
+import { ArrivedFiles, type ArrivedIma, ArrivedParts } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
 import type { ShownTokens } from './ports.ts';
 
@@ -47,6 +47,8 @@ export type Action =
       readonly parts: Parts;
       /** Files that came for those that the challenge asks for. */
       readonly files: readonly Buffer[];
+      /** IMA's list from where the agent says; null where the challenge does not ask for it, or nothing of it came. */
+      readonly ima: ArrivedIma | null;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -198,6 +200,7 @@ export class Session {
       this.#files.add(payload);
       return;
     }
+    if (kind === 'imaPiece') throw outOfOrder('a piece of a list that nobody asked for');
     if (kind === 'bootLog' && payload.length > limits.parts.boot)
       throw new Rejection('too_large', 'the boot log is too large');
     this.#parts.add(payload);
@@ -288,7 +291,7 @@ export class Session {
     const challengedAt = deadline - message.within;
     const files = this.#files?.all ?? [];
     this.#files = null;
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files }];
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima: null }];
   }
 
   #notAsked(nonce: string): Rejection {

@@ -71,8 +71,17 @@ export interface Begun {
   readonly verdict: Verdict | null;
 }
 
-/** @param at milliseconds since the epoch; references expire by it */
-export type Appraiser = (proven: Proven, node: AppraisedNode, at: number) => Appraisal;
+export interface Appraiser {
+  /** @param at milliseconds since the epoch; references expire by it */
+  (proven: Proven, node: AppraisedNode, at: number): Appraisal;
+  /** What takes long of it, in steps of some milliseconds, for whoever must let others go on: then appraising is quick. */
+  ahead(proven: Proven, node: AppraisedNode, at: number): Iterable<void>;
+  /**
+   * Up to where IMA's list of this node was judged by these rules: a `head` of `ProvenImaList`. Null: what is appraised next
+   * must have the list from its begin.
+   */
+  judgedTo(node: AppraisedNode): string | null;
+}
 
 /** Appraises one piece of proven evidence. For many, make an appraiser once. */
 export function appraise(
@@ -106,7 +115,20 @@ export function createAppraiser(
     if (goesByName) byName.set(name, ready);
     return ready;
   };
-  return (proven, node, at) => appraiseBy(byName.get(node.name) ?? groupFor(node), proven, node, at);
+  const preparedFor = (node: AppraisedNode) => byName.get(node.name) ?? groupFor(node);
+  const appraiseOne = (proven: Proven, node: AppraisedNode, at: number) =>
+    appraiseBy(preparedFor(node), proven, node, at);
+  return Object.assign(appraiseOne, {
+    *ahead(proven: Proven, node: AppraisedNode, at: number) {
+      const judged = judgedNode(proven, node);
+      for (const { judge } of preparedFor(node).judges)
+        if (judge.ahead) yield* judge.ahead(proven, judged, at);
+    },
+    judgedTo(node: AppraisedNode) {
+      for (const { judge } of preparedFor(node).judges) if (judge.judgedTo) return judge.judgedTo(node.name);
+      return null;
+    },
+  });
 }
 
 /** Nodes whose group is remembered: finding it walks through the globs of all groups. */
@@ -141,23 +163,13 @@ function prepareGroup(
 
 function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode, at: number): Appraisal {
   const past = node.past ?? noPast;
-  const sequence = judgeSequence(past.sequence, sightingOf(proven), past.concurrent);
-  const unread = unreadIn(proven);
-  const judged: JudgedNode = {
-    name: node.name,
-    tpmClass: node.tpmClass ?? 'unknown',
-    past: pastBut(unread, past),
-    sequence,
-    twins: past.twins,
-    clusterUuid: past.clusterUuid ?? null,
-    sameUuid: past.sameUuid ?? noNodes,
-    sharedVolumes: past.sharedVolumes ?? noVolumes,
-    unread,
-  };
+  const judged = judgedNode(proven, node);
+  const { sequence, unread } = judged;
   let memory = past.memory;
   const against = againstIn(memory);
   const judgements: Judgement[] = [];
   let enough = nothing;
+  let wanted = nothing;
   // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
   const isGate = (node.by ?? 'agent') !== 'agent';
   for (const { aspect, judge } of prepared.judges) {
@@ -177,8 +189,10 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
     if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
     // What is not remembered of this answer must be shown once more.
-    if (missing.length === 0 && own.enough !== undefined && own.enough.length > 0)
-      enough = [...enough, ...own.enough];
+    const shown = missing.length === 0 ? (own.enough ?? nothing) : nothing;
+    if (shown.length > 0) enough = [...enough, ...shown];
+    // Another aspect may go by the same part, and want more of it.
+    if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     judgements.push(judgement);
   }
   const whole = joined(prepared, judgements);
@@ -192,7 +206,25 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       sequence: sequence.next,
       memory: withAgainst(memory, isGate ? keptAgainst(against, next, isProvenByGate) : next),
     },
-    enough,
+    enough: wanted.length === 0 ? enough : enough.filter((part) => !wanted.includes(part)),
+  };
+}
+
+function judgedNode(
+  proven: Proven,
+  { name, tpmClass = 'unknown', past = noPast }: AppraisedNode,
+): JudgedNode {
+  const unread = unreadIn(proven);
+  return {
+    name,
+    tpmClass,
+    past: pastBut(unread, past),
+    sequence: judgeSequence(past.sequence, sightingOf(proven), past.concurrent),
+    twins: past.twins,
+    clusterUuid: past.clusterUuid ?? null,
+    sameUuid: past.sameUuid ?? noNodes,
+    sharedVolumes: past.sharedVolumes ?? noVolumes,
+    unread,
   };
 }
 

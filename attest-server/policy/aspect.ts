@@ -94,6 +94,16 @@ export interface Prepared {
 export interface Judge {
   /** @param at milliseconds since the epoch; references expire by it */
   judge(proven: Proven, node: JudgedNode, at: number): Judgement;
+  /**
+   * What takes long of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only where what a judgement is
+   * made from may be long.
+   */
+  ahead?(proven: Proven, node: JudgedNode, at: number): Iterable<void>;
+  /**
+   * Up to where IMA's list of this node was judged: a `head` of `ProvenImaList`. Null: its next answer must show the list from
+   * its begin.
+   */
+  judgedTo?(node: string): string | null;
 }
 
 export interface Judgement {
@@ -109,6 +119,8 @@ export interface Judgement {
   readonly next?: unknown;
   /** Parts that prove no more until the TPM or the kernel starts anew: on this connection they are not asked for again. */
   readonly enough?: readonly PartName[];
+  /** Parts that it must see in each answer, whatever another aspect calls enough. */
+  readonly wants?: readonly PartName[];
 }
 
 /** Of whom a piece of evidence is, and what is remembered of it. */

@@ -49,9 +49,10 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 /**
  * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
  * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
- * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows.
+ * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `ima`: it names where IMA's list is
+ * to go on, and the answer brings that in pieces.
  */
-export const spokenWords = ['parts', 'codes', 'files', 'paths'] as const;
+export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -122,6 +123,17 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })).optional(),
+  /** IMA's list from where it was asked for, or from its begin; its pieces come in frames before this message, in order. */
+  ima: z
+    .strictObject({
+      /** Bytes of the list before these. */
+      from: z.int().min(0),
+      /** There is more of it than fits into one answer. */
+      more: z.boolean(),
+      /** SHA-256 of each piece. */
+      pieces: z.array(hex(32)).max(Math.ceil(limits.ima.inAnswer / limits.ima.piece)),
+    })
+    .optional(),
   /** 0.1.0. SHA-256 of the firmware log; null where the machine has none. */
   bootLog: hex(32).nullable().optional(),
   /** 0.1.0. What systemd measured after it (tpm2-measure.log); absent where the machine has no such log. */
@@ -220,6 +232,17 @@ const challenge = z.strictObject({
     .optional(),
   /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
+  /** Where IMA's list is to go on, in place of the part `ima`; only to agents that speak `ima`. */
+  ima: z
+    .strictObject({
+      /** Bytes of the list that the server has. */
+      from: z.int().min(0),
+      /** The boot that these are of: in another one the list is sent from its begin. */
+      bootId: z.string().max(64).nullable(),
+      /** Bytes that the answer may bring. */
+      most: z.int().min(1).max(limits.ima.inAnswer),
+    })
+    .optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });
@@ -335,7 +358,7 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 
 /**
  * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone; a `file` is one that the challenge asks for. Tokens follow the hello that announces them.
+ * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list. Tokens follow the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,
@@ -343,6 +366,7 @@ export const binaryKinds = {
   part: 0x03,
   file: 0x04,
   clusterToken: 0x05,
+  imaPiece: 0x06,
 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 

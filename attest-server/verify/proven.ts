@@ -4,6 +4,7 @@ import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';
+import type { ImaProblem, ProvenImaList } from './ima/proven-list.ts';
 import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
 import type { UserSpaceEvent } from './tpm/user-space-log.ts';
@@ -76,6 +77,8 @@ export interface Proven extends ProofSeal {
   readonly boot: MeasuredBoot | null;
   /** What IMA's list proves of the boot, or why it proves nothing; null where none came with this answer. */
   readonly aggregate: BootAggregate | AggregateProblem | null;
+  /** IMA's list up to the quote; null where nothing of it came, and nothing was proven before in this boot. */
+  readonly ima: ProvenImaList | ImaProblem | null;
   /** The other parts, of which the signed facts name the digests. */
   readonly parts: Readonly<Partial<Record<Exclude<PartName, 'boot' | 'userSpace' | 'ima'>, ProvenPart>>>;
 }

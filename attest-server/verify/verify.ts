@@ -24,6 +24,16 @@ export interface Evidence {
   readonly parts: Parts;
   /** Files that the part `loaderFiles` lists, by their SHA-256, hex; those that are remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
+  /** IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. */
+  readonly ima?: ImaTail | null;
+}
+
+/** IMA's list from where it was proven before, or from its begin. */
+export interface ImaTail {
+  /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
+  readonly from: number;
+  /** In order; an entry may begin in one and end in the next. */
+  readonly chunks: readonly Buffer[];
 }
 
 /** What the quotes must sign, over one connection of ours. */
@@ -125,6 +135,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
     aggregate,
+    ima: null,
     parts: others,
   } as Proven;
 }
