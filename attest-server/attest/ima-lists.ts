@@ -165,8 +165,13 @@ export class ImaLists {
 
   /** By the TPM's counters: no node has more kept of it by its own word. A machine that slept goes on with its list. */
   #ofBoot(node: string, before: NodeList | undefined, boot: string, bootId: string | null): NodeList {
-    if (before !== undefined && before.bootId === bootId && bootId !== null) before.boot = boot;
     if (before?.boot === boot) return before;
+    if (before !== undefined && before.bootId === bootId && bootId !== null) {
+      before.boot = boot;
+      // The verifier knows nothing of it.
+      before.isAnew = true;
+      return before;
+    }
     this.forget(node);
     const list = emptyList(boot, bootId);
     this.#lists.set(node, list);
