@@ -181,6 +181,9 @@ class RecordedChannel implements Channel {
   send(...frames: readonly Frame[]): void {
     this.sent.push(...frames);
   }
+  async sendInTurn(frames: Iterable<Frame>): Promise<void> {
+    this.send(...frames);
+  }
   close(_status?: number, code?: string): void {
     this.closes.push(code);
   }
