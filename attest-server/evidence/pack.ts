@@ -46,6 +46,13 @@ export interface AnsweredEvidence {
   readonly parts: Parts;
   /** Of those that the part `loaderFiles` lists, by SHA-256, the ones whose bytes are at hand. */
   readonly files?: ReadonlyMap<string, Buffer>;
+  /** What belongs to the index that is the part `ima`; null where there is none. */
+  readonly ima?: {
+    /** What of the list follows on its pieces. */
+    readonly tail: Buffer;
+    /** Those that may not be kept yet. */
+    readonly pieces: readonly Blob[];
+  } | null;
 }
 
 /** What is true at the moment of an answer. */
@@ -99,7 +106,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, files }: AnsweredEvidence,
+    { nonce, channel, quotes, facts, parts, files, ima = null }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -120,6 +127,7 @@ export class Packer {
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
       parts: byDigest(parts),
+      imaTail: ima === null || ima.tail.length === 0 ? undefined : ima.tail.toString('base64'),
       previous: moment.previous,
       context: {
         at: new Date(moment.at).toISOString(),
@@ -136,7 +144,14 @@ export class Packer {
     return {
       digest,
       bytes,
-      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...ofFiles(files), ...blobs],
+      shared: [
+        keys,
+        ...(values === null ? [] : [values]),
+        ...cameWith(parts),
+        ...ofFiles(files),
+        ...(ima?.pieces ?? []),
+        ...blobs,
+      ],
     };
   }
 
