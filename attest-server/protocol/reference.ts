@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { firewallBaseline } from './firewall.ts';
-import { imaAreas } from './ima-policy.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
 
@@ -56,21 +55,6 @@ const enrolledDisk = z.strictObject({
     )
     .min(1)
     .max(64),
-});
-
-/** What a node may run: files by digest, and what the kernel measures besides. */
-const knownRuntime = z.strictObject({
-  /** A packed DigestList, base64. */
-  files: z.base64(),
-  /** Digests in it. */
-  count: z.int().min(0),
-  /** IMA policies, by the digest of their file, and what each covers. */
-  policies: z
-    .array(z.strictObject({ digest, covers: z.array(z.enum(imaAreas)), description: shortText }))
-    .max(64)
-    .optional(),
-  /** What the kernel measures that is no file, by its name (`.ima` and other keyrings, `kexec-cmdline`): digests. */
-  measured: z.record(z.string().min(1).max(256), z.array(digest).max(4096)).optional(),
 });
 
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
@@ -132,8 +116,6 @@ export const reference = z.strictObject({
   disk: enrolledDisk.optional(),
   /** Of kind `firewall`: the rules that a node must have. */
   firewall: firewallBaseline.optional(),
-  /** Of kind `runtime`: what nodes may run. */
-  runtime: knownRuntime.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent where nobody has taken one; an import drops it. */
@@ -143,7 +125,7 @@ export type Reference = z.infer<typeof reference>;
 
 /** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. */
 export function contentFault(given: Reference): string | null {
-  for (const kind of ['disk', 'firewall', 'runtime'] as const) {
+  for (const kind of ['disk', 'firewall'] as const) {
     if (given.kind === kind && given[kind] === undefined)
       return `it is of kind ${kind} and has no member ${kind}`;
     if (given.kind !== kind && given[kind] !== undefined)
