@@ -12,6 +12,7 @@ import { breaksPolicy, weigh } from './finding.ts';
 import { judgedAlone } from './judged-alone.ts';
 import type { PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
+import { withFiles } from './reference-files.ts';
 import { unreadBy, unreadIn, withUnread } from './unread.ts';
 
 /** One node's answer that somebody vouches for. */
@@ -29,7 +30,13 @@ export function captureReferences(
   kind: ReferenceKind,
   answers: readonly VouchedFor[],
   group: PolicyGroup,
-  about: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'>,
+  {
+    only,
+    ...about
+  }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
+    /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+    readonly only: readonly string[] | null;
+  },
 ): readonly Reference[] {
   if (kind === 'boot') {
     const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
@@ -38,7 +45,7 @@ export function captureReferences(
   const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
   if (aspect === undefined)
     throw new CaptureError(`this version captures no references of kind ${kind}: choose ${capturedKinds()}`);
-  return captureBy(aspect, group.rules[aspect.name], answers, { ...about, group });
+  return captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
 }
 
 function capturedKinds(): string {
@@ -51,6 +58,7 @@ function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
   answers: readonly VouchedFor[],
+  only: readonly string[] | null,
   about: Omit<CapturedAs, 'node'>,
 ): readonly Reference[] {
   if (aspect.capture === undefined)
@@ -61,7 +69,8 @@ function captureBy<Name extends AspectName, Rules>(
   for (const { node, proven } of answers) {
     checkShown(aspect, node, proven);
     const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
-    const reference = aspect.capture(proven, { ...about, name, node });
+    const whole = aspect.capture(proven, { ...about, name, node });
+    const reference = only === null ? whole : withFiles(whole, only, node);
     checkModel(aspect, rules, { node, proven }, reference, about);
     if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
   }
