@@ -1,5 +1,5 @@
 import { DigestList, type ListedFile } from '../../protocol/digest-list.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference, RuntimeFiles } from '../../protocol/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
@@ -16,15 +16,15 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
   if (ima.since !== null)
     throw new CaptureError(`of the list of IMA of ${node} only the end is here: try again in a minute`);
   const files: ListedFile[] = [];
-  const measured = new Map<string, Set<string>>();
+  const keyrings = new Map<string, NonNullable<RuntimeFiles['keyrings']>[number]>();
   ima.walk((entry) => {
     if (entry.isViolation || !lengths.has(entry.digest.length)) return;
     const { name: called, digest } = entry;
     if (called === 'boot_aggregate') return;
     if (entry.data === null) files.push({ digest: Buffer.from(digest), path: called, package: null });
-    else if (!changing.test(called)) {
-      const its = measured.get(called) ?? new Set();
-      measured.set(called, its.add(digest.toString('hex')));
+    else if (!changing.test(called) && called.length <= longestName && keyrings.size < mostKeys) {
+      const hex = digest.toString('hex');
+      keyrings.set(`${called} ${hex}`, { keyring: called, digest: hex, description: `as ${node} has it` });
     }
   });
   const list = DigestList.of(files);
@@ -40,15 +40,16 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
     events: [],
     runtime: {
       files: list.toBytes().toString('base64'),
-      count: list.size,
-      ...(measured.size > 0 && {
-        measured: Object.fromEntries([...measured].map(([what, digests]) => [what, [...digests].sort()])),
-      }),
+      count: list.fileCount,
+      ...(keyrings.size > 0 && { keyrings: [...keyrings.values()] }),
     },
     captured: { by, node, at: new Date(at).toISOString() },
   };
 }
 
+/** As many as a reference may name. */
+const mostKeys = 1024;
+const longestName = 256;
 /** Of the hashes that lists have. */
 const lengths: ReadonlySet<number> = new Set([20, 32, 48, 64]);
 /** What is another one on each machine, or after each change of it: no model for others. */

@@ -9,8 +9,8 @@ export function describeRuntime({ runtime }: Reference): readonly string[] {
       ({ digest, covers, description }) =>
         `IMA policy ${digest} covers ${covers.join(', ') || 'nothing'} (${description})`,
     ),
-    ...Object.entries(runtime.measured ?? {}).flatMap(([what, digests]) =>
-      digests.map((digest) => `${what} ${digest}`),
+    ...(runtime.keyrings ?? []).map(
+      ({ keyring, digest, description }) => `${keyring} ${digest} (${description})`,
     ),
   ];
 }

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { DigestList } from '../../protocol/digest-list.ts';
+import type { DigestList } from '../../protocol/digest-list.ts';
 import type { ImaArea } from '../../protocol/ima-policy.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import { parseFiles, type Reference, type RuntimeFiles } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { RuntimeRules } from './rules.ts';
 
@@ -66,10 +66,8 @@ function knownFiles(reference: Reference): readonly KnownFiles[] {
       {
         reference,
         name,
-        files: listOf(runtime.files),
-        measured: new Map(
-          Object.entries(runtime.measured ?? {}).map(([what, digests]) => [what, new Set(digests)]),
-        ),
+        files: listOf(runtime),
+        measured: measuredOf(runtime),
         policies: new Map((runtime.policies ?? []).map(({ digest, covers }) => [digest, covers])),
         expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires),
       },
@@ -86,10 +84,15 @@ const lists = new LRUCache<string, DigestList>({
   sizeCalculation: (list, packed) => packed.length + list.toBytes().length + 8 * list.size + 1,
 });
 
-function listOf(packed: string): DigestList {
-  const known = lists.get(packed);
+function listOf(runtime: RuntimeFiles): DigestList {
+  const known = lists.get(runtime.files);
   if (known !== undefined) return known;
-  const list = DigestList.fromBytes(Buffer.from(packed, 'base64'));
-  lists.set(packed, list);
+  const list = parseFiles(runtime);
+  lists.set(runtime.files, list);
   return list;
+}
+
+function measuredOf({ keyrings = [] }: RuntimeFiles): ReadonlyMap<string, ReadonlySet<string>> {
+  const byName = Map.groupBy(keyrings, ({ keyring }) => keyring);
+  return new Map([...byName].map(([name, its]) => [name, new Set(its.map(({ digest }) => digest))]));
 }
