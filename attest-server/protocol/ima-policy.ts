@@ -110,7 +110,7 @@ interface Decision {
 function decide(asked: Case, rules: readonly Rule[]): Decision {
   const gaps: ImaPolicyDoubt[] = [];
   const faults: ImaPolicyDoubt[] = [];
-  for (const rule of rules) {
+  for (const [at, rule] of rules.entries()) {
     if (!mayMatch(rule, asked)) continue;
     const { line, measures, fileSystem, strays } = rule;
     const limits = limitsOf(rule, asked);
@@ -121,7 +121,10 @@ function decide(asked: Case, rules: readonly Rule[]): Decision {
       if (gapsOfAll.has(fileSystem)) gaps.push({ line, text: `leaves out ${fileSystem}` });
     } else {
       const what = limits.length === 0 ? 'everything' : `what has ${limits.join(', ')}`;
-      return { isMeasured: false, gaps, faults: [...faults, { line, text: strays ?? `leaves out ${what}` }] };
+      // What no rule would measure is not left out.
+      const isMissed = measures || rules.slice(at).some((later) => later.measures && mayMatch(later, asked));
+      if (isMissed) faults.push({ line, text: strays ?? `leaves out ${what}` });
+      break;
     }
   }
   return { isMeasured: false, gaps, faults };
