@@ -21,8 +21,11 @@ export interface UnusedRequest {
   readonly keptBefore: number;
   /** When an answer came, and what it names; null for bytes that are none. */
   readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
-  /** Shared blobs that name others: what they begin with, and the digests in one. */
-  readonly lists: { readonly head: Buffer; readonly named: (bytes: Buffer) => readonly string[] };
+  /** Shared blobs that name others, by kind: what they begin with, and the digests in one. */
+  readonly lists: readonly {
+    readonly head: Buffer;
+    readonly named: (bytes: Buffer) => readonly string[];
+  }[];
   readonly event: (digests: readonly string[]) => AuditEvent;
   readonly signal: AbortSignal;
 }

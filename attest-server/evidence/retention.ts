@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
+import { keptReferencesHead, listsOfReferences } from './kept-references.ts';
 import { namedDigests } from './named-digests.ts';
 import type { EvidencePorts } from './ports.ts';
 
@@ -63,7 +64,10 @@ export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSigna
     keptBefore,
     usedBefore: keptBefore - useNotedWithin,
     named: namedDigests,
-    lists: { head: Buffer.from(fileListHead), named: parseFileList },
+    lists: [
+      { head: Buffer.from(fileListHead), named: parseFileList },
+      { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
+    ],
     event: eventOf(shared),
     signal,
   });

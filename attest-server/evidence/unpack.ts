@@ -3,6 +3,7 @@ import { type PartName, partNames } from '../protocol/evidence.ts';
 import { parseFileList } from '../protocol/loader-files.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
+import { readReferences } from './kept-references.ts';
 
 /** Makes the file that travels: everything that the verdict was made from. Null where a part of it is gone. */
 export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bundle | null> {
@@ -11,12 +12,13 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
   const opened = (await openKept(value, read)) ?? (await openEarlier(value, read));
   if (opened === null) return null;
   const { document, keys } = opened;
-  const [policy, references, parts] = await Promise.all([
+  const [policy, named, parts] = await Promise.all([
     read(opened.policy),
     read(opened.references),
     withBytes(document.parts, read),
   ]);
   const files = await filesOf(parts.loaderFiles?.bytes, read);
+  const references = named === null ? null : await readReferences(named, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
     version: 2,
@@ -31,7 +33,7 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
     context: {
       ...document.context,
       policy: policy.toString('utf8'),
-      references: JSON.parse(references.toString('utf8')),
+      references,
       roots: keys.roots,
     },
   };

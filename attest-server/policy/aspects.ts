@@ -6,9 +6,10 @@ import { disk } from './disk/disk.ts';
 import { firewall } from './firewall/firewall.ts';
 import { host } from './host/host.ts';
 import { identity } from './identity/identity.ts';
+import { runtime } from './runtime/runtime.ts';
 
 /** The aspects that this version appraises, in the order in which they are judged and shown. */
-const listed = [identity, boot, disk, firewall, host] as const;
+const listed = [identity, boot, runtime, disk, firewall, host] as const;
 type Listed = (typeof listed)[number];
 
 export type BuiltAspect = Listed['name'];

@@ -100,16 +100,17 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
-  /** Files of loaders: a list names them, and answers name the list. */
+  /** What a list names, and answers name the list: files of loaders, and those that references list. */
   async function spareListed(candidates: Set<string>, { lists }: UnusedRequest): Promise<void> {
-    const kept = await db
-      .selectFrom('evidence')
-      .select(['digest', 'bytes'])
-      .where(sql<boolean>`substr(bytes, 1, ${lists.head.length}) = ${lists.head}`)
-      .execute();
-    for (const { digest, bytes } of kept)
-      if (!candidates.has(digest))
-        for (const listed of lists.named(toBuffer(bytes))) candidates.delete(listed);
+    for (const { head, named } of lists) {
+      const kept = await db
+        .selectFrom('evidence')
+        .select(['digest', 'bytes'])
+        .where(sql<boolean>`substr(bytes, 1, ${head.length}) = ${head}`)
+        .execute();
+      for (const { digest, bytes } of kept)
+        if (!candidates.has(digest)) for (const listed of named(toBuffer(bytes))) candidates.delete(listed);
+    }
   }
 
   return async (request) => {

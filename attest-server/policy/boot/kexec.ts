@@ -1,7 +1,7 @@
 import type { Facts } from '../../protocol/facts.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
+import { hasWord } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import { hasWord } from './command-line.ts';
 import { lockdown } from './kernel-words.ts';
 
 /**

@@ -101,7 +101,7 @@ describe('a store that an earlier version wrote', () => {
     const usedBefore = 1_900_000_000_000;
     const request = { usedBefore, keptBefore: usedBefore, signal: new AbortController().signal };
     const event = () => madeEvent('evidence_erased', 'shared');
-    const lists = { head: Buffer.from(fileListHead), named: parseFileList };
+    const lists = [{ head: Buffer.from(fileListHead), named: parseFileList }];
     const unused = { ...request, event, named: (bytes: Buffer) => namedDigests(bytes) ?? nothing, lists };
     assert.equal(await store.evidence.eraseUnused(unused), 0);
     assert.equal(verifyChain(await store.audit.entries({ limit: 100 })).ok, true);
