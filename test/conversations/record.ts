@@ -24,7 +24,7 @@ import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.
 import { bootPolicyFile } from '../attest-server/boot-policy.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
-import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { recordedList, recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Conversation, Installation, Step } from './recording.ts';
 
 const patience = 30_000;
@@ -43,6 +43,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
   const pinned = await machineOf('debian13-uki-systemd', true);
   const joining = await machineOf('debian13-shim-grub', false);
   const stranger = await machineOf('debian13-shim-grub', false);
+  const measuring = await machineOf('debian13-sdboot-uki', false, recordedList('debian13-sdboot-uki'));
   try {
     await stage.save('installation.json', {
       commit,
@@ -138,6 +139,21 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
         await agent.verdicts(3);
       },
     });
+    await stage.record('ima-list', 'node-4', measuring, {
+      about:
+        'The kernel of a pinned node measures what runs; it shows its list, and then what was added to it.',
+      after: null,
+      async play(agent, does) {
+        const ek = await ekDigestOf(measuring);
+        does({ kind: 'pin', ek });
+        await world.pin('node-4', ek);
+        await agent.start();
+        await agent.verdicts(1);
+        await measuring.run('/usr/bin/added', 'a program');
+        agent.changed();
+        await agent.verdicts(2);
+      },
+    });
     await stage.record('refusal', 'node-3', stranger, {
       about: 'A TPM for which nobody vouched is refused.',
       after: null,
@@ -147,7 +163,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       },
     });
   } finally {
-    for (const machine of [pinned, joining, stranger]) await machine.dispose();
+    for (const machine of [pinned, joining, stranger, measuring]) await machine.dispose();
   }
 }
 
@@ -341,10 +357,10 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
   };
 }
 
-/** A machine that booted a recorded log, and whose systemd measured what it did in the recording. */
-async function machineOf(boot: string, withUserSpace: boolean): Promise<FixtureMachine> {
+/** A machine that booted a recorded log, and whose systemd measured what it did in the recording, as did its kernel. */
+async function machineOf(boot: string, withUserSpace: boolean, ran?: Buffer): Promise<FixtureMachine> {
   const log = recordedLog(boot);
-  const machine = await startMachine({ log });
+  const machine = await startMachine({ log, ...(ran !== undefined && { ran }) });
   if (!withUserSpace) return machine;
   const userSpaceLog = await readFile(new URL(`${boot}/tpm2-measure.log`, recorded));
   const commands = await machine.tpm.commands();
