@@ -5,6 +5,7 @@ import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../protocol/
 import { parseFileList } from '../protocol/loader-files.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
+import { readReferences } from './kept-references.ts';
 
 /**
  * Makes the file that travels: everything that the verdict was made from. Null where a part of it is gone.
@@ -20,13 +21,14 @@ export async function unpackEvidence(
   const opened = (await openKept(value, read)) ?? (await openEarlier(value, read));
   if (opened === null) return null;
   const { document, keys, imaTail } = opened;
-  const [policy, references, parts] = await Promise.all([
+  const [policy, named, parts] = await Promise.all([
     read(opened.policy),
     read(opened.references),
     withBytes(document.parts, read),
   ]);
   const ima = await wholeList(parts.ima, imaTail, readPiece);
   const files = await filesOf(parts.loaderFiles?.bytes, read);
+  const references = named === null ? null : await readReferences(named, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
     version: 2,
@@ -41,7 +43,7 @@ export async function unpackEvidence(
     context: {
       ...document.context,
       policy: policy.toString('utf8'),
-      references: JSON.parse(references.toString('utf8')),
+      references,
       roots: keys.roots,
     },
   };

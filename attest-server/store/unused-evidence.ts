@@ -100,7 +100,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     }
   }
 
-  /** Files of loaders, and pieces: a list names them, and answers name the list. */
+  /** What a list names, and answers name the list. */
   async function spareListed(
     candidates: Set<string>,
     { head, named }: UnusedRequest['lists'][number],
