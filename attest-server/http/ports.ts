@@ -84,6 +84,7 @@ export interface ApiPorts {
     readonly kind: ReferenceKind;
     readonly group: string | null;
     readonly staged: boolean;
+    readonly only: readonly string[] | null;
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;
   readonly referenceLife: ReferenceLifePort;

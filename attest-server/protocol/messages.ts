@@ -330,8 +330,8 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   throw new Rejection('malformed', `message field ${field}: ${fault}`, { field });
 }
 
-/** Counts what begins a value, also within strings, where a message has little of it. */
-function mayHoldMore(text: string, most: number): boolean {
+/** Whether JSON may hold more values: counts what begins one, also within strings, where texts of ours have little of it. */
+export function mayHoldMore(text: string, most: number): boolean {
   let count = 0;
   for (let at = 0; at < text.length; at++) {
     const unit = text.charCodeAt(at);

@@ -4,6 +4,7 @@ import { type SharedReference, sharedWith } from '../policy/reference-reach.ts';
 import { contentFault, type Reference, type ReferenceAction } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 
 export interface ReferenceParts {
@@ -108,9 +109,4 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     change: (...step) => inTurn(() => life.change(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
   };
-}
-
-/** An audit entry is bounded; the answer has all of it. */
-function brief(names: string): string {
-  return names.length <= 1000 ? names : `${names.slice(0, 999)}…`;
 }

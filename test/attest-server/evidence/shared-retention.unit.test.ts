@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { keptReferencesHead } from '../../../attest-server/evidence/kept-references.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
 import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
@@ -127,6 +128,18 @@ describe('what kept evidence shares', () => {
     for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two });
     await erase();
     assert.deepEqual(await kept(old, lasting, 'old font', 'font', 'grub.cfg'), [lasting, 'font', 'grub.cfg']);
+  });
+
+  it('stays where it is a list of files, while references that are kept name it', async () => {
+    const referencesOf = (...names: readonly string[]) =>
+      `${keptReferencesHead}${names.map((name) => blob(name).digest).join(' ')}\n[]`;
+    const [old, lasting] = [referencesOf('old list', 'list'), referencesOf('list')];
+    await record(100, [old], { sent: [old, 'old list', 'list'] });
+    await record(90, [lasting], { sent: [lasting, 'list'], node: two });
+    await record(1, []);
+    for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two });
+    await erase();
+    assert.deepEqual(await kept(old, lasting, 'old list', 'list'), [lasting, 'list']);
   });
 
   it('comes back whole where it is used again after it went', async () => {

@@ -13,7 +13,7 @@ import { madeProof, policyOf, verdictOn } from './made-proof.ts';
 
 const nodes = join(import.meta.dirname, '../../../swtpm-fixtures/recorded-nodes');
 const at = Date.parse('2026-11-25T12:00:00Z');
-const about = { name: 'one', state: 'active', by: 'token:ann', at } as const;
+const about = { name: 'one', state: 'active', by: 'token:ann', at, only: null } as const;
 
 describe('a reference of another kind than a boot', () => {
   const proofs = new Map<string, Proven>();
