@@ -83,6 +83,7 @@ export class Attestation {
           return null;
         }),
       most: ports.imaList,
+      sealEvery: ports.summaryEvery,
       monotonic: () => ports.monotonic(),
     });
     this.#deadlines = new Deadlines(() => ports.monotonic());
