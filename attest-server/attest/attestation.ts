@@ -189,7 +189,10 @@ export class Attestation {
       const inForce = this.#ports.inForce();
       const whole = { ...answer, parts };
       const listed = await this.#proveList(node, whole, arrived, proven, given, inForce);
-      if (listed === 'again') return { files: [] };
+      if (listed === 'again') {
+        this.#files.keep(node.name, given);
+        return { files: [] };
+      }
       const { kept = null } = listed ?? {};
       const judged = {
         node,
