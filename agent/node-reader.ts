@@ -62,12 +62,11 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   const files = list
     .filter((collector): collector is FileCollector => collector.byDigest === true)
     .map((collector) => new Asking(collector, sysroot, logger));
-  const lists = list
-    .filter((collector): collector is ListCollector => collector.byOffset === true)
-    .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+  const ofList = list.find((collector): collector is ListCollector => collector.byOffset === true);
+  const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -90,7 +89,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   };
 
   const readList = async (asked: AskedList) => {
-    const found = (await lists[0]?.ask(nothing, asked)) ?? null;
+    const found = (await listing?.ask(nothing, asked)) ?? null;
     return found instanceof Unavailable ? null : found;
   };
 
@@ -111,7 +110,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     const askings = [
       ...facts,
       ...files,
-      ...(ima === undefined ? [] : lists),
+      ...(ima === undefined || listing === null ? [] : [listing]),
       ...read.map(({ asking }) => asking),
     ];
     for (const { name, fault } of askings) if (fault !== null) unavailable[name] = fault;

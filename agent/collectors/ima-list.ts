@@ -1,10 +1,11 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootId } from './boot-id.ts';
 import type { FoundList, ListCollector } from './collector.ts';
 import { unlessHidden } from './host-view.ts';
 import { imaLogPath } from './ima-log.ts';
+import { openIfThere } from './read-bounded.ts';
 
 /**
  * IMA's list from where the server has it, opened anew for each answer. To find the offset, the kernel makes all entries before it
@@ -16,7 +17,7 @@ export function imaList(patienceMs = 5_000): ListCollector {
     name: 'ima',
     part: null,
     byOffset: true,
-    within: 3 * patienceMs,
+    within: 15_000,
     async read(sysroot, signal, { from, bootId, most }) {
       const path = join(sysroot, imaLogPath);
       const file = await openIfThere(path);
@@ -35,21 +36,12 @@ export function imaList(patienceMs = 5_000): ListCollector {
   };
 }
 
-async function openIfThere(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, 'r');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return null;
-    throw error;
-  }
-}
-
 class Reading {
   readonly #file: FileHandle;
   readonly #most: number;
   readonly #signal: AbortSignal;
   readonly #until: number;
+  #isAtEnd = false;
 
   constructor(file: FileHandle, most: number, signal: AbortSignal, until: number) {
     this.#file = file;
@@ -66,14 +58,13 @@ class Reading {
   async on(from: number): Promise<FoundList> {
     const pieces: Buffer[] = [];
     let size = 0;
-    while (size < this.#most) {
-      const most = Math.min(limits.ima.piece, this.#most - size);
-      const piece = await this.#piece(from + size, most);
+    do {
+      const piece = await this.#piece(from + size, Math.min(limits.ima.piece, this.#most - size));
       if (piece.length > 0) pieces.push(piece);
       size += piece.length;
-      if (piece.length < most) break;
-    }
-    return { from, more: await this.has(from + size), pieces };
+    } while (size < this.#most && !this.#isAtEnd && !this.#isLate);
+    // What was added since the end was seen is for the next quote.
+    return { from, more: !this.#isAtEnd && (await this.has(from + size)), pieces };
   }
 
   get #isLate(): boolean {
@@ -92,9 +83,9 @@ class Reading {
         buffer = larger;
       }
       const { bytesRead } = await this.#file.read(buffer, size, buffer.length - size, from + size);
-      if (bytesRead === 0) break;
       size += bytesRead;
-    } while (size < most && !this.#isLate);
+      this.#isAtEnd = bytesRead === 0;
+    } while (size < most && !this.#isAtEnd && !this.#isLate);
     return buffer.subarray(0, size);
   }
 }

@@ -83,6 +83,7 @@ export class Attestation {
           return null;
         }),
       most: ports.imaList,
+      sealEvery: ports.summaryEvery,
       monotonic: () => ports.monotonic(),
     });
     this.#deadlines = new Deadlines(() => ports.monotonic());
@@ -188,7 +189,10 @@ export class Attestation {
       const inForce = this.#ports.inForce();
       const whole = { ...answer, parts };
       const listed = await this.#proveList(node, whole, arrived, proven, given, inForce);
-      if (listed === 'again') return { files: [] };
+      if (listed === 'again') {
+        this.#files.keep(node.name, given);
+        return { files: [] };
+      }
       const { kept = null } = listed ?? {};
       const judged = {
         node,

@@ -4,12 +4,12 @@ import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { Blob } from '../evidence/kept-form.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
 import type { ImaProblem } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { ImaTail } from '../verify/verify.ts';
-import { inSteps } from './in-steps.ts';
 import type { NodeStatus } from './ports.ts';
 
 export interface ImaListParts {
@@ -18,6 +18,8 @@ export interface ImaListParts {
   readPiece(digest: string, node: string): Promise<Buffer | null>;
   /** Bytes that are kept of one node and boot. */
   readonly most: number;
+  /** Milliseconds in which a list that moves all the time gets one piece that is short. */
+  readonly sealEvery: number;
   /** Milliseconds of a clock that nobody sets. */
   monotonic(): number;
 }
@@ -49,7 +51,7 @@ export interface ProvenAnswer {
   readonly kept: KeptIma | null;
 }
 
-/** A tail as long as this becomes a piece. */
+/** A tail as long as this becomes a piece; a shorter one is kept in short pieces meanwhile. */
 const leastPiece = 32 * 1024;
 /** Bytes that wait for the rest of their list, of all nodes together. */
 const mostWaiting = 256 * 1024 * 1024;
@@ -106,7 +108,8 @@ export class ImaLists {
     work: ImaWork,
   ): Promise<ProvenAnswer | 'again' | null> {
     const taken = this.#take(node, first, arrived);
-    if (taken === null || taken === 'again') return taken;
+    if (taken === 'again') return taken;
+    if (taken === null) return this.#keepStanding(this.#lists.get(node), first, work);
     const { list, paused } = taken;
     list.isJudged = true;
     try {
@@ -185,12 +188,14 @@ export class ImaLists {
   }
 
   #beginAgain(list: NodeList): void {
-    const { index, tail, known } = list;
+    const { index, known } = list;
     const pieces = [...parseImaIndex(index), ...(known?.pieces ?? [])];
-    list.known = { pieces, tail: known?.tail ?? tail };
+    const { tail, short } = known ?? list;
+    list.known = { pieces, tail, short };
     list.index = emptyIndex;
     list.sealed = 0;
     list.tail = none;
+    list.short = [];
     list.isAnew = true;
     this.#setCame(list, []);
   }
@@ -217,11 +222,12 @@ export class ImaLists {
       this.#setCame(list, viewsFrom(list.came, size));
       if (next === undefined) {
         list.tail = known.tail;
+        list.short = known.short;
         list.known = null;
         list.isAnew = false;
       } else {
         addPieces(list, [next]);
-        list.known = { pieces: others, tail: known.tail };
+        list.known = { ...known, pieces: others };
       }
     }
   }
@@ -270,23 +276,55 @@ export class ImaLists {
     const end = ima === null ? lengthOf(list) : ima.bytes;
     // What the quote does not reach comes again.
     const { pieces, rest } = cut(inMemory, Math.max(0, end - list.sealed), leastPiece);
-    addNew(list, pieces);
+    if (pieces.length > 0) list.short = [];
+    addPieces(list, newPieces(list, pieces));
+    list.made += sizeOf(pieces);
     list.tail = rest;
     list.isAnew = false;
     list.known = null;
     list.problem = null;
     this.#setCame(list, []);
-    return { part: indexPart(list.index), tail: rest, pieces: unwrittenOf(list) };
+    this.#sealTail(list);
+    return keptOf(list);
+  }
+
+  /** A list that stands still is named by each answer, and written with none. */
+  #sealTail(list: NodeList): void {
+    const now = this.#parts.monotonic();
+    const left = list.tail.subarray(bytesOf(list.short));
+    if (left.length === 0 || now < list.sealAgainAt) return;
+    list.short = [...list.short, ...newPieces(list, [left])];
+    list.sealAgainAt = now + this.#parts.sealEvery;
+  }
+
+  /**
+   * Nothing of the list came, and PCR 10 is where it was: what was judged before counts still, and the answer names it. Null
+   * where nothing rests on it.
+   */
+  async #keepStanding(
+    list: NodeList | undefined,
+    first: Proven,
+    { judgedTo, prove }: ImaWork,
+  ): Promise<ProvenAnswer | null> {
+    const { ima } = first;
+    if (ima === null || 'code' in ima || judgedTo() !== ima.head) return null;
+    if (list === undefined || list.isAnew || ima.bytes !== list.sealed + list.tail.length)
+      return { proven: await inSteps(prove(notKept)), kept: null };
+    return { proven: first, kept: keptOf(list) };
   }
 
   /** The whole of it is kept, so that the verdict can be derived again; once for failures in a row that are alike. */
   #keepProblem(list: NodeList, inMemory: readonly Buffer[], said: ImaProblem): KeptIma {
     const { part: before = null, tries = 0 } = list.problem?.said.code === said.code ? list.problem : {};
-    if (before === null) addNew(list, cut(inMemory, sizeOf(inMemory), 1).pieces);
+    if (before === null) {
+      addPieces(list, newPieces(list, cut(inMemory, sizeOf(inMemory), 1).pieces));
+      list.made += sizeOf(inMemory);
+    }
     const part = before ?? indexPart(list.index);
     const pause = tries === 0 ? 0 : Math.min(longestPause, firstPause * 2 ** (tries - 1));
     list.problem = { said, part, until: this.#parts.monotonic() + pause, tries: tries + 1 };
     list.tail = none;
+    list.short = [];
     this.#beginAgain(list);
     return { part, tail: none, pieces: unwrittenOf(list) };
   }
@@ -306,16 +344,19 @@ interface NodeList {
   /** Of the pieces that are kept, and their bytes together. */
   index: Buffer;
   sealed: number;
-  /** Proven bytes behind these. */
+  /** Proven bytes behind these, and the short pieces that its begin is kept in: longer ones take their place. */
   tail: Buffer;
+  short: readonly ImaPiece[];
+  /** By the clock that nobody sets. */
+  sealAgainAt: number;
   /** What came behind the tail and is not proven, and its bytes. */
   came: readonly Buffer[];
   waiting: number;
   /** What is here is not known to be the list that was proven last. */
   isAnew: boolean;
   /** Of the list that was here before it came again: what it has not met yet. */
-  known: { readonly pieces: readonly ImaPiece[]; readonly tail: Buffer } | null;
-  /** Bytes of all pieces that were made in this boot. */
+  known: (Pick<NodeList, 'tail' | 'short'> & { readonly pieces: readonly ImaPiece[] }) | null;
+  /** Bytes of all pieces that were made in this boot, but for short ones. */
   made: number;
   /** Pieces, and indexes, by digest, that may not be on the disk yet. */
   readonly unwritten: Map<string, Buffer>;
@@ -345,6 +386,8 @@ function emptyList(boot: string, bootId: string | null): NodeList {
     index: emptyIndex,
     sealed: 0,
     tail: none,
+    short: [],
+    sealAgainAt: Number.NEGATIVE_INFINITY,
     came: [],
     waiting: 0,
     isAnew: true,
@@ -360,6 +403,20 @@ function lengthOf({ sealed, tail, waiting }: NodeList): number {
   return sealed + tail.length + waiting;
 }
 
+function keptOf(list: NodeList): KeptIma {
+  const { index, short, tail } = list;
+  const part = indexPart(indexWith(index, short));
+  return { part, tail: tail.subarray(bytesOf(short)), pieces: unwrittenOf(list) };
+}
+
+const notKept: ImaProblem = {
+  code: 'ima_incomplete',
+  text: 'nothing of the list came, and what came before is not kept',
+  entry: null,
+  offset: null,
+  field: null,
+};
+
 function tooLong(most: number): ImaProblem {
   const text = `the list is longer than the ${most} bytes that this server keeps of one node and boot`;
   return { code: 'ima_incomplete', text, entry: null, offset: most, field: null };
@@ -367,16 +424,20 @@ function tooLong(most: number): ImaProblem {
 
 /** Pieces of which the bytes are kept already. */
 function addPieces(list: NodeList, pieces: readonly ImaPiece[]): void {
-  list.index = Buffer.concat([list.index, imaIndex(pieces).subarray(imaIndexHead.length)]);
+  list.index = indexWith(list.index, pieces);
   list.sealed += bytesOf(pieces);
 }
 
-function addNew(list: NodeList, pieces: readonly Buffer[]): void {
-  const named = pieces.map((bytes) => ({ digest: hash('sha256', bytes, 'hex'), bytes: bytes.length }));
-  addPieces(list, named);
-  list.made += bytesOf(named);
-  named.forEach(({ digest }, index) => {
-    list.unwritten.set(digest, pieces[index] ?? none);
+function indexWith(index: Buffer, pieces: readonly ImaPiece[]): Buffer {
+  return pieces.length === 0 ? index : Buffer.concat([index, imaIndex(pieces).subarray(imaIndexHead.length)]);
+}
+
+/** To be written with the answer. */
+function newPieces({ unwritten }: NodeList, pieces: readonly Buffer[]): readonly ImaPiece[] {
+  return pieces.map((bytes) => {
+    const digest = hash('sha256', bytes, 'hex');
+    unwritten.set(digest, bytes);
+    return { digest, bytes: bytes.length };
   });
 }
 

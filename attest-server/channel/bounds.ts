@@ -19,8 +19,8 @@ export const bounds = {
   parts: { count: 16, bytes: 6 * 1024 * 1024 },
   /** Answers under way, of all connections, that may bring `ima.inAnswer` bytes of it: all these are in memory. */
   longAnswers: 16,
-  /** Challenges at once for the rest of it: a list that is as long as it may be takes eight. */
-  rounds: { burst: 8, perSecond: 1 },
+  /** Challenges at once for the rest of it: a list that is as long as one may be takes twelve. */
+  rounds: { burst: 12, perSecond: 1 },
   /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */
   spread: { each: 2, most: 10_000 },
   /** Bytes that wait for a peer which does not read. */

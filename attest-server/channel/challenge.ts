@@ -18,14 +18,14 @@ interface Occasion {
   readonly within: number;
   /** Digests of files of its loader that are wanted. */
   readonly files: readonly string[];
-  /** Whether it may bring as much of IMA's list as any answer. */
-  readonly isLong: boolean;
+  /** Bytes of IMA's list that it may bring. */
+  readonly mostOfIma: number;
 }
 
 export function freshChallenge(
   { selection, holds, parts, paths, ima }: Asked,
   { speaks }: Introduction,
-  { within, files, isLong }: Occasion,
+  { within, files, mostOfIma }: Occasion,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const message: Challenge = {
@@ -42,7 +42,7 @@ export function freshChallenge(
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
   if (ima !== null && speaks.includes('ima')) {
     asked.parts = parts.filter((name) => name !== 'ima');
-    asked.ima = { ...ima, most: isLong ? limits.ima.inAnswer : limits.parts.ima };
+    asked.ima = { ...ima, most: mostOfIma };
   }
   return [asked, nonce];
 }

@@ -44,9 +44,9 @@ export class Connection<Node> {
   #files: readonly string[] = [];
   /** Challenges for the rest of IMA's list: each costs a quote, and a node can say for ever that there is more. */
   readonly #rounds = new Rate(bounds.rounds, 0);
-  /** The last answer did not bring all of the list. */
-  #isBehind = false;
-  /** Has one of the places for that. */
+  /** Bytes of it that the next answer may bring: more where the last one had more, and was quick. */
+  #mostOfIma: number = limits.parts.ima;
+  /** Has one of the places for a long answer. */
   #isLong = false;
   #working = false;
   #draining = false;
@@ -239,8 +239,9 @@ export class Connection<Node> {
     this.#wanted = false;
     const within = this.#timings.answerWithin;
     this.#leaveLong();
-    this.#isLong = this.#isBehind && this.#around.longAnswers.take();
-    const occasion = { within, files: this.#files, isLong: this.#isLong };
+    this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
+    const mostOfIma = this.#isLong ? this.#mostOfIma : limits.parts.ima;
+    const occasion = { within, files: this.#files, mostOfIma };
     const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, occasion);
     this.#files = [];
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
@@ -249,6 +250,7 @@ export class Connection<Node> {
   }
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {
+    const arrivedAt = this.#ports.now();
     this.#agenda.answered();
     this.#judging = true;
     this.#attempt(async () => {
@@ -256,7 +258,7 @@ export class Connection<Node> {
         if (this.#node === null) return [];
         const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#isBehind = 'files' in judged && answer.ima?.more === true;
+        this.#mostOfIma = 'files' in judged ? this.#mostAfter(answer, arrivedAt) : limits.parts.ima;
         if ('files' in judged) {
           this.#files = judged.files;
           this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
@@ -285,6 +287,13 @@ export class Connection<Node> {
         this.#leaveLong();
       }
     });
+  }
+
+  /** Twice as much where a list is not whole: over a slow line an answer must still come in time. */
+  #mostAfter({ ima, challenge, challengedAt }: Extract<Action, { do: 'judge' }>, arrivedAt: number): number {
+    const most = challenge.ima?.most ?? limits.parts.ima;
+    if (ima === null || !ima.more) return limits.parts.ima;
+    return arrivedAt - challengedAt > challenge.within / 4 ? most : Math.min(2 * most, limits.ima.inAnswer);
   }
 
   #leaveLong(): void {

@@ -18,17 +18,14 @@ export function namedDigests(
   return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
 }
 
-/**
- * What answers name, and what names others itself: files of loaders by their list, pieces of IMA's list by their index, and
- * lists of known files by the references.
- */
+/** What answers name and names others itself: files of loaders, pieces of IMA's list, and what references list. */
 export const namingBlobs: readonly NamingBlobs[] = [
   { head: Buffer.from(fileListHead), named: parseFileList },
+  { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
   {
     head: Buffer.from(imaIndexHead),
     named: (bytes) => parseImaIndex(bytes).map(({ digest }) => digest),
   },
-  { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
 ];
 
 /** As much of it as tells what it names: this is asked of every answer that was ever kept. */

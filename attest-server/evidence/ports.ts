@@ -28,6 +28,7 @@ export interface UnusedRequest {
 }
 
 export interface NamingBlobs {
+  /** Begins with `assay/`: the store finds such blobs by that. */
   readonly head: Buffer;
   readonly named: (bytes: Buffer) => readonly string[];
 }

@@ -30,6 +30,7 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
     verifier: { imaProven: () => proven },
     readPiece: async (digest) => blobs.get(digest) ?? null,
     most,
+    sealEvery: 3_600_000,
     monotonic: () => now,
   });
   const headOf = (list: Buffer) => `sha256:${hash('sha256', list)}`;
@@ -116,6 +117,7 @@ function judged(came: Came): Exclude<Came, 'again' | null> {
   return came;
 }
 
+const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0);
 const keptOf = (came: Came): KeptIma => judged(came).kept ?? assert.fail('nothing is kept');
 const codeOf = (came: Came) => {
   const { ima } = judged(came);
@@ -132,9 +134,11 @@ describe("IMA's list of a node", () => {
       const kept = keptOf(came);
       assert.equal(codeOf(came), null);
       assert.deepEqual(server.listOf(kept), now);
-      assert.ok(kept.tail.length < 32 * KiB);
-      for (const { bytes } of parseImaIndex(kept.part.bytes ?? assert.fail()))
-        assert.ok(bytes >= 32 * KiB && bytes <= MiB);
+      const pieces = parseImaIndex(kept.part.bytes ?? assert.fail()).map(({ bytes }) => bytes);
+      const long = pieces.filter((bytes) => bytes >= 32 * KiB && bytes <= MiB);
+      // Short ones are behind those, and no longer than one together.
+      assert.deepEqual(pieces.slice(0, long.length), long);
+      assert.ok(length - sum(long) < 32 * KiB);
       assert.deepEqual(server.lists.ask(node), { from: length, bootId: 'boot-1' });
     }
     const seen = server.looked.map(({ from }) => from);
@@ -184,14 +188,14 @@ describe("IMA's list of a node", () => {
       parts: { ima: kept.part.digest },
     };
     await after.lists.restore(status);
-    assert.deepEqual(after.lists.ask(node), { from: 50 * KiB, bootId: 'boot-1' });
+    assert.deepEqual(after.lists.ask(node), { from: 60 * KiB, bootId: 'boot-1' });
     const came = await after.answer(list, answerTo(after, list));
     assert.deepEqual(after.listOf(keptOf(came)), list);
     assert.deepEqual(after.looked, [{ from: 0, to: list.length }]);
     // What was kept before is not written again.
     assert.deepEqual(
       keptOf(came).pieces.map(({ bytes }) => bytes.length),
-      [60 * KiB],
+      [50 * KiB],
     );
   });
 
@@ -251,11 +255,37 @@ describe("IMA's list of a node", () => {
       assert.deepEqual(server.listOf(kept), now);
       sizes.push(...kept.pieces.map(({ bytes }) => bytes.length));
     }
-    assert.deepEqual(sizes, [100 * KiB]);
+    assert.deepEqual(sizes, [100 * KiB, KiB]);
     assert.deepEqual(
       server.looked.map(({ from }) => from),
       [0, 100 * KiB, 101 * KiB],
     );
+  });
+
+  it('is written with no answer while it stands still, and in one short piece an hour while it moves', async () => {
+    const server = madeServer();
+    const list = madeList(40 * KiB);
+    const written: number[] = [];
+    const apart: number[] = [];
+    for (let minute = 0; minute < 240; minute += 1) {
+      const now = list.subarray(0, Math.min(20 * KiB, 100 * (minute + 1)));
+      const kept = keptOf(await server.answer(now, answerTo(server, now)));
+      written.push(...kept.pieces.map(({ bytes }) => bytes.length));
+      apart.push(kept.tail.length);
+      server.wait(60_000);
+    }
+    assert.deepEqual(written, [100, 6000, 6000, 6000]);
+    assert.equal(Math.max(...apart), 5900);
+    assert.equal(sum(apart.slice(210)), 30 * (20 * KiB - 18_100));
+    server.wait(3_600_000);
+    const still = list.subarray(0, 20 * KiB);
+    assert.deepEqual(keptOf(await server.answer(still, answerTo(server, still))).tail.length, 0);
+    const kept = keptOf(await server.answer(list, answerTo(server, list)));
+    assert.deepEqual(
+      parseImaIndex(kept.part.bytes ?? assert.fail()).map(({ bytes }) => bytes),
+      [40 * KiB],
+    );
+    assert.ok(server.listOf(kept).equals(list));
   });
 
   it('is asked for again where it does not go on from where it is', async () => {

@@ -31,6 +31,7 @@ describe("IMA's list in pieces, over a real connection", () => {
   let refusals: string[] = [];
   let judgement: Judgement = judged;
   let from = 0;
+  let now = 0;
   before(async () => {
     authority = await makeAuthority();
     tls = await authority.issue();
@@ -38,7 +39,7 @@ describe("IMA's list in pieces, over a real connection", () => {
   after(() => authority[Symbol.asyncDispose]());
 
   beforeEach(async () => {
-    [peers, answers, refusals, judgement, from] = [[], [], [], judged, 0];
+    [peers, answers, refusals, judgement, from, now] = [[], [], [], judged, 0, 1_000_000];
     const ports: ChannelPorts<string> = {
       identify: async ({ node }) => ({ node, activation: null }),
       enrol: async (node) => node,
@@ -57,8 +58,8 @@ describe("IMA's list in pieces, over a real connection", () => {
       refused: (code) => void refusals.push(code),
       failed: (error) => assert.fail(String(error)),
       connections() {},
-      // It stands still: what is put off does not come.
-      now: () => 1_000_000,
+      // It stands still but for what a test does: what is put off does not come.
+      now: () => now,
       wallClock: () => 0,
     };
     const door = openDoors(
@@ -143,17 +144,30 @@ describe("IMA's list in pieces, over a real connection", () => {
     assert.deepEqual(refusals, []);
   });
 
-  it('are few before the proof, and as many as an answer may bring after it, of a node that is behind', async () => {
+  it('are few before the proof, and then twice as many each time, up to all that an answer may bring', async () => {
     const agent = await connect();
-    const next = await behind(agent);
+    let next = await behind(agent);
+    for (let most = 2 * limits.parts.ima; most < limits.ima.inAnswer; most *= 2) {
+      assert.equal(next.ima?.most, most);
+      answer(agent, next, [some], true);
+      next = await agent.challenge();
+    }
     assert.equal(next.ima?.most, limits.ima.inAnswer);
     const pieces = Array.from({ length: limits.ima.pieces }, (_, at) => Buffer.alloc(limits.ima.piece, at));
     judgement = judged;
     answer(agent, next, pieces);
     assert.equal((await agent.verdict()).state, 'trusted');
-    assert.equal(answers[1]?.ima?.pieces.length, limits.ima.pieces);
+    assert.equal(answers.at(-1)?.ima?.pieces.length, limits.ima.pieces);
     listener.challengeNow();
     assert.equal((await agent.challenge()).ima?.most, limits.parts.ima);
+  });
+
+  it('are no more than before where the answer took a quarter of its time: the next one must not be late', async () => {
+    const agent = await connect();
+    const next = await behind(agent);
+    now += next.within / 4 + 1;
+    answer(agent, next, [some], true);
+    assert.equal((await agent.challenge()).ima?.most, 2 * limits.parts.ima);
   });
 
   it('are refused where they are more than an unproven node may send, and nothing of them is judged', async () => {
@@ -167,13 +181,13 @@ describe("IMA's list in pieces, over a real connection", () => {
     const long: Agent[] = [];
     for (let count = 0; count < bounds.longAnswers; count++) {
       const agent = await connect(`long-${count}`);
-      assert.equal((await behind(agent)).ima?.most, limits.ima.inAnswer);
+      assert.equal((await behind(agent)).ima?.most, 2 * limits.parts.ima);
       long.push(agent);
     }
     assert.equal((await behind(await connect('one-more'))).ima?.most, limits.parts.ima);
     await long[0]?.close();
     await listenerKnows(long.length);
-    assert.equal((await behind(await connect('another'))).ima?.most, limits.ima.inAnswer);
+    assert.equal((await behind(await connect('another'))).ima?.most, 2 * limits.parts.ima);
   });
 
   it('are asked for again and again at once only a few times: one node must not keep the server busy', async () => {
