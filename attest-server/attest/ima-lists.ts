@@ -108,7 +108,8 @@ export class ImaLists {
     work: ImaWork,
   ): Promise<ProvenAnswer | 'again' | null> {
     const taken = this.#take(node, first, arrived);
-    if (taken === null || taken === 'again') return taken;
+    if (taken === 'again') return taken;
+    if (taken === null) return this.#keepStanding(this.#lists.get(node), first, work);
     const { list, paused } = taken;
     list.isJudged = true;
     try {
@@ -284,8 +285,7 @@ export class ImaLists {
     list.problem = null;
     this.#setCame(list, []);
     this.#sealTail(list);
-    const part = indexPart(indexWith(list.index, list.short));
-    return { part, tail: rest.subarray(bytesOf(list.short)), pieces: unwrittenOf(list) };
+    return keptOf(list);
   }
 
   /** A list that stands still is named by each answer, and written with none. */
@@ -295,6 +295,22 @@ export class ImaLists {
     if (left.length === 0 || now < list.sealAgainAt) return;
     list.short = [...list.short, ...newPieces(list, [left])];
     list.sealAgainAt = now + this.#parts.sealEvery;
+  }
+
+  /**
+   * Nothing of the list came, and PCR 10 is where it was: what was judged before counts still, and the answer names it. Null
+   * where nothing rests on it.
+   */
+  async #keepStanding(
+    list: NodeList | undefined,
+    first: Proven,
+    { judgedTo, prove }: ImaWork,
+  ): Promise<ProvenAnswer | null> {
+    const { ima } = first;
+    if (ima === null || 'code' in ima || judgedTo() !== ima.head) return null;
+    if (list === undefined || list.isAnew || ima.bytes !== list.sealed + list.tail.length)
+      return { proven: await inSteps(prove(notKept)), kept: null };
+    return { proven: first, kept: keptOf(list) };
   }
 
   /** The whole of it is kept, so that the verdict can be derived again; once for failures in a row that are alike. */
@@ -386,6 +402,20 @@ function emptyList(boot: string, bootId: string | null): NodeList {
 function lengthOf({ sealed, tail, waiting }: NodeList): number {
   return sealed + tail.length + waiting;
 }
+
+function keptOf(list: NodeList): KeptIma {
+  const { index, short, tail } = list;
+  const part = indexPart(indexWith(index, short));
+  return { part, tail: tail.subarray(bytesOf(short)), pieces: unwrittenOf(list) };
+}
+
+const notKept: ImaProblem = {
+  code: 'ima_incomplete',
+  text: 'nothing of the list came, and what came before is not kept',
+  entry: null,
+  offset: null,
+  field: null,
+};
 
 function tooLong(most: number): ImaProblem {
   const text = `the list is longer than the ${most} bytes that this server keeps of one node and boot`;
