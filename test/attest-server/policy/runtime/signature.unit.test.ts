@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import { signedBy } from '../../../../attest-server/policy/runtime/signature.ts';
 import { prepareSigners } from '../../../../attest-server/policy/runtime/signer-keys.ts';
 import type { ImaEntry } from '../../../../attest-server/verify/ima/proven-list.ts';
-import { entryOf, portableEntry, signatures, signedEntry } from './recorded-signatures.ts';
+import { appendedEntry, entryOf, portableEntry, signatures, signedEntry } from './recorded-signatures.ts';
 
 const strong = Object.keys(signatures.keys).filter((name) => name !== 'rsa1024');
 const publicKeyOf = (name: string) => signatures.keys[name]?.publicKey ?? '';
@@ -122,6 +122,44 @@ describe('a portable signature', () => {
     const { algorithm, digest, evm } = file;
     assert.equal(signedBy(entryOf({ algorithm, digest, signature: evm }), all), null);
   });
+});
+
+describe('a signature that is appended to a module', () => {
+  const taken = signatures.appended.filter(
+    ({ key, attributes, algorithm }) => key !== 'rsa1024' && algorithm !== 'sha1' && !attributes,
+  );
+  for (const file of taken)
+    it(`is found: ${file.made}`, () => {
+      const entry = appendedEntry(file);
+      assert.equal(signedBy(entry, all), nameOf(file.key));
+      const others = prepareSigners(strong.filter((name) => name !== file.key).map(publicKeyOf));
+      assert.equal(signedBy(entry, others), null);
+      const digest = Buffer.from(file.digest);
+      digest.writeUInt8(digest.readUInt8(0) ^ 1);
+      assert.equal(signedBy(appendedEntry({ ...file, digest }), all), null);
+    });
+
+  const refused = signatures.appended.filter((file) => !taken.includes(file));
+  for (const file of refused)
+    it(`is nobody’s: ${file.made}`, () => assert.equal(signedBy(appendedEntry(file), all), null));
+
+  it('is recorded with attributes, by SHA-1 and by a weak key, too', () => assert.equal(refused.length, 4));
+
+  const [good] = taken;
+  if (good === undefined) throw new Error('nothing was recorded');
+  const others: readonly (readonly [string, (typeof signatures.appended)[number]])[] = [
+    ['of another hash', { ...good, algorithm: 'sha384' }],
+    ['of a digest that is too short', { ...good, digest: good.digest.subarray(1) }],
+    ['that is followed by more', { ...good, signature: Buffer.concat([good.signature, Buffer.of(0)]) }],
+    ['that is cut', { ...good, signature: good.signature.subarray(0, -1) }],
+    ['that is empty', { ...good, signature: Buffer.alloc(0) }],
+    ['that is no message', { ...good, signature: Buffer.from('300b06092a864886f70d010701', 'hex') }],
+  ];
+  for (const [what, file] of others)
+    it(`${what} is nobody’s`, () => assert.equal(signedBy(appendedEntry(file), all), null));
+
+  it('counts beside one of security.ima that is nobody’s', () =>
+    assert.equal(signedBy({ ...appendedEntry(good), signature: Buffer.alloc(20) }, all), nameOf(good.key)));
 });
 
 function withType(signature: Buffer, type: number): Buffer {
