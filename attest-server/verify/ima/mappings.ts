@@ -15,6 +15,7 @@ export class Mappings {
   #bytes: number;
   /** Attack: so many devices that what was told of one is forgotten. */
   #isCut: boolean;
+  #list: readonly MeasuredMapping[] | null = null;
 
   private constructor(devices: Map<string, Device>, bytes: number, isCut: boolean) {
     this.#devices = devices;
@@ -32,11 +33,12 @@ export class Mappings {
   }
 
   list(): readonly MeasuredMapping[] {
-    return [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
+    this.#list ??= [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
       ...device,
       isOnlyTable: !this.#isCut && loaded.length === 1,
       targets: (device.state === 'loaded' ? loaded.at(-1) : active)?.targets ?? [],
     }));
+    return this.#list;
   }
 
   /** @param entry of the template ima-buf, checked */
@@ -80,6 +82,7 @@ export class Mappings {
   }
 
   #put(key: string, device: Device): void {
+    this.#list = null;
     this.#drop(key);
     this.#devices.set(key, device);
     this.#bytes += sizeOf(device);
