@@ -1,7 +1,11 @@
 import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
-import { type KnownList, type ListProof, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
+import {
+  type KnownList,
+  type ListProof,
+  proveList,
+} from '../../../../attest-server/verify/ima/prove-list.ts';
 import type { ImaEntry } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { ImaTail } from '../../../../attest-server/verify/verify.ts';
 
@@ -41,7 +45,13 @@ export interface Made {
 }
 
 /** Written from the kernel's side: ima_fs.c and ima_template_lib.c, security/integrity/ima. */
-export function madeEntry({ template, fields, pcr = 10, isViolation = false, bank = 'sha1' }: Made): MadeEntry {
+export function madeEntry({
+  template,
+  fields,
+  pcr = 10,
+  isViolation = false,
+  bank = 'sha1',
+}: Made): MadeEntry {
   const isOldest = template === 'ima';
   const [first = none, second = none] = fields;
   const hashed = isOldest
@@ -69,7 +79,8 @@ const named: Readonly<Record<string, string>> = {
 
 function shownField(format: string, field: Buffer): string {
   if (field.length === 0) return '';
-  if (format === 'n' || format === 'n-ng' || format === 'xattrnames') return field.toString('latin1').replace(/\0$/, '');
+  if (format === 'n' || format === 'n-ng' || format === 'xattrnames')
+    return field.toString('latin1').replace(/\0$/, '');
   if (format === 'imode') return `${field.readUInt16LE()}`;
   if (format === 'iuid' || format === 'igid') return `${field.readUInt32LE()}`;
   if (!format.startsWith('d-')) return field.toString('hex');
@@ -80,7 +91,11 @@ function shownField(format: string, field: Buffer): string {
 export type Kernel = 'hashed' | 'padded' | 'unmapped';
 
 /** What PCR 10 holds after a kernel extended it with these entries. */
-export function extendedTo(entries: readonly MadeEntry[], bank: PcrBank = 'sha256', kernel: Kernel = 'hashed'): PcrValues {
+export function extendedTo(
+  entries: readonly MadeEntry[],
+  bank: PcrBank = 'sha256',
+  kernel: Kernel = 'hashed',
+): PcrValues {
   const size = bankBytes[bank];
   let value = Buffer.alloc(size);
   for (const { pcr, isViolation, hashed } of entries) {
@@ -98,7 +113,8 @@ export const asciiOf = (entries: readonly MadeEntry[]) =>
   Buffer.from(entries.map(({ ascii }) => ascii).join(''), 'latin1');
 
 export const text = (words: string) => Buffer.from(`${words}\0`);
-export const digestField = (digest: Buffer, prefix = 'sha256') => Buffer.concat([Buffer.from(`${prefix}:\0`), digest]);
+export const digestField = (digest: Buffer, prefix = 'sha256') =>
+  Buffer.concat([Buffer.from(`${prefix}:\0`), digest]);
 export const sha256 = (content: string | Buffer) => hash('sha256', content, 'buffer');
 
 /** A file of the template ima-ng whose content is its name. */
