@@ -52,6 +52,7 @@ export interface CaptureOptions {
   readonly kind: string;
   readonly group?: string;
   readonly staged?: boolean;
+  readonly only: readonly string[];
   readonly output: Format;
 }
 
@@ -59,9 +60,11 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, only, output: format }: CaptureOptions,
 ): Promise<void> {
   checkKind(kind);
+  if (only.length > 0 && kind !== 'runtime')
+    throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
   // A server of before captures boots, and does not know the word.
   const asked = {
     nodes,
@@ -69,6 +72,7 @@ export async function captureReference(
     ...(kind !== 'boot' && { kind }),
     ...(group !== undefined && { group }),
     staged,
+    ...(only.length > 0 && { only }),
   };
   const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));

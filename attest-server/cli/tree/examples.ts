@@ -38,6 +38,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
+    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
   'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any more"'],
@@ -54,6 +55,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'reference compute': [
     'assay reference compute --name workers-6.12 --group workers --kernel vmlinuz --initrd initrd.img --loader shimx64.efi --loader grubx64.efi --cmdline "root=/dev/vda1 ro" -f workers-6.12.json',
+  ],
+  'reference runtime': [
+    'assay reference runtime --name debian-13.2 --group workers --from-dpkg /var/cache/apt/archives -f debian-13.2.json',
+    'assay reference runtime --name site --group workers --from-node worker-1 --policy ima-policy -f site.json',
+    'assay reference runtime --name el9 --group el9 --from-rpm packages/ --from-keylime runtime_policy.json -f el9.json',
   ],
   'policy show': ['assay policy show', 'assay policy show -o json'],
   'policy check': [
