@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CaptureOptions, ListOptions } from '../commands/reference.ts';
+import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
@@ -58,6 +58,14 @@ export function addReferences(program: Command, get: Command, context: CliContex
       .action(async (name: string, options: StepOptions) =>
         (await import('../commands/reference-step.ts')).changeReference(context, action, name, options),
       );
+  references
+    .command('delete <name>')
+    .description('delete a staged or retired reference, which decides nothing; asks first')
+    .requiredOption('--reason <text>', 'the reason, for the audit log')
+    .option('--yes', 'do not ask for confirmation')
+    .action(async (name: string, options: DeleteOptions) =>
+      (await import('../commands/reference.ts')).deleteReference(context, name, options),
+    );
   references
     .command('export <name>')
     .description('write a reference to a file, for Git or for another server')
