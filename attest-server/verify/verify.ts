@@ -6,7 +6,7 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { proveAggregate } from './ima/boot-aggregate.ts';
+import { proveList } from './ima/prove-list.ts';
 import { checkFiles } from './listed-files.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
@@ -67,6 +67,19 @@ export interface Expected {
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
 export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
+  const steps = verifyInSteps(evidence, expected, memory);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+export function* verifyInSteps(
+  evidence: Evidence,
+  expected: Expected,
+  memory: Memory | null = null,
+): Generator<void, Proven> {
   const { ak } = expected;
   checkAmount(evidence.quotes);
 
@@ -120,9 +133,15 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
         ? measureBoot(log, pcrs.banks, userSpace, files)
         : memory.boot(ofKey, log, pcrs, userSpace, files);
 
-  // 10. IMA's list leads to the quoted PCR 10, so that its first entry is the kernel's word on what had been measured.
-  //     Stops what is extended after the kernel had started; the policy compares it.
-  const aggregate = ima && proveAggregate(ima.bytes, pcrs.banks);
+  // 10. IMA's list leads to the quoted PCR 10, so that its entries are the kernel's word on what had been measured, and
+  //     what runs since. Stops what is extended after the kernel had started, and what runs unseen; the policy compares it.
+  const tail = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
+  const { list, aggregate, known } = yield* proveList(
+    tail,
+    pcrs.banks,
+    memory?.list(ak.name, latest.clock) ?? null,
+  );
+  memory?.keepList(ak.name, latest.clock, known);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
@@ -135,7 +154,7 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
     aggregate,
-    ima: null,
+    ima: list,
     parts: others,
   } as Proven;
 }
