@@ -15,6 +15,7 @@ import { relative, tableTime, utc } from '../moment.ts';
 import { withNftJson } from '../offline/nft-text.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
+import { counted } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
@@ -102,8 +103,15 @@ export async function deleteReference(
   name: string,
   options: DeleteOptions,
 ): Promise<void> {
+  const { dryRun = false } = options;
   const ask = questions(io, options);
   const client = await server();
+  const { items } = await client.get('/v1/references', listOf(referenceView));
+  const found = items.find((item) => item.name === name);
+  if (found === undefined) throw new CliError(`there is no reference ${name}`, 'See: assay reference list');
+  const told = deletedText(found);
+  if (dryRun) return io.out(told);
+  io.err(told);
   await ask(`Delete reference ${printable(name)}?`);
   const { deleted } = await client.post(
     `${pathOf(name)}/delete`,
@@ -111,6 +119,15 @@ export async function deleteReference(
     referenceDeleted,
   );
   io.out(`reference ${printable(deleted)} is deleted\n`);
+}
+
+function deletedText({ name, kind, group, state, files }: ReferenceView): string {
+  const what = files === undefined ? kind : `${kind}, ${counted(files, 'file')}`;
+  const outcome =
+    state === 'staged' || state === 'retired'
+      ? 'no node would change'
+      : 'it decides something, and is not deleted';
+  return `reference ${printable(name)} (${what}) of group ${printable(group)} is ${state}: ${outcome}\n`;
 }
 
 /** `reference export NAME`: the whole of it, for Git or for another server. */

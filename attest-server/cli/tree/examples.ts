@@ -47,9 +47,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference revoke workers-2026-10 --reason "the kernel has a known hole"',
   ],
   'reference restore': ['assay reference restore workers-2026-10 --reason "revoked by mistake"'],
-  'reference delete': [
-    'assay reference delete debian-13.1 --reason "no node runs it any more"',
-  ],
+  'reference delete': ['assay reference delete debian-13.1 --reason "no node runs it any more"'],
   'reference export': ['assay reference export workers-2026-11 -o yaml -f workers-2026-11.yaml'],
   'reference import': ['assay reference import workers-2026-11.yaml --staged'],
   'reference diff': [

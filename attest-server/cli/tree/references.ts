@@ -58,14 +58,14 @@ export function addReferences(program: Command, get: Command, context: CliContex
       .action(async (name: string, options: StepOptions) =>
         (await import('../commands/reference-step.ts')).changeReference(context, action, name, options),
       );
-  references
-    .command('delete <name>')
-    .description('delete a staged or retired reference, which decides nothing; asks first')
-    .requiredOption('--reason <text>', 'the reason, for the audit log')
-    .option('--yes', 'do not ask for confirmation')
-    .action(async (name: string, options: DeleteOptions) =>
-      (await import('../commands/reference.ts')).deleteReference(context, name, options),
-    );
+  consentOptions(
+    references
+      .command('delete <name>')
+      .description('delete a staged or retired reference, which decides nothing; asks first')
+      .requiredOption('--reason <text>', 'the reason, for the audit log'),
+  ).action(async (name: string, options: DeleteOptions) =>
+    (await import('../commands/reference.ts')).deleteReference(context, name, options),
+  );
   references
     .command('export <name>')
     .description('write a reference to a file, for Git or for another server')
