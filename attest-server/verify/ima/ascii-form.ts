@@ -54,6 +54,8 @@ class Converter {
   #before = 0;
   /** Of the line before, as a rule. */
   #template: Template | null = null;
+  /** What stood before the digest in it: `sha256:`. */
+  #prefix: Buffer = none;
   /** The line at hand, and how far it was read. */
   #text: Buffer = none;
   #from = 0;
@@ -99,101 +101,123 @@ class Converter {
     const text = this.#text;
     let at = begin;
     while (at < end && text[at] === space) at++;
-    const digestAt = this.#tokenEnd(at, end) + 1;
-    this.#u32(this.#number('pcr', at, digestAt - 1));
-    const templateAt = this.#tokenEnd(digestAt, end) + 1;
-    this.#digest(digestAt, templateAt - 1);
-    const fieldsAt = this.#tokenEnd(templateAt, end) + 1;
-    const template = this.#templateAt(templateAt, Math.min(fieldsAt - 1, end));
+    at = this.#number('pcr', 4, at, end);
+    at = this.#templateDigest(this.#behindSpace('digest', at, end), end);
+    const template = this.#templateAt(this.#behindSpace('template', at, end), end);
+    at += 1 + template.bytes.length;
     this.#u32(template.bytes.length);
     this.#copy(template.bytes, 0, template.bytes.length);
-    if (template.isOldest) return this.#oldest(fieldsAt, end);
+    at = Math.min(at + 1, end);
+    if (template.isOldest) return this.#oldest(at, end);
     const sizeAt = this.#at;
     this.#at += 4;
-    this.#fields(template, fieldsAt, end);
-    this.#out.writeUInt32LE(this.#at - sizeAt - 4, sizeAt);
+    this.#fields(template, at, end);
+    this.#sizeSince(sizeAt);
   }
 
-  /** Of the template, in any bank: no more of it counts than whether it is zero, as it is for a violation. */
-  #digest(begin: number, end: number): void {
-    if (![40, 64, 96, 128].includes(end - begin)) throw this.#fault('digest', `a digest of ${end - begin} digits`, begin);
-    this.#hex('digest', begin, begin + 40);
-    const out = this.#out;
-    let rest = 0;
-    for (let at = begin + 40; at < end; at++) rest |= this.#digit('digest', at);
-    if (rest !== 0) out[this.#at - 1]! |= 1;
+  /** Of any bank: no more of it counts than whether it is zero, as it is for a violation. */
+  #templateDigest(begin: number, end: number): number {
+    const text = this.#text;
+    let at = begin;
+    let sum = 0;
+    while (at < end && text[at] !== space) {
+      const pair = pairs[(text[at]! << 8) | text[at + 1]!]!;
+      if (pair < 0) throw this.#fault('digest', 'no hex digits', at);
+      sum |= pair;
+      at += 2;
+    }
+    if (![20, 32, 48, 64].includes((at - begin) / 2))
+      throw this.#fault('digest', `a digest of ${at - begin} digits`, begin);
+    const nonzero = sum === 0 ? 0 : 1;
+    for (let i = 0; i < 20; i++) this.#out[this.#at++] = nonzero;
+    return at;
   }
 
   #templateAt(begin: number, end: number): Template {
     const known = this.#template;
-    if (known?.bytes.length === end - begin && known.bytes.compare(this.#text, begin, end) === 0) return known;
-    const text = this.#text.toString('latin1', begin, Math.min(end, begin + 256));
+    if (known !== null && this.#isWord(known.bytes, begin, end)) return known;
+    const text = this.#text.toString('latin1', begin, Math.min(this.#tokenEnd(begin, end), begin + 256));
     const template = templateOf(text);
     if (template === null) throw this.#fault('template', `no kernel has a template ${text}`, begin);
     this.#template = template;
+    this.#prefix = none;
     return template;
+  }
+
+  #isWord(word: Buffer, begin: number, end: number): boolean {
+    const after = begin + word.length;
+    if (after > end || (after < end && this.#text[after] !== space)) return false;
+    for (let i = 0; i < word.length; i++) if (this.#text[begin + i] !== word[i]) return false;
+    return true;
   }
 
   /** `ima`: a digest without a size, a name without a NUL. */
   #oldest(begin: number, end: number): void {
-    const nameAt = this.#tokenEnd(begin, end) + 1;
-    if (nameAt - 1 - begin !== 40) throw this.#fault('d', `a digest of ${nameAt - 1 - begin} digits`, begin);
-    this.#hex('d', begin, nameAt - 1);
-    const size = Math.max(0, end - nameAt);
-    this.#u32(size);
-    this.#copy(this.#text, nameAt, nameAt + size);
+    const digestEnd = this.#hex('d', begin, end);
+    if (digestEnd - begin !== 40) throw this.#fault('d', `a digest of ${digestEnd - begin} digits`, begin);
+    const nameAt = Math.min(digestEnd + 1, end);
+    this.#u32(end - nameAt);
+    this.#copy(this.#text, nameAt, end);
   }
 
   /** A name may hold spaces, in lists of old kernels: what stands behind it is counted from the end. */
   #fields({ fields, name }: Template, begin: number, end: number): void {
     let at = begin;
-    for (let i = 0; i < name; i++) {
-      const tokenEnd = this.#tokenEnd(at, end);
-      this.#field(fields[i]!, at, tokenEnd);
-      at = Math.min(tokenEnd + 1, end);
-    }
+    for (let i = 0; i < name; i++) at = Math.min(this.#field(fields[i]!, at, end) + 1, end);
     let nameEnd = end;
-    let behind = 0;
-    for (let i = end - 1; i > at && behind < fields.length - 1 - name; i--) {
+    let behind = fields.length - 1 - name;
+    for (let i = end - 1; i > at && behind > 0; i--) {
       if (this.#text[i] !== space) continue;
       nameEnd = i;
-      behind++;
+      behind--;
     }
     this.#field(fields[name]!, at, nameEnd);
     at = Math.min(nameEnd + 1, end);
-    for (let i = name + 1; i < fields.length; i++) {
-      // Spaces at a line's end are lost where a list was copied by hand: what lacks is empty.
-      const tokenEnd = this.#tokenEnd(at, end);
-      this.#field(fields[i]!, at, tokenEnd);
-      at = Math.min(tokenEnd + 1, end);
-    }
+    // Spaces at a line's end are lost where a list was copied by hand: what lacks is empty.
+    for (let i = name + 1; i < fields.length; i++) at = Math.min(this.#field(fields[i]!, at, end) + 1, end);
+    if (at < end) throw this.#fault('data', 'more follows after the last field', at);
   }
 
-  #field(field: FieldName, begin: number, end: number): void {
+  /** Gives where it ends: at a space, or the line's end; a name goes up to `end`. */
+  #field(field: FieldName, begin: number, end: number): number {
     const sizeAt = this.#at;
     this.#at += 4;
-    if (field === 'n' || field === 'n-ng' || (field === 'xattrnames' && begin < end)) {
-      this.#copy(this.#text, begin, end);
-      this.#out[this.#at++] = 0;
-    } else if (field === 'iuid' || field === 'igid') {
-      if (begin < end) this.#u32(this.#number(field, begin, end));
-    } else if (field === 'imode') {
-      if (begin < end) this.#at = this.#out.writeUInt16LE(this.#number(field, begin, end) & 0xffff, this.#at);
-    } else if (begin < end) {
-      const digits = field.startsWith('d-') ? this.#prefix(begin, end) : begin;
-      this.#hex(field, digits, end);
+    const fieldEnd = this.#fieldData(field, begin, end);
+    this.#sizeSince(sizeAt);
+    return fieldEnd;
+  }
+
+  #fieldData(field: FieldName, begin: number, end: number): number {
+    const isName = field === 'n' || field === 'n-ng';
+    if (isName || field === 'xattrnames') {
+      const textEnd = isName ? end : this.#tokenEnd(begin, end);
+      this.#copy(this.#text, begin, textEnd);
+      // The kernel has no names at all where there are no attributes.
+      if (isName || begin < textEnd) this.#out[this.#at++] = 0;
+      return textEnd;
     }
-    this.#out.writeUInt32LE(this.#at - sizeAt - 4, sizeAt);
+    if (begin === end || this.#text[begin] === space) return begin;
+    if (field === 'iuid' || field === 'igid') return this.#number(field, 4, begin, end);
+    if (field === 'imode') return this.#number(field, 2, begin, end);
+    return this.#hex(field, field.startsWith('d-') ? this.#hashName(begin, end) : begin, end);
   }
 
   /** `sha256:`, behind which the kernel hashes a NUL; where it prints none it hashes the colon alone. */
-  #prefix(begin: number, end: number): number {
-    let colon = Math.min(end, begin + 160) - 1;
-    while (colon >= begin && this.#text[colon] !== 0x3a) colon--;
-    if (colon >= begin) this.#copy(this.#text, begin, colon);
-    this.#out[this.#at++] = 0x3a;
+  #hashName(begin: number, end: number): number {
+    const known = this.#prefix;
+    const { length } = known;
+    let same = 0;
+    while (same < length && this.#text[begin + same] === known[same]) same++;
+    if (length === 0 || same < length) {
+      let colon = Math.min(this.#tokenEnd(begin, end), begin + longestHashName) - 1;
+      while (colon >= begin && this.#text[colon] !== 0x3a) colon--;
+      this.#prefix = Buffer.from(this.#text.subarray(begin, colon + 1));
+    }
+    const prefix = this.#prefix;
+    if (prefix.length === 0) this.#out[this.#at++] = 0x3a;
+    else this.#copy(prefix, 0, prefix.length);
     this.#out[this.#at++] = 0;
-    return colon + 1;
+    return begin + prefix.length;
   }
 
   #tokenEnd(begin: number, end: number): number {
@@ -202,33 +226,38 @@ class Converter {
     return at;
   }
 
-  #number(field: string, begin: number, end: number): number {
-    const digits = this.#text.toString('latin1', begin, Math.min(end, begin + 11));
-    const value = Number(digits);
-    if (!/^\d{1,10}$/.test(digits) || value > 0xffffffff) throw this.#fault(field, `no number: ${digits}`, begin);
-    return value;
+  #behindSpace(field: string, at: number, end: number): number {
+    if (at >= end || this.#text[at] !== space) throw this.#fault(field, 'no space stands before it', at);
+    return at + 1;
   }
 
-  #hex(field: string, begin: number, end: number): void {
-    if ((end - begin) % 2 !== 0) throw this.#fault(field, 'an odd number of hex digits', begin);
+  /** In decimal, up to a space or the line's end, where it ends. @param bytes that it takes */
+  #number(field: string, bytes: 2 | 4, begin: number, end: number): number {
+    const text = this.#text;
+    let value = 0;
+    let at = begin;
+    while (at < end && at < begin + 10 && text[at]! >= 0x30 && text[at]! <= 0x39) value = value * 10 + text[at++]! - 0x30;
+    const isEnd = at === end || text[at] === space;
+    if (at === begin || !isEnd || value >= 2 ** (8 * bytes)) throw this.#fault(field, 'no number', begin);
+    this.#at = this.#out.writeUIntLE(value, this.#at, bytes);
+    return at;
+  }
+
+  /** Up to a space or the line's end, where it ends. */
+  #hex(field: string, begin: number, end: number): number {
     const text = this.#text;
     const out = this.#out;
-    let at = this.#at;
-    let bad = 0;
-    for (let i = begin; i < end; i += 2) {
-      const high = digits[text[i]!]!;
-      const low = digits[text[i + 1]!]!;
-      bad |= high | low;
-      out[at++] = (high << 4) | low;
+    let to = this.#at;
+    let at = begin;
+    while (at + 1 < end) {
+      const pair = pairs[(text[at]! << 8) | text[at + 1]!]!;
+      if (pair < 0) break;
+      out[to++] = pair;
+      at += 2;
     }
-    this.#at = at;
-    if (bad < 0) for (let i = begin; i < end; i++) this.#digit(field, i);
-  }
-
-  #digit(field: string, at: number): number {
-    const value = digits[this.#text[at]!]!;
-    if (value < 0) throw this.#fault(field, 'no hex digit', at);
-    return value;
+    if (at < end && text[at] !== space) throw this.#fault(field, 'no pair of hex digits', at);
+    this.#at = to;
+    return at;
   }
 
   #copy(from: Buffer, begin: number, end: number): void {
@@ -236,6 +265,10 @@ class Converter {
     let at = this.#at;
     for (let i = begin; i < end; i++) out[at++] = from[i]!;
     this.#at = at;
+  }
+
+  #sizeSince(at: number): void {
+    this.#out.writeUInt32LE(this.#at - at - 4, at);
   }
 
   #u32(value: number): void {
@@ -258,8 +291,12 @@ const longestLine = 2 * limits.ima.piece;
 /** Of the binary form over the text: a header, a size for each field. */
 const mostAdded = 512;
 
-const digits = new Int8Array(256).fill(-1);
-for (let value = 0; value < 16; value++) {
-  const digit = value.toString(16);
-  digits[digit.charCodeAt(0)] = value;
+/** Of any hash in the kernel, with what it is of before it. */
+const longestHashName = 160;
+
+/** By two characters: the byte that they are in hex, as the kernel writes it; -1 where they are none. */
+const pairs = new Int16Array(0x10000).fill(-1);
+for (let value = 0; value < 256; value++) {
+  const [high = '', low = ''] = value.toString(16).padStart(2, '0');
+  pairs[(high.charCodeAt(0) << 8) | low.charCodeAt(0)] = value;
 }

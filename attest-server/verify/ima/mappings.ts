@@ -13,6 +13,7 @@ export class Mappings {
   readonly #devices: Map<string, Device>;
   /** Of the records that are kept, about. */
   #bytes: number;
+  #list: readonly MeasuredMapping[] | null = null;
 
   private constructor(devices: Map<string, Device>, bytes: number) {
     this.#devices = devices;
@@ -29,10 +30,11 @@ export class Mappings {
   }
 
   list(): readonly MeasuredMapping[] {
-    return [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
+    this.#list ??= [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
       ...device,
       targets: (device.state === 'loaded' ? loaded.at(-1) : active)?.targets ?? [],
     }));
+    return this.#list;
   }
 
   /** @param entry of the template ima-buf, checked */
@@ -76,6 +78,7 @@ export class Mappings {
   }
 
   #put(key: string, device: Device): void {
+    this.#list = null;
     this.#drop(key);
     this.#devices.set(key, device);
     this.#bytes += sizeOf(device);

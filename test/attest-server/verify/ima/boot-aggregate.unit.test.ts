@@ -3,9 +3,10 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
-import { proveAggregate } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
+import type { AggregateProblem } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
 import { aggregateEntry, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { aggregateOf } from '../../policy/made-proof.ts';
+import { proved } from './made-list.ts';
 
 const firmware = (bank: PcrBank) =>
   Buffer.concat(
@@ -38,6 +39,7 @@ function extended(bank: PcrBank, entries: readonly MeasuredEntry[], kernel: Kern
   return { bank, mask: 0xffffff, values };
 }
 
+const proveAggregate = (list: Buffer, banks: readonly PcrValues[]) => proved(list, banks).aggregate;
 const listOf = (entries: readonly MeasuredEntry[]) => Buffer.concat(entries.map(({ bytes }) => bytes));
 const aggregate = aggregateEntry('sha256', firmware('sha256'));
 const wanted = aggregateOf(firmware('sha256'), 'sha256');
@@ -103,7 +105,7 @@ describe('the boot_aggregate of a list', () => {
     const quoted = [extended('sha256', entries)];
     const withFirst = (change: Partial<Parameters<typeof measuredEntry>[0]>) =>
       listOf([measuredEntry({ digest: Buffer.alloc(32, 1), name: 'boot_aggregate', ...change })]);
-    const cases: readonly (readonly [Buffer, ReturnType<typeof proveAggregate>])[] = [
+    const cases: readonly (readonly [Buffer, AggregateProblem])[] = [
       [Buffer.alloc(0), 'no_aggregate'],
       [listOf(entries.slice(1)), 'no_aggregate'],
       [withFirst({ digest: Buffer.alloc(32) }), 'no_aggregate'],
