@@ -40,6 +40,8 @@ export interface Attack {
   readonly base?: string;
   /** Rules of the group besides the reference; YAML, one line a rule. */
   readonly boot?: string;
+  /** Rules of its aspect runtime, which is required then. */
+  readonly runtime?: readonly string[];
   /** The node had sent a log before. */
   readonly sentBootLog?: boolean;
   /** In which form the evidence is written. Default the first one, so that it is judged for good. */
