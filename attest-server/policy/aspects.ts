@@ -1,5 +1,4 @@
 import { type PartName, partNames } from '../protocol/evidence.ts';
-import type { Aspect as AspectName } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { boot } from './boot/boot.ts';
 import { disk } from './disk/disk.ts';
@@ -43,10 +42,6 @@ export function shownRules(rules: AspectRules): Readonly<Record<string, unknown>
 }
 
 export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
-
-export function isBuilt(name: AspectName): name is BuiltAspect {
-  return builtAspects.some((built) => built === name);
-}
 
 /**
  * The rules of a group, where what the file leaves out has its default.

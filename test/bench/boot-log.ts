@@ -78,7 +78,7 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   const { list, quoted: started } = startedOn(quoted);
   const aggregate = () => {
     const shown = proveAggregate(list, started);
-    const { outcome } = judgeAggregate({ shown, gave: false, cause: '' }, started, null, true);
+    const { outcome } = judgeAggregate({ shown, gave: false, cause: '', again: false }, started, null, true);
     if (outcome !== 'covered') throw new Error(`${file} is not covered: ${shown}`);
   };
   for (const { state } of [verdict(), known(), known()])

@@ -30,6 +30,17 @@ export function kexecFinding(state: BootState | null): Finding | null {
   };
 }
 
+/** Each kernel that kexec started adds one boot_aggregate to IMA's list, whatever boot id the node says. */
+export const kexecInList: Finding = {
+  code: 'kexec_detected',
+  aspect: 'boot',
+  source: 'tpm',
+  expected: 'one boot_aggregate in IMA’s list',
+  actual: 'more than one',
+  text: 'IMA’s list has a second boot_aggregate, and the TPM was not reset: kexec started another kernel than the one in this boot log.',
+  evidence: null,
+};
+
 /** A line of which only the digest is known may lack the word. */
 function isLockedDown({ commandLines, components }: BootState): boolean {
   const isUnknown = components.some(
