@@ -116,7 +116,8 @@ class Converter {
 
   /** Of the template, in any bank: no more of it counts than whether it is zero, as it is for a violation. */
   #digest(begin: number, end: number): void {
-    if (![40, 64, 96, 128].includes(end - begin)) throw this.#fault('digest', `a digest of ${end - begin} digits`, begin);
+    if (![40, 64, 96, 128].includes(end - begin))
+      throw this.#fault('digest', `a digest of ${end - begin} digits`, begin);
     this.#hex('digest', begin, begin + 40);
     const out = this.#out;
     let rest = 0;
@@ -126,7 +127,8 @@ class Converter {
 
   #templateAt(begin: number, end: number): Template {
     const known = this.#template;
-    if (known?.bytes.length === end - begin && known.bytes.compare(this.#text, begin, end) === 0) return known;
+    if (known?.bytes.length === end - begin && known.bytes.compare(this.#text, begin, end) === 0)
+      return known;
     const text = this.#text.toString('latin1', begin, Math.min(end, begin + 256));
     const template = templateOf(text);
     if (template === null) throw this.#fault('template', `no kernel has a template ${text}`, begin);
@@ -205,7 +207,8 @@ class Converter {
   #number(field: string, begin: number, end: number): number {
     const digits = this.#text.toString('latin1', begin, Math.min(end, begin + 11));
     const value = Number(digits);
-    if (!/^\d{1,10}$/.test(digits) || value > 0xffffffff) throw this.#fault(field, `no number: ${digits}`, begin);
+    if (!/^\d{1,10}$/.test(digits) || value > 0xffffffff)
+      throw this.#fault(field, `no number: ${digits}`, begin);
     return value;
   }
 

@@ -146,7 +146,8 @@ function tableWith(before: Table | null, said: Said, data: Buffer): Table {
     return { hash: null, targets: [], records: null, bytes };
   // A copy: what is given is a view into all that came.
   const all = [...records, Buffer.from(data)];
-  if (targets.length < (numberIn(said.get('num_targets')) ?? 0)) return { hash: null, targets, records: all, bytes };
+  if (targets.length < (numberIn(said.get('num_targets')) ?? 0))
+    return { hash: null, targets, records: all, bytes };
   return { hash: `sha256:${hash('sha256', Buffer.concat(all))}`, targets, records: [], bytes };
 }
 

@@ -61,7 +61,8 @@ export function* proveList(
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
   if (best === undefined) return failed(incomplete('PCR 10 was not quoted'), of('unquoted'));
-  if (quoted.some(({ value }) => /^\0*$/.test(value))) return failed(incomplete(unextended), of('unextended'));
+  if (quoted.some(({ value }) => /^\0*$/.test(value)))
+    return failed(incomplete(unextended), of('unextended'));
   const start = tail.from === 0 ? null : checkpointAt(tail.from, known);
   if (tail.from !== 0 && start === null) return failed(goesOnElsewhere(tail.from, known), null);
   if (start !== null && quoted.some(({ bank }) => runningIn(start, bank) === null))
@@ -288,7 +289,11 @@ function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
   return incomplete(`the list goes on from byte ${from} as if it were proven, and ${proven}`, null, from);
 }
 
-function leadsElsewhere(start: Checkpoint | null, { entries, bytes }: Told, { bank }: QuotedValue): ImaProblem {
+function leadsElsewhere(
+  start: Checkpoint | null,
+  { entries, bytes }: Told,
+  { bank }: QuotedValue,
+): ImaProblem {
   const from = start === null ? '' : ` from entry ${start.entries} on, up to where it was proven before,`;
   const text = `the list does not lead to PCR 10 of the bank ${bank}${from} with any of its ${entries} entries`;
   return incomplete(text, entries, bytes);
