@@ -4,12 +4,12 @@ import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { Blob } from '../evidence/kept-form.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
 import type { ImaProblem } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { ImaTail } from '../verify/verify.ts';
-import { inSteps } from './in-steps.ts';
 import type { NodeStatus } from './ports.ts';
 
 export interface ImaListParts {
