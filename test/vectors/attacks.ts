@@ -680,6 +680,15 @@ export const attacks: readonly Attack[] = [
     expected: untrusted('boot_remeasured'),
   },
   {
+    name: '99-second-aggregate',
+    rows: [99],
+    attack:
+      'kexec starts another kernel, which goes on with the list: no reset, so that all PCRs of the boot stay',
+    made: 'control-boot-aggregate, PCR 10 extended by that entry once more, as a second kernel does',
+    moment: { log: good, ima: { shown: [started, started] } },
+    expected: pending('kexec_detected'),
+  },
+  {
     name: '132-extended-after-the-start',
     rows: [132],
     attack: 'what a good boot extends into PCR 9 is extended when the kernel runs already',

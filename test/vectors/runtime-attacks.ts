@@ -1,12 +1,6 @@
 import { hash } from 'node:crypto';
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
-import {
-  aggregateEntry,
-  entriesIn,
-  type MeasuredEntry,
-  measuredEntry,
-} from '../../swtpm-fixtures/ima-list.ts';
-import { replayedValues } from '../attest-server/policy/made-proof.ts';
+import { entriesIn, type MeasuredEntry, measuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { recordedList, recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';
 
@@ -46,7 +40,6 @@ function digestOf(entry: MeasuredEntry | undefined): Buffer {
 const replaced = (index: number, entry: MeasuredEntry) => ran.with(index, entry);
 
 const untrusted = (...codes: readonly ReasonCode[]) => ({ state: 'untrusted', codes }) as const;
-const pending = (...codes: readonly ReasonCode[]) => ({ state: 'pending', codes }) as const;
 const trusted = (...codes: readonly ReasonCode[]) => ({ state: 'trusted', codes }) as const;
 
 type RuntimeAttack = Pick<Attack, 'name' | 'rows' | 'attack' | 'made' | 'expected'> & {
@@ -159,15 +152,6 @@ export const runtimeAttacks: readonly Attack[] = (
       shown: [...ran, measuredEntry({ digest: knownContent, name: '/usr/bin/denied' })],
       runtime: 'deny: [/usr/bin/denied]',
       expected: untrusted('ima_denied_file'),
-    },
-    {
-      name: '99-second-aggregate',
-      rows: [99],
-      attack:
-        'kexec starts another kernel, which goes on with the list: no reset, so that all PCRs of the boot stay',
-      made: 'the control of runtime, and a second boot_aggregate as another kernel writes it',
-      shown: [...ran, aggregateEntry('sha256', replayedValues(log, 'sha256'))],
-      expected: pending('kexec_detected'),
     },
     {
       name: '110-narrower-policy',

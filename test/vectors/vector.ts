@@ -133,7 +133,11 @@ const several: Readonly<Record<string, () => readonly Reference[]>> = {
       description: 'programs alone',
     };
     return [
-      { ...files, runtime: { ...runtimeOf(DigestList.of([{ ...narrowPolicy, package: null }])), policies: [policy] }, name: 'policies' },
+      {
+        ...files,
+        runtime: { ...runtimeOf(DigestList.of([{ ...narrowPolicy, package: null }])), policies: [policy] },
+        name: 'policies',
+      },
       files,
       { ...files, runtime: runtimeOf(old), name: 'old', state: 'revoked' },
     ];
