@@ -1,7 +1,14 @@
 import { resolve } from 'node:path';
-import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import {
+  captureAnswer,
+  listOf,
+  type ReferenceView,
+  referenceDeleted,
+  referenceView,
+} from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { reference, referenceKinds } from '../../protocol/reference.ts';
+import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { relative, tableTime, utc } from '../moment.ts';
@@ -25,13 +32,19 @@ export async function listReferences(
   checkKind(kind);
   const { items, next } = await (await server()).get('/v1/references', listOf(referenceView));
   const shown = items.filter((item) => kind === undefined || item.kind === kind);
+  const listsFiles = shown.some(({ files }) => files !== undefined);
   await print(io, format, { items: shown, next }, () =>
     format === 'name'
       ? shown.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
-          ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE', ...(format === 'wide' ? changes : [])],
+          [
+            ...['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
+            ...(listsFiles ? ['FILES'] : []),
+            ...(format === 'wide' ? changes : []),
+          ],
           shown.map((item) => [
             ...row(item, io.now(), utc),
+            ...(listsFiles ? [String(item.files ?? '-')] : []),
             ...(format === 'wide' ? lastChange(item, io.now(), utc) : []),
           ]),
         ),
@@ -52,6 +65,7 @@ export interface CaptureOptions {
   readonly kind: string;
   readonly group?: string;
   readonly staged?: boolean;
+  readonly only: readonly string[];
   readonly output: Format;
 }
 
@@ -59,9 +73,11 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, only, output: format }: CaptureOptions,
 ): Promise<void> {
   checkKind(kind);
+  if (only.length > 0 && kind !== 'runtime')
+    throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
   // A server of before captures boots, and does not know the word.
   const asked = {
     nodes,
@@ -69,10 +85,32 @@ export async function captureReference(
     ...(kind !== 'boot' && { kind }),
     ...(group !== undefined && { group }),
     staged,
+    ...(only.length > 0 && { only }),
   };
   const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
+}
+
+export interface DeleteOptions extends Consent {
+  readonly reason: string;
+}
+
+/** `reference delete NAME`: one that decides nothing; whoever may want it again exports it before. */
+export async function deleteReference(
+  { io, server }: CliContext,
+  name: string,
+  options: DeleteOptions,
+): Promise<void> {
+  const ask = questions(io, options);
+  const client = await server();
+  await ask(`Delete reference ${printable(name)}?`);
+  const { deleted } = await client.post(
+    `${pathOf(name)}/delete`,
+    { reason: options.reason },
+    referenceDeleted,
+  );
+  io.out(`reference ${printable(deleted)} is deleted\n`);
 }
 
 /** `reference export NAME`: the whole of it, for Git or for another server. */

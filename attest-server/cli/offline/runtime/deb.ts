@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
@@ -12,11 +13,10 @@ import { readTar } from './tar.ts';
  * @throws Rejection `malformed`, `too_large`; ToolError where `xz` is needed and not installed
  */
 export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
-  await using file = await open(path);
-  const members = await readMembers(file);
-  const name = await packageOf(file, members);
+  const members = await readMembers(path);
+  const name = await packageOf(path, members);
   const digests = new Map<string, Buffer>();
-  for await (const entry of readTar(unpacked(file, memberNamed(members, 'data.tar')))) {
+  for await (const entry of readTar(unpacked(path, memberNamed(members, 'data.tar')))) {
     const digest = 'digest' in entry ? entry.digest : digests.get(entry.linkTo);
     if (digest === undefined)
       throw new Rejection('malformed', `${entry.path} is a link to a file that is not before it`, {
@@ -39,7 +39,8 @@ const mostMembers = 16;
 const mostControlBytes = 1024 * 1024;
 
 /** Of an archive of ar (ar(5)), as far as a package needs them. */
-async function readMembers(file: FileHandle): Promise<readonly Member[]> {
+async function readMembers(path: string): Promise<readonly Member[]> {
+  await using file = await open(path);
   const { size: whole } = await file.stat();
   if ((await bytesAt(file, 0, magic.length, whole)).toString('latin1') !== magic)
     throw malformed('it is no archive of ar', 'magic', 0);
@@ -67,8 +68,8 @@ function memberNamed(members: readonly Member[], name: string): Member {
 }
 
 /** Name and version, as dpkg calls them. */
-async function packageOf(file: FileHandle, members: readonly Member[]): Promise<string> {
-  for await (const entry of readTar(unpacked(file, memberNamed(members, 'control.tar')), {
+async function packageOf(path: string, members: readonly Member[]): Promise<string> {
+  for await (const entry of readTar(unpacked(path, memberNamed(members, 'control.tar')), {
     keepUpTo: mostControlBytes,
   })) {
     if (entry.path !== '/control' || !('text' in entry) || entry.text === null) continue;
@@ -84,9 +85,9 @@ async function packageOf(file: FileHandle, members: readonly Member[]): Promise<
 }
 
 /** The bytes of a member, unpacked as its name says. */
-function unpacked(file: FileHandle, { name, at, size }: Member): AsyncIterable<Buffer> {
+function unpacked(path: string, { name, at, size }: Member): AsyncIterable<Buffer> {
   if (size === 0) throw malformed(`${name} is empty`, 'size', at);
-  const packed = file.createReadStream({ start: at, end: at + size - 1, autoClose: false });
+  const packed = createReadStream(path, { start: at, end: at + size - 1 });
   switch (name.split('.')[2] ?? '') {
     case '':
       return packed;

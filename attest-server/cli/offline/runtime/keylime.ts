@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { ListedFile } from '../../../protocol/digest-list.ts';
 import { hasPrototype } from '../../../protocol/prototype-key.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { inOurWords, shapeFault } from '../../../protocol/shape-fault.ts';
+import { inOurWords } from '../../../protocol/shape-fault.ts';
 
 /** What a runtime policy of Keylime says, or an allow-list of before. */
 export interface KeylimePolicy {
@@ -55,8 +55,10 @@ function parsePolicy(text: string): KeylimePolicy {
   if (hasPrototype(value)) throw new Rejection('malformed', 'it names __proto__', { field: 'file' });
   const result = policy.safeParse(value, inOurWords);
   if (!result.success) {
-    const { field, text: fault } = shapeFault(result.error, policy, 'file');
-    throw new Rejection('malformed', fault, { field });
+    const [issue] = result.error.issues;
+    throw new Rejection('malformed', issue?.message ?? 'no policy', {
+      field: issue?.path.join('.') || 'file',
+    });
   }
   const { keyrings = {}, excludes, exclude } = result.data;
   const named = result.data.digests ?? result.data.hashes;
