@@ -104,10 +104,7 @@ const coveredByTcb = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'rootReads']
  * The shipped `strict` policy with a group for each model of machine, since each model boots something else.
  * A reference of a group is what that group's nodes are compared with.
  */
-async function policyFor(count: number, models: readonly string[], hasFirewall: boolean): Promise<string> {
-  const lists = new Map(
-    await Promise.all(models.map(async (model) => [model, await listOf(model)] as const)),
-  );
+function policyFor(count: number, models: readonly string[], hasFirewall: boolean): string {
   const aspects = ['identity', 'boot', 'disk', ...(hasFirewall ? ['firewall'] : []), 'host'];
   const groups = models.map((model, at) => {
     const nodes = Array.from({ length: count }, (_, index) => index).filter(
@@ -117,8 +114,8 @@ async function policyFor(count: number, models: readonly string[], hasFirewall: 
       name: model,
       nodes: nodes.map(nameOf),
       mode: 'enforce',
-      require: lists.get(model) == null ? [...aspects] : [...aspects, 'runtime'],
-      ...(lists.get(model) != null && { runtime: { policy: { covers: [...coveredByTcb] } } }),
+      require: hasList(model) ? [...aspects, 'runtime'] : [...aspects],
+      ...(hasList(model) && { runtime: { policy: { covers: [...coveredByTcb] } } }),
       ...(hasFirewall && { firewall: { forbid: ['input tcp 22 from anywhere'] } }),
     };
   });
@@ -273,7 +270,7 @@ async function startOnUsualPorts(
   const { formatters, timestamp } = logLines;
   const logger = pino({ level: options.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   const policyFile = join(options.dir, 'strict.yaml');
-  await writeFile(policyFile, await policyFor(options.nodes, options.recordings ?? recordings, hasFirewall));
+  await writeFile(policyFile, policyFor(options.nodes, options.recordings ?? recordings, hasFirewall));
   const start = (ports: Readonly<Record<string, number>>) =>
     startServer(
       serverConfig(
@@ -324,11 +321,10 @@ async function whyNoFirewall(): Promise<string | null> {
   return null;
 }
 
-/** The recorded list of IMA of that boot; null where none was recorded. */
-function listOf(recording: string): Promise<Buffer | null> {
-  const file = join(import.meta.dirname, '../recorded', recording, 'binary_runtime_measurements');
-  return existsSync(file) ? readFile(file) : Promise.resolve(null);
-}
+const recordedFile = (recording: string, name: string) =>
+  join(import.meta.dirname, '../recorded', recording, name);
+const listFile = 'binary_runtime_measurements';
+const hasList = (recording: string) => existsSync(recordedFile(recording, listFile));
 
 async function makeNode(
   { name, recording, dir, program }: Readonly<Record<'name' | 'recording' | 'dir' | 'program', string>>,
@@ -336,10 +332,8 @@ async function makeNode(
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
-  const log = withMadeFiles(
-    await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements')),
-  );
-  const ran = await listOf(recording);
+  const log = withMadeFiles(await readFile(recordedFile(recording, 'binary_bios_measurements')));
+  const ran = hasList(recording) ? await readFile(recordedFile(recording, listFile)) : null;
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });
   const machine = await startMachine({
