@@ -33,7 +33,7 @@ export class EntryView implements ImaEntry {
   #prefix: Buffer = none;
   /** At which field the bytes end, where the entry is not whole. */
   #cut = '';
-  readonly #oldest = Buffer.alloc(oldestDigest + oldestName);
+  #oldest: Buffer = none;
 
   get template(): string {
     return this.#template?.text ?? '';
@@ -102,6 +102,7 @@ export class EntryView implements ImaEntry {
     const { buffer, byteOffset } = this.#bytes;
     const at = this.#dataAt;
     if (!this.#template?.isOldest) return new Uint8Array(buffer, byteOffset + at, this.end - at);
+    if (this.#oldest.length === 0) this.#oldest = Buffer.alloc(oldestDigest + oldestName);
     this.#bytes.copy(this.#oldest, 0, at, at + oldestDigest);
     this.#oldest.fill(0, oldestDigest);
     this.#bytes.copy(this.#oldest, oldestDigest, at + oldestDigest + 4, this.end);
