@@ -352,7 +352,16 @@ const longestPrefix = 7 + 128 + 2;
 const oldestDigest = 20;
 /** With zeros up to this many bytes a name is hashed in the oldest template. */
 const oldestName = 256;
-const knownHashes = ['sha256', 'sha1', 'sha384', 'sha512', 'sha224', 'md5'] as const;
+const knownHashes = [
+  'sha256',
+  'sha1',
+  'sha384',
+  'sha512',
+  'sha224',
+  'sha3-256',
+  'sha3-384',
+  'sha3-512',
+] as const;
 
 /** With what signatures begin: EVM_IMA_XATTR_DIGSIG, EVM_XATTR_PORTABLE_DIGSIG, IMA_VERITY_DIGSIG; DER's SEQUENCE. */
 const firstBytes: Readonly<Partial<Record<FieldName, readonly number[]>>> = {

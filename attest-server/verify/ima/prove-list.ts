@@ -66,7 +66,7 @@ export function* proveList(
   // Of a list that goes on somewhere nothing is said of its begin.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
-  if (best === undefined) return failed(incomplete('PCR 10 was not quoted'), of('unquoted'));
+  if (best === undefined) return failed(incomplete(unquoted), of('unquoted'));
   if (quoted.some(({ value }) => /^\0*$/.test(value)))
     return failed(incomplete(unextended), of('unextended'));
   const start = tail.from === 0 ? null : checkpointAt(tail.from, known);
@@ -294,6 +294,7 @@ function failed(problem: ImaProblem, aggregate: ListProof['aggregate']): ListPro
   return { list: problem, aggregate, known: null };
 }
 
+const unquoted = 'PCR 10 was not quoted';
 const unextended = 'PCR 10 is zero: the driver of the TPM started after IMA, or the kernel has no IMA';
 
 function incomplete(text: string, entry: number | null = null, offset: number | null = null): ImaProblem {
