@@ -377,3 +377,38 @@ describe('the ascii form', () => {
       assert.equal(listIn(proved(bytes, quoted)).entries, entries.length);
     });
 });
+
+describe('a list in chunks', () => {
+  const many = Array.from({ length: 600 }, (_, i) => file(`/usr/lib/${'x'.repeat(i % 90)}${i}`));
+  const large = measuredData('kexec-cmdline', Buffer.alloc(100_000, 'x'));
+  const list = [...many, large, ...many.slice(0, 300)];
+  const bytes = binaryOf(list);
+  const whole = namesIn(listIn(proved(bytes, [extendedTo(list)])));
+
+  for (const size of [16 * 1024, 16 * 1024 + 1, 20_011, 65_537])
+    it(`of ${size} bytes is read as it is in one, each time`, () => {
+      const chunks: Buffer[] = [];
+      for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+      assert.ok(chunks.length > 2);
+      const proven = listIn(proved({ from: 0, chunks }, [extendedTo(list), extendedTo(list, 'sha384')]));
+      assert.equal(proven.bytes, bytes.length);
+      assert.deepEqual(namesIn(proven), whole);
+      assert.deepEqual(namesIn(proven), whole);
+    });
+
+  it('is refused where its last chunk ends within an entry', () => {
+    const chunks = [bytes.subarray(0, 30_000), bytes.subarray(30_000, -1)];
+    const problem = problemOf(proved({ from: 0, chunks }, [extendedTo(list)]));
+    assert.deepEqual(
+      [problem.code, problem.entry, problem.offset],
+      ['ima_malformed', list.length - 1, bytes.length - 1],
+    );
+  });
+
+  it('is read from the text in chunks, whose lines end anywhere', () => {
+    const text = asciiOf(list);
+    const chunks: Buffer[] = [];
+    for (let at = 0; at < text.length; at += 9001) chunks.push(text.subarray(at, at + 9001));
+    assert.deepEqual(namesIn(listIn(proved({ from: 0, chunks }, [extendedTo(list)]))), whole);
+  });
+});
