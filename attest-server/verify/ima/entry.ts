@@ -206,8 +206,8 @@ export class EntryView implements ImaEntry {
       if (i === template.name) this.#checkText(field, begin, end, template.isOldest ? end : end - 1);
       else if (i !== template.digest && begin !== end) this.#checkField(field, begin, end);
     }
-    if (fields.includes('buf')) this.#checkData();
-    if (fields.includes('evmsig')) this.#evmFields();
+    if (template.hasData) this.#checkData();
+    if (template.hasAttributes) this.#evmFields();
   }
 
   #checkField(field: FieldName, begin: number, end: number): void {
@@ -258,6 +258,13 @@ export class EntryView implements ImaEntry {
     const begin = this.#nameBegin;
     if (this.#nameEnd - begin !== text.length || this.#bytes[begin] !== text[0]) return false;
     return text.compare(this.#bytes, begin, this.#nameEnd) === 0;
+  }
+
+  /** True where the name begins with this text. */
+  isNamedFrom(text: Buffer): boolean {
+    const begin = this.#nameBegin;
+    if (this.#nameEnd - begin < text.length || this.#bytes[begin] !== text[0]) return false;
+    return text.compare(this.#bytes, begin, begin + text.length) === 0;
   }
 
   get #nameBegin(): number {

@@ -6,7 +6,7 @@ import type { ImaTail } from '../verify.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
 import type { EntryView } from './entry.ts';
 import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
-import { Mappings } from './mappings.ts';
+import { Mappings, mapperEvents } from './mappings.ts';
 import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
 import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
 
@@ -258,7 +258,7 @@ class Told {
       if (this.aggregates.length === mostKernels)
         throw new Rejection('ima_malformed', `more than ${mostKernels} kernels began a list`);
       this.aggregates = [...this.aggregates, entry.index];
-    } else if (entry.template === 'ima-buf') {
+    } else if (entry.isNamedFrom(mapperEvents)) {
       if (this.#isShared) this.mappings = this.mappings.copy();
       this.#isShared = false;
       this.mappings.note(entry);

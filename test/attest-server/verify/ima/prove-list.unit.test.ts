@@ -264,11 +264,16 @@ describe('an entry that no kernel writes', () => {
       'ima.buf',
     ],
     [
-      'calls data a signature (row 46)',
+      'calls data a signature',
       made('ima-sig', ...measuredData('dm_table_load', 'dm_version=1;').fields),
       'ima.sig',
     ],
-    ['calls a file data (row 46)', made('ima-buf', digest, text('/x'), none), 'ima.buf'],
+    [
+      'says of a device what it does not show',
+      made('d-ng|n-ng|xattrvalues', ...measuredData('dm_table_load', 'dm_version=1;').fields),
+      'ima.template',
+    ],
+    ['calls a file data', made('ima-buf', digest, text('/x'), none), 'ima.buf'],
     [
       'has attributes that do not fit',
       made(
