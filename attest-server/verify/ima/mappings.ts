@@ -45,23 +45,8 @@ export class Mappings {
     const about = this.#about(said);
     if (about === null) return;
     const [key, device] = about;
-    switch (entry.name) {
-      case 'dm_table_load':
-        return this.#put(key, loading(device, said, data, index));
-      case 'dm_device_resume': {
-        const active = tableOf(device, said.get('active_table_hash'));
-        return this.#put(key, { ...device, ...namesIn(said), entry: index, state: 'active', active });
-      }
-      case 'dm_device_remove':
-        return this.#put(key, { ...device, entry: index, state: 'removed' });
-      case 'dm_table_clear':
-        if (device.state === 'loaded') this.#put(key, { ...device, entry: index, state: 'removed' });
-        return;
-      case 'dm_device_rename': {
-        const [name, uuid] = [said.get('new_name') ?? device.name, said.get('new_uuid') ?? device.uuid];
-        return this.#put(key, { ...device, name, uuid, entry: index });
-      }
-    }
+    const next = afterEvent(entry.name, device, said, data, index);
+    if (next !== null) this.#put(key, next);
   }
 
   /** The device of a record, by its numbers; where it has none, by its name; null where it has neither. */
@@ -125,6 +110,28 @@ const mostBytes = 256 * 1024;
 
 function sizeOf({ name, uuid, loaded }: Device): number {
   return loaded.reduce((sum, { bytes }) => sum + bytes, 256 + name.length + uuid.length);
+}
+
+/** Null where nothing is to be said of it. */
+function afterEvent(event: string, device: Device, said: Said, data: Buffer, entry: number): Device | null {
+  switch (event) {
+    case 'dm_table_load':
+      return loading(device, said, data, entry);
+    case 'dm_device_resume': {
+      const active = tableOf(device, said.get('active_table_hash'));
+      return { ...device, ...namesIn(said), entry, state: 'active', active };
+    }
+    case 'dm_device_remove':
+      return { ...device, entry, state: 'removed' };
+    case 'dm_table_clear':
+      return device.state === 'loaded' ? { ...device, entry, state: 'removed' } : null;
+    case 'dm_device_rename': {
+      const { name, uuid } = device;
+      return { ...device, name: said.get('new_name') ?? name, uuid: said.get('new_uuid') ?? uuid, entry };
+    }
+    default:
+      return null;
+  }
 }
 
 /** A table that does not fit into one record goes on in the next, whose targets have the next numbers. */

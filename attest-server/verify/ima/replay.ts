@@ -79,5 +79,5 @@ export class Replay {
 
 const sha1Bytes = 20;
 /** A step takes some milliseconds: a hash of an entry and one of an extend take half a microsecond. */
-const entriesInStep = 8192;
-const bytesInStep = 2 * 1024 * 1024;
+const entriesInStep = 4096;
+const bytesInStep = 1024 * 1024;

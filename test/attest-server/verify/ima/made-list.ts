@@ -1,14 +1,23 @@
 import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
-import { type KnownList, type ListProof, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
-import type { ImaEntry } from '../../../../attest-server/verify/ima/proven-list.ts';
+import {
+  type KnownList,
+  type ListProof,
+  proveList,
+} from '../../../../attest-server/verify/ima/prove-list.ts';
+import {
+  type ImaEntry,
+  isProvenList,
+  type ProvenImaList,
+} from '../../../../attest-server/verify/ima/proven-list.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
 import type { ImaTail } from '../../../../attest-server/verify/verify.ts';
+import { bankByHand } from '../made-by-hand.ts';
 
 /** The whole work of `proveList` in one. */
 export function proved(
   list: Buffer | ImaTail | null,
-  banks: readonly PcrValues[],
+  banks: readonly QuotedBank[],
   known: KnownList | null = null,
 ): ListProof {
   const tail = Buffer.isBuffer(list) ? { from: 0, chunks: [list] } : list;
@@ -17,6 +26,12 @@ export function proved(
     const { done, value } = steps.next();
     if (done) return value;
   }
+}
+
+/** The list that was proven. */
+export function listIn({ list }: ListProof): ProvenImaList {
+  if (!isProvenList(list)) throw new Error(`nothing is proven: ${JSON.stringify(list)}`);
+  return list;
 }
 
 /** An entry in both forms, and what a kernel hashes of it. */
@@ -41,7 +56,13 @@ export interface Made {
 }
 
 /** Written from the kernel's side: ima_fs.c and ima_template_lib.c, security/integrity/ima. */
-export function madeEntry({ template, fields, pcr = 10, isViolation = false, bank = 'sha1' }: Made): MadeEntry {
+export function madeEntry({
+  template,
+  fields,
+  pcr = 10,
+  isViolation = false,
+  bank = 'sha1',
+}: Made): MadeEntry {
   const isOldest = template === 'ima';
   const [first = none, second = none] = fields;
   const hashed = isOldest
@@ -69,7 +90,8 @@ const named: Readonly<Record<string, string>> = {
 
 function shownField(format: string, field: Buffer): string {
   if (field.length === 0) return '';
-  if (format === 'n' || format === 'n-ng' || format === 'xattrnames') return field.toString('latin1').replace(/\0$/, '');
+  if (format === 'n' || format === 'n-ng' || format === 'xattrnames')
+    return field.toString('latin1').replace(/\0$/, '');
   if (format === 'imode') return `${field.readUInt16LE()}`;
   if (format === 'iuid' || format === 'igid') return `${field.readUInt32LE()}`;
   if (!format.startsWith('d-')) return field.toString('hex');
@@ -80,7 +102,11 @@ function shownField(format: string, field: Buffer): string {
 export type Kernel = 'hashed' | 'padded' | 'unmapped';
 
 /** What PCR 10 holds after a kernel extended it with these entries. */
-export function extendedTo(entries: readonly MadeEntry[], bank: PcrBank = 'sha256', kernel: Kernel = 'hashed'): PcrValues {
+export function extendedTo(
+  entries: readonly MadeEntry[],
+  bank: PcrBank = 'sha256',
+  kernel: Kernel = 'hashed',
+): QuotedBank {
   const size = bankBytes[bank];
   let value = Buffer.alloc(size);
   for (const { pcr, isViolation, hashed } of entries) {
@@ -90,7 +116,7 @@ export function extendedTo(entries: readonly MadeEntry[], bank: PcrBank = 'sha25
     else hash(kernel === 'hashed' ? bank : 'sha1', hashed, 'buffer').copy(digest);
     value = hash(bank, Buffer.concat([value, digest]), 'buffer');
   }
-  return { bank, mask: 1 << 10, values: value };
+  return bankByHand({ bank, mask: 1 << 10, values: value });
 }
 
 export const binaryOf = (entries: readonly MadeEntry[]) => Buffer.concat(entries.map(({ binary }) => binary));
@@ -98,7 +124,8 @@ export const asciiOf = (entries: readonly MadeEntry[]) =>
   Buffer.from(entries.map(({ ascii }) => ascii).join(''), 'latin1');
 
 export const text = (words: string) => Buffer.from(`${words}\0`);
-export const digestField = (digest: Buffer, prefix = 'sha256') => Buffer.concat([Buffer.from(`${prefix}:\0`), digest]);
+export const digestField = (digest: Buffer, prefix = 'sha256') =>
+  Buffer.concat([Buffer.from(`${prefix}:\0`), digest]);
 export const sha256 = (content: string | Buffer) => hash('sha256', content, 'buffer');
 
 /** A file of the template ima-ng whose content is its name. */
