@@ -177,6 +177,45 @@ describe("IMA's list in pieces, over a real connection", () => {
     assert.deepEqual([refusals, answers.length], [['too_large'], 0]);
   });
 
+  for (const [what, code, speaks, attack] of [
+    [
+      'nobody asked for them',
+      'malformed',
+      ['parts'],
+      (agent: Agent) => agent.send(binaryFrame('imaPiece', some)),
+    ],
+    [
+      'they are others than the answer names',
+      'malformed',
+      spokenWords,
+      (agent: Agent, challenge: Challenge) => {
+        agent.send(binaryFrame('imaPiece', Buffer.from('others')));
+        answer(agent, challenge, [some]);
+      },
+    ],
+    [
+      'there is always more, and none of it comes',
+      'malformed',
+      spokenWords,
+      (agent: Agent, challenge: Challenge) => answer(agent, challenge, [], true),
+    ],
+    [
+      'they are a flood of small ones',
+      'too_large',
+      spokenWords,
+      (agent: Agent) => {
+        for (let count = 0; count < 1_000; count++)
+          agent.send(binaryFrame('imaPiece', Buffer.of(count % 256)));
+      },
+    ],
+  ] as const)
+    it(`end the connection where ${what}`, async () => {
+      const agent = await connect('node-1', speaks);
+      attack(agent, await agent.challenge());
+      assert.equal(await agent.refusal(), code);
+      assert.deepEqual([refusals, answers], [[code], []]);
+    });
+
   it('are long of so few nodes at a time that all of them fit into memory; whoever leaves gives room', async () => {
     const long: Agent[] = [];
     for (let count = 0; count < bounds.longAnswers; count++) {

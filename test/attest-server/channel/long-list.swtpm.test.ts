@@ -4,7 +4,12 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { type Collector, type FoundList, Unavailable } from '../../../agent/collectors/collector.ts';
+import {
+  type Collector,
+  type FoundList,
+  type ListCollector,
+  Unavailable,
+} from '../../../agent/collectors/collector.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { collectors } from '../../../agent/collectors/list.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
@@ -59,8 +64,8 @@ describe('a real agent whose kernel has a long list', () => {
   });
 
   function noting(collector: Collector): Collector {
-    if (!collector.byOffset) return collector;
-    return {
+    if (collector.byOffset !== true) return collector;
+    const noted: ListCollector = {
       ...collector,
       async read(sysroot, signal, asked) {
         const found = await collector.read(sysroot, signal, asked);
@@ -68,6 +73,7 @@ describe('a real agent whose kernel has a long list', () => {
         return found;
       },
     };
+    return noted;
   }
 
   const size = async () => (await stat(join(machine.sysroot, imaLogPath))).size;
