@@ -78,6 +78,20 @@ export const referenceRoutes: readonly Route[] = [
       return { status: 201, body: referenceSummary(added) };
     },
   }),
+  route('POST', '/v1/references/{name}/delete', 'operator', {
+    operation: 'deleteReference',
+    summary: 'Delete a staged or retired reference: it makes room, and its name is free',
+    problems: [409],
+    body: api.referenceChange,
+    answer: api.referenceDeleted,
+    async handle({ referenceLife }, { message, path, caller }) {
+      const { reason } = await readBody(message, api.referenceChange, bodyBytes);
+      const name = plainName.safeParse(path.name).data ?? '';
+      const found = await referenceLife.remove(name, reason, actorOf(caller)).catch(notNow);
+      if (!found) throw new HttpProblem(404, 'there is no such reference');
+      return ok({ deleted: name });
+    },
+  }),
   ...referenceActions.map((action) =>
     route('POST', `/v1/references/{name}/${action}`, 'operator', {
       operation: `${action}Reference`,

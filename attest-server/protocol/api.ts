@@ -158,6 +158,7 @@ export type ReferenceView = z.infer<typeof referenceView>;
 
 /** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+export const referenceDeleted = z.object({ deleted: z.string() });
 /** An active reference that affirms what another one names. */
 export const sharedReference = z.object({
   name: z.string(),
@@ -165,6 +166,8 @@ export const sharedReference = z.object({
   whole: z.boolean(),
   /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
   stages: z.array(z.string()),
+  /** Of kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
+  files: z.int().optional(),
 });
 export type SharedReferenceView = z.infer<typeof sharedReference>;
 /** `sharedWith`: active references that affirm what was revoked. */

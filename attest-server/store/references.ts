@@ -58,6 +58,18 @@ export function referenceStore(
 
     addAll,
 
+    remove: (name, event) =>
+      changing(
+        db.transaction().execute(async (transaction) => {
+          const { numDeletedRows } = await transaction
+            .deleteFrom('reference_values')
+            .where('name', '=', name)
+            .executeTakeFirst();
+          if (numDeletedRows === 0n) throw new Error(`there is no reference named ${name}`);
+          await append(transaction, event);
+        }),
+      ),
+
     update: (changed, event) =>
       changing(
         db.transaction().execute(async (transaction) => {

@@ -27,6 +27,8 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
       keyrings.set(`${called} ${hex}`, { keyring: called, digest: hex, description: `as ${node} has it` });
     }
   });
+  if (files.length + keyrings.size === 0)
+    throw new CaptureError(`the kernel of ${node} measures nothing: its list of IMA has no file`);
   const list = DigestList.of(files);
   return {
     version: 1,

@@ -116,23 +116,26 @@ export function unsignedPolicy({ from }: PolicyInForce): Finding {
   };
 }
 
-/** @param hadList a list of this node was judged before */
-export function noList(hadList: boolean): Finding {
+/**
+ * @param hadList a list of this node was judged before
+ * @param why in words; null where nothing came
+ */
+export function noList(hadList: boolean, why: string | null): Finding {
   return {
     code: 'ima_incomplete',
     aspect,
     source: 'host',
     severity: hadList ? 'fail' : 'warn',
     expected: 'IMA’s list, up to the quoted PCR 10',
-    actual: null,
+    actual: why,
     text: hadList
-      ? 'The node sent IMA’s list before, and now it sends none.'
-      : 'The node sends no list of IMA, so that nobody knows what it ran.',
+      ? 'The node sent IMA’s list before, and now it sends none that counts.'
+      : 'The node sends no list of IMA that counts, so that nobody knows what it ran.',
     evidence: null,
   };
 }
 
-/** @param cause by the node's word */
+/** @param cause by the node's word, or why what it sent does not count */
 export function unreadList(cause: string): Finding {
   return {
     code: 'facts_unavailable',
@@ -140,7 +143,7 @@ export function unreadList(cause: string): Finding {
     source: 'host',
     expected: 'IMA’s list',
     actual: cause === '' ? 'no cause was given' : cause,
-    text: 'The node says that it could not read IMA’s list. So nothing is proven of what it ran since.',
+    text: 'The node did not show IMA’s list. So nothing is proven of what it ran since.',
     evidence: null,
   };
 }

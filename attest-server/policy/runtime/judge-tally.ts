@@ -36,7 +36,7 @@ export interface JudgedBy {
 }
 
 /**
- * What was seen of a list, by what is in force at this moment: a reference that has expired knows nothing.
+ * What was seen of a list, by what is in force at this moment: a reference that has lapsed knows nothing.
  * @param at milliseconds since the epoch
  * @param sinceOf when something was seen first, an ISO time
  */
@@ -48,19 +48,19 @@ export function judgeTally(
   sinceOf: (example: Example) => string,
 ): TallyJudgement {
   const all = [...references.host, ...references.containers];
-  const expired = all.filter(({ expires }) => at >= expires);
-  const host = references.host.filter((one) => !expired.includes(one));
+  const lapsed = all.filter(({ expires }) => at >= expires);
+  const host = references.host.filter((one) => !lapsed.includes(one));
   const names = (some: readonly KnownFiles[]) => new Set(some.map(({ name }) => name));
   const noMore = (some: readonly KnownFiles[]) =>
     [...names(some)].flatMap((name) => tally.known.get(name)?.all ?? []);
-  const ofContainers = references.containers.filter((one) => expired.includes(one));
-  const ofHost = expired.filter((one) => !ofContainers.includes(one));
+  const ofContainers = references.containers.filter((one) => lapsed.includes(one));
+  const ofHost = lapsed.filter((one) => !ofContainers.includes(one));
   const linesOf = (examples: readonly Example[]) =>
     examples.map((example) => {
       const said = [
         `first seen ${sinceOf(example)}`,
         ...otherContent(example, host),
-        ...whyNotKnown(example, expired, references),
+        ...whyNotKnown(example, lapsed, references),
       ];
       return `entry ${example.entry}: ${shownExample(example)} (${said.join('; ')})`;
     });
@@ -95,7 +95,7 @@ export function judgeTally(
   if (missing.length > 0) findings.push(weakPolicy(rules.covers, missing, policy));
   if (rules.signedPolicy === 'required' && !policy.isSigned) findings.push(unsignedPolicy(policy));
   const affirmed = findings.every(({ severity = 'fail' }) => severity !== 'fail');
-  const knowing = all.filter((one) => !expired.includes(one) && tally.known.has(one.name));
+  const knowing = all.filter((one) => !lapsed.includes(one) && tally.known.has(one.name));
   return {
     findings,
     affirmed,
@@ -117,10 +117,10 @@ function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly 
 
 function whyNotKnown(
   { digest, reference }: Example,
-  expired: readonly KnownFiles[],
+  lapsed: readonly KnownFiles[],
   { idle }: PreparedReferences,
 ): readonly string[] {
-  const over = expired.find(({ name }) => name === reference);
+  const over = lapsed.find(({ name }) => name === reference);
   if (over !== undefined) return [`reference ${over.name} has it, and expired on ${over.reference.expires}`];
   if (reference !== null) return [`reference ${reference} has it`];
   const other = idle().find(({ files }) => files.find(bytesOf(digest)) >= 0);

@@ -54,8 +54,8 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
     return {
       judge(proven, node, at) {
         const { ima } = proven;
-        if (ima === null) return unshown(proven, node, isRequired);
-        if (!isProven(ima)) return withPast([faultyList(ima)], node);
+        if (ima === null) return unshown(null, proven, node, isRequired);
+        if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const progress = getReady().follower.follow(node.name, ima);
         if (progress === null) return withPast([notFollowed], node);
         const made = madeFrom(proven, progress, ima, node);
@@ -167,11 +167,25 @@ const unused = {
 };
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
 
-function unshown({ facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
-  const { sent } = runtimeMemoryIn(node.past.memory);
+function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+  // What is wrong at one place is no accident of who reads.
+  const isWhole = problem.code === 'ima_incomplete' && problem.entry === null && problem.offset === null;
+  return isWhole ? unshown(problem.text, proven, node, isRequired) : withPast([faultyList(problem)], node);
+}
+
+/**
+ * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
+ * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
+ * @param why null where nothing came
+ */
+function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+  const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!sent && !isRequired) return { ...nothingSaid, wants };
-  return withPast([cause === undefined ? noList(sent) : unreadList(cause)], node);
+  if (!before.sent)
+    return isRequired ? withPast([noList(false, cause ?? why)], node) : { ...nothingSaid, wants };
+  if (cause === undefined && before.missed === true) return withPast([noList(true, why)], node);
+  const told = withPast([unreadList(cause ?? why ?? 'the node sent none')], node);
+  return before.missed === true ? told : { ...told, next: { ...before, missed: true } };
 }
 
 /**

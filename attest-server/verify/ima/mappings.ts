@@ -7,17 +7,20 @@ import type { MeasuredMapping, MeasuredTarget } from './proven-list.ts';
  * before it measures no second time in the same words, so that this is what it said last, and not always what is.
  */
 export class Mappings {
-  static readonly none = new Mappings(new Map(), 0);
+  static readonly none = new Mappings(new Map(), 0, false);
 
   /** By `major:minor`, the one that was spoken of last at the end. */
   readonly #devices: Map<string, Device>;
   /** Of the records that are kept, about. */
   #bytes: number;
+  /** Attack: so many devices that what was told of one is forgotten. */
+  #isCut: boolean;
   #list: readonly MeasuredMapping[] | null = null;
 
-  private constructor(devices: Map<string, Device>, bytes: number) {
+  private constructor(devices: Map<string, Device>, bytes: number, isCut: boolean) {
     this.#devices = devices;
     this.#bytes = bytes;
+    this.#isCut = isCut;
   }
 
   /** About what it takes in memory, in bytes. */
@@ -26,12 +29,13 @@ export class Mappings {
   }
 
   copy(): Mappings {
-    return new Mappings(new Map(this.#devices), this.#bytes);
+    return new Mappings(new Map(this.#devices), this.#bytes, this.#isCut);
   }
 
   list(): readonly MeasuredMapping[] {
     this.#list ??= [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
       ...device,
+      isOnlyTable: !this.#isCut && loaded.length === 1,
       targets: (device.state === 'loaded' ? loaded.at(-1) : active)?.targets ?? [],
     }));
     return this.#list;
@@ -70,6 +74,7 @@ export class Mappings {
     for (const [oldest] of this.#devices) {
       if (this.#devices.size <= mostDevices && this.#bytes <= mostBytes) break;
       this.#drop(oldest);
+      this.#isCut = true;
     }
   }
 
@@ -81,10 +86,10 @@ export class Mappings {
   }
 }
 
-interface Device extends Omit<MeasuredMapping, 'targets'> {
+interface Device extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
   /** That it works with, or worked with; null where it was resumed with one that no entry shows. */
   readonly active: Table | null;
-  /** The last ones that were loaded for it, the newest at the end. */
+  /** The last ones that were loaded for its numbers, the newest at the end, each once. */
   readonly loaded: readonly Table[];
 }
 
@@ -140,7 +145,8 @@ function loading(device: Device, said: Said, data: Buffer, entry: number): Devic
   const newest = device.loaded.at(-1);
   const goesOn = newest !== undefined && newest.hash === null && said.firstTarget > 0;
   const table = tableWith(goesOn ? newest : null, said, data);
-  const others = goesOn ? device.loaded.slice(0, -1) : device.loaded;
+  const before = goesOn ? device.loaded.slice(0, -1) : device.loaded;
+  const others = before.filter((known) => known.hash === null || known.hash !== table.hash);
   const loaded = [...others, table].slice(-mostTables);
   // Another device may have the numbers of one that is gone.
   const isKnown = device.state === 'active' && device.name === name && device.uuid === uuid;

@@ -229,6 +229,16 @@ for (const place of ['in memory', 'in a file'] as const) {
       await assert.rejects(store.references.update(other, madeEvent('reference.retire', 'workers-2')));
       assert.deepEqual(await store.references.list(), [retired]);
       assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
+      await store.references.remove('workers-1', madeEvent('reference.delete', 'workers-1'));
+      assert.deepEqual(await store.references.list(), []);
+      await assert.rejects(store.references.remove('workers-1', madeEvent('reference.delete', 'workers-1')));
+      await store.references.add(reference, madeEvent('reference.capture', 'workers-1'));
+      assert.deepEqual(await actions(), [
+        'reference.capture',
+        'reference.retire',
+        'reference.delete',
+        'reference.capture',
+      ]);
     });
 
     it('adds several references with their audit entries, or none of them', async () => {
