@@ -60,7 +60,7 @@ export class Examples {
   }
 }
 
-export function digestText({ algorithm, digest, kind }: ImaEntry): string {
+function digestText({ algorithm, digest, kind }: ImaEntry): string {
   if (digest.length === 0) return '';
   const hex = digest.toString('hex');
   return `${kind === 'verity' ? 'verity:' : ''}${algorithm === '' ? '' : `${algorithm}:`}${hex}`;
