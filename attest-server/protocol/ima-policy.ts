@@ -279,7 +279,8 @@ function fault(code: 'malformed' | 'too_large', { line, offset }: Place, text: s
 }
 
 /**
- * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up. They are in force
+ * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but for
+ * `tcb` and `ima_tcb`, of which the first on the line counts alone. They are in force
  * until a policy is loaded, which takes their place (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from
  * 5.12 on). The last three refuse files, and measure none. Lines of their doubts are of no text that anybody sees.
  */

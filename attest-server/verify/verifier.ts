@@ -18,7 +18,9 @@ export class Verifier {
   }
 
   /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */
-  imaProven(akName: string): { readonly bytes: number; readonly head: string; readonly entries: number } | null {
+  imaProven(
+    akName: string,
+  ): { readonly bytes: number; readonly head: string; readonly entries: number } | null {
     return this.#memory.lastList(akName)?.last ?? null;
   }
 

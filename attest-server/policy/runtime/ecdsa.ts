@@ -18,7 +18,6 @@ export function ecdsaVerifier(key: KeyObject): DigestVerifier {
     const pair = parseSignature(signature, curve.bytes);
     if (pair === null) return false;
     const r = numberOf(pair.subarray(0, curve.bytes));
-    if (r === 0n || r >= curve.order) return false;
     const difference = truncated(digest, curve) - ourDigest;
     const factor = modulo(difference * inverse(r, curve.order), curve.order);
     const moved = factor === 0n ? key : movedKey(point, multipleOf(factor, name, curve), curve);
@@ -137,7 +136,7 @@ function modulo(number: bigint, by: bigint): bigint {
   return rest < 0n ? rest + by : rest;
 }
 
-/** By Euclid's algorithm; `by` is a prime, and `number` is not 0. */
+/** By Euclid's algorithm; `by` is a prime. Of 0 it is 0: OpenSSL refuses an r or s that is none. */
 function inverse(number: bigint, by: bigint): bigint {
   let [a, b] = [number, by];
   let [x, y] = [1n, 0n];

@@ -53,11 +53,18 @@ function hasUnknownLine({ components }: Pick<BootState, 'components'>): boolean 
 /** Those that this version knows. Attack: a line so long that the kernel does not read its end. */
 function policiesOn(line: string): readonly string[] {
   if (isCutOff(line)) return [];
-  return wordsOf(line).flatMap((word) => {
+  const named = wordsOf(line).flatMap((word) => {
     if (word === 'ima_tcb') return ['ima_tcb'];
     const names = word.startsWith('ima_policy=') ? word.slice('ima_policy='.length).split(/[ |\n]/) : [];
     return names.filter((name) => name !== 'ima_tcb' && Object.hasOwn(builtInImaPolicies, name));
   });
+  // Of these two the first on the line counts alone; all others add up.
+  const first = named.find(isOfFiles);
+  return named.filter((name) => !isOfFiles(name) || name === first);
+}
+
+function isOfFiles(name: string): boolean {
+  return name === 'tcb' || name === 'ima_tcb';
 }
 
 /** By a policy that is there in each kernel that can appraise, unless the line says that nothing is enforced. */

@@ -108,11 +108,13 @@ class Converter {
     this.#u32(template.bytes.length);
     this.#copy(template.bytes, 0, template.bytes.length);
     at = Math.min(at + 1, end);
-    if (template.isOldest) return this.#oldest(at, end);
-    const sizeAt = this.#at;
-    this.#at += 4;
-    this.#fields(template, at, end);
-    this.#sizeSince(sizeAt);
+    if (template.isOldest) this.#oldest(at, end);
+    else {
+      const sizeAt = this.#at;
+      this.#at += 4;
+      this.#fields(template, at, end);
+      this.#sizeSince(sizeAt);
+    }
   }
 
   /** Of any bank: no more of it counts than whether it is zero, as it is for a violation. */
@@ -236,7 +238,8 @@ class Converter {
     const text = this.#text;
     let value = 0;
     let at = begin;
-    while (at < end && at < begin + 10 && text[at]! >= 0x30 && text[at]! <= 0x39) value = value * 10 + text[at++]! - 0x30;
+    while (at < end && at < begin + 10 && text[at]! >= 0x30 && text[at]! <= 0x39)
+      value = value * 10 + text[at++]! - 0x30;
     const isEnd = at === end || text[at] === space;
     if (at === begin || !isEnd || value >= 2 ** (8 * bytes)) throw this.#fault(field, 'no number', begin);
     this.#at = this.#out.writeUIntLE(value, this.#at, bytes);
@@ -284,7 +287,7 @@ class Converter {
 const none = Buffer.alloc(0);
 const newline = 0x0a;
 const space = 0x20;
-const linesInStep = 8192;
+const linesInStep = 4096;
 const chunkBytes = 1024 * 1024;
 /** Two digits for each byte of the longest entry. */
 const longestLine = 2 * limits.ima.piece;

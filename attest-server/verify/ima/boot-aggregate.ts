@@ -24,6 +24,7 @@ export function aggregateIn(first: EntryView): BootAggregate | null {
   if (first.isViolation || !first.isNamed(aggregateName)) return null;
   const bank = pcrBanks.find((known) => known === first.algorithm);
   const { digest } = first;
-  if (bank === undefined || digest.length !== bankBytes[bank] || digest.every((byte) => byte === 0)) return null;
+  if (bank === undefined || digest.length !== bankBytes[bank] || digest.every((byte) => byte === 0))
+    return null;
   return `${bank}:${digest.toString('hex')}`;
 }

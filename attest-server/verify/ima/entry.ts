@@ -33,7 +33,7 @@ export class EntryView implements ImaEntry {
   #prefix: Buffer = none;
   /** At which field the bytes end, where the entry is not whole. */
   #cut = '';
-  readonly #oldest = Buffer.alloc(oldestDigest + oldestName);
+  #oldest: Buffer = none;
 
   get template(): string {
     return this.#template?.text ?? '';
@@ -50,7 +50,8 @@ export class EntryView implements ImaEntry {
     this.#begin = begin;
     const left = bytes.length - begin;
     const head = 8 + digestBytes;
-    if (left < head) return this.#lacks(head - left, left < 4 ? 'pcr' : left < head - 4 ? 'digest' : 'template.size');
+    if (left < head)
+      return this.#lacks(head - left, left < 4 ? 'pcr' : left < head - 4 ? 'digest' : 'template.size');
     this.pcr = u32(bytes, begin);
     if (this.pcr >= pcrCount) throw this.#fault('pcr', `there is no PCR ${this.pcr}`, begin);
     const nameAt = begin + head;
@@ -101,6 +102,7 @@ export class EntryView implements ImaEntry {
     const { buffer, byteOffset } = this.#bytes;
     const at = this.#dataAt;
     if (!this.#template?.isOldest) return new Uint8Array(buffer, byteOffset + at, this.end - at);
+    if (this.#oldest.length === 0) this.#oldest = Buffer.alloc(oldestDigest + oldestName);
     this.#bytes.copy(this.#oldest, 0, at, at + oldestDigest);
     this.#oldest.fill(0, oldestDigest);
     this.#bytes.copy(this.#oldest, oldestDigest, at + oldestDigest + 4, this.end);
@@ -134,12 +136,14 @@ export class EntryView implements ImaEntry {
         if (this.end - at < 4) throw this.#fault(`${fields[i]}.size`, 'the data end before it', at);
         const size = u32(bytes, at);
         at += 4;
-        if (size > this.end - at) throw this.#fault(`${fields[i]}`, `it takes ${size} bytes, and ${this.end - at} are left`, at);
+        if (size > this.end - at)
+          throw this.#fault(`${fields[i]}`, `it takes ${size} bytes, and ${this.end - at} are left`, at);
         begins[i] = at;
         at += size;
         ends[i] = at;
       }
-      if (at !== this.end) throw this.#fault('data', `${this.end - at} bytes follow after the last field`, at);
+      if (at !== this.end)
+        throw this.#fault('data', `${this.end - at} bytes follow after the last field`, at);
     }
     this.#parseDigest(template);
   }
@@ -221,7 +225,8 @@ export class EntryView implements ImaEntry {
     const bytes = this.#bytes;
     let at = begin;
     while (at < nul && bytes[at] !== 0) at++;
-    if (at < nul || (nul < end && bytes[nul] !== 0)) throw this.#fault(field, 'a text that does not end with its one NUL', at);
+    if (at < nul || (nul < end && bytes[nul] !== 0))
+      throw this.#fault(field, 'a text that does not end with its one NUL', at);
   }
 
   /** The kernel hashes the data themselves, ima_main.c (process_buffer_measurement). */
@@ -229,7 +234,8 @@ export class EntryView implements ImaEntry {
     const { data, algorithm } = this;
     if (this.isViolation || data === null) return;
     const known = knownHashes.find((name) => name === algorithm);
-    if (known === undefined) throw this.#fault('buf', `data under a hash that is not known: ${algorithm}`, this.#dataAt);
+    if (known === undefined)
+      throw this.#fault('buf', `data under a hash that is not known: ${algorithm}`, this.#dataAt);
     if (hash(known, data, 'latin1') !== this.digest.toString('latin1'))
       throw this.#fault('buf', 'the data have another digest than the entry says', this.#dataAt);
   }
@@ -300,8 +306,18 @@ export class EntryView implements ImaEntry {
       return { name, value };
     });
     if (sizesOfValues.length !== names.length * 4 || at !== values.length)
-      throw this.#fault('xattrlengths', 'names, sizes and values of the attributes do not fit each other', this.#dataAt);
-    return { signature, attributes, uid: uid.readUInt32LE(), gid: gid.readUInt32LE(), mode: mode.readUInt16LE() };
+      throw this.#fault(
+        'xattrlengths',
+        'names, sizes and values of the attributes do not fit each other',
+        this.#dataAt,
+      );
+    return {
+      signature,
+      attributes,
+      uid: uid.readUInt32LE(),
+      gid: gid.readUInt32LE(),
+      mode: mode.readUInt16LE(),
+    };
   }
 
   /** A view; null where the template has no such field. */
@@ -336,7 +352,16 @@ const longestPrefix = 7 + 128 + 2;
 const oldestDigest = 20;
 /** With zeros up to this many bytes a name is hashed in the oldest template. */
 const oldestName = 256;
-const knownHashes = ['sha256', 'sha1', 'sha384', 'sha512', 'sha224', 'md5'] as const;
+const knownHashes = [
+  'sha256',
+  'sha1',
+  'sha384',
+  'sha512',
+  'sha224',
+  'sha3-256',
+  'sha3-384',
+  'sha3-512',
+] as const;
 
 /** With what signatures begin: EVM_IMA_XATTR_DIGSIG, EVM_XATTR_PORTABLE_DIGSIG, IMA_VERITY_DIGSIG; DER's SEQUENCE. */
 const firstBytes: Readonly<Partial<Record<FieldName, readonly number[]>>> = {

@@ -6,10 +6,7 @@ import { EntryView } from './entry.ts';
  * A list in either form.
  * @param digestBytes of the template's digest in each entry, where it is known since the list's begin; else null
  */
-export function* openList(
-  chunks: readonly Buffer[],
-  digestBytes: number | null,
-): Generator<void, ListBytes> {
+export function* openList(chunks: readonly Buffer[], digestBytes: number | null): Generator<void, ListBytes> {
   if (digestBytes !== null) return new ListBytes(chunks, digestBytes, null);
   const begin = beginOf(chunks);
   if (!isAscii(begin)) return new ListBytes(chunks, digestBytesOf(begin), null);
@@ -57,7 +54,7 @@ export class ListBytes {
   readonly fault: Rejection | null;
 
   constructor(chunks: readonly Buffer[], digestBytes: number, fault: Rejection | null) {
-    this.#chunks = chunks.filter(({ length }) => length > 0);
+    this.#chunks = coalesced(chunks);
     this.digestBytes = digestBytes;
     this.fault = fault;
   }
@@ -84,6 +81,25 @@ export class ListBytes {
     return true;
   }
 }
+
+/** Attack: a list in very many small parts, each of which costs more than its bytes. */
+function coalesced(chunks: readonly Buffer[]): Buffer[] {
+  const large: Buffer[] = [];
+  let small: Buffer[] = [];
+  let bytes = 0;
+  for (const chunk of chunks) {
+    small.push(chunk);
+    bytes += chunk.length;
+    if (bytes < leastChunk) continue;
+    large.push(small.length === 1 ? chunk : Buffer.concat(small));
+    small = [];
+    bytes = 0;
+  }
+  if (bytes > 0) large.push(Buffer.concat(small));
+  return large;
+}
+
+const leastChunk = 16 * 1024;
 
 /** Goes through a list, entry by entry. */
 export class ListCursor {

@@ -7,17 +7,20 @@ import type { MeasuredMapping, MeasuredTarget } from './proven-list.ts';
  * before it measures no second time in the same words, so that this is what it said last, and not always what is.
  */
 export class Mappings {
-  static readonly none = new Mappings(new Map(), 0);
+  static readonly none = new Mappings(new Map(), 0, false);
 
   /** By `major:minor`, the one that was spoken of last at the end. */
   readonly #devices: Map<string, Device>;
   /** Of the records that are kept, about. */
   #bytes: number;
+  /** Attack: so many devices that what was told of one is forgotten. */
+  #isCut: boolean;
   #list: readonly MeasuredMapping[] | null = null;
 
-  private constructor(devices: Map<string, Device>, bytes: number) {
+  private constructor(devices: Map<string, Device>, bytes: number, isCut: boolean) {
     this.#devices = devices;
     this.#bytes = bytes;
+    this.#isCut = isCut;
   }
 
   /** About what it takes in memory, in bytes. */
@@ -26,12 +29,13 @@ export class Mappings {
   }
 
   copy(): Mappings {
-    return new Mappings(new Map(this.#devices), this.#bytes);
+    return new Mappings(new Map(this.#devices), this.#bytes, this.#isCut);
   }
 
   list(): readonly MeasuredMapping[] {
     this.#list ??= [...this.#devices.values()].map(({ active, loaded, ...device }) => ({
       ...device,
+      isOnlyTable: !this.#isCut && loaded.length === 1,
       targets: (device.state === 'loaded' ? loaded.at(-1) : active)?.targets ?? [],
     }));
     return this.#list;
@@ -45,23 +49,8 @@ export class Mappings {
     const about = this.#about(said);
     if (about === null) return;
     const [key, device] = about;
-    switch (entry.name) {
-      case 'dm_table_load':
-        return this.#put(key, loading(device, said, data, index));
-      case 'dm_device_resume': {
-        const active = tableOf(device, said.get('active_table_hash'));
-        return this.#put(key, { ...device, ...namesIn(said), entry: index, state: 'active', active });
-      }
-      case 'dm_device_remove':
-        return this.#put(key, { ...device, entry: index, state: 'removed' });
-      case 'dm_table_clear':
-        if (device.state === 'loaded') this.#put(key, { ...device, entry: index, state: 'removed' });
-        return;
-      case 'dm_device_rename': {
-        const [name, uuid] = [said.get('new_name') ?? device.name, said.get('new_uuid') ?? device.uuid];
-        return this.#put(key, { ...device, name, uuid, entry: index });
-      }
-    }
+    const next = afterEvent(entry.name, device, said, data, index);
+    if (next !== null) this.#put(key, next);
   }
 
   /** The device of a record, by its numbers; where it has none, by its name; null where it has neither. */
@@ -85,6 +74,7 @@ export class Mappings {
     for (const [oldest] of this.#devices) {
       if (this.#devices.size <= mostDevices && this.#bytes <= mostBytes) break;
       this.#drop(oldest);
+      this.#isCut = true;
     }
   }
 
@@ -96,10 +86,10 @@ export class Mappings {
   }
 }
 
-interface Device extends Omit<MeasuredMapping, 'targets'> {
+interface Device extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
   /** That it works with, or worked with; null where it was resumed with one that no entry shows. */
   readonly active: Table | null;
-  /** The last ones that were loaded for it, the newest at the end. */
+  /** The last ones that were loaded for its numbers, the newest at the end, each once. */
   readonly loaded: readonly Table[];
 }
 
@@ -127,13 +117,36 @@ function sizeOf({ name, uuid, loaded }: Device): number {
   return loaded.reduce((sum, { bytes }) => sum + bytes, 256 + name.length + uuid.length);
 }
 
+/** Null where nothing is to be said of it. */
+function afterEvent(event: string, device: Device, said: Said, data: Buffer, entry: number): Device | null {
+  switch (event) {
+    case 'dm_table_load':
+      return loading(device, said, data, entry);
+    case 'dm_device_resume': {
+      const active = tableOf(device, said.get('active_table_hash'));
+      return { ...device, ...namesIn(said), entry, state: 'active', active };
+    }
+    case 'dm_device_remove':
+      return { ...device, entry, state: 'removed' };
+    case 'dm_table_clear':
+      return device.state === 'loaded' ? { ...device, entry, state: 'removed' } : null;
+    case 'dm_device_rename': {
+      const { name, uuid } = device;
+      return { ...device, name: said.get('new_name') ?? name, uuid: said.get('new_uuid') ?? uuid, entry };
+    }
+    default:
+      return null;
+  }
+}
+
 /** A table that does not fit into one record goes on in the next, whose targets have the next numbers. */
 function loading(device: Device, said: Said, data: Buffer, entry: number): Device {
   const { name, uuid } = namesIn(said);
   const newest = device.loaded.at(-1);
   const goesOn = newest !== undefined && newest.hash === null && said.firstTarget > 0;
   const table = tableWith(goesOn ? newest : null, said, data);
-  const others = goesOn ? device.loaded.slice(0, -1) : device.loaded;
+  const before = goesOn ? device.loaded.slice(0, -1) : device.loaded;
+  const others = before.filter((known) => known.hash === null || known.hash !== table.hash);
   const loaded = [...others, table].slice(-mostTables);
   // Another device may have the numbers of one that is gone.
   const isKnown = device.state === 'active' && device.name === name && device.uuid === uuid;
@@ -149,7 +162,8 @@ function tableWith(before: Table | null, said: Said, data: Buffer): Table {
     return { hash: null, targets: [], records: null, bytes };
   // A copy: what is given is a view into all that came.
   const all = [...records, Buffer.from(data)];
-  if (targets.length < (numberIn(said.get('num_targets')) ?? 0)) return { hash: null, targets, records: all, bytes };
+  if (targets.length < (numberIn(said.get('num_targets')) ?? 0))
+    return { hash: null, targets, records: all, bytes };
   return { hash: `sha256:${hash('sha256', Buffer.concat(all))}`, targets, records: [], bytes };
 }
 

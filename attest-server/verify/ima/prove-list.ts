@@ -1,6 +1,7 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import { type PcrValues, pcrValue } from '../../protocol/pcr-values.ts';
+import { pcrValue } from '../../protocol/pcr-values.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import type { QuotedBank } from '../proven.ts';
 import type { ImaTail } from '../verify.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
 import type { EntryView } from './entry.ts';
@@ -9,8 +10,13 @@ import { Mappings } from './mappings.ts';
 import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
 import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
 
+/** For the compiler alone, as in proven.ts. */
+declare class CheckpointSeal {
+  protected readonly proven: never;
+}
+
 /** A list up to where a quote confirmed it: what is remembered of it, so that the next answer goes on from there. */
-export interface Checkpoint {
+export interface Checkpoint extends CheckpointSeal {
   readonly head: string;
   readonly entries: number;
   readonly bytes: number;
@@ -52,7 +58,7 @@ export interface ListProof {
  */
 export function* proveList(
   tail: ImaTail | null,
-  banks: readonly PcrValues[],
+  banks: readonly QuotedBank[],
   known: KnownList | null,
 ): Generator<void, ListProof> {
   const quoted = quotedValues(banks);
@@ -60,12 +66,16 @@ export function* proveList(
   // Of a list that goes on somewhere nothing is said of its begin.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
-  if (best === undefined) return failed(incomplete('PCR 10 was not quoted'), of('unquoted'));
-  if (quoted.some(({ value }) => /^\0*$/.test(value))) return failed(incomplete(unextended), of('unextended'));
+  if (best === undefined) return failed(incomplete(unquoted), of('unquoted'));
+  if (quoted.some(({ value }) => /^\0*$/.test(value)))
+    return failed(incomplete(unextended), of('unextended'));
   const start = tail.from === 0 ? null : checkpointAt(tail.from, known);
   if (tail.from !== 0 && start === null) return failed(goesOnElsewhere(tail.from, known), null);
   if (start !== null && quoted.some(({ bank }) => runningIn(start, bank) === null))
     return failed(incomplete('PCR 10 is quoted in a bank in which the list was not proven before'), null);
+  // What came besides is for the next answer.
+  if (known !== null && start === known.last && isAt(start, quoted))
+    return { list: sealed(null, start, start), aggregate: start.aggregate, known };
   const list = yield* openList(tail.chunks, start?.digestBytes ?? null);
   const replayed = yield* replayTo(list, start, best);
   const { told, fault, reached } = replayed;
@@ -74,25 +84,29 @@ export function* proveList(
     if (fault === null) return failed(leadsElsewhere(start, told, best), of(without));
     return failed(fault, of('unreadable'));
   }
-  const running = [reached];
+  let running: readonly RunningValue[] = [reached];
   for (const other of quoted.slice(1)) {
     const there = yield* replayWith(list, start, other, told.entries);
     if (there === null) return failed(banksDisagree(best, other, told), of('not_replayed'));
-    running.push(there);
+    running = [...running, there];
   }
   const aggregate = told.aggregate ?? of('no_aggregate');
   if (told.fault !== null) return failed(told.fault, aggregate);
-  const end: Checkpoint = {
-    head: headOf(best),
-    entries: told.entries,
-    bytes: told.bytes,
-    elsewhere: told.elsewhere,
-    digestBytes: list.digestBytes,
+  const { entries, bytes, elsewhere, aggregates, mappings } = told;
+  const { digestBytes } = list;
+  const head = headOf(best);
+  // The one place that makes it: the seal exists for the compiler only.
+  const end = {
+    head,
+    entries,
+    bytes,
+    elsewhere,
+    digestBytes,
     running,
     aggregate: told.aggregate,
-    aggregates: told.aggregates,
-    mappings: told.mappings,
-  };
+    aggregates,
+    mappings,
+  } as Checkpoint;
   return { list: sealed(list, start, end), aggregate, known: { before: start, last: end } };
 }
 
@@ -102,7 +116,7 @@ interface QuotedValue {
 }
 
 /** PCR 10 of each bank that has it, from the best on. */
-function quotedValues(banks: readonly PcrValues[]): readonly QuotedValue[] {
+function quotedValues(banks: readonly QuotedBank[]): readonly QuotedValue[] {
   return fromBest.flatMap((bank) => {
     const held = banks.find((each) => each.bank === bank);
     const value = held === undefined ? null : pcrValue(held, imaPcr);
@@ -120,10 +134,13 @@ function headOf({ bank, value }: QuotedValue): string {
 function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
   if (known === null) return { list: null, aggregate: null, known };
   const { last } = known;
-  const isSame = quoted.every(({ bank, value }) => runningIn(last, bank)?.value === value);
-  if (quoted.length === 0 || !isSame)
-    return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
-  return { list: sealed(null, last, last), aggregate: null, known };
+  if (quoted.length > 0 && isAt(last, quoted))
+    return { list: sealed(null, last, last), aggregate: null, known };
+  return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
+}
+
+function isAt(checkpoint: Checkpoint, quoted: readonly QuotedValue[]): boolean {
+  return quoted.every(({ bank, value }) => runningIn(checkpoint, bank)?.value === value);
 }
 
 function checkpointAt(bytes: number, known: KnownList | null): Checkpoint | null {
@@ -277,6 +294,7 @@ function failed(problem: ImaProblem, aggregate: ListProof['aggregate']): ListPro
   return { list: problem, aggregate, known: null };
 }
 
+const unquoted = 'PCR 10 was not quoted';
 const unextended = 'PCR 10 is zero: the driver of the TPM started after IMA, or the kernel has no IMA';
 
 function incomplete(text: string, entry: number | null = null, offset: number | null = null): ImaProblem {
@@ -288,7 +306,11 @@ function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
   return incomplete(`the list goes on from byte ${from} as if it were proven, and ${proven}`, null, from);
 }
 
-function leadsElsewhere(start: Checkpoint | null, { entries, bytes }: Told, { bank }: QuotedValue): ImaProblem {
+function leadsElsewhere(
+  start: Checkpoint | null,
+  { entries, bytes }: Told,
+  { bank }: QuotedValue,
+): ImaProblem {
   const from = start === null ? '' : ` from entry ${start.entries} on, up to where it was proven before,`;
   const text = `the list does not lead to PCR 10 of the bank ${bank}${from} with any of its ${entries} entries`;
   return incomplete(text, entries, bytes);

@@ -90,6 +90,11 @@ export interface MeasuredMapping {
   readonly entry: number;
   /** `active` once a device was resumed with this table. */
   readonly state: 'loaded' | 'active' | 'removed';
+  /**
+   * No other table was ever loaded for these numbers, as far as is known of all that the kernel measured. Else the last one
+   * that it told need not be in force: what it measured once it measures no second time in the same words.
+   */
+  readonly isOnlyTable: boolean;
   readonly targets: readonly MeasuredTarget[];
 }
 

@@ -67,7 +67,8 @@ export class Replay {
     const { bank } = this;
     const scratch = this.#scratch;
     const size = this.#size;
-    if (entry.isViolation) scratch.fill(0).fill(0xff, size, size + (this.way === 'padded' ? sha1Bytes : size));
+    if (entry.isViolation)
+      scratch.fill(0).fill(0xff, size, size + (this.way === 'padded' ? sha1Bytes : size));
     else if (this.way === 'hashed') scratch.write(hash(bank, entry.hashed(), 'latin1'), size, 'latin1');
     else scratch.fill(0, size).write(hash('sha1', entry.hashed(), 'latin1'), size, 'latin1');
     if (entry.isViolation) scratch.write(this.value, 0, 'latin1');
@@ -78,5 +79,5 @@ export class Replay {
 
 const sha1Bytes = 20;
 /** A step takes some milliseconds: a hash of an entry and one of an extend take half a microsecond. */
-const entriesInStep = 8192;
-const bytesInStep = 2 * 1024 * 1024;
+const entriesInStep = 4096;
+const bytesInStep = 1024 * 1024;

@@ -103,6 +103,15 @@ describe('an IMA policy', () => {
         (error) => error instanceof Rejection && error.code === code && error.field === field,
       ));
 
+  it('says for which areas something is left out', () => {
+    const text =
+      'dont_measure func=FILE_CHECK fsmagic=0x1021994\nmeasure func=BPRM_CHECK\nmeasure func=FILE_CHECK';
+    assert.deepEqual(parseImaPolicy(text), {
+      covers: ['exec', 'rootReads'],
+      doubts: [{ line: 1, text: 'leaves out tmpfs (rootReads)' }],
+    });
+  });
+
   it('names the byte at which the line begins', () =>
     assert.throws(
       () => parseImaPolicy('# é\nfunc=BPRM_CHECK'),

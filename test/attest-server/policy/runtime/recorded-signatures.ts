@@ -14,6 +14,16 @@ const measured = {
 const recorded = z.object({
   keys: z.record(z.string(), z.object({ publicKey: z.string(), certificate: z.string() })),
   files: z.array(z.object({ ...measured, signature: hex })),
+  appended: z.array(
+    z.object({
+      made: z.string(),
+      key: z.string(),
+      attributes: z.boolean(),
+      algorithm: z.string(),
+      digest: hex,
+      signature: hex,
+    }),
+  ),
   portable: z.array(
     z.object({
       ...measured,
@@ -26,11 +36,11 @@ const recorded = z.object({
   ),
 });
 
-/** What evmctl signed: by whom, and over which digest or metadata. */
+/** What evmctl and openssl signed: by whom, and over which digest or metadata. */
 export const signatures = recorded.parse(
   JSON.parse(
     readFileSync(
-      join(import.meta.dirname, '../../../../swtpm-fixtures/recorded/ima-signatures/evmctl.json'),
+      join(import.meta.dirname, '../../../../swtpm-fixtures/recorded/ima-signatures/signatures.json'),
       'utf8',
     ),
   ),
@@ -75,4 +85,13 @@ export function portableEntry(of: (typeof signatures.portable)[number]): ImaEntr
     digest,
     evm: { signature: evm, attributes: attributes.map(([name, value]) => ({ name, value })), uid, gid, mode },
   });
+}
+
+/** The entry of a module with a recorded signature appended to it; the digest of all its bytes is another one. */
+export function appendedEntry({
+  algorithm,
+  digest,
+  signature,
+}: (typeof signatures.appended)[number]): ImaEntry {
+  return entryOf({ template: 'ima-modsig', appended: { signature, algorithm, digest } });
 }

@@ -13,7 +13,7 @@ import { type KnownList, proveList } from '../../../../attest-server/verify/ima/
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { aggregateEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { provenByHand } from '../../verify/made-by-hand.ts';
+import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 export const at = Date.parse('2026-11-25T12:00:00Z');
@@ -40,9 +40,9 @@ export function measured(name: string, data: string): Ran {
   return entryOf('ima-buf', [digestField(hash('sha256', data, 'buffer')), text(name), Buffer.from(data)]);
 }
 
-/** A file with what security.ima says of it. */
-export function signedFile(name: string, content: Buffer, signature: Buffer): Ran {
-  return entryOf('ima-sig', [digestField(hash('sha256', content, 'buffer')), text(name), signature]);
+/** A file with what security.ima says of it. @param digest SHA-256 of its bytes */
+export function signedFile(name: string, digest: Buffer, signature: Buffer): Ran {
+  return entryOf('ima-sig', [digestField(digest), text(name), signature]);
 }
 
 export function digestOf(content: string): string {
@@ -116,7 +116,11 @@ export class RunningNode {
     const tail = shown === 'nothing' ? null : { from, chunks: [list.subarray(from)] };
     const held = Buffer.from(values);
     this.#pcr10.copy(held, 320);
-    const steps = proveList(tail, [{ bank: 'sha256', mask: 0xffffff, values: held }], this.#known);
+    const steps = proveList(
+      tail,
+      [bankByHand({ bank: 'sha256', mask: 0xffffff, values: held })],
+      this.#known,
+    );
     for (let step = steps.next(); ; step = steps.next()) {
       if (step.done !== true) continue;
       const { list: ima, aggregate, known } = step.value;

@@ -4,6 +4,7 @@ import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferences } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
+import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
 import {
   type Reference,
   reference as referenceSchema,
@@ -11,6 +12,7 @@ import {
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';
 import { policyOf } from '../made-proof.ts';
+import { signatures } from './recorded-signatures.ts';
 import {
   at,
   codesOf,
@@ -23,6 +25,7 @@ import {
   measured,
   RunningNode,
   runtimePolicy,
+  signedFile,
   violated,
 } from './running-node.ts';
 
@@ -240,6 +243,42 @@ describe('rules of what a node may run', () => {
       codesOf(judged(good().run(violated('/tmp/x')).answer(), [known], runtimePolicy('deny: ["/tmp/*"]'))),
       ['ima_denied_file fail'],
     ));
+});
+
+describe('a file that somebody signed', () => {
+  const signed =
+    signatures.files.find(
+      ({ kind, key, algorithm }) => kind === 'ima' && key === 'rsa2048' && algorithm === 'sha256',
+    ) ?? assert.fail();
+  const key = (name: string) => signatures.keys[name]?.publicKey ?? assert.fail();
+  const node = () => new RunningNode().run(signedFile('/opt/signed', signed.digest, signed.signature));
+  const signers = (...names: readonly string[]) =>
+    runtimePolicy(`signers: ${JSON.stringify(names.map(key))}`);
+  const unknown = ['ima_unknown_file fail'];
+
+  it('is known where the policy names the key, without any reference', () =>
+    assert.equal(judged(node().answer(), [], signers('rsa2048')).state, 'trusted'));
+
+  for (const [what, list, policy, codes] of [
+    ['by another key', node(), signers('ec-P-256'), unknown],
+    ['and another one that is not', node().run(evil), signers('rsa2048'), unknown],
+    [
+      'that has other bytes',
+      new RunningNode().run(signedFile('/opt/signed', Buffer.alloc(32, 1), signed.signature)),
+      signers('rsa2048'),
+      unknown,
+    ],
+  ] as const)
+    it(`is unknown ${what}`, () => assert.deepEqual(codesOf(judged(list.answer(), [], policy)), codes));
+
+  it('is refused all the same where it was revoked', () => {
+    const list = DigestList.of([{ digest: signed.digest, path: '/opt/signed', package: null }]);
+    const files = { files: list.toBytes().toString('base64'), count: 1 };
+    const revoked: Reference = { ...known, name: 'bad', state: 'revoked', runtime: files };
+    assert.deepEqual(codesOf(judged(node().answer(), [known, revoked], signers('rsa2048'))), [
+      'revoked_reference fail',
+    ]);
+  });
 });
 
 describe('what the kernel measured itself', () => {

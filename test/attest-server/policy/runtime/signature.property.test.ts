@@ -6,7 +6,7 @@ import { ecdsaVerifier } from '../../../../attest-server/policy/runtime/ecdsa.ts
 import { rsaVerifier } from '../../../../attest-server/policy/runtime/rsa.ts';
 import { signedBy } from '../../../../attest-server/policy/runtime/signature.ts';
 import { prepareSigners } from '../../../../attest-server/policy/runtime/signer-keys.ts';
-import { entryOf, signatures, signedEntry } from './recorded-signatures.ts';
+import { appendedEntry, entryOf, signatures, signedEntry } from './recorded-signatures.ts';
 
 const algorithm = fc.constantFrom('sha256', 'sha384', 'sha512');
 const pairs = [
@@ -83,6 +83,29 @@ describe('any signature of an entry', () => {
         },
       ),
       { numRuns: 300 },
+    );
+  });
+
+  it('that is appended, and differs in one byte from a good one, is nobody’s or as good', () => {
+    const good = signatures.appended.filter((file) => signedBy(appendedEntry(file), keys) !== null);
+    assert.equal(good.length, 8);
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...good),
+        fc.nat(),
+        fc.integer({ min: 1, max: 255 }),
+        (file, at, change) => {
+          const signature = Buffer.from(file.signature);
+          const place = at % signature.length;
+          signature.writeUInt8(signature.readUInt8(place) ^ change, place);
+          const before = signedBy(appendedEntry(file), keys);
+          const after = signedBy(appendedEntry({ ...file, signature }), keys);
+          // A version, or the name of whoever signed, is not signed.
+          assert.ok(after === null || after === before);
+          assert.equal(signedBy(appendedEntry({ ...file, signature, digest: Buffer.alloc(32) }), keys), null);
+        },
+      ),
+      { numRuns: 200 },
     );
   });
 });

@@ -1,18 +1,23 @@
 import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
 import {
   type KnownList,
   type ListProof,
   proveList,
 } from '../../../../attest-server/verify/ima/prove-list.ts';
-import type { ImaEntry } from '../../../../attest-server/verify/ima/proven-list.ts';
+import {
+  type ImaEntry,
+  isProvenList,
+  type ProvenImaList,
+} from '../../../../attest-server/verify/ima/proven-list.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
 import type { ImaTail } from '../../../../attest-server/verify/verify.ts';
+import { bankByHand } from '../made-by-hand.ts';
 
 /** The whole work of `proveList` in one. */
 export function proved(
   list: Buffer | ImaTail | null,
-  banks: readonly PcrValues[],
+  banks: readonly QuotedBank[],
   known: KnownList | null = null,
 ): ListProof {
   const tail = Buffer.isBuffer(list) ? { from: 0, chunks: [list] } : list;
@@ -21,6 +26,12 @@ export function proved(
     const { done, value } = steps.next();
     if (done) return value;
   }
+}
+
+/** The list that was proven. */
+export function listIn({ list }: ListProof): ProvenImaList {
+  if (!isProvenList(list)) throw new Error(`nothing is proven: ${JSON.stringify(list)}`);
+  return list;
 }
 
 /** An entry in both forms, and what a kernel hashes of it. */
@@ -95,7 +106,7 @@ export function extendedTo(
   entries: readonly MadeEntry[],
   bank: PcrBank = 'sha256',
   kernel: Kernel = 'hashed',
-): PcrValues {
+): QuotedBank {
   const size = bankBytes[bank];
   let value = Buffer.alloc(size);
   for (const { pcr, isViolation, hashed } of entries) {
@@ -105,7 +116,7 @@ export function extendedTo(
     else hash(kernel === 'hashed' ? bank : 'sha1', hashed, 'buffer').copy(digest);
     value = hash(bank, Buffer.concat([value, digest]), 'buffer');
   }
-  return { bank, mask: 1 << 10, values: value };
+  return bankByHand({ bank, mask: 1 << 10, values: value });
 }
 
 export const binaryOf = (entries: readonly MadeEntry[]) => Buffer.concat(entries.map(({ binary }) => binary));

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
-import { proved, saidBy } from './made-list.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import { bankByHand } from '../made-by-hand.ts';
+import { listIn, proved, saidBy } from './made-list.ts';
 
 const folder = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded/ima-lists');
 const listed = (file: string) => readFileSync(join(folder, file));
@@ -31,15 +32,13 @@ const expected: {
   }[];
 } = JSON.parse(listed('expected.json').toString());
 
-const bankOf = (bank: PcrBank, value: string): PcrValues => ({
-  bank,
-  mask: 1 << 10,
-  values: Buffer.from(value, 'hex'),
-});
+const bankOf = (bank: PcrBank, value: string) =>
+  bankByHand({ bank, mask: 1 << 10, values: Buffer.from(value, 'hex') });
 
-function provenOf(bytes: Buffer, banks: readonly PcrValues[]) {
-  const { list, aggregate } = proved(bytes, banks);
-  assert.ok(isProvenList(list), JSON.stringify(list));
+function provenOf(bytes: Buffer, banks: readonly QuotedBank[]) {
+  const proof = proved(bytes, banks);
+  const { aggregate } = proof;
+  const list = listIn(proof);
   const entries: ReturnType<typeof saidBy>[] = [];
   list.walk((entry) => entries.push(saidBy(entry)));
   return { list, aggregate, entries };
@@ -61,7 +60,7 @@ describe('recorded lists of IMA', () => {
         assert.ok(proof.entries.every(({ name }) => name.length > 0));
       });
 
-  function refused(file: string, banks: readonly PcrValues[]): void {
+  function refused(file: string, banks: readonly QuotedBank[]): void {
     const { list } = proved(listed(file), banks);
     assert.ok(list !== null && !isProvenList(list));
     assert.ok(['ima_incomplete', 'ima_malformed'].includes(list.code));
