@@ -51,6 +51,13 @@ export interface AnsweredEvidence {
   readonly parts: Parts;
   /** Of those that the part `loaderFiles` lists, by SHA-256, the ones whose bytes are at hand. */
   readonly files?: ReadonlyMap<string, Buffer>;
+  /** What belongs to the index that is the part `ima`; null where there is none. */
+  readonly ima?: {
+    /** What of the list follows on its pieces. */
+    readonly tail: Buffer;
+    /** Those that may not be kept yet. */
+    readonly pieces: readonly Blob[];
+  } | null;
 }
 
 /** What is true at the moment of an answer. */
@@ -104,7 +111,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, files }: AnsweredEvidence,
+    { nonce, channel, quotes, facts, parts, files, ima = null }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -125,6 +132,7 @@ export class Packer {
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
       parts: byDigest(parts),
+      imaTail: ima === null || ima.tail.length === 0 ? undefined : ima.tail.toString('base64'),
       previous: moment.previous,
       context: {
         at: new Date(moment.at).toISOString(),
@@ -141,7 +149,14 @@ export class Packer {
     return {
       digest,
       bytes,
-      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...ofFiles(files), ...blobs],
+      shared: [
+        keys,
+        ...(values === null ? [] : [values]),
+        ...cameWith(parts),
+        ...ofFiles(files),
+        ...(ima?.pieces ?? []),
+        ...blobs,
+      ],
     };
   }
 

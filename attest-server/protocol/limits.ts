@@ -33,8 +33,9 @@ export const limits = {
   /**
    * IMA's list, in bytes: of one frame of it, of what one answer may bring once its connection is proven, and of all that is
    * kept of one node and boot unless the server is set otherwise. Before the proof an answer brings `parts.ima` at most.
+   * `pieces`: frames of one answer.
    */
-  ima: { piece: 1024 * 1024, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
+  ima: { piece: 1024 * 1024, pieces: 8, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
   /**
    * Known files of nodes, in bytes: the packed list of one reference, some 450,000 files, and its file or request. All references
    * of a server, in characters: some 1,300,000 files.

@@ -8,7 +8,7 @@ import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, type ImaTail, verify } from './verify.ts';
+import { type Evidence, type Expected, type ImaTail, verifyInSteps } from './verify.ts';
 
 /**
  * Proves an exported bundle again: its quotes sign what is in it. That its attestation key belongs to the endorsement
@@ -16,10 +16,19 @@ import { type Evidence, type Expected, type ImaTail, verify } from './verify.ts'
  * @throws Rejection
  */
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
+  const steps = verifyBundleInSteps(bundle, ekDigest);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+export function* verifyBundleInSteps(bundle: Bundle, ekDigest: string | null): Generator<void, Proven> {
   const parts = partsOf(bundle);
   checkPartsSigned(bundle, parts);
   const binding = bindingOf(bundle, parts);
-  return verify(evidenceOf(bundle, parts, binding), {
+  return yield* verifyInSteps(evidenceOf(bundle, parts, binding), {
     ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
     ekDigest,
     judgeHierarchy: bundle.endorsement !== undefined,

@@ -7,6 +7,7 @@ import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
 import { proveList } from './ima/prove-list.ts';
+import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
@@ -24,8 +25,11 @@ export interface Evidence {
   readonly parts: Parts;
   /** Files that the part `loaderFiles` lists, by their SHA-256, hex; those that are remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
-  /** IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. */
-  readonly ima?: ImaTail | null;
+  /**
+   * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
+   * nothing of it is proven.
+   */
+  readonly ima?: ImaTail | ImaProblem | null;
 }
 
 /** IMA's list from where it was proven before, or from its begin. */
@@ -135,13 +139,11 @@ export function* verifyInSteps(
 
   // 10. IMA's list leads to the quoted PCR 10, so that its entries are the kernel's word on what had been measured, and
   //     what runs since. Stops what is extended after the kernel had started, and what runs unseen; the policy compares it.
-  const tail = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
-  const { list, aggregate, known } = yield* proveList(
-    tail,
-    pcrs.banks,
-    memory?.list(ak.name, latest.clock) ?? null,
-  );
-  memory?.keepList(ak.name, latest.clock, known);
+  const shown = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
+  const known = memory?.list(ak.name, latest.clock) ?? null;
+  const isLeft = shown !== null && 'code' in shown;
+  const proof = isLeft ? { list: shown, aggregate: null, known } : yield* proveList(shown, pcrs.banks, known);
+  memory?.keepList(ak.name, latest.clock, proof.known);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
@@ -153,8 +155,8 @@ export function* verifyInSteps(
     firmwareVersion: latest.firmwareVersion,
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
-    aggregate,
-    ima: list,
+    aggregate: proof.aggregate,
+    ima: proof.list,
     parts: others,
   } as Proven;
 }

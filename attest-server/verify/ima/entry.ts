@@ -33,7 +33,7 @@ export class EntryView implements ImaEntry {
   #prefix: Buffer = none;
   /** At which field the bytes end, where the entry is not whole. */
   #cut = '';
-  readonly #oldest = Buffer.alloc(oldestDigest + oldestName);
+  #oldest: Buffer = none;
 
   get template(): string {
     return this.#template?.text ?? '';
@@ -102,6 +102,7 @@ export class EntryView implements ImaEntry {
     const { buffer, byteOffset } = this.#bytes;
     const at = this.#dataAt;
     if (!this.#template?.isOldest) return new Uint8Array(buffer, byteOffset + at, this.end - at);
+    if (this.#oldest.length === 0) this.#oldest = Buffer.alloc(oldestDigest + oldestName);
     this.#bytes.copy(this.#oldest, 0, at, at + oldestDigest);
     this.#oldest.fill(0, oldestDigest);
     this.#bytes.copy(this.#oldest, oldestDigest, at + oldestDigest + 4, this.end);
@@ -351,7 +352,16 @@ const longestPrefix = 7 + 128 + 2;
 const oldestDigest = 20;
 /** With zeros up to this many bytes a name is hashed in the oldest template. */
 const oldestName = 256;
-const knownHashes = ['sha256', 'sha1', 'sha384', 'sha512', 'sha224', 'md5'] as const;
+const knownHashes = [
+  'sha256',
+  'sha1',
+  'sha384',
+  'sha512',
+  'sha224',
+  'sha3-256',
+  'sha3-384',
+  'sha3-512',
+] as const;
 
 /** With what signatures begin: EVM_IMA_XATTR_DIGSIG, EVM_XATTR_PORTABLE_DIGSIG, IMA_VERITY_DIGSIG; DER's SEQUENCE. */
 const firstBytes: Readonly<Partial<Record<FieldName, readonly number[]>>> = {
