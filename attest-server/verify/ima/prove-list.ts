@@ -134,9 +134,10 @@ function headOf({ bank, value }: QuotedValue): string {
 function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
   if (known === null) return { list: null, aggregate: null, known };
   const { last } = known;
-  if (quoted.length > 0 && isAt(last, quoted))
-    return { list: sealed(null, last, last), aggregate: null, known };
-  return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
+  const said = (list: ListProof['list']) => ({ list, aggregate: null, known });
+  if (quoted.length === 0) return said(incomplete(unquoted));
+  if (isAt(last, quoted)) return said(sealed(null, last, last));
+  return said(incomplete('PCR 10 has moved on, and nothing of the list came'));
 }
 
 function isAt(checkpoint: Checkpoint, quoted: readonly QuotedValue[]): boolean {
