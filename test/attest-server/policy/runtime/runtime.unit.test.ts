@@ -450,6 +450,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('goes on from where it was also where nobody asks what ran', () => {
+    const appraiser = createAppraiser(policyOf('require: [identity]'), []);
+    const { ima } = good().answer();
+    appraiser(good().answer(), { name: 'one' }, at);
+    assert.equal(appraiser.judgedTo({ name: 'one' }), ima !== null && 'head' in ima && ima.head);
+    assert.equal(appraiser.judgedTo({ name: 'another' }), null);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
