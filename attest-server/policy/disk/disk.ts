@@ -137,6 +137,8 @@ function judgeAnew(
       references: own.references,
       source: 'host',
       next,
+      // What is measured later would be missed, and what was measured would not count any more.
+      ...(tables.size > 0 && { wants: ['ima'] as const }),
     },
   };
 }

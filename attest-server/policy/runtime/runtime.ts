@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { spanAround } from '../expiry-span.ts';
 import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
@@ -43,7 +43,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
     const isRequired = group.require.includes('runtime');
     const isOurs = ({ name, group: its }: Prepared['references'][number]) =>
       its === group.name || rules.references?.includes(name) === true;
-    if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
+    if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused();
     // A list is long: it is made ready when the first one comes that is compared with it.
     let ready: Ready | null = null;
     const getReady = () => {
@@ -161,10 +161,18 @@ function judgeAnew(
 
 const wants = ['ima'] as const;
 
-/** Nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
-const unused = {
-  judge: (): Judgement => nothingSaid,
-};
+/** Nobody asks what these nodes run. Other aspects go by the list: it goes on from where it was, as if it were judged. */
+function unused(): Judge {
+  const heads = new LRUCache<string, string>({ max: mostNodes });
+  return {
+    judge({ ima }, { name }) {
+      if (ima !== null && isProven(ima)) heads.set(name, ima.head);
+      return nothingSaid;
+    },
+    judgedTo: (node) => heads.get(node) ?? null,
+  };
+}
+
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
 
 function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {

@@ -163,6 +163,11 @@ describe('a mapping of the device mapper that the kernel measured', () => {
     assert.deepEqual(found(judge(proofWithMappings(part, told))), []);
   });
 
+  it('is wanted again in each answer, and no list where the kernel measures none', () => {
+    assert.deepEqual(judge(proofWithMappings(part, used(good))).wants, ['ima']);
+    assert.equal(judge(proofWithMappings(part, [])).wants, undefined);
+  });
+
   it('is shown as measured among the layers', () => {
     const [finding] = judge(proofWithMappings(part, used(cryptLine('serpent-xts-plain64', 64)))).findings;
     assert.ok(

@@ -181,7 +181,7 @@ export function judged(
 }
 
 /** Nothing else is asked of these nodes. */
-export function ofRuntime(verdict: Verdict): Verdict {
+function ofRuntime(verdict: Verdict): Verdict {
   return { ...verdict, reasons: verdict.reasons.filter(({ aspect }) => aspect === 'runtime') };
 }
 

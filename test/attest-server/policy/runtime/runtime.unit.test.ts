@@ -450,6 +450,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('goes on from where it was also where nobody asks what ran', () => {
+    const appraiser = createAppraiser(policyOf('require: [identity]'), []);
+    const { ima } = good().answer();
+    appraiser(good().answer(), { name: 'one' }, at);
+    assert.equal(appraiser.judgedTo({ name: 'one' }), ima !== null && 'head' in ima && ima.head);
+    assert.equal(appraiser.judgedTo({ name: 'another' }), null);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
@@ -505,6 +513,14 @@ describe('a reference of what a node ran', () => {
       const [reason] = judged(node.answer(), [known, made ?? assert.fail()]).reasons;
       assert.equal(reason?.actual, `/usr/bin/worse sha256:${digestOf('worse')}`);
     }
+  });
+
+  it('allows one key alone', () => {
+    const node = good().run(measured('.ima', 'key'), measured('.ima', 'other'));
+    const [made] = capture(node.answer(), [digestOf('key')]);
+    assert.deepEqual([made?.runtime?.count, made?.runtime?.keyrings?.length], [0, 1]);
+    const [reason] = judged(node.answer(), [known, made ?? assert.fail()]).reasons;
+    assert.equal(reason?.actual, `.ima sha256:${digestOf('other')}`);
   });
 
   it('is not made of the end of a list, of none, or of one that leads elsewhere', () => {
