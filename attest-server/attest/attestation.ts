@@ -1,4 +1,3 @@
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
@@ -217,7 +216,7 @@ export class Attestation {
   #proveList(
     node: AttestedNode,
     answer: Answer,
-    arrived: ArrivedIma | null,
+    arrived: Answer['ima'],
     first: Proven,
     given: GivenFiles,
     inForce: InForce,
