@@ -61,6 +61,8 @@ export interface Channel {
   /** Called once; a message that comes before is out of order and ends the connection. */
   listen(onMessage: (message: ServerMessage) => void): void;
   send(...frames: readonly Frame[]): void;
+  /** Takes each once the one before has left, or the connection is over: what waits here is one frame. */
+  sendInTurn(frames: Iterable<Frame>): Promise<void>;
   close(status?: number, code?: string): void;
 }
 
@@ -193,6 +195,10 @@ function wrap(
       close(error.code === 'too_large' ? 1009 : 1008, error.code);
     }
   });
+  const send = (frame: Frame, sent: () => void) => {
+    if (socket.readyState === socket.OPEN) socket.send(frame, sent);
+    else sent();
+  };
   return {
     ...verified,
     closed,
@@ -200,7 +206,10 @@ function wrap(
       onMessage = handler;
     },
     send(...frames) {
-      for (const frame of frames) if (socket.readyState === socket.OPEN) socket.send(frame, () => {});
+      for (const frame of frames) send(frame, () => {});
+    },
+    async sendInTurn(frames) {
+      for (const frame of frames) await new Promise<void>((sent) => send(frame, sent));
     },
     close,
   };

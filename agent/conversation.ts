@@ -108,6 +108,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
         parts: challenge.parts ?? firstParts,
         files: challenge.files ?? [],
         paths: challenge.paths ?? [],
+        ima: challenge.ima,
       })
       .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {
@@ -119,7 +120,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
       channel.send(JSON.stringify({ type: 'error', code: 'facts_unavailable' } satisfies ErrorMessage));
       return;
     }
-    channel.send(...frames);
+    await channel.sendInTurn(frames);
     on.sent(frames === raced ? 'evidence_raced' : 'evidence');
   };
 

@@ -5,6 +5,7 @@ import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { Facts } from '../attest-server/protocol/facts.ts';
 import {
+  type BinaryKind,
   binaryFrame,
   type Challenge,
   type ErrorMessage,
@@ -49,7 +50,7 @@ export async function answer(
   challenge: Challenge,
   situation: Situation,
   tpm: QuotingTpm,
-): Promise<readonly Frame[]> {
+): Promise<Iterable<Frame>> {
   const nonce = Buffer.from(challenge.nonce, 'base64');
   if (nonce.length !== nonceBytes)
     throw new Rejection('malformed', `a nonce of ${nonce.length} bytes`, { field: 'nonce' });
@@ -67,7 +68,8 @@ export async function answer(
     selection: challenge.selection,
   });
   if (quote === null) return raced;
-  const all = [...parts, ...partsOf(await situation.readGrowing())];
+  const [grown, list] = await Promise.all([situation.readGrowing(), situation.readList?.() ?? null]);
+  const all = [...parts, ...partsOf(grown)];
   const envelope = {
     type: 'evidence' as const,
     nonce: challenge.nonce,
@@ -85,12 +87,28 @@ export async function answer(
   const named: Partial<Record<PartName, PartInMessage>> = {};
   for (const { name, digest } of all) named[name] = { digest };
   const evidence: EvidenceMessage = { ...envelope, parts: named };
+  if (list !== null) {
+    const { from, more, pieces } = list;
+    evidence.ima = { from, more, pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')) };
+  }
   const missing = all.filter(({ digest }) => !challenge.holds.includes(digest));
-  return [
-    ...missing.map(({ bytes }) => binaryFrame('part', bytes)),
-    ...(situation.files ?? []).map((bytes) => binaryFrame('file', bytes)),
-    JSON.stringify(evidence),
-  ];
+  return framesOf(
+    [
+      ['part', missing.map(({ bytes }) => bytes)],
+      ['file', situation.files ?? []],
+      ['imaPiece', list?.pieces ?? []],
+    ],
+    evidence,
+  );
+}
+
+/** A frame is a copy of what it carries: of many, one is made at a time. */
+function* framesOf(
+  carried: readonly (readonly [BinaryKind, readonly Buffer[]])[],
+  evidence: EvidenceMessage,
+): Iterable<Frame> {
+  for (const [kind, payloads] of carried) for (const bytes of payloads) yield binaryFrame(kind, bytes);
+  yield JSON.stringify(evidence);
 }
 
 interface NamedPart {

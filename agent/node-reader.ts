@@ -5,10 +5,13 @@ import { limits } from '../attest-server/protocol/limits.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {
+  type AskedList,
   type Collector,
   type FactsCollector,
   type FileCollector,
   type FoundFiles,
+  type FoundList,
+  type ListCollector,
   type PartCollector,
   Unavailable,
 } from './collectors/collector.ts';
@@ -26,6 +29,8 @@ export interface Collected {
   readonly unavailable: Readonly<Record<string, string>>;
   /** Reads those that grow: to be called once the quote is there. Never rejects. */
   readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
+  /** The same for IMA's list, where it was asked for from an offset; null where it gives nothing. */
+  readonly readList?: () => Promise<FoundList | null>;
 }
 
 /** What a challenge asks for. */
@@ -36,6 +41,8 @@ export interface Asked {
   readonly files?: readonly string[];
   /** Paths that its policy protects; default none. */
   readonly paths?: readonly string[];
+  /** Where IMA's list is to go on; undefined where it is not asked for. */
+  readonly ima?: AskedList | undefined;
 }
 
 /** Reads the node anew. @throws AgentError `facts_unavailable` */
@@ -47,7 +54,10 @@ const usualMs = 250;
 /** Asks every collector of the list, in parallel, each with a deadline of its own. */
 export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
   const facts = list
-    .filter((collector): collector is FactsCollector => collector.part === null && !collector.byDigest)
+    .filter(
+      (collector): collector is FactsCollector =>
+        collector.part === null && !collector.byDigest && !collector.byOffset,
+    )
     .map((collector) => new Asking(collector, sysroot, logger));
   const files = list
     .filter((collector): collector is FileCollector => collector.byDigest === true)
@@ -55,6 +65,8 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+  const ofList = list.find((collector): collector is ListCollector => collector.byOffset === true);
+  const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -76,12 +88,17 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  return async ({ parts: taken, files: wanted = [], paths = [] }) => {
+  const readList = async (asked: AskedList) => {
+    const found = (await listing?.ask(nothing, asked)) ?? null;
+    return found instanceof Unavailable ? null : found;
+  };
+
+  return async ({ parts: taken, files: wanted = [], paths = [], ima }) => {
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
     const [bootId, said, found, asked] = await Promise.all([
       readBootId(sysroot).catch(noBootId),
-      Promise.all(facts.map((asking) => asking.ask(nothing))),
+      Promise.all(facts.map((asking) => asking.ask(nothing, []))),
       readParts(
         read.filter((each) => !growing.includes(each)),
         paths,
@@ -90,8 +107,13 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
-    for (const { name, fault } of [...facts, ...files, ...read.map(({ asking }) => asking)])
-      if (fault !== null) unavailable[name] = fault;
+    const askings = [
+      ...facts,
+      ...files,
+      ...(ima === undefined || listing === null ? [] : [listing]),
+      ...read.map(({ asking }) => asking),
+    ];
+    for (const { name, fault } of askings) if (fault !== null) unavailable[name] = fault;
     return {
       bootId,
       host: host.length === 0 ? null : Object.assign({}, ...host),
@@ -99,12 +121,16 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       files: asked.flat(),
       unavailable,
       readGrowing: () => readParts(growing, paths),
+      ...(ima !== undefined && { readList: () => readList(ima) }),
     };
   };
 }
 
 /** Where some could not be read, the others are sent all the same. */
-async function readFiles(asking: Asking<FoundFiles>, wanted: readonly string[]): Promise<readonly Buffer[]> {
+async function readFiles(
+  asking: Asking<FoundFiles, readonly string[]>,
+  wanted: readonly string[],
+): Promise<readonly Buffer[]> {
   const found = await asking.ask(nothing, wanted);
   if (found instanceof Unavailable) return [];
   asking.note(found.unread);
@@ -112,18 +138,18 @@ async function readFiles(asking: Asking<FoundFiles>, wanted: readonly string[]):
 }
 
 /** One collector, over all answers: each fault of it is told once. */
-class Asking<Value> {
+class Asking<Value, For> {
   readonly name: string;
   /** Why the last reading gave nothing; null where it did. */
   fault: string | null = null;
-  readonly #collector: Pick<Collector, 'name' | 'within'> & Reader<Value>;
+  readonly #collector: Pick<Collector, 'name' | 'within'> & Reader<Value, For>;
   readonly #sysroot: string;
   readonly #logger: Logger;
   readonly #told = new Set<string>();
   #isReading = false;
 
   constructor(
-    collector: Pick<Collector, 'name' | 'within'> & Reader<Value>,
+    collector: Pick<Collector, 'name' | 'within'> & Reader<Value, For>,
     sysroot: string,
     logger: Logger,
   ) {
@@ -134,10 +160,7 @@ class Asking<Value> {
   }
 
   /** @param objection what is wrong with a value; null where nothing is */
-  async ask(
-    objection: (value: Value) => string | null,
-    asked: readonly string[] = [],
-  ): Promise<Value | Unavailable> {
+  async ask(objection: (value: Value) => string | null, asked: For): Promise<Value | Unavailable> {
     const value = await this.#read(asked);
     this.note(value instanceof Unavailable ? value.cause : objection(value));
     return this.fault === null ? value : new Unavailable(this.fault);
@@ -149,7 +172,7 @@ class Asking<Value> {
     if (this.fault !== null) this.#tell(this.fault);
   }
 
-  async #read(asked: readonly string[]): Promise<Value | Unavailable> {
+  async #read(asked: For): Promise<Value | Unavailable> {
     // A reading that nothing ends must not be followed by more of them: each holds a thread.
     if (this.#isReading) return new Unavailable('the earlier reading has not ended yet');
     const within = this.#collector.within ?? usualMs;
@@ -185,8 +208,8 @@ class Asking<Value> {
 /** Different faults of one collector that are told: a text that is new each time would fill the log. */
 const mostTold = 16;
 
-interface Reader<Value> {
-  read(sysroot: string, signal: AbortSignal, asked: readonly string[]): Promise<Value | Unavailable>;
+interface Reader<Value, For> {
+  read(sysroot: string, signal: AbortSignal, asked: For): Promise<Value | Unavailable>;
 }
 
 const nothing = () => null;

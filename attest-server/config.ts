@@ -3,7 +3,7 @@ import type { SourceBounds } from './door/bounds.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
 import type { MarkingConfig } from './marking/open.ts';
 import type { PresenceConfig } from './presence/presence.ts';
-import { timings } from './protocol/limits.ts';
+import { limits, timings } from './protocol/limits.ts';
 import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
@@ -57,6 +57,8 @@ export interface ServerConfig {
   /** How long evidence is kept, and that of changes of state. */
   readonly evidenceFor: number;
   readonly transitionEvidenceFor: number;
+  /** Bytes of IMA's list that are kept of one node and boot. */
+  readonly imaList: number;
   /** How many nodes of one address, or network of IPv6, may be bound by first use. */
   readonly firstUsePerSource: number;
   /** Whether the metrics have series of each node. */
@@ -393,6 +395,15 @@ export const serverSettings = {
       .default(400)
       .describe('how long the evidence of changes of state is kept; at least `evidenceDays`'),
   },
+  imaListMiB: {
+    variable: 'ASSAY_IMA_LIST_MIB',
+    unit: 'MiB',
+    schema: count(256)
+      .default(limits.ima.list / 1024 / 1024)
+      .describe(
+        'how much of the list of what ran (IMA) is kept of one node and boot; a node with a longer one has `ima_incomplete`',
+      ),
+  },
   firstUsePerSource: {
     variable: 'ASSAY_FIRST_USE_PER_SOURCE',
     schema: z
@@ -485,6 +496,7 @@ export function configOf(values: ServerValues): ServerConfig {
     summaryEvery: values.summarySeconds * 1000,
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
+    imaList: values.imaListMiB * 1024 * 1024,
     firstUsePerSource: values.firstUsePerSource,
     metricsPerNode: values['metrics.perNode'],
     scrapeKeptFor: 1000,

@@ -160,6 +160,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       monotonic,
       unknownAfter,
       summaryEvery: config.summaryEvery,
+      imaList: config.imaList,
       evidence,
       inForce: inForce.current,
       labelsOf,

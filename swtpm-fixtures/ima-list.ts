@@ -32,15 +32,42 @@ export function measuredEntry({
     sized(Buffer.from(`${name}\0`)),
     ...(template === 'ima-sig' ? [sized(Buffer.alloc(0))] : []),
   ]);
-  const digests = {
+  const digests = digestsOf(data);
+  const bytes = Buffer.concat([u32(pcr), digests.sha1, sized(Buffer.from(template)), sized(data)]);
+  return { bytes, digests };
+}
+
+/** The entries of a recorded list, of templates that have a size before their data: all but the oldest, `ima`. */
+export function entriesIn(list: Buffer): readonly MeasuredEntry[] {
+  const entries: MeasuredEntry[] = [];
+  for (let begin = 0; begin < list.length; ) {
+    const name = begin + 4 + bankBytes.sha1;
+    const data = name + 4 + list.readUInt32LE(name);
+    const end = data + 4 + list.readUInt32LE(data);
+    const isViolation = list.subarray(begin + 4, name).every((byte) => byte === 0);
+    const digests = isViolation ? violation : digestsOf(list.subarray(data + 4, end));
+    entries.push({ bytes: list.subarray(begin, end), digests });
+    begin = end;
+  }
+  return entries;
+}
+
+function digestsOf(data: Buffer): MeasuredEntry['digests'] {
+  return {
     sha1: hash('sha1', data, 'buffer'),
     sha256: hash('sha256', data, 'buffer'),
     sha384: hash('sha384', data, 'buffer'),
     sha512: hash('sha512', data, 'buffer'),
   };
-  const bytes = Buffer.concat([u32(pcr), digests.sha1, sized(Buffer.from(template)), sized(data)]);
-  return { bytes, digests };
 }
+
+/** What is extended where a file could not be measured as it was used. */
+const violation: MeasuredEntry['digests'] = {
+  sha1: Buffer.alloc(bankBytes.sha1, 0xff),
+  sha256: Buffer.alloc(bankBytes.sha256, 0xff),
+  sha384: Buffer.alloc(bankBytes.sha384, 0xff),
+  sha512: Buffer.alloc(bankBytes.sha512, 0xff),
+};
 
 function sized(bytes: Buffer): Buffer {
   return Buffer.concat([u32(bytes.length), bytes]);

@@ -1,7 +1,8 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { hash, randomUUID } from 'node:crypto';
+import { appendFile, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import pLimit from 'p-limit';
 import { bootLogPath } from '../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../agent/collectors/ima-log.ts';
 import type { TpmAuthority } from './authority.ts';
@@ -18,7 +19,8 @@ import {
   volumeOf,
 } from './disk.ts';
 import { hostFiles } from './host-files.ts';
-import { startKernel } from './kernel.ts';
+import { type MeasuredEntry, measuredEntry } from './ima-list.ts';
+import { extendEntry, startKernel } from './kernel.ts';
 import { filesOf } from './loader-files.ts';
 import { type NetworkNamespace, openNamespace, workerRules } from './namespace.ts';
 import { launchTpm, type SoftwareTpm } from './tpm.ts';
@@ -31,6 +33,8 @@ export interface MachineOptions {
   readonly authority?: TpmAuthority;
   /** True: it has a network of its own with a worker's firewall, where this computer can have one. Default: false. */
   readonly network?: boolean;
+  /** The list of IMA that was recorded of that boot: what runs after each start. Default: its kernel has no policy. */
+  readonly ran?: Buffer;
 }
 
 /**
@@ -49,6 +53,10 @@ export interface FixtureMachine extends AsyncDisposable {
   readonly network: NetworkNamespace | string | null;
   /** Changes what containers are stored on, while it runs. */
   mountStorage(storage: Storage): Promise<void>;
+  /** Runs a program that is no part of the recorded boot: its kernel measures this content. */
+  run(path: string, content: string): Promise<void>;
+  /** Its kernel measures something: what it shows is in the list a moment before it is in PCR 10. */
+  measure(entry: MeasuredEntry): Promise<void>;
   /** Until this is disposed of, `assay-agent inspect` has not run since the boot. */
   withoutInspect(): Promise<AsyncDisposable>;
   /** Cuts the power (or shuts down, if `orderly`) and boots with this log. */
@@ -73,6 +81,7 @@ export async function startMachine(options: MachineOptions): Promise<FixtureMach
     volume: await readVolume(dir),
     ownsDir: options.dir === undefined,
     hasNetwork: options.network === true,
+    ran: options.ran ?? null,
   });
   try {
     await machine.powerCycle(options.log);
@@ -89,6 +98,7 @@ interface MachineParts {
   readonly volume: Volume;
   readonly ownsDir: boolean;
   readonly hasNetwork: boolean;
+  readonly ran: Buffer | null;
 }
 
 /** As the timer of `assay-agent inspect` does. */
@@ -100,6 +110,8 @@ class Machine implements FixtureMachine {
   #bootId: string | null = null;
   #network: NetworkNamespace | string | null = null;
   #inspecting: NodeJS.Timeout | undefined;
+  /** A kernel adds to its list one entry at a time. */
+  readonly #oneByOne = pLimit(1);
 
   constructor(parts: MachineParts) {
     this.sysroot = join(parts.dir, 'sysroot');
@@ -125,7 +137,7 @@ class Machine implements FixtureMachine {
   async powerCycle(log: Buffer, options?: BootOptions): Promise<void> {
     await this.#stop();
     await bootTpm(this.tpm, log, options);
-    const ima = await startKernel(this.tpm);
+    const ima = await startKernel(this.tpm, this.#is.ran);
     const bootId = randomUUID();
     await writeSysroot(this.sysroot, bootId, log, ima, this.#is.volume);
     if (this.#is.hasNetwork) this.#network = await openNamespace(workerRules);
@@ -135,6 +147,17 @@ class Machine implements FixtureMachine {
 
   async mountStorage(storage: Storage): Promise<void> {
     await this.#replace(mountTablePath, mountTableOf(this.#is.volume, storage));
+  }
+
+  run(path: string, content: string): Promise<void> {
+    return this.measure(measuredEntry({ digest: hash('sha256', content, 'buffer'), name: path }));
+  }
+
+  measure(entry: MeasuredEntry): Promise<void> {
+    return this.#oneByOne(async () => {
+      await appendFile(join(this.sysroot, imaLogPath), entry.bytes);
+      await extendEntry(this.tpm, entry);
+    });
   }
 
   async withoutInspect(): Promise<AsyncDisposable> {

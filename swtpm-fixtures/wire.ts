@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const answerLimit = 64 * 1024;
 const answerTimeoutMs = 10_000;
@@ -12,11 +14,7 @@ export interface Wire {
 
 /** Connects to a Unix socket; throws ENOENT or ECONNREFUSED where nobody listens yet. */
 export async function openWire(path: string): Promise<Wire> {
-  const socket = connect(path);
-  await new Promise<void>((resolve, reject) => {
-    socket.once('connect', resolve);
-    socket.once('error', reject);
-  });
+  const socket = await connected(path);
   let queue: Promise<unknown> = Promise.resolve();
   return {
     ask(request, isWhole) {
@@ -33,6 +31,22 @@ export async function openWire(path: string): Promise<Wire> {
       });
     },
   };
+}
+
+/** A software TPM serves one connection at a time, and few can wait: an agent's tools may be there. */
+async function connected(path: string): Promise<Socket> {
+  const deadline = performance.now() + answerTimeoutMs;
+  for (;;) {
+    const socket = connect(path);
+    try {
+      await once(socket, 'connect');
+      return socket;
+    } catch (error) {
+      const isBusy = error instanceof Error && 'code' in error && error.code === 'EAGAIN';
+      if (!isBusy || performance.now() > deadline) throw error;
+      await sleep(2);
+    }
+  }
 }
 
 function exchange(

@@ -85,6 +85,7 @@ const published: readonly Published[] = [
       { challengeEverySeconds: 0.5, unknownAfterSeconds: 86_400 },
       { metrics: { perNode: false }, approvals: { separate: true } },
       { sources: { connections: 1_000_000, connectionsPerSecond: 1 }, firstUsePerSource: 0 },
+      { imaListMiB: 256 },
     ],
     bad: [
       ...[-1, 65_536, 1.5, true, null, [], 'x'].map((agentPort) => ({ agentPort })),
@@ -124,6 +125,8 @@ const published: readonly Published[] = [
       { firstUsePerSource: -1 },
       { metrics: { perNode: 'perhaps' } },
       { sources: { unprovenMiB: 257 } },
+      { imaListMiB: 0 },
+      { imaListMiB: 257 },
       { logLevel: 'loud' },
       { statedir: '/x' },
     ],

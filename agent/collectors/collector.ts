@@ -1,11 +1,12 @@
 import type { PartName } from '../../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
+import type { Challenge } from '../../attest-server/protocol/messages.ts';
 
 /**
  * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
  * late, costs what it reads and nothing else.
  */
-export type Collector = PartCollector | FactsCollector | FileCollector;
+export type Collector = PartCollector | FactsCollector | FileCollector | ListCollector;
 
 interface Reads<Value> {
   /** The part's name, or `host`: facts say by it what is unavailable. */
@@ -20,6 +21,7 @@ interface Reads<Value> {
 export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   readonly part: PartName;
   readonly byDigest?: never;
+  readonly byOffset?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
@@ -31,12 +33,14 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
 export interface FactsCollector extends Reads<HostFacts> {
   readonly part: null;
   readonly byDigest?: never;
+  readonly byOffset?: never;
 }
 
 /** Files that a server asks for by their digests; with those that were found, why others could not be looked at. */
 export interface FileCollector extends Omit<Reads<FoundFiles>, 'read'> {
   readonly part: null;
   readonly byDigest: true;
+  readonly byOffset?: never;
   read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<FoundFiles | Unavailable>;
 }
 
@@ -44,6 +48,25 @@ export interface FoundFiles {
   readonly files: readonly Buffer[];
   /** Null where every place could be looked at. */
   readonly unread: string | null;
+}
+
+/** A list that only grows: a server asks for it from where it has it. Read after the quote; null where the machine has none. */
+export interface ListCollector extends Omit<Reads<FoundList | null>, 'read'> {
+  readonly part: null;
+  readonly byDigest?: never;
+  readonly byOffset: true;
+  read(sysroot: string, signal: AbortSignal, asked: AskedList): Promise<FoundList | null | Unavailable>;
+}
+
+export type AskedList = NonNullable<Challenge['ima']>;
+
+export interface FoundList {
+  /** Bytes of the list before these: those that were asked for, or 0 where it is another list than the one asked for. */
+  readonly from: number;
+  /** There is more of it. */
+  readonly more: boolean;
+  /** In order, none empty, of `limits.ima.piece` bytes but the last. */
+  readonly pieces: readonly Buffer[];
 }
 
 /** It could not be read, and why. */

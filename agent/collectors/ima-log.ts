@@ -7,7 +7,10 @@ import { readBounded } from './read-bounded.ts';
 /** Where the kernel shows what it measured itself, below the root. */
 export const imaLogPath = 'sys/kernel/security/ima/binary_runtime_measurements';
 
-/** IMA's list, whole or not at all. The kernel shows no part of an entry; a kernel without IMA has no such file. */
+/**
+ * IMA's list, whole or not at all, for servers that ask for no offset. The kernel shows no part of an entry; one without IMA has
+ * no such file.
+ */
 export const imaLog: PartCollector = {
   name: 'ima',
   part: 'ima',

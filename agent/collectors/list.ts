@@ -3,6 +3,7 @@ import type { Collector } from './collector.ts';
 import { disk } from './disk.ts';
 import { firewall } from './firewall.ts';
 import { host } from './host.ts';
+import { imaList } from './ima-list.ts';
 import { imaLog } from './ima-log.ts';
 import { inventory } from './inventory.ts';
 import { loaderFiles } from './loader-files.ts';
@@ -14,6 +15,7 @@ export const collectors = (netfilter: string | null): readonly Collector[] => [
   bootLog(),
   userSpaceLog,
   imaLog,
+  imaList(),
   disk,
   firewall(netfilter),
   host,

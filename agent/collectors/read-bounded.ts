@@ -1,18 +1,12 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 /**
  * A file's bytes; null where it does not exist. Files of the kernel tell no size, so it is read to its end.
  * @throws RangeError where it is longer than `most`; the signal's reason; what the file system throws
  */
 export async function readBounded(path: string, most: number, signal?: AbortSignal): Promise<Buffer | null> {
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(path, 'r');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return null;
-    throw error;
-  }
+  const file = await openIfThere(path);
+  if (file === null) return null;
   try {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -27,5 +21,16 @@ export async function readBounded(path: string, most: number, signal?: AbortSign
     }
   } finally {
     await file.close();
+  }
+}
+
+/** Null where it does not exist. @throws what the file system throws */
+export async function openIfThere(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return null;
+    throw error;
   }
 }

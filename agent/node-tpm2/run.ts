@@ -206,4 +206,5 @@ const packages: Readonly<Record<string, string>> = {
   'iptables-save': 'iptables',
   'ip6tables-save': 'iptables',
   ss: 'iproute2',
+  xz: 'xz-utils',
 };

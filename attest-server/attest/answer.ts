@@ -1,3 +1,4 @@
+import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
 import {
@@ -41,6 +42,8 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
+  /** IMA's list from where it was asked for; absent where it was not, or none came. */
+  readonly ima?: ArrivedIma | null;
   /** Of the files of its loader that the node was asked for; absent where it cannot be. */
   readonly files?: {
     /** Digests; null where it does not understand to be asked. */
@@ -61,10 +64,21 @@ export interface GivenFiles {
 export function answeredEvidence(
   { evidence, nonce, channel, parts }: Answer,
   { list, files }: GivenFiles,
+  ima: AnsweredEvidence['ima'],
 ): AnsweredEvidence {
   const { quotes, facts } = evidence;
   const all = list === null ? parts : { ...parts, loaderFiles: list };
-  return { nonce, channel, quotes, facts, parts: all, files };
+  return { nonce, channel, quotes, facts, parts: all, files, ima: ima ?? null };
+}
+
+/** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
+export function withListApart({ parts: { ima, ...others }, ima: arrived = null }: Answer): {
+  readonly parts: Parts;
+  readonly arrived: ArrivedIma | null;
+} {
+  const bytes = ima?.bytes ?? null;
+  const whole = bytes === null ? null : { from: 0, more: false, pieces: [bytes] };
+  return { parts: others, arrived: arrived ?? whole };
 }
 
 /**

@@ -1,7 +1,8 @@
+import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { type Begun, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
@@ -19,8 +20,10 @@ import {
   evidenceOf,
   expectedOf,
   type GivenFiles,
+  withListApart,
 } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
+import { ImaLists, type KeptIma } from './ima-lists.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
 import { lastTrusted, nextStatus } from './next-status.ts';
@@ -55,6 +58,7 @@ export class Attestation {
   readonly #systemUuids = new SystemUuids();
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
+  readonly #imaLists: ImaLists;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
@@ -70,6 +74,18 @@ export class Attestation {
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
+    this.#imaLists = new ImaLists({
+      verifier: this.#verifier,
+      // One that cannot be read is as good as gone: the node has it still.
+      readPiece: (digest, node) =>
+        ports.evidence.readPiece(digest, node).catch((error: unknown) => {
+          ports.fault(error, 'ima');
+          return null;
+        }),
+      most: ports.imaList,
+      sealEvery: ports.summaryEvery,
+      monotonic: () => ports.monotonic(),
+    });
     this.#deadlines = new Deadlines(() => ports.monotonic());
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
@@ -84,13 +100,14 @@ export class Attestation {
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
-      attestation.#remember({ ...status, expiresAt });
+      await attestation.#remember({ ...status, expiresAt });
     }
     await attestation.#holdTwins();
     return attestation;
   }
 
-  #remember(status: NodeStatus): void {
+  async #remember(status: NodeStatus): Promise<void> {
+    await this.#imaLists.restore(status);
     this.#statuses.set(status.name, status);
     this.#deadlines.set(status.name, status.expiresAt, this.#ports.now());
     this.#systemUuids.remember(status.name, status.systemUuid);
@@ -129,10 +146,16 @@ export class Attestation {
 
   /** The parts that this node need not send again. */
   heldParts(name: string): NodeStatus['parts'] {
-    const parts = this.#statuses.get(name)?.parts ?? {};
+    // The list goes on from where it is: no digest says that.
+    const { ima: _, ...parts } = this.#statuses.get(name)?.parts ?? {};
     const lost = this.#lost.get(name);
     if (lost === undefined) return parts;
     return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
+  }
+
+  /** Where the node's list of what ran is to go on; null where it is not asked for at present. */
+  imaList(name: string): ReturnType<ImaLists['ask']> {
+    return this.#imaLists.ask(name);
   }
 
   /**
@@ -142,7 +165,8 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
-    const { parts, lost } = await this.#complete(node.name, answer.parts);
+    const { parts: all, lost } = await this.#complete(node.name, answer.parts);
+    const { parts, arrived } = withListApart({ ...answer, parts: all });
     const held = await this.#files.heldFor(node.name, this.#statuses.get(node.name)?.parts ?? {});
     const started = performance.now();
     const verified = (files: GivenFiles) =>
@@ -162,7 +186,22 @@ export class Attestation {
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
     return this.#lanes.inOrder(node.name, async () => {
       await this.#recallArchived(node.name);
-      return this.#record(node, { ...answer, parts }, proven, given).catch((error: unknown) => {
+      const inForce = this.#ports.inForce();
+      const whole = { ...answer, parts };
+      const listed = await this.#proveList(node, whole, arrived, proven, given, inForce);
+      if (listed === 'again') {
+        this.#files.keep(node.name, given);
+        return { files: [] };
+      }
+      const { kept = null } = listed ?? {};
+      const judged = {
+        node,
+        answer: withIndex(whole, kept),
+        proven: listed?.proven ?? proven,
+        given,
+        ima: kept,
+      };
+      return this.#record(judged, inForce).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
         const before = this.#statuses.get(node.name);
         this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
@@ -172,12 +211,38 @@ export class Attestation {
     });
   }
 
+  /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
+  #proveList(
+    node: AttestedNode,
+    answer: Answer,
+    arrived: ArrivedIma | null,
+    first: Proven,
+    given: GivenFiles,
+    inForce: InForce,
+  ): ReturnType<ImaLists['prove']> {
+    const { name, tpmClass = 'unknown' } = node;
+    const { labels } = inForce.groupOf(name, this.#ports.labelsOf(name));
+    const previous = this.#statuses.get(name) ?? null;
+    const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
+    const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    const [verifier, { now }] = [this.#verifier, this.#ports];
+    return this.#imaLists.prove(name, first, arrived, {
+      judgedTo: () => inForce.appraise.judgedTo(judged),
+      *prove(ima) {
+        const evidence = { ...evidenceOf(answer, answer.parts, given), ima };
+        const proven = yield* verifier.verifyInSteps(evidence, expectedOf(node, answer));
+        yield* inForce.appraise.ahead(proven, judged, now());
+        return proven;
+      },
+    });
+  }
+
   /** Attack: a node stays away until its record is archived, so that what was held against it is forgotten. */
   async #recallArchived(name: string): Promise<void> {
     if (this.#statuses.has(name)) return;
     const archived = await this.#ports.verdicts.archivedStatus(name);
     if (archived === null) return;
-    this.#remember(archived);
+    await this.#remember(archived);
     this.#ports.presence.recalled(name);
   }
 
@@ -187,7 +252,7 @@ export class Attestation {
       const known = this.#statuses.get(name);
       if (known !== undefined) return known;
       const found = await this.#ports.verdicts.status(name);
-      if (found !== null) this.#remember(found);
+      if (found !== null) await this.#remember(found);
       return found;
     });
   }
@@ -326,6 +391,7 @@ export class Attestation {
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
     this.#files.forget(name);
+    this.#imaLists.forget(name);
     this.#unwritten.forget(name);
   }
 
@@ -365,7 +431,7 @@ export class Attestation {
     await this.#ports.verdicts.settled();
   }
 
-  async #record(node: AttestedNode, answer: Answer, proven: Proven, given: GivenFiles): Promise<Judged> {
+  async #record({ node, answer, proven, given, ima }: ProvenWhole, inForce: InForce): Promise<Judged> {
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
@@ -374,8 +440,7 @@ export class Attestation {
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
-    const { appraise, context } = this.#ports.inForce();
-    const { group, labels } = this.#groupOf(node.name);
+    const { group, labels } = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
     const { challengedAt } = answer;
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const sentParts = sentBefore(previous);
@@ -397,7 +462,7 @@ export class Attestation {
       memory,
     };
     const { tpmClass = 'unknown' } = node;
-    const { verdict, begun, next, enough } = appraise(
+    const { verdict, begun, next, enough } = inForce.appraise(
       proven,
       { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' },
       at,
@@ -406,7 +471,7 @@ export class Attestation {
 
     const kept = packer.pack(
       node,
-      answeredEvidence(answer, given),
+      answeredEvidence(answer, given, ima),
       proven,
       {
         at,
@@ -417,7 +482,7 @@ export class Attestation {
         banks: node.banks ?? undefined,
         by: answer.by ?? 'agent',
       },
-      context,
+      inForce.context,
     );
     const status = nextStatus(node, verdict, {
       answer,
@@ -439,7 +504,7 @@ export class Attestation {
     if (isSame && !this.#isSummaryDue(previous, at)) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
-      this.#repeat(previous, status, kept, at);
+      this.#repeat(previous, status, kept, at, ima);
     } else if (!isSame && isGate && isKnown(previous, begun, verdict)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
@@ -451,6 +516,7 @@ export class Attestation {
         ? summaryRecord(status, at, verdict, evidence)
         : changeRecord(status, at, begun?.verdict ? [begun.verdict, verdict] : [verdict], from, evidence);
       await this.#commit(record, from);
+      this.#imaLists.written(node.name, ima?.pieces ?? []);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
     this.#faults.forget(node.name);
@@ -477,7 +543,13 @@ export class Attestation {
   }
 
   /** The verdict is the one before: it is shown at once, and written within a second. */
-  #repeat(previous: NodeStatus, judged: NodeStatus, { shared, ...own }: Packed, at: number): void {
+  #repeat(
+    previous: NodeStatus,
+    judged: NodeStatus,
+    { shared, ...own }: Packed,
+    at: number,
+    ima: KeptIma | null,
+  ): void {
     const { name } = judged;
     const { verdict } = previous;
     if (verdict === null) return;
@@ -492,11 +564,14 @@ export class Attestation {
       evidenceDigest: digest,
       evidence: { own, shared },
     });
-    this.#unwritten.follow(name, before, this.#proofOf(status), written).catch((error: unknown) => {
-      // Of a node that was revoked meanwhile nothing is to be stored.
-      if (!(error instanceof Rejection)) this.failed(name, error);
-      this.#ports.fault(error, 'verdict');
-    });
+    this.#unwritten
+      .follow(name, before, this.#proofOf(status), written)
+      .then(() => this.#imaLists.written(name, ima?.pieces ?? []))
+      .catch((error: unknown) => {
+        // Of a node that was revoked meanwhile nothing is to be stored.
+        if (!(error instanceof Rejection)) this.failed(name, error);
+        this.#ports.fault(error, 'verdict');
+      });
     this.#ports.recorded(
       { node: name, at, verdict, evidenceDigest: digest, transition: false, repeats: 0, since: at },
       status.state,
@@ -521,10 +596,6 @@ export class Attestation {
     this.#unwritten.forget(status.name);
   }
 
-  #groupOf(node: string): ReturnType<InForce['groupOf']> {
-    return this.#ports.inForce().groupOf(node, this.#ports.labelsOf(node));
-  }
-
   /** @param write false where nothing was written */
   async #commit(
     record: ChangeRecord,
@@ -543,6 +614,20 @@ export class Attestation {
       from = entry.verdict.state;
     }
   }
+}
+
+/** An answer that is proven as a whole, and what explains it. */
+interface ProvenWhole {
+  readonly node: AttestedNode;
+  readonly answer: Answer;
+  readonly proven: Proven;
+  readonly given: GivenFiles;
+  /** What is kept of the list that came with it; null where nothing of it is. */
+  readonly ima: KeptIma | null;
+}
+
+function withIndex(answer: Answer, kept: KeptIma | null): Answer {
+  return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
 }
 
 /** Between two attempts to store that nodes are overdue, where the store refused it, in milliseconds. */

@@ -148,6 +148,11 @@ export class LoaderFiles {
     }
   }
 
+  /** The node is asked for something else before it is judged, and need not send these once more. */
+  keep(node: string, given: GivenFiles): void {
+    this.#found.set(node, given);
+  }
+
   forget(node: string): void {
     this.#searches.delete(node);
     this.#found.delete(node);

@@ -63,7 +63,13 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
       const { name, banks } = peer.record;
       const { group } = parts.inForce().groupOf(name, parts.labelsOf(name));
       const held = attestation.heldParts(name);
-      return questionFor(banks ?? hello.banks, held, enough.get(peer), askedPaths(group.rules));
+      return questionFor(
+        banks ?? hello.banks,
+        held,
+        enough.get(peer),
+        askedPaths(group.rules),
+        attestation.imaList(name),
+      );
     },
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;
@@ -79,6 +85,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
+          ima: answer.ima,
           files: {
             asked: session.hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
             came: answer.files,

@@ -15,7 +15,7 @@ export interface AttestPorts {
   /** Keeps what was answered, and says how much of it a node may make us keep. */
   readonly evidence: Pick<
     EvidenceRoom,
-    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart'
+    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart' | 'readPiece'
   >;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -25,6 +25,8 @@ export interface AttestPorts {
   readonly unknownAfter: number;
   /** Equal verdicts are counted, and written as one row in this time, in milliseconds. */
   readonly summaryEvery: number;
+  /** Bytes of IMA's list that are kept of one node and boot. */
+  readonly imaList: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
   /** The node's labels in its cluster, by which groups may choose. */

@@ -37,18 +37,22 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * @param held parts of which the server has the bytes
  * @param enough parts that this connection has shown, and need not show again
  * @param paths that the rules of the node's group speak of
+ * @param list where IMA's list is to go on; null where it is not asked for at present
  */
 export function questionFor(
   banks: readonly PcrBank[],
   held: NodeStatus['parts'],
   enough: readonly PartName[] = [],
   paths: readonly string[] = [],
+  list: Question['ima'] = null,
 ): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
     if (banks.includes(bank)) has |= 1 << bit;
   });
   const holds = askedParts.flatMap((name) => held[name] ?? []);
-  const parts = enough.length === 0 ? askedParts : askedParts.filter((name) => !enough.includes(name));
-  return { selection: selections[has] ?? {}, holds, parts, paths, ima: null };
+  const left = list === null && !enough.includes('ima') ? [...enough, 'ima'] : enough;
+  const parts = left.length === 0 ? askedParts : askedParts.filter((name) => !left.includes(name));
+  const ima = parts.includes('ima') ? list : null;
+  return { selection: selections[has] ?? {}, holds, parts, paths, ima };
 }

@@ -17,6 +17,10 @@ export const bounds = {
   changes: { burst: 3, perSecond: 1 },
   /** Parts of evidence that came for an open challenge, which wait for the message that names them. */
   parts: { count: 16, bytes: 6 * 1024 * 1024 },
+  /** Answers under way, of all connections, that may bring `ima.inAnswer` bytes of it: all these are in memory. */
+  longAnswers: 16,
+  /** Challenges at once for the rest of it: a list that is as long as one may be takes twelve. */
+  rounds: { burst: 12, perSecond: 1 },
   /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */
   spread: { each: 2, most: 10_000 },
   /** Bytes that wait for a peer which does not read. */

@@ -9,17 +9,23 @@ interface Asked {
   readonly parts: readonly string[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
+  /** Where IMA's list is to go on; null where nothing of it is asked for. */
+  readonly ima: { readonly from: number; readonly bootId: string | null } | null;
 }
 
-/**
- * @param within milliseconds for the answer
- * @param files digests of files of its loader that are wanted
- */
+interface Occasion {
+  /** Milliseconds for the answer. */
+  readonly within: number;
+  /** Digests of files of its loader that are wanted. */
+  readonly files: readonly string[];
+  /** Bytes of IMA's list that it may bring. */
+  readonly mostOfIma: number;
+}
+
 export function freshChallenge(
-  { selection, holds, parts, paths }: Asked,
+  { selection, holds, parts, paths, ima }: Asked,
   { speaks }: Introduction,
-  within: number,
-  files: readonly string[] = [],
+  { within, files, mostOfIma }: Occasion,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const message: Challenge = {
@@ -34,5 +40,9 @@ export function freshChallenge(
   const asked: Challenge = { ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] };
   if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
+  if (ima !== null && speaks.includes('ima')) {
+    asked.parts = parts.filter((name) => name !== 'ima');
+    asked.ima = { ...ima, most: mostOfIma };
+  }
   return [asked, nonce];
 }

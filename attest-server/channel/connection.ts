@@ -42,6 +42,12 @@ export class Connection<Node> {
   #wanted = false;
   /** Files of the node's loader that its next answer shall bring. */
   #files: readonly string[] = [];
+  /** Challenges for the rest of IMA's list: each costs a quote, and a node can say for ever that there is more. */
+  readonly #rounds = new Rate(bounds.rounds, 0);
+  /** Bytes of it that the next answer may bring: more where the last one had more, and was quick. */
+  #mostOfIma: number = limits.parts.ima;
+  /** Has one of the places for a long answer. */
+  #isLong = false;
   #working = false;
   #draining = false;
 
@@ -174,7 +180,10 @@ export class Connection<Node> {
         return;
       case 'judge':
         this.#rate.refund(
-          1 + action.files.length + Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
+          1 +
+            action.files.length +
+            (action.ima?.pieces.length ?? 0) +
+            Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
         );
         this.#judge(action);
         return;
@@ -229,7 +238,11 @@ export class Connection<Node> {
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
     const within = this.#timings.answerWithin;
-    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, within, this.#files);
+    this.#leaveLong();
+    this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
+    const mostOfIma = this.#isLong ? this.#mostOfIma : limits.parts.ima;
+    const occasion = { within, files: this.#files, mostOfIma };
+    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, occasion);
     this.#files = [];
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
@@ -237,6 +250,7 @@ export class Connection<Node> {
   }
 
   #judge(answer: Extract<Action, { do: 'judge' }>): void {
+    const arrivedAt = this.#ports.now();
     this.#agenda.answered();
     this.#judging = true;
     this.#attempt(async () => {
@@ -244,9 +258,10 @@ export class Connection<Node> {
         if (this.#node === null) return [];
         const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
+        this.#mostOfIma = 'files' in judged ? this.#mostAfter(answer, arrivedAt) : limits.parts.ima;
         if ('files' in judged) {
           this.#files = judged.files;
-          this.#wanted = true;
+          this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
           return [];
         }
         const { state, codes, gate } = judged;
@@ -269,8 +284,21 @@ export class Connection<Node> {
         ];
       } finally {
         this.#judging = false;
+        this.#leaveLong();
       }
     });
+  }
+
+  /** Twice as much where a list is not whole: over a slow line an answer must still come in time. */
+  #mostAfter({ ima, challenge, challengedAt }: Extract<Action, { do: 'judge' }>, arrivedAt: number): number {
+    const most = challenge.ima?.most ?? limits.parts.ima;
+    if (ima === null || !ima.more) return limits.parts.ima;
+    return arrivedAt - challengedAt > challenge.within / 4 ? most : Math.min(2 * most, limits.ima.inAnswer);
+  }
+
+  #leaveLong(): void {
+    if (this.#isLong) this.#around.longAnswers.leave();
+    this.#isLong = false;
   }
 
   /** Only now may this connection displace an older one of the same node and role. */
@@ -370,6 +398,7 @@ export class Connection<Node> {
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#agenda.end();
+    this.#leaveLong();
     if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
     const name = this.name;

@@ -13,6 +13,7 @@ import { tlsOfListeners } from '../protocol/tls.ts';
 import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
+import { LongAnswers } from './long-answers.ts';
 import type { ChannelPorts, Connected, Timings } from './ports.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
@@ -128,6 +129,7 @@ export async function listen<Node>(
   });
   const around = {
     alarms: new Alarms(ports.now),
+    longAnswers: new LongAnswers(),
     proven,
     changed: () => report(),
     left: door.left,

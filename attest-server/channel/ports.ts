@@ -8,6 +8,7 @@ import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../proto
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
+import type { LongAnswers } from './long-answers.ts';
 import type { Listed, Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
@@ -31,6 +32,7 @@ export interface Carrier {
 /** What the connections of one listener share. */
 export interface Surroundings<Connection extends Listed> {
   readonly alarms: Alarms;
+  readonly longAnswers: LongAnswers;
   readonly proven: Roster<Connection>;
   readonly changed: () => void;
   readonly ended: (connection: Connection) => void;

@@ -21,7 +21,7 @@ import {
 import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { ArrivedFiles, type ArrivedIma, ArrivedParts } from './arrived-parts.ts';
+import { ArrivedFiles, type ArrivedIma, ArrivedParts, ArrivedPieces } from './arrived-parts.ts';
 import { bounds } from './bounds.ts';
 import type { ShownTokens } from './ports.ts';
 
@@ -82,6 +82,7 @@ export class Session {
   readonly #stale: string[] = [];
   readonly #parts = new ArrivedParts();
   #files: ArrivedFiles | null = null;
+  #pieces: ArrivedPieces | null = null;
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
   /** Of its gate, as told on this connection. */
@@ -156,8 +157,9 @@ export class Session {
     if (this.#phase !== 'open') return [];
     if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
-    this.#parts.clear();
-    this.#files = message.files === undefined ? null : new ArrivedFiles();
+    this.#forgetAnswer();
+    if (message.files !== undefined) this.#files = new ArrivedFiles();
+    if (message.ima !== undefined) this.#pieces = new ArrivedPieces(message.ima);
     return [{ do: 'send', message }];
   }
 
@@ -167,9 +169,15 @@ export class Session {
     this.#phase = 'closed';
     this.#activationSecret?.fill(0);
     this.#waiting = null;
+    this.#forgetAnswer();
+    return [{ do: 'refuse', code, text }];
+  }
+
+  /** What came for the challenge that is over. */
+  #forgetAnswer(): void {
     this.#parts.clear();
     this.#files = null;
-    return [{ do: 'refuse', code, text }];
+    this.#pieces = null;
   }
 
   #guard(work: () => readonly Action[]): readonly Action[] {
@@ -200,7 +208,11 @@ export class Session {
       this.#files.add(payload);
       return;
     }
-    if (kind === 'imaPiece') throw outOfOrder('a piece of a list that nobody asked for');
+    if (kind === 'imaPiece') {
+      if (this.#pieces === null) throw outOfOrder('a piece of a list that nobody asked for');
+      this.#pieces.add(payload);
+      return;
+    }
     if (kind === 'bootLog' && payload.length > limits.parts.boot)
       throw new Rejection('too_large', 'the boot log is too large');
     this.#parts.add(payload);
@@ -290,8 +302,11 @@ export class Session {
     const parts = this.#parts.takeNamed(evidence, message.parts ?? firstParts);
     const challengedAt = deadline - message.within;
     const files = this.#files?.all ?? [];
-    this.#files = null;
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima: null }];
+    if (this.#pieces === null && evidence.ima !== undefined)
+      throw new Rejection('malformed', 'message field ima: it was not asked for', { field: 'ima' });
+    const ima = this.#pieces?.taken(evidence) ?? null;
+    this.#forgetAnswer();
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima }];
   }
 
   #notAsked(nonce: string): Rejection {
@@ -323,8 +338,7 @@ export class Session {
     if (code === 'audit_rollback') return [{ do: 'note', code }];
     if (this.#challenge !== null) note(this.#answered, this.#challenge.message.nonce);
     this.#challenge = null;
-    this.#parts.clear();
-    this.#files = null;
+    this.#forgetAnswer();
     return [{ do: 'note', code }];
   }
 }

@@ -80,6 +80,7 @@ export async function openEarlier(value: unknown, read: ReadBlob): Promise<Opene
       },
     },
     keys: signing,
+    imaTail: Buffer.alloc(0),
     policy,
     references,
   };

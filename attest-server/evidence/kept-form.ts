@@ -20,6 +20,8 @@ const kept = bundle.omit({ attestationKey: true, endorsement: true, files: true 
     values: sha256.optional(),
   }),
   quotes: z.array(quote.omit({ pcrs: true }).extend({ values: quoteValues.optional() })),
+  /** What of IMA's list follows on the pieces that the part `ima` is an index of: it is another one with each answer. */
+  imaTail: z.base64().optional(),
 });
 export type Kept = z.infer<typeof kept>;
 
@@ -49,6 +51,8 @@ export function blob(content: string | Buffer): Blob {
 export interface Opened {
   readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
   readonly keys: Keys;
+  /** What of IMA's list follows on the pieces of its index; empty where nothing does. */
+  readonly imaTail: Buffer;
   /** Digests. */
   readonly policy: string;
   readonly references: string;
@@ -61,7 +65,7 @@ export type ReadBlob = (digest: string) => Promise<Buffer | null>;
 export async function openKept(value: unknown, read: ReadBlob): Promise<Opened | null> {
   const found = kept.safeParse(value).data;
   if (found === undefined) return null;
-  const { named, quotes, ...document } = found;
+  const { named, quotes, imaTail = '', ...document } = found;
   const [signing, packed] = await Promise.all([
     readJson(named.keys, read),
     named.values === undefined ? quotes.map((each) => each.values) : readJson(named.values, read),
@@ -77,6 +81,7 @@ export async function openKept(value: unknown, read: ReadBlob): Promise<Opened |
   return {
     document: { ...document, quotes: whole },
     keys: signers,
+    imaTail: Buffer.from(imaTail, 'base64'),
     policy: named.policy,
     references: named.references,
   };

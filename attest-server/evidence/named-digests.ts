@@ -1,6 +1,10 @@
 import { z } from 'zod';
+import { imaIndexHead, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
 import { namedEarlier } from './earlier-form.ts';
 import { jsonIn } from './kept-form.ts';
+import { keptReferencesHead, listsOfReferences } from './kept-references.ts';
+import type { NamingBlobs } from './ports.ts';
 
 /** When an answer came, and the digests of what it names; null for bytes that are no kept answer. */
 export function namedDigests(
@@ -13,6 +17,16 @@ export function namedDigests(
   const parts = Object.values(found.parts).map(({ digest }) => digest);
   return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
 }
+
+/** What answers name and names others itself: files of loaders, pieces of IMA's list, and what references list. */
+export const namingBlobs: readonly NamingBlobs[] = [
+  { head: Buffer.from(fileListHead), named: parseFileList },
+  { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
+  {
+    head: Buffer.from(imaIndexHead),
+    named: (bytes) => parseImaIndex(bytes).map(({ digest }) => digest),
+  },
+];
 
 /** As much of it as tells what it names: this is asked of every answer that was ever kept. */
 const naming = z.object({

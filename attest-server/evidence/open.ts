@@ -22,6 +22,8 @@ export interface EvidenceRoom extends AsyncDisposable {
   contextOf(policyText: string, references: readonly Reference[]): Context;
   /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
+  /** The same of a piece of IMA's list, or of its index: it is read seldom, and takes no room in memory. */
+  readPiece(digest: string, node: string): Promise<Buffer | null>;
   /** Digests of evidence of this node that begin with these hex digits: two at most. */
   named: EvidencePorts['store']['named'];
   /** The evidence behind a verdict of this node, by its digest; null where it, or what it names, is gone. */
@@ -56,11 +58,12 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,
     readPart,
+    readPiece: store.readShared,
     named: (node, digits) => store.named(node, digits),
     async bundle(node, digest) {
       // The answer's own blob is read once and found no second time: it is not held.
       const read = (each: string) => (each === digest ? store.read(each, node) : readPart(each, node));
-      const found = await unpackEvidence(digest, read);
+      const found = await unpackEvidence(digest, read, (each) => store.readShared(each, node));
       return found?.context?.node === node ? found : null;
     },
     [Symbol.asyncDispose]: () => retention.close(),

@@ -9,9 +9,10 @@ import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
+import { keepReferences } from './kept-references.ts';
 import { packValues } from './quote-values.ts';
 
-/** The policy and the references that verdicts are made from at present: two blobs, stored once each. */
+/** The policy and the references that verdicts are made from at present: a blob each, and the lists that references name. */
 export interface Context {
   readonly policy: string;
   readonly references: string;
@@ -20,8 +21,12 @@ export interface Context {
 
 export function keptContext(policyText: string, references: readonly Reference[]): Context {
   const policy = blob(policyText);
-  const named = blob(JSON.stringify(references));
-  return { policy: policy.digest, references: named.digest, blobs: [policy, named] };
+  const { text, lists } = keepReferences(references);
+  const named = blob(text);
+  const listed = [...lists].map(
+    ([digest, files]) => new SeldomWritten(digest, () => Buffer.from(files, 'base64')),
+  );
+  return { policy: policy.digest, references: named.digest, blobs: [policy, named, ...listed] };
 }
 
 /** Who answered. */
@@ -46,6 +51,13 @@ export interface AnsweredEvidence {
   readonly parts: Parts;
   /** Of those that the part `loaderFiles` lists, by SHA-256, the ones whose bytes are at hand. */
   readonly files?: ReadonlyMap<string, Buffer>;
+  /** What belongs to the index that is the part `ima`; null where there is none. */
+  readonly ima?: {
+    /** What of the list follows on its pieces. */
+    readonly tail: Buffer;
+    /** Those that may not be kept yet. */
+    readonly pieces: readonly Blob[];
+  } | null;
 }
 
 /** What is true at the moment of an answer. */
@@ -99,7 +111,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, files }: AnsweredEvidence,
+    { nonce, channel, quotes, facts, parts, files, ima = null }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -120,6 +132,7 @@ export class Packer {
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
       parts: byDigest(parts),
+      imaTail: ima === null || ima.tail.length === 0 ? undefined : ima.tail.toString('base64'),
       previous: moment.previous,
       context: {
         at: new Date(moment.at).toISOString(),
@@ -136,7 +149,14 @@ export class Packer {
     return {
       digest,
       bytes,
-      shared: [keys, ...(values === null ? [] : [values]), ...cameWith(parts), ...ofFiles(files), ...blobs],
+      shared: [
+        keys,
+        ...(values === null ? [] : [values]),
+        ...cameWith(parts),
+        ...ofFiles(files),
+        ...(ima?.pieces ?? []),
+        ...blobs,
+      ],
     };
   }
 
@@ -217,14 +237,15 @@ function ofFiles(files: ReadonlyMap<string, Buffer> | undefined): readonly Blob[
 /** What the store has already, but for the first time: its bytes are made when they are asked for, and kept for no node. */
 class SeldomWritten implements Blob {
   readonly digest: string;
-  readonly #text: () => string;
+  readonly #make: () => string | Buffer;
 
-  constructor(digest: string, text: () => string) {
+  constructor(digest: string, make: () => string | Buffer) {
     this.digest = digest;
-    this.#text = text;
+    this.#make = make;
   }
 
   get bytes(): Buffer {
-    return Buffer.from(this.#text());
+    const made = this.#make();
+    return typeof made === 'string' ? Buffer.from(made) : made;
   }
 }

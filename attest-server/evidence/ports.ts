@@ -21,10 +21,16 @@ export interface UnusedRequest {
   readonly keptBefore: number;
   /** When an answer came, and what it names; null for bytes that are none. */
   readonly named: (bytes: Buffer) => { readonly at: number; readonly digests: readonly string[] } | null;
-  /** Shared blobs that name others: what they begin with, and the digests in one. */
-  readonly lists: { readonly head: Buffer; readonly named: (bytes: Buffer) => readonly string[] };
+  /** Kinds of shared blobs that name others: what they begin with, and the digests in one. */
+  readonly lists: readonly NamingBlobs[];
   readonly event: (digests: readonly string[]) => AuditEvent;
   readonly signal: AbortSignal;
+}
+
+export interface NamingBlobs {
+  /** Begins with `assay/`: the store finds such blobs by that. */
+  readonly head: Buffer;
+  readonly named: (bytes: Buffer) => readonly string[];
 }
 
 /** Evidence that is kept, by its SHA-256, hex. */

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AuditEvent } from '../protocol/audit.ts';
-import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
-import { namedDigests } from './named-digests.ts';
+import { namedDigests, namingBlobs } from './named-digests.ts';
 import type { EvidencePorts } from './ports.ts';
 
 type RetentionParts = Pick<
@@ -63,7 +62,7 @@ export async function eraseOldEvidence(parts: RetentionParts, signal: AbortSigna
     keptBefore,
     usedBefore: keptBefore - useNotedWithin,
     named: namedDigests,
-    lists: { head: Buffer.from(fileListHead), named: parseFileList },
+    lists: namingBlobs,
     event: eventOf(shared),
     signal,
   });

@@ -1,22 +1,34 @@
+import { hash } from 'node:crypto';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
+import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
 import { parseFileList } from '../protocol/loader-files.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
+import { readReferences } from './kept-references.ts';
 
-/** Makes the file that travels: everything that the verdict was made from. Null where a part of it is gone. */
-export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bundle | null> {
+/**
+ * Makes the file that travels: everything that the verdict was made from. Null where a part of it is gone.
+ * @param readPiece reads a piece of IMA's list, which nobody else reads: as `read` unless given
+ */
+export async function unpackEvidence(
+  digest: string,
+  read: ReadBlob,
+  readPiece: ReadBlob = read,
+): Promise<Bundle | null> {
   const bytes = await read(digest);
   const value = bytes === null ? null : jsonIn(bytes);
   const opened = (await openKept(value, read)) ?? (await openEarlier(value, read));
   if (opened === null) return null;
-  const { document, keys } = opened;
-  const [policy, references, parts] = await Promise.all([
+  const { document, keys, imaTail } = opened;
+  const [policy, named, parts] = await Promise.all([
     read(opened.policy),
     read(opened.references),
     withBytes(document.parts, read),
   ]);
+  const ima = await wholeList(parts.ima, imaTail, readPiece);
   const files = await filesOf(parts.loaderFiles?.bytes, read);
+  const references = named === null ? null : await readReferences(named, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
     version: 2,
@@ -24,17 +36,44 @@ export async function unpackEvidence(digest: string, read: ReadBlob): Promise<Bu
     binding: document.binding,
     quotes: document.quotes,
     facts: document.facts,
-    parts,
-    files,
+    parts: ima === null ? parts : { ...parts, ima: ima.part },
+    files: ima === null ? files : { ...files, ...ima.files },
     endorsement: keys.endorsement,
     previous: document.previous,
     context: {
       ...document.context,
       policy: policy.toString('utf8'),
-      references: JSON.parse(references.toString('utf8')),
+      references,
       roots: keys.roots,
     },
   };
+}
+
+/** IMA's list in pieces, of which the tail is the last one; null where the part is none, or is a list by itself. */
+async function wholeList(
+  part: Bundle['parts']['ima'],
+  tail: Buffer,
+  read: ReadBlob,
+): Promise<{ readonly part: Bundle['parts']['ima']; readonly files: Record<string, string> } | null> {
+  if (part?.bytes === undefined) return null;
+  const sealed = Buffer.from(part.bytes, 'base64');
+  if (!isImaIndex(sealed)) return null;
+  const pieces: ImaPiece[] = [];
+  const files: Record<string, string> = {};
+  const add = (bytes: Buffer) => {
+    const digest = hash('sha256', bytes, 'hex');
+    pieces.push({ digest, bytes: bytes.length });
+    files[digest] = bytes.toString('base64');
+  };
+  for (const { digest } of parseImaIndex(sealed)) {
+    const bytes = await read(digest);
+    // Half a list says something else than a whole one.
+    if (bytes === null) return { part: { digest: part.digest }, files: {} };
+    add(bytes);
+  }
+  if (tail.length > 0) add(tail);
+  const index = imaIndex(pieces);
+  return { part: { digest: hash('sha256', index, 'hex'), bytes: index.toString('base64') }, files };
 }
 
 /** One that is gone explains nothing any more. */

@@ -1,8 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
+import { mayHoldMore } from '../protocol/messages.ts';
 import { namesPrototype } from '../protocol/prototype-key.ts';
 import { inOurWords, shapeFault } from '../protocol/shape-fault.ts';
 import { HttpProblem } from './problem.ts';
+
+/** The largest reference of a boot has some 100,000; one of files has few, and long ones. */
+const mostValues = 1024 * 1024;
 
 /**
  * Reads a JSON body of at most `maxBytes` and gives it its shape.
@@ -51,6 +55,9 @@ async function readBytes(request: IncomingMessage, maxBytes: number): Promise<Bu
 
 function parseJson(bytes: Buffer): unknown {
   const text = bytes.toString('utf8');
+  // Attack: brackets and commas alone, each of which becomes many times its size in memory.
+  if (text.length > mostValues && mayHoldMore(text, mostValues))
+    throw new HttpProblem(413, `the body has more than ${mostValues} values`);
   let value: unknown;
   try {
     value = JSON.parse(text);

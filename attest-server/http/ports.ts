@@ -6,11 +6,11 @@ import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Control } from '../marking/control.ts';
-import type { SharedReference } from '../policy/boot/reference-reach.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyFault } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
+import type { SharedReference } from '../policy/reference-reach.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { Advice, Known } from '../protocol/advice.ts';
 import type { ReasonView } from '../protocol/api.ts';
@@ -84,6 +84,7 @@ export interface ApiPorts {
     readonly kind: ReferenceKind;
     readonly group: string | null;
     readonly staged: boolean;
+    readonly only: readonly string[] | null;
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;
   readonly referenceLife: ReferenceLifePort;
@@ -212,6 +213,8 @@ export interface ReferenceLifePort {
     readonly sharedWith: readonly SharedReference[];
   } | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
+  /** False where there is none of that name. */
+  remove(name: string, reason: string, actor: string): Promise<boolean>;
 }
 
 /** Nodes in the order of their names; `after` is the last one of the page before. */

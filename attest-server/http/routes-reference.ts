@@ -1,4 +1,5 @@
 import * as api from '../protocol/api.ts';
+import { limits } from '../protocol/limits.ts';
 import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
   plainName,
@@ -12,7 +13,7 @@ import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 
-const referenceBytes = 4 * 1024 * 1024;
+const referenceBytes = limits.references.one;
 
 const changes = {
   approve: 'Put a staged reference in force: nodes like it are trusted',
@@ -25,7 +26,7 @@ const changes = {
 export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
     operation: 'listReferences',
-    summary: 'Reference values, without their PCRs and events',
+    summary: 'Reference values, without their PCRs, events and files',
     answer: api.listOf(api.referenceView),
     async handle({ store }) {
       return ok({ items: (await store.references()).map(referenceSummary), next: null });
@@ -33,7 +34,7 @@ export const referenceRoutes: readonly Route[] = [
   }),
   route('GET', '/v1/references/{name}', 'reader', {
     operation: 'getReference',
-    summary: 'One reference with its values and events',
+    summary: 'One reference with its values, events and files',
     answer: reference,
     async handle({ store }, { path }) {
       const name = plainName.safeParse(path.name).data;
@@ -53,10 +54,10 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
       const asked = await readBody(message, api.captureRequest, bodyBytes);
-      const { node, name, kind, staged, group = null } = asked;
+      const { node, name, kind, staged, group = null, only = null } = asked;
       const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
       for (const each of nodes) await findNode(store, each);
-      const request = { nodes, name, kind, group, staged, actor: actorOf(caller) };
+      const request = { nodes, name, kind, group, staged, only, actor: actorOf(caller) };
       const [made, ...others] = await capture(request).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };
@@ -75,6 +76,20 @@ export const referenceRoutes: readonly Route[] = [
       const sent = await readBody(message, reference, referenceBytes);
       const added = await referenceLife.add(sent, actorOf(caller)).catch(notNow);
       return { status: 201, body: referenceSummary(added) };
+    },
+  }),
+  route('POST', '/v1/references/{name}/delete', 'operator', {
+    operation: 'deleteReference',
+    summary: 'Delete a staged or retired reference: it makes room, and its name is free',
+    problems: [409],
+    body: api.referenceChange,
+    answer: api.referenceDeleted,
+    async handle({ referenceLife }, { message, path, caller }) {
+      const { reason } = await readBody(message, api.referenceChange, bodyBytes);
+      const name = plainName.safeParse(path.name).data ?? '';
+      const found = await referenceLife.remove(name, reason, actorOf(caller)).catch(notNow);
+      if (!found) throw new HttpProblem(404, 'there is no such reference');
+      return ok({ deleted: name });
     },
   }),
   ...referenceActions.map((action) =>
@@ -119,8 +134,21 @@ function notNow(error: unknown): never {
 }
 
 function referenceSummary(given: Reference): api.ReferenceView {
-  const { kind, name, group, state, expires, captured = null, changed = null } = given;
+  const { kind, name, group, state, expires, captured = null, changed = null, runtime } = given;
   const unseen = unseenFiles(given);
-  const seen = { kind, name, group, state, expires, captured, changed };
-  return unseen.length === 0 ? seen : { ...seen, unseen: [...unseen] };
+  return {
+    kind,
+    name,
+    group,
+    state,
+    expires,
+    captured,
+    changed,
+    ...(unseen.length > 0 && { unseen: [...unseen] }),
+    ...(runtime !== undefined && {
+      files: runtime.count,
+      policies: runtime.policies?.length ?? 0,
+      keys: runtime.keyrings?.length ?? 0,
+    }),
+  };
 }

@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { verifyBundleEvidence } from '../verify/bundle-evidence.ts';
+import { verifyBundleInSteps } from '../verify/bundle-evidence.ts';
 import type { Proven } from '../verify/proven.ts';
 
 export interface KeptProofPorts {
@@ -38,7 +39,7 @@ export interface Paged<T> {
 export async function overKeptProofs<T>(
   ports: KeptProofPorts,
   { after, limit }: Page,
-  work: (kept: KeptProof) => T,
+  work: (kept: KeptProof) => T | Promise<T>,
 ): Promise<Paged<T>> {
   const rest = (await ports.nodes())
     .filter(({ name }) => after === undefined || name > after)
@@ -46,7 +47,7 @@ export async function overKeptProofs<T>(
   const items: T[] = [];
   for (const node of rest.slice(0, limit)) {
     await setImmediate();
-    items.push(work(await proveLatest(ports, node)));
+    items.push(await work(await proveLatest(ports, node)));
   }
   return { items, next: rest.length > limit ? (rest[limit - 1]?.name ?? null) : null };
 }
@@ -73,7 +74,7 @@ export async function prove(
   const bundle = await ports.bundle(node.name, digest);
   if (bundle === null) return { node, proven: null, note: 'its evidence was erased' };
   try {
-    return { node, proven: verifyBundleEvidence(bundle, node.ekDigest), bundle };
+    return { node, proven: await inSteps(verifyBundleInSteps(bundle, node.ekDigest)), bundle };
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     return {

@@ -5,6 +5,7 @@ import {
   notSimulated,
   type SimulatedNode,
 } from '../policy/draft/simulation.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 
@@ -31,6 +32,6 @@ export async function simulate(
     if (kept.proven === null) return notSimulated(name, kept.note);
     const node = { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass };
     seen(kept.proven, node);
-    return judge(kept.proven, kept.bundle, node, at);
+    return inSteps(judge(kept.proven, kept.bundle, node, at));
   });
 }

@@ -20,18 +20,21 @@ export function nextStep(
     reference,
     outOfForce,
     actual,
-  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'actual'>>,
+    value,
+  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'actual' | 'value'>>,
   known: Known = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
+  const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
   const own = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
-  const step = adviceOn(code, { ...known, twin, reference: reference ?? null }, own);
-  return outOfForce === undefined ? step : `${putInForce(outOfForce)}\n${step}`;
+  const step = adviceOn(code, { ...known, twin, file, reference: reference ?? null }, own);
+  return outOfForce === undefined ? step : `${putInForce(outOfForce, aspect)}\n${step}`;
 }
 
-function putInForce(reference: string): Advice {
+function putInForce(reference: string, aspect: AspectName | undefined): Advice {
+  const [does, its] = aspect === 'runtime' ? ['run', 'files'] : ['boot', 'boots'];
   return [
-    `If you want nodes to boot what reference ${reference} contains, put it in force:`,
-    `  assay reference approve ${reference} --reason "its boots are wanted"`,
+    `If you want nodes to ${does} what reference ${reference} contains, put it in force:`,
+    `  assay reference approve ${reference} --reason "its ${its} are wanted"`,
   ].join('\n');
 }

@@ -25,6 +25,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly readsHost: boolean;
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
+  /** It needs machines that were made ready for it: `strict` does not require it of all. */
+  readonly isOptIn?: true;
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
   paths?(rules: Rules): readonly string[];
   /**

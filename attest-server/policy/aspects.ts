@@ -1,14 +1,14 @@
 import { type PartName, partNames } from '../protocol/evidence.ts';
-import type { Aspect as AspectName } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { boot } from './boot/boot.ts';
 import { disk } from './disk/disk.ts';
 import { firewall } from './firewall/firewall.ts';
 import { host } from './host/host.ts';
 import { identity } from './identity/identity.ts';
+import { runtime } from './runtime/runtime.ts';
 
 /** The aspects that this version appraises, in the order in which they are judged and shown. */
-const listed = [identity, boot, disk, firewall, host] as const;
+const listed = [identity, boot, runtime, disk, firewall, host] as const;
 type Listed = (typeof listed)[number];
 
 export type BuiltAspect = Listed['name'];
@@ -42,10 +42,6 @@ export function shownRules(rules: AspectRules): Readonly<Record<string, unknown>
 }
 
 export const builtAspects: readonly BuiltAspect[] = listed.map(({ name }) => name);
-
-export function isBuilt(name: AspectName): name is BuiltAspect {
-  return builtAspects.some((built) => built === name);
-}
 
 /**
  * The rules of a group, where what the file leaves out has its default.

@@ -12,6 +12,7 @@ import { breaksPolicy, weigh } from './finding.ts';
 import { judgedAlone } from './judged-alone.ts';
 import type { PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
+import { withFiles } from './reference-files.ts';
 import { unreadBy, unreadIn, withUnread } from './unread.ts';
 
 /** One node's answer that somebody vouches for. */
@@ -29,7 +30,13 @@ export function captureReferences(
   kind: ReferenceKind,
   answers: readonly VouchedFor[],
   group: PolicyGroup,
-  about: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'>,
+  {
+    only,
+    ...about
+  }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
+    /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+    readonly only: readonly string[] | null;
+  },
 ): readonly Reference[] {
   if (kind === 'boot') {
     const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
@@ -38,7 +45,7 @@ export function captureReferences(
   const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
   if (aspect === undefined)
     throw new CaptureError(`this version captures no references of kind ${kind}: choose ${capturedKinds()}`);
-  return captureBy(aspect, group.rules[aspect.name], answers, { ...about, group });
+  return captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
 }
 
 function capturedKinds(): string {
@@ -51,6 +58,7 @@ function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
   answers: readonly VouchedFor[],
+  only: readonly string[] | null,
   about: Omit<CapturedAs, 'node'>,
 ): readonly Reference[] {
   if (aspect.capture === undefined)
@@ -61,7 +69,8 @@ function captureBy<Name extends AspectName, Rules>(
   for (const { node, proven } of answers) {
     checkShown(aspect, node, proven);
     const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
-    const reference = aspect.capture(proven, { ...about, name, node });
+    const whole = aspect.capture(proven, { ...about, name, node });
+    const reference = only === null ? whole : withFiles(whole, only, node);
     checkModel(aspect, rules, { node, proven }, reference, about);
     if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
   }
@@ -79,7 +88,8 @@ function checkShown(
   if (unread !== undefined)
     throw new Rejection(unread.code, `${node} cannot be captured: ${unread.text} ${unread.actual}`);
   const parts: Readonly<Partial<Record<PartName, ProvenPart>>> = proven.parts;
-  const missing = aspect.parts.find((part) => (parts[part]?.bytes ?? null) === null);
+  // IMA's list comes in pieces, and is no part as the others are: the aspect says itself what is missing of it.
+  const missing = aspect.parts.find((part) => part !== 'ima' && (parts[part]?.bytes ?? null) === null);
   if (missing !== undefined)
     throw new CaptureError(
       `${node} cannot be captured: ${
@@ -104,10 +114,18 @@ function checkModel<Rules>(
   const against = findings
     .map((finding) => weigh(finding, { require: [aspect.name], severity: {} }))
     // A policy may name other references than the one that is just made: to differ from them is no fault.
-    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && !ofEnrolled.has(reason.code));
+    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && !besides.has(reason.code));
   if (against !== undefined)
     throw new Rejection(against.code, `${node} cannot be a model for others: ${against.text}`);
 }
 
-/** Found by comparing with a reference, and of no class `drift`. */
-const ofEnrolled: ReadonlySet<ReasonCode> = new Set(['luks_header_changed', 'luks_extra_keyslot']);
+/**
+ * Of no class `drift`, and no fault of what is captured: found by comparing with a reference, or about what the kernel did
+ * not measure, and so is in none.
+ */
+const besides: ReadonlySet<ReasonCode> = new Set([
+  'luks_header_changed',
+  'luks_extra_keyslot',
+  'ima_policy_weak',
+  'ima_violation',
+]);

@@ -1,4 +1,5 @@
-import type { Reference } from '../protocol/reference.ts';
+import type { DigestList } from '../protocol/digest-list.ts';
+import { parseFiles, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Judge } from './aspect.ts';
 import { aspects } from './aspects.ts';
@@ -7,7 +8,10 @@ import { judgedAlone } from './judged-alone.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
-export type SharedReference = ofBoots.SharedReference;
+export interface SharedReference extends ofBoots.SharedReference {
+  /** Of kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
+  readonly files?: number;
+}
 
 /** Whether what a node of a group proved is like a reference. @param at milliseconds since the epoch */
 export type Likeness = (proven: Proven, node: string, group: PolicyGroup, at: number) => boolean;
@@ -33,7 +37,8 @@ export function likenessTo(subject: Reference): Likeness | null {
 }
 
 /**
- * Which active references affirm what this one names, by name. Of other kinds than boots: those that say the same.
+ * Which active references affirm what this one names, by name. Of files: those that list some of them. Of firewalls and
+ * disks: those that say the same.
  * @param at milliseconds since the epoch; an expired one affirms nothing
  */
 export function sharedWith(
@@ -43,13 +48,28 @@ export function sharedWith(
   at: number,
 ): readonly SharedReference[] {
   if (subject.kind === 'boot') return ofBoots.sharedWith(subject, references, policy, at);
-  return references
-    .filter(
-      (other) =>
-        other.name !== subject.name &&
-        other.state === 'active' &&
-        (other.expires === null || Date.parse(other.expires) > at) &&
-        saysTheSame(subject, other),
-    )
+  const inForce = references.filter(
+    ({ name, state, expires }) =>
+      name !== subject.name && state === 'active' && (expires === null || Date.parse(expires) > at),
+  );
+  if (subject.runtime !== undefined) return sharingFiles(subject.runtime, inForce);
+  return inForce
+    .filter((other) => saysTheSame(subject, other))
     .map(({ name }) => ({ name, whole: true, stages: [] }));
+}
+
+function sharingFiles(subject: RuntimeFiles, inForce: readonly Reference[]): readonly SharedReference[] {
+  const list = parseFiles(subject);
+  return inForce.flatMap(({ name, runtime }) => {
+    if (runtime === undefined) return [];
+    const files = countShared(list, parseFiles(runtime));
+    return files === 0 ? [] : [{ name, whole: files === list.size, stages: [], files }];
+  });
+}
+
+/** By content, wherever a file lies. */
+function countShared(list: DigestList, other: DigestList): number {
+  let count = 0;
+  for (let index = 0; index < list.size; index++) if (other.find(list.digestAt(index)) >= 0) count += 1;
+  return count;
 }

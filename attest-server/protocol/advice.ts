@@ -17,6 +17,8 @@ export interface Known {
   readonly name?: string | null;
   /** The reference that its boot was compared with. */
   readonly reference?: string | null;
+  /** Digest of a file that it ran, in hex. */
+  readonly file?: string | null;
   /** Another node that is enrolled with its TPM. */
   readonly twin?: string | null;
 }
@@ -179,20 +181,21 @@ export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Adv
     .replace(anyWord, (word) => words[word] ?? word);
 }
 
-function wordsOf({ node, ek, evidence, name, reference, twin }: Known): Record<string, string | null> {
+function wordsOf({ node, ek, evidence, name, reference, file, twin }: Known): Record<string, string | null> {
   return {
     NODE: node ?? null,
     EK_DIGEST: ek ?? null,
     EVIDENCE: evidence?.slice(0, 12) ?? null,
     NEW_NAME: name ?? null,
     REFERENCE: reference ?? null,
+    FILE_DIGEST: file ?? null,
     TWIN: twin ?? null,
   };
 }
 
 /** A step that needs one of these is no step for a node of which it is not known. */
-const optional = ['EVIDENCE', 'REFERENCE', 'TWIN'] as const;
-const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/g;
+const optional = ['EVIDENCE', 'REFERENCE', 'FILE_DIGEST', 'TWIN'] as const;
+const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/g;
 
 /** Each line of prose with the commands below it. */
 function stepsOf(advice: Advice): readonly string[] {

@@ -149,11 +149,16 @@ export const referenceView = z.object({
   changed: referenceStep.nullable().default(null),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
+  /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
+  files: z.int().optional(),
+  policies: z.int().optional(),
+  keys: z.int().optional(),
 });
 export type ReferenceView = z.infer<typeof referenceView>;
 
 /** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+export const referenceDeleted = z.object({ deleted: z.string() });
 /** An active reference that affirms what another one names. */
 export const sharedReference = z.object({
   name: z.string(),
@@ -161,6 +166,8 @@ export const sharedReference = z.object({
   whole: z.boolean(),
   /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
   stages: z.array(z.string()),
+  /** Of kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
+  files: z.int().optional(),
 });
 export type SharedReferenceView = z.infer<typeof sharedReference>;
 /** `sharedWith`: active references that affirm what was revoked. */
@@ -189,6 +196,8 @@ export const listOf = <T extends z.ZodType>(item: T) =>
 
 /** How many nodes are captured at once. */
 const mostCaptured = 64;
+/** How many files one capture may be about, where it is not about all. */
+const mostFiles = 256;
 export const captureRequest = z
   .strictObject({
     /** One node, or several as `nodes`. */
@@ -200,6 +209,12 @@ export const captureRequest = z
     /** Whose boots are compared with it; default: the nodes' own group. A policy that is not in force yet may have it. */
     group: plainName.optional(),
     staged: z.boolean().default(false),
+    /** Of kind `runtime`: these files alone, each a path or a digest in hex digits. */
+    only: z.array(z.string().min(1).max(4096)).min(1).max(mostFiles).optional(),
+  })
+  .refine(({ kind, only }) => only === undefined || kind === 'runtime', {
+    path: ['only'],
+    message: 'only files of kind runtime are chosen',
   })
   .refine(({ node, nodes }) => (node === undefined) !== (nodes === undefined), {
     path: ['nodes'],

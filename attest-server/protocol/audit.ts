@@ -13,6 +13,7 @@ export const auditActions = {
   'reference.approve': 'a reference counts from now on',
   'reference.retire': 'a reference counts no longer',
   'reference.revoke': 'what a reference names is bad',
+  'reference.delete': 'a reference that did not count was deleted; its name is free',
   'reference.restore': 'a revocation was a mistake: the reference is what it was before',
   'policy.load': 'another policy is in force',
   'reload.refuse': 'a file that was read again is faulty, and the old one stays in force',

@@ -25,12 +25,15 @@ export interface ListedFile {
 export class DigestList {
   /** How many digests: several paths may have one, and a path several. */
   readonly size: number;
+  /** How many files: pairs of a path and a digest. */
+  readonly fileCount: number;
   readonly #packed: PackedList;
   readonly #tables: readonly (Table | null)[];
 
   private constructor(packed: PackedList) {
     this.#packed = packed;
     this.size = packed.tables.reduce((sum, { count }) => sum + count, 0);
+    this.fileCount = packed.fileOf.length;
     this.#tables = packed.tables.map((table) =>
       table.count === 0 ? null : { ...table, ...slotsOf(packed.bytes, table) },
     );

@@ -33,8 +33,14 @@ export const limits = {
   /**
    * IMA's list, in bytes: of one frame of it, of what one answer may bring once its connection is proven, and of all that is
    * kept of one node and boot unless the server is set otherwise. Before the proof an answer brings `parts.ima` at most.
+   * `pieces`: frames of one answer.
    */
-  ima: { piece: 1024 * 1024, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
+  ima: { piece: 1024 * 1024, pieces: 8, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
+  /**
+   * Known files of nodes, in bytes: the packed list of one reference, some 450,000 files, and its file or request. All references
+   * of a server, in characters: some 1,300,000 files.
+   */
+  references: { files: 24 * 1024 * 1024, one: 36 * 1024 * 1024, all: 96 * 1024 * 1024 },
   /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
   holds: { first: 4, most: 32 },
   /** Of a firewall, what is compared: agents send no more, and more of any is none that anybody wrote. */

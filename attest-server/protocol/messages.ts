@@ -131,7 +131,7 @@ const evidence = z.strictObject({
       /** There is more of it than fits into one answer. */
       more: z.boolean(),
       /** SHA-256 of each piece. */
-      pieces: z.array(hex(32)).max(Math.ceil(limits.ima.inAnswer / limits.ima.piece)),
+      pieces: z.array(hex(32)).max(limits.ima.pieces),
     })
     .optional(),
   /** 0.1.0. SHA-256 of the firmware log; null where the machine has none. */
@@ -330,8 +330,8 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   throw new Rejection('malformed', `message field ${field}: ${fault}`, { field });
 }
 
-/** Counts what begins a value, also within strings, where a message has little of it. */
-function mayHoldMore(text: string, most: number): boolean {
+/** Whether JSON may hold more values: counts what begins one, also within strings, where texts of ours have little of it. */
+export function mayHoldMore(text: string, most: number): boolean {
   let count = 0;
   for (let at = 0; at < text.length; at++) {
     const unit = text.charCodeAt(at);
@@ -358,7 +358,8 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 
 /**
  * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list. Tokens follow the hello that announces them.
+ * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list. Tokens follow
+ * the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,

@@ -218,6 +218,8 @@ function filesByDigest(digestOf: Uint32Array, starts: Uint32Array): Uint32Array 
 
 interface UnpackedFile {
   readonly digest: Buffer;
+  /** Its first bytes as a number: to compare these is quicker than to compare buffers, and mostly enough. */
+  readonly begin: number;
   readonly path: Buffer;
   readonly package: PackageName | null;
   /** Of its digest, known once all files are. */
@@ -240,12 +242,8 @@ function unpacked(file: ListedFile, names: Map<string, PackageName>): UnpackedFi
     throw new Rejection('malformed', `${file.path}: a path has 1 to ${longestPath} bytes, and no NUL`, {
       field: 'path',
     });
-  return {
-    digest,
-    path,
-    package: file.package === null ? null : packageName(file.package, names),
-    number: 0,
-  };
+  const name = file.package === null ? null : packageName(file.package, names);
+  return { digest, begin: digest.readUIntBE(0, 6), path, package: name, number: 0 };
 }
 
 function packageName(given: string, names: Map<string, PackageName>): PackageName {
@@ -269,7 +267,7 @@ function numberDigests(files: readonly UnpackedFile[]): { digests: Buffer[]; cou
   const counts = digestLengths.map(() => 0);
   const digests: Buffer[] = [];
   const sorted = [...files].sort(
-    (a, b) => a.digest.length - b.digest.length || Buffer.compare(a.digest, b.digest),
+    (a, b) => a.digest.length - b.digest.length || a.begin - b.begin || Buffer.compare(a.digest, b.digest),
   );
   for (const file of sorted) {
     if (digests.at(-1)?.equals(file.digest) !== true) {

@@ -1,7 +1,11 @@
 import { z } from 'zod';
+import { DigestList } from './digest-list.ts';
 import { firewallBaseline } from './firewall.ts';
+import { imaAreas } from './ima-policy.ts';
+import { limits } from './limits.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
+import { Rejection } from './rejection.ts';
 
 const digest = z
   .string()
@@ -56,6 +60,25 @@ const enrolledDisk = z.strictObject({
     .min(1)
     .max(64),
 });
+
+/** What nodes may run and read: files by their digests, and what the kernel itself measures. */
+const runtimeFiles = z.strictObject({
+  /** A packed digest list (digest-list.ts), base64. */
+  files: z.string().max(Math.ceil(limits.references.files / 3) * 4),
+  /** How many files the list has: a path with two digests counts twice. */
+  count: z.int().min(0),
+  /** Policies of IMA that may be in force, by the digest of their file. */
+  policies: z
+    .array(z.strictObject({ digest, covers: z.array(z.enum(imaAreas)), description: shortText }))
+    .max(64)
+    .optional(),
+  /** Keys that may be put into keyrings of the kernel, by the digest that it measures. */
+  keyrings: z
+    .array(z.strictObject({ keyring: z.string().min(1).max(256), digest, description: shortText }))
+    .max(1024)
+    .optional(),
+});
+export type RuntimeFiles = z.infer<typeof runtimeFiles>;
 
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
 export const reference = z.strictObject({
@@ -116,6 +139,8 @@ export const reference = z.strictObject({
   disk: enrolledDisk.optional(),
   /** Of kind `firewall`: the rules that a node must have. */
   firewall: firewallBaseline.optional(),
+  /** Of kind `runtime`: the files that nodes may run and read. */
+  runtime: runtimeFiles.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent where nobody has taken one; an import drops it. */
@@ -125,13 +150,34 @@ export type Reference = z.infer<typeof reference>;
 
 /** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. */
 export function contentFault(given: Reference): string | null {
-  for (const kind of ['disk', 'firewall'] as const) {
+  for (const kind of ['disk', 'firewall', 'runtime'] as const) {
     if (given.kind === kind && given[kind] === undefined)
       return `it is of kind ${kind} and has no member ${kind}`;
     if (given.kind !== kind && given[kind] !== undefined)
       return `it is of kind ${given.kind} and has a member ${kind}`;
   }
-  return null;
+  return given.runtime === undefined ? null : filesFault(given.runtime);
+}
+
+/** The files that a reference of kind `runtime` lists. @throws Rejection `malformed`, `too_large` */
+export function parseFiles({ files }: Pick<RuntimeFiles, 'files'>): DigestList {
+  const bytes = Buffer.from(files, 'base64');
+  if (bytes.length > limits.references.files)
+    throw new Rejection('too_large', `a list of ${bytes.length} bytes`, { field: 'files' });
+  if (bytes.toString('base64') !== files) throw new Rejection('malformed', 'not base64', { field: 'files' });
+  return DigestList.fromBytes(bytes);
+}
+
+function filesFault(runtime: RuntimeFiles): string | null {
+  const { count, policies = [], keyrings = [] } = runtime;
+  try {
+    const { fileCount } = parseFiles(runtime);
+    if (fileCount !== count) return `its list has ${fileCount} files, and it says ${count}`;
+  } catch (error) {
+    if (error instanceof Rejection) return `its list is faulty: ${error.message}`;
+    throw error;
+  }
+  return count + policies.length + keyrings.length === 0 ? 'it lists nothing' : null;
 }
 
 /**

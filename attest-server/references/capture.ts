@@ -8,6 +8,7 @@ import { NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 
 /** What capturing needs of the rest; `server.ts` fills it. */
@@ -43,6 +44,8 @@ export interface CaptureRequest {
   /** For which group it is; null: that of the nodes. */
   readonly group: string | null;
   readonly staged: boolean;
+  /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+  readonly only: readonly string[] | null;
   /** Who vouches for these nodes. */
   readonly actor: string;
 }
@@ -61,7 +64,7 @@ export function createCapture(ports: CapturePorts): Capture {
 
 async function capture(
   ports: CapturePorts,
-  { nodes, name, kind, group: forGroup, staged, actor }: CaptureRequest,
+  { nodes, name, kind, group: forGroup, staged, only, actor }: CaptureRequest,
 ): Promise<readonly [Reference, ...Reference[]]> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
@@ -77,6 +80,7 @@ async function capture(
     state,
     by: actor,
     at,
+    only,
   });
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
@@ -97,6 +101,7 @@ async function capture(
           state,
           // Else nobody sees that what one group runs is good for another one since.
           ...(forGroup !== null && { group: forGroup }),
+          ...(only !== null && { only: brief(only.join(' ')) }),
         },
       },
     })),

@@ -4,10 +4,11 @@ import { type SharedReference, sharedWith } from '../policy/reference-reach.ts';
 import { contentFault, type Reference, type ReferenceAction } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 
 export interface ReferenceParts {
-  readonly store: Pick<ReferenceStore, 'list' | 'add' | 'update'>;
+  readonly store: Pick<ReferenceStore, 'list' | 'add' | 'update' | 'remove'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Whether who captured a reference may not approve it, too. */
@@ -26,6 +27,8 @@ export interface ReferenceLife {
     reason: string,
     actor: string,
   ): Promise<ChangedReference | null>;
+  /** False where there is none of that name. @throws NotNow where it counts */
+  remove(name: string, reason: string, actor: string): Promise<boolean>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
 }
@@ -77,6 +80,27 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       return { reference, sharedWith: shared };
     },
 
+    async remove(name, reason, actor) {
+      const found = (await store.list()).find((reference) => reference.name === name);
+      if (found === undefined) return false;
+      const { kind, state, group } = found;
+      // Attack: a revocation that is deleted is taken back, and nobody sees it.
+      if (state !== 'staged' && state !== 'retired')
+        throw new NotNow(
+          `reference ${name} is ${state}: delete needs one that is staged or retired, which decides nothing`,
+        );
+      await store.remove(name, {
+        at: now(),
+        actor,
+        action: 'reference.delete',
+        subject: name,
+        code: null,
+        detail: { kind, state, group, reason },
+      });
+      await changed();
+      return true;
+    },
+
     async add({ changed: _elsewhere, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`a reference named ${reference.name} already exists`);
@@ -106,11 +130,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
   };
   return {
     change: (...step) => inTurn(() => life.change(...step)),
+    remove: (...step) => inTurn(() => life.remove(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
   };
-}
-
-/** An audit entry is bounded; the answer has all of it. */
-function brief(names: string): string {
-  return names.length <= 1000 ? names : `${names.slice(0, 999)}…`;
 }

@@ -9,6 +9,8 @@ export interface ReferenceStore {
   add(reference: Reference, audit: AuditEvent): Promise<void>;
   /** All of them or, where one cannot be added, none. @throws as `add` does */
   addAll(added: readonly { readonly reference: Reference; readonly audit: AuditEvent }[]): Promise<void>;
+  /** @throws Error where there is none */
+  remove(name: string, audit: AuditEvent): Promise<void>;
   /** Replaces the one of this name. @throws Error where there is none */
   update(reference: Reference, audit: AuditEvent): Promise<void>;
 }

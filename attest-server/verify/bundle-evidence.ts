@@ -3,11 +3,12 @@ import { qualifyingData } from '../protocol/binding.ts';
 import { type Bundle, partsOf } from '../protocol/bundle.ts';
 import { growingParts, type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { parseFacts } from '../protocol/facts.ts';
+import { isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, verify } from './verify.ts';
+import { type Evidence, type Expected, type ImaTail, verifyInSteps } from './verify.ts';
 
 /**
  * Proves an exported bundle again: its quotes sign what is in it. That its attestation key belongs to the endorsement
@@ -15,10 +16,19 @@ import { type Evidence, type Expected, verify } from './verify.ts';
  * @throws Rejection
  */
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
+  const steps = verifyBundleInSteps(bundle, ekDigest);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+export function* verifyBundleInSteps(bundle: Bundle, ekDigest: string | null): Generator<void, Proven> {
   const parts = partsOf(bundle);
   checkPartsSigned(bundle, parts);
   const binding = bindingOf(bundle, parts);
-  return verify(evidenceOf(bundle, parts, binding), {
+  return yield* verifyInSteps(evidenceOf(bundle, parts, binding), {
     ak: checkAttestationKey(Buffer.from(bundle.attestationKey, 'base64')),
     ekDigest,
     judgeHierarchy: bundle.endorsement !== undefined,
@@ -46,7 +56,28 @@ function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']):
   const files = new Map<string, Buffer>();
   for (const [digest, bytes] of Object.entries(bundle.files ?? {}))
     files.set(digest, Buffer.from(bytes, 'base64'));
-  return { quotes: quotesOf(bundle.quotes), facts, parts: given, files };
+  const { ima: list, ...others } = given;
+  if (list?.bytes == null || !isImaIndex(list.bytes))
+    return { quotes: quotesOf(bundle.quotes), facts, parts: given, files };
+  return { quotes: quotesOf(bundle.quotes), facts, parts: others, files, ima: listOf(list.bytes, files) };
+}
+
+/**
+ * IMA's list from the pieces that an index names; null where one of them is gone.
+ * @throws Rejection `malformed` for a piece of another digest, or of another size
+ */
+function listOf(index: Buffer, files: ReadonlyMap<string, Buffer>): ImaTail | null {
+  const chunks: Buffer[] = [];
+  for (const { digest, bytes } of parseImaIndex(index)) {
+    const piece = files.get(digest);
+    if (piece === undefined) return null;
+    if (piece.length !== bytes || hash('sha256', piece, 'hex') !== digest)
+      throw new Rejection('malformed', 'a piece of the IMA list is not the one that its index names', {
+        field: `files.${digest}`,
+      });
+    chunks.push(piece);
+  }
+  return { from: 0, chunks };
 }
 
 /** Facts and log that are there must be those that were signed; those that are missing count by their digest alone. */

@@ -3,8 +3,9 @@ import { type Facts, parseFacts } from '../protocol/facts.ts';
 import { isOfUnusedBank } from '../protocol/unused-bank.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
+import type { KnownList } from './ima/prove-list.ts';
 import { measureBoot } from './measured-boot.ts';
-import type { MeasuredBoot } from './proven.ts';
+import type { MeasuredBoot, Proven } from './proven.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 
 /** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
@@ -15,6 +16,11 @@ const rememberedParts = 8192;
 const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
+
+/** Of a list, beside what its mappings take. */
+const listBytes = 1024;
+
+type Clock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
 
 /**
  * What was proven before, so that it is not computed again. It takes only what was signed or hashed in this room, and
@@ -34,6 +40,12 @@ export class Memory {
   readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
   readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedKeys });
   readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
+
+  readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
+    max: rememberedKeys,
+    maxSize: rememberedBytes,
+    sizeCalculation: ({ before, last }) => listBytes + last.mappings.size + (before?.mappings.size ?? 0),
+  });
 
   private constructor() {}
 
@@ -110,8 +122,25 @@ export class Memory {
     return boot;
   }
 
+  /** Up to where IMA's list was proven in this boot; null where nothing is known of it. */
+  list(akName: string, { resetCount, restartCount }: Clock): KnownList | null {
+    const known = this.lastList(akName);
+    return known?.of.resetCount === resetCount && known.of.restartCount === restartCount ? known : null;
+  }
+
+  /** The same, of whichever boot it was. */
+  lastList(akName: string): (KnownList & { readonly of: Clock }) | null {
+    return this.#lists.get(akName) ?? null;
+  }
+
+  keepList(akName: string, { resetCount, restartCount }: Clock, known: KnownList | null): void {
+    if (known === null) this.#lists.delete(akName);
+    else this.#lists.set(akName, { ...known, of: { resetCount, restartCount } });
+  }
+
   forget(akName: string): void {
     this.#keys.delete(akName);
+    this.#lists.delete(akName);
   }
 }
 

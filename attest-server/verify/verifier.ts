@@ -1,7 +1,7 @@
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, verify } from './verify.ts';
+import { type Evidence, type Expected, verify, verifyInSteps } from './verify.ts';
 
 /** Verifies one answer after the other, and computes nothing again that it has proven before. Its memory is bounded. */
 export class Verifier {
@@ -10,6 +10,18 @@ export class Verifier {
   /** @throws Rejection as `verify` */
   verify(evidence: Evidence, expected: Expected): Proven {
     return verify(evidence, expected, this.#memory);
+  }
+
+  /** The same, and stops after each step of some milliseconds, for whoever must let others go on. @throws Rejection */
+  verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
+    return verifyInSteps(evidence, expected, this.#memory);
+  }
+
+  /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */
+  imaProven(
+    akName: string,
+  ): { readonly bytes: number; readonly head: string; readonly entries: number } | null {
+    return this.#memory.lastList(akName)?.last ?? null;
   }
 
   /** The parts of which the caller must still supply the bytes: they came without, and are not remembered. */

@@ -6,7 +6,8 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { proveAggregate } from './ima/boot-aggregate.ts';
+import { proveList } from './ima/prove-list.ts';
+import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
 import { knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
@@ -24,8 +25,11 @@ export interface Evidence {
   readonly parts: Parts;
   /** Files that the part `loaderFiles` lists, by their SHA-256, hex; those that are remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
-  /** IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. */
-  readonly ima?: ImaTail | null;
+  /**
+   * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
+   * nothing of it is proven.
+   */
+  readonly ima?: ImaTail | ImaProblem | null;
 }
 
 /** IMA's list from where it was proven before, or from its begin. */
@@ -67,6 +71,19 @@ export interface Expected {
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
 export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
+  const steps = verifyInSteps(evidence, expected, memory);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+export function* verifyInSteps(
+  evidence: Evidence,
+  expected: Expected,
+  memory: Memory | null = null,
+): Generator<void, Proven> {
   const { ak } = expected;
   checkAmount(evidence.quotes);
 
@@ -120,9 +137,13 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
         ? measureBoot(log, pcrs.banks, userSpace, files)
         : memory.boot(ofKey, log, pcrs, userSpace, files);
 
-  // 10. IMA's list leads to the quoted PCR 10, so that its first entry is the kernel's word on what had been measured.
-  //     Stops what is extended after the kernel had started; the policy compares it.
-  const aggregate = ima && proveAggregate(ima.bytes, pcrs.banks);
+  // 10. IMA's list leads to the quoted PCR 10, so that its entries are the kernel's word on what had been measured, and
+  //     what runs since. Stops what is extended after the kernel had started, and what runs unseen; the policy compares it.
+  const shown = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
+  const known = memory?.list(ak.name, latest.clock) ?? null;
+  const isLeft = shown !== null && 'code' in shown;
+  const proof = isLeft ? { list: shown, aggregate: null, known } : yield* proveList(shown, pcrs.banks, known);
+  memory?.keepList(ak.name, latest.clock, proof.known);
 
   // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
   return {
@@ -134,8 +155,8 @@ export function verify(evidence: Evidence, expected: Expected, memory: Memory | 
     firmwareVersion: latest.firmwareVersion,
     facts,
     boot: measured && knowingSaid(measured, facts?.host?.commandLine),
-    aggregate,
-    ima: null,
+    aggregate: proof.aggregate,
+    ima: proof.list,
     parts: others,
   } as Proven;
 }

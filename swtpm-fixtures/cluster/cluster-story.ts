@@ -61,9 +61,10 @@ async function becomeTrusted(told: Told, captured: ClusterNode, byToken: Cluster
     if (!(await settled(cluster, node)))
       throw new Error(`${node.name} did not answer; see its log with --log-level info`);
   narrator.say(
-    `The operator vouches for what ${captured.name} booted, its disk and its firewall. The others are of its model: they follow.`,
+    `The operator vouches for what ${captured.name} booted and ran, its disk and its firewall. The others are of its model: they follow.`,
   );
-  for (const kind of cluster.noFirewall === null ? ['disk', 'firewall', 'boot'] : ['disk', 'boot'])
+  const kinds = ['disk', ...(cluster.noFirewall === null ? ['firewall'] : []), 'runtime', 'boot'];
+  for (const kind of kinds)
     await cluster.operator.assay(
       ...['reference', 'capture', captured.name, '--kind', kind],
       ...['--name', kind === 'boot' ? captured.name : `${captured.name}-${kind}`],

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
@@ -43,6 +44,12 @@ export interface ClusterOptions {
   readonly kubeconfig?: string;
 }
 
+/** What can change on a machine that runs. */
+export type RunningChange = 'firewall' | 'disk' | 'runtime';
+
+/** A program that nobody vouches for. */
+export const unknownProgram = '/usr/local/bin/miner';
+
 /** One node: a machine with its TPM, and the agent that runs on it. */
 export interface ClusterNode {
   readonly name: string;
@@ -55,8 +62,10 @@ export interface ClusterNode {
   startAgent(joinTokenFile?: string): Promise<void>;
   /** Cuts the power, boots with this log, and starts the agent. @param beforeInspect done before its disks were looked at */
   reboot(log: Buffer, beforeInspect?: () => Promise<void>): Promise<void>;
-  /** Changes the machine: a boot by a power cycle, firewall and disk while it runs. @throws Error without a firewall */
-  change(what: Tampering | 'firewall' | 'disk'): Promise<void>;
+  /** Its kernel measures what it runs. */
+  readonly measures: boolean;
+  /** Changes the machine: a boot by a power cycle, the rest while it runs. @throws Error where it has no such thing */
+  change(what: Tampering | RunningChange): Promise<void>;
   powerOff(): Promise<void>;
 }
 
@@ -67,7 +76,7 @@ export interface Cluster extends AsyncDisposable {
   /** Why the nodes have no firewall, which the policy then does not require; null where they have one. */
   readonly noFirewall: string | null;
   readonly operator: Operator;
-  state(node: string): { state: NodeState; codes: readonly string[] } | null;
+  state(node: string): { state: NodeState; codes: readonly string[]; reasons: Verdict['reasons'] } | null;
   /** Whether a verdict since the node's latest boot carried that code. */
   saw(node: string, code: string): boolean;
   /** Resolves with true once the condition holds, which is asked after each verdict; with false at the deadline. */
@@ -76,10 +85,10 @@ export interface Cluster extends AsyncDisposable {
   reaches(node: string, state: NodeState, code: string | null, withinMs: number): Promise<boolean>;
 }
 
-/** Machines whose logs measure Secure Boot, kernel and command line. */
+/** Machines whose logs measure Secure Boot, kernel and command line; of some their list of IMA was recorded, too. */
 const recordings = [
-  'debian13-shim-grub',
   'centos9-shim-grub',
+  'debian13-shim-grub',
   'debian11-shim-grub',
   'rhel8-shim-grub',
   'debian10-shim-grub',
@@ -87,6 +96,9 @@ const recordings = [
 ] as const;
 
 const nameOf = (index: number) => `node-${index + 1}`;
+
+/** What `ima_policy=tcb` on the command line of those boots has their kernels measure: all but critical data. */
+const coveredByTcb = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'rootReads'] as const;
 
 /**
  * The shipped `strict` policy with a group for each model of machine, since each model boots something else.
@@ -102,7 +114,8 @@ function policyFor(count: number, models: readonly string[], hasFirewall: boolea
       name: model,
       nodes: nodes.map(nameOf),
       mode: 'enforce',
-      require: [...aspects],
+      require: hasList(model) ? [...aspects, 'runtime'] : [...aspects],
+      ...(hasList(model) && { runtime: { policy: { covers: [...coveredByTcb] } } }),
       ...(hasFirewall && { firewall: { forbid: ['input tcp 22 from anywhere'] } }),
     };
   });
@@ -167,6 +180,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     narrator.say(
       `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
     );
+    const measuring = nodes.filter(({ measures }) => measures).map(({ name }) => name);
+    if (measuring.length > 0)
+      narrator.say(
+        `The kernel of ${measuring.join(', ')} measures what runs there (ima_policy=tcb), and the policy requires runtime of it.`,
+      );
     const operator = await createOperator(dir, server, programs.assay);
     await revokeEarlier(dir, nodes, operator, narrator);
     const next = async (condition: () => boolean, withinMs: number) => {
@@ -189,7 +207,11 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
         const verdict = latest.get(name);
         return verdict === undefined
           ? null
-          : { state: verdict.state, codes: verdict.reasons.map(({ code }) => code) };
+          : {
+              state: verdict.state,
+              codes: verdict.reasons.map(({ code }) => code),
+              reasons: verdict.reasons,
+            };
       },
       saw: (name, code) => seen.get(name)?.has(code) === true,
       next,
@@ -299,18 +321,28 @@ async function whyNoFirewall(): Promise<string | null> {
   return null;
 }
 
+const recordedFile = (recording: string, name: string) =>
+  join(import.meta.dirname, '../recorded', recording, name);
+const listFile = 'binary_runtime_measurements';
+const hasList = (recording: string) => existsSync(recordedFile(recording, listFile));
+
 async function makeNode(
   { name, recording, dir, program }: Readonly<Record<'name' | 'recording' | 'dir' | 'program', string>>,
   authority: TpmAuthority,
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
-  const log = withMadeFiles(
-    await readFile(join(import.meta.dirname, '../recorded', recording, 'binary_bios_measurements')),
-  );
+  const log = withMadeFiles(await readFile(recordedFile(recording, 'binary_bios_measurements')));
+  const ran = hasList(recording) ? await readFile(recordedFile(recording, listFile)) : null;
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });
-  const machine = await startMachine({ log, dir: home, authority, network: true });
+  const machine = await startMachine({
+    log,
+    dir: home,
+    authority,
+    network: true,
+    ...(ran !== null && { ran }),
+  });
   const tpm = await openTpm({ tcti: machine.tpm.tcti });
   const { publicArea } = await tpm.readEndorsementKey();
   await tpm.close();
@@ -347,8 +379,12 @@ async function makeNode(
     await startAgent();
     await beforeInspect?.();
   };
-  const change = async (what: Tampering | 'firewall' | 'disk') => {
+  const change = async (what: Tampering | RunningChange) => {
     if (what === 'disk') return machine.mountStorage('plain');
+    if (what === 'runtime') {
+      if (ran === null) throw new Error(`${name} has a kernel that measures nothing of what it runs`);
+      return machine.run(unknownProgram, `made for ${name}`);
+    }
     if (what !== 'firewall') return reboot(tamper(log, what));
     const { network } = machine;
     if (network === null || typeof network === 'string')
@@ -360,6 +396,7 @@ async function makeNode(
     name,
     machine,
     log,
+    measures: ran !== null,
     ekDigest: createHash('sha256').update(publicArea).digest('hex'),
     startAgent: (joinTokenFile) => inTurn(() => startAgent(joinTokenFile)),
     reboot: (next, beforeInspect) => inTurn(() => reboot(next, beforeInspect)),

@@ -39,7 +39,7 @@ const program = new Command('npm start --')
   .addOption(
     new Option(
       '--tamper <what>',
-      'what changes on node-2: in its second boot, or (firewall, disk) while it runs',
+      'what changes on node-2: in its second boot, or (firewall, disk, runtime) while it runs',
     )
       .choices(changes)
       .default('kernel'),

@@ -1,10 +1,10 @@
 import { tamperings } from '../tamper.ts';
-import type { Cluster, ClusterNode } from './cluster.ts';
+import { type Cluster, type ClusterNode, unknownProgram } from './cluster.ts';
 import { Expectations, patience } from './expectations.ts';
 import type { Narrator } from './narrator.ts';
 
 /** What may change on node-2: a part of its second boot, or something while it runs. */
-export const changes = [...tamperings, 'firewall', 'disk', 'none'] as const;
+export const changes = [...tamperings, 'firewall', 'disk', 'runtime', 'none'] as const;
 export type Change = (typeof changes)[number];
 
 /** The reason code that each change must lead to. */
@@ -14,6 +14,7 @@ const expectedCode: Readonly<Record<Change, string | null>> = {
   secureboot: 'secureboot_off',
   firewall: 'fw_drift',
   disk: 'mount_not_encrypted',
+  runtime: 'ima_unknown_file',
   none: null,
 };
 
@@ -47,7 +48,11 @@ export async function tellStory(
   if (change === 'none') await second.reboot(second.log);
   else await second.change(change);
   await expected.state(second, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
-  if (change !== 'firewall' && change !== 'disk') expected.rebooted(second);
+  if (!whileItRuns.has(change)) expected.rebooted(second);
+  if (change === 'runtime') {
+    await allow(cluster, narrator, second, expected);
+    await expected.state(second, 'trusted');
+  }
 
   if (options.powerLoss) {
     narrator.say(`${third.name} loses power for good. Silence is never trusted.`);
@@ -55,7 +60,7 @@ export async function tellStory(
     await expected.state(third, 'unknown', 'evidence_overdue');
   }
   return expected.sum({
-    untrusted: change === 'none' ? 0 : 1,
+    untrusted: change === 'none' || change === 'runtime' ? 0 : 1,
     unknown: options.powerLoss ? 1 : 0,
   });
 }
@@ -66,9 +71,32 @@ export const changed: Readonly<Record<Change, string>> = {
   cmdline: 'loses power and boots again with another kernel command line',
   secureboot: 'loses power and boots again with Secure Boot switched off',
   firewall: 'runs on, and somebody puts a rule first in its firewall that lets SSH in',
+  runtime: `runs on, and somebody starts ${unknownProgram} there, which nobody vouches for`,
   disk: 'runs on, and somebody mounts an unencrypted directory in the place of its container storage',
   none: 'loses power and boots again, unchanged',
 };
+
+/** Without another boot. */
+const whileItRuns: ReadonlySet<Change> = new Set(['firewall', 'disk', 'runtime']);
+
+/** The finding names the file, and one command allows it. */
+async function allow(
+  { operator, state }: Cluster,
+  narrator: Narrator,
+  { name }: ClusterNode,
+  expected: Expectations,
+): Promise<void> {
+  const found = state(name)?.reasons.find(({ code }) => code === 'ima_unknown_file');
+  expected.that(
+    found?.text.includes(unknownProgram) === true,
+    `the finding on ${name} to name ${unknownProgram}; it says: ${found?.text ?? 'nothing'}`,
+  );
+  narrator.say(`The operator knows ${unknownProgram}, and vouches for it alone: one command.`);
+  await operator.assay(
+    ...['reference', 'capture', name, '--kind', 'runtime'],
+    ...['--only', unknownProgram, '--name', `${name}-one-file`],
+  );
+}
 
 /** Each TPM is bound to a name: one by a join token, the others by an inventory. */
 export async function enrol(
@@ -97,12 +125,12 @@ async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   const unknown = cluster.nodes.filter((node) => cluster.state(node.name)?.codes.includes('no_reference'));
   if (unknown.length === 0) return;
   narrator.say(
-    'The operator vouches for what they booted, their disks and their firewalls: `assay reference capture` makes references.',
+    'The operator vouches for what they booted and ran, their disks and their firewalls: `assay reference capture` makes references.',
   );
   const kinds = cluster.noFirewall === null ? ['boot', 'disk', 'firewall'] : ['boot', 'disk'];
   await Promise.all(
-    unknown.map(async ({ name }) => {
-      for (const kind of kinds) {
+    unknown.map(async ({ name, measures }) => {
+      for (const kind of measures ? [...kinds, 'runtime'] : kinds) {
         const reference = kind === 'boot' ? name : `${name}-${kind}`;
         await cluster.operator.assay('reference', 'capture', name, '--name', reference, '--kind', kind);
       }

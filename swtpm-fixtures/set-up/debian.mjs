@@ -26,6 +26,8 @@ const ofTests = [
   { program: 'ip', package: 'iproute2', why: 'links in network namespaces' },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
   { program: 'unzip', package: 'unzip', why: 'unpacks Helm, which renders the chart' },
+  { program: 'dpkg-deb', package: 'dpkg', why: 'makes packages whose files are listed' },
+  { program: 'xz', package: 'xz-utils', why: 'unpacks what most of them are packed with' },
 ];
 
 /** The needs of virtual machines beside them. */

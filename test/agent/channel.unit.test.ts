@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import type { WebSocket } from 'ws';
@@ -57,6 +58,31 @@ describe('the channel', () => {
     assert.equal(message.type, 'verdict');
     channel.close();
     await channel.closed;
+  });
+
+  it('takes each frame of an answer once the one before has left, and waits no longer than the connection lasts', async () => {
+    const paused = Promise.withResolvers<WebSocket>();
+    await using server = await startTinyServer(tls, (socket) => {
+      socket.pause();
+      paused.resolve(socket);
+    });
+    const channel = await open(server.port);
+    const peer = await paused.promise;
+    let taken = 0;
+    function* frames() {
+      for (; taken < 64; taken++) yield Buffer.alloc(limits.ima.piece);
+    }
+    const sent = channel.sendInTurn(frames());
+    // What the two sockets take by themselves is some MiB.
+    let before = -1;
+    while (taken !== before) {
+      before = taken;
+      await sleep(200);
+    }
+    assert(taken < 32, `${taken} frames were taken, and none of them was read`);
+    peer.terminate();
+    await channel.closed;
+    await sent;
   });
 
   for (const [what, code, speak] of [

@@ -52,6 +52,9 @@ class FakeChannel implements Channel {
   send(...frames: readonly Frame[]): void {
     this.sent.push(...frames);
   }
+  async sendInTurn(frames: Iterable<Frame>): Promise<void> {
+    this.send(...frames);
+  }
   close(_status?: number, code?: string): void {
     this.closes.push(code);
   }
@@ -242,7 +245,7 @@ describe('a conversation', () => {
 
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts', 'codes', 'files', 'paths']],
+      [true, ['parts', 'codes', 'files', 'paths', 'ima']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { type QuoteRequest, ToolError, type ToolErrorCode } from 'node-tpm2';
-import { answer, type Situation } from '../../agent/evidence.ts';
+import { answer as answered, type Situation } from '../../agent/evidence.ts';
 import { parseFacts } from '../../attest-server/protocol/facts.ts';
 import {
   type Challenge,
@@ -46,6 +46,8 @@ function tpmThatFails(...codes: ToolErrorCode[]) {
     },
   };
 }
+
+const answer = async (...asked: Parameters<typeof answered>) => [...(await answered(...asked))];
 
 describe('an answer', () => {
   it('sends the boot log before the evidence where the server does not hold it', async () => {
@@ -124,6 +126,44 @@ describe('an answer', () => {
       const evidence = parseAgentMessage(String((await answer(later, whole, tpmThatFails())).at(-1)));
       assert(evidence.type === 'evidence');
       assert.deepEqual(parseFacts(evidence.facts).parts, { disk: digestOf(disk) });
+    });
+  });
+
+  describe('to a server that asks for IMA from an offset', () => {
+    const asked: Challenge = { ...challenge, parts: ['boot'], ima: { from: 9, bootId: null, most: 100 } };
+    const [first, second] = [Buffer.from('first'), Buffer.from('second')];
+    const saying = async (more: Partial<Situation>) => {
+      const frames = await answer(asked, { ...situation, parts: new Map(), ...more }, tpmThatFails());
+      const evidence = parseAgentMessage(String(frames.at(-1)));
+      assert(evidence.type === 'evidence');
+      return { ima: evidence.ima, frames: frames.slice(0, -1) };
+    };
+
+    it('sends the pieces in order, and names them, where they begin and whether there is more', async () => {
+      const readList = async () => ({ from: 9, more: true, pieces: [first, second] });
+      const { ima, frames } = await saying({ readList });
+      assert.deepEqual(ima, { from: 9, more: true, pieces: [first, second].map(digestOf) });
+      assert.deepEqual(
+        frames.map((frame) => (Buffer.isBuffer(frame) ? parseBinaryFrame(frame) : frame)),
+        [first, second].map((payload) => ({ kind: 'imaPiece', payload })),
+      );
+    });
+
+    it('says that nothing was added, which is not the same as that there is no list', async () => {
+      const readList = async () => ({ from: 9, more: false, pieces: [] });
+      assert.deepEqual((await saying({ readList })).ima, { from: 9, more: false, pieces: [] });
+      assert.equal((await saying({ readList: async () => null })).ima, undefined);
+    });
+
+    it('reads it once the quote is there', async () => {
+      const tpm = tpmThatFails('pcrs_moved');
+      let quotes = 0;
+      const readList = async () => {
+        quotes = tpm.requests.length;
+        return null;
+      };
+      await answer(asked, { ...situation, readList }, tpm);
+      assert.equal(quotes, 2);
     });
   });
 

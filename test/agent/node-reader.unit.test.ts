@@ -8,6 +8,8 @@ import { pino } from 'pino';
 import {
   type Collector,
   type FactsCollector,
+  type FoundList,
+  type ListCollector,
   type PartCollector,
   Unavailable,
 } from '../../agent/collectors/collector.ts';
@@ -146,6 +148,30 @@ describe('reading a node', () => {
     assert.deepEqual(second.unavailable, { userSpace: 'broken' });
     assert.equal((await second.readGrowing()).size, 1);
     assert.deepEqual((await node.read(taken)).unavailable, {});
+  });
+
+  it('reads a list from an offset where it is asked for that, and says with the next answer why it could not', async () => {
+    const offsets: number[] = [];
+    let isBroken = true;
+    const list: ListCollector = {
+      name: 'ima',
+      part: null,
+      byOffset: true,
+      async read(_root, _signal, { from }): Promise<FoundList | Unavailable> {
+        offsets.push(from);
+        return isBroken ? new Unavailable('broken') : { from, more: false, pieces: [] };
+      },
+    };
+    const whole: PartCollector = { name: 'ima', part: 'ima', after: 'quote', read: async () => null };
+    const node = reading(list, whole);
+    const ask = (from: number) => node.read({ parts: [], ima: { from, bootId: null, most: 1 } });
+    assert.equal((await node.read({ parts: ['ima'] })).readList, undefined);
+    assert.equal(await (await ask(7)).readList?.(), null);
+    isBroken = false;
+    const second = await ask(8);
+    assert.deepEqual([second.unavailable, offsets], [{ ima: 'broken' }, [7]]);
+    assert.deepEqual((await second.readList?.())?.from, 8);
+    assert.deepEqual((await ask(8)).unavailable, {});
   });
 
   it('takes it for a fact that something is not there, and says once what may be wrong', async () => {

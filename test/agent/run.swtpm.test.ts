@@ -64,7 +64,7 @@ describe('an agent on a software TPM', () => {
       unavailable: {},
       readGrowing: async () => new Map(),
     };
-    const frames = await answer(challenge, situation, opened);
+    const frames = [...(await answer(challenge, situation, opened))];
     const evidence = parseAgentMessage(String(frames.at(-1)));
     assert(evidence.type === 'evidence');
     const ak = key.publicArea.toString('base64');

@@ -4,13 +4,13 @@ import { judgeAggregate } from '../../attest-server/policy/boot/aggregate.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
-import { proveAggregate } from '../../attest-server/verify/ima/boot-aggregate.ts';
 import { measureBoot } from '../../attest-server/verify/measured-boot.ts';
 import type { MeasuredBoot, Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import { aggregateEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { madeProof, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
+import { proved } from '../attest-server/verify/ima/made-list.ts';
 import { bankByHand, provenByHand } from '../attest-server/verify/made-by-hand.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { at, captured, node } from './bench-node.ts';
@@ -77,8 +77,9 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   };
   const { list, quoted: started } = startedOn(quoted);
   const aggregate = () => {
-    const shown = proveAggregate(list, started);
-    const { outcome } = judgeAggregate({ shown, gave: false, cause: '' }, started, null, true);
+    const { aggregate: shown } = proved(list, started);
+    if (shown === null) throw new Error(`nothing is said of ${file}`);
+    const { outcome } = judgeAggregate({ shown, gave: false, cause: '', again: false }, started, null, true);
     if (outcome !== 'covered') throw new Error(`${file} is not covered: ${shown}`);
   };
   for (const { state } of [verdict(), known(), known()])

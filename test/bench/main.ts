@@ -11,6 +11,7 @@ import { benchDetection } from './detection.ts';
 import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
+import { benchIma } from './ima.ts';
 import { benchMarking } from './marking.ts';
 import { benchScrape } from './scrape.ts';
 import { benchStart } from './start.ts';
@@ -36,6 +37,7 @@ const benches: Readonly<
   detection: benchDetection,
   audit: async (full) => ({ audit: await benchAudit(full) }),
   firewall: async () => ({ firewall: benchFirewall() }),
+  ima: async () => ({ ima: benchIma() }),
   marking: async () => ({ marking: await benchMarking() }),
   scrape: async () => ({ scrape: await benchScrape() }),
   growth: async () => ({ growth: await benchGrowth() }),

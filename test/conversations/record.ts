@@ -21,13 +21,13 @@ import { parseUserSpaceLog } from '../../attest-server/verify/tpm/user-space-log
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
 import { banksOf } from '../../swtpm-fixtures/boot.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
-import { bootPolicyFile } from '../attest-server/boot-policy.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
-import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { recordedList, recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Conversation, Installation, Step } from './recording.ts';
 
 const patience = 30_000;
+const policyFile = join(import.meta.dirname, 'policy.yaml');
 const recorded = new URL('../../swtpm-fixtures/recorded/', import.meta.url);
 
 /**
@@ -37,12 +37,16 @@ const recorded = new URL('../../swtpm-fixtures/recorded/', import.meta.url);
 async function main([folder, commit]: readonly string[]): Promise<void> {
   if (folder === undefined || commit === undefined) throw new Error('usage: record.ts FOLDER COMMIT');
   const authority = await sharedAuthority();
-  await using world = await startTestServer({ endorsementRoots: [authority.rootsDir] });
+  await using world = await startTestServer({
+    endorsementRoots: [authority.rootsDir],
+    policy: policyFile,
+  });
   await using stage = await openStage(folder, world);
   const token = await world.joinToken('node-2');
   const pinned = await machineOf('debian13-uki-systemd', true);
   const joining = await machineOf('debian13-shim-grub', false);
   const stranger = await machineOf('debian13-shim-grub', false);
+  const measuring = await machineOf('debian13-sdboot-uki', false, recordedList('debian13-sdboot-uki'));
   try {
     await stage.save('installation.json', {
       commit,
@@ -55,7 +59,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       fromServer: schemaOf(fromServer),
       facts: schemaOf(facts),
     });
-    await writeFile(join(folder, 'policy.yaml'), await readFile(bootPolicyFile));
+    await writeFile(join(folder, 'policy.yaml'), await readFile(policyFile));
 
     // First of all: what is captured later would be compared with this boot as well.
     await stage.record('enrolment-by-join-token', 'node-2', joining, {
@@ -134,8 +138,24 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
         await stage.until((steps) =>
           steps.some((each) => each.kind === 'text' && each.text.includes('"trusts"')),
         );
+        await stage.allHeard();
         world.server.challengeNow('node-1');
         await agent.verdicts(3);
+      },
+    });
+    await stage.record('ima-list', 'node-4', measuring, {
+      about:
+        'The kernel of a pinned node measures what runs; it shows its list, and then what was added to it.',
+      after: null,
+      async play(agent, does) {
+        const ek = await ekDigestOf(measuring);
+        does({ kind: 'pin', ek });
+        await world.pin('node-4', ek);
+        await agent.start();
+        await agent.verdicts(1);
+        await measuring.run('/usr/bin/added', 'a program');
+        agent.changed();
+        await agent.verdicts(2);
       },
     });
     await stage.record('refusal', 'node-3', stranger, {
@@ -147,7 +167,7 @@ async function main([folder, commit]: readonly string[]): Promise<void> {
       },
     });
   } finally {
-    for (const machine of [pinned, joining, stranger]) await machine.dispose();
+    for (const machine of [pinned, joining, stranger, measuring]) await machine.dispose();
   }
 }
 
@@ -171,6 +191,8 @@ interface Stage extends AsyncDisposable {
   save(name: string, content: object): Promise<void>;
   record(name: string, node: string, machine: FixtureMachine, play: Play, attempts?: number): Promise<void>;
   until(found: (steps: readonly Step[]) => boolean): Promise<void>;
+  /** Waits until the server has seen all frames: what it says next comes after these on both sides. */
+  allHeard(): Promise<void>;
 }
 
 /** Where conversations are held, one after the other, and written down as they pass the agent's WebSocket. */
@@ -210,6 +232,8 @@ async function openStage(folder: string, world: TestServer): Promise<Stage> {
   const until: Stage['until'] = async (found) => {
     await world.until(() => found(steps), patience);
   };
+  const seenByAgent = () =>
+    steps.flatMap((each) => (each.kind === 'text' || each.kind === 'binary' ? [each.from] : []));
   const save = (name: string, content: object) =>
     writeFile(join(folder, name), `${JSON.stringify(content, null, 1)}\n`);
   const record: Stage['record'] = async (name, node, machine, scene, attempts = 1) => {
@@ -226,7 +250,7 @@ async function openStage(folder: string, world: TestServer): Promise<Stage> {
       return record(name, node, machine, scene, attempts - 1);
     }
     await until((all) => all.some(({ kind }) => kind === 'close'));
-    const seen = steps.flatMap((each) => (each.kind === 'text' || each.kind === 'binary' ? [each.from] : []));
+    const seen = seenByAgent();
     const [connection] = connections;
     if (connection === undefined || connections.length > 1)
       throw new Error(`${name}: ${connections.length} connections`);
@@ -249,6 +273,7 @@ async function openStage(folder: string, world: TestServer): Promise<Stage> {
     save,
     until,
     record,
+    allHeard: () => until(() => seenByAgent().length === atServer.length),
     async [Symbol.asyncDispose]() {
       restore();
       await rm(states, { recursive: true, force: true, maxRetries: 5 });
@@ -341,10 +366,10 @@ function agentOn(machine: FixtureMachine, node: string, world: TestServer, state
   };
 }
 
-/** A machine that booted a recorded log, and whose systemd measured what it did in the recording. */
-async function machineOf(boot: string, withUserSpace: boolean): Promise<FixtureMachine> {
+/** A machine that booted a recorded log, and whose systemd measured what it did in the recording, as did its kernel. */
+async function machineOf(boot: string, withUserSpace: boolean, ran?: Buffer): Promise<FixtureMachine> {
   const log = recordedLog(boot);
-  const machine = await startMachine({ log });
+  const machine = await startMachine({ log, ...(ran !== undefined && { ran }) });
   if (!withUserSpace) return machine;
   const userSpaceLog = await readFile(new URL(`${boot}/tpm2-measure.log`, recorded));
   const commands = await machine.tpm.commands();

@@ -181,6 +181,9 @@ class RecordedChannel implements Channel {
   send(...frames: readonly Frame[]): void {
     this.sent.push(...frames);
   }
+  async sendInTurn(frames: Iterable<Frame>): Promise<void> {
+    this.send(...frames);
+  }
   close(_status?: number, code?: string): void {
     this.closes.push(code);
   }
@@ -250,6 +253,8 @@ const evidence = z.looseObject({
   userspaceLog: z.string().optional(),
   /** Since. */
   parts: z.record(z.string(), z.looseObject({ digest: z.string() })).optional(),
+  /** Since 0.3.0. */
+  ima: z.looseObject({ from: z.int(), more: z.boolean(), pieces: z.array(z.string()) }).optional(),
 });
 
 const evidenceOf = (conversation: Conversation): readonly z.infer<typeof evidence>[] =>
@@ -292,6 +297,8 @@ function recordedNode(
     files: (asked.files ?? []).filter((digest) => sent.has(digest)).map(release.file),
     unavailable: unavailable ?? {},
     readGrowing: async () => new Map(parts.filter(isGrowing)),
+    readList: async () =>
+      asked.ima && then.ima ? { ...then.ima, pieces: then.ima.pieces.map(release.file) } : null,
   };
 }
 

@@ -116,6 +116,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
           selection: answer.challenge.selection,
           challengedAt: answer.challengedAt,
           parts: answer.parts,
+          ima: answer.ima,
           files: {
             asked: hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
             came: answer.files,

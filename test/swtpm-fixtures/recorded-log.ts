@@ -7,6 +7,11 @@ export function recordedLog(name: string): Buffer {
   return readFileSync(new URL(`${name}/binary_bios_measurements`, folder));
 }
 
+/** The list of IMA of a recorded boot, or beside a recorded quote. */
+export function recordedList(name: string): Buffer {
+  return readFileSync(new URL(`${name}/binary_runtime_measurements`, folder));
+}
+
 /** Recorded boots through shim and GRUB, of machines whose firmware has Secure Boot. */
 export const shimGrubBoots: readonly string[] = [
   'debian13-shim-grub',

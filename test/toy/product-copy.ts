@@ -1,5 +1,5 @@
 import { globSync } from 'node:fs';
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 const root = join(import.meta.dirname, '../..');
@@ -26,8 +26,11 @@ const extended: Readonly<Record<string, readonly [list: RegExp, imported: string
   ],
 };
 
-/** The product's own collector of the part that the one of here gives. */
-const replaced = /\binventory\([^)]*\),?\s*/;
+/** The product's own collector of the part that the one of here gives, and its own aspect of this name. */
+const replaced = /\b(?:inventory\([^)]*\)|runtime),?\s*/;
+/** The room of that aspect: the copy is of a product that never had it. */
+const replacedRoom = 'attest-server/policy/runtime';
+const replacedImport = "import { runtime } from './runtime/runtime.ts';\n";
 
 /** All that a new aspect touches. */
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
@@ -40,12 +43,13 @@ export async function makeProductCopy(copy: string): Promise<void> {
       filter: (path) => !/\/(node_modules|dist)(\/|$)/.test(path.slice(root.length)),
     });
   await symlink(join(root, 'node_modules'), join(copy, 'node_modules'));
+  await rm(join(copy, replacedRoom), { recursive: true });
   for (const [place, from] of Object.entries(added)) {
     await mkdir(dirname(join(copy, place)), { recursive: true });
     await cp(join(import.meta.dirname, from), join(copy, place));
   }
   for (const [file, [list, imported, member]] of Object.entries(extended)) {
-    const text = await readFile(join(copy, file), 'utf8');
+    const text = (await readFile(join(copy, file), 'utf8')).replace(replacedImport, '');
     const members = list.exec(text)?.[0];
     if (members === undefined) throw new Error(`${file} has no list like ${list}`);
     const others = members.replace(replaced, '').replace(/,?\s*$/, '');
@@ -53,7 +57,7 @@ export async function makeProductCopy(copy: string): Promise<void> {
   }
 }
 
-/** The files in which copy and product differ. */
+/** The files in which copy and product differ, without those of the room that the copy never had. */
 export async function differences(copy: string): Promise<readonly string[]> {
   const read = (folder: string, file: string) => readFile(join(folder, file), 'utf8').catch(() => null);
   const files = new Set(
@@ -70,5 +74,5 @@ export async function differences(copy: string): Promise<readonly string[]> {
   const found: string[] = [];
   for (const file of [...files, 'package.json', 'tsconfig.json'])
     if ((await read(root, file)) !== (await read(copy, file))) found.push(file);
-  return found.sort();
+  return found.filter((file) => !file.startsWith(replacedRoom) || file in added).sort();
 }

@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { type NodeView, nodeView } from '../../attest-server/protocol/api.ts';
 import { parseBundle, partsOf } from '../../attest-server/protocol/bundle.ts';
+import { DigestList } from '../../attest-server/protocol/digest-list.ts';
 import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { openStore } from '../../attest-server/store/open.ts';
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
@@ -30,6 +31,9 @@ const policy = [
   '  - name: all\n    nodes: ["*"]\n    enrolment: [pin]',
   '    require: [identity, boot, runtime]\n    runtime: {baseline: required}\n',
 ].join('\n');
+const known = DigestList.of([
+  { digest: hash('sha256', good, 'buffer'), path: `/${programsPath}`, package: null },
+]);
 const reference = {
   version: 1,
   kind: 'runtime',
@@ -38,9 +42,7 @@ const reference = {
   state: 'active',
   expires: null,
   pcrs: {},
-  components: [
-    { stage: 'programs', scope: 'exact', digests: { sha256: hash('sha256', good) }, description: 'programs' },
-  ],
+  runtime: { files: known.toBytes().toString('base64'), count: known.fileCount },
 };
 
 interface Ran {

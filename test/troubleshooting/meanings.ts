@@ -9,6 +9,7 @@ export const findingPlaces = [
     'time',
     'log',
     'boot',
+    'runtime',
     'disk',
     'firewall',
     'host',
@@ -186,6 +187,22 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'What was found is in a reference that somebody revoked: it is known to be bad.',
   ],
 
+  ima_unknown_file: [
+    'runtime',
+    'The node ran or read a file, or its kernel took a key, that no reference in force has.',
+  ],
+  ima_denied_file: ['runtime', 'The node ran or read a file that the policy denies.'],
+  ima_violation: [
+    'runtime',
+    'A file was written to while IMA measured it, so that nobody knows what was read.',
+  ],
+  ima_policy_weak: [
+    'runtime',
+    'The kernel measures less than the policy wants, or it is not proven what it measures.',
+  ],
+  ima_incomplete: ['runtime', 'IMA’s list is missing, or does not lead to the PCR 10 that the TPM signed.'],
+  ima_malformed: ['runtime', 'What the node sent as IMA’s list is none that a kernel writes.'],
+
   mount_not_encrypted: ['disk', 'A path that the policy protects does not lie on an encrypted volume.'],
   path_not_covered: [
     'disk',
@@ -239,12 +256,6 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   expired: ['later', 'A value that counts for a time only is past it.'],
   change_expected: ['later', 'An operator announced a change of this node.'],
   root_unmeasured: ['later', 'The root file system is not one that was measured.'],
-  ima_malformed: ['later', 'The list of IMA does not have the form that it must have.'],
-  ima_incomplete: ['later', 'The list of IMA does not lead to PCR 10.'],
-  ima_violation: ['later', 'IMA says that a file was changed while it was in use.'],
-  ima_unknown_file: ['later', 'A file ran that no reference has.'],
-  ima_denied_file: ['later', 'A file ran that a reference denies.'],
-  ima_policy_weak: ['later', 'The rules of IMA measure less than the policy wants.'],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
   escrow_missing: ['later', 'The key of a volume is kept nowhere else.'],
   key_cycle: ['later', 'The key of a volume depends on the node that needs it.'],

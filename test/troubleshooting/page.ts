@@ -15,7 +15,7 @@ const head = `# Troubleshooting by reason code
 
 \`assay why NODE\` gives the codes of a node with everything that is known of it, and the same advice with names and digests filled in: type
 that first. This page is for a code that you meet in an alert, a log or a metric. \`NODE\` is the name of the node, \`EK_DIGEST\` the digest
-of its endorsement key, \`NEW_NAME\` a name of your choice.
+of its endorsement key, \`FILE_DIGEST\` that of a file, \`NEW_NAME\` a name of your choice.
 
 The class says [who should care](watching.md#reason-codes): \`drift\` an update does this too, \`posture\` known and not as wanted, \`service\`
 late or missing, \`failed\` a proof failed or somebody lies. *Pending* stands where a code leaves a node \`pending\` and does not make it
@@ -32,7 +32,8 @@ const titles: Readonly<Record<FindingPlace, readonly [string, string]>> = {
     'aspect `identity`; `boot_correlation` and `kexec_detected`: `boot`',
   ],
   log: ['The boot log', 'aspect `boot`'],
-  boot: ['What was booted', 'aspect `boot`; references of disks and firewalls, too'],
+  boot: ['What was booted', 'aspect `boot`; references of other kinds, too'],
+  runtime: ['What ran since the boot', 'aspect `runtime`'],
   disk: ['Disks', 'aspect `disk`'],
   firewall: ['Firewall', 'aspect `firewall`'],
   host: ['The running host', 'aspect `host`'],

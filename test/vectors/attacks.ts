@@ -40,6 +40,8 @@ export interface Attack {
   readonly base?: string;
   /** Rules of the group besides the reference; YAML, one line a rule. */
   readonly boot?: string;
+  /** Rules of its aspect runtime, which is required then. */
+  readonly runtime?: readonly string[];
   /** The node had sent a log before. */
   readonly sentBootLog?: boolean;
   /** In which form the evidence is written. Default the first one, so that it is judged for good. */
@@ -676,6 +678,15 @@ export const attacks: readonly Attack[] = [
     made: 'the control, PCR 10 extended by an entry over another PCR 9, and the list of the control beside it',
     moment: { log: good, ima: { shown: [started], measured: [startedOtherwise] } },
     expected: untrusted('boot_remeasured'),
+  },
+  {
+    name: '99-second-aggregate',
+    rows: [99],
+    attack:
+      'kexec starts another kernel, which goes on with the list: no reset, so that all PCRs of the boot stay',
+    made: 'control-boot-aggregate, PCR 10 extended by that entry once more, as a second kernel does',
+    moment: { log: good, ima: { shown: [started, started] } },
+    expected: pending('kexec_detected'),
   },
   {
     name: '132-extended-after-the-start',

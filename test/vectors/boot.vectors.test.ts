@@ -6,11 +6,12 @@ import { describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { parseBundle } from '../../attest-server/protocol/bundle.ts';
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+import { type ReasonCode, reasonCodes } from '../../attest-server/protocol/reasons.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import type { Reason } from '../../attest-server/protocol/verdict.ts';
 import { parseQuote } from '../../attest-server/verify/tpm/attest.ts';
 import { evidenceOf, firstBoot } from './evidence.ts';
+import { ran } from './runtime-attacks.ts';
 import { baseLog, capturedAt, type Expected } from './vector.ts';
 
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
@@ -21,7 +22,7 @@ const vectors = readdirSync(folder, { withFileTypes: true })
 
 /** Rows of docs/attacks.md that a vector must make. */
 const rows = [
-  ...[48, 132, 133, 134],
+  ...[43, 46, 47, 48, 49, 110, 132, 133, 134],
   ...[26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 44, 45],
   ...[84, 99, 100, 103, 109, 113, 116, 135, 136, 137, 138, 139, 140, 141],
 ];
@@ -87,6 +88,14 @@ describe('a vector', () => {
     );
   });
 
+  it('is there for each code that speaks of what ran', () => {
+    const named = new Set(vectors.flatMap(({ expected }) => expected.codes));
+    assert.deepEqual(
+      reasonCodes.filter((code) => code.startsWith('ima_') && !named.has(code)),
+      [],
+    );
+  });
+
   it('differs from the control in its evidence, where it expects something else', () => {
     const alike = vectors.filter(({ name, expected: { references, state, codes } }) => {
       const isOther = state !== 'trusted' || codes.length > 0;
@@ -114,5 +123,6 @@ function shownBy(text: string) {
 /** The same of the boot that was vouched for. */
 function honest(references: string) {
   const previous = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
-  return shownBy(JSON.stringify(evidenceOf({ log: baseLog(references), previous })));
+  const ima = references === 'runtime' ? { shown: ran } : undefined;
+  return shownBy(JSON.stringify(evidenceOf({ log: baseLog(references), previous, ...(ima && { ima }) })));
 }

@@ -1,12 +1,15 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attacks } from './attacks.ts';
+import { runtimeAttacks } from './runtime-attacks.ts';
 import { referencesIn, vectorOf } from './vector.ts';
 
 /** Writes vectors anew: those that are named, or all. Keys and signatures differ each time: name those that changed. */
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/vectors');
 const names = process.argv.slice(2);
-const vectors = attacks.filter(({ name }) => names.length === 0 || names.includes(name)).map(vectorOf);
+const vectors = [...attacks, ...runtimeAttacks]
+  .filter(({ name }) => names.length === 0 || names.includes(name))
+  .map(vectorOf);
 for (const { name, bundle, policy, expected } of vectors) {
   const own = join(folder, name);
   rmSync(own, { recursive: true, force: true });

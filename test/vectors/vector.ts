@@ -1,9 +1,13 @@
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
+import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
+import { captureRuntime } from '../../attest-server/policy/runtime/capture.ts';
 import { type Bundle, type EarlierBundle, parseBundle } from '../../attest-server/protocol/bundle.ts';
+import { DigestList } from '../../attest-server/protocol/digest-list.ts';
 import { fileList } from '../../attest-server/protocol/loader-files.ts';
 import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { knownFile } from '../../attest-server/verify/boot/loader-files.ts';
+import { verifyBundleEvidence } from '../../attest-server/verify/bundle-evidence.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
 import { filesOf, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
@@ -14,6 +18,7 @@ import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';
 import { evidenceOf, type Moment } from './evidence.ts';
 import { withoutKernel } from './log-surgery.ts';
+import { narrowPolicy, ran, revokedFile, rulesOfRuntime } from './runtime-attacks.ts';
 
 /** Evidence, what it is judged by, and what a correct verifier answers. */
 export interface Vector {
@@ -43,6 +48,7 @@ export function vectorOf({
   made,
   base,
   boot,
+  runtime,
   sentBootLog,
   version = 1,
   memory,
@@ -60,7 +66,7 @@ export function vectorOf({
   return {
     name,
     bundle: version === 1 ? bundle : withFiles(newer(), moment),
-    policy: policyOf(boot),
+    policy: policyOf(boot, runtime),
     expected: { rows, attack, made, references: base ?? usual, ...expected },
   };
 }
@@ -75,23 +81,23 @@ function withFiles(bundle: Bundle, { files = [] }: Moment): Bundle {
 
 /** The boot behind a folder of references: a recorded one, or one whose files were not recorded and are made up. */
 export function baseLog(folder: string): Buffer {
-  const [recorded = '', made] = (folder in written || folder === 'revoked-initrd' ? usual : folder).split(
-    '+',
-  );
+  const isOfUsual = folder in written || folder in several;
+  const [recorded = '', made] = (isOfUsual ? usual : folder).split('+');
   return made === undefined ? recordedLog(recorded) : withMadeFiles(recordedLog(recorded));
 }
 
-function policyOf(rule: string | undefined): string {
+function policyOf(rule: string | undefined, runtime: readonly string[] | undefined): string {
   return [
     'apiVersion: assay.dev/v1',
     'kind: Policy',
     'groups:',
     '  - name: workers',
     '    nodes: ["worker-*"]',
-    '    require: [boot]',
+    `    require: [${runtime === undefined ? 'boot' : 'boot, runtime'}]`,
     '    boot:',
     '      references: [good]',
     ...(rule === undefined ? [] : [`      ${rule}`]),
+    ...(runtime === undefined ? [] : ['    runtime:', ...runtime.map((each) => `      ${each}`)]),
     '',
   ].join('\n');
 }
@@ -106,14 +112,49 @@ const written: Readonly<Record<string, () => Reference>> = {
   'without-kernel': () => referenceOf(withoutKernel(recordedLog(usual))),
 };
 
+/** Folders with more than the reference of the boot. */
+const several: Readonly<Record<string, () => readonly Reference[]>> = {
+  'revoked-initrd': () => {
+    const another = tamper(siblingLog(recordedLog(usual), { initrd: true }), 'kernel');
+    return [{ ...referenceOf(another), name: 'old', state: 'revoked' }];
+  },
+  runtime: () => {
+    const moment = { log: recordedLog(usual), ima: { shown: ran } };
+    const bundle = parseBundle(JSON.stringify(evidenceOf(moment)));
+    const [group] = parsePolicy(policyOf(undefined, [rulesOfRuntime]), 'policy.yaml').groups;
+    if (group === undefined) throw new Error('the policy has no group');
+    const files = captureRuntime(verifyBundleEvidence(bundle, null), { ...captured, name: 'files', group });
+    const { digest, path } = revokedFile;
+    const old = DigestList.of([{ digest, path, package: 'once-good_1.0' }]);
+    const covers = ['exec'] as const;
+    const policy = {
+      digest: narrowPolicy.digest.toString('hex'),
+      covers: [...covers],
+      description: 'programs alone',
+    };
+    return [
+      {
+        ...files,
+        runtime: { ...runtimeOf(DigestList.of([{ ...narrowPolicy, package: null }])), policies: [policy] },
+        name: 'policies',
+      },
+      files,
+      { ...files, runtime: runtimeOf(old), name: 'old', state: 'revoked' },
+    ];
+  },
+};
+
+function runtimeOf(list: DigestList): NonNullable<Reference['runtime']> {
+  return { files: list.toBytes().toString('base64'), count: list.fileCount };
+}
+
 /** @param folder name of a folder of references: of a recorded boot, or of one of those above */
 export function referencesIn(folder: string): readonly Reference[] {
-  if (folder !== 'revoked-initrd') return [written[folder]?.() ?? referenceOf(baseLog(folder))];
-  const log = recordedLog(usual);
-  const another = tamper(siblingLog(log, { initrd: true }), 'kernel');
-  const old: Reference = { ...referenceOf(another), name: 'old', state: 'revoked' };
-  return [referenceOf(log), old];
+  if (folder in several) return [referenceOf(recordedLog(usual)), ...(several[folder]?.() ?? [])];
+  return [written[folder]?.() ?? referenceOf(baseLog(folder))];
 }
+
+const captured = { state: 'active', by: 'token:operator', node: 'worker-1', at: capturedAt } as const;
 
 /** What a person captures who vouches for this boot. */
 export function referenceOf(log: Buffer): Reference {
@@ -121,15 +162,5 @@ export function referenceOf(log: Buffer): Reference {
   const bank: PcrValues = { bank: 'sha256', mask: 0xffffff, values };
   const files = [...filesOf(log).values()].map((file) => knownFile(file));
   const boot = replayBoot(hashPart(log), [bank], null, { digest: null, files });
-  return captureReference(
-    { banks: [bank], boot },
-    {
-      name: 'good',
-      group: 'workers',
-      state: 'active',
-      by: 'token:operator',
-      node: 'worker-1',
-      at: capturedAt,
-    },
-  );
+  return captureReference({ banks: [bank], boot }, { ...captured, name: 'good', group: 'workers' });
 }

@@ -3,6 +3,7 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { PcrBank } from '../../attest-server/protocol/messages.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { launchTpm } from '../../swtpm-fixtures/tpm.ts';
 import { type Files, writeDisk } from './guest-image.ts';
@@ -35,10 +36,11 @@ export interface VirtualMachine extends AsyncDisposable {
   boot(files: Files, hardware?: Hardware): Promise<Guest>;
 }
 
-export async function makeMachine(): Promise<VirtualMachine> {
+/** @param banks of its TPM: firmware and kernel extend each of them */
+export async function makeMachine(banks: readonly PcrBank[] = ['sha256']): Promise<VirtualMachine> {
   const dir = await mkdtemp(join(tmpdir(), 'assay-vm-'));
   // Made, and then left to QEMU, which powers it by itself.
-  const tpm = await launchTpm({ dir: join(dir, 'tpm'), banks: ['sha256'] });
+  const tpm = await launchTpm({ dir: join(dir, 'tpm'), banks });
   await tpm.kill();
   let boots = 0;
   return {
@@ -164,7 +166,8 @@ async function openLine(path: string, machine: Daemon): Promise<Line | null> {
           new Promise<void>((resolve) => {
             wake = resolve;
           }),
-          sleep(Math.max(1, until - performance.now())),
+          // It alone keeps no process alive: the machine answers long before.
+          sleep(Math.max(1, until - performance.now()), undefined, { ref: false }),
         ]);
       return lines.shift() ?? null;
     },

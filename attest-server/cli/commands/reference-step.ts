@@ -130,6 +130,13 @@ function sharedText(
   name: string,
   shared: readonly SharedReferenceView[],
 ): readonly string[] {
+  if (kind === 'runtime')
+    return shared
+      .slice(0, mostShared)
+      .map(
+        ({ name: other, files = 0 }) =>
+          `${counted(files, 'file')} of it ${files === 1 ? 'is' : 'are'} also in active reference ${printable(other)}: known while that is active`,
+      );
   const whole = shared.filter((one) => one.whole).map((one) => one.name);
   if (kind !== 'boot')
     return whole.length === 0

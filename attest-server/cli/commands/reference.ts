@@ -1,13 +1,21 @@
 import { resolve } from 'node:path';
-import { captureAnswer, listOf, type ReferenceView, referenceView } from '../../protocol/api.ts';
+import {
+  captureAnswer,
+  listOf,
+  type ReferenceView,
+  referenceDeleted,
+  referenceView,
+} from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { reference, referenceKinds } from '../../protocol/reference.ts';
+import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { relative, tableTime, utc } from '../moment.ts';
 import { withNftJson } from '../offline/nft-text.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
+import { counted } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
 
@@ -25,13 +33,19 @@ export async function listReferences(
   checkKind(kind);
   const { items, next } = await (await server()).get('/v1/references', listOf(referenceView));
   const shown = items.filter((item) => kind === undefined || item.kind === kind);
+  const listsFiles = shown.some(({ files }) => files !== undefined);
   await print(io, format, { items: shown, next }, () =>
     format === 'name'
       ? shown.map(({ name }) => `${printable(name)}\n`).join('')
       : table(
-          ['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE', ...(format === 'wide' ? changes : [])],
+          [
+            ...['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
+            ...(listsFiles ? ['FILES'] : []),
+            ...(format === 'wide' ? changes : []),
+          ],
           shown.map((item) => [
             ...row(item, io.now(), utc),
+            ...(listsFiles ? [String(item.files ?? '-')] : []),
             ...(format === 'wide' ? lastChange(item, io.now(), utc) : []),
           ]),
         ),
@@ -52,6 +66,7 @@ export interface CaptureOptions {
   readonly kind: string;
   readonly group?: string;
   readonly staged?: boolean;
+  readonly only: readonly string[];
   readonly output: Format;
 }
 
@@ -59,9 +74,11 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, only, output: format }: CaptureOptions,
 ): Promise<void> {
   checkKind(kind);
+  if (only.length > 0 && kind !== 'runtime')
+    throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
   // A server of before captures boots, and does not know the word.
   const asked = {
     nodes,
@@ -69,10 +86,48 @@ export async function captureReference(
     ...(kind !== 'boot' && { kind }),
     ...(group !== undefined && { group }),
     staged,
+    ...(only.length > 0 && { only }),
   };
   const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
+}
+
+export interface DeleteOptions extends Consent {
+  readonly reason: string;
+}
+
+/** `reference delete NAME`: one that decides nothing; whoever may want it again exports it before. */
+export async function deleteReference(
+  { io, server }: CliContext,
+  name: string,
+  options: DeleteOptions,
+): Promise<void> {
+  const { dryRun = false } = options;
+  const ask = questions(io, options);
+  const client = await server();
+  const { items } = await client.get('/v1/references', listOf(referenceView));
+  const found = items.find((item) => item.name === name);
+  if (found === undefined) throw new CliError(`there is no reference ${name}`, 'See: assay reference list');
+  const told = deletedText(found);
+  if (dryRun) return io.out(told);
+  io.err(told);
+  await ask(`Delete reference ${printable(name)}?`);
+  const { deleted } = await client.post(
+    `${pathOf(name)}/delete`,
+    { reason: options.reason },
+    referenceDeleted,
+  );
+  io.out(`reference ${printable(deleted)} is deleted\n`);
+}
+
+function deletedText({ name, kind, group, state, files }: ReferenceView): string {
+  const what = files === undefined ? kind : `${kind}, ${counted(files, 'file')}`;
+  const outcome =
+    state === 'staged' || state === 'retired'
+      ? 'no node would change'
+      : 'it decides something, and is not deleted';
+  return `reference ${printable(name)} (${what}) of group ${printable(group)} is ${state}: ${outcome}\n`;
 }
 
 /** `reference export NAME`: the whole of it, for Git or for another server. */

@@ -12,6 +12,7 @@ import { type Format, print } from '../output.ts';
 import { withShortDigests } from '../readable.ts';
 import { type ComponentsDifference, diffComponents } from './boot/component-diff.ts';
 import { isReferenceFile, readReference } from './reference-file.ts';
+import { filesDifference, filesPage, isSameFiles } from './runtime/files-diff.ts';
 
 /**
  * `reference diff A B`: each is a name at the server, or a file; only names need the server. Exits 10 where they differ, also
@@ -35,8 +36,13 @@ export async function showReferenceDiff(
     );
   if (before.kind !== 'boot') {
     const diff = unifiedDiff(describedReference(before), describedReference(after));
-    await print(io, format, { kind: before.kind, diff }, () => linesPage(before, after, diff));
-    exitWith(diff.length === 0 ? exit.ok : exit.untrusted);
+    const files = filesDifference(before, after, format === 'table');
+    const isSame = diff.length === 0 && (files === null || isSameFiles(files));
+    const shown = { kind: before.kind, diff, ...(files !== null && { files }) };
+    await print(io, format, shown, () =>
+      isSame ? sameForAll : `${linesPage(before, after, diff)}${files === null ? '' : filesPage(files)}`,
+    );
+    exitWith(isSame ? exit.ok : exit.untrusted);
     return;
   }
   const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
@@ -50,8 +56,9 @@ function isSame({ pcrs, events, components, onlyExpected, onlyActual }: Differen
   return [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0);
 }
 
+const sameForAll = 'Both references say the same.\n';
+
 function linesPage(before: Reference, after: Reference, diff: readonly string[]): string {
-  if (diff.length === 0) return 'Both references say the same.\n';
   return [`--- ${before.name}`, `+++ ${after.name}`, ...diff].map((line) => `${printable(line)}\n`).join('');
 }
 

@@ -38,6 +38,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
+    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
   'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any more"'],
@@ -46,6 +47,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference revoke workers-2026-10 --reason "the kernel has a known hole"',
   ],
   'reference restore': ['assay reference restore workers-2026-10 --reason "revoked by mistake"'],
+  'reference delete': ['assay reference delete debian-13.1 --reason "no node runs it any more"'],
   'reference export': ['assay reference export workers-2026-11 -o yaml -f workers-2026-11.yaml'],
   'reference import': ['assay reference import workers-2026-11.yaml --staged'],
   'reference diff': [
@@ -54,6 +56,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'reference compute': [
     'assay reference compute --name workers-6.12 --group workers --kernel vmlinuz --initrd initrd.img --loader shimx64.efi --loader grubx64.efi --cmdline "root=/dev/vda1 ro" -f workers-6.12.json',
+  ],
+  'reference runtime': [
+    'assay reference runtime --name debian-13.2 --group workers --from-dpkg /var/cache/apt/archives -f debian-13.2.json',
+    'assay reference runtime --name site --group workers --from-node worker-1 --policy ima-policy -f site.json',
+    'assay reference runtime --name el9 --group el9 --from-rpm packages/ --from-keylime runtime_policy.json -f el9.json',
   ],
   'policy show': ['assay policy show', 'assay policy show -o json'],
   'policy check': [

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import type { CaptureOptions, ListOptions } from '../commands/reference.ts';
+import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
+import type { RuntimeOptions } from '../offline/runtime/command.ts';
 import { consentOptions, type Formatted, outputOption, several, type ToFile, utcOption } from './option.ts';
 
 export function addReferences(program: Command, get: Command, context: CliContext): void {
@@ -10,7 +11,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('reference')
     .aliases(['references', 'ref'])
     .description(
-      'manage reference values: what nodes should boot, and what their disks and firewalls should be',
+      'manage reference values: what nodes should boot and run, and what their disks and firewalls should be',
     );
   for (const list of [
     references.command('list'),
@@ -28,7 +29,13 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('capture <node...>')
     .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
-    .option('--kind <kind>', 'of what: boot, firewall, disk', 'boot')
+    .option('--kind <kind>', 'of what: boot, runtime, firewall, disk', 'boot')
+    .option(
+      '--only <file>',
+      'of kind runtime: this file alone, by its path or digest; you may repeat this option',
+      several,
+      [],
+    )
     .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
@@ -51,6 +58,14 @@ export function addReferences(program: Command, get: Command, context: CliContex
       .action(async (name: string, options: StepOptions) =>
         (await import('../commands/reference-step.ts')).changeReference(context, action, name, options),
       );
+  consentOptions(
+    references
+      .command('delete <name>')
+      .description('delete a staged or retired reference, which decides nothing; asks first')
+      .requiredOption('--reason <text>', 'the reason, for the audit log'),
+  ).action(async (name: string, options: DeleteOptions) =>
+    (await import('../commands/reference.ts')).deleteReference(context, name, options),
+  );
   references
     .command('export <name>')
     .description('write a reference to a file, for Git or for another server')
@@ -99,5 +114,28 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .addOption(outputOption('json', 'yaml'))
     .action(async (options: ComputeOptions) =>
       (await import('../offline/compute/command.ts')).writeComputedReference(context, options),
+    );
+  const source = (what: string) => `${what}; you may repeat this option`;
+  references
+    .command('runtime')
+    .description('write a reference file that lists the files which nodes may run, of all that is given')
+    .requiredOption('--name <name>', 'name of the new reference')
+    .requiredOption('--group <group>', 'group of nodes that the reference is for')
+    .option('--from-dpkg <dir>', source('every .deb below this folder'), several, [])
+    .option('--from-rpm <dir>', source('every .rpm below this folder'), several, [])
+    .option(
+      '--from-node <node>',
+      source('what this node measured when it was last trusted, or NODE@DIGEST; you vouch for it'),
+      several,
+      [],
+    )
+    .option('--from-keylime <file>', source("Keylime's runtime policy, or its allow-list"), several, [])
+    .option('--from-reference <file>', source('a reference file of kind runtime'), several, [])
+    .option('--policy <file>', source('a policy of IMA that may be in force on the nodes'), several, [])
+    .option('--state <state>', 'staged (for review) or active', 'staged')
+    .option('-f, --file <file>', 'write to this file instead of standard output')
+    .addOption(outputOption('json', 'yaml'))
+    .action(async (options: RuntimeOptions) =>
+      (await import('../offline/runtime/command.ts')).writeRuntimeReference(context, options),
     );
 }

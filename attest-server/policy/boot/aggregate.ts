@@ -15,6 +15,8 @@ interface RememberedAggregate {
   readonly shown: BootAggregate | AggregateProblem;
   /** In this boot or an earlier one a list said whether something was measured again: leaving it out hides that. */
   readonly gave: boolean;
+  /** Since this reset kexec started another kernel. */
+  readonly again?: true;
 }
 
 /** What is known of the kernel's word on this boot, and what is made of its absence. */
@@ -25,35 +27,49 @@ export interface AggregateClaim {
   readonly gave: boolean;
   /** Why its collector gave none, by the node's word; "" where it says nothing. */
   readonly cause: string;
+  /** A list with a second boot_aggregate was proven since this reset: kexec started another kernel. */
+  readonly again: boolean;
 }
 
 /** `covered`: PCRs 0 to 9 are as they were when the kernel started; `differs`: they are not; `missing`: nobody can say. */
 export type AggregateOutcome = 'covered' | 'differs' | 'missing';
 
-export function claimOf({ aggregate, clock, facts }: Proven, { past, sequence }: JudgedNode): AggregateClaim {
+export function claimOf(
+  { aggregate, clock, facts, ima }: Proven,
+  { past, sequence }: JudgedNode,
+): AggregateClaim {
   const known = rememberedIn(past.memory.boot);
   const cause = facts?.unavailable?.ima ?? '';
   const gave = known?.gave ?? false;
   const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
   const shown = tellsMore(aggregate, before) ?? 'none';
-  if (shown !== 'not_replayed') return { shown, gave, cause };
+  const isSecond = ima !== null && 'head' in ima && ima.aggregates.length > 1;
+  const again = isSecond || (known?.again === true && isOfReset(known, clock));
+  if (shown !== 'not_replayed') return { shown, gave, cause, again };
   const isKexec = sequence.findings.some(({ code }) => code === 'kexec_detected');
-  return { shown: isKexec ? 'kexec' : shown, gave, cause };
+  return { shown: isKexec ? 'kexec' : shown, gave, cause, again };
 }
 
 /** To be remembered of the node; undefined where that is what is remembered already, or of no boot. */
 export function nextAggregate(
   { clock: { resetCount, restartCount }, facts }: Proven,
   { past }: JudgedNode,
-  { shown, gave }: AggregateClaim,
+  { shown, gave, again }: AggregateClaim,
   outcome: AggregateOutcome,
 ): RememberedAggregate | undefined {
   const bootId = facts?.bootId;
   if (bootId === undefined || shown === 'none' || shown === 'kexec') return undefined;
-  const next = { resetCount, restartCount, bootId, shown, gave: gave || outcome !== 'missing' };
+  const next = {
+    ...{ resetCount, restartCount, bootId, shown, gave: gave || outcome !== 'missing' },
+    ...(again && { again }),
+  };
   const known = rememberedIn(past.memory.boot);
   const isKnown =
-    known !== null && isOfBoot(known, next, bootId) && known.shown === shown && known.gave === next.gave;
+    known !== null &&
+    isOfBoot(known, next, bootId) &&
+    known.shown === shown &&
+    known.gave === next.gave &&
+    known.again === next.again;
   return isKnown ? undefined : next;
 }
 
@@ -138,11 +154,14 @@ function isOfBoot(
   clock: Pick<RememberedAggregate, 'resetCount' | 'restartCount'>,
   bootId: string | undefined,
 ): boolean {
-  return (
-    known.resetCount === clock.resetCount &&
-    known.restartCount === clock.restartCount &&
-    known.bootId === bootId
-  );
+  return isOfReset(known, clock) && known.bootId === bootId;
+}
+
+function isOfReset(
+  known: RememberedAggregate,
+  clock: Pick<RememberedAggregate, 'resetCount' | 'restartCount'>,
+): boolean {
+  return known.resetCount === clock.resetCount && known.restartCount === clock.restartCount;
 }
 
 /** Only this file writes it; a bundle may hold anything. By hand, since each answer of each node reads it. */
@@ -154,7 +173,9 @@ function rememberedIn(memory: unknown): RememberedAggregate | null {
   if (typeof resetCount !== 'number' || typeof restartCount !== 'number') return null;
   if (typeof bootId !== 'string' || typeof shown !== 'string' || typeof gave !== 'boolean') return null;
   const known = isAggregate(shown) ? shown : problems.find((problem) => problem === shown);
-  return known === undefined ? null : { resetCount, restartCount, bootId, shown: known, gave };
+  if (known === undefined) return null;
+  const again = 'again' in memory && memory.again === true;
+  return { resetCount, restartCount, bootId, shown: known, gave, ...(again && { again }) };
 }
 
 const problems = [

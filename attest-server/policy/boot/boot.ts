@@ -30,7 +30,7 @@ import {
   revokedReference,
 } from './findings.ts';
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
-import { kexecFinding, saysKexecIsPossible } from './kexec.ts';
+import { kexecFinding, kexecInList, saysKexecIsPossible } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
 import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
@@ -68,14 +68,23 @@ export const boot: Aspect<'boot', BootRules> = {
         }
         const next = nextAggregate(proven, node, made.aggregate, known.outcome);
         const judgement = next === undefined ? known.judgement : { ...known.judgement, next };
-        if (node.sequence.findings.length === 0) return judgement;
-        const inTime = node.sequence.findings.filter(({ aspect }) => aspect === 'boot');
-        if (inTime.length === 0) return judgement;
-        return { ...judgement, findings: [...inTime, ...known.judgement.findings] };
+        const inTime = findingsInTime(node, made.aggregate);
+        return inTime.length === 0
+          ? judgement
+          : { ...judgement, findings: [...inTime, ...known.judgement.findings] };
       },
     };
   },
 };
+
+/** Where the kernel is beside its TPM: of a kexec it is told once, by whatever shows it. */
+function findingsInTime({ sequence }: JudgedNode, { again }: AggregateClaim): readonly Finding[] {
+  if (sequence.findings.length === 0 && !again) return none;
+  const inTime = sequence.findings.filter(({ aspect }) => aspect === 'boot');
+  return again && !inTime.some(({ code }) => code === kexecInList.code) ? [kexecInList, ...inTime] : inTime;
+}
+
+const none: readonly Finding[] = [];
 
 /** Boots whose judgement is remembered, by group: those of a fleet and some that come and go. */
 const mostRemembered = 8192;

@@ -1,7 +1,7 @@
 import type { VouchedText } from '../../verify/boot/boot-state.ts';
+import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
-import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from './command-line.ts';
 import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import type { PreparedReference } from './reference-set.ts';

@@ -1,5 +1,5 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
-import { argumentDifference, sameOrder } from './command-line.ts';
+import { argumentDifference, sameOrder } from '../command-line.ts';
 import { isSeen } from './file-content.ts';
 import { type JudgedStage, judgedStages } from './judged-stage.ts';
 import { mayReadOtherConfiguration } from './loader-files.ts';

@@ -1,6 +1,6 @@
 import { type PcrValues, pcrsOf } from '../../protocol/pcr-values.ts';
+import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import { isCutOff } from './command-line.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';

@@ -1,7 +1,7 @@
 import type { Facts } from '../../protocol/facts.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
+import { hasWord } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import { hasWord } from './command-line.ts';
 import { lockdown } from './kernel-words.ts';
 
 /**
@@ -29,6 +29,17 @@ export function kexecFinding(state: BootState | null): Finding | null {
     evidence: null,
   };
 }
+
+/** Each kernel that kexec started adds one boot_aggregate to IMA's list, whatever boot id the node says. */
+export const kexecInList: Finding = {
+  code: 'kexec_detected',
+  aspect: 'boot',
+  source: 'tpm',
+  expected: 'one boot_aggregate in IMA’s list',
+  actual: 'more than one',
+  text: 'IMA’s list has a second boot_aggregate, and the TPM was not reset: kexec started another kernel than the one in this boot log.',
+  evidence: null,
+};
 
 /** A line of which only the digest is known may lack the word. */
 function isLockedDown({ commandLines, components }: BootState): boolean {

@@ -2,7 +2,7 @@ import type { FileContent } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
-import { type CommandLine, parseCommandLine } from './command-line.ts';
+import { type CommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';

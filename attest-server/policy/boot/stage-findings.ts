@@ -1,6 +1,6 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { type ArgumentDifference, argumentDifference } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import { type ArgumentDifference, argumentDifference } from './command-line.ts';
 import type { StageDifference } from './compare-stages.ts';
 import { strongestDigest } from './compared-pcrs.ts';
 import type { OpenStage } from './judge-stages.ts';

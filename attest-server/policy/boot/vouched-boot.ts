@@ -3,7 +3,7 @@ import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
-import { type CommandLine, isCutOff, parseCommandLine } from './command-line.ts';
+import { type CommandLine, isCutOff, parseCommandLine } from '../command-line.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';

@@ -39,7 +39,7 @@ export function cryptFindings(
   enrolled: Enrolled,
   detail: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly reference: string | null } {
-  const findings = liveFindings(crypt, rules, detail);
+  const findings = liveFindings(crypt, rules, detail).map((found) => ({ ...found, source: crypt.source }));
   if (crypt.kind === 'plain') return { findings, reference: null };
   const { header, unreadable, name } = crypt;
   const volume = header === null ? null : luksVolume(header);

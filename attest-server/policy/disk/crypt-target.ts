@@ -23,10 +23,29 @@ export function parseTarget(line: string): Target | null {
   if (type !== 'crypt') return { kind: 'other', type: type.slice(0, 32) };
   const [specification, key] = args;
   if (specification === undefined || key === undefined) return null;
-  const cipher = cipherOf(specification);
-  const keyBits = keyBitsOf(key);
-  // A cipher without a key encrypts nothing, whatever it is called.
-  return { kind: 'crypt', cipher, keyBits, isNull: isNullCipher(specification) || keyBits === 0 };
+  return cryptTarget(specification, keyBitsOf(key));
+}
+
+/** A target as the kernel measures it: drivers/md/dm-crypt.c, STATUSTYPE_IMA. @param keySize in bytes */
+export function measuredTarget(
+  type: string,
+  specification: string | undefined,
+  keySize: string | undefined,
+): Target {
+  if (type !== 'crypt') return { kind: 'other', type: type.slice(0, 32) };
+  const keyBits = /^\d{1,4}$/.test(keySize ?? '') ? Number(keySize) * 8 : null;
+  return cryptTarget(specification ?? 'unknown', keyBits);
+}
+
+/** A cipher without a key encrypts nothing, whatever it is called. */
+function cryptTarget(specification: string, keyBits: number | null): Target {
+  const isNull = isNullCipher(specification) || keyBits === 0;
+  return { kind: 'crypt', cipher: cipherOf(specification), keyBits, isNull };
+}
+
+/** Every line encrypts. */
+export function encrypts(targets: readonly (Target | null)[]): boolean {
+  return targets.length > 0 && targets.every((target) => target?.kind === 'crypt' && !target.isNull);
 }
 
 /** True for a cipher that leaves everything as it is. */

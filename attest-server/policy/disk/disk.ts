@@ -12,11 +12,12 @@ import { draftDisk, observeDisk } from './draft.ts';
 import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrolled.ts';
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
+import { type MeasuredTables, measuredTables, measuredText } from './measured-tables.ts';
 import { type DiskMemory, diskMemoryIn, volumeMarks } from './memory.ts';
 import type { DiskRules } from './rules.ts';
 import { diskRules, diskSchema } from './schema.ts';
 
-/** Whether what containers store is encrypted, by the node's own word. */
+/** Whether what containers store is encrypted, by the node's own word, and what the kernel measured of its mappings. */
 export const disk: Aspect<'disk', DiskRules> = {
   name: 'disk',
   schema: diskSchema,
@@ -40,7 +41,9 @@ export const disk: Aspect<'disk', DiskRules> = {
         const part = proven.parts.disk;
         if (part === undefined) return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
-        const now = isStill(known, part.digest, node, at) ? known : judgeAnew(proven, node, ready, at);
+        const tables = measuredTables(proven.ima);
+        const shown = { digest: part.digest, measured: measuredText(tables) };
+        const now = isStill(known, shown, node, at) ? known : judgeAnew(proven, tables, node, ready, at);
         if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
         if (remembers) remembered.set(node.name, now);
         return now.judgement;
@@ -61,6 +64,8 @@ interface Ready {
 interface Remembered {
   /** Of its part. */
   readonly digest: string;
+  /** What the kernel measured, as text. */
+  readonly measured: string;
   readonly shared: string;
   /** What was remembered of the node, as text. */
   readonly past: string;
@@ -72,13 +77,14 @@ interface Remembered {
 
 function isStill(
   known: Remembered | null,
-  digest: string,
+  shown: Pick<Remembered, 'digest' | 'measured'>,
   node: JudgedNode,
   at: number,
 ): known is Remembered {
   return (
     known !== null &&
-    known.digest === digest &&
+    known.digest === shown.digest &&
+    known.measured === shown.measured &&
     at >= known.from &&
     at < known.until &&
     known.shared === sharedText(node.sharedVolumes) &&
@@ -88,6 +94,7 @@ function isStill(
 
 function judgeAnew(
   { parts }: Proven,
+  tables: MeasuredTables,
   node: JudgedNode,
   { rules, enrolled }: Ready,
   at: number,
@@ -98,7 +105,7 @@ function judgeAnew(
   const own: DiskJudgement =
     'fault' in parsed
       ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
-      : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at));
+      : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at), tables);
   const shared = sharedFindings(node.sharedVolumes);
   const evidence = { digest, position: 'part' };
   const found = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
@@ -119,6 +126,7 @@ function judgeAnew(
   );
   return {
     digest,
+    measured: measuredText(tables),
     shared: sharedText(node.sharedVolumes),
     past: pastText(node),
     from,

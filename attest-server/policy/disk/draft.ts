@@ -4,6 +4,7 @@ import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Drafted, ObservedNode } from '../aspect.ts';
 import { judgeDisk } from './judge-disk.ts';
+import { measuredTables } from './measured-tables.ts';
 import { defaultDiskRules } from './rules.ts';
 
 const observed = z.object({
@@ -12,16 +13,17 @@ const observed = z.object({
 });
 
 /** Which paths are encrypted as the default rules say; null where nothing was read. */
-export function observeDisk({ parts }: Proven): z.infer<typeof observed> | null {
+export function observeDisk({ parts, ima }: Proven): z.infer<typeof observed> | null {
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) return null;
   try {
     const part = parseDiskPart(bytes);
+    const measured = measuredTables(ima);
     const paths = part.paths
       .filter(({ real }) => real !== null)
       .map(({ path }) => {
         const rules = { ...defaultDiskRules, paths: [{ path, required: true }] };
-        return { path, encrypted: judgeDisk(part, rules, nobodyEnrolled).affirmed };
+        return { path, encrypted: judgeDisk(part, rules, nobodyEnrolled, measured).affirmed };
       });
     return { paths };
   } catch (error) {

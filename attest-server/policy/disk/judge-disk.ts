@@ -19,6 +19,7 @@ import {
   unreadPart,
 } from './findings.ts';
 import { type Crypt, drawn, type Layer, Layers } from './layers.ts';
+import type { MeasuredTables } from './measured-tables.ts';
 import { marksOf } from './memory.ts';
 import type { DiskRules } from './rules.ts';
 
@@ -31,10 +32,19 @@ export interface DiskJudgement {
   readonly references: readonly string[];
 }
 
-/** Judges what a part shows; whatever it holds gives findings. @param enrolled what references know of this node's volumes */
-export function judgeDisk(part: DiskPart, rules: DiskRules, enrolled: Enrolled): DiskJudgement {
+/**
+ * Judges what a part shows; whatever it holds gives findings.
+ * @param enrolled what references know of this node's volumes
+ * @param measured what the TPM vouches for of its mappings
+ */
+export function judgeDisk(
+  part: DiskPart,
+  rules: DiskRules,
+  enrolled: Enrolled,
+  measured: MeasuredTables,
+): DiskJudgement {
   try {
-    return judgeTable(part, parseMounts(part.mounts), rules, enrolled);
+    return judgeTable(part, parseMounts(part.mounts), rules, enrolled, measured);
   } catch (error) {
     if (error instanceof Rejection)
       return { findings: [unreadPart(error.message)], affirmed: false, references: [] };
@@ -61,9 +71,10 @@ function judgeTable(
   table: readonly Mount[],
   rules: DiskRules,
   enrolled: Enrolled,
+  measured: MeasuredTables,
 ): DiskJudgement {
   const find = mountFinder(table);
-  const layers = new Layers(part, find);
+  const layers = new Layers(part, find, measured);
   const findings: Finding[] = [];
   const crypts = new Map<Crypt, readonly string[]>();
   let there = 0;
@@ -108,7 +119,7 @@ function judgeTable(
       findings.push(
         its.coverage === 'unknown'
           ? notShown(below.mountPoint, its.cause ?? 'nothing is said of it', lines)
-          : notCovered(path, below, lines),
+          : { ...notCovered(path, below, lines), source: its.source },
       );
     }
   }
@@ -168,7 +179,9 @@ function coverFindings(
   // Told of the mapping itself: luks_null_cipher.
   if (layer.coverage === 'null') return [];
   const isMixed = layer.below.some(({ coverage }) => coverage === 'encrypted');
-  return [isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, layer.text, detail)];
+  const finding =
+    isHidden || isMixed ? notCovered(path, mount, detail) : notEncrypted(path, layer.text, detail);
+  return [{ ...finding, source: layer.source }];
 }
 
 /** Volumes of one node, of which one is a copy of the other. */
@@ -199,7 +212,7 @@ function besides(part: DiskPart, rules: DiskRules, layers: Layers): readonly Fin
     findings.push(
       layer?.coverage === 'unknown' || layer === null
         ? notShown(path, layer?.cause ?? 'nothing is said of its device', detail)
-        : swapOpen(path, detail),
+        : { ...swapOpen(path, detail), source: layer.source },
     );
   }
   const [first, ...others] = inspected.residue;

@@ -1,7 +1,9 @@
 import type { BlockDevice, DiskPart, LuksHeader } from '../../protocol/disk.ts';
 import { isPlainPath, type Mount } from '../../protocol/mount-table.ts';
 import { overlayLayers } from '../../protocol/protected-mounts.ts';
-import { parseTarget, type Target } from './crypt-target.ts';
+import type { Source } from '../../protocol/verdict.ts';
+import { encrypts, parseTarget, type Target } from './crypt-target.ts';
+import type { MeasuredTables } from './measured-tables.ts';
 
 /**
  * How far what is stored there is encrypted: through every leg of every layer; by a mapping that encrypts nothing (`null`)
@@ -16,6 +18,8 @@ export interface Layer {
   readonly coverage: Coverage;
   /** Why it is unknown; null where it is not. */
   readonly cause: string | null;
+  /** `tpm`: it is not encrypted by what the kernel measured, whatever the node says. */
+  readonly source: Source;
   /** The mappings that encrypt it: the topmost of each leg, and those that claim to. */
   readonly crypts: readonly Crypt[];
   readonly below: readonly Layer[];
@@ -30,6 +34,8 @@ export interface Crypt {
   /** As its uuid says, 32 digits; null where it says none. */
   readonly uuid: string | null;
   readonly targets: readonly Extract<Target, { kind: 'crypt' }>[];
+  /** Who vouches for the targets. */
+  readonly source: Source;
   readonly header: LuksHeader | null;
   /** Why its header could not be read; null where nothing was said. */
   readonly unreadable: string | null;
@@ -40,12 +46,18 @@ export class Layers {
   readonly #devices: ReadonlyMap<string, BlockDevice>;
   readonly #inspected: DiskPart['inspected'];
   readonly #find: (path: string) => Mount | null;
+  readonly #measured: MeasuredTables;
   readonly #made = new Map<string, Layer>();
 
-  constructor({ devices, inspected }: DiskPart, find: (path: string) => Mount | null) {
+  constructor(
+    { devices, inspected }: DiskPart,
+    find: (path: string) => Mount | null,
+    measured: MeasuredTables,
+  ) {
     this.#devices = new Map(devices.map((device) => [device.device, device]));
     this.#inspected = inspected;
     this.#find = find;
+    this.#measured = measured;
   }
 
   ofMount(mount: Mount): Layer {
@@ -125,33 +137,38 @@ export class Layers {
   }
 
   #mapping(device: BlockDevice, name: string, below: () => readonly Layer[]): Layer {
-    const { uuid, table } = device.mapping ?? { uuid: '', table: null };
+    const { uuid } = device.mapping ?? { uuid: '' };
     const claim = claimOf(uuid);
-    if (table === null || table.length === 0) {
+    const { targets, source } = this.#targetsOf(device);
+    if (targets === null) {
       if (claim === null) return stackedOn(`${name} ${kindOf(uuid)}`, below());
       const cause = this.#unreadOf(device.device) ?? 'assay-agent inspect gave no table of it';
-      const crypt = this.#crypt(device, claim, []);
+      const crypt = this.#crypt(device, claim, [], source);
       return {
         text: `${name} crypt by its name, ${cause}`,
         coverage: 'unknown',
         cause,
+        source: 'host',
         crypts: [crypt],
         below: below(),
       };
     }
-    const targets = table.map(parseTarget);
     const crypts = targets.filter((target) => target?.kind === 'crypt');
+    const measured = source === 'tpm' ? ', as the kernel measured it' : '';
     if (crypts.length === 0 || crypts.length < targets.length) {
       const types = [
         ...new Set(targets.map((target) => (target?.kind === 'other' ? target.type : (target?.kind ?? '?')))),
       ];
       // A mapping that encrypts a part of itself does not encrypt.
-      const layer = stackedOn(`${name} ${types.join(', ').slice(0, 64)}`, below(), crypts.length > 0);
+      const text = `${name} ${types.join(', ').slice(0, 64)}${measured}`;
+      const layer = vouchedBy(source, stackedOn(text, below(), crypts.length > 0));
       // While a volume is reencrypted its mapping is made of others; its header says so.
-      return claim === null ? layer : { ...layer, crypts: [this.#crypt(device, claim, []), ...layer.crypts] };
+      return claim === null
+        ? layer
+        : { ...layer, crypts: [this.#crypt(device, claim, [], source), ...layer.crypts] };
     }
-    const crypt = this.#crypt(device, claim ?? helperOf(uuid), crypts);
-    const text = [
+    const crypt = this.#crypt(device, claim ?? helperOf(uuid), crypts, source);
+    const words = [
       `${name} crypt`,
       names[crypt.kind],
       ...new Set(crypts.map(({ cipher }) => shown(cipher))),
@@ -159,18 +176,36 @@ export class Layers {
     ]
       .filter((word) => word !== '')
       .join(', ');
+    const text = `${words}${measured}`;
     const lower = below();
     if (!crypts.some(({ isNull }) => isNull))
-      return { text, coverage: 'encrypted', cause: null, crypts: [crypt], below: lower };
+      return { text, coverage: 'encrypted', cause: null, source: 'host', crypts: [crypt], below: lower };
     // What it stands on may still be encrypted; the null cipher is told all the same.
     const rest = joined(lower);
     return {
       text,
       coverage: rest.coverage === 'encrypted' || rest.coverage === 'unknown' ? rest.coverage : 'null',
       cause: rest.cause,
+      source: 'host',
       crypts: [crypt, ...rest.crypts],
       below: lower,
     };
+  }
+
+  /**
+   * The lines of a live table: as the kernel measured them, where it did for this very mapping. What the node says against
+   * itself counts all the same.
+   */
+  #targetsOf({ device, mapping }: BlockDevice): {
+    readonly targets: readonly (Target | null)[] | null;
+    readonly source: Source;
+  } {
+    const said = mapping?.table?.map(parseTarget) ?? [];
+    const measured = this.#measured.get(device);
+    const isIts = measured?.name === mapping?.name && measured?.uuid === mapping?.uuid;
+    if (measured === undefined || !isIts || (said.length > 0 && !encrypts(said)))
+      return { targets: said.length === 0 ? null : said, source: 'host' };
+    return { targets: measured.targets, source: 'tpm' };
   }
 
   /** Why what only root can read of a device is not there; null where nothing was said. */
@@ -179,10 +214,10 @@ export class Layers {
     return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
   }
 
-  #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets']): Crypt {
+  #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets'], source: Source): Crypt {
     const on = this.#devicesUnder(device, isOfVolume);
     const { kind, uuid } = claim ?? { kind: 'plain', uuid: null };
-    const crypt = { device, name: device.mapping?.name ?? device.name, kind, uuid, targets };
+    const crypt = { device, name: device.mapping?.name ?? device.name, kind, uuid, targets, source };
     if ('cause' in this.#inspected) return { ...crypt, header: null, unreadable: this.#inspected.cause };
     const { headers, unreadable } = this.#inspected;
     const its = headers.filter((one) => on.has(one.device));
@@ -222,23 +257,30 @@ const memory: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'huge
 const stacked: ReadonlySet<string> = new Set(['ecryptfs', 'zfs']);
 
 function plain(text: string): Layer {
-  return { text, coverage: 'plain', cause: null, crypts: [], below: [] };
+  return { text, coverage: 'plain', cause: null, source: 'host', crypts: [], below: [] };
 }
 
 /** @param broken it is not encrypted, whatever it stands on */
 function stackedOn(text: string, below: readonly Layer[], broken = false): Layer {
-  const { coverage, cause, crypts } = joined(below);
-  return { text, coverage: broken ? 'plain' : coverage, cause, crypts, below };
+  const { coverage, cause, source, crypts } = joined(below);
+  return { text, coverage: broken ? 'plain' : coverage, cause, source, crypts, below };
+}
+
+/** A mapping that encrypts nothing itself: by whom, where nothing below it does either. */
+function vouchedBy(source: Source, layer: Layer): Layer {
+  return layer.coverage === 'plain' && source === 'tpm' ? { ...layer, source } : layer;
 }
 
 const worst: readonly Coverage[] = ['plain', 'null', 'unknown', 'encrypted'];
 
 /** Of all legs, the worst. On nothing is not encrypted. */
-function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 'crypts'> {
+function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 'source' | 'crypts'> {
   const coverage = worst.find((one) => layers.some((layer) => layer.coverage === one)) ?? 'plain';
   const cause = layers.find((layer) => layer.cause !== null)?.cause ?? null;
+  const isVouched = layers.some((layer) => layer.coverage === coverage && layer.source === 'tpm');
+  const source = isVouched ? 'tpm' : 'host';
   // Each once: legs share what they stand on.
-  return { coverage, cause, crypts: [...new Set(layers.flatMap(({ crypts }) => crypts))] };
+  return { coverage, cause, source, crypts: [...new Set(layers.flatMap(({ crypts }) => crypts))] };
 }
 
 interface Claim {

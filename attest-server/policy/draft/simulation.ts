@@ -25,13 +25,16 @@ export interface SimulatedNode {
   readonly note: string | null;
 }
 
-/** @param bundle the evidence as it is kept: what was known of the node before it */
+/**
+ * In steps of some milliseconds, for whoever must let others go on.
+ * @param bundle the evidence as it is kept: what was known of the node before it
+ */
 export type Simulate = (
   proven: Proven,
   bundle: Pick<Bundle, 'previous' | 'context'>,
   node: Omit<AppraisedNode, 'past'>,
   at: number,
-) => SimulatedNode;
+) => Iterator<void, SimulatedNode>;
 
 /** Reasons of one side; a boot that differs in everything needs no more of them. */
 const mostReasons = 16;
@@ -46,19 +49,20 @@ export interface Basis {
 export function createSimulation(before: Basis | null, after: Basis): Simulate {
   const judging = ({ policy, references }: Basis) => {
     const appraise = createAppraiser(policy, references);
-    return (...[proven, bundle, node, at]: Parameters<Simulate>): SimulatedSide => {
-      const by = bundle.context?.by ?? 'agent';
-      const { verdict, begun } = appraise(proven, { ...node, past: pastOf(bundle), by }, at);
+    return function* (...[proven, bundle, node, at]: Parameters<Simulate>): Generator<void, SimulatedSide> {
+      const judged = { ...node, past: pastOf(bundle), by: bundle.context?.by ?? ('agent' as const) };
+      yield* appraise.ahead(proven, judged, at);
+      const { verdict, begun } = appraise(proven, judged, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);
       const { state, group, mode } = verdict;
       return { state, group, mode, reasons: reasons.slice(0, mostReasons) };
     };
   };
-  const judgeBefore = before === null ? () => null : judging(before);
+  const judgeBefore = before === null ? null : judging(before);
   const judgeAfter = judging(after);
-  return (...evidence) => {
-    const was = judgeBefore(...evidence);
-    const would = judgeAfter(...evidence);
+  return function* (...evidence) {
+    const was = judgeBefore === null ? null : yield* judgeBefore(...evidence);
+    const would = yield* judgeAfter(...evidence);
     return { node: evidence[2].name, before: was, after: would, changed: differs(was, would), note: null };
   };
 }

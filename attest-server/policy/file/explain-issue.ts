@@ -40,24 +40,16 @@ function shownAsList(text: string): string {
   return `[${JSON.stringify(text.slice(0, 64))}]`;
 }
 
-function notBuiltYet(what: string): string {
-  return `${unsupported}: ${what}; the aspects that are: ${builtAspects.join(', ')}`;
-}
-
 function unknownKey(path: Path, key: string, suggest: Suggest): string {
   const known = knownKeys(path);
   if (path[0] === 'groups' && path[2] === 'severity' && path.length === 3)
     return `no reason code${suggest(key, known)}`;
-  const built: readonly string[] = notBuilt.group;
-  if (path[0] === 'groups' && path.length === 2 && built.includes(key)) return notBuiltYet(key);
+  if (path[0] === 'groups' && path.length === 2 && notBuilt.includes(key)) return `${unsupported}: ${key}`;
   return `unknown key${suggest(key, known)}`;
 }
 
 function notRequirable(input: unknown, suggest: Suggest): string {
-  const later: readonly unknown[] = notBuilt.require;
   const isDemand = typeof input === 'object' && input !== null;
-  const words = isDemand ? Object.keys(input) : [input];
-  if (words.length > 0 && words.every((word) => later.includes(word))) return notBuiltYet(words.join(', '));
   if (isDemand) return 'not an aspect with the source that it demands, as {boot: tpm}';
   const near = typeof input === 'string' ? suggest(input, builtAspects) : '';
   return `not an aspect that can be required: ${builtAspects.join(', ')}${near}`;

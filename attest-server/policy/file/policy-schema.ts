@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { gateActions, longestGateTimeout } from '../../protocol/gate.ts';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { plainName } from '../../protocol/reference.ts';
-import { aspects as aspectNames } from '../../protocol/verdict.ts';
-import { aspects, type BuiltAspect, builtAspects, isBuilt } from '../aspects.ts';
+import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
 /** Of a field or value that the grammar knows and this version does not build. */
@@ -125,11 +124,7 @@ export function policyJsonSchema(): object {
 }
 
 /** What the grammar knows and this version does not build: refused, since ignoring it would promise a check. */
-const unbuilt = aspectNames.filter((name) => !isBuilt(name));
-export const notBuilt = {
-  group: [...unbuilt, 'keys'],
-  require: unbuilt,
-} as const satisfies Record<string, readonly string[]>;
+export const notBuilt: readonly string[] = ['keys'];
 
 const grammar = z.toJSONSchema(policySchema, { io: 'input' });
 
@@ -141,7 +136,7 @@ export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
       typeof step === 'number' ? memberOf(place, 'items') : memberOf(memberOf(place, 'properties'), step);
   const names = memberOf(place, 'propertyNames');
   const keys = Object.keys(memberOf(place, 'properties') ?? {});
-  if (path.length === 2) keys.push(...notBuilt.group);
+  if (path.length === 2) keys.push(...notBuilt);
   return path.at(-1) === 'severity' && names !== undefined ? reasonCodes : keys;
 }
 

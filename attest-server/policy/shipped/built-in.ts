@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { builtAspects } from '../aspects.ts';
+import { aspects } from '../aspects.ts';
 import { parsePolicy } from '../file/policy-file.ts';
 import type { Policy } from '../policy.ts';
 
@@ -12,9 +12,13 @@ function shipped(name: string): Policy {
   );
 }
 
-/** What `strict` requires is every aspect of the list, so that a new one cannot be left out. */
+/**
+ * What `strict` requires is every aspect of the list, so that a new one cannot be left out, but for those that need machines
+ * which were made ready for them.
+ */
 const everything = /^( *)require: \[.*\] # every aspect$/m;
-const requireAll = `$1require: [${builtAspects.join(', ')}]`;
+const required = aspects.filter(({ isOptIn }) => isOptIn !== true).map(({ name }) => name);
+const requireAll = `$1require: [${required.join(', ')}]`;
 
 /** What holds without a policy file. */
 export const observePolicy: Policy = shipped('observe');

@@ -15,6 +15,11 @@ export interface ProvenImaList extends ListSeal {
   /** Entries, and bytes of the binary form, from the list's begin up to here. */
   readonly entries: number;
   readonly bytes: number;
+  /**
+   * Of the entries, those that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves
+   * them out.
+   */
+  readonly elsewhere: number;
   /** The `head` that was proven before this answer, from where `walk` goes on; null: it begins with the list. */
   readonly since: string | null;
   /** Number of the first entry that `walk` visits. */
@@ -85,6 +90,11 @@ export interface MeasuredMapping {
   readonly entry: number;
   /** `active` once a device was resumed with this table. */
   readonly state: 'loaded' | 'active' | 'removed';
+  /**
+   * No other table was ever loaded for these numbers, as far as is known of all that the kernel measured. Else the last one
+   * that it told need not be in force: what it measured once it measures no second time in the same words.
+   */
+  readonly isOnlyTable: boolean;
   readonly targets: readonly MeasuredTarget[];
 }
 

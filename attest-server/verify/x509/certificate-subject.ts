@@ -1,6 +1,6 @@
+import { DerReader, tag } from '../../protocol/der.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { shownText } from '../tpm/shown-text.ts';
-import { DerReader, tag } from './der.ts';
 import { readName } from './name.ts';
 
 /** What a person reads of a name; object identifiers as hex of their DER content. RFC 5280, section 4.1.2.4. */

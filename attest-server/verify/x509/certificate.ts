@@ -1,7 +1,7 @@
 import { hash, type KeyObject, X509Certificate } from 'node:crypto';
+import { DerReader, tag } from '../../protocol/der.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { type CertifiedKey, readCertifiedKey } from '../certified-key.ts';
-import { DerReader, tag } from './der.ts';
 import { type Extensions, readExtensions } from './extensions.ts';
 import { type DistinguishedName, readName } from './name.ts';
 

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rename, rm, unlink, utimes, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { lookout, type Watched, watched } from '../../../agent/watch/watch.ts';
 import {
   diskFiles,
@@ -129,6 +130,14 @@ describe('what an agent looks at each second', () => {
     await seconds(10);
     notEqual(told.length, before, 'the last change is told, however late');
     equal(told.length, 10);
+  });
+
+  it('says nothing of the list of IMA, which grows with each program that runs', async () => {
+    for (let second = 0; second < 30; second++) {
+      await put(imaLogPath, 'an entry'.repeat(second));
+      await seconds(1);
+    }
+    deepEqual([told, faults], [[], []]);
   });
 
   const churn: readonly (readonly [string, string])[] = [

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { questionFor } from '../../../attest-server/attest/selection.ts';
+import { type Question, questionFor } from '../../../attest-server/attest/selection.ts';
 import { aspects } from '../../../attest-server/policy/aspects.ts';
+import type { PartName } from '../../../attest-server/protocol/evidence.ts';
 
+const anew = { from: 0, bootId: null };
 const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);
 
 describe('what a node is asked for', () => {
@@ -22,17 +24,29 @@ describe('what a node is asked for', () => {
   });
 
   it('is each part that an aspect reads', () => {
-    const { parts } = questionFor(['sha256'], {});
+    const { parts } = questionFor(['sha256'], {}, [], [], anew);
     assert.deepEqual(new Set(parts), new Set(aspects.flatMap((aspect) => aspect.parts)));
     // A boot is read first: it is what the other parts hang on.
     assert.deepEqual(parts.slice(0, 3), ['boot', 'userSpace', 'ima']);
   });
 
   it('leaves out what its connection has shown', () => {
-    const { parts } = questionFor(['sha256'], {}, ['ima']);
+    const { parts } = questionFor(['sha256'], {}, ['disk'], [], anew);
+    const all = questionFor(['sha256'], {}, [], [], anew).parts;
     assert.deepEqual(
       parts,
-      questionFor(['sha256'], {}).parts.filter((part) => part !== 'ima'),
+      all.filter((part) => part !== 'disk'),
     );
+  });
+
+  it('is the list of what ran from where it is to go on, while that is wanted and is worth it', () => {
+    const goesOn = { from: 4096, bootId: 'a' };
+    const asked = (enough: readonly PartName[], list: Question['ima']) => {
+      const { ima, parts } = questionFor(['sha256'], {}, enough, [], list);
+      return [ima, parts.includes('ima')];
+    };
+    assert.deepEqual(asked([], goesOn), [goesOn, true]);
+    assert.deepEqual(asked(['ima'], goesOn), [null, false]);
+    assert.deepEqual(asked([], null), [null, false]);
   });
 });

@@ -28,6 +28,7 @@ const challenge: Challenge = {
   purpose: 'attest',
   holds: [],
   parts: ['boot'],
+  ima: { from: 3, bootId: null, most: 8 },
   within: 100,
 };
 
@@ -54,6 +55,15 @@ const good: readonly string[] = [
     quotes: [{ attest: '', signature: '', pcrs: {} }],
     parts: { boot: { digest: hash('sha256', 'part', 'hex') } },
   }),
+  JSON.stringify({
+    type: 'evidence',
+    nonce: base64,
+    channel: base64,
+    facts: '{}',
+    quotes: [{ attest: '', signature: '', pcrs: {} }],
+    parts: {},
+    ima: { from: 3, more: true, pieces: [hash('sha256', 'piece', 'hex')] },
+  }),
   '{"type":"changed","what":"x"}',
   '{"type":"error","code":"evidence_raced"}',
 ];
@@ -68,6 +78,7 @@ const frame = fc.oneof(
     Buffer.from('\x02log'),
     Buffer.from('\x03part'),
     Buffer.from('\x05a.b.c'),
+    Buffer.from('\x06piece'),
     Buffer.alloc(0),
   ),
 );

@@ -83,6 +83,25 @@ const askParts = (byte: number): Step => [
   },
   'send challenge',
 ];
+/** The same with IMA's list from an offset. */
+const askIma = (byte: number, most: number = limits.ima.inAnswer): Step => [
+  `challenge ${byte}`,
+  (session) => {
+    const [message, nonce] = challengeOf(byte);
+    return session.challenge({ ...message, parts: ['boot'], ima: { from: 9, bootId: null, most } }, nonce, 0);
+  },
+  'send challenge',
+];
+const [one, two] = [Buffer.from('one'), Buffer.from('two')];
+const piece = (bytes: Buffer, ...expected: string[]): Step => [
+  `piece of ${bytes.length} bytes`,
+  (session) => session.binary(binaryFrame('imaPiece', bytes)),
+  ...expected,
+];
+const evidenceOfIma = (byte: number, pieces: readonly Buffer[], { from = 9, more = false } = {}) =>
+  evidence(byte, { bootLog: undefined, parts: {}, ima: { from, more, pieces: pieces.map(digestOf) } });
+const sayIma = (pieces: readonly Buffer[], said: object, ...expected: string[]) =>
+  say('evidence', evidenceOfIma(1, pieces, said), 0, ...expected);
 const greeted = say('hello', hello, 0, 'identify');
 const known: Step = ['known', (session) => session.identified(null), 'challenge'];
 const candidate: Step = ['candidate', (session) => session.identified(wrapped()), 'send activate'];
@@ -274,6 +293,82 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     ['part', (session) => session.binary(binaryFrame('part', longRecords))],
     say('evidence', evidenceOf(1, { userSpace: digestOf(longRecords) }), 0, 'refuse too_large'),
   ],
+  "a piece of IMA's list is out of order where nobody asked for it": [
+    ...open,
+    askParts(1),
+    piece(one, 'refuse malformed'),
+  ],
+  'and before any challenge': [...open, piece(one, 'refuse malformed')],
+  'and after its answer': [
+    ...open,
+    askIma(1),
+    piece(one),
+    sayIma([one], {}, 'judge'),
+    piece(two, 'refuse malformed'),
+  ],
+  'a list is not named where nobody asked for it': [...open, askParts(1), sayIma([], {}, 'refuse malformed')],
+  'pieces are those that the evidence names': [
+    ...open,
+    askIma(1),
+    piece(one),
+    piece(two),
+    sayIma([one, two], {}, 'judge'),
+  ],
+  'not in another order': [
+    ...open,
+    askIma(1),
+    piece(two),
+    piece(one),
+    sayIma([one, two], {}, 'refuse malformed'),
+  ],
+  'nor with other bytes': [...open, askIma(1), piece(two), sayIma([one], {}, 'refuse malformed')],
+  'nor fewer': [...open, askIma(1), piece(one), sayIma([one, two], {}, 'refuse malformed')],
+  'nor more': [...open, askIma(1), piece(one), piece(two), sayIma([one], {}, 'refuse malformed')],
+  'nor unnamed': [...open, askIma(1), piece(one), say('evidence', evidenceOf(1, {}), 0, 'refuse malformed')],
+  'nor as parts': [
+    ...open,
+    askIma(1),
+    ['part', (session) => session.binary(binaryFrame('part', one))],
+    sayIma([one], {}, 'refuse malformed'),
+  ],
+  'none is empty': [...open, askIma(1), piece(Buffer.alloc(0), 'refuse malformed')],
+  'none is larger than one may be': [
+    ...open,
+    askIma(1),
+    piece(Buffer.alloc(limits.ima.piece + 1), 'refuse too_large'),
+  ],
+  'they are few': [
+    ...open,
+    askIma(1),
+    ...Array.from({ length: limits.ima.pieces }, (_, index) => piece(Buffer.of(index))),
+    piece(one, 'refuse too_large'),
+  ],
+  'together they are no more bytes than were asked for': [
+    ...open,
+    askIma(1, 6),
+    piece(one),
+    piece(two),
+    piece(Buffer.of(1), 'refuse too_large'),
+  ],
+  'a list goes on where that was asked for': [
+    ...open,
+    askIma(1),
+    piece(one),
+    sayIma([one], { from: 9 }, 'judge'),
+  ],
+  'or begins anew': [...open, askIma(1), piece(one), sayIma([one], { from: 0 }, 'judge')],
+  'and nowhere else': [...open, askIma(1), piece(one), sayIma([one], { from: 8 }, 'refuse malformed')],
+  'nothing may have been added': [...open, askIma(1), sayIma([], {}, 'judge')],
+  'but not with more to come: that would go on for ever': [
+    ...open,
+    askIma(1),
+    sayIma([], { more: true }, 'refuse malformed'),
+  ],
+  'an agent that has no list says nothing of it': [
+    ...open,
+    askIma(1),
+    say('evidence', evidenceOf(1, {}), 0, 'judge'),
+  ],
   'who holds the role of unlocking says nothing that is not for it': [
     say('hello', hello.replace('"agent"', '"unlock"'), 0, 'identify'),
     known,
@@ -367,6 +462,29 @@ describe('a session', () => {
     const [judged] = session.text(evidenceOf(2, { boot: digestOf('log') }), 0);
     assert(judged?.do === 'judge');
     assert.equal(judged.parts.boot?.bytes, null);
+  });
+
+  it("hands on the pieces of IMA's list in order, and forgets them with their challenge", () => {
+    session.text(hello, 0);
+    session.identified(null);
+    const judged = (text: string) => {
+      const [action] = session.text(text, 0);
+      assert(action?.do === 'judge');
+      return action.ima;
+    };
+    askIma(1)[1](session);
+    session.binary(binaryFrame('imaPiece', one));
+    askIma(2)[1](session);
+    for (const bytes of [two, one]) session.binary(binaryFrame('imaPiece', bytes));
+    const ima = judged(evidenceOfIma(2, [two, one], { more: true }));
+    assert.deepEqual(ima, { from: 9, more: true, pieces: [two, one] });
+    askIma(3)[1](session);
+    session.binary(binaryFrame('imaPiece', one));
+    session.text(raced, 0);
+    askIma(4)[1](session);
+    assert.deepEqual(judged(evidenceOfIma(4, [])), { from: 9, more: false, pieces: [] });
+    askParts(5)[1](session);
+    assert.equal(judged(evidenceOf(5, {})), null);
   });
 
   it('gives the parts of an answer of 0.1.0 in the same form', () => {

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { keptReferencesHead } from '../../../attest-server/evidence/kept-references.ts';
+import { namingBlobs } from '../../../attest-server/evidence/named-digests.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
+import { imaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
 import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
@@ -127,6 +130,38 @@ describe('what kept evidence shares', () => {
     for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two });
     await erase();
     assert.deepEqual(await kept(old, lasting, 'old font', 'font', 'grub.cfg'), [lasting, 'font', 'grub.cfg']);
+  });
+
+  it("stays where it is a piece of IMA's list, while an index that is kept names it", async () => {
+    const indexOf = (...names: readonly string[]) =>
+      imaIndex(names.map((name) => ({ digest: blob(name).digest, bytes: name.length }))).toString();
+    const [old, lasting] = [indexOf('short piece'), indexOf('long piece', 'next piece')];
+    await record(100, [old], { sent: [old, 'short piece'] });
+    await record(90, [lasting], { sent: [lasting, 'long piece', 'next piece'], node: two });
+    await record(1, []);
+    for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two, sent: [lasting] });
+    await erase();
+    const [short, long, next] = ['short piece', 'long piece', 'next piece'];
+    assert.deepEqual(await kept(old, lasting, short, long, next), [lasting, long, next]);
+  });
+
+  it('is looked through for lists alone: each kind begins as the store looks for it', () => {
+    assert.deepEqual(
+      namingBlobs.map(({ head }) => head.toString('latin1', 0, 6)),
+      namingBlobs.map(() => 'assay/'),
+    );
+  });
+
+  it('stays where it is a list of files, while references that are kept name it', async () => {
+    const referencesOf = (...names: readonly string[]) =>
+      `${keptReferencesHead}${names.map((name) => blob(name).digest).join(' ')}\n[]`;
+    const [old, lasting] = [referencesOf('old list', 'list'), referencesOf('list')];
+    await record(100, [old], { sent: [old, 'old list', 'list'] });
+    await record(90, [lasting], { sent: [lasting, 'list'], node: two });
+    await record(1, []);
+    for (const daysAgo of [60, 20]) await record(daysAgo, [lasting], { node: two });
+    await erase();
+    assert.deepEqual(await kept(old, lasting, 'old list', 'list'), [lasting, 'list']);
   });
 
   it('comes back whole where it is used again after it went', async () => {

@@ -313,6 +313,12 @@ function referencesOf(world: World) {
       const at = world.references.findIndex(({ name }) => name === changed.name);
       world.references[at] = changed;
     },
+    remove: async (gone: string) => {
+      world.references.splice(
+        world.references.findIndex(({ name }) => name === gone),
+        1,
+      );
+    },
   };
 }
 

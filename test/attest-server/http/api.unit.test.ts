@@ -7,8 +7,10 @@ import { enrolments, unmatched } from '../../../attest-server/policy/policy.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
+import { reference } from '../../../attest-server/protocol/reference.ts';
 import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { filesReference } from '../policy/made-files.ts';
 import { madeProof } from '../policy/made-proof.ts';
 import {
   type ApiServer,
@@ -218,6 +220,62 @@ describe('the API', () => {
       listed.items.flatMap(({ name, kind }) => (name === 'rules' ? [kind] : [])),
       ['firewall'],
     );
+  });
+
+  it('takes in a list of files whole, shows how many there are, gives it out, and deletes it once it is retired', async () => {
+    const post = (path: string, body: object) =>
+      ask(server, `/v1/references/${path}`, {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify(body),
+      });
+    const files = filesReference('files', ['/a', '/b']);
+    const faulty = { ...files, runtime: { ...files.runtime, count: 3 } };
+    assert.equal((await post('import', faulty)).status, 409);
+    assert.equal((await post('import', files)).status, 201);
+    const listed = (await ask(server, '/v1/references')).text;
+    assert.ok(!listed.includes(files.runtime?.files ?? ''));
+    const [view] = api
+      .listOf(api.referenceView.strict())
+      .parse(JSON.parse(listed))
+      .items.filter(({ name }) => name === 'files');
+    assert.deepEqual([view?.files, view?.policies, view?.keys], [2, 0, 0]);
+    const whole = reference.parse(JSON.parse((await ask(server, '/v1/references/files')).text));
+    assert.deepEqual(whole.runtime, files.runtime);
+    const reason = { reason: 'because' };
+    assert.equal((await post('files/delete', reason)).status, 409);
+    assert.equal((await post('files/retire', reason)).status, 200);
+    assert.equal((await post('files/delete', {})).status, 400);
+    const gone = await post('files/delete', reason);
+    assert.deepEqual([gone.status, JSON.parse(gone.text)], [200, { deleted: 'files' }]);
+    assert.equal((await post('files/delete', reason)).status, 404);
+  });
+
+  it('captures some files alone only of the kind that has files', async () => {
+    const send = (body: object) =>
+      ask(server, '/v1/references', {
+        method: 'POST',
+        token: 'operator-token',
+        body: JSON.stringify({ node: 'node-1', name: 'one-file', ...body }),
+      });
+    for (const [body, field] of [
+      [{ only: ['/a'] }, 'body.only'],
+      [{ kind: 'runtime', only: [] }, 'body.only'],
+      [{ kind: 'runtime', only: [''] }, 'body.only'],
+      [{ kind: 'runtime', only: Array.from({ length: 257 }, String) }, 'body.only'],
+    ] as const) {
+      const { status, text } = await send(body);
+      assert.deepEqual([status, JSON.parse(text).field.slice(0, 9)], [400, field]);
+    }
+  });
+
+  it('refuses a body of brackets alone, however large a reference may be', async () => {
+    const { status } = await ask(server, '/v1/references/import', {
+      method: 'POST',
+      token: 'operator-token',
+      body: `[${'[],'.repeat(600_000)}[]]`,
+    });
+    assert.equal(status, 413);
   });
 
   it('hands decisions on enrolment on with the name of who decides', async () => {

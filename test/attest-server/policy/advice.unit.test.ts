@@ -11,9 +11,10 @@ const known: Required<Known> = {
   evidence: 'cd'.repeat(32),
   name: 'worker-3-20261126-cdcdcd',
   reference: 'workers-1',
+  file: 'ef'.repeat(32),
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {

@@ -63,7 +63,15 @@ describe('a capture', () => {
       },
       ...ports,
     });
-    return capture({ nodes: Object.keys(boots), name, kind, group, staged: false, actor: 'token:ann' });
+    return capture({
+      nodes: Object.keys(boots),
+      name,
+      kind,
+      group,
+      staged: false,
+      only: null,
+      actor: 'token:ann',
+    });
   }
 
   const names = async () => (await store.references.list()).map(({ name }) => name);

@@ -33,6 +33,10 @@ function lifeOf(state: Reference['state'], separate = false) {
         world.references[0] = changed;
         world.events.push(event);
       },
+      remove: async (_name, event) => {
+        world.references.length = 0;
+        world.events.push(event);
+      },
     },
     now: () => 0,
     separate,
@@ -79,6 +83,37 @@ describe('the life of a reference', () => {
       );
       assert.equal(world.changes, to === null ? 0 : 1);
     });
+
+  for (const state of ['staged', 'active', 'retired', 'revoked'] as const) {
+    const may = state === 'staged' || state === 'retired';
+    it(`delete of one that is ${state} ${may ? 'removes it, with a word in the audit log' : 'is refused'}`, async () => {
+      const { world, life } = lifeOf(state);
+      const done = life.remove('workers-1', 'because', 'token:bob');
+      if (may) assert.equal(await done, true);
+      else await assert.rejects(done, { name: 'NotNow' });
+      assert.equal(world.references.length, may ? 0 : 1);
+      assert.equal(world.changes, may ? 1 : 0);
+      assert.deepEqual(
+        world.events.map(({ actor, action, subject, detail }) => [actor, action, subject, detail]),
+        may
+          ? [
+              [
+                'token:bob',
+                'reference.delete',
+                'workers-1',
+                { kind: 'boot', state, group: 'workers', reason: 'because' },
+              ],
+            ]
+          : [],
+      );
+    });
+  }
+
+  it('deletes nothing where there is none of that name', async () => {
+    const { world, life } = lifeOf('retired');
+    assert.equal(await life.remove('workers-2', 'because', 'token:bob'), false);
+    assert.deepEqual([world.events, world.references.length], [[], 1]);
+  });
 
   for (const from of ['staged', 'active', 'retired'] as const)
     it(`restores one that was revoked while it was ${from} to that, and keeps who took the latest step, and why`, async () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { JoinToken } from '../../../attest-server/enrolment/ports.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
@@ -228,6 +229,16 @@ for (const place of ['in memory', 'in a file'] as const) {
       await assert.rejects(store.references.update(other, madeEvent('reference.retire', 'workers-2')));
       assert.deepEqual(await store.references.list(), [retired]);
       assert.deepEqual(await actions(), ['reference.capture', 'reference.retire']);
+      await store.references.remove('workers-1', madeEvent('reference.delete', 'workers-1'));
+      assert.deepEqual(await store.references.list(), []);
+      await assert.rejects(store.references.remove('workers-1', madeEvent('reference.delete', 'workers-1')));
+      await store.references.add(reference, madeEvent('reference.capture', 'workers-1'));
+      assert.deepEqual(await actions(), [
+        'reference.capture',
+        'reference.retire',
+        'reference.delete',
+        'reference.capture',
+      ]);
     });
 
     it('adds several references with their audit entries, or none of them', async () => {
@@ -242,7 +253,7 @@ for (const place of ['in memory', 'in a file'] as const) {
       assert.deepEqual(await actions(), ['reference.capture', 'reference.capture']);
     });
 
-    it('keeps references up to a size: all of them travel with the evidence of each verdict', async () => {
+    it('keeps references up to a size: all of them are in memory, and kept beside evidence', async () => {
       const large = (name: string): Reference => ({
         version: 1,
         kind: 'boot',
@@ -253,7 +264,14 @@ for (const place of ['in memory', 'in a file'] as const) {
         pcrs: {},
         components: [],
         events: [
-          { index: 0, pcr: 0, type: 'x', digests: {}, stage: 'os', describes: 'x'.repeat(24 * 1024 * 1024) },
+          {
+            index: 0,
+            pcr: 0,
+            type: 'x',
+            digests: {},
+            stage: 'os',
+            describes: 'x'.repeat(limits.references.all * 0.4),
+          },
         ],
       });
       const event = madeEvent('reference.import', 'workers');

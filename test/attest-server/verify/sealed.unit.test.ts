@@ -20,6 +20,8 @@ const sealed = [
   'AttestationKey',
   'HashedPart',
   'Memory',
+  'ProvenImaList',
+  'Checkpoint',
 ] as const;
 
 /** Names that each line below may use: real ones, and what anybody can make by hand. */
@@ -29,6 +31,7 @@ declare const pcrs: QuotedPcrs; declare const boot: MeasuredBoot; declare const 
 declare const quote: Quote; declare const ak: AttestationKey; declare const part: HashedPart;
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
+declare const list: ProvenImaList; declare const checkpoint: Checkpoint; declare const tail: ImaTail;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
 const { banks, measuredDigest } = pcrs; const { digest } = part;
 const handBank = { bank: values.bank, mask: values.mask, values: values.values, pcrDigest: '' };
@@ -66,6 +69,15 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
     'Memory',
     'export const m: Memory = { part: () => part, keep() {}, pcrs: () => pcrs, boot: () => boot, forget() {} };',
   ],
+  ['ProvenImaList', 'export const l: ProvenImaList = { ...list };'],
+  ['ProvenImaList', 'export const l: ProvenImaList = { ...list, walk() {} };'],
+  ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint };'],
+  ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint, entries: 0 };'],
+  ['proveList', 'proveList(tail, [handBank], null);'],
+  ['proveList', 'proveList(tail, [values], null);'],
+  ['proveList', 'proveList(tail, banks, { before: null, last: { ...checkpoint, bytes: 0 } });'],
+  ['verifyInSteps', 'verifyInSteps({ quotes: [carrier], facts: null, parts: {}, ima: list }, expected);'],
+  ['Memory', 'memory.keepList(akName, clock, { before: null, last: { ...checkpoint } });'],
   ['Memory', 'memory.pcrs([{ quote, ak }], [carrier]);'],
   ['Memory', 'memory.boot({ digest, bytes }, pcrs, null);'],
   ['Memory', 'memory.boot(part, { banks, measuredDigest }, null);'],
@@ -110,6 +122,8 @@ const good: readonly string[] = [
   'export const b: MeasuredBoot = measureBoot(hashPart(bytes), proven.banks);',
   'export const s: SignedQuote = checkSignature(parseQuote(bytes), carrier.signature, checkAttestationKey(bytes), true);',
   'export const c: QuotedPcrs = checkPcrs([signed], [carrier]);',
+  'export const l = proveList(tail, banks, { before: null, last: checkpoint });',
+  'memory.keepList(akName, clock, { before: null, last: checkpoint });',
   'export const r: ReplayedBoot = replayBoot(hashPart(bytes), [values, handBank, bank]);',
 ];
 
@@ -141,8 +155,10 @@ describe('what the verifier proves', function () {
     assert.ok(givers.includes('verify') && givers.includes('measureBoot'), `${givers}`);
     // These make one of bytes alone: that is no forgery.
     const ofBytes = ['parseQuote', 'checkAttestationKey', 'hashPart'];
+    // This one tells what it is given.
+    const tells = ['isProvenList'];
     assert.deepEqual(
-      givers.filter((name) => !attacked.has(name) && !ofBytes.includes(name)),
+      givers.filter((name) => !attacked.has(name) && ![...ofBytes, ...tells].includes(name)),
       [],
     );
     assert.deepEqual(
@@ -169,7 +185,9 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('type Proven, type MeasuredBoot, type QuotedBank, type ReplayedBoot', 'verify/proven.ts'),
     from('Memory', 'verify/memory.ts'),
     from('Verifier', 'verify/verifier.ts'),
-    from('verify, type Evidence, type Expected', 'verify/verify.ts'),
+    from('verify, verifyInSteps, type Evidence, type Expected, type ImaTail', 'verify/verify.ts'),
+    from('proveList, type Checkpoint', 'verify/ima/prove-list.ts'),
+    from('type ProvenImaList', 'verify/ima/proven-list.ts'),
     from('verifyBundleEvidence', 'verify/bundle-evidence.ts'),
     from('type PcrValues', 'protocol/pcr-values.ts'),
     from('type Parts', 'protocol/evidence.ts'),

@@ -3,12 +3,14 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import type { Parts } from '../../../attest-server/protocol/evidence.ts';
 import { bankBytes } from '../../../attest-server/protocol/messages.ts';
+import { isProvenList } from '../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { Verifier } from '../../../attest-server/verify/verifier.ts';
-import { verify } from '../../../attest-server/verify/verify.ts';
+import { type ImaTail, verify } from '../../../attest-server/verify/verify.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { binaryOf, extendedTo, file } from './ima/made-list.ts';
 import { partOf } from './made-by-hand.ts';
 import { akOf, madeQuote } from './made-quote.ts';
 import { rejectionOf } from './rejection-of.ts';
@@ -266,5 +268,118 @@ describe('the boot logs that a verifier remembers', () => {
     const first = answer(valuesOf(), { boot: changed }).boot;
     assert.notEqual(answer(valuesOf(), { boot: changed }).boot, first);
     assert.deepEqual(verifier.missing({ boot: { digest: changed.digest, bytes: null } }), ['boot']);
+  });
+});
+
+describe("IMA's list, as a verifier remembers it", () => {
+  const entries = ['boot_aggregate', '/usr/bin/sh', '/usr/bin/env', '/usr/bin/node'].map((name) =>
+    file(name),
+  );
+  const bytes = binaryOf(entries);
+  const bytesOf = (count: number) => binaryOf(entries.slice(0, count)).length;
+  const pcr10 = (count: number) => extendedTo(entries.slice(0, count)).values;
+
+  /** Answers of one node, each with some bytes of its list and the PCRs after so many entries. */
+  function listed() {
+    const verifier = new Verifier();
+    const answer = (
+      count: number,
+      ima: ImaTail | null,
+      {
+        signer = key,
+        resetCount = 7,
+        parts = {},
+      }: { signer?: typeof key; resetCount?: number; parts?: Parts } = {},
+    ): Proven => {
+      const quote = madeQuote(signer, Buffer.alloc(0), {
+        pcrs: { sha256: valuesOf(10, pcr10(count).toString('hex')) },
+        resetCount,
+      });
+      return verifier.verify({ quotes: [quote], facts: null, parts, ima }, expectedOf(signer));
+    };
+    return { verifier, answer };
+  }
+  const from = (at: number, end = bytes.length): ImaTail => ({ from: at, chunks: [bytes.subarray(at, end)] });
+  const added = ({ ima }: Proven): string[] => {
+    const names: string[] = [];
+    if (isProvenList(ima)) ima.walk(({ name }) => names.push(name));
+    return names;
+  };
+  const codeOf = ({ ima }: Proven) => (ima === null || isProvenList(ima) ? null : ima.code);
+  const ak = akOf(key).name;
+
+  it('goes on from where it was proven, and says where that is', () => {
+    const { verifier, answer } = listed();
+    assert.equal(verifier.imaProven(ak), null);
+    const first = answer(2, from(0));
+    assert.deepEqual(added(first), ['boot_aggregate', '/usr/bin/sh']);
+    assert.deepEqual(
+      { bytes: verifier.imaProven(ak)?.bytes, entries: verifier.imaProven(ak)?.entries },
+      { bytes: bytesOf(2), entries: 2 },
+    );
+    assert.deepEqual(added(answer(4, from(bytesOf(2)))), ['/usr/bin/env', '/usr/bin/node']);
+    assert.equal(verifier.imaProven(ak)?.head, `sha256:${pcr10(4).toString('hex')}`);
+    const idle = answer(4, { from: bytes.length, chunks: [] });
+    assert.ok(isProvenList(idle.ima));
+    assert.equal(idle.ima.entries, 4);
+    assert.deepEqual(added(idle), []);
+  });
+
+  it('is the same in steps', () => {
+    const { verifier } = listed();
+    const quote = madeQuote(key, Buffer.alloc(0), {
+      pcrs: { sha256: valuesOf(10, pcr10(4).toString('hex')) },
+    });
+    const steps = verifier.verifyInSteps(
+      { quotes: [quote], facts: null, parts: {}, ima: from(0) },
+      expectedOf(),
+    );
+    let step = steps.next();
+    while (!step.done) step = steps.next();
+    assert.deepEqual(
+      added(step.value),
+      entries.map((_, i) => ['boot_aggregate', '/usr/bin/sh', '/usr/bin/env', '/usr/bin/node'][i]),
+    );
+  });
+
+  it('gives the aspect boot its first entry, whichever part of the list an answer brings', () => {
+    const { answer } = listed();
+    const whole = answer(2, from(0)).aggregate;
+    assert.match(whole ?? '', /^sha256:/);
+    assert.equal(answer(3, from(bytesOf(2))).aggregate, whole);
+    assert.equal(answer(3, null).aggregate, null);
+  });
+
+  it('is forgotten where it does not lead to PCR 10, so that it is asked for from its begin', () => {
+    const { verifier, answer } = listed();
+    answer(2, from(0));
+    assert.equal(codeOf(answer(4, from(bytesOf(2), bytesOf(3)))), 'ima_incomplete');
+    assert.equal(verifier.imaProven(ak), null);
+    assert.equal(codeOf(answer(4, from(bytesOf(2)))), 'ima_incomplete');
+    assert.deepEqual(added(answer(4, from(0))).length, 4);
+  });
+
+  it('begins anew with the next boot', () => {
+    const { verifier, answer } = listed();
+    answer(3, from(0));
+    assert.equal(codeOf(answer(4, from(bytesOf(3)), { resetCount: 8 })), 'ima_incomplete');
+    assert.equal(added(answer(2, from(0), { resetCount: 8 })).length, 2);
+    assert.equal(verifier.imaProven(ak)?.entries, 2);
+  });
+
+  it('is that of one key, until it is forgotten', () => {
+    const { verifier, answer } = listed();
+    answer(2, from(0));
+    answer(3, from(0), { signer: other });
+    assert.equal(verifier.imaProven(ak)?.entries, 2);
+    assert.equal(codeOf(answer(4, from(bytesOf(2)), { signer: other })), 'ima_incomplete');
+    verifier.forget(ak);
+    assert.equal(verifier.imaProven(ak), null);
+  });
+
+  it('comes as a part from an older agent', () => {
+    const { answer } = listed();
+    assert.equal(added(answer(4, null, { parts: { ima: partOf(bytes) } })).length, 4);
+    assert.equal(codeOf(answer(4, null, { parts: { ima: partOf(bytes.subarray(1)) } })), 'ima_malformed');
   });
 });

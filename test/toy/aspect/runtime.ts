@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Aspect, Judgement } from '../../../attest-server/policy/aspect.ts';
 import type { Finding } from '../../../attest-server/policy/finding.ts';
+import { parseFiles } from '../../../attest-server/protocol/reference.ts';
 
 interface RuntimeRules {
   readonly baseline: 'required' | 'report';
@@ -40,11 +41,9 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
       : [],
   prepare({ baseline }, { references }) {
     const given = references.map(({ name, kind }) => `${name} (${kind})`).join(', ') || null;
-    const good = new Set(
-      references
-        .filter(({ state }) => state === 'active')
-        .flatMap(({ components }) => components.map(({ digests }) => digests.sha256)),
-    );
+    const good = references
+      .filter(({ state }) => state === 'active')
+      .flatMap((reference) => (reference.runtime === undefined ? [] : [parseFiles(reference.runtime)]));
     return {
       judge({ parts }, { past, unread }): Judgement {
         const before = memory.safeParse(past.memory.runtime).data ?? null;
@@ -55,7 +54,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         }
         const hasChanged = before !== null && before.digest !== digest;
         const changes = (before?.changes ?? 0) + (hasChanged ? 1 : 0);
-        const isGood = good.has(digest);
+        const isGood = good.some((list) => list.find(Buffer.from(digest, 'hex')) >= 0);
         const drift: Finding = {
           code: given === null ? 'no_reference' : 'ima_unknown_file',
           aspect: 'runtime',

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
-import { parseCommandLine } from '../../../policy/boot/command-line.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
+import { parseCommandLine } from '../../../policy/command-line.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
 import { computedBanks, createDigester, digestsOf, readBootFile, readChunks } from '../boot/file.ts';

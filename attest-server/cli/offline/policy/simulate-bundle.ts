@@ -2,6 +2,7 @@ import { basename } from 'node:path';
 import { createSimulation, notSimulated, type SimulatedNode } from '../../../policy/draft/simulation.ts';
 import type { Policy } from '../../../policy/policy.ts';
 import { parseBundle } from '../../../protocol/bundle.ts';
+import { atOnce } from '../../../protocol/in-steps.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
@@ -31,7 +32,7 @@ export function simulateBundle(
     const before = was === null ? null : { policy: was, references: known };
     const judge = createSimulation(before, { policy, references: known });
     const { labels = {}, tpmClass = 'unknown' } = bundle.context ?? {};
-    return judge(proven, bundle, { name: node, labels, tpmClass }, at);
+    return atOnce(judge(proven, bundle, { name: node, labels, tpmClass }, at));
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     return notSimulated(name, `it cannot be judged: ${error.code}: ${error.message}`);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { parseCommandLine } from '../../../../attest-server/policy/boot/command-line.ts';
+import { parseCommandLine } from '../../../../attest-server/policy/command-line.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';

@@ -67,7 +67,7 @@ describe('what is drafted for firewalls', () => {
 
   it('is the reference whose rules all nodes have', async () => {
     const worker = await firewall('fw-01-worker-iptables-nft');
-    const about = { name: 'workers', state: 'active', by: 'ann', at } as const;
+    const about = { name: 'workers', state: 'active', by: 'ann', at, only: null } as const;
     const references = captureReferences('firewall', [{ node: 'worker-1', proven: worker }], group, about);
     const same = drafted([worker, worker], references).group;
     assert.deepEqual([same.rules.firewall.baseline, same.require], [['workers'], ['identity', 'firewall']]);

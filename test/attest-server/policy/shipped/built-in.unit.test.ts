@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { builtAspects } from '../../../../attest-server/policy/aspects.ts';
+import { aspects } from '../../../../attest-server/policy/aspects.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { policyJsonSchema } from '../../../../attest-server/policy/file/policy-schema.ts';
+import { strictPolicy } from '../../../../attest-server/policy/shipped/built-in.ts';
 
 const folder = join(import.meta.dirname, '../../../../attest-server/policy');
 const published: unknown = JSON.parse(readFileSync(join(folder, 'file/policy.schema.json'), 'utf8'));
@@ -32,7 +33,14 @@ describe('each shipped policy', () => {
 
   it('strict says itself what it requires, so that a copy of it requires the same', () => {
     const text = readFileSync(join(folder, 'shipped', 'strict.yaml'), 'utf8');
-    assert.deepEqual(checkPolicy(text, 'copy.yaml').policy.groups[0]?.require, builtAspects);
+    const { require } = strictPolicy.groups[0] ?? {};
+    assert.deepEqual(checkPolicy(text, 'copy.yaml').policy.groups[0]?.require, require);
+  });
+
+  it('strict requires every aspect but for what a machine must be made ready for', () => {
+    const { require = [] } = strictPolicy.groups[0] ?? {};
+    const left = aspects.filter(({ name }) => !require.includes(name)).map(({ name }) => name);
+    assert.deepEqual([left, require.length], [['runtime'], aspects.length - 1]);
   });
 
   it('is more than the schema says of what it refuses', () =>

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
-import { proveAggregate } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
+import type { AggregateProblem } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
+import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
 import { aggregateEntry, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { aggregateOf } from '../../policy/made-proof.ts';
+import { bankByHand } from '../made-by-hand.ts';
+import { proved } from './made-list.ts';
 
 const firmware = (bank: PcrBank) =>
   Buffer.concat(
@@ -25,7 +27,7 @@ const violation: MeasuredEntry = (() => {
 type Kernel = 'hashes' | 'pads';
 
 /** What a bank holds after a kernel extended these entries. */
-function extended(bank: PcrBank, entries: readonly MeasuredEntry[], kernel: Kernel = 'hashes'): PcrValues {
+function extended(bank: PcrBank, entries: readonly MeasuredEntry[], kernel: Kernel = 'hashes'): QuotedBank {
   const size = bankBytes[bank];
   const values = firmware(bank);
   const pcr10 = values.subarray(10 * size, 11 * size);
@@ -35,9 +37,10 @@ function extended(bank: PcrBank, entries: readonly MeasuredEntry[], kernel: Kern
     const digest = kernel === 'hashes' ? digests[bank] : Buffer.concat([short, Buffer.alloc(size - 20)]);
     hash(bank, Buffer.concat([pcr10, digest]), 'buffer').copy(pcr10);
   }
-  return { bank, mask: 0xffffff, values };
+  return bankByHand({ bank, mask: 0xffffff, values });
 }
 
+const proveAggregate = (list: Buffer, banks: readonly QuotedBank[]) => proved(list, banks).aggregate;
 const listOf = (entries: readonly MeasuredEntry[]) => Buffer.concat(entries.map(({ bytes }) => bytes));
 const aggregate = aggregateEntry('sha256', firmware('sha256'));
 const wanted = aggregateOf(firmware('sha256'), 'sha256');
@@ -103,7 +106,7 @@ describe('the boot_aggregate of a list', () => {
     const quoted = [extended('sha256', entries)];
     const withFirst = (change: Partial<Parameters<typeof measuredEntry>[0]>) =>
       listOf([measuredEntry({ digest: Buffer.alloc(32, 1), name: 'boot_aggregate', ...change })]);
-    const cases: readonly (readonly [Buffer, ReturnType<typeof proveAggregate>])[] = [
+    const cases: readonly (readonly [Buffer, AggregateProblem])[] = [
       [Buffer.alloc(0), 'no_aggregate'],
       [listOf(entries.slice(1)), 'no_aggregate'],
       [withFirst({ digest: Buffer.alloc(32) }), 'no_aggregate'],
@@ -119,7 +122,7 @@ describe('the boot_aggregate of a list', () => {
     assert.equal(proveAggregate(listOf(entries), []), 'unquoted');
     const { bank, values } = extended('sha256', entries);
     assert.equal(
-      proveAggregate(listOf(entries), [{ bank, mask: 0x3ff, values: values.subarray(0, 320) }]),
+      proveAggregate(listOf(entries), [bankByHand({ bank, mask: 0x3ff, values: values.subarray(0, 320) })]),
       'unquoted',
     );
   });

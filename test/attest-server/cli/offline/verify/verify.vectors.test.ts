@@ -44,6 +44,7 @@ describe('a bundle judged offline', () => {
     'quote-vm-shim-grub',
     'quote-vm-ecdsa',
     'quote-vm-four-banks',
+    'quote-vm-critical-data',
     'quote-gce-three-banks',
     'quote-swtpm-rsassa',
   ])

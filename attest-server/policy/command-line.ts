@@ -1,4 +1,4 @@
-import { globMatches } from '../glob.ts';
+import { globMatches } from './glob.ts';
 
 /** A kernel's command line. */
 export interface CommandLine {

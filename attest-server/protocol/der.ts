@@ -1,4 +1,4 @@
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from './rejection.ts';
 
 /** One DER element. `offset` is where its tag stands in the whole input, `start` where its content begins. */
 export interface DerElement {

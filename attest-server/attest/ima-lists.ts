@@ -1,0 +1,487 @@
+import { hash } from 'node:crypto';
+import pLimit from 'p-limit';
+import type { ArrivedIma } from '../channel/arrived-parts.ts';
+import type { Blob } from '../evidence/kept-form.ts';
+import type { Part } from '../protocol/evidence.ts';
+import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { inSteps } from '../protocol/in-steps.ts';
+import { limits } from '../protocol/limits.ts';
+import type { ImaProblem } from '../verify/ima/proven-list.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Verifier } from '../verify/verifier.ts';
+import type { ImaTail } from '../verify/verify.ts';
+import type { NodeStatus } from './ports.ts';
+
+export interface ImaListParts {
+  readonly verifier: Pick<Verifier, 'imaProven'>;
+  /** The bytes of an index, or of a piece, of this node's list; null where they are gone. */
+  readPiece(digest: string, node: string): Promise<Buffer | null>;
+  /** Bytes that are kept of one node and boot. */
+  readonly most: number;
+  /** Milliseconds in which a list that moves all the time gets one piece that is short. */
+  readonly sealEvery: number;
+  /** Milliseconds of a clock that nobody sets. */
+  monotonic(): number;
+}
+
+/** What is done with a list that an answer brings. */
+export interface ImaWork {
+  /** Up to where the policy in force judged this node's list: a `head` of `ProvenImaList`. */
+  judgedTo(): string | null;
+  /** Proves the whole answer, and looks at the list, in steps of some milliseconds. @throws Rejection */
+  prove(list: ImaTail | ImaProblem): Iterator<void, Proven>;
+}
+
+/** What is kept of a list beside the verdict on it. */
+export interface KeptIma {
+  /** The index of its pieces. */
+  readonly part: Part;
+  /** What is proven behind them: it stands in the answer's own document. */
+  readonly tail: Buffer;
+  /** Pieces that may not be on the disk yet. */
+  readonly pieces: readonly Blob[];
+}
+
+/** What a node's status says of its pieces. */
+type NamedPieces = Pick<NodeStatus, 'name' | 'parts' | 'resetCount' | 'restartCount' | 'bootId'>;
+
+export interface ProvenAnswer {
+  readonly proven: Proven;
+  /** Null where nothing of the list is kept. */
+  readonly kept: KeptIma | null;
+}
+
+/** A tail as long as this becomes a piece; a shorter one is kept in short pieces meanwhile. */
+const leastPiece = 32 * 1024;
+/** Bytes that wait for the rest of their list, of all nodes together. */
+const mostWaiting = 256 * 1024 * 1024;
+/** Lists that are read from the store at a time: each is in memory as a whole then. */
+const readAtOnce = 2;
+/** Milliseconds until a list that failed is asked for again: at once at first, then each time twice as late. */
+const firstPause = 120_000;
+const longestPause = 3_600_000;
+
+/**
+ * IMA's list of each node: as far as quotes proved it, in pieces that are on the disk and a short tail behind them; and what
+ * came since and waits for the rest.
+ */
+export class ImaLists {
+  readonly #parts: ImaListParts;
+  readonly #lists = new Map<string, NodeList>();
+  readonly #readOnes = pLimit(readAtOnce);
+  #waiting = 0;
+
+  constructor(parts: ImaListParts) {
+    this.#parts = parts;
+  }
+
+  /** Goes on from the pieces that a node's status names. */
+  async restore({ name, parts, resetCount, restartCount, bootId }: NamedPieces): Promise<void> {
+    if (parts.ima === undefined || resetCount === null || restartCount === null) return;
+    const index = await this.#parts.readPiece(parts.ima, name);
+    // An earlier version kept the list itself. It is short, and comes again.
+    if (index === null || !isImaIndex(index)) return;
+    const list = emptyList(`${resetCount}.${restartCount}`, bootId);
+    list.index = index;
+    list.sealed = bytesOf(parseImaIndex(index));
+    list.made = list.sealed;
+    this.#lists.set(name, list);
+  }
+
+  /** Where a node's list is to go on; null where none is asked for at present: it cannot be proven, or is too long. */
+  ask(node: string): { readonly from: number; readonly bootId: string | null } | null {
+    const list = this.#lists.get(node);
+    if (list === undefined) return { from: 0, bootId: null };
+    return this.#pausedBy(list) === null ? { from: lengthOf(list), bootId: list.bootId } : null;
+  }
+
+  /**
+   * Proves an answer with the list that it brings. `again`: the node is to be asked for more of it first. Null: there is
+   * nothing to say of a list.
+   * @param first the same answer, proven without its list
+   * @throws Rejection as `work`
+   */
+  async prove(
+    node: string,
+    first: Proven,
+    arrived: ArrivedIma | null,
+    work: ImaWork,
+  ): Promise<ProvenAnswer | 'again' | null> {
+    const taken = this.#take(node, first, arrived);
+    if (taken === 'again') return taken;
+    if (taken === null) return this.#keepStanding(this.#lists.get(node), first, work);
+    const { list, paused } = taken;
+    list.isJudged = true;
+    try {
+      if (paused !== null) {
+        const proven = await inSteps(work.prove(paused.said));
+        return { proven, kept: paused.part && { part: paused.part, tail: none, pieces: unwrittenOf(list) } };
+      }
+      const proven = await this.#proveWith(node, list, first.akName, work);
+      if (proven !== null) return { proven, kept: this.#keep(list, proven.ima) };
+      // A piece is gone.
+      this.forget(node);
+      return 'again';
+    } finally {
+      list.isJudged = false;
+    }
+  }
+
+  /** These are on the disk. */
+  written(node: string, pieces: readonly Blob[]): void {
+    const list = this.#lists.get(node);
+    for (const { digest } of pieces) list?.unwritten.delete(digest);
+  }
+
+  forget(node: string): void {
+    const list = this.#lists.get(node);
+    if (list !== undefined) this.#setCame(list, []);
+    this.#lists.delete(node);
+  }
+
+  /** Adds what came to the list that it goes on from. */
+  #take(node: string, { clock, facts }: Proven, arrived: ArrivedIma | null): Taken | 'again' | null {
+    const before = this.#lists.get(node);
+    if (before === undefined && arrived === null) return null;
+    const bootId = facts?.bootId ?? null;
+    const list = this.#ofBoot(node, before, `${clock.resetCount}.${clock.restartCount}`, bootId);
+    const paused = this.#pausedBy(list);
+    if (paused !== null) return { list, paused };
+    // It was not asked for while the list of an earlier boot had a problem.
+    if (arrived === null) return before !== list && before?.problem != null ? 'again' : null;
+    const { from, more, pieces } = arrived;
+    const isOfKernel = list.bootId === bootId;
+    list.bootId = bootId;
+    if (from === 0 ? lengthOf(list) > 0 : !isOfKernel) this.#beginAgain(list);
+    // Another connection brought what comes before it, or another kernel runs.
+    if (from !== lengthOf(list)) return 'again';
+    this.#setCame(list, [...list.came, ...pieces]);
+    this.#meet(list);
+    if (list.made + list.tail.length + list.waiting > this.#parts.most) {
+      this.#setCame(list, []);
+      list.problem = { said: tooLong(this.#parts.most), part: null, until: null, tries: 0 };
+      return { list, paused: list.problem };
+    }
+    this.#makeRoom();
+    return more || from + sizeOf(pieces) !== lengthOf(list) ? 'again' : { list, paused: null };
+  }
+
+  /** By the TPM's counters: no node has more kept of it by its own word. A machine that slept goes on with its list. */
+  #ofBoot(node: string, before: NodeList | undefined, boot: string, bootId: string | null): NodeList {
+    if (before?.boot === boot) return before;
+    if (before !== undefined && before.bootId === bootId && bootId !== null) {
+      before.boot = boot;
+      // The verifier knows nothing of it.
+      before.isAnew = true;
+      return before;
+    }
+    this.forget(node);
+    const list = emptyList(boot, bootId);
+    this.#lists.set(node, list);
+    return list;
+  }
+
+  /** The problem for which the list is left alone for now; null: there is none, or the list may be tried again. */
+  #pausedBy({ problem }: NodeList): Problem | null {
+    const isOver = problem?.until != null && this.#parts.monotonic() >= problem.until;
+    return isOver ? null : problem;
+  }
+
+  #beginAgain(list: NodeList): void {
+    const { index, known } = list;
+    const pieces = [...parseImaIndex(index), ...(known?.pieces ?? [])];
+    const { tail, short } = known ?? list;
+    list.known = { pieces, tail, short };
+    list.index = emptyIndex;
+    list.sealed = 0;
+    list.tail = none;
+    list.short = [];
+    list.isAnew = true;
+    this.#setCame(list, []);
+  }
+
+  #setCame(list: NodeList, came: readonly Buffer[]): void {
+    const size = sizeOf(came);
+    this.#waiting += size - list.waiting;
+    list.came = came;
+    list.waiting = size;
+  }
+
+  /** Of a list that comes from its begin again: what is kept already is known by its digests, and does not wait. */
+  #meet(list: NodeList): void {
+    for (let { known } = list; known !== null; known = list.known) {
+      const [next, ...others] = known.pieces;
+      const size = next?.bytes ?? known.tail.length;
+      if (list.waiting < size) return;
+      const met = bytesBetween(list.came, 0, size);
+      const isSame = next === undefined ? met.equals(known.tail) : hash('sha256', met, 'hex') === next.digest;
+      if (!isSame) {
+        list.known = null;
+        return;
+      }
+      this.#setCame(list, viewsFrom(list.came, size));
+      if (next === undefined) {
+        list.tail = known.tail;
+        list.short = known.short;
+        list.known = null;
+        list.isAnew = false;
+      } else {
+        addPieces(list, [next]);
+        list.known = { ...known, pieces: others };
+      }
+    }
+  }
+
+  /** What gives way is asked for again: it is that of the node which keeps most of it waiting. */
+  #makeRoom(): void {
+    while (this.#waiting > mostWaiting) {
+      let heaviest: NodeList | null = null;
+      for (const list of this.#lists.values())
+        if (!list.isJudged && list.waiting > (heaviest?.waiting ?? 0)) heaviest = list;
+      if (heaviest === null) return;
+      this.#setCame(heaviest, []);
+    }
+  }
+
+  /** Null where a piece is gone. */
+  async #proveWith(node: string, list: NodeList, akName: string, work: ImaWork): Promise<Proven | null> {
+    const inMemory = [list.tail, ...list.came];
+    const proven = list.isAnew ? null : this.#parts.verifier.imaProven(akName);
+    // Judged to another place, as by a policy of before: the list is shown from its begin.
+    const isJudged = proven !== null && proven.head === work.judgedTo();
+    if (isJudged && proven.bytes >= list.sealed && proven.bytes <= lengthOf(list))
+      return inSteps(
+        work.prove({ from: proven.bytes, chunks: viewsFrom(inMemory, proven.bytes - list.sealed) }),
+      );
+    if (list.sealed === 0) return inSteps(work.prove({ from: 0, chunks: inMemory }));
+    return this.#readOnes(async () => {
+      const pieces = await this.#read(node, list);
+      return pieces && (await inSteps(work.prove({ from: 0, chunks: [...pieces, ...inMemory] })));
+    });
+  }
+
+  async #read(node: string, { index, unwritten }: NodeList): Promise<readonly Buffer[] | null> {
+    const pieces: Buffer[] = [];
+    for (const { digest } of parseImaIndex(index)) {
+      const bytes = unwritten.get(digest) ?? (await this.#parts.readPiece(digest, node));
+      if (bytes === null) return null;
+      pieces.push(bytes);
+    }
+    return pieces;
+  }
+
+  #keep(list: NodeList, ima: Proven['ima']): KeptIma {
+    const inMemory = [list.tail, ...list.came];
+    if (ima !== null && 'code' in ima) return this.#keepProblem(list, inMemory, ima);
+    const end = ima === null ? lengthOf(list) : ima.bytes;
+    // What the quote does not reach comes again.
+    const { pieces, rest } = cut(inMemory, Math.max(0, end - list.sealed), leastPiece);
+    if (pieces.length > 0) list.short = [];
+    addPieces(list, newPieces(list, pieces));
+    list.made += sizeOf(pieces);
+    list.tail = rest;
+    list.isAnew = false;
+    list.known = null;
+    list.problem = null;
+    this.#setCame(list, []);
+    this.#sealTail(list);
+    return keptOf(list);
+  }
+
+  /** A list that stands still is named by each answer, and written with none. */
+  #sealTail(list: NodeList): void {
+    const now = this.#parts.monotonic();
+    const left = list.tail.subarray(bytesOf(list.short));
+    if (left.length === 0 || now < list.sealAgainAt) return;
+    list.short = [...list.short, ...newPieces(list, [left])];
+    list.sealAgainAt = now + this.#parts.sealEvery;
+  }
+
+  /**
+   * Nothing of the list came, and PCR 10 is where it was: what was judged before counts still, and the answer names it. Null
+   * where nothing rests on it.
+   */
+  async #keepStanding(
+    list: NodeList | undefined,
+    first: Proven,
+    { judgedTo, prove }: ImaWork,
+  ): Promise<ProvenAnswer | null> {
+    const { ima } = first;
+    if (ima === null || 'code' in ima || judgedTo() !== ima.head) return null;
+    if (list === undefined || list.isAnew || ima.bytes !== list.sealed + list.tail.length)
+      return { proven: await inSteps(prove(notKept)), kept: null };
+    return { proven: first, kept: keptOf(list) };
+  }
+
+  /** The whole of it is kept, so that the verdict can be derived again; once for failures in a row that are alike. */
+  #keepProblem(list: NodeList, inMemory: readonly Buffer[], said: ImaProblem): KeptIma {
+    const { part: before = null, tries = 0 } = list.problem?.said.code === said.code ? list.problem : {};
+    if (before === null) {
+      addPieces(list, newPieces(list, cut(inMemory, sizeOf(inMemory), 1).pieces));
+      list.made += sizeOf(inMemory);
+    }
+    const part = before ?? indexPart(list.index);
+    const pause = tries === 0 ? 0 : Math.min(longestPause, firstPause * 2 ** (tries - 1));
+    list.problem = { said, part, until: this.#parts.monotonic() + pause, tries: tries + 1 };
+    list.tail = none;
+    list.short = [];
+    this.#beginAgain(list);
+    return { part, tail: none, pieces: unwrittenOf(list) };
+  }
+}
+
+/** A list, or the problem for which it is left alone. */
+interface Taken {
+  readonly list: NodeList;
+  readonly paused: Problem | null;
+}
+
+interface NodeList {
+  /** Counts of resets and restarts, as the TPM signs them. */
+  boot: string;
+  /** Of the kernel, by the node's word. */
+  bootId: string | null;
+  /** Of the pieces that are kept, and their bytes together. */
+  index: Buffer;
+  sealed: number;
+  /** Proven bytes behind these, and the short pieces that its begin is kept in: longer ones take their place. */
+  tail: Buffer;
+  short: readonly ImaPiece[];
+  /** By the clock that nobody sets. */
+  sealAgainAt: number;
+  /** What came behind the tail and is not proven, and its bytes. */
+  came: readonly Buffer[];
+  waiting: number;
+  /** What is here is not known to be the list that was proven last. */
+  isAnew: boolean;
+  /** Of the list that was here before it came again: what it has not met yet. */
+  known: (Pick<NodeList, 'tail' | 'short'> & { readonly pieces: readonly ImaPiece[] }) | null;
+  /** Bytes of all pieces that were made in this boot, but for short ones. */
+  made: number;
+  /** Pieces, and indexes, by digest, that may not be on the disk yet. */
+  readonly unwritten: Map<string, Buffer>;
+  problem: Problem | null;
+  /** It must stay as it is. */
+  isJudged: boolean;
+}
+
+/** Why the list counts for nothing. */
+interface Problem {
+  readonly said: ImaProblem;
+  /** The index of what failed. */
+  readonly part: Part | null;
+  /** When it is asked for again, by the clock that nobody sets; null: not in this boot. */
+  readonly until: number | null;
+  /** Failures in a row. */
+  readonly tries: number;
+}
+
+const none = Buffer.alloc(0);
+const emptyIndex = imaIndex([]);
+
+function emptyList(boot: string, bootId: string | null): NodeList {
+  return {
+    boot,
+    bootId,
+    index: emptyIndex,
+    sealed: 0,
+    tail: none,
+    short: [],
+    sealAgainAt: Number.NEGATIVE_INFINITY,
+    came: [],
+    waiting: 0,
+    isAnew: true,
+    known: null,
+    made: 0,
+    unwritten: new Map(),
+    problem: null,
+    isJudged: false,
+  };
+}
+
+function lengthOf({ sealed, tail, waiting }: NodeList): number {
+  return sealed + tail.length + waiting;
+}
+
+function keptOf(list: NodeList): KeptIma {
+  const { index, short, tail } = list;
+  const part = indexPart(indexWith(index, short));
+  return { part, tail: tail.subarray(bytesOf(short)), pieces: unwrittenOf(list) };
+}
+
+const notKept: ImaProblem = {
+  code: 'ima_incomplete',
+  text: 'nothing of the list came, and what came before is not kept',
+  entry: null,
+  offset: null,
+  field: null,
+};
+
+function tooLong(most: number): ImaProblem {
+  const text = `the list is longer than the ${most} bytes that this server keeps of one node and boot`;
+  return { code: 'ima_incomplete', text, entry: null, offset: most, field: null };
+}
+
+/** Pieces of which the bytes are kept already. */
+function addPieces(list: NodeList, pieces: readonly ImaPiece[]): void {
+  list.index = indexWith(list.index, pieces);
+  list.sealed += bytesOf(pieces);
+}
+
+function indexWith(index: Buffer, pieces: readonly ImaPiece[]): Buffer {
+  return pieces.length === 0 ? index : Buffer.concat([index, imaIndex(pieces).subarray(imaIndexHead.length)]);
+}
+
+/** To be written with the answer. */
+function newPieces({ unwritten }: NodeList, pieces: readonly Buffer[]): readonly ImaPiece[] {
+  return pieces.map((bytes) => {
+    const digest = hash('sha256', bytes, 'hex');
+    unwritten.set(digest, bytes);
+    return { digest, bytes: bytes.length };
+  });
+}
+
+function indexPart(index: Buffer): Part {
+  return { digest: hash('sha256', index, 'hex'), bytes: index };
+}
+
+function unwrittenOf({ unwritten }: NodeList): readonly Blob[] {
+  return [...unwritten].map(([digest, bytes]) => ({ digest, bytes }));
+}
+
+function bytesOf(pieces: readonly ImaPiece[]): number {
+  return pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function sizeOf(chunks: readonly Buffer[]): number {
+  return chunks.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** Cuts the first `end` bytes into pieces; fewer than `least` are left. All are in memory of their own. */
+function cut(
+  chunks: readonly Buffer[],
+  end: number,
+  least: number,
+): { readonly pieces: readonly Buffer[]; readonly rest: Buffer } {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  for (let size = 0; end - at >= least; at += size) {
+    size = Math.min(end - at, limits.ima.piece);
+    pieces.push(bytesBetween(chunks, at, at + size));
+  }
+  return { pieces, rest: bytesBetween(chunks, at, end) };
+}
+
+/** In memory of their own. */
+function bytesBetween(chunks: readonly Buffer[], from: number, to: number): Buffer {
+  return Buffer.concat(viewsFrom(chunks, from), to - from);
+}
+
+function viewsFrom(chunks: readonly Buffer[], from: number): readonly Buffer[] {
+  let at = 0;
+  return chunks.flatMap((chunk) => {
+    const begin = Math.max(0, from - at);
+    at += chunk.length;
+    return begin < chunk.length ? [chunk.subarray(begin)] : [];
+  });
+}

@@ -1,0 +1,100 @@
+import { captureReferences } from '../../../policy/capture.ts';
+import { CaptureError } from '../../../policy/capture-error.ts';
+import { groupOf } from '../../../policy/policy.ts';
+import { parseBundle } from '../../../protocol/bundle.ts';
+import { printable } from '../../../protocol/printable.ts';
+import type { RuntimeFiles } from '../../../protocol/reference.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { type Client, Refusal } from '../../client.ts';
+import { evidenceDigest } from '../../evidence-digest.ts';
+import { CliError } from '../../exit.ts';
+import { readHistory } from '../../read-history.ts';
+import { readNode } from '../../read-nodes.ts';
+import { shownDigits } from '../../readable.ts';
+import { contextPolicy } from '../verify/verify.ts';
+
+/** What a node measured, as a reference would list it, and which evidence that is of. */
+export interface NodeFiles {
+  readonly runtime: RuntimeFiles;
+  readonly label: string;
+}
+
+/**
+ * @param given `NODE`: the evidence of its last trusted verdict; or `NODE@DIGEST` for another one
+ * @param at milliseconds since the epoch
+ * @throws CliError where none is kept, or it is no model for others
+ */
+export async function readNodeFiles(server: Client, given: string, at: number): Promise<NodeFiles> {
+  const [node = '', digits] = given.split('@');
+  const { text, label } =
+    digits === undefined
+      ? await readTrusted(server, node)
+      : await readEvidence(server, node, evidenceDigest(node, digits));
+  try {
+    return { runtime: filesIn(text, node, at), label };
+  } catch (cause) {
+    if (!(cause instanceof Rejection || cause instanceof CaptureError)) throw cause;
+    throw new CliError(
+      `${label} lists no files: ${cause.message}`,
+      `See what it shows:\n  assay why ${printable(node)}`,
+      1,
+      cause,
+    );
+  }
+}
+
+/** By the same steps as a capture at the server: what is no model there is none here. */
+function filesIn(text: string, node: string, at: number): RuntimeFiles {
+  const bundle = parseBundle(text);
+  const policy = contextPolicy(bundle);
+  if (policy === null) throw new CaptureError('the server says no policy with it');
+  const proven = verifyBundleEvidence(bundle, null);
+  const group = groupOf(policy, node, bundle.context?.labels ?? {});
+  const [made] = captureReferences('runtime', [{ node, proven }], group, {
+    ...{ name: 'files', state: 'staged', by: '-' },
+    at,
+    only: null,
+  });
+  if (made?.runtime === undefined) throw new Error('a capture of kind runtime lists no files');
+  return made.runtime;
+}
+
+interface Evidence {
+  readonly text: string;
+  readonly label: string;
+}
+
+async function readTrusted(server: Client, node: string): Promise<Evidence> {
+  if ((await readNode(server, node)).state === 'trusted') return readEvidence(server, node, null);
+  let before: string | null = null;
+  do {
+    const page = await readHistory(server, node, { limit: 500, transitions: false, before });
+    for (const { state, evidence } of page.items) {
+      if (state !== 'trusted' || evidence === null) continue;
+      const found = await readKept(server, node, evidence);
+      if (found !== null) return found;
+    }
+    before = page.next;
+  } while (before !== null);
+  throw new CliError(
+    `the server keeps no evidence of a trusted verdict of ${printable(node)}`,
+    `Choose a piece of evidence yourself; you vouch for it:\n  assay history ${printable(node)} -o wide`,
+  );
+}
+
+/** Null where it was erased. */
+async function readKept(server: Client, node: string, digest: string): Promise<Evidence | null> {
+  try {
+    return await readEvidence(server, node, digest);
+  } catch (error) {
+    if (error instanceof Refusal && error.status === 404) return null;
+    throw error;
+  }
+}
+
+async function readEvidence(server: Client, node: string, digest: string | null): Promise<Evidence> {
+  const which = digest === null ? '' : `?evidence=${digest}`;
+  const label = digest === null ? node : `${node}@${digest.slice(0, shownDigits)}`;
+  return { label, text: await server.text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`) };
+}

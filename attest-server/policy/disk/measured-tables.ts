@@ -1,0 +1,39 @@
+import type { MeasuredTarget } from '../../verify/ima/proven-list.ts';
+import type { Proven } from '../../verify/proven.ts';
+import { measuredTarget, type Target } from './crypt-target.ts';
+
+/** Live tables of the device mapper for which the TPM vouches, by `major:minor`. */
+export type MeasuredTables = ReadonlyMap<string, MeasuredTable>;
+
+export interface MeasuredTable {
+  readonly name: string;
+  readonly uuid: string;
+  /** At least one. */
+  readonly targets: readonly Target[];
+  /** Number of the entry of IMA's list that says it. */
+  readonly entry: number;
+}
+
+/**
+ * What the kernel measured of its mappings, where that can only be what is in force. Attack: a table that encrypts nothing,
+ * then one that does, then the first one again, which the kernel measures no second time.
+ */
+export function measuredTables(ima: Proven['ima']): MeasuredTables {
+  const tables = new Map<string, MeasuredTable>();
+  if (ima === null || !('mappings' in ima)) return tables;
+  // A kernel that kexec started has none of the mappings of the one before.
+  const started = ima.aggregates.at(-1) ?? 0;
+  for (const { name, uuid, major, minor, entry, state, isOnlyTable, targets } of ima.mappings)
+    if (state === 'active' && isOnlyTable && entry > started && targets.length > 0)
+      tables.set(`${major}:${minor}`, { name, uuid, targets: targets.map(targetOf), entry });
+  return tables;
+}
+
+/** Equal where the tables are. */
+export function measuredText(tables: MeasuredTables): string {
+  return JSON.stringify([...tables]);
+}
+
+function targetOf({ type, parameters }: MeasuredTarget): Target {
+  return measuredTarget(type, parameters.get('cipher_string'), parameters.get('key_size'));
+}

@@ -1,0 +1,46 @@
+import { DigestList, type ListedFile } from '../protocol/digest-list.ts';
+import { parseFiles, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
+import { CaptureError } from './capture-error.ts';
+
+/**
+ * The same reference of kind `runtime` with these files alone, each a path, or a digest in hex digits.
+ * @throws CaptureError where it has none of that name
+ */
+export function withFiles(reference: Reference, only: readonly string[], node: string): Reference {
+  const { runtime } = reference;
+  if (runtime === undefined) throw new Error(`${reference.name} lists no files`);
+  const list = parseFiles(runtime);
+  const kept: NonNullable<RuntimeFiles['keyrings']> = [];
+  const chosen = DigestList.of(
+    only.flatMap((which) => {
+      const files = [...filesNamed(list, which)];
+      const keys = (runtime.keyrings ?? []).filter(({ digest }) => digest === hexOf(which));
+      if (files.length + keys.length === 0)
+        throw new CaptureError(
+          `${node} measured no file ${which}: name a path or a whole digest as its list has it`,
+        );
+      kept.push(...keys);
+      return files;
+    }),
+  );
+  const files = chosen.toBytes().toString('base64');
+  return {
+    ...reference,
+    runtime: { files, count: chosen.fileCount, ...(kept.length > 0 && { keyrings: kept }) },
+  };
+}
+
+function* filesNamed(list: DigestList, which: string): Generator<ListedFile> {
+  const hex = hexOf(which);
+  const byDigest = hex === null ? -1 : list.find(Buffer.from(hex, 'hex'));
+  if (byDigest >= 0)
+    for (const path of list.pathsAt(byDigest))
+      yield { digest: list.digestAt(byDigest), path, package: list.packageAt(byDigest) };
+  for (const index of list.digestsOf(which))
+    yield { digest: list.digestAt(index), path: which, package: list.packageAt(index) };
+}
+
+/** It may name the algorithm first, as the kernel writes a digest: `sha256:…`; null for what is a path. */
+function hexOf(which: string): string | null {
+  return /^(?:[a-z0-9_-]+:)?((?:[0-9a-f]{2})+)$/i.exec(which)?.[1]?.toLowerCase() ?? null;
+}

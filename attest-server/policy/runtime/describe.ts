@@ -1,0 +1,16 @@
+import type { Reference } from '../../protocol/reference.ts';
+
+/** What such a reference says besides its files, which are too many to be lines: how many they are, and each other thing. */
+export function describeRuntime({ runtime }: Reference): readonly string[] {
+  if (runtime === undefined) return [];
+  return [
+    `${runtime.count} files`,
+    ...(runtime.policies ?? []).map(
+      ({ digest, covers, description }) =>
+        `IMA policy ${digest} covers ${covers.join(', ') || 'nothing'} (${description})`,
+    ),
+    ...(runtime.keyrings ?? []).map(
+      ({ keyring, digest, description }) => `${keyring} ${digest} (${description})`,
+    ),
+  ];
+}

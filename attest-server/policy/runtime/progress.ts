@@ -1,0 +1,54 @@
+import { LRUCache } from 'lru-cache';
+import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
+import type { SortEntry } from './sort-entry.ts';
+import { Tally } from './tally.ts';
+
+/** How far one node's list was judged, and what was seen up to there. */
+export interface Progress {
+  /** As in ProvenImaList. */
+  readonly head: string;
+  readonly tally: Tally;
+}
+
+/** Follows the lists of many nodes. What is kept of each is small, however long its list is. */
+export class ListFollower {
+  readonly #sort: SortEntry;
+  readonly #entriesInStep: number;
+  readonly #byNode: LRUCache<string, Progress>;
+
+  /** @param most nodes that are followed at once; of others the list is wanted from its begin */
+  constructor(sort: SortEntry, entriesInStep: number, most: number) {
+    this.#sort = sort;
+    this.#entriesInStep = entriesInStep;
+    this.#byNode = new LRUCache({ max: most });
+  }
+
+  judgedTo(node: string): string | null {
+    return this.#byNode.get(node)?.head ?? null;
+  }
+
+  /** Null where entries before these were not judged here: then it must come from its begin. */
+  follow(node: string, list: ProvenImaList): Progress | null {
+    const steps = this.#steps(node, list, Number.MAX_SAFE_INTEGER);
+    for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
+  }
+
+  *ahead(node: string, list: ProvenImaList): Generator<void> {
+    yield* this.#steps(node, list, this.#entriesInStep);
+  }
+
+  /** Of what is left midway nothing is kept: the tally before is not touched. */
+  *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, Progress | null> {
+    const known = this.#byNode.get(node) ?? null;
+    if (known?.head === list.head) return known;
+    if (list.since !== null && known?.head !== list.since) {
+      this.#byNode.delete(node);
+      return null;
+    }
+    const tally = (list.since === null ? null : known?.tally.copy()) ?? new Tally();
+    yield* list.walkInSteps((entry) => this.#sort(entry, tally), entries);
+    const progress = { head: list.head, tally };
+    this.#byNode.set(node, progress);
+    return progress;
+  }
+}

@@ -1,0 +1,208 @@
+import { LRUCache } from 'lru-cache';
+import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { spanAround } from '../expiry-span.ts';
+import { type Finding, unproven } from '../finding.ts';
+import { advice } from './advice.ts';
+import { captureRuntime } from './capture.ts';
+import { describeRuntime } from './describe.ts';
+import { runtimeContradictions, runtimeDoubts } from './doubts.ts';
+import { draftRuntime, observeRuntime } from './draft.ts';
+import { type Example, mostExamples } from './examples.ts';
+import { faultyList, noList, notFollowed, unreadList } from './findings.ts';
+import { judgeTally } from './judge-tally.ts';
+import { againstOf, markOf, type RuntimeMemory, runtimeMemoryIn } from './memory.ts';
+import { policyInForce } from './policy-in-force.ts';
+import { type PreparedReferences, prepareReferences } from './prepared-references.ts';
+import { ListFollower, type Progress } from './progress.ts';
+import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
+import { runtimeSchema } from './schema.ts';
+import { prepareSigners } from './signer-keys.ts';
+import { entrySorter } from './sort-entry.ts';
+
+/** What a machine ran since it booted, by the list of the kernel's IMA. */
+export const runtime: Aspect<'runtime', RuntimeRules> = {
+  name: 'runtime',
+  schema: runtimeSchema,
+  parts: ['ima'],
+  readsHost: false,
+  referenceKind: 'runtime',
+  isOptIn: true,
+  advice,
+  rules: runtimeRules,
+  show: shownRuntime,
+  contradictions: runtimeContradictions,
+  doubts: runtimeDoubts,
+  capture: captureRuntime,
+  describe: describeRuntime,
+  observe: observeRuntime,
+  draft: draftRuntime,
+  prepare(rules, context) {
+    const { group, references, remembers } = context;
+    const isRequired = group.require.includes('runtime');
+    const isOurs = ({ name, group: its }: Prepared['references'][number]) =>
+      its === group.name || rules.references?.includes(name) === true;
+    if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
+    // A list is long: it is made ready when the first one comes that is compared with it.
+    let ready: Ready | null = null;
+    const getReady = () => {
+      ready ??= prepare(rules, context);
+      return ready;
+    };
+    const remembered = new LRUCache<string, Remembered>({ max: remembers ? mostNodes : 1 });
+    return {
+      judge(proven, node, at) {
+        const { ima } = proven;
+        if (ima === null) return unshown(null, proven, node, isRequired);
+        if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
+        const progress = getReady().follower.follow(node.name, ima);
+        if (progress === null) return withPast([notFollowed], node);
+        const made = madeFrom(proven, progress, ima, node);
+        const known = remembered.get(node.name);
+        if (known?.made === made && at >= known.from && at < known.until) return known.judgement;
+        const judged = judgeAnew(proven, ima, progress, node, getReady(), at);
+        remembered.set(node.name, { made, ...judged });
+        return judged.judgement;
+      },
+      *ahead({ ima }, { name }) {
+        if (ima !== null && isProven(ima)) yield* getReady().follower.ahead(name, ima);
+      },
+      judgedTo: (node) => ready?.follower.judgedTo(node) ?? null,
+    };
+  },
+};
+
+/** Of which node the list is followed, by group; the others send it from its begin. */
+const mostNodes = 65_536;
+/** A step takes some milliseconds: signatures are dear. */
+const entriesInStep = { plain: 4096, signed: 64 };
+
+interface Ready {
+  readonly group: string;
+  readonly rules: RuntimeRules;
+  readonly references: PreparedReferences;
+  readonly follower: ListFollower;
+  /** When references expire, those that do. */
+  readonly expiries: readonly number[];
+}
+
+function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Ready {
+  const prepared = prepareReferences(group.name, rules, references);
+  const keys = prepareSigners(rules.signers);
+  const { plain, signed } = entriesInStep;
+  return {
+    group: group.name,
+    rules,
+    references: prepared,
+    follower: new ListFollower(
+      entrySorter(rules, prepared, keys),
+      keys.size === 0 ? plain : signed,
+      remembers ? mostNodes : 1,
+    ),
+    expiries: [...prepared.host, ...prepared.containers]
+      .map(({ expires }) => expires)
+      .filter(Number.isFinite),
+  };
+}
+
+/** One node's latest judgement, under all that it was made from. */
+interface Remembered {
+  readonly made: string;
+  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
+  readonly from: number;
+  readonly until: number;
+  readonly judgement: Judgement;
+}
+
+function madeFrom(
+  { boot, measuredDigest }: Proven,
+  { tally }: Progress,
+  { aggregates }: ProvenImaList,
+  { past }: JudgedNode,
+): string {
+  const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
+  return `${booted} ${aggregates.length} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
+}
+
+function judgeAnew(
+  { boot }: Proven,
+  list: ProvenImaList,
+  { tally }: Progress,
+  node: JudgedNode,
+  ready: Ready,
+  at: number,
+): Omit<Remembered, 'made'> {
+  const before = runtimeMemoryIn(node.past.memory);
+  const now = new Date(at).toISOString();
+  const sinceOf = (example: Example) => before.since[markOf(example)] ?? now;
+  const loaded = ready.references.host.flatMap(({ name, policies, expires }) =>
+    [...policies].flatMap(([digest, covers]) =>
+      tally.policies.has(digest) ? [{ covers: at < expires ? covers : [], of: name }] : [],
+    ),
+  );
+  const policy = policyInForce(boot?.state ?? null, list.aggregates.length, loaded);
+  const { findings, affirmed, references, against } = judgeTally(tally, policy, ready, at, sinceOf);
+  const next: RuntimeMemory = {
+    sent: true,
+    since: Object.fromEntries(
+      against.slice(0, mostExamples).map((example) => [markOf(example), sinceOf(example)]),
+    ),
+    against: againstOf(findings, breaks),
+  };
+  const [from, until] = spanAround(ready.expiries, at);
+  const isKept = JSON.stringify(next) === JSON.stringify(before);
+  return {
+    from,
+    until,
+    judgement: { findings, affirmed, references, source: 'tpm', wants, ...(!isKept && { next }) },
+  };
+}
+
+const wants = ['ima'] as const;
+
+/** Nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
+const unused = {
+  judge: (): Judgement => nothingSaid,
+};
+const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
+
+function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+  // What is wrong at one place is no accident of who reads.
+  const isWhole = problem.code === 'ima_incomplete' && problem.entry === null && problem.offset === null;
+  return isWhole ? unshown(problem.text, proven, node, isRequired) : withPast([faultyList(problem)], node);
+}
+
+/**
+ * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
+ * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
+ * @param why null where nothing came
+ */
+function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
+  const before = runtimeMemoryIn(node.past.memory);
+  const cause = facts?.unavailable?.ima;
+  if (!before.sent)
+    return isRequired ? withPast([noList(false, cause ?? why)], node) : { ...nothingSaid, wants };
+  if (cause === undefined && before.missed === true) return withPast([noList(true, why)], node);
+  const told = withPast([unreadList(cause ?? why ?? 'the node sent none')], node);
+  return before.missed === true ? told : { ...told, next: { ...before, missed: true } };
+}
+
+/**
+ * What stood against the node when its list was judged last stays until it is judged again. Attack: a node that ran what
+ * nobody knows says that it cannot read the list, so that it is pending, and no more untrusted.
+ */
+function withPast(findings: readonly Finding[], { past }: JudgedNode): Judgement {
+  const { against } = runtimeMemoryIn(past.memory);
+  const stays =
+    against === null ? [] : [{ ...against, text: `${against.text} It has not been read again since.` }];
+  return { findings: [...findings, ...stays], affirmed: false, source: 'tpm', wants };
+}
+
+function breaks({ code, severity = 'fail' }: Finding): boolean {
+  return severity === 'fail' && !unproven.has(code);
+}
+
+function isProven(list: ProvenImaList | ImaProblem): list is ProvenImaList {
+  return 'head' in list;
+}

@@ -1,0 +1,137 @@
+import { DigestList } from '../../protocol/digest-list.ts';
+import type { ImaEntry } from '../../verify/ima/proven-list.ts';
+import { globMatches } from '../glob.ts';
+import { Examples } from './examples.ts';
+import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
+import type { RuntimeRules } from './rules.ts';
+import { signedBy } from './signature.ts';
+import type { PreparedKeys } from './signer-keys.ts';
+import type { Tally } from './tally.ts';
+
+/** Puts one entry of IMA's list where it belongs. */
+export type SortEntry = (entry: ImaEntry, tally: Tally) => void;
+
+/**
+ * By rules and references, all of which are ready: most entries are one look-up by digest. Names are decoded only where
+ * something goes by them.
+ */
+export function entrySorter(
+  rules: RuntimeRules,
+  { host, containers, revoked }: PreparedReferences,
+  keys: PreparedKeys,
+): SortEntry {
+  const denied = listOf(rules.deny.digests);
+  const policies = listOf(
+    host.flatMap((one) => [...one.policies.keys()].map((hex) => Buffer.from(hex, 'hex'))),
+  );
+  const all = [...host, ...containers];
+  const isDenied = (entry: ImaEntry) =>
+    (denied.size > 0 && denied.find(entry.digest) >= 0) ||
+    (rules.deny.globs.length > 0 && matchesOne(rules.deny.globs, entry.name));
+  const isOfContainers = (entry: ImaEntry) =>
+    rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
+
+  function sortFile(entry: ImaEntry, tally: Tally): void {
+    if (policies.size > 0 && policies.find(entry.digest) >= 0) notePolicy(entry, tally);
+    const known = finder(host, entry.digest);
+    if (known === null) sortUnknown(entry, tally, tally.unknown);
+    else if (rules.paths === 'any') note(tally, known, entry);
+    else sortByPath(entry, tally, known);
+  }
+
+  function sortByPath(entry: ImaEntry, tally: Tally, known: KnownFiles): void {
+    const at = host.find((one) => isAt(one, entry));
+    if (at !== undefined || rules.paths === 'report') note(tally, at ?? known, entry);
+    if (at !== undefined) return;
+    count(tally, rules.paths === 'report' ? tally.moved : tally.unknown, entry, known.name);
+  }
+
+  function sortUnknown(entry: ImaEntry, tally: Tally, unknown: Examples): void {
+    const bad = finder(revoked, entry.digest);
+    if (bad !== null) count(tally, tally.revoked, entry, bad.name);
+    // Of one more that is unknown nothing would be kept.
+    else if (!unknown.more && !isExcused(entry)) count(tally, unknown, entry);
+  }
+
+  function isExcused(entry: ImaEntry): boolean {
+    const { name } = entry;
+    return name === 'boot_aggregate' || matchesOne(rules.exclude, name) || signedBy(entry, keys) !== null;
+  }
+
+  function sortInContainer(entry: ImaEntry, tally: Tally): void {
+    if (rules.containers?.references === null) return;
+    const known = finder(containers, entry.digest);
+    if (known === null) sortUnknown(entry, tally, tally.inContainers);
+    else note(tally, known, entry);
+  }
+
+  function sortViolation(entry: ImaEntry, tally: Tally): void {
+    if (rules.violations === 'ignore' || tally.violations.more) return;
+    if (!matchesOne(rules.violationsExcept, entry.name)) count(tally, tally.violations, entry);
+  }
+
+  return (entry, tally) => {
+    if (isDenied(entry)) count(tally, tally.denied, entry);
+    else if (entry.isViolation) sortViolation(entry, tally);
+    else if (entry.data !== null) sortMeasured(entry, tally, all);
+    else if (isOfContainers(entry)) sortInContainer(entry, tally);
+    else sortFile(entry, tally);
+  };
+}
+
+/** The reference that knows a digest longest. */
+function finder(references: readonly KnownFiles[], digest: Buffer): KnownFiles | null {
+  for (const one of references) if (one.files.find(digest) >= 0) return one;
+  return null;
+}
+
+function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
+  const index = files.find(digest);
+  return index >= 0 && files.pathsAt(index).includes(name);
+}
+
+/** Critical data that says what runs, and not that something is wrong; other aspects judge what it is about. */
+const told = /^(?:kernel_version|selinux-[a-z-]+|dm_[a-z_]+)$/;
+
+/** Keys, command lines of kexec, critical data: by name, since each is a thing of its own. */
+function sortMeasured(entry: ImaEntry, tally: Tally, references: readonly KnownFiles[]): void {
+  const { name } = entry;
+  const naming = references.filter(({ measured }) => measured.has(name));
+  if (naming.length === 0 && told.test(name)) return;
+  const hex = entry.digest.toString('hex');
+  const known = naming.find(({ measured }) => measured.get(name)?.has(hex));
+  if (known === undefined) count(tally, tally.measured, entry);
+  else note(tally, known, entry);
+}
+
+function note(tally: Tally, { name, expires }: KnownFiles, entry: ImaEntry): void {
+  const known = tally.known.get(name);
+  if (known === null) return;
+  if (known !== undefined) {
+    if (known.add(entry, name)) tally.version += 1;
+    return;
+  }
+  const examples = Number.isFinite(expires) ? new Examples() : null;
+  examples?.add(entry, name);
+  tally.known.set(name, examples);
+  tally.version += 1;
+}
+
+function notePolicy({ digest }: ImaEntry, tally: Tally): void {
+  const hex = digest.toString('hex');
+  if (tally.policies.has(hex)) return;
+  tally.policies.add(hex);
+  tally.version += 1;
+}
+
+function count(tally: Tally, examples: Examples, entry: ImaEntry, reference: string | null = null): void {
+  if (examples.add(entry, reference)) tally.version += 1;
+}
+
+function matchesOne(globs: readonly string[], name: string): boolean {
+  return globs.some((glob) => globMatches(glob, name));
+}
+
+function listOf(digests: readonly Buffer[]): DigestList {
+  return DigestList.of(digests.map((digest) => ({ digest, path: '/', package: null })));
+}

@@ -1,0 +1,39 @@
+import { Examples } from './examples.ts';
+
+/**
+ * What was seen of one node's list so far: some examples of each kind, and nothing for each line. It is the same however the
+ * list was cut.
+ */
+export class Tally {
+  /** No reference has the file. */
+  unknown = new Examples();
+  /** The policy denies it. */
+  denied = new Examples();
+  /** Only a revoked reference has it. */
+  revoked = new Examples();
+  /** A reference has what it holds, and not at its path. */
+  moved = new Examples();
+  violations = new Examples();
+  /** What the kernel measured itself, and no reference has. */
+  measured = new Examples();
+  /** Below a path of containers, and none of their references has it. */
+  inContainers = new Examples();
+  /** By the name of the reference that knows them longest; examples where that reference expires. */
+  known = new Map<string, Examples | null>();
+  /** Files that are IMA policies of references, by digest in hex. */
+  policies = new Set<string>();
+  /** Another one whenever something new was seen that counts. */
+  version = 0;
+
+  /** As it is now, to go on from. */
+  copy(): Tally {
+    const copy = new Tally();
+    for (const kind of kinds) copy[kind] = this[kind].copy();
+    copy.known = new Map([...this.known].map(([name, examples]) => [name, examples?.copy() ?? null]));
+    copy.policies = new Set(this.policies);
+    copy.version = this.version;
+    return copy;
+  }
+}
+
+const kinds = ['unknown', 'denied', 'revoked', 'moved', 'violations', 'measured', 'inContainers'] as const;

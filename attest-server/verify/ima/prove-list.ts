@@ -1,0 +1,350 @@
+import type { PcrBank } from '../../protocol/messages.ts';
+import { pcrValue } from '../../protocol/pcr-values.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { QuotedBank } from '../proven.ts';
+import type { ImaTail } from '../verify.ts';
+import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
+import type { EntryView } from './entry.ts';
+import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
+import { Mappings } from './mappings.ts';
+import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
+import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
+
+/** For the compiler alone, as in proven.ts. */
+declare class CheckpointSeal {
+  protected readonly proven: never;
+}
+
+/** A list up to where a quote confirmed it: what is remembered of it, so that the next answer goes on from there. */
+export interface Checkpoint extends CheckpointSeal {
+  readonly head: string;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly elsewhere: number;
+  /** Of the template's digest in each entry. */
+  readonly digestBytes: number;
+  readonly running: readonly RunningValue[];
+  readonly aggregate: BootAggregate | null;
+  readonly aggregates: readonly number[];
+  readonly mappings: Mappings;
+}
+
+interface RunningValue {
+  readonly bank: PcrBank;
+  /** Of PCR 10, one character a byte. */
+  readonly value: string;
+  readonly way: Way;
+}
+
+/** The last two places up to which a list was proven: the same answer may be verified twice. */
+export interface KnownList {
+  readonly before: Checkpoint | null;
+  readonly last: Checkpoint;
+}
+
+/** What one answer proves of a list. */
+export interface ListProof {
+  readonly list: ProvenImaList | ImaProblem | null;
+  /** Null where the answer says nothing of the list's begin. */
+  readonly aggregate: BootAggregate | AggregateProblem | null;
+  /** To be remembered; null: nothing is to be known of the list any longer. */
+  readonly known: KnownList | null;
+}
+
+/**
+ * Replays a list, from its begin or from where it was proven before, until it gives the quoted PCR 10: in each quoted bank
+ * that has it, and with the same entry. Stops after each step of some milliseconds.
+ * @param known of this boot and this attestation key
+ */
+export function* proveList(
+  tail: ImaTail | null,
+  banks: readonly QuotedBank[],
+  known: KnownList | null,
+): Generator<void, ListProof> {
+  const quoted = quotedValues(banks);
+  if (tail === null) return withoutTail(quoted, known);
+  // Of a list that goes on somewhere nothing is said of its begin.
+  const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
+  const [best] = quoted;
+  if (best === undefined) return failed(incomplete('PCR 10 was not quoted'), of('unquoted'));
+  if (quoted.some(({ value }) => /^\0*$/.test(value)))
+    return failed(incomplete(unextended), of('unextended'));
+  const start = tail.from === 0 ? null : checkpointAt(tail.from, known);
+  if (tail.from !== 0 && start === null) return failed(goesOnElsewhere(tail.from, known), null);
+  if (start !== null && quoted.some(({ bank }) => runningIn(start, bank) === null))
+    return failed(incomplete('PCR 10 is quoted in a bank in which the list was not proven before'), null);
+  const list = yield* openList(tail.chunks, start?.digestBytes ?? null);
+  const replayed = yield* replayTo(list, start, best);
+  const { told, fault, reached } = replayed;
+  if (reached === null) {
+    const without = told.aggregate === null ? 'no_aggregate' : 'not_replayed';
+    if (fault === null) return failed(leadsElsewhere(start, told, best), of(without));
+    return failed(fault, of('unreadable'));
+  }
+  let running: readonly RunningValue[] = [reached];
+  for (const other of quoted.slice(1)) {
+    const there = yield* replayWith(list, start, other, told.entries);
+    if (there === null) return failed(banksDisagree(best, other, told), of('not_replayed'));
+    running = [...running, there];
+  }
+  const aggregate = told.aggregate ?? of('no_aggregate');
+  if (told.fault !== null) return failed(told.fault, aggregate);
+  const { entries, bytes, elsewhere, aggregates, mappings } = told;
+  const { digestBytes } = list;
+  const head = headOf(best);
+  // The one place that makes it: the seal exists for the compiler only.
+  const end = {
+    head,
+    entries,
+    bytes,
+    elsewhere,
+    digestBytes,
+    running,
+    aggregate: told.aggregate,
+    aggregates,
+    mappings,
+  } as Checkpoint;
+  return { list: sealed(list, start, end), aggregate, known: { before: start, last: end } };
+}
+
+interface QuotedValue {
+  readonly bank: PcrBank;
+  readonly value: string;
+}
+
+/** PCR 10 of each bank that has it, from the best on. */
+function quotedValues(banks: readonly QuotedBank[]): readonly QuotedValue[] {
+  return fromBest.flatMap((bank) => {
+    const held = banks.find((each) => each.bank === bank);
+    const value = held === undefined ? null : pcrValue(held, imaPcr);
+    return value === null ? [] : [{ bank, value: value.toString('latin1') }];
+  });
+}
+
+const fromBest = ['sha256', 'sha384', 'sha512', 'sha1'] as const satisfies readonly PcrBank[];
+
+function headOf({ bank, value }: QuotedValue): string {
+  return `${bank}:${Buffer.from(value, 'latin1').toString('hex')}`;
+}
+
+/** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
+function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
+  if (known === null) return { list: null, aggregate: null, known };
+  const { last } = known;
+  const isSame = quoted.every(({ bank, value }) => runningIn(last, bank)?.value === value);
+  if (quoted.length === 0 || !isSame)
+    return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
+  return { list: sealed(null, last, last), aggregate: null, known };
+}
+
+function checkpointAt(bytes: number, known: KnownList | null): Checkpoint | null {
+  if (known?.last.bytes === bytes) return known.last;
+  return known?.before?.bytes === bytes ? known.before : null;
+}
+
+function runningIn(checkpoint: Checkpoint, bank: PcrBank): RunningValue | null {
+  return checkpoint.running.find((each) => each.bank === bank) ?? null;
+}
+
+interface Replayed {
+  readonly told: Told;
+  /** What cannot be read, before the value was reached. */
+  readonly fault: ImaProblem | null;
+  /** Null where the list does not lead to the value. */
+  readonly reached: RunningValue | null;
+}
+
+/** In whichever way the kernel extends this bank. */
+function* replayTo(
+  list: ListBytes,
+  start: Checkpoint | null,
+  quoted: QuotedValue,
+): Generator<void, Replayed> {
+  let first: Replayed | null = null;
+  for (const way of waysFrom(start, quoted.bank)) {
+    // Without a violation the two are the same.
+    if (way === 'unmapped' && first?.told.hasViolation === false) continue;
+    const told = new Told(start);
+    const cursor = new ListCursor(list, start?.entries ?? 0, start?.bytes ?? 0);
+    const replay = replayOf(start, quoted, way);
+    const fault = yield* faultOf(list, cursor, function* () {
+      while (!replay.run(cursor, Number.POSITIVE_INFINITY, (entry) => told.visit(entry, cursor.begin))) yield;
+    });
+    told.ended(cursor);
+    const { bank, value } = replay;
+    if (replay.isThere) return { told, fault: null, reached: { bank, value, way } };
+    first ??= { told, fault, reached: null };
+  }
+  if (first === null) throw new Error('a bank is extended in no way');
+  return first;
+}
+
+/** Another bank, up to this entry; null where it leads elsewhere. */
+function* replayWith(
+  list: ListBytes,
+  start: Checkpoint | null,
+  quoted: QuotedValue,
+  until: number,
+): Generator<void, RunningValue | null> {
+  for (const way of waysFrom(start, quoted.bank)) {
+    const cursor = new ListCursor(list, start?.entries ?? 0, start?.bytes ?? 0);
+    const replay = replayOf(start, quoted, way);
+    while (!replay.run(cursor, until, null)) yield;
+    if (replay.isThere && cursor.entries === until) return { bank: quoted.bank, value: quoted.value, way };
+  }
+  return null;
+}
+
+/** The way that led here first: a kernel keeps to one. */
+function waysFrom(start: Checkpoint | null, bank: PcrBank): readonly Way[] {
+  const known = start === null ? null : runningIn(start, bank);
+  const ways = waysOf(bank);
+  return known === null ? ways : [known.way, ...ways.filter((way) => way !== known.way)];
+}
+
+function replayOf(start: Checkpoint | null, { bank, value }: QuotedValue, way: Way): Replay {
+  return new Replay(bank, way, start === null ? null : (runningIn(start, bank)?.value ?? null), value);
+}
+
+/** What a list tells beside its hashes, as far as it is read. */
+class Told {
+  entries = 0;
+  bytes = 0;
+  elsewhere: number;
+  aggregate: BootAggregate | null;
+  aggregates: readonly number[];
+  mappings: Mappings;
+  /** The first entry whose fields are not what a kernel writes: it is proven that it was extended, and no more. */
+  fault: ImaProblem | null = null;
+  hasViolation = false;
+  /** The checkpoint has the same mappings, which stay as they are. */
+  #isShared = true;
+
+  constructor(start: Checkpoint | null) {
+    this.elsewhere = start?.elsewhere ?? 0;
+    this.aggregate = start?.aggregate ?? null;
+    this.aggregates = start?.aggregates ?? [];
+    this.mappings = start?.mappings ?? Mappings.none;
+  }
+
+  ended({ entries, bytes }: ListCursor): void {
+    this.entries = entries;
+    this.bytes = bytes;
+  }
+
+  /** @param begin bytes of the list before the entry */
+  visit(entry: EntryView, begin: number): void {
+    if (entry.isViolation) this.hasViolation = true;
+    if (entry.pcr !== imaPcr) this.elsewhere++;
+    else if (this.fault === null)
+      try {
+        entry.parse();
+        entry.check();
+        this.#note(entry);
+      } catch (error) {
+        this.fault = problemOf(error, entry.index, begin);
+      }
+  }
+
+  #note(entry: EntryView): void {
+    if (entry.isNamed(aggregateName) && !entry.isViolation) {
+      if (entry.index === 0) this.aggregate = aggregateIn(entry);
+      if (this.aggregates.length === mostKernels)
+        throw new Rejection('ima_malformed', `more than ${mostKernels} kernels began a list`);
+      this.aggregates = [...this.aggregates, entry.index];
+    } else if (entry.template === 'ima-buf') {
+      if (this.#isShared) this.mappings = this.mappings.copy();
+      this.#isShared = false;
+      this.mappings.note(entry);
+    }
+  }
+}
+
+/** By kexec, since the machine was reset. */
+const mostKernels = 256;
+
+/** What a list's reading comes to; null where it is read without a fault. */
+function* faultOf(
+  list: ListBytes,
+  cursor: ListCursor,
+  reading: () => Generator<void, void>,
+): Generator<void, ImaProblem | null> {
+  try {
+    yield* reading();
+    return null;
+  } catch (error) {
+    return problemOf(error, cursor.entries, error === list.fault ? 0 : cursor.begin);
+  }
+}
+
+/** @param begin bytes of the list before those that the error counts from */
+function problemOf(error: unknown, entry: number, begin: number): ImaProblem {
+  if (!(error instanceof Rejection)) throw error;
+  const { message, field = null, offset = 0 } = error;
+  return { code: 'ima_malformed', text: message, entry, offset: begin + offset, field };
+}
+
+function failed(problem: ImaProblem, aggregate: ListProof['aggregate']): ListProof {
+  return { list: problem, aggregate, known: null };
+}
+
+const unextended = 'PCR 10 is zero: the driver of the TPM started after IMA, or the kernel has no IMA';
+
+function incomplete(text: string, entry: number | null = null, offset: number | null = null): ImaProblem {
+  return { code: 'ima_incomplete', text, entry, offset, field: null };
+}
+
+function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
+  const proven = known === null ? 'nothing of it was' : `it was up to byte ${known.last.bytes}`;
+  return incomplete(`the list goes on from byte ${from} as if it were proven, and ${proven}`, null, from);
+}
+
+function leadsElsewhere(
+  start: Checkpoint | null,
+  { entries, bytes }: Told,
+  { bank }: QuotedValue,
+): ImaProblem {
+  const from = start === null ? '' : ` from entry ${start.entries} on, up to where it was proven before,`;
+  const text = `the list does not lead to PCR 10 of the bank ${bank}${from} with any of its ${entries} entries`;
+  return incomplete(text, entries, bytes);
+}
+
+function banksDisagree({ bank }: QuotedValue, other: QuotedValue, { entries, bytes }: Told): ImaProblem {
+  const text = `entry ${entries} leads to PCR 10 of the bank ${bank}, and not to that of ${other.bank}`;
+  return incomplete(text, entries, bytes);
+}
+
+/** @param list of which the entries between both are walked through; null where there are none */
+function sealed(list: ListBytes | null, start: Checkpoint | null, end: Checkpoint): ProvenImaList {
+  const firstAdded = start?.entries ?? 0;
+  function* walkInSteps(visit: (entry: ImaEntry) => void, entries: number): Iterable<void> {
+    if (list === null) return;
+    const cursor = new ListCursor(list, firstAdded, start?.bytes ?? 0);
+    const { entry } = cursor;
+    while (cursor.entries < end.entries && cursor.next()) {
+      if (entry.pcr === imaPcr) {
+        entry.parse();
+        visit(entry);
+      }
+      if ((cursor.entries - firstAdded) % entries === 0) yield;
+    }
+  }
+  const walked = {
+    head: end.head,
+    entries: end.entries,
+    bytes: end.bytes,
+    elsewhere: end.elsewhere,
+    since: start?.head ?? null,
+    firstAdded,
+    walk: (visit: (entry: ImaEntry) => void) => {
+      for (const _ of walkInSteps(visit, Number.POSITIVE_INFINITY));
+    },
+    walkInSteps,
+    get mappings() {
+      return end.mappings.list();
+    },
+    aggregates: end.aggregates,
+  };
+  // The one place that makes it: the seal exists for the compiler only.
+  return walked as ProvenImaList;
+}

@@ -1,0 +1,29 @@
+import { hash } from 'node:crypto';
+import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
+import { type Reference, type RuntimeFiles, reference } from '../../../attest-server/protocol/reference.ts';
+
+/** A reference of kind `runtime` with files that hold their own paths; `/path=text` holds the text. */
+export function filesReference(
+  name: string,
+  files: readonly string[],
+  given: Partial<Reference> & { readonly more?: Partial<RuntimeFiles> } = {},
+): Reference {
+  const { more, ...rest } = given;
+  const list = DigestList.of(
+    files.map((file) => {
+      const [path = '', content = path] = file.split('=');
+      return { path, digest: hash('sha256', content, 'buffer'), package: null };
+    }),
+  );
+  return reference.parse({
+    version: 1,
+    kind: 'runtime',
+    name,
+    group: 'workers',
+    state: 'active',
+    expires: null,
+    pcrs: {},
+    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount, ...more },
+    ...rest,
+  });
+}

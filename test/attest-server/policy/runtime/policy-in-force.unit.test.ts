@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { missingAreas, policyInForce } from '../../../../attest-server/policy/runtime/policy-in-force.ts';
+import type { ImaArea } from '../../../../attest-server/protocol/ima-policy.ts';
+
+const boot = (...lines: readonly string[]) => ({
+  commandLines: lines.map((text, event) => ({ event, text })),
+  components: [],
+});
+const covered = (...lines: readonly string[]) => policyInForce(boot(...lines), 1, []);
+const tcb: readonly ImaArea[] = ['exec', 'mmap', 'modules', 'policy', 'rootReads'];
+const older: readonly ImaArea[] = ['exec', 'mmap', 'modules'];
+
+describe('what the kernel measures for sure', () => {
+  for (const [lines, covers] of [
+    [[], []],
+    [['ro quiet'], []],
+    [['ro ima_policy=tcb'], tcb],
+    [['ro ima-policy=tcb'], tcb],
+    [['ro "ima_policy=tcb|critical_data"'], [...tcb, 'criticalData']],
+    [['ro ima_policy="tcb|critical_data"'], [...tcb, 'criticalData']],
+    [['ro ima_policy=tcb ima_policy=critical_data'], [...tcb, 'criticalData']],
+    [['ro ima_policy=appraise_tcb|secure_boot'], []],
+    [['ro ima_policy=tcb|of_a_later_kernel'], tcb],
+    [['ro ima_policy=TCB'], []],
+    [['ro ima_tcb'], older],
+    [['ro ima_policy=ima_tcb'], []],
+    [['ro ima_tcb ima_policy=tcb'], older],
+    [['ro ima_policy=tcb ima_tcb'], tcb],
+    // What comes behind it is for init.
+    [['ro -- ima_policy=tcb'], []],
+    // Any line that the TPM vouches for may be the one that counts.
+    [['ro ima_policy=tcb', 'ro'], []],
+    [['ro ima_policy=tcb', 'ro ima_policy=tcb|critical_data'], tcb],
+    // Attack: the kernel reads no such long line to its end.
+    [[`ro ima_policy=tcb ${'a'.repeat(4096)}`], []],
+  ] as const)
+    it(`by ${lines.map((line) => line.slice(0, 64)).join(' and ') || 'no line'}: ${covers.join(', ') || 'nothing'}`, () =>
+      assert.deepEqual(covered(...lines).covers.toSorted(), covers.toSorted()));
+
+  it('is nothing where a line is not known, or kexec started another kernel', () => {
+    const unknown = {
+      event: 9,
+      pcr: 9,
+      kind: 'cmdline',
+      text: null,
+      type: 'EV_IPL',
+      stage: 'cmdline',
+    } as const;
+    const component = { ...unknown, digests: {}, content: null, describes: '' };
+    const { commandLines } = boot('ima_policy=tcb');
+    assert.deepEqual(policyInForce({ commandLines, components: [component] }, 1, []).covers, []);
+    assert.deepEqual(policyInForce(boot('ima_policy=tcb'), 2, []).covers, []);
+    assert.deepEqual(policyInForce(null, 1, []).covers, []);
+  });
+
+  it('is what every policy covers that may be in force', () => {
+    const loaded = (...covers: readonly ImaArea[]) => ({ covers, of: 'ours' });
+    const both = (...policies: readonly ReturnType<typeof loaded>[]) =>
+      policyInForce(boot('ima_policy=tcb'), 1, policies).covers;
+    assert.deepEqual(both(loaded('exec', 'keys')), ['exec']);
+    assert.deepEqual(both(loaded('exec', 'mmap'), loaded('mmap')), ['mmap']);
+  });
+
+  for (const [line, isSigned] of [
+    ['ima_policy=tcb', false],
+    ['ima_policy=tcb|secure_boot', true],
+    ['ima_policy=secure_boot ima_appraise=enforce', true],
+    ['ima_policy=secure_boot ima_appraise=log', false],
+    ['ima_policy=secure_boot ima-appraise=fix', false],
+  ] as const)
+    it(`${isSigned ? 'demands' : 'does not demand'} signed policies by ${line}`, () =>
+      assert.equal(covered(line).isSigned, isSigned));
+
+  it('includes what kexec loads where it is all that root reads', () => {
+    assert.deepEqual(missingAreas(['kexec', 'keys'], ['rootReads']), ['keys']);
+    assert.deepEqual(missingAreas(['kexec', 'rootReads'], ['kexec']), ['rootReads']);
+    assert.deepEqual(missingAreas(['kexec'], ['exec']), ['kexec']);
+  });
+});
