@@ -9,6 +9,7 @@ export interface FuzzedParser {
   readonly most: number;
   /** Recorded inputs; never none. */
   seeds(): readonly Buffer[];
+  /** What it gives may be a promise. */
   parse(bytes: Buffer): unknown;
   /** Whether this is the error by which it refuses its input; any other one is a fault of ours. */
   isDeclared(error: unknown): boolean;

@@ -73,14 +73,14 @@ const say = (isEnd: boolean) => {
   };
   parentPort?.postMessage(news);
 };
-fuzzer.begin();
+await fuzzer.begin();
 let said = began;
 while (
   !slot.isStopped &&
   performance.now() - began < task.until.milliseconds &&
   fuzzer.counts.inputs < task.until.inputs
 ) {
-  fuzzer.step();
+  await fuzzer.step();
   if (performance.now() - said < 1000) continue;
   said = performance.now();
   say(false);

@@ -83,64 +83,65 @@ export class Fuzzer {
   }
 
   /** Recordings, and what earlier runs kept: they are parsed, and counted as inputs. */
-  begin(): void {
+  async begin(): Promise<void> {
     const { corpus, regressions } = this.#parts;
     for (const bytes of [...this.#seeds, ...filesIn(regressions), ...corpus.saved()]) {
-      this.#run(bytes);
-      this.#learn(bytes);
+      await this.#run(bytes);
+      await this.#learn(bytes);
     }
   }
 
   /** One batch of new inputs. */
-  step(): void {
+  async step(): Promise<void> {
     const { corpus, coverage, parser, random } = this.#parts;
     const mutation = { form: parser.form, most: parser.most, words: this.#words, random };
     const unseen: Buffer[] = [];
-    const inputs = Array.from({ length: this.#batch }, () => {
+    const inputs: Buffer[] = [];
+    for (let i = 0; i < this.#batch; i++) {
       const bytes = mutated(corpus.pick(random), corpus.pick(random), mutation);
-      if (this.#run(bytes)) unseen.push(bytes);
-      return bytes;
-    });
+      inputs.push(bytes);
+      if (await this.#run(bytes)) unseen.push(bytes);
+    }
     const sample = coverage?.sample();
     const isNews = sample !== undefined && coverage?.isNews(sample) === true;
-    if (isNews) this.#locate(inputs, coverage);
+    if (isNews) await this.#locate(inputs, coverage);
     // What did not show again, such as a cache that was filled, would be looked for in each batch.
     if (sample !== undefined) coverage?.add(sample);
-    for (const bytes of unseen) this.#learn(bytes);
+    for (const bytes of unseen) await this.#learn(bytes);
     this.#batch = isNews ? Math.max(batches.least, this.#batch / 2) : Math.min(batches.most, this.#batch * 2);
     this.#untilCollected -= inputs.length;
     if (this.#untilCollected > 0) return;
     this.#untilCollected = betweenCollections;
-    this.#checkGrowth(inputs);
+    await this.#checkGrowth(inputs);
   }
 
   /** Learns those of the inputs that reach something new. */
-  #locate(inputs: readonly Buffer[], coverage: Coverage): void {
-    for (const bytes of inputs) this.#parse(bytes);
+  async #locate(inputs: readonly Buffer[], coverage: Coverage): Promise<void> {
+    for (const bytes of inputs) await this.#parse(bytes);
     if (!coverage.isNews(coverage.sample())) return;
     if (inputs.length === 1) {
-      for (const bytes of inputs) this.#learn(bytes);
+      for (const bytes of inputs) await this.#learn(bytes);
       return;
     }
     const half = Math.ceil(inputs.length / 2);
-    this.#locate(inputs.slice(0, half), coverage);
-    this.#locate(inputs.slice(half), coverage);
+    await this.#locate(inputs.slice(0, half), coverage);
+    await this.#locate(inputs.slice(half), coverage);
   }
 
   /** @returns whether its outcome is one that was not seen yet */
-  #run(bytes: Buffer): boolean {
+  async #run(bytes: Buffer): Promise<boolean> {
     const heldBefore = taken();
     const before = performance.now();
-    const outcome = this.#parse(bytes);
+    const outcome = await this.#parse(bytes);
     const took = performance.now() - before;
     const bytesTaken = taken() - heldBefore;
     this.#inputs++;
     if (outcome.kind === 'value') this.#accepted++;
     if (this.#isPastHeader(outcome)) this.#pastHeader++;
-    if (outcome.kind === 'crash') this.#crashed(bytes, outcome);
+    if (outcome.kind === 'crash') await this.#crashed(bytes, outcome);
     const text = outcomeText(outcome);
-    if (took > this.#mostTime(bytes)) this.#checkTime(bytes, text);
-    if (bytesTaken > this.#mostTaken(bytes)) this.#checkTaken(bytes, text);
+    if (took > this.#mostTime(bytes)) await this.#checkTime(bytes, text);
+    if (bytesTaken > this.#mostTaken(bytes)) await this.#checkTaken(bytes, text);
     if (outcome.kind === 'crash' || this.#outcomes.has(text) || this.#outcomes.size >= mostOutcomes)
       return false;
     this.#outcomes.add(text);
@@ -148,13 +149,13 @@ export class Fuzzer {
   }
 
   /** Keeps an input, after a closer look at it. */
-  #learn(bytes: Buffer): void {
+  async #learn(bytes: Buffer): Promise<void> {
     const { corpus, coverage } = this.#parts;
-    const first = this.#parse(bytes);
+    const first = await this.#parse(bytes);
     const outcome = outcomeText(first);
     corpus.add(bytes, this.#isPastHeader(first));
     coverage?.add(coverage.sample());
-    const again = outcomeText(this.#parse(bytes));
+    const again = outcomeText(await this.#parse(bytes));
     if (again !== outcome) this.#note('unsteady', 'two answers', `${outcome}, then ${again}`, bytes);
   }
 
@@ -166,19 +167,19 @@ export class Fuzzer {
   }
 
   /** Who watches learns of it before. */
-  #parse(bytes: Buffer): Outcome {
+  async #parse(bytes: Buffer): Promise<Outcome> {
     const { parser, slot } = this.#parts;
     slot.begin(bytes);
-    const outcome = outcomeOf(parser, bytes);
+    const outcome = await outcomeOf(parser, bytes);
     slot.end();
     return outcome;
   }
 
-  #crashed(bytes: Buffer, outcome: Outcome): void {
+  async #crashed(bytes: Buffer, outcome: Outcome): Promise<void> {
     const text = outcomeText(outcome);
     if (this.#found.has(keyOf('crash', text))) return;
-    const small = smallest(bytes, (less) => outcomeText(this.#parse(less)) === text);
-    const again = this.#parse(small);
+    const small = await smallest(bytes, async (less) => outcomeText(await this.#parse(less)) === text);
+    const again = await this.#parse(small);
     const message = again.kind !== 'value' && again.error instanceof Error ? again.error.message : text;
     this.#note('crash', text, message, small);
   }
@@ -189,12 +190,13 @@ export class Fuzzer {
   }
 
   /** What another program took is not the parser's. */
-  #checkTime(bytes: Buffer, place: string): void {
-    const isSlow = (input: Buffer) => ownTime(() => this.#parse(input)) > this.#mostTime(input);
-    if (this.#found.has(keyOf('hang', place)) || !isSlow(bytes)) return;
+  async #checkTime(bytes: Buffer, place: string): Promise<void> {
+    if (this.#found.has(keyOf('hang', place))) return;
+    const isSlow = async (input: Buffer) => (await ownTime(() => this.#parse(input))) > this.#mostTime(input);
+    if (!(await isSlow(bytes))) return;
     const until = performance.now() + 5_000;
-    const small = smallest(bytes, (less) => performance.now() < until && isSlow(less));
-    const took = ownTime(() => this.#parse(small));
+    const small = await smallest(bytes, async (less) => performance.now() < until && (await isSlow(less)));
+    const took = await ownTime(() => this.#parse(small));
     this.#note('hang', place, `${Math.round(took)} ms`, small);
   }
 
@@ -203,31 +205,34 @@ export class Fuzzer {
     return bloat + bloatPerByte * length;
   }
 
-  #checkTaken(bytes: Buffer, place: string): void {
+  async #checkTaken(bytes: Buffer, place: string): Promise<void> {
     if (this.#found.has(keyOf('bloat', place))) return;
-    const takes = (input: Buffer) => {
+    const takes = async (input: Buffer) => {
       const before = taken();
-      this.#parse(input);
+      await this.#parse(input);
       return taken() - before;
     };
-    const isTooMuch = (input: Buffer) => takes(input) > this.#mostTaken(input);
-    if (!isTooMuch(bytes)) return;
-    const small = smallest(bytes, isTooMuch);
-    this.#note('bloat', place, `${Math.round(takes(small) / 1024 / 1024)} MiB for one input`, small);
+    const isTooMuch = async (input: Buffer) => (await takes(input)) > this.#mostTaken(input);
+    if (!(await isTooMuch(bytes))) return;
+    const small = await smallest(bytes, isTooMuch);
+    this.#note('bloat', place, `${Math.round((await takes(small)) / 1024 / 1024)} MiB for one input`, small);
   }
 
-  #checkGrowth(inputs: readonly Buffer[]): void {
+  async #checkGrowth(inputs: readonly Buffer[]): Promise<void> {
     const { bounds } = this.#parts;
     const held = this.#held();
     this.#heldAtFirst ??= held;
     if (held - this.#heldAtFirst < bounds.growth) return;
-    const worst = inputs
-      .map((bytes) => {
-        const before = this.#held();
-        for (let times = 0; times < 32; times++) this.#parse(bytes);
-        return { bytes, more: this.#held() - before };
-      })
-      .reduce((most, one) => (one.more > most.more ? one : most));
+    let worst: { readonly bytes: Buffer; readonly more: number } = {
+      bytes: Buffer.alloc(0),
+      more: Number.NEGATIVE_INFINITY,
+    };
+    for (const bytes of inputs) {
+      const before = this.#held();
+      for (let times = 0; times < 32; times++) await this.#parse(bytes);
+      const more = this.#held() - before;
+      if (more > worst.more) worst = { bytes, more };
+    }
     const text = `${Math.round((held - this.#heldAtFirst) / 1024 / 1024)} MiB stay taken`;
     this.#note('growth', 'memory', text, worst.bytes);
     this.#heldAtFirst = held;

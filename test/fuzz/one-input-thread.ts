@@ -17,5 +17,5 @@ const parser = await parserOf(parsers, task.parser);
 const slot = new InputSlot(task.slot);
 const bytes = Buffer.from(task.bytes);
 slot.begin(bytes);
-outcomeOf(parser, bytes);
+await outcomeOf(parser, bytes);
 slot.end();

@@ -10,6 +10,7 @@ const firewall = () => import('./parsers/firewall.ts');
 const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
+const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
 export const parsers: ParserList = {
@@ -18,6 +19,11 @@ export const parsers: ParserList = {
   'user-space-log': async () => (await logs()).userSpaceLog,
   'efi-structures': async () => (await files()).efiStructures,
   'ima-binary': async () => (await ima()).imaBinary,
+  'ima-ascii': async () => (await ima()).imaAscii,
+  'judged-list': async () => (await ima()).judgedList,
+  'ima-signature': async () => (await ima()).imaSignature,
+  'signer-key': async () => (await ima()).signerKey,
+  'ima-policy': async () => (await ima()).imaPolicy,
   quote: async () => (await tpm()).quote,
   signature: async () => (await tpm()).signature,
   'public-area': async () => (await tpm()).publicArea,
@@ -38,6 +44,10 @@ export const parsers: ParserList = {
   reference: async () => (await documents()).reference,
   'yaml-reference': async () => (await documents()).yamlReference,
   'digest-list': async () => (await documents()).digestList,
+  deb: async () => (await packages()).deb,
+  rpm: async () => (await packages()).rpm,
+  tar: async () => (await packages()).tar,
+  keylime: async () => (await packages()).keylime,
   'config-file': async () => (await documents()).configFile,
   pins: async () => (await documents()).pins,
   'kernel-words': async () => (await documents()).kernelWords,

@@ -5,7 +5,7 @@ import type { Finding } from './finding.ts';
 import { keepFinding } from './fuzzer.ts';
 import type { FuzzerNews, FuzzerTask } from './fuzzer-thread.ts';
 import { InputSlot } from './input-slot.ts';
-import { smaller } from './smaller.ts';
+import { smallest } from './smaller.ts';
 
 export interface Watched {
   readonly inputs: number;
@@ -80,7 +80,8 @@ const distinct = (findings: readonly Finding[]): readonly Finding[] => [
 ];
 
 interface Ended {
-  readonly kind: 'hang' | 'bloat';
+  readonly kind: 'hang' | 'bloat' | 'crash';
+  readonly text: string;
   readonly input: Buffer;
 }
 
@@ -107,8 +108,11 @@ async function runThread(
     const exit: Promise<Ended | null> = once(worker, 'exit').then(
       () => null,
       (error: unknown) => {
+        const input = slot.input;
         if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY')
-          return { kind: 'bloat', input: slot.input };
+          return { kind: 'bloat', text: `more than ${mostMemory} MiB`, input };
+        // What was thrown where nobody could catch it, such as in a stream.
+        if (slot.turn % 2 === 1) return { kind: 'crash', text: String(error), input };
         throw error;
       },
     );
@@ -128,23 +132,20 @@ async function stuckInput(slot: InputSlot, patience: number, signal: AbortSignal
     if (signal.aborted) return new Promise(() => undefined);
     const now = slot.turn;
     if (now !== turn || now % 2 === 0) [turn, since] = [now, performance.now()];
-    else if (performance.now() - since > patience) return { kind: 'hang', input: slot.input };
+    else if (performance.now() - since > patience)
+      return { kind: 'hang', text: `no end after ${patience} ms`, input: slot.input };
   }
 }
 
 const mostTries = 8;
 
 /** Tried alone, in a thread of its own; null where it does not show again. */
-async function asFinding({ kind, input }: Ended, options: WatchedOptions): Promise<Finding | null> {
+async function asFinding({ kind, text, input }: Ended, options: WatchedOptions): Promise<Finding | null> {
   const { list, parser } = options;
   const shows = async (bytes: Buffer): Promise<boolean> =>
     (await runThread('one-input-thread.ts', { list, parser, bytes }, options, () => undefined)) !== null;
   if (!(await shows(input))) return null;
-  const search = smaller(input, mostTries);
-  let step = search.next();
-  while (!step.done) step = search.next(await shows(step.value));
-  const small = step.value;
+  const small = await smallest(input, shows, mostTries);
   const file = keepFinding(options.findings, kind, small);
-  const text = kind === 'hang' ? `no end after ${options.patience} ms` : `more than ${mostMemory} MiB`;
   return { kind, place: 'the thread', text, file, bytes: small.length };
 }

@@ -56,7 +56,12 @@ export const diskPart: FuzzedParser = {
   most: 64 * 1024,
   seeds: () => parts,
   parse: (bytes) =>
-    judgeDisk(parseDiskPart(bytes), defaultDiskRules, { isDemanded: true, volumes: [], revoked: new Map() }),
+    judgeDisk(
+      parseDiskPart(bytes),
+      defaultDiskRules,
+      { isDemanded: true, volumes: [], revoked: new Map() },
+      new Map(),
+    ),
   isDeclared: isRejection,
   isPastHeader: isMember('disk'),
 };

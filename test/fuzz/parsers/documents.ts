@@ -1,7 +1,7 @@
 import { parse, stringify } from 'yaml';
 import { parsePins } from '../../../attest-server/cli/pin-file.ts';
-import { parseCommandLine } from '../../../attest-server/policy/boot/command-line.ts';
 import { maskIdentifiers } from '../../../attest-server/policy/boot/masked-text.ts';
+import { parseCommandLine } from '../../../attest-server/policy/command-line.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { enrolments } from '../../../attest-server/policy/policy.ts';
@@ -154,7 +154,7 @@ export const pins: FuzzedParser = {
 /** What the kernel and loaders say in words: command lines and releases. */
 export const kernelWords: FuzzedParser = {
   sources: [
-    'attest-server/policy/boot/command-line.ts',
+    'attest-server/policy/command-line.ts',
     'attest-server/policy/boot/masked-text.ts',
     'attest-server/protocol/kernel-release.ts',
   ],
