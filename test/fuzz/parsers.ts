@@ -10,6 +10,7 @@ const firewall = () => import('./parsers/firewall.ts');
 const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
+const audit = () => import('./parsers/audit.ts');
 const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
@@ -38,6 +39,7 @@ export const parsers: ParserList = {
   'loader-file-list': async () => (await messages()).loaderFileList,
   'ima-index': async () => (await messages()).imaIndex,
   checkpoint: async () => (await messages()).checkpoint,
+  'audit-log': async () => (await audit()).auditLog,
   bundle: async () => (await messages()).bundle,
   'judged-bundle': async () => (await messages()).judgedBundle,
   policy: async () => (await documents()).policy,

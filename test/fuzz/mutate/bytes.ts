@@ -99,7 +99,7 @@ function at(bytes: Buffer, offset: number, change: (value: number) => number): B
 }
 
 /** A range with at least one byte in it. */
-export function range(bytes: Buffer, random: Random): [from: number, end: number] {
+function range(bytes: Buffer, random: Random): [from: number, end: number] {
   const length = random.length(bytes.length);
   const from = random.below(bytes.length - length + 1);
   return [from, from + length];

@@ -1,11 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
 import { readDeb } from '../../../attest-server/cli/offline/runtime/deb.ts';
 import { globOfExclude, parseKeylime } from '../../../attest-server/cli/offline/runtime/keylime.ts';
 import { parseRpm } from '../../../attest-server/cli/offline/runtime/rpm.ts';
 import { readTar } from '../../../attest-server/cli/offline/runtime/tar.ts';
+import { asFile } from '../as-file.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { recordings } from '../recordings.ts';
 import { isBeyond, isMember, isRejection } from './refusals.ts';
@@ -54,20 +52,6 @@ export const tar: FuzzedParser = {
   isDeclared: isRejection,
   isPastHeader: isBeyond(512),
 };
-
-let folder: string | null = null;
-
-/** A file of this process alone: a package is read by its path. */
-function asFile(bytes: Buffer): string {
-  if (folder === null) {
-    const made = mkdtempSync(join(tmpdir(), 'assay-fuzz-deb-'));
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
-    folder = made;
-  }
-  const path = join(folder, 'package.deb');
-  writeFileSync(path, bytes);
-  return path;
-}
 
 export const deb: FuzzedParser = {
   sources: ['attest-server/cli/offline/runtime/deb.ts', 'attest-server/cli/offline/runtime/merged-usr.ts'],
