@@ -16,6 +16,7 @@ import { openChannel } from '../channel.ts';
 import { readBootId } from '../collectors/boot-id.ts';
 import { bootLog } from '../collectors/boot-log.ts';
 import { host } from '../collectors/host.ts';
+import { imaList } from '../collectors/ima-list.ts';
 import { imaLog } from '../collectors/ima-log.ts';
 import { loaderFiles } from '../collectors/loader-files.ts';
 import { userSpaceLog } from '../collectors/user-space-log.ts';
@@ -181,7 +182,7 @@ class Gate {
       identity,
       tpm,
       // What the other collectors read comes into being after this program.
-      readNode: nodeReader([bootLog(), userSpaceLog, imaLog, host, loaderFiles], sysroot, logger),
+      readNode: nodeReader([bootLog(), userSpaceLog, imaLog, imaList(), host, loaderFiles], sysroot, logger),
       saysWhatItSpeaks: true,
       joinToken: null,
       clusterToken: null,

@@ -57,7 +57,7 @@ const leastPiece = 32 * 1024;
 const mostWaiting = 256 * 1024 * 1024;
 /** Lists that are read from the store at a time: each is in memory as a whole then. */
 const readAtOnce = 2;
-/** Milliseconds until a list that failed is asked for again: at once at first, then each time twice as late. */
+/** Milliseconds until a list that failed is asked for again: none the first time in a boot, then each time twice as many. */
 const firstPause = 120_000;
 const longestPause = 3_600_000;
 
@@ -69,6 +69,8 @@ export class ImaLists {
   readonly #parts: ImaListParts;
   readonly #lists = new Map<string, NodeList>();
   readonly #readOnes = pLimit(readAtOnce);
+  /** Of which something waits; those that got more of it last are last. */
+  readonly #waitingOnes = new Set<NodeList>();
   #waiting = 0;
 
   constructor(parts: ImaListParts) {
@@ -159,10 +161,10 @@ export class ImaLists {
     this.#meet(list);
     if (list.made + list.tail.length + list.waiting > this.#parts.most) {
       this.#setCame(list, []);
-      list.problem = { said: tooLong(this.#parts.most), part: null, until: null, tries: 0 };
+      list.problem = { said: tooLong(this.#parts.most), part: null, until: null };
       return { list, paused: list.problem };
     }
-    this.#makeRoom();
+    this.#makeRoom(list);
     return more || from + sizeOf(pieces) !== lengthOf(list) ? 'again' : { list, paused: null };
   }
 
@@ -205,6 +207,8 @@ export class ImaLists {
     this.#waiting += size - list.waiting;
     list.came = came;
     list.waiting = size;
+    this.#waitingOnes.delete(list);
+    if (size > 0) this.#waitingOnes.add(list);
   }
 
   /** Of a list that comes from its begin again: what is kept already is known by its digests, and does not wait. */
@@ -232,14 +236,14 @@ export class ImaLists {
     }
   }
 
-  /** What gives way is asked for again: it is that of the node which keeps most of it waiting. */
-  #makeRoom(): void {
-    while (this.#waiting > mostWaiting) {
-      let heaviest: NodeList | null = null;
-      for (const list of this.#lists.values())
-        if (!list.isJudged && list.waiting > (heaviest?.waiting ?? 0)) heaviest = list;
-      if (heaviest === null) return;
-      this.#setCame(heaviest, []);
+  /**
+   * What gives way is asked for again: it is that of the node which sent nothing for longest. Attack: nodes that send half a list,
+   * so that others find no room.
+   */
+  #makeRoom(newest: NodeList): void {
+    for (const list of this.#waitingOnes) {
+      if (this.#waiting <= mostWaiting) return;
+      if (list !== newest && !list.isJudged) this.#setCame(list, []);
     }
   }
 
@@ -315,14 +319,16 @@ export class ImaLists {
 
   /** The whole of it is kept, so that the verdict can be derived again; once for failures in a row that are alike. */
   #keepProblem(list: NodeList, inMemory: readonly Buffer[], said: ImaProblem): KeptIma {
-    const { part: before = null, tries = 0 } = list.problem?.said.code === said.code ? list.problem : {};
+    const before = list.problem?.said.code === said.code ? list.problem.part : null;
     if (before === null) {
       addPieces(list, newPieces(list, cut(inMemory, sizeOf(inMemory), 1).pieces));
       list.made += sizeOf(inMemory);
     }
     const part = before ?? indexPart(list.index);
-    const pause = tries === 0 ? 0 : Math.min(longestPause, firstPause * 2 ** (tries - 1));
-    list.problem = { said, part, until: this.#parts.monotonic() + pause, tries: tries + 1 };
+    // Attack: a list that fails each second time, so that it is sent and replayed from its begin again and again.
+    const pause = list.failures === 0 ? 0 : Math.min(longestPause, firstPause * 2 ** (list.failures - 1));
+    list.failures += 1;
+    list.problem = { said, part, until: this.#parts.monotonic() + pause };
     list.tail = none;
     list.short = [];
     this.#beginAgain(list);
@@ -361,6 +367,8 @@ interface NodeList {
   /** Pieces, and indexes, by digest, that may not be on the disk yet. */
   readonly unwritten: Map<string, Buffer>;
   problem: Problem | null;
+  /** In this boot. */
+  failures: number;
   /** It must stay as it is. */
   isJudged: boolean;
 }
@@ -372,8 +380,6 @@ interface Problem {
   readonly part: Part | null;
   /** When it is asked for again, by the clock that nobody sets; null: not in this boot. */
   readonly until: number | null;
-  /** Failures in a row. */
-  readonly tries: number;
 }
 
 const none = Buffer.alloc(0);
@@ -395,6 +401,7 @@ function emptyList(boot: string, bootId: string | null): NodeList {
     made: 0,
     unwritten: new Map(),
     problem: null,
+    failures: 0,
     isJudged: false,
   };
 }

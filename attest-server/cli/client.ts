@@ -40,7 +40,8 @@ export class Refusal extends CliError {
 /** The server did not answer; it may do so later. */
 export class NoAnswer extends CliError {}
 
-const maxAnswerBytes = 64 * 1024 * 1024;
+/** A bundle may hold the long list of a kernel, and all lists of known files. */
+const maxAnswerBytes = 256 * 1024 * 1024;
 
 /** @param withinMs from the question to the end of the answer, whatever takes the time */
 export function createClient(access: ServerAccess, withinMs = 30_000): Client {

@@ -3,10 +3,10 @@ import { resolve } from 'node:path';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 
-const maxBytes = 64 * 1024 * 1024;
+const maxBytes = 256 * 1024 * 1024;
 const chunkBytes = 256 * 1024;
 
-/** @throws CliError where it cannot be read, or is larger than 64 MiB */
+/** @throws CliError where it cannot be read, or is larger than 256 MiB */
 export function readFile(path: string): Buffer {
   try {
     return readAll(path);
@@ -31,7 +31,7 @@ function readAll(path: string): Buffer {
   } finally {
     closeSync(file);
   }
-  throw new CliError(`${path} is larger than 64 MiB`, 'Is it the right file?');
+  throw new CliError(`${path} is larger than 256 MiB`, 'Is it the right file?');
 }
 
 /** A file by its name as it was given, or standard input for `-`. @throws CliError as `readFile` */
@@ -41,7 +41,7 @@ export async function readInput({ cwd, stdin }: CliIo, given: string): Promise<B
   let size = 0;
   for await (const chunk of stdin) {
     size += chunk.length;
-    if (size > maxBytes) throw new CliError('standard input is larger than 64 MiB', 'Is it the right file?');
+    if (size > maxBytes) throw new CliError('standard input is larger than 256 MiB', 'Is it the right file?');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

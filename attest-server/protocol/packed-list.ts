@@ -97,6 +97,16 @@ export function* recordsFrom(list: PackedList, block: number): Generator<FileRec
 }
 
 /** @throws Rejection `malformed` for a file that none can be */
+export function checkListedFile({ digest, path, package: name }: ListedFile): void {
+  const refused = (text: string, field: string) => new Rejection('malformed', `${path}: ${text}`, { field });
+  if (!digestLengths.includes(digest.length)) throw refused(`a digest of ${digest.length} bytes`, 'digest');
+  if (path === '' || path.includes('\0') || Buffer.byteLength(path) > longestPath)
+    throw refused(`a path has 1 to ${longestPath} bytes, and no NUL`, 'path');
+  if (name === '' || (name !== null && Buffer.byteLength(name) > longestPackage))
+    throw refused(`a package's name has 1 to ${longestPackage} bytes`, 'package');
+}
+
+/** @throws Rejection as `checkListedFile` does */
 export function packFiles(given: Iterable<ListedFile>): Buffer {
   const names = new Map<string, PackageName>();
   const files = Array.from(given, (file) => unpacked(file, names));
@@ -126,6 +136,7 @@ export function packFiles(given: Iterable<ListedFile>): Buffer {
 
 const head = 'assay/digest-list/1\n';
 const longestPath = 4096;
+const longestPackage = 255;
 
 function parsePackages(reader: Reader, count: number): readonly string[] {
   reader.needs(count * 2, 'packages');
@@ -234,16 +245,10 @@ interface PackageName {
 }
 
 function unpacked(file: ListedFile, names: Map<string, PackageName>): UnpackedFile {
-  const { digest } = file;
-  if (!digestLengths.includes(digest.length))
-    throw new Rejection('malformed', `${file.path}: a digest of ${digest.length} bytes`, { field: 'digest' });
-  const path = Buffer.from(file.path);
-  if (path.length === 0 || path.length > longestPath || path.includes(0))
-    throw new Rejection('malformed', `${file.path}: a path has 1 to ${longestPath} bytes, and no NUL`, {
-      field: 'path',
-    });
+  checkListedFile(file);
+  const { digest, path } = file;
   const name = file.package === null ? null : packageName(file.package, names);
-  return { digest, begin: digest.readUIntBE(0, 6), path, package: name, number: 0 };
+  return { digest, begin: digest.readUIntBE(0, 6), path: Buffer.from(path), package: name, number: 0 };
 }
 
 function packageName(given: string, names: Map<string, PackageName>): PackageName {
@@ -251,8 +256,6 @@ function packageName(given: string, names: Map<string, PackageName>): PackageNam
   const known = names.get(name);
   if (known !== undefined) return known;
   const made = { bytes: Buffer.from(name), number: 0 };
-  if (made.bytes.length === 0 || made.bytes.length > 255)
-    throw new Rejection('malformed', `${name}: a package's name has 1 to 255 bytes`, { field: 'package' });
   names.set(name, made);
   return made;
 }

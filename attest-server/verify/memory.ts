@@ -134,8 +134,9 @@ export class Memory {
   }
 
   keepList(akName: string, { resetCount, restartCount }: Clock, known: KnownList | null): void {
+    const before = this.#lists.peek(akName);
     if (known === null) this.#lists.delete(akName);
-    else this.#lists.set(akName, { ...known, of: { resetCount, restartCount } });
+    else if (before !== known) this.#lists.set(akName, { ...known, of: { resetCount, restartCount } });
   }
 
   forget(akName: string): void {

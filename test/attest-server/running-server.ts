@@ -54,6 +54,8 @@ export interface ServerSettings {
   /** Where the state folder is made; default: the folder for temporary files. */
   readonly within?: string;
   readonly metricsPerNode?: boolean;
+  /** Of IMA's list, of one node and boot. */
+  readonly imaListMiB?: number;
   /** Milliseconds. */
   readonly certificateLookedAtEvery?: number;
   /** Done to the state folder before the server starts. */
@@ -131,6 +133,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'sources.connectionsPerSecond': settings.sources?.connectionsPerSecond ?? 2_000,
             'sources.unprovenMiB': settings.sources?.unprovenMiB,
             'metrics.perNode': settings.metricsPerNode,
+            imaListMiB: settings.imaListMiB,
           },
         ),
         // A test looks again at once.

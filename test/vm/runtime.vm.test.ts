@@ -9,16 +9,18 @@ kind: Policy
 groups:
   - name: workers
     nodes: ["worker-*"]
-    require: [identity, disk, runtime]
+    require: [identity, runtime]
     disk: {paths: [/var/lib/docker]}
 `;
 const unknown = '/usr/local/bin/unknown';
-const encrypted = [
-  'printf key >/tmp/key',
-  'cryptsetup luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 -q /dev/vdc /tmp/key',
+/** A volume whose mapping encrypts nothing, though its header is one of LUKS2. */
+const nothingEncrypted = [
+  ': >/tmp/key',
+  'cryptsetup luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --cipher cipher_null-ecb -q /dev/vdc /tmp/key',
   'cryptsetup open --key-file /tmp/key /dev/vdc docker',
   'mkfs.ext4 -q /dev/mapper/docker',
   'mount /dev/mapper/docker /var/lib/docker',
+  'node /opt/assay/agent/main.js inspect disk',
 ].join(' && ');
 
 const against = ({ reasons }: Verdict) =>
@@ -37,7 +39,6 @@ describe('a virtual machine whose kernel measures what runs, and critical data',
   const trusted = () => node.judged('trusted', ({ state }) => state === 'trusted');
 
   it('is trusted once somebody vouches for what it ran, its IMA policy by the measured command line', async () => {
-    await node.guest.shell(encrypted);
     await node.enrol();
     await node.judged(
       'pending for a reference',
@@ -49,11 +50,6 @@ describe('a virtual machine whose kernel measures what runs, and critical data',
     await node.world.call('POST', '/v1/references', { node: node.name, name: 'ran', kind: 'runtime' });
     const { aspects } = await trusted();
     assert.deepEqual(aspects.runtime, { status: 'affirming', source: 'tpm', references: ['ran'] });
-  });
-
-  it('has a mapping whose table the kernel measured, so that the TPM vouches for its cipher', async () => {
-    const { aspects } = await trusted();
-    assert.equal(aspects.disk?.source, 'tpm');
   });
 
   it('is untrusted once a program runs there that nobody vouches for, and says which (row 49)', async () => {
@@ -73,5 +69,14 @@ describe('a virtual machine whose kernel measures what runs, and critical data',
     const asked = { node: node.name, name: 'one-file', kind: 'runtime', only: [unknown] };
     await node.world.call('POST', '/v1/references', asked);
     await trusted();
+  });
+
+  it('takes what a mapping does from its measured table, so that the TPM vouches for it (row 50)', async () => {
+    await node.guest.shell(nothingEncrypted);
+    const { reasons } = await node.judged('luks_null_cipher', (one) =>
+      one.reasons.some(({ code }) => code === 'luks_null_cipher'),
+    );
+    const sources = reasons.flatMap(({ code, source }) => (code === 'luks_null_cipher' ? [source] : []));
+    assert.ok(sources.includes('tpm'), sources.join());
   });
 });

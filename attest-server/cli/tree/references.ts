@@ -31,7 +31,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .requiredOption('--name <name>', 'name of the new reference')
     .option('--kind <kind>', 'of what: boot, runtime, firewall, disk', 'boot')
     .option(
-      '--only <file>',
+      '--only <path>',
       'of kind runtime: this file alone, by its path or digest; you may repeat this option',
       several,
       [],

@@ -7,7 +7,7 @@ export interface Example {
   readonly entry: number;
   /** As the kernel names it, cut and printable. */
   readonly name: string;
-  /** The same as it is, for looking it up. */
+  /** The same as it is, for looking it up; cut where it is longer than any that a list has. */
   readonly path: string;
   /** With its algorithm; "" where nothing was measured. */
   readonly digest: string;
@@ -15,6 +15,8 @@ export interface Example {
   readonly reference: string | null;
 }
 
+/** Names may have 4096 bytes: what is kept of a node stays small, whatever it calls its files. */
+const longestPath = 1024;
 /** As many as a finding shows: what is kept of a node stays small, whatever it runs. */
 export const mostExamples = 32;
 
@@ -47,7 +49,7 @@ export class Examples {
   /** @returns true where that changed what is kept */
   add(entry: ImaEntry, reference: string | null = null): boolean {
     if (this.#more) return false;
-    const { name } = entry;
+    const name = entry.name.slice(0, longestPath);
     const digest = digestText(entry);
     const key = `${digest} ${name}`;
     if (this.#byKey.has(key)) return false;
@@ -60,7 +62,7 @@ export class Examples {
   }
 }
 
-export function digestText({ algorithm, digest, kind }: ImaEntry): string {
+function digestText({ algorithm, digest, kind }: ImaEntry): string {
   if (digest.length === 0) return '';
   const hex = digest.toString('hex');
   return `${kind === 'verity' ? 'verity:' : ''}${algorithm === '' ? '' : `${algorithm}:`}${hex}`;

@@ -22,7 +22,7 @@ import type { Tally } from './tally.ts';
 export interface TallyJudgement {
   readonly findings: readonly Finding[];
   readonly affirmed: boolean;
-  /** Names of the references that together know all that was seen; none where something is wrong. */
+  /** Names of the references that together know all that was seen; none where something of it is wrong. */
   readonly references: readonly string[];
   /** All that counts against the node: since when is remembered of each. */
   readonly against: readonly Example[];
@@ -91,15 +91,17 @@ export function judgeTally(
     if (tally.moved.size > 0) findings.push(movedFiles(seen(tally.moved)));
   }
   if (written.examples.length > 0) findings.push(violations(written, rules.violations));
-  const missing = missingAreas(rules.covers, policy.covers);
-  if (missing.length > 0) findings.push(weakPolicy(rules.covers, missing, policy));
-  if (rules.signedPolicy === 'required' && !policy.isSigned) findings.push(unsignedPolicy(policy));
-  const affirmed = findings.every(({ severity = 'fail' }) => severity !== 'fail');
+  const isKnown = findings.every(({ severity = 'fail' }) => severity !== 'fail');
   const knowing = all.filter((one) => !lapsed.includes(one) && tally.known.has(one.name));
+  const weak: Finding[] = [];
+  const missing = missingAreas(rules.covers, policy.covers);
+  if (missing.length > 0) weak.push(weakPolicy(rules.covers, missing, policy));
+  if (rules.signedPolicy === 'required' && !policy.isSigned) weak.push(unsignedPolicy(policy));
   return {
-    findings,
-    affirmed,
-    references: affirmed ? knowing.map(({ name }) => name) : [],
+    findings: [...findings, ...weak],
+    affirmed: isKnown && weak.length === 0,
+    // Of what the kernel does not measure they say nothing.
+    references: isKnown ? knowing.map(({ name }) => name) : [],
     against: [revoked, denied, unknown, inContainers, measured].flatMap(({ examples }) => examples),
   };
 }

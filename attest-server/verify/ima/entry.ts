@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { limits } from '../../protocol/limits.ts';
+import { pcrBanks } from '../../protocol/messages.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { EvmFields, ImaEntry } from './proven-list.ts';
 import { type FieldName, longestTemplate, type Template, templateOf } from './template.ts';
@@ -33,7 +34,7 @@ export class EntryView implements ImaEntry {
   #prefix: Buffer = none;
   /** At which field the bytes end, where the entry is not whole. */
   #cut = '';
-  readonly #oldest = Buffer.alloc(oldestDigest + oldestName);
+  #oldest: Buffer = none;
 
   get template(): string {
     return this.#template?.text ?? '';
@@ -102,6 +103,7 @@ export class EntryView implements ImaEntry {
     const { buffer, byteOffset } = this.#bytes;
     const at = this.#dataAt;
     if (!this.#template?.isOldest) return new Uint8Array(buffer, byteOffset + at, this.end - at);
+    if (this.#oldest.length === 0) this.#oldest = Buffer.alloc(oldestDigest + oldestName);
     this.#bytes.copy(this.#oldest, 0, at, at + oldestDigest);
     this.#oldest.fill(0, oldestDigest);
     this.#bytes.copy(this.#oldest, oldestDigest, at + oldestDigest + 4, this.end);
@@ -151,7 +153,7 @@ export class EntryView implements ImaEntry {
     const begin = this.#begins[template.digest]!;
     const end = this.#ends[template.digest]!;
     if (template.digestForm === 'd') {
-      this.algorithm = end - begin === 20 ? 'sha1' : end - begin === 16 ? 'md5' : '';
+      this.algorithm = end - begin === oldestDigest ? 'sha1' : '';
       this.kind = 'ima';
       this.#digestAt = begin;
     } else if (!this.#hasPrefix(begin, end)) {
@@ -204,8 +206,8 @@ export class EntryView implements ImaEntry {
       if (i === template.name) this.#checkText(field, begin, end, template.isOldest ? end : end - 1);
       else if (i !== template.digest && begin !== end) this.#checkField(field, begin, end);
     }
-    if (fields.includes('buf')) this.#checkData();
-    if (fields.includes('evmsig')) this.#evmFields();
+    if (template.hasData) this.#checkData();
+    if (template.hasAttributes) this.#evmFields();
   }
 
   #checkField(field: FieldName, begin: number, end: number): void {
@@ -232,7 +234,7 @@ export class EntryView implements ImaEntry {
   #checkData(): void {
     const { data, algorithm } = this;
     if (this.isViolation || data === null) return;
-    const known = knownHashes.find((name) => name === algorithm);
+    const known = pcrBanks.find((name) => name === algorithm);
     if (known === undefined)
       throw this.#fault('buf', `data under a hash that is not known: ${algorithm}`, this.#dataAt);
     if (hash(known, data, 'latin1') !== this.digest.toString('latin1'))
@@ -256,6 +258,13 @@ export class EntryView implements ImaEntry {
     const begin = this.#nameBegin;
     if (this.#nameEnd - begin !== text.length || this.#bytes[begin] !== text[0]) return false;
     return text.compare(this.#bytes, begin, this.#nameEnd) === 0;
+  }
+
+  /** True where the name begins with this text. */
+  isNamedFrom(text: Buffer): boolean {
+    const begin = this.#nameBegin;
+    if (this.#nameEnd - begin < text.length || this.#bytes[begin] !== text[0]) return false;
+    return text.compare(this.#bytes, begin, begin + text.length) === 0;
   }
 
   get #nameBegin(): number {
@@ -351,7 +360,6 @@ const longestPrefix = 7 + 128 + 2;
 const oldestDigest = 20;
 /** With zeros up to this many bytes a name is hashed in the oldest template. */
 const oldestName = 256;
-const knownHashes = ['sha256', 'sha1', 'sha384', 'sha512', 'sha224', 'md5'] as const;
 
 /** With what signatures begin: EVM_IMA_XATTR_DIGSIG, EVM_XATTR_PORTABLE_DIGSIG, IMA_VERITY_DIGSIG; DER's SEQUENCE. */
 const firstBytes: Readonly<Partial<Record<FieldName, readonly number[]>>> = {

@@ -54,7 +54,7 @@ export class ListBytes {
   readonly fault: Rejection | null;
 
   constructor(chunks: readonly Buffer[], digestBytes: number, fault: Rejection | null) {
-    this.#chunks = chunks.filter(({ length }) => length > 0);
+    this.#chunks = coalesced(chunks);
     this.digestBytes = digestBytes;
     this.fault = fault;
   }
@@ -81,6 +81,25 @@ export class ListBytes {
     return true;
   }
 }
+
+/** Attack: a list in very many small parts, each of which costs more than its bytes. */
+function coalesced(chunks: readonly Buffer[]): Buffer[] {
+  const large: Buffer[] = [];
+  let small: Buffer[] = [];
+  let bytes = 0;
+  for (const chunk of chunks) {
+    small.push(chunk);
+    bytes += chunk.length;
+    if (bytes < leastChunk) continue;
+    large.push(small.length === 1 ? chunk : Buffer.concat(small));
+    small = [];
+    bytes = 0;
+  }
+  if (bytes > 0) large.push(Buffer.concat(small));
+  return large;
+}
+
+const leastChunk = 16 * 1024;
 
 /** Goes through a list, entry by entry. */
 export class ListCursor {

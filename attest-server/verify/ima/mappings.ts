@@ -1,6 +1,10 @@
 import { hash } from 'node:crypto';
+import { Rejection } from '../../protocol/rejection.ts';
 import type { EntryView } from './entry.ts';
 import type { MeasuredMapping, MeasuredTarget } from './proven-list.ts';
+
+/** With what the names of its events begin. */
+export const mapperEvents = Buffer.from('dm_');
 
 /**
  * Devices of the device mapper, as critical data in IMA's list tell of them: drivers/md/dm-ima.c. What the kernel measured
@@ -41,10 +45,13 @@ export class Mappings {
     return this.#list;
   }
 
-  /** @param entry of the template ima-buf, checked */
+  /** @param entry named as `mapperEvents` says, checked @throws Rejection */
   note(entry: EntryView): void {
     const { data, index } = entry;
-    if (data === null || data.length > longestRecord || !data.subarray(0, begin.length).equals(begin)) return;
+    // Attack: what is said of a device, called something that says nothing: no PCR holds the template's name.
+    if (data === null)
+      throw new Rejection('ima_malformed', `${entry.name} without its data`, { field: 'ima.template' });
+    if (data.length > longestRecord || !data.subarray(0, begin.length).equals(begin)) return;
     const said = parseRecord(data.toString('utf8'));
     const about = this.#about(said);
     if (about === null) return;

@@ -6,7 +6,7 @@ import type { ImaTail } from '../verify.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
 import type { EntryView } from './entry.ts';
 import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
-import { Mappings } from './mappings.ts';
+import { Mappings, mapperEvents } from './mappings.ts';
 import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
 import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
 
@@ -66,13 +66,16 @@ export function* proveList(
   // Of a list that goes on somewhere nothing is said of its begin.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
-  if (best === undefined) return failed(incomplete('PCR 10 was not quoted'), of('unquoted'));
+  if (best === undefined) return failed(incomplete(unquoted), of('unquoted'));
   if (quoted.some(({ value }) => /^\0*$/.test(value)))
     return failed(incomplete(unextended), of('unextended'));
   const start = tail.from === 0 ? null : checkpointAt(tail.from, known);
   if (tail.from !== 0 && start === null) return failed(goesOnElsewhere(tail.from, known), null);
   if (start !== null && quoted.some(({ bank }) => runningIn(start, bank) === null))
     return failed(incomplete('PCR 10 is quoted in a bank in which the list was not proven before'), null);
+  // What came besides is for the next answer.
+  if (known !== null && start === known.last && isAt(start, quoted))
+    return { list: sealed(null, start, start), aggregate: start.aggregate, known };
   const list = yield* openList(tail.chunks, start?.digestBytes ?? null);
   const replayed = yield* replayTo(list, start, best);
   const { told, fault, reached } = replayed;
@@ -131,10 +134,13 @@ function headOf({ bank, value }: QuotedValue): string {
 function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
   if (known === null) return { list: null, aggregate: null, known };
   const { last } = known;
-  const isSame = quoted.every(({ bank, value }) => runningIn(last, bank)?.value === value);
-  if (quoted.length === 0 || !isSame)
-    return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
-  return { list: sealed(null, last, last), aggregate: null, known };
+  if (quoted.length > 0 && isAt(last, quoted))
+    return { list: sealed(null, last, last), aggregate: null, known };
+  return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
+}
+
+function isAt(checkpoint: Checkpoint, quoted: readonly QuotedValue[]): boolean {
+  return quoted.every(({ bank, value }) => runningIn(checkpoint, bank)?.value === value);
 }
 
 function checkpointAt(bytes: number, known: KnownList | null): Checkpoint | null {
@@ -252,7 +258,7 @@ class Told {
       if (this.aggregates.length === mostKernels)
         throw new Rejection('ima_malformed', `more than ${mostKernels} kernels began a list`);
       this.aggregates = [...this.aggregates, entry.index];
-    } else if (entry.template === 'ima-buf') {
+    } else if (entry.isNamedFrom(mapperEvents)) {
       if (this.#isShared) this.mappings = this.mappings.copy();
       this.#isShared = false;
       this.mappings.note(entry);
@@ -288,6 +294,7 @@ function failed(problem: ImaProblem, aggregate: ListProof['aggregate']): ListPro
   return { list: problem, aggregate, known: null };
 }
 
+const unquoted = 'PCR 10 was not quoted';
 const unextended = 'PCR 10 is zero: the driver of the TPM started after IMA, or the kernel has no IMA';
 
 function incomplete(text: string, entry: number | null = null, offset: number | null = null): ImaProblem {

@@ -28,6 +28,9 @@ export interface Template {
   /** Places in `fields` of what was measured, and of its name. */
   readonly digest: number;
   readonly name: number;
+  /** It carries what was measured itself, or the attributes of a file. */
+  readonly hasData: boolean;
+  readonly hasAttributes: boolean;
   /** `d` has no name of a hash before its bytes; `d-ngv2` says of what it is, too. */
   readonly digestForm: 'd' | 'd-ng' | 'd-ngv2';
   /** `ima`, before 3.13: its data have no sizes, and its name is hashed with zeros behind it. */
@@ -56,8 +59,17 @@ function templateOfFormat(text: string, format: string): Template | null {
   if (otherDigests.length > 0 || otherNames.length > 0) return null;
   const digest = fields.indexOf(digestForm);
   const name = fields.indexOf(nameForm);
-  const isOldest = text === 'ima';
-  return { text, bytes: Buffer.from(text), fields, digest, name, digestForm, isOldest };
+  return {
+    text,
+    bytes: Buffer.from(text),
+    fields,
+    digest,
+    name,
+    hasData: fields.includes('buf'),
+    hasAttributes: fields.includes('evmsig'),
+    digestForm,
+    isOldest: text === 'ima',
+  };
 }
 
 const digestForms = ['d', 'd-ng', 'd-ngv2'] as const;

@@ -12,7 +12,7 @@ import { recordedList, recordedLog } from '../../swtpm-fixtures/recorded-log.ts'
 import { introduce, type Peer } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
-import { startTestServer, type TestServer } from '../running-server.ts';
+import { type ServerSettings, startTestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const node = 'node-1';
@@ -69,23 +69,19 @@ class Machine {
   }
 }
 
-/** Each test goes on where the one before it ended. */
-describe('what a node ran, over a real connection', function () {
-  this.timeout(60_000);
-  let world: TestServer;
-  let peer: Peer & { readonly hello: string };
+/** A server, and a node whose agent answers it. */
+async function attested(settings: Pick<ServerSettings, 'imaListMiB'> = {}) {
+  const world = await startTestServer({
+    challengeEvery: 0.02,
+    policy: join(import.meta.dirname, 'runtime-policy.yaml'),
+    ...settings,
+  });
+  let peer: (Peer & { readonly hello: string }) | null = null;
   const tpm = forgedTpm();
   const machine = new Machine();
   machine.run(1);
-  before(async () => {
-    world = await startTestServer({
-      challengeEvery: 0.02,
-      policy: join(import.meta.dirname, 'runtime-policy.yaml'),
-    });
-    await world.pin(node, tpm.ekDigest);
-    await connect();
-  });
-  after(() => world?.[Symbol.asyncDispose]());
+  await world.pin(node, tpm.ekDigest);
+  await connect();
 
   async function connect(): Promise<void> {
     await peer?.close();
@@ -95,6 +91,7 @@ describe('what a node ran, over a real connection', function () {
   /** Answers challenges as an agent does until there is a verdict. */
   async function answer(shown: { from?: number; list?: Buffer | null; meanwhile?: () => void } = {}) {
     const asked: NonNullable<Challenge['ima']>[] = [];
+    if (peer === null) return assert.fail('it is not connected');
     for (;;) {
       const challenge = await peer.challenge();
       const { ima } = challenge;
@@ -148,18 +145,37 @@ describe('what a node ran, over a real connection', function () {
     assert.ok(found.list?.equals(list));
   }
 
+  /** References of what the machine booted and ran until now. */
+  async function becomeModel(): Promise<void> {
+    await world.call('POST', '/v1/references', { node, name: 'boot' });
+    await world.call('POST', '/v1/references', { node, name: 'files', kind: 'runtime' });
+  }
+
+  return { world, machine, connect, answer, offline, assertSameOffline, becomeModel };
+}
+
+/** Each test goes on where the one before it ended. */
+describe('what a node ran, over a real connection', function () {
+  this.timeout(60_000);
+  let served: Awaited<ReturnType<typeof attested>>;
+  before(async () => {
+    served = await attested();
+  });
+  after(() => served?.world[Symbol.asyncDispose]());
+
   it('is missed until a reference knows it', async () => {
+    const { answer, assertSameOffline, becomeModel } = served;
     const { told, asked } = await answer();
     assert.match(told, /^pending, .*no_reference/);
     assert.deepEqual(asked, [{ from: 0, bootId: null, most: limits.parts.ima }]);
     await assertSameOffline(told);
-    await world.call('POST', '/v1/references', { node, name: 'boot' });
-    await world.call('POST', '/v1/references', { node, name: 'files', kind: 'runtime' });
+    await becomeModel();
     assert.equal((await answer()).told, 'trusted');
     await assertSameOffline('trusted');
   });
 
   it('goes on from where it was proven, and is judged offline as it was', async () => {
+    const { machine, answer, assertSameOffline } = served;
     for (const count of [0, 3, 500, 1, 0]) {
       const begin = machine.list.length;
       machine.run(count);
@@ -170,6 +186,7 @@ describe('what a node ran, over a real connection', function () {
   });
 
   it('is judged up to the quote, where it grew while that was made', async () => {
+    const { machine, answer, assertSameOffline } = served;
     const quoted = machine.list;
     assert.equal((await answer({ meanwhile: () => machine.run(2) })).told, 'trusted');
     await assertSameOffline('trusted', quoted);
@@ -181,6 +198,7 @@ describe('what a node ran, over a real connection', function () {
   });
 
   it('comes over several answers where it grew by more than one may bring', async () => {
+    const { machine, answer, assertSameOffline } = served;
     machine.run(5_000);
     const { asked, told } = await answer();
     assert.ok(asked.length > 1);
@@ -189,10 +207,10 @@ describe('what a node ran, over a real connection', function () {
   });
 
   it('is gone on with by a server that starts again, in the middle of it', async () => {
+    const { machine, connect, answer, assertSameOffline, world } = served;
     machine.run(400);
     assert.equal((await answer()).told, 'trusted');
     const before = machine.list.length;
-    await peer.close();
     await world.restart();
     machine.run(10);
     await connect();
@@ -204,12 +222,14 @@ describe('what a node ran, over a real connection', function () {
   });
 
   it('is proven still while PCR 10 stands, where the node cannot read it', async () => {
+    const { answer, assertSameOffline } = served;
     const { told } = await answer({ list: null });
     assert.equal(told, 'trusted');
     await assertSameOffline('trusted');
   });
 
   it('cannot be proven where it branches, and is asked for from its begin', async () => {
+    const { machine, answer, offline, assertSameOffline } = served;
     const forged = Buffer.concat([machine.list, unknown.bytes]);
     machine.run(1);
     const { told } = await answer({ list: forged });
@@ -221,6 +241,7 @@ describe('what a node ran, over a real connection', function () {
   });
 
   it('is untrusted where it names what nobody knows, and trusted after a reboot', async () => {
+    const { machine, connect, answer, assertSameOffline } = served;
     machine.entries.push(unknown);
     const { told } = await answer();
     assert.match(told, /^untrusted, ima_unknown_file/);
@@ -230,5 +251,28 @@ describe('what a node ran, over a real connection', function () {
     await answer();
     assert.equal((await answer()).told, 'trusted');
     await assertSameOffline('trusted');
+  });
+});
+
+describe('a list that is longer than what the server keeps', function () {
+  this.timeout(60_000);
+  it('is not taken any further in this boot, and judged offline as it was', async () => {
+    await using served = await attested({ imaListMiB: 1 }).then((its) => ({
+      ...its,
+      [Symbol.asyncDispose]: () => its.world[Symbol.asyncDispose](),
+    }));
+    const { machine, answer, offline, becomeModel, connect } = served;
+    await answer();
+    await becomeModel();
+    assert.equal((await answer()).told, 'trusted');
+    machine.run(12_000);
+    const { told } = await answer();
+    assert.match(told, /ima_incomplete/);
+    assert.deepEqual(await offline(), { told, list: null });
+    assert.deepEqual(await answer(), { asked: [], told });
+    machine.reboot();
+    await connect();
+    await answer();
+    assert.equal((await answer()).told, 'trusted');
   });
 });

@@ -347,6 +347,19 @@ describe('a list that cannot be proven', () => {
     assert.ok(keptOf(came).pieces.every(({ bytes }) => bytes.length < 100 * KiB));
   });
 
+  it('is asked for as seldom where it fails each second time', async () => {
+    const server = madeServer();
+    const seen: number[] = [];
+    for (let minute = 0; minute < 240; minute += 1) {
+      const asked = server.lists.ask(node);
+      const pieces = minute % 2 === 0 ? [forged] : [list];
+      if (asked !== null && codeOf(await server.answer(list, { from: 0, more: false, pieces })) !== null)
+        seen.push(minute);
+      server.wait(60_000);
+    }
+    assert.deepEqual(seen, [0, 2, 4, 8, 16, 32, 64, 124, 184]);
+  });
+
   it('is asked for at once after a reboot', async () => {
     const server = madeServer();
     for (let round = 0; round < 3; round += 1)
@@ -385,7 +398,7 @@ describe('the budget of a list', () => {
     assert.ok(taken <= 100 * KiB);
   });
 
-  it('is for all nodes together, where they let others wait: the one that keeps most waiting is asked again', async () => {
+  it('is for all nodes together, where lists wait for their rest: the one that got nothing for longest is asked for again', async () => {
     const server = madeServer({ most: 256 * MiB });
     const first = {
       akName: 'ak',

@@ -327,6 +327,7 @@ describe('the command line', () => {
     assert.equal((await assay('reference list --kind firewall -o name')).out, 'rules-1\n');
     assert.doesNotMatch((await assay('reference list --kind boot -o name')).out, /rules-1/);
     assert.equal((await assay('reference list --kind shoe')).code, 2);
+    assert.equal((await assay('reference capture node-1 --name n --only /a', operator)).code, 2);
     const { code, out } = await assay('reference diff workers-1 rules-1');
     assert.deepEqual([code, out], [1, '']);
     world.references.pop();

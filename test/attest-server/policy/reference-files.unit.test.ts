@@ -25,7 +25,10 @@ describe('a reference of some files alone', () => {
     it(`has those that are named by ${what}, and no policy`, () => {
       const made = withFiles(whole, only, 'node-1');
       assert.equal(contentFault(made), null);
-      assert.deepEqual([...filesOf(made)].map(({ path }) => path), paths);
+      assert.deepEqual(
+        [...filesOf(made)].map(({ path }) => path),
+        paths,
+      );
       assert.deepEqual(Object.keys(made.runtime ?? {}), ['files', 'count']);
     });
   }

@@ -5,6 +5,7 @@ import { ToolError } from 'node-tpm2/run';
 import { DigestList, type ListedFile } from '../../../protocol/digest-list.ts';
 import { parseImaPolicy } from '../../../protocol/ima-policy.ts';
 import { limits } from '../../../protocol/limits.ts';
+import { checkListedFile } from '../../../protocol/packed-list.ts';
 import { printable } from '../../../protocol/printable.ts';
 import {
   parseFiles,
@@ -94,7 +95,9 @@ class Gathered {
     this.#io = io;
   }
 
+  /** @throws Rejection for a file that none can be: while it is known where it came from */
   add(file: ListedFile): void {
+    checkListedFile(file);
     // A list is refused in the end where it is too large: not only then.
     if (this.files.length === mostFiles)
       throw new CliError(`there are more than ${mostFiles} files`, tooManyHint);

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { missingAreas, policyInForce } from '../../../../attest-server/policy/runtime/policy-in-force.ts';
-import type { ImaArea } from '../../../../attest-server/protocol/ima-policy.ts';
+import { runtimeSchema } from '../../../../attest-server/policy/runtime/schema.ts';
+import { type ImaArea, parseImaPolicy } from '../../../../attest-server/protocol/ima-policy.ts';
 
 const boot = (...lines: readonly string[]) => ({
   commandLines: lines.map((text, event) => ({ event, text })),
@@ -60,6 +63,18 @@ describe('what the kernel measures for sure', () => {
       policyInForce(boot('ima_policy=tcb'), 1, policies).covers;
     assert.deepEqual(both(loaded('exec', 'keys')), ['exec']);
     assert.deepEqual(both(loaded('exec', 'mmap'), loaded('mmap')), ['mmap']);
+  });
+
+  it('is all but keys by the policy that docs/runtime.md has, beside the line that it names', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../../../docs/runtime.md'), 'utf8');
+    const blocks = [...page.matchAll(/^```text\n(.*?)^```$/gms)].map(([, block]) => block ?? '');
+    const [line = '', file = ''] = blocks;
+    const { covers } = parseImaPolicy(file);
+    const loaded = [{ covers, of: 'ours' }];
+    const inForce = policyInForce(boot(`root=/dev/vda ro ${line.trim()}`), 1, loaded);
+    const { policy } = runtimeSchema.parse({});
+    assert.deepEqual(missingAreas(policy.covers, covers), []);
+    assert.deepEqual(missingAreas(policy.covers, inForce.covers), []);
   });
 
   for (const [line, isSigned] of [

@@ -9,7 +9,7 @@ import { parseFiles } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { proved } from '../../verify/ima/made-list.ts';
-import { provenByHand } from '../../verify/made-by-hand.ts';
+import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof } from '../made-proof.ts';
 import { at, judged, runtimePolicy } from './running-node.ts';
 
@@ -67,7 +67,9 @@ function ranOn(name: string): Proven {
   const { pcrs } = expectation.parse(JSON.parse(read('expected.json').toString()));
   const values = Buffer.alloc(24 * 32);
   values.write(pcrs.sha256[10] ?? assert.fail(), 10 * 32, 'hex');
-  const { list } = proved(read('binary_runtime_measurements'), [{ bank: 'sha256', mask: 0xffffff, values }]);
+  const { list } = proved(read('binary_runtime_measurements'), [
+    bankByHand({ bank: 'sha256', mask: 0xffffff, values }),
+  ]);
   assert.ok(list !== null && 'head' in list);
   return provenByHand(booted, { ima: list });
 }

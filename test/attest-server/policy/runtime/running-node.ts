@@ -13,7 +13,7 @@ import { type KnownList, proveList } from '../../../../attest-server/verify/ima/
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { aggregateEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { provenByHand } from '../../verify/made-by-hand.ts';
+import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 export const at = Date.parse('2026-11-25T12:00:00Z');
@@ -116,7 +116,11 @@ export class RunningNode {
     const tail = shown === 'nothing' ? null : { from, chunks: [list.subarray(from)] };
     const held = Buffer.from(values);
     this.#pcr10.copy(held, 320);
-    const steps = proveList(tail, [{ bank: 'sha256', mask: 0xffffff, values: held }], this.#known);
+    const steps = proveList(
+      tail,
+      [bankByHand({ bank: 'sha256', mask: 0xffffff, values: held })],
+      this.#known,
+    );
     for (let step = steps.next(); ; step = steps.next()) {
       if (step.done !== true) continue;
       const { list: ima, aggregate, known } = step.value;
@@ -177,7 +181,7 @@ export function judged(
 }
 
 /** Nothing else is asked of these nodes. */
-export function ofRuntime(verdict: Verdict): Verdict {
+function ofRuntime(verdict: Verdict): Verdict {
   return { ...verdict, reasons: verdict.reasons.filter(({ aspect }) => aspect === 'runtime') };
 }
 

@@ -507,6 +507,14 @@ describe('a reference of what a node ran', () => {
     }
   });
 
+  it('allows one key alone', () => {
+    const node = good().run(measured('.ima', 'key'), measured('.ima', 'other'));
+    const [made] = capture(node.answer(), [digestOf('key')]);
+    assert.deepEqual([made?.runtime?.count, made?.runtime?.keyrings?.length], [0, 1]);
+    const [reason] = judged(node.answer(), [known, made ?? assert.fail()]).reasons;
+    assert.equal(reason?.actual, `.ima sha256:${digestOf('other')}`);
+  });
+
   it('is not made of the end of a list, of none, or of one that leads elsewhere', () => {
     const node = good();
     node.answer('new');

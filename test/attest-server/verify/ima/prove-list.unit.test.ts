@@ -264,11 +264,16 @@ describe('an entry that no kernel writes', () => {
       'ima.buf',
     ],
     [
-      'calls data a signature (row 46)',
+      'calls data a signature',
       made('ima-sig', ...measuredData('dm_table_load', 'dm_version=1;').fields),
       'ima.sig',
     ],
-    ['calls a file data (row 46)', made('ima-buf', digest, text('/x'), none), 'ima.buf'],
+    [
+      'says of a device what it does not show',
+      made('d-ng|n-ng|xattrvalues', ...measuredData('dm_table_load', 'dm_version=1;').fields),
+      'ima.template',
+    ],
+    ['calls a file data', made('ima-buf', digest, text('/x'), none), 'ima.buf'],
     [
       'has attributes that do not fit',
       made(
@@ -376,4 +381,39 @@ describe('the ascii form', () => {
       // What stands before it is believed.
       assert.equal(listIn(proved(bytes, quoted)).entries, entries.length);
     });
+});
+
+describe('a list in chunks', () => {
+  const many = Array.from({ length: 600 }, (_, i) => file(`/usr/lib/${'x'.repeat(i % 90)}${i}`));
+  const large = measuredData('kexec-cmdline', Buffer.alloc(100_000, 'x'));
+  const list = [...many, large, ...many.slice(0, 300)];
+  const bytes = binaryOf(list);
+  const whole = namesIn(listIn(proved(bytes, [extendedTo(list)])));
+
+  for (const size of [16 * 1024, 16 * 1024 + 1, 20_011, 65_537])
+    it(`of ${size} bytes is read as it is in one, each time`, () => {
+      const chunks: Buffer[] = [];
+      for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size));
+      assert.ok(chunks.length > 2);
+      const proven = listIn(proved({ from: 0, chunks }, [extendedTo(list), extendedTo(list, 'sha384')]));
+      assert.equal(proven.bytes, bytes.length);
+      assert.deepEqual(namesIn(proven), whole);
+      assert.deepEqual(namesIn(proven), whole);
+    });
+
+  it('is refused where its last chunk ends within an entry', () => {
+    const chunks = [bytes.subarray(0, 30_000), bytes.subarray(30_000, -1)];
+    const problem = problemOf(proved({ from: 0, chunks }, [extendedTo(list)]));
+    assert.deepEqual(
+      [problem.code, problem.entry, problem.offset],
+      ['ima_malformed', list.length - 1, bytes.length - 1],
+    );
+  });
+
+  it('is read from the text in chunks, whose lines end anywhere', () => {
+    const text = asciiOf(list);
+    const chunks: Buffer[] = [];
+    for (let at = 0; at < text.length; at += 9001) chunks.push(text.subarray(at, at + 9001));
+    assert.deepEqual(namesIn(listIn(proved({ from: 0, chunks }, [extendedTo(list)]))), whole);
+  });
 });

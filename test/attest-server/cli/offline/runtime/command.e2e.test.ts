@@ -22,6 +22,7 @@ import {
   reference,
 } from '../../../../../attest-server/protocol/reference.ts';
 import { runAssay } from '../../cli-fixture.ts';
+import { madeDeb } from './made-archives.ts';
 import { recordedRpm } from './recorded-packages.ts';
 
 const contents = {
@@ -104,6 +105,12 @@ describe('a reference of files', () => {
     ['a folder without packages', ['--from-dpkg', 'rpms'], 1, /holds no package/],
     ['a folder that is not there', ['--from-rpm', 'nowhere'], 1, /nowhere is not a folder/],
     ['a package with a fault', ['--from-dpkg', 'faulty'], 1, /faulty\/b\.deb cannot be read: field magic/],
+    [
+      'a package with a path that is none',
+      ['--from-dpkg', 'long'],
+      1,
+      /long\/a\.deb cannot be read: field path/,
+    ],
     ['a list with a fault', ['--from-keylime', 'ima-policy'], 1, /ima-policy cannot be read: field line 1/],
     ['a policy that is none', ['--policy', 'list.txt'], 1, /list\.txt is no policy/],
     ['an unknown state', ['--from-rpm', 'rpms', '--state', 'revoked'], 2, /--state revoked/],
@@ -112,6 +119,9 @@ describe('a reference of files', () => {
     it(`is not made of ${what}`, async () => {
       mkdirSync(join(dir, 'faulty'), { recursive: true });
       writeFileSync(join(dir, 'faulty/b.deb'), 'no package');
+      mkdirSync(join(dir, 'long'), { recursive: true });
+      const path = `./${'a'.repeat(5000)}`;
+      writeFileSync(join(dir, 'long/a.deb'), madeDeb({ name: 'x', type: 'L', content: path }, { name: 'x' }));
       const { code, out, err } = await assay(...args);
       assert.equal(code, expected, err);
       assert.equal(out, '');
