@@ -12,9 +12,12 @@ const recorded = () => recordings('swtpm-fixtures/recorded/ek-certificates/*.der
 const roots = () => recordings('attest-server/roots/*.pem').map(derOf);
 const intermediates = () => recordings('attest-server/roots/intermediates/*.pem').map(derOf);
 
-const sources = ['certificate', 'certificate-subject', 'der', 'extensions', 'name'].map(
-  (name) => `attest-server/verify/x509/${name}.ts`,
-);
+const sources = [
+  ...['certificate', 'certificate-subject', 'extensions', 'name'].map(
+    (name) => `attest-server/verify/x509/${name}.ts`,
+  ),
+  'attest-server/protocol/der.ts',
+];
 
 export const certificate: FuzzedParser = {
   sources: [...sources, 'attest-server/verify/certified-key.ts'],
