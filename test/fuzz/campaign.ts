@@ -22,8 +22,9 @@ export interface CampaignOptions {
   readonly isGuided: boolean;
   /** Folder of corpora, and of what has been done. */
   readonly work: string;
-  /** Folder with a folder for each parser: inputs that showed something; new ones come there. */
+  /** Folder with a folder for each parser: inputs that showed something in earlier runs; and the one for new ones. */
   readonly regressions: string;
+  readonly findings: string;
   /** Milliseconds until an input that does not end is one. */
   readonly patience: number;
   readonly signal: AbortSignal;
@@ -52,7 +53,6 @@ async function fuzzOne(name: string, options: CampaignOptions): Promise<ParserRe
   if (!options.resumes) await rm(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const { most } = await parserOf(options.parsers, name);
-  const regressions = join(options.regressions, name);
   let told = performance.now();
   const watched = await fuzzWatched({
     list: options.list,
@@ -60,8 +60,8 @@ async function fuzzOne(name: string, options: CampaignOptions): Promise<ParserRe
     most,
     seed: `${options.seed} ${name} ${before.inputs}`,
     corpus: join(folder, 'corpus'),
-    regressions,
-    findings: regressions,
+    regressions: join(options.regressions, name),
+    findings: join(options.findings, name),
     isGuided: options.isGuided,
     bounds,
     until: {

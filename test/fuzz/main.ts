@@ -37,6 +37,7 @@ await new Command('npm run fuzz --')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .action(async ({ minutes, inputs, parser, jobs, seed, resume, guide, output }: Options) => {
     const work = join(root, '.fuzz');
+    const regressions = join(import.meta.dirname, 'regressions');
     mkdirSync(work, { recursive: true });
     const ending = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
@@ -51,7 +52,8 @@ await new Command('npm run fuzz --')
       resumes: resume,
       isGuided: guide,
       work,
-      regressions: join(import.meta.dirname, 'regressions'),
+      regressions,
+      findings: regressions,
       patience: 10_000,
       signal: ending.signal,
       note: (line) => process.stderr.write(`${line}\n`),
