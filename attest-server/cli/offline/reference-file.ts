@@ -33,7 +33,7 @@ export function readReference(path: string): Reference {
   const text = readFile(path).toString('utf8');
   let value: unknown;
   try {
-    value = path.endsWith('.json') ? JSON.parse(text) : parse(text, { maxAliasCount: 0 });
+    value = path.endsWith('.json') ? JSON.parse(text) : parse(text, { maxAliasCount: 0, logLevel: 'error' });
   } catch (cause) {
     throw new CliError(
       `${path} is no reference: it is neither JSON nor YAML`,

@@ -321,9 +321,17 @@ function isLasting(element: unknown): boolean {
 
 const daySeconds = 86_400;
 
-/** The elements of a captured reference, as rules ask for them. */
+/** The elements of a captured reference, as rules ask for them. @throws Rejection `malformed` */
 export function elementsIn({ head, elements }: Pick<NamedObject, 'head' | 'elements'>): Elements {
-  return /"(dynamic|timeout)"/.test(head) ? null : namedElements(elements.map((text) => JSON.parse(text)));
+  return /"(dynamic|timeout)"/.test(head) ? null : namedElements(elements.map(elementOf));
+}
+
+function elementOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Rejection('malformed', 'reference element: not JSON', { field: 'reference.firewall', cause });
+  }
 }
 
 /** An element as a person reads it. */

@@ -405,4 +405,15 @@ describe('a part that cannot be a ruleset', () => {
         (error: unknown) => error instanceof Rejection && error.code === 'malformed',
       );
     });
+
+  it('is refused where a reference has an element of a set that is no value', () => {
+    const set = { family: 'inet', table: 't', type: 'set', name: 's', head: '{}' } as const;
+    const read = (element: string) =>
+      rulesetOfBaseline({ chains: [], objects: [{ ...set, elements: [element] }] });
+    assert.equal(read('22').objects.size, 1);
+    assert.throws(
+      () => read('{22'),
+      (error: unknown) => error instanceof Rejection && error.code === 'malformed',
+    );
+  });
 });

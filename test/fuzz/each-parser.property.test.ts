@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { runCampaign } from './campaign.ts';
+import { parsers } from './parsers.ts';
+
+describe('each parser of what comes from outside', () => {
+  let folder = '';
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'assay-fuzz-'));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  for (const name of Object.keys(parsers))
+    it(`gives a value or its own error, soon and with little memory: ${name}`, async () => {
+      const [report] = await runCampaign({
+        list: new URL('parsers.ts', import.meta.url).href,
+        parsers,
+        names: [name],
+        // The number of inputs ends it; this is for a machine that does nothing else.
+        milliseconds: 60_000,
+        inputs: 256,
+        jobs: 1,
+        seed: 'npm test',
+        resumes: false,
+        isGuided: false,
+        work: folder,
+        regressions: join(import.meta.dirname, 'regressions'),
+        findings: folder,
+        patience: 30_000,
+        signal: new AbortController().signal,
+        note: () => undefined,
+      });
+      assert.deepEqual(report?.findings, []);
+      assert.ok((report?.inputs ?? 0) >= 256);
+    }).timeout(300_000);
+});

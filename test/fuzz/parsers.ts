@@ -1,0 +1,79 @@
+import type { ParserList } from './fuzzed-parser.ts';
+
+const tpm = () => import('./parsers/tpm.ts');
+const logs = () => import('./parsers/event-log.ts');
+const certificates = () => import('./parsers/certificates.ts');
+const messages = () => import('./parsers/messages.ts');
+const documents = () => import('./parsers/documents.ts');
+const disk = () => import('./parsers/disk.ts');
+const firewall = () => import('./parsers/firewall.ts');
+const host = () => import('./parsers/host.ts');
+const files = () => import('./parsers/files.ts');
+const ima = () => import('./parsers/ima.ts');
+const audit = () => import('./parsers/audit.ts');
+const packages = () => import('./parsers/packages.ts');
+
+/** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
+export const parsers: ParserList = {
+  'event-log': async () => (await logs()).eventLog,
+  'boot-state': async () => (await logs()).bootState,
+  'user-space-log': async () => (await logs()).userSpaceLog,
+  'efi-structures': async () => (await files()).efiStructures,
+  'ima-binary': async () => (await ima()).imaBinary,
+  'ima-ascii': async () => (await ima()).imaAscii,
+  'judged-list': async () => (await ima()).judgedList,
+  'ima-signature': async () => (await ima()).imaSignature,
+  'signer-key': async () => (await ima()).signerKey,
+  'ima-policy': async () => (await ima()).imaPolicy,
+  quote: async () => (await tpm()).quote,
+  signature: async () => (await tpm()).signature,
+  'public-area': async () => (await tpm()).publicArea,
+  'endorsement-key': async () => (await tpm()).endorsementKey,
+  certificate: async () => (await certificates()).certificate,
+  'endorsement-chain': async () => (await certificates()).endorsementChain,
+  pem: async () => (await certificates()).pem,
+  'agent-message': async () => (await messages()).agentMessage,
+  'server-message': async () => (await messages()).serverMessage,
+  'binary-frame': async () => (await messages()).binaryFrames,
+  facts: async () => (await messages()).facts,
+  'loader-file-list': async () => (await messages()).loaderFileList,
+  'ima-index': async () => (await messages()).imaIndex,
+  checkpoint: async () => (await messages()).checkpoint,
+  'audit-log': async () => (await audit()).auditLog,
+  bundle: async () => (await messages()).bundle,
+  'judged-bundle': async () => (await messages()).judgedBundle,
+  policy: async () => (await documents()).policy,
+  reference: async () => (await documents()).reference,
+  'yaml-reference': async () => (await documents()).yamlReference,
+  'digest-list': async () => (await documents()).digestList,
+  deb: async () => (await packages()).deb,
+  rpm: async () => (await packages()).rpm,
+  tar: async () => (await packages()).tar,
+  keylime: async () => (await packages()).keylime,
+  'config-file': async () => (await documents()).configFile,
+  pins: async () => (await documents()).pins,
+  'kernel-words': async () => (await documents()).kernelWords,
+  'pe-image': async () => (await files()).peImage,
+  'loader-file': async () => (await files()).loaderFile,
+  'mount-table': async () => (await disk()).mountTable,
+  'disk-part': async () => (await disk()).diskPart,
+  'luks-metadata': async () => (await disk()).luksMetadata,
+  'luks-header': async () => (await disk()).luksHeader,
+  'mapping-tables': async () => (await disk()).mappingTables,
+  'host-tables': async () => (await disk()).hostTables,
+  'inspected-files': async () => (await disk()).inspectedFiles,
+  'firewall-part': async () => (await firewall()).firewallPart,
+  'firewall-reference': async () => (await firewall()).firewallReference,
+  'firewall-words': async () => (await firewall()).firewallWords,
+  'nft-ruleset': async () => (await firewall()).nftRuleset,
+  'nft-event': async () => (await firewall()).nftEvent,
+  'saved-tables': async () => (await firewall()).savedTables,
+  'saved-rules': async () => (await firewall()).savedRules,
+  'ssh-config': async () => (await host()).sshConfig,
+  listening: async () => (await host()).listening,
+  'local-messages': async () => (await host()).localMessages,
+  'join-token': async () => (await host()).joinToken,
+  'tool-output': async () => (await host()).toolOutput,
+  'cloud-answers': async () => (await host()).cloudAnswers,
+  'cluster-node': async () => (await host()).clusterNode,
+};

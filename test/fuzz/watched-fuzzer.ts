@@ -1,0 +1,151 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import type { Finding } from './finding.ts';
+import { keepFinding } from './fuzzer.ts';
+import type { FuzzerNews, FuzzerTask } from './fuzzer-thread.ts';
+import { InputSlot } from './input-slot.ts';
+import { smallest } from './smaller.ts';
+
+export interface Watched {
+  readonly inputs: number;
+  readonly pastHeader: number;
+  readonly accepted: number;
+  readonly corpus: number;
+  readonly milliseconds: number;
+  readonly findings: readonly Finding[];
+  readonly reached: FuzzerNews['reached'];
+}
+
+export interface WatchedOptions extends Omit<FuzzerTask, 'slot'> {
+  /** Longest input of the parser, in bytes. */
+  readonly most: number;
+  /** Milliseconds after which one input holds its thread for ever. */
+  readonly patience: number;
+  readonly signal: AbortSignal;
+  readonly progress: (sofar: Pick<Watched, 'inputs' | 'findings'>) => void;
+}
+
+/** Old space of a thread, in MiB: an input that fills it is a finding. */
+const mostMemory = 1024;
+const mostRestarts = 8;
+
+/** Fuzzes one parser in a thread of its own, and begins it anew where an input holds or kills it. */
+export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
+  let all: Watched = {
+    inputs: 0,
+    pastHeader: 0,
+    accepted: 0,
+    corpus: 0,
+    milliseconds: 0,
+    findings: [],
+    reached: [],
+  };
+  for (let restarts = 0; restarts <= mostRestarts; restarts++) {
+    const milliseconds = options.until.milliseconds - all.milliseconds;
+    const inputs = options.until.inputs - all.inputs;
+    if (milliseconds <= 0 || inputs <= 0) break;
+    // Not the same inputs again.
+    const seed = restarts === 0 ? options.seed : `${options.seed}, ${restarts}`;
+    const before = all;
+    const { list, parser, corpus, regressions, findings, isGuided, bounds } = options;
+    const until = { milliseconds, inputs };
+    const task = { list, parser, seed, corpus, regressions, findings, isGuided, bounds, until };
+    const ended = await runThread('fuzzer-thread.ts', task, options, (news) => {
+      all = joined(before, news);
+      options.progress(all);
+    });
+    if (ended === null) break;
+    const found = await asFinding(ended, options);
+    if (found !== null) all = { ...all, findings: distinct([...all.findings, found]) };
+    options.progress(all);
+  }
+  return all;
+}
+
+function joined(before: Watched, { counts, findings, milliseconds, reached }: FuzzerNews): Watched {
+  return {
+    inputs: before.inputs + counts.inputs,
+    pastHeader: before.pastHeader + counts.pastHeader,
+    accepted: before.accepted + counts.accepted,
+    corpus: counts.corpus,
+    milliseconds: before.milliseconds + milliseconds,
+    findings: distinct([...before.findings, ...findings]),
+    reached,
+  };
+}
+
+const distinct = (findings: readonly Finding[]): readonly Finding[] => [
+  ...new Map(findings.map((finding) => [`${finding.kind} ${finding.place}`, finding])).values(),
+];
+
+interface Ended {
+  readonly kind: 'hang' | 'bloat' | 'crash';
+  readonly text: string;
+  readonly input: Buffer;
+}
+
+/** Null where it came to its own end; else the input that held the thread, or took all of its memory. */
+async function runThread(
+  program: string,
+  data: object,
+  { most, patience, signal }: Pick<WatchedOptions, 'most' | 'patience' | 'signal'>,
+  news: (news: FuzzerNews) => void,
+): Promise<Ended | null> {
+  const slot = new InputSlot(most);
+  const worker = new Worker(new URL(program, import.meta.url), {
+    workerData: { ...data, slot: slot.memory },
+    // Types are taken out of sources to count their lines.
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    resourceLimits: { maxOldGenerationSizeMb: mostMemory },
+  });
+  worker.on('message', news);
+  const stop = () => slot.stop();
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop);
+  const watching = new AbortController();
+  try {
+    const exit: Promise<Ended | null> = once(worker, 'exit').then(
+      () => null,
+      (error: unknown) => {
+        const input = slot.input;
+        if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY')
+          return { kind: 'bloat', text: `more than ${mostMemory} MiB`, input };
+        // What was thrown where nobody could catch it, such as in a stream.
+        if (slot.turn % 2 === 1) return { kind: 'crash', text: String(error), input };
+        throw error;
+      },
+    );
+    return await Promise.race([exit, stuckInput(slot, patience, watching.signal)]);
+  } finally {
+    watching.abort();
+    signal.removeEventListener('abort', stop);
+    await worker.terminate();
+  }
+}
+
+/** Never settles unless an input is parsed for so long. */
+async function stuckInput(slot: InputSlot, patience: number, signal: AbortSignal): Promise<Ended> {
+  let [turn, since] = [slot.turn, performance.now()];
+  for (;;) {
+    await sleep(Math.min(250, patience / 4), undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return new Promise(() => undefined);
+    const now = slot.turn;
+    if (now !== turn || now % 2 === 0) [turn, since] = [now, performance.now()];
+    else if (performance.now() - since > patience)
+      return { kind: 'hang', text: `no end after ${patience} ms`, input: slot.input };
+  }
+}
+
+const mostTries = 8;
+
+/** Tried alone, in a thread of its own; null where it does not show again. */
+async function asFinding({ kind, text, input }: Ended, options: WatchedOptions): Promise<Finding | null> {
+  const { list, parser } = options;
+  const shows = async (bytes: Buffer): Promise<boolean> =>
+    (await runThread('one-input-thread.ts', { list, parser, bytes }, options, () => undefined)) !== null;
+  if (!(await shows(input))) return null;
+  const small = await smallest(input, shows, mostTries);
+  const file = keepFinding(options.findings, kind, small);
+  return { kind, place: 'the thread', text, file, bytes: small.length };
+}
