@@ -135,7 +135,7 @@ export function noList(hadList: boolean, why: string | null): Finding {
   };
 }
 
-/** @param cause by the node's word */
+/** @param cause by the node's word, or why what it sent does not count */
 export function unreadList(cause: string): Finding {
   return {
     code: 'facts_unavailable',

@@ -9,6 +9,8 @@ import type { Example } from './examples.ts';
 export interface RuntimeMemory {
   /** A list of it was judged before: leaving it out hides something. */
   readonly sent: boolean;
+  /** Nothing that counts came with the answer before: once may be an accident. */
+  readonly missed?: true;
   /** When each thing that counts against it was seen first, by its mark: ISO times. */
   readonly since: Readonly<Record<string, string>>;
   /** What broke a rule when the list was judged last; null where nothing did. */
@@ -18,6 +20,7 @@ export interface RuntimeMemory {
 const finding = reasonSchema.omit({ class: true, severity: true });
 const memory = z.object({
   sent: z.boolean(),
+  missed: z.literal(true).exactOptional(),
   since: z.record(z.string().max(32), z.iso.datetime()),
   against: finding.nullable(),
 });

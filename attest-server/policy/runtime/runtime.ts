@@ -175,14 +175,18 @@ function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isR
 }
 
 /**
- * Nothing of the list counts, and nothing in it says why. Attack: a node that leaves its list out.
+ * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
+ * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
  * @param why null where nothing came
  */
 function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
-  const { sent } = runtimeMemoryIn(node.past.memory);
+  const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!sent) return isRequired ? withPast([noList(false, cause ?? why)], node) : { ...nothingSaid, wants };
-  return withPast([cause === undefined ? noList(true, why) : unreadList(cause)], node);
+  if (!before.sent)
+    return isRequired ? withPast([noList(false, cause ?? why)], node) : { ...nothingSaid, wants };
+  if (cause === undefined && before.missed === true) return withPast([noList(true, why)], node);
+  const told = withPast([unreadList(cause ?? why ?? 'the node sent none')], node);
+  return before.missed === true ? told : { ...told, next: { ...before, missed: true } };
 }
 
 /**
