@@ -42,8 +42,8 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
-  /** IMA's list from where it was asked for; absent where it was not, or none came. */
-  readonly ima?: ArrivedIma | null;
+  /** IMA's list from where it was asked for; null where nothing of it came, absent where it was not asked for. */
+  readonly ima?: ArrivedIma | null | undefined;
   /** Of the files of its loader that the node was asked for; absent where it cannot be. */
   readonly files?: {
     /** Digests; null where it does not understand to be asked. */
@@ -72,12 +72,12 @@ export function answeredEvidence(
 }
 
 /** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
-export function withListApart({ parts: { ima, ...others }, ima: arrived = null }: Answer): {
+export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answer): {
   readonly parts: Parts;
-  readonly arrived: ArrivedIma | null;
+  readonly arrived: Answer['ima'];
 } {
   const bytes = ima?.bytes ?? null;
-  const whole = bytes === null ? null : { from: 0, more: false, pieces: [bytes] };
+  const whole = bytes === null ? arrived : { from: 0, more: false, pieces: [bytes] };
   return { parts: others, arrived: arrived ?? whole };
 }
 

@@ -1,16 +1,17 @@
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
+import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { ImaProblem } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
 import {
@@ -215,7 +216,7 @@ export class Attestation {
   #proveList(
     node: AttestedNode,
     answer: Answer,
-    arrived: ArrivedIma | null,
+    arrived: Answer['ima'],
     first: Proven,
     given: GivenFiles,
     inForce: InForce,
@@ -480,6 +481,7 @@ export class Attestation {
         labels,
         previous: previousOf(previous, concurrent),
         banks: node.banks ?? undefined,
+        imaProblem: ima === null && !enough.includes('ima') ? problemOf(proven) : undefined,
         by: answer.by ?? 'agent',
       },
       inForce.context,
@@ -624,6 +626,12 @@ interface ProvenWhole {
   readonly given: GivenFiles;
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
+}
+
+/** Undefined where there is none. */
+function problemOf({ ima }: Proven): ImaProblem | undefined {
+  if (ima === null || !('code' in ima)) return undefined;
+  return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
 
 function withIndex(answer: Answer, kept: KeptIma | null): Answer {

@@ -101,16 +101,18 @@ export class ImaLists {
    * Proves an answer with the list that it brings. `again`: the node is to be asked for more of it first. Null: there is
    * nothing to say of a list.
    * @param first the same answer, proven without its list
+   * @param arrived null where nothing of it came; undefined where it was not asked for
    * @throws Rejection as `work`
    */
   async prove(
     node: string,
     first: Proven,
-    arrived: ArrivedIma | null,
+    arrived: ArrivedIma | null | undefined,
     work: ImaWork,
   ): Promise<ProvenAnswer | 'again' | null> {
-    const taken = this.#take(node, first, arrived);
+    const taken = this.#take(node, first, arrived ?? null);
     if (taken === 'again') return taken;
+    if (taken === null && arrived === undefined) return null;
     if (taken === null) return this.#keepStanding(this.#lists.get(node), first, work);
     const { list, paused } = taken;
     list.isJudged = true;

@@ -2,7 +2,7 @@ import type { Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import { askedPaths } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { Introduction } from '../protocol/messages.ts';
+import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
 import { Attestation } from './attestation.ts';
@@ -85,7 +85,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
-          ima: answer.ima,
+          ima: asksForList(answer.challenge) ? answer.ima : undefined,
           files: {
             asked: session.hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
             came: answer.files,
@@ -115,4 +115,8 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
       await attestation.idle();
     },
   };
+}
+
+function asksForList({ ima, parts }: Challenge): boolean {
+  return ima !== undefined || parts?.includes('ima') === true;
 }

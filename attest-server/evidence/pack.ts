@@ -7,6 +7,7 @@ import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
+import type { ImaProblem } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type Blob, blob, type Kept, type Keys } from './kept-form.ts';
 import { keepReferences } from './kept-references.ts';
@@ -71,6 +72,8 @@ export interface Moment {
   readonly previous: Bundle['previous'];
   /** As they were fixed at enrolment, where that is known. */
   readonly banks?: readonly PcrBank[] | undefined;
+  /** Why IMA's list counts for nothing, where nothing of it is kept. */
+  readonly imaProblem?: ImaProblem | undefined;
   /** Who answered; default the agent. */
   readonly by?: Role;
 }
@@ -142,6 +145,7 @@ export class Packer {
         tpmClass: node.tpmClass,
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],
+        imaProblem: moment.imaProblem,
         by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
       },
     };

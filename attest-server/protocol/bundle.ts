@@ -59,6 +59,9 @@ const seenBefore = {
   held: z.enum(['counter_rollback', 'clone_suspected', 'tpm_firmware']).nullable().optional(),
 };
 
+/** Of the text that says why IMA's list was not taken. */
+export const longestProblem = 1024;
+
 /** What the server's verdict was made from; written on export. */
 const circumstances = {
   at: z.iso.datetime(),
@@ -97,6 +100,16 @@ export const bundle = z.strictObject({
       memory: z.record(z.string().max(64), z.unknown()).optional(),
       /** PCR banks as they were fixed at enrolment. */
       banks: z.array(z.enum(pcrBanks)).max(pcrBanks.length).optional(),
+      /** Why the server did not take IMA's list, where the evidence has none for that. */
+      imaProblem: z
+        .strictObject({
+          code: z.enum(['ima_malformed', 'ima_incomplete']),
+          text: z.string().max(longestProblem),
+          entry: z.int().min(0).nullable(),
+          offset: z.int().min(0).nullable(),
+          field: z.string().max(64).nullable(),
+        })
+        .optional(),
       /** Left out where the agent answered; any other role is judged as a gate. */
       by: z.literal('gate').optional(),
     })

@@ -57,8 +57,16 @@ function evidenceOf(bundle: Bundle, parts: Parts, binding: Expected['binding']):
   for (const [digest, bytes] of Object.entries(bundle.files ?? {}))
     files.set(digest, Buffer.from(bytes, 'base64'));
   const { ima: list, ...others } = given;
-  if (list?.bytes == null || !isImaIndex(list.bytes))
-    return { quotes: quotesOf(bundle.quotes), facts, parts: given, files };
+  // The exporter's word, which can make the verdict worse alone.
+  if (list?.bytes == null)
+    return {
+      quotes: quotesOf(bundle.quotes),
+      facts,
+      parts: given,
+      files,
+      ima: bundle.context?.imaProblem ?? null,
+    };
+  if (!isImaIndex(list.bytes)) return { quotes: quotesOf(bundle.quotes), facts, parts: given, files };
   return { quotes: quotesOf(bundle.quotes), facts, parts: others, files, ima: listOf(list.bytes, files) };
 }
 

@@ -382,7 +382,8 @@ async function makeNode(
   const change = async (what: Tampering | RunningChange) => {
     if (what === 'disk') return machine.mountStorage('plain');
     if (what === 'runtime') {
-      if (ran === null) throw new Error(`${name} has a kernel that measures nothing of what it runs`);
+      if (ran === null)
+        throw new Error(`${name} has a kernel that measures nothing of what it runs: take node-2`);
       return machine.run(unknownProgram, `made for ${name}`);
     }
     if (what !== 'firewall') return reboot(tamper(log, what));

@@ -18,7 +18,7 @@ export async function stayUp(
     'In another terminal, in this folder:  npx assay get nodes   npx assay why node-2   npx assay history node-1',
     ...(marked === null ? [] : linesOf(marked)),
     mayRead()
-      ? 'Here, type:  tamper node-1 kernel|cmdline|secureboot|firewall|disk|runtime   restore node-2   off node-3     Ctrl-C ends it.'
+      ? 'Here, type:  tamper node-2 kernel|cmdline|secureboot|firewall|disk|runtime   restore node-2   off node-3     Ctrl-C ends it.'
       : 'It runs in the background and reads nothing there: fg brings it back, then type help. Ctrl-C there, or kill, ends it.',
   ])
     narrator.say(line);

@@ -17,6 +17,7 @@ import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { at, captured, node } from './bench-node.ts';
 import { cpuMs, interleaved, median } from './cpu-time.ts';
+import { benchDigestList, type DigestListFigures } from './digest-list.ts';
 
 /** Milliseconds are CPU time of one core, medians, unless a name says otherwise. */
 export interface ImaFigures {
@@ -33,6 +34,7 @@ export interface ImaFigures {
   readonly long: LongFigures;
   /** An answer whose PCR 10 moved by one line, over one whose did not: quote, unchanged boot log, and the verdict. */
   readonly moving_over_still: number;
+  readonly digest_list: DigestListFigures;
 }
 
 interface LongFigures {
@@ -80,6 +82,7 @@ export function benchIma(): ImaFigures {
     ascii_ratio: rounded(bareMs / ascii),
     long: benchLong(),
     moving_over_still: benchMoving(),
+    digest_list: benchDigestList(),
   };
 }
 

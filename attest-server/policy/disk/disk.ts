@@ -36,12 +36,18 @@ export const disk: Aspect<'disk', DiskRules> = {
     const isRequired = group.require.includes('disk');
     const ready = { rules, enrolled: enrolledReferences(group.name, rules, references) };
     const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+    // Where IMA's list is of those whose mappings it vouches for: all that it says of them is in each proof.
+    const heads = new LRUCache<string, string>({ max: mostRemembered });
     return {
+      judgedTo: (node) => heads.get(node) ?? null,
       judge(proven, node, at) {
         const part = proven.parts.disk;
         if (part === undefined) return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
         const tables = measuredTables(proven.ima);
+        if (tables.size > 0 && proven.ima !== null && 'head' in proven.ima)
+          heads.set(node.name, proven.ima.head);
+        else heads.delete(node.name);
         const shown = { digest: part.digest, measured: measuredText(tables) };
         const now = isStill(known, shown, node, at) ? known : judgeAnew(proven, tables, node, ready, at);
         if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
@@ -137,6 +143,8 @@ function judgeAnew(
       references: own.references,
       source: 'host',
       next,
+      // What is measured later would be missed, and what was measured would not count any more.
+      ...(tables.size > 0 && { wants: ['ima'] as const }),
     },
   };
 }

@@ -165,6 +165,7 @@ const wants = ['ima'] as const;
 const unused = {
   judge: (): Judgement => nothingSaid,
 };
+
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
 
 function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {

@@ -134,9 +134,10 @@ function headOf({ bank, value }: QuotedValue): string {
 function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
   if (known === null) return { list: null, aggregate: null, known };
   const { last } = known;
-  if (quoted.length > 0 && isAt(last, quoted))
-    return { list: sealed(null, last, last), aggregate: null, known };
-  return { list: incomplete('PCR 10 has moved on, and nothing of the list came'), aggregate: null, known };
+  const said = (list: ListProof['list']) => ({ list, aggregate: null, known });
+  if (quoted.length === 0) return said(incomplete(unquoted));
+  if (isAt(last, quoted)) return said(sealed(null, last, last));
+  return said(incomplete('PCR 10 has moved on, and nothing of the list came'));
 }
 
 function isAt(checkpoint: Checkpoint, quoted: readonly QuotedValue[]): boolean {
@@ -173,9 +174,14 @@ function* replayTo(
     const told = new Told(start);
     const cursor = new ListCursor(list, start?.entries ?? 0, start?.bytes ?? 0);
     const replay = replayOf(start, quoted, way);
-    const fault = yield* faultOf(list, cursor, function* () {
-      while (!replay.run(cursor, Number.POSITIVE_INFINITY, (entry) => told.visit(entry, cursor.begin))) yield;
-    });
+    let fault: ImaProblem | null = null;
+    try {
+      const visit = (entry: EntryView) => told.visit(entry, cursor.begin);
+      while (!replay.run(cursor, Number.POSITIVE_INFINITY, visit)) yield;
+    } catch (error) {
+      // What a text's line lacks is counted in the text.
+      fault = problemOf(error, cursor.entries, error === list.fault ? 0 : cursor.begin);
+    }
     told.ended(cursor);
     const { bank, value } = replay;
     if (replay.isThere) return { told, fault: null, reached: { bank, value, way } };
@@ -268,20 +274,6 @@ class Told {
 
 /** By kexec, since the machine was reset. */
 const mostKernels = 256;
-
-/** What a list's reading comes to; null where it is read without a fault. */
-function* faultOf(
-  list: ListBytes,
-  cursor: ListCursor,
-  reading: () => Generator<void, void>,
-): Generator<void, ImaProblem | null> {
-  try {
-    yield* reading();
-    return null;
-  } catch (error) {
-    return problemOf(error, cursor.entries, error === list.fault ? 0 : cursor.begin);
-  }
-}
 
 /** @param begin bytes of the list before those that the error counts from */
 function problemOf(error: unknown, entry: number, begin: number): ImaProblem {

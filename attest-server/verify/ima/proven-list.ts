@@ -115,7 +115,10 @@ export interface ImaProblem {
   readonly text: string;
   /** Number of the entry, from 0; null where it is about the whole. */
   readonly entry: number | null;
-  /** Byte offset in the list, and the field there; null where it is about the whole. */
+  /**
+   * Byte offset in the list, and the field there; null where it is about the whole. In a list of text, what is wrong with a
+   * line counts in the text, and what is wrong with a field's bytes in the binary form.
+   */
   readonly offset: number | null;
   readonly field: string | null;
 }

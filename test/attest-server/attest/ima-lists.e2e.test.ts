@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { simulateBundle } from '../../../attest-server/cli/offline/policy/simulate-bundle.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
+import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
 import { isImaIndex, parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
+import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { entriesIn, type MeasuredEntry, measuredEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { recordedList, recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../attacker.ts';
@@ -16,6 +20,7 @@ import { type ServerSettings, startTestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 const node = 'node-1';
+const policyFile = join(import.meta.dirname, 'runtime-policy.yaml');
 const log = recordedLog('debian13-shim-grub');
 const booted = entriesIn(recordedList('debian13-shim-grub'));
 const bootId = '11111111-8b86-d011-b42d-00cf4fc964ff';
@@ -73,7 +78,7 @@ class Machine {
 async function attested(settings: Pick<ServerSettings, 'imaListMiB'> = {}) {
   const world = await startTestServer({
     challengeEvery: 0.02,
-    policy: join(import.meta.dirname, 'runtime-policy.yaml'),
+    policy: policyFile,
     ...settings,
   });
   let peer: (Peer & { readonly hello: string }) | null = null;
@@ -219,6 +224,23 @@ describe('what a node ran, over a real connection', function () {
     const [first] = asked;
     assert.ok(first !== undefined && first.from > before - 32 * 1024 && first.from <= before);
     await assertSameOffline('trusted');
+  });
+
+  it('is judged by other policies as it is kept, by the server and without one', async () => {
+    const { world } = served;
+    const policy = readFileSync(policyFile, 'utf8');
+    // The names of programs that the machine ran since it was taken as a model are not those of then.
+    const strict = policy.replace('policy:', 'paths: exact\n      policy:');
+    for (const [text, state] of [
+      [policy, 'trusted'],
+      [strict, 'untrusted'],
+    ] as const) {
+      const request = { policy: text, file: 'a.yaml' };
+      const simulated = simulateAnswer.parse(await world.call('POST', '/v1/policy/simulate', request));
+      const bundle = JSON.stringify(await world.call('GET', `/v1/nodes/${node}/bundle`));
+      const offline = simulateBundle(bundle, 'a.json', parsePolicy(text, 'a.yaml'), null, 0);
+      assert.deepEqual([simulated.items[0]?.after?.state, offline.after?.state], [state, state]);
+    }
   });
 
   it('is proven still while PCR 10 stands, where the node cannot read it', async () => {

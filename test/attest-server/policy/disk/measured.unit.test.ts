@@ -163,6 +163,22 @@ describe('a mapping of the device mapper that the kernel measured', () => {
     assert.deepEqual(found(judge(proofWithMappings(part, told))), []);
   });
 
+  it('is wanted again in each answer, and no list where the kernel measures none', () => {
+    assert.deepEqual(judge(proofWithMappings(part, used(good))).wants, ['ima']);
+    assert.equal(judge(proofWithMappings(part, [])).wants, undefined);
+  });
+
+  it('goes on with the list from where it was, where a mapping rests on it', () => {
+    const judging = disk.prepare(disk.rules(undefined), { group, references: [], remembers: true });
+    const node = judgedNode();
+    const measured = proofWithMappings(part, used(good));
+    judging.judge(measured, node, 0);
+    assert.ok(isProvenList(measured.ima));
+    assert.equal(judging.judgedTo?.(node.name), measured.ima.head);
+    judging.judge(proofWithMappings(part, []), node, 0);
+    assert.equal(judging.judgedTo?.(node.name), null);
+  });
+
   it('is shown as measured among the layers', () => {
     const [finding] = judge(proofWithMappings(part, used(cryptLine('serpent-xts-plain64', 64)))).findings;
     assert.ok(
