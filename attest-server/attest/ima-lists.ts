@@ -159,7 +159,7 @@ export class ImaLists {
     if (from === 0 ? lengthOf(list) > 0 : !isOfKernel) this.#beginAgain(list);
     // Another connection brought what comes before it, or another kernel runs.
     if (from !== lengthOf(list)) return 'again';
-    this.#setCame(list, [...list.came, ...pieces]);
+    this.#setCame(list, joined(list.came, pieces));
     this.#meet(list);
     if (list.made + list.tail.length + list.waiting > this.#parts.most) {
       this.#setCame(list, []);
@@ -464,6 +464,25 @@ function bytesOf(pieces: readonly ImaPiece[]): number {
 
 function sizeOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, { length }) => sum + length, 0);
+}
+
+/**
+ * Neighbours that fit into one piece become one, in memory of their own. Attack: pieces of one byte, each of which holds all
+ * that came from the network together with it.
+ */
+function joined(came: readonly Buffer[], pieces: readonly Buffer[]): readonly Buffer[] {
+  const groups: Buffer[][] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const piece of [...came.slice(-1), ...pieces]) {
+    size += piece.length;
+    if (size > limits.ima.piece) {
+      groups.push([]);
+      size = piece.length;
+    }
+    groups.at(-1)?.push(piece);
+  }
+  const whole = groups.map((group) => (group.length === 1 ? group : [Buffer.concat(group)]));
+  return [...came.slice(0, -1), ...whole.flat()];
 }
 
 /** Cuts the first `end` bytes into pieces; fewer than `least` are left. All are in memory of their own. */

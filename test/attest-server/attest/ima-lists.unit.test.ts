@@ -26,6 +26,7 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
   let proven: { readonly bytes: number; readonly head: string; readonly entries: number } | null = null;
   let judgedTo: string | null = null;
   const looked: { readonly from: number; readonly to: number }[] = [];
+  let shown: readonly Buffer[] = [];
   const lists = new ImaLists({
     verifier: { imaProven: () => proven },
     readPiece: async (digest) => blobs.get(digest) ?? null,
@@ -38,6 +39,8 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
     lists,
     blobs,
     looked,
+    /** The chunks that were last to be proven. */
+    shown: () => shown,
     wait: (ms: number) => {
       now += ms;
     },
@@ -57,12 +60,13 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
         *prove(list) {
           if ('code' in list) return { ...first, ima: list } as Proven;
           const { from, chunks } = list;
+          shown = chunks;
           looked.push({ from, to: from + chunks.reduce((sum, { length }) => sum + length, 0) });
           yield;
           const covered = machine.subarray(0, quoted);
-          const shown = Buffer.concat([machine.subarray(0, from), ...chunks]);
+          const whole = Buffer.concat([machine.subarray(0, from), ...chunks]);
           if (from > 0) assert.equal(from, proven?.bytes);
-          const holds = shown.length >= quoted && shown.subarray(0, quoted).equals(covered);
+          const holds = whole.length >= quoted && whole.subarray(0, quoted).equals(covered);
           const head = headOf(covered);
           proven = holds ? { bytes: quoted, head, entries: 0 } : null;
           judgedTo = holds ? head : null;
@@ -161,6 +165,23 @@ describe("IMA's list of a node", () => {
     assert.deepEqual(came.slice(0, 2), ['again', 'again']);
     assert.deepEqual(server.looked, [{ from: 0, to: list.length }]);
     assert.ok(server.listOf(keptOf(came[2] ?? null)).equals(list));
+  });
+
+  it('is put together where it comes in pieces of one byte: each holds far more memory than that', async () => {
+    const server = madeServer();
+    const list = madeList(256);
+    for (let at = 0; at < list.length; at += 8) {
+      // From the network a byte comes as a view of all that came with it.
+      const pieces = [...list.subarray(at, at + 8)].map((byte) =>
+        Buffer.alloc(16 * KiB, byte).subarray(0, 1),
+      );
+      const came = await server.answer(list, { from: at, more: at + 8 < list.length, pieces });
+      assert.equal(came === 'again', at + 8 < list.length);
+    }
+    assert.deepEqual(
+      server.shown().map(({ length }) => length),
+      [0, list.length],
+    );
   });
 
   it('is shown to another policy from its begin', async () => {
