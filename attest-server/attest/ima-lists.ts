@@ -280,6 +280,12 @@ export class ImaLists {
     const inMemory = [list.tail, ...list.came];
     if (ima !== null && 'code' in ima) return this.#keepProblem(list, inMemory, ima);
     const end = ima === null ? lengthOf(list) : ima.bytes;
+    // Attack: the quote of a young boot, by its word of the boot before, has the long list of that one read with each answer.
+    if (end < list.sealed) {
+      const part = indexPart(list.index);
+      this.#beginAgain(list);
+      return { part, tail: none, pieces: unwrittenOf(list) };
+    }
     // What the quote does not reach comes again.
     const { pieces, rest } = cut(inMemory, Math.max(0, end - list.sealed), leastPiece);
     if (pieces.length > 0) list.short = [];

@@ -266,6 +266,20 @@ describe("IMA's list of a node", () => {
     assert.ok(server.listOf(keptOf(await server.answer(list, arrived, { resetCount: 2 }))).equals(list));
   });
 
+  it('is read from what is kept once, where the quote is of a younger boot of which the node says it is the same', async () => {
+    const server = madeServer();
+    const list = madeList(90 * KiB);
+    await server.answer(list, answerTo(server, list));
+    const young = list.subarray(0, 20 * KiB);
+    const rest = { from: list.length, more: false, pieces: [] };
+    const came = await server.answer(young, rest, { resetCount: 2 });
+    assert.deepEqual(server.listOf(keptOf(came)), list);
+    assert.deepEqual(server.lists.ask(node), { from: 0, bootId: 'boot-1' });
+    const next = await server.answer(young, answerTo(server, young), { resetCount: 2 });
+    assert.deepEqual(server.listOf(keptOf(next)), young);
+    assert.deepEqual(server.looked.at(-1), { from: 0, to: young.length });
+  });
+
   it('is taken from an agent that sends all of it each time, and no byte of it is kept twice', async () => {
     const server = madeServer();
     const list = madeList(120 * KiB);
