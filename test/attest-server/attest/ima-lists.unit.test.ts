@@ -184,6 +184,26 @@ describe("IMA's list of a node", () => {
     );
   });
 
+  it('lets others go on between its pieces, while these are cut and while they are read', async () => {
+    const server = madeServer();
+    const list = madeList(8 * MiB);
+    let turns = 0;
+    let others = setImmediate(function turn() {
+      turns += 1;
+      others = setImmediate(turn);
+    });
+    try {
+      await server.answer(list, answerTo(server, list));
+      assert.ok(turns >= 8);
+      turns = 0;
+      server.judgeAnew();
+      await server.answer(list, answerTo(server, list));
+      assert.ok(turns >= 8);
+    } finally {
+      clearImmediate(others);
+    }
+  });
+
   it('is shown to another policy from its begin', async () => {
     const server = madeServer();
     const list = madeList(200 * KiB);
