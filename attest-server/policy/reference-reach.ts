@@ -1,10 +1,11 @@
 import type { DigestList } from '../protocol/digest-list.ts';
-import { parseFiles, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
+import type { Reference, RuntimeFiles } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Judge } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import * as ofBoots from './boot/reference-reach.ts';
 import { judgedAlone } from './judged-alone.ts';
+import { knownListInSteps } from './known-lists.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
@@ -38,38 +39,48 @@ export function likenessTo(subject: Reference): Likeness | null {
 
 /**
  * Which active references affirm what this one names, by name. Of files: those that list some of them. Of firewalls and
- * disks: those that say the same.
+ * disks: those that say the same. In steps of some milliseconds.
  * @param at milliseconds since the epoch; an expired one affirms nothing
  */
-export function sharedWith(
+export function* sharedWithInSteps(
   subject: Reference,
   references: readonly Reference[],
   policy: Policy,
   at: number,
-): readonly SharedReference[] {
+): Generator<void, readonly SharedReference[]> {
   if (subject.kind === 'boot') return ofBoots.sharedWith(subject, references, policy, at);
   const inForce = references.filter(
     ({ name, state, expires }) =>
       name !== subject.name && state === 'active' && (expires === null || Date.parse(expires) > at),
   );
-  if (subject.runtime !== undefined) return sharingFiles(subject.runtime, inForce);
+  if (subject.runtime !== undefined) return yield* sharingFiles(subject.runtime, inForce);
   return inForce
     .filter((other) => saysTheSame(subject, other))
     .map(({ name }) => ({ name, whole: true, stages: [] }));
 }
 
-function sharingFiles(subject: RuntimeFiles, inForce: readonly Reference[]): readonly SharedReference[] {
-  const list = parseFiles(subject);
-  return inForce.flatMap(({ name, runtime }) => {
-    if (runtime === undefined) return [];
-    const files = countShared(list, parseFiles(runtime));
-    return files === 0 ? [] : [{ name, whole: files === list.size, stages: [], files }];
-  });
+function* sharingFiles(
+  subject: RuntimeFiles,
+  inForce: readonly Reference[],
+): Generator<void, readonly SharedReference[]> {
+  const list = yield* knownListInSteps(subject);
+  const sharing: SharedReference[] = [];
+  for (const { name, runtime } of inForce) {
+    if (runtime === undefined) continue;
+    const files = yield* countShared(list, yield* knownListInSteps(runtime));
+    if (files > 0) sharing.push({ name, whole: files === list.size, stages: [], files });
+  }
+  return sharing;
 }
 
 /** By content, wherever a file lies. */
-function countShared(list: DigestList, other: DigestList): number {
+function* countShared(list: DigestList, other: DigestList): Generator<void, number> {
   let count = 0;
-  for (let index = 0; index < list.size; index++) if (other.find(list.digestAt(index)) >= 0) count += 1;
+  for (let index = 0; index < list.size; index++) {
+    if (other.find(list.digestAt(index)) >= 0) count += 1;
+    if (index % digestsInStep === digestsInStep - 1) yield;
+  }
   return count;
 }
+
+const digestsInStep = 16_384;

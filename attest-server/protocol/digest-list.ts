@@ -1,10 +1,11 @@
+import { atOnce } from './in-steps.ts';
 import {
   digestLengths,
   type FileRecord,
   filesInBlock,
   type PackedList,
   packFiles,
-  parsePackedList,
+  parsePackedListInSteps,
   recordsFrom,
 } from './packed-list.ts';
 
@@ -41,7 +42,12 @@ export class DigestList {
 
   /** @throws Rejection `malformed`, with field and offset: any list is written in one way only */
   static fromBytes(packed: Buffer): DigestList {
-    return new DigestList(parsePackedList(packed));
+    return atOnce(DigestList.fromBytesInSteps(packed));
+  }
+
+  /** In steps of some milliseconds. @throws as `fromBytes` does */
+  static *fromBytesInSteps(packed: Buffer): Generator<void, DigestList> {
+    return new DigestList(yield* parsePackedListInSteps(packed));
   }
 
   /**

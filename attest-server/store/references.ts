@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { limits } from '../protocol/limits.ts';
 import { type Reference, reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -15,8 +16,15 @@ export function referenceStore(
   // To parse megabytes of listed files for each who asks would hold up all others.
   let known: Promise<readonly Reference[]> | null = null;
   const read = async () => {
-    const rows = await db.selectFrom('reference_values').selectAll().orderBy('name').execute();
-    return parseRows(rows, referenceOf, onUnreadable);
+    const names = await db.selectFrom('reference_values').select('name').orderBy('name').execute();
+    const references: Reference[] = [];
+    for (const { name } of names) {
+      // One of these is long enough: whatever waits comes in between.
+      await setImmediate();
+      const rows = await db.selectFrom('reference_values').selectAll().where('name', '=', name).execute();
+      references.push(...parseRows(rows, referenceOf, onUnreadable));
+    }
+    return references;
   };
   const changing = <T>(change: Promise<T>): Promise<T> => change.finally(() => (known = null));
   const addAll: ReferenceStore['addAll'] = (added) =>

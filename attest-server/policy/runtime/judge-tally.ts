@@ -84,9 +84,9 @@ export function judgeTally(
   if (isEmpty) findings.push(noReference(group, rules.references));
   else {
     if (unknown.examples.length > 0)
-      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle())));
+      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle)));
     if (inContainers.examples.length > 0)
-      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle())));
+      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle)));
     if (measured.examples.length > 0) findings.push(unknownMeasured(measured));
     if (tally.moved.size > 0) findings.push(movedFiles(seen(tally.moved)));
   }
@@ -125,7 +125,7 @@ function whyNotKnown(
   const over = lapsed.find(({ name }) => name === reference);
   if (over !== undefined) return [`reference ${over.name} has it, and expired on ${over.reference.expires}`];
   if (reference !== null) return [`reference ${reference} has it`];
-  const other = idle().find(({ files }) => files.find(bytesOf(digest)) >= 0);
+  const other = idle.find(({ files }) => files.find(bytesOf(digest)) >= 0);
   return other === undefined ? [] : [`reference ${other.name} has it, and is ${other.reference.state}`];
 }
 

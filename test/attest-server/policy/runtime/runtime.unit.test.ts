@@ -472,6 +472,22 @@ describe('a list that grows', () => {
     assert.equal(appraiser(proven, { name: 'one' }, at).verdict.state, 'untrusted');
   });
 
+  it('keeps what was judged of one node while its references were made ready for another one', () => {
+    // One that no other test has made ready.
+    const fresh = knowing({ '/usr/bin/fresh': 'fresh' });
+    const appraiser = createAppraiser(runtimePolicy(), [fresh]);
+    const [one, two] = [good().answer(), good().answer()];
+    const first = appraiser.ahead(one, { name: 'one' }, at)[Symbol.iterator]();
+    const second = appraiser.ahead(two, { name: 'two' }, at)[Symbol.iterator]();
+    assert.equal(first.next().done, false);
+    while (second.next().done !== true);
+    while (first.next().done !== true);
+    assert.deepEqual(
+      ['one', 'two'].map((name) => appraiser.judgedTo({ name }) === null),
+      [false, false],
+    );
+  });
+
   it('shows some of many unknown files, and says that there are more', () => {
     const node = good();
     for (let i = 0; i < 40; i++) node.run(file(`/opt/${i}`));

@@ -15,8 +15,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import {
-  contentFault,
+  contentFaultInSteps,
   parseFiles,
   type Reference,
   reference,
@@ -50,7 +51,7 @@ describe('a reference of files', () => {
 
   function readFile(name: string): Reference {
     const made = reference.parse(JSON.parse(readFileSync(join(dir, name), 'utf8')));
-    assert.equal(contentFault(made), null);
+    assert.equal(atOnce(contentFaultInSteps(made)), null);
     return made;
   }
 
