@@ -113,6 +113,8 @@ describe('a reference of files', () => {
       /long\/a\.deb cannot be read: field path/,
     ],
     ['a list with a fault', ['--from-keylime', 'ima-policy'], 1, /ima-policy cannot be read: field line 1/],
+    ['a list that lists nothing', ['--from-keylime', 'nothing.txt'], 1, /lists no file/],
+    ['more keys than one may have', ['--from-keylime', 'keys.json'], 1, /runtime\.keyrings/],
     ['a policy that is none', ['--policy', 'list.txt'], 1, /list\.txt is no policy/],
     ['an unknown state', ['--from-rpm', 'rpms', '--state', 'revoked'], 2, /--state revoked/],
   ];
@@ -120,6 +122,9 @@ describe('a reference of files', () => {
     it(`is not made of ${what}`, async () => {
       mkdirSync(join(dir, 'faulty'), { recursive: true });
       writeFileSync(join(dir, 'faulty/b.deb'), 'no package');
+      writeFileSync(join(dir, 'nothing.txt'), '# none\n');
+      const keys = Array.from({ length: 1025 }, (_, index) => hash('sha256', `${index}`));
+      writeFileSync(join(dir, 'keys.json'), JSON.stringify({ digests: {}, keyrings: { '.ima': keys } }));
       mkdirSync(join(dir, 'long'), { recursive: true });
       const path = `./${'a'.repeat(5000)}`;
       writeFileSync(join(dir, 'long/a.deb'), madeDeb({ name: 'x', type: 'L', content: path }, { name: 'x' }));
