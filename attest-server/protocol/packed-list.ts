@@ -16,6 +16,8 @@ export const digestLengths: readonly number[] = [20, 32, 48, 64];
 
 /** Of so many files the first has its whole path: to read one, at most so many are read. */
 export const filesInBlock = 16;
+/** In bytes. */
+export const longestPath = 4096;
 
 /** A list as it was checked, and what is found of it. */
 export interface PackedList {
@@ -71,12 +73,15 @@ export function* parsePackedListInSteps(bytes: Buffer): Generator<void, PackedLi
   return { bytes, tables, packages, ...(yield* parseFiles(reader, fileCount, size, packageCount)) };
 }
 
-/** Reads files in order, from the begin of a block on. */
-export function* recordsFrom(list: PackedList, block: number): Generator<FileRecord> {
+/** Reads files in order, from the begin of a block on. @param path of `longestPath` bytes: where each path is put together */
+export function* recordsFrom(
+  list: PackedList,
+  block: number,
+  path = Buffer.allocUnsafe(longestPath),
+): Generator<FileRecord> {
   const begin = list.blocks[block];
   if (begin === undefined) return;
   const reader = new Reader(list.bytes, begin);
-  const path = Buffer.allocUnsafe(longestPath);
   while (reader.at < list.bytes.length) {
     const shared = reader.varint('shared');
     const rest = reader.varint('rest');
@@ -94,6 +99,14 @@ export function* recordsFrom(list: PackedList, block: number): Generator<FileRec
       package: packageNumber === 0 ? null : list.packages[packageNumber - 1]!,
     };
   }
+}
+
+/** Below 0 where the first path of a block, which is whole there, comes before another one. */
+export function compareFirst({ bytes, blocks }: PackedList, block: number, path: Buffer): number {
+  const reader = new Reader(bytes, blocks[block]!);
+  reader.varint('shared');
+  const length = reader.varint('rest');
+  return bytes.compare(path, 0, path.length, reader.at, reader.at + length);
 }
 
 /** @throws Rejection `malformed` for a file that none can be */
@@ -135,7 +148,6 @@ export function packFiles(given: Iterable<ListedFile>): Buffer {
 }
 
 const head = 'assay/digest-list/1\n';
-const longestPath = 4096;
 const longestPackage = 255;
 
 function parsePackages(reader: Reader, count: number): readonly string[] {

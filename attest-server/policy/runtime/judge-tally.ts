@@ -109,10 +109,10 @@ export function judgeTally(
 /** Who brings a file of this path, by the references in force: it was updated, or somebody changed it. */
 function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly string[] {
   for (const { name, files } of host) {
-    const [other] = files.digestsOf(path);
-    if (other === undefined) continue;
-    const brings = files.packageAt(other);
-    return [`reference ${name} has another content of it${brings === null ? '' : `, of package ${brings}`}`];
+    const others = files.filesAt(path);
+    if (others.length === 0) continue;
+    const brings = others.find((one) => one.package !== null)?.package;
+    return [`reference ${name} has another content of it${brings ? `, of package ${brings}` : ''}`];
   }
   return [];
 }

@@ -43,6 +43,18 @@ describe('what a node ran', () => {
     assert.equal(judged(good().answer(), [known], byTpm).state, 'trusted');
   });
 
+  it('names the package of the path, also where another one brings the same content elsewhere', () => {
+    const digest = Buffer.from(digestOf('alike'), 'hex');
+    const list = DigestList.of([
+      { digest, path: '/usr/bin/a', package: 'other 1' },
+      { digest, path: '/usr/bin/evil', package: 'tools 1.2' },
+    ]);
+    const runtime = { files: list.toBytes().toString('base64'), count: list.fileCount };
+    const packages = knowing({}, { name: 'packages', runtime });
+    const [reason] = judged(good().run(evil).answer(), [known, packages]).reasons;
+    assert.match(reason?.detail?.[0] ?? '', /of package tools 1\.2\)$/);
+  });
+
   it('names a file that no reference knows: which, where in the list, since when, and what to do (row 49)', () => {
     const updated = knowing({ '/usr/bin/evil': 'as packaged' }, { name: 'packages' }, 'tools 1.2');
     const { state, reasons } = judged(good().run(evil).answer(), [known, updated]);
