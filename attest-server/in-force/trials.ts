@@ -98,9 +98,10 @@ export function createTrials(parts: TrialParts): Trials {
         const after = { policy: before.policy, references: others };
         const isLike = likenessTo(found);
         const alike = new Set<string>();
-        const { items, next } = await simulate(ports, { before, after }, page, (proven, node) => {
+        const { items, next } = await simulate(ports, { before, after }, page, async (proven, node) => {
           const group = groupOf(before.policy, node.name, node.labels);
-          if (isLike?.(proven, node.name, group, now())) alike.add(node.name);
+          if (isLike !== null && (await inSteps(isLike(proven, node.name, group, now()))))
+            alike.add(node.name);
         });
         return {
           reference: found,

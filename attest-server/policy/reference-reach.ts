@@ -14,26 +14,36 @@ export interface SharedReference extends ofBoots.SharedReference {
   readonly files?: number;
 }
 
-/** Whether what a node of a group proved is like a reference. @param at milliseconds since the epoch */
-export type Likeness = (proven: Proven, node: string, group: PolicyGroup, at: number) => boolean;
+/** Whether what a node of a group proved is like a reference; in steps of some milliseconds. @param at milliseconds since the epoch */
+export type Likeness = (
+  proven: Proven,
+  node: string,
+  group: PolicyGroup,
+  at: number,
+) => Generator<void, boolean>;
 
 /** Null where this version has no aspect that compares nodes with references of this kind. */
 export function likenessTo(subject: Reference): Likeness | null {
   if (subject.kind === 'boot') {
     const isLike = ofBoots.likeness(subject);
-    return (proven, _node, group) => isLike(proven, group);
+    return function* (proven, _node, group) {
+      yield;
+      return isLike(proven, group);
+    };
   }
   const aspect = aspects.find(({ referenceKind }) => referenceKind === subject.kind);
   if (aspect === undefined) return null;
   // As if it were in force, and nothing else: what it would affirm.
   const alone: readonly Reference[] = [{ ...subject, state: 'active', expires: null }];
   const judges = new Map<PolicyGroup, Judge>();
-  return (proven, name, group, at) => {
+  return function* (proven, name, group, at) {
     const judge =
       judges.get(group) ??
       aspect.prepare(group.rules[aspect.name], { group, references: alone, remembers: false });
     judges.set(group, judge);
-    return judge.judge(proven, judgedAlone(name, proven), at).references?.includes(subject.name) ?? false;
+    const node = judgedAlone(name, proven);
+    if (judge.ahead) yield* judge.ahead(proven, node, at);
+    return judge.judge(proven, node, at).references?.includes(subject.name) ?? false;
   };
 }
 

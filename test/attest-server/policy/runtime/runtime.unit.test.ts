@@ -4,6 +4,7 @@ import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferences } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
+import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
 import {
   type Reference,
@@ -482,6 +483,12 @@ describe('a list that grows', () => {
       proven.ima !== null && 'head' in proven.ima && proven.ima.head,
     );
     assert.equal(appraiser(proven, { name: 'one' }, at).verdict.state, 'untrusted');
+  });
+
+  it('is compared with one reference in steps, too', () => {
+    const long = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`/${index}`, `${index}`]));
+    const isLike = likenessTo(knowing(long)) ?? assert.fail();
+    assert.ok([...isLike(good().answer(), 'one', groupOf(runtimePolicy(), 'one', {}), at)].length >= 4);
   });
 
   it('keeps what was judged of one node while its references were made ready for another one', () => {
