@@ -85,9 +85,9 @@ export function judgeTally(
   if (isEmpty) findings.push(noReference(group, rules.references));
   else {
     if (unknown.examples.length > 0)
-      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle())));
+      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle)));
     if (inContainers.examples.length > 0)
-      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle())));
+      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle)));
     if (measured.examples.length > 0) findings.push(unknownMeasured(measured));
     if (tally.moved.size > 0) findings.push(movedFiles(seen(tally.moved)));
   }
@@ -115,10 +115,10 @@ export function judgeTally(
 /** Who brings a file of this path, by the references in force: it was updated, or somebody changed it. */
 function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly string[] {
   for (const { name, files } of host) {
-    const [other] = files.digestsOf(path);
-    if (other === undefined) continue;
-    const brings = files.packageAt(other);
-    return [`reference ${name} has another content of it${brings === null ? '' : `, of package ${brings}`}`];
+    const others = files.filesAt(path);
+    if (others.length === 0) continue;
+    const brings = others.find((one) => one.package !== null)?.package;
+    return [`reference ${name} has another content of it${brings ? `, of package ${brings}` : ''}`];
   }
   return [];
 }
@@ -131,7 +131,7 @@ function whyNotKnown(
   const over = lapsed.find(({ name }) => name === reference);
   if (over !== undefined) return [`reference ${over.name} has it, and expired on ${over.reference.expires}`];
   if (reference !== null) return [`reference ${reference} has it`];
-  const other = idle().find(({ files }) => files.find(bytesOf(digest)) >= 0);
+  const other = idle.find(({ files }) => files.find(bytesOf(digest)) >= 0);
   return other === undefined ? [] : [`reference ${other.name} has it, and is ${other.reference.state}`];
 }
 
