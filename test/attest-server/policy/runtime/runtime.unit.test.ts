@@ -304,6 +304,14 @@ describe('what the kernel measured itself', () => {
       const verdict = judged(good().run(measured(name, 'data')).answer(), [reference]);
       assert.equal(codesOf(verdict)[0], code);
     });
+
+  it('is unknown where a file with an attribute of its own bytes can be called so', () => {
+    const [script, name] = ['\x03\nevil\n', 'kernel_version'];
+    const node = good().run(signedFile(name, Buffer.from(digestOf(script), 'hex'), Buffer.from(script)));
+    const shown = good().run(measured(name, script)).list;
+    const verdict = judged(node.answer('whole', shown), [known]);
+    assert.deepEqual(codesOf(verdict), ['ima_unknown_file fail']);
+  });
 });
 
 describe('the IMA policy in force', () => {
