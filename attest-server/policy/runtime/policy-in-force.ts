@@ -1,5 +1,6 @@
 import { builtInImaPolicies, type ImaArea, imaAreas } from '../../protocol/ima-policy.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
+import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { asKernelReads, forKernel, isCutOff, parseCommandLine } from '../command-line.ts';
 
 /** What the kernel measures for sure. */
@@ -16,15 +17,19 @@ export interface PolicyInForce {
  * TPM vouches for may be the one that counts. A policy that is loaded takes their place, and its file is in the list then;
  * so is a file that somebody only read.
  * @param boot null where the log proves none
- * @param kernels how many started since the reset
  * @param loaded of references, each whose file is in the list
  */
 export function policyInForce(
   boot: Pick<BootState, 'commandLines' | 'components'> | null,
-  kernels: number,
+  { aggregates, elsewhere }: Pick<ProvenImaList, 'aggregates' | 'elsewhere'>,
   loaded: readonly { readonly covers: readonly ImaArea[]; readonly of: string }[],
 ): PolicyInForce {
-  if (kernels > 1) return nothing('kexec started a kernel whose command line nothing vouches for');
+  if (aggregates.length > 1) return nothing('kexec started a kernel whose command line nothing vouches for');
+  // No policy of the command line does that, and no one that covers something.
+  if (elsewhere > 0)
+    return nothing(
+      `it puts entries into another PCR than 10, where nothing is proven of them: ${elsewhere} so far`,
+    );
   const lines = boot === null || hasUnknownLine(boot) ? [] : boot.commandLines.map(({ text }) => text);
   if (lines.length === 0) return nothing('the TPM vouches for no command line of the kernel');
   const words = lines.map(policiesOn);

@@ -118,11 +118,11 @@ interface Remembered {
 function madeFrom(
   { boot, measuredDigest }: Proven,
   { tally }: Progress,
-  { aggregates }: ProvenImaList,
+  { aggregates, elsewhere }: ProvenImaList,
   { past }: JudgedNode,
 ): string {
   const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  return `${booted} ${aggregates.length} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
+  return `${booted} ${aggregates.length} ${elsewhere} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
 }
 
 function judgeAnew(
@@ -141,7 +141,7 @@ function judgeAnew(
       tally.policies.has(digest) ? [{ covers: at < expires ? covers : [], of: name }] : [],
     ),
   );
-  const policy = policyInForce(boot?.state ?? null, list.aggregates.length, loaded);
+  const policy = policyInForce(boot?.state ?? null, list, loaded);
   const { findings, affirmed, references, against } = judgeTally(tally, policy, ready, at, sinceOf);
   const next: RuntimeMemory = {
     sent: true,

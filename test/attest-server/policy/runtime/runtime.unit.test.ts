@@ -18,6 +18,7 @@ import {
   codesOf,
   coversTcb,
   digestOf,
+  elsewhere,
   file,
   inTurn,
   judged,
@@ -350,6 +351,13 @@ describe('the IMA policy in force', () => {
       ['policy: {covers: [keys]}'],
       weak,
     ],
+    [
+      'puts entries where nothing is proven of them',
+      good().run(elsewhere(evil), file('/usr/bin/b', 'b')),
+      all,
+      ['policy: {covers: [exec]}'],
+      weak,
+    ],
     ['is that of a kernel that kexec started', good().kexec(), all, ['policy: {covers: [exec]}'], weak],
   ] as const)
     it(what, () => {
@@ -358,6 +366,13 @@ describe('the IMA policy in force', () => {
       assert.equal(codesOf(verdict)[0], code);
       assert.equal(verdict.state, code === undefined ? 'trusted' : 'untrusted');
     });
+
+  it('is weak from the answer on that shows such an entry', () => {
+    const node = good();
+    const proofs = [node.answer(), node.run(elsewhere(evil), file('/usr/bin/b', 'b')).answer('new')];
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [all]), proofs);
+    assert.deepEqual(verdicts.map(codesOf), [[], [weak]]);
+  });
 
   it('is not known where the TPM vouches for no command line', () => {
     const proven = provenByHand(good().answer(), { boot: null });
