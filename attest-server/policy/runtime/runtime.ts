@@ -58,11 +58,12 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const progress = getReady().follower.follow(node.name, ima);
         if (progress === null) return withPast([notFollowed], node);
-        const made = madeFrom(proven, progress, ima, node);
+        const { state } = progress.tally;
+        const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
-        if (known?.made === made && at >= known.from && at < known.until) return known.judgement;
+        if (known?.state === state && known.made === made && at >= known.from && at < known.until) return known.judgement;
         const judged = judgeAnew(proven, ima, progress, node, getReady(), at);
-        remembered.set(node.name, { made, ...judged });
+        remembered.set(node.name, { state, made, ...judged });
         return judged.judgement;
       },
       *ahead({ ima }, { name }) {
@@ -108,6 +109,8 @@ function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared
 
 /** One node's latest judgement, under all that it was made from. */
 interface Remembered {
+  /** Of the tally. */
+  readonly state: symbol;
   readonly made: string;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
@@ -117,12 +120,11 @@ interface Remembered {
 
 function madeFrom(
   { boot, measuredDigest }: Proven,
-  { tally }: Progress,
   { aggregates, elsewhere }: ProvenImaList,
   { past }: JudgedNode,
 ): string {
   const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  return `${booted} ${aggregates.length} ${elsewhere} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
+  return `${booted} ${aggregates.length} ${elsewhere} ${JSON.stringify(past.memory.runtime)}`;
 }
 
 function judgeAnew(
@@ -132,7 +134,7 @@ function judgeAnew(
   node: JudgedNode,
   ready: Ready,
   at: number,
-): Omit<Remembered, 'made'> {
+): Omit<Remembered, 'state' | 'made'> {
   const before = runtimeMemoryIn(node.past.memory);
   const now = new Date(at).toISOString();
   const sinceOf = (example: Example) => before.since[markOf(example)] ?? now;

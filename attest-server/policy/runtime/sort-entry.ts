@@ -117,24 +117,24 @@ function note(tally: Tally, { name, expires }: KnownFiles, entry: ImaEntry): voi
   const known = tally.known.get(name);
   if (known === null) return;
   if (known !== undefined) {
-    if (known.add(entry, name)) tally.version += 1;
+    if (known.add(entry, name)) tally.changed();
     return;
   }
   const examples = Number.isFinite(expires) ? new Examples() : null;
   examples?.add(entry, name);
   tally.known.set(name, examples);
-  tally.version += 1;
+  tally.changed();
 }
 
 function notePolicy({ digest }: ImaEntry, tally: Tally): void {
   const hex = digest.toString('hex');
   if (tally.policies.has(hex)) return;
   tally.policies.add(hex);
-  tally.version += 1;
+  tally.changed();
 }
 
 function count(tally: Tally, examples: Examples, entry: ImaEntry, reference: string | null = null): void {
-  if (examples.add(entry, reference)) tally.version += 1;
+  if (examples.add(entry, reference)) tally.changed();
 }
 
 function matchesOne(globs: readonly string[], name: string): boolean {

@@ -473,6 +473,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('is not taken for that of the boot before, in which as much was seen', () => {
+    const boots = [violated('/x'), evil].map((last) => good().run(violated('/y'), last).answer());
+    const [before = assert.fail(), after = assert.fail()] = boots;
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [known]), [before, before, after]);
+    const seen = ['ima_violation warn'];
+    assert.deepEqual(verdicts.map(codesOf), [seen, seen, ['ima_unknown_file fail', ...seen]]);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
