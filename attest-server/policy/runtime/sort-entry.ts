@@ -32,7 +32,6 @@ export function entrySorter(
     rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
 
   function sortFile(entry: ImaEntry, tally: Tally): void {
-    if (policies.size > 0 && policies.find(entry.digest) >= 0) notePolicy(entry, tally);
     const known = finder(host, entry.digest);
     if (known === null) sortUnknown(entry, tally, tally.unknown);
     else if (rules.paths === 'any') note(tally, known, entry);
@@ -74,8 +73,12 @@ export function entrySorter(
     if (isDenied(entry)) count(tally, tally.denied, entry);
     else if (entry.isViolation) sortViolation(entry, tally);
     else if (entry.data !== null) sortMeasured(entry, tally, all);
-    else if (isOfContainers(entry)) sortInContainer(entry, tally);
-    else sortFile(entry, tally);
+    else {
+      // Attack: it is loaded by a path of containers.
+      if (policies.size > 0 && policies.find(entry.digest) >= 0) notePolicy(entry, tally);
+      if (isOfContainers(entry)) sortInContainer(entry, tally);
+      else sortFile(entry, tally);
+    }
   };
 }
 

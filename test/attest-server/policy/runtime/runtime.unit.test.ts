@@ -345,6 +345,13 @@ describe('the IMA policy in force', () => {
       weak,
     ],
     [
+      'is a file that covers less, below a path of containers',
+      good().run(file('/c/policy', 'policy')),
+      withPolicy(['exec']),
+      ['policy: {covers: [exec, mmap]}', 'containers: {paths: ["/c/*"]}'],
+      weak,
+    ],
+    [
       'is a file that covers more than the kernel did before',
       loaded(),
       withPolicy(['exec', 'keys']),
