@@ -18,7 +18,7 @@ import { type PreparedReferences, prepareReferences } from './prepared-reference
 import { ListFollower, type Progress } from './progress.ts';
 import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
 import { runtimeSchema } from './schema.ts';
-import { prepareSigners } from './signer-keys.ts';
+import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
 
 /** What a machine ran since it booted, by the list of the kernel's IMA. */
@@ -61,7 +61,8 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         const { state } = progress.tally;
         const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
-        if (known?.state === state && known.made === made && at >= known.from && at < known.until) return known.judgement;
+        if (known?.state === state && known.made === made && at >= known.from && at < known.until)
+          return known.judgement;
         const judged = judgeAnew(proven, ima, progress, node, getReady(), at);
         remembered.set(node.name, { state, made, ...judged });
         return judged.judgement;
@@ -76,8 +77,14 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
 
 /** Of which node the list is followed, by group; the others send it from its begin. */
 const mostNodes = 65_536;
-/** A step takes some milliseconds: signatures are dear. */
+/** A step takes some milliseconds: signatures are dear, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
+
+function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, keys: PreparedKeys): number {
+  const lists = [exclude, violationsExcept, deny.globs, containers?.paths ?? []];
+  const globs = lists.reduce((sum, { length }) => sum + length, 0);
+  return Math.ceil((keys.size === 0 ? entriesInStep.plain : entriesInStep.signed) / (1 + 4 * globs));
+}
 
 interface Ready {
   readonly group: string;
@@ -91,14 +98,13 @@ interface Ready {
 function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Ready {
   const prepared = prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
-  const { plain, signed } = entriesInStep;
   return {
     group: group.name,
     rules,
     references: prepared,
     follower: new ListFollower(
       entrySorter(rules, prepared, keys),
-      keys.size === 0 ? plain : signed,
+      stepOf(rules, keys),
       remembers ? mostNodes : 1,
     ),
     expiries: [...prepared.host, ...prepared.containers]

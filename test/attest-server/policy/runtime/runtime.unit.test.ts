@@ -510,6 +510,19 @@ describe('a list that grows', () => {
     assert.equal(appraiser(proven, { name: 'one' }, at).verdict.state, 'untrusted');
   });
 
+  it('is judged in the smaller steps, the more globs each name is compared with', () => {
+    const proven = good()
+      .run(...Array.from({ length: 200 }, (_, i) => file(`/opt/${i}`)))
+      .answer();
+    const stepsBy = (globs: number) => {
+      const lines = Array.from({ length: globs }, (_, i) => `"/opt/*${i}/*"`).join();
+      const policy = runtimePolicy(...(globs === 0 ? [] : [`exclude: [${lines}]`]));
+      return [...createAppraiser(policy, [known]).ahead(proven, { name: 'one' }, at)].length;
+    };
+    assert.equal(stepsBy(0), 0);
+    assert.ok(stepsBy(256) > 40);
+  });
+
   it('shows some of many unknown files, and says that there are more', () => {
     const node = good();
     for (let i = 0; i < 40; i++) node.run(file(`/opt/${i}`));
