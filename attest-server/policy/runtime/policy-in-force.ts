@@ -10,6 +10,8 @@ export interface PolicyInForce {
   readonly from: string;
   /** The command line demands signed IMA policies. */
   readonly isSigned: boolean;
+  /** False where nothing vouches for any command line: what the kernel measures is not known then, and may be enough. */
+  readonly isProven: boolean;
 }
 
 /**
@@ -25,29 +27,29 @@ export function policyInForce(
   loaded: readonly { readonly covers: readonly ImaArea[]; readonly of: string }[],
 ): PolicyInForce {
   if (aggregates.length > 1) return nothing('kexec started a kernel whose command line nothing vouches for');
-  // No policy of the command line does that, and no one that covers something.
-  if (elsewhere > 0)
-    return nothing(
-      `it puts entries into another PCR than 10, where nothing is proven of them: ${elsewhere} so far`,
-    );
   const lines = boot === null || hasUnknownLine(boot) ? [] : boot.commandLines.map(({ text }) => text);
   if (lines.length === 0) return nothing('the TPM vouches for no command line of the kernel');
   const words = lines.map(policiesOn);
   const own = words.map((names) => new Set(names.flatMap((name) => builtInImaPolicies[name]?.covers ?? [])));
-  const covers = imaAreas.filter(
+  // A rule with `pcr=` is in none of these, and in no policy that covers something.
+  const isAnother = elsewhere > 0;
+  const covers = (isAnother ? [] : imaAreas).filter(
     (area) => own.every((areas) => areas.has(area)) && loaded.every((policy) => policy.covers.includes(area)),
   );
   const named = [...new Set(words.flat())].join('|');
   const line = named === '' ? 'no ima_policy= on the command line' : `ima_policy=${named}`;
+  const files = loaded.map(({ of }) => `the policy file of reference ${of}`);
+  const another = isAnother ? [`one whose entries are not in PCR 10 (${elsewhere})`] : [];
   return {
     covers,
-    from: [line, ...loaded.map(({ of }) => `the policy file of reference ${of}`)].join(', '),
+    from: [line, ...files, ...another].join(', '),
     isSigned: lines.every(demandsSignatures),
+    isProven: true,
   };
 }
 
 function nothing(from: string): PolicyInForce {
-  return { covers: [], from, isSigned: false };
+  return { covers: [], from, isSigned: false, isProven: false };
 }
 
 /** A line of which only the digest is known may say anything. */

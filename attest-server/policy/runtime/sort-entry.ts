@@ -32,8 +32,14 @@ export function entrySorter(
     rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
 
   function sortFile(entry: ImaEntry, tally: Tally): void {
+    const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
+    // Attack: it is loaded by a path of containers.
+    if (isPolicy) notePolicy(entry, tally);
     const known = finder(host, entry.digest);
-    if (known === null) sortUnknown(entry, tally, tally.unknown);
+    if (isOfContainers(entry)) sortInContainer(entry, tally);
+    // A reference that says what a policy covers vouches for its file, too.
+    else if (known === null && isPolicy) return;
+    else if (known === null) sortUnknown(entry, tally, tally.unknown);
     else if (rules.paths === 'any') note(tally, known, entry);
     else sortByPath(entry, tally, known);
   }
@@ -73,12 +79,7 @@ export function entrySorter(
     if (isDenied(entry)) count(tally, tally.denied, entry);
     else if (entry.isViolation) sortViolation(entry, tally);
     else if (entry.data !== null) sortMeasured(entry, tally, all);
-    else {
-      // Attack: it is loaded by a path of containers.
-      if (policies.size > 0 && policies.find(entry.digest) >= 0) notePolicy(entry, tally);
-      if (isOfContainers(entry)) sortInContainer(entry, tally);
-      else sortFile(entry, tally);
-    }
+    else sortFile(entry, tally);
   };
 }
 
