@@ -19,6 +19,7 @@ import {
   codesOf,
   coversTcb,
   digestOf,
+  elsewhere,
   file,
   inTurn,
   judged,
@@ -317,6 +318,14 @@ describe('what the kernel measured itself', () => {
       const verdict = judged(good().run(measured(name, 'data')).answer(), [reference]);
       assert.equal(codesOf(verdict)[0], code);
     });
+
+  it('is unknown where a file with an attribute of its own bytes can be called so', () => {
+    const [script, name] = ['\x03\nevil\n', 'kernel_version'];
+    const node = good().run(signedFile(name, Buffer.from(digestOf(script), 'hex'), Buffer.from(script)));
+    const shown = good().run(measured(name, script)).list;
+    const verdict = judged(node.answer('whole', shown), [known]);
+    assert.deepEqual(codesOf(verdict), ['ima_unknown_file fail']);
+  });
 });
 
 describe('the IMA policy in force', () => {
@@ -349,10 +358,24 @@ describe('the IMA policy in force', () => {
       weak,
     ],
     [
+      'is a file that covers less, below a path of containers',
+      good().run(file('/c/policy', 'policy')),
+      withPolicy(['exec']),
+      ['policy: {covers: [exec, mmap]}', 'containers: {paths: ["/c/*"]}'],
+      weak,
+    ],
+    [
       'is a file that covers more than the kernel did before',
       loaded(),
       withPolicy(['exec', 'keys']),
       ['policy: {covers: [keys]}'],
+      weak,
+    ],
+    [
+      'puts entries where nothing is proven of them',
+      good().run(elsewhere(evil), file('/usr/bin/b', 'b')),
+      all,
+      ['policy: {covers: [exec]}'],
       weak,
     ],
     [
@@ -370,6 +393,13 @@ describe('the IMA policy in force', () => {
       const broken = code === weak ? 'untrusted' : 'pending';
       assert.equal(verdict.state, code === undefined ? 'trusted' : broken);
     });
+
+  it('is weak from the answer on that shows such an entry', () => {
+    const node = good();
+    const proofs = [node.answer(), node.run(elsewhere(evil), file('/usr/bin/b', 'b')).answer('new')];
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [all]), proofs);
+    assert.deepEqual(verdicts.map(codesOf), [[], [weak]]);
+  });
 
   it('is not known where the TPM vouches for no command line: nobody is accused for a log that came late', () => {
     const proven = provenByHand(good().answer(), { boot: null });
@@ -479,6 +509,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('is not taken for that of the boot before, in which as much was seen', () => {
+    const boots = [violated('/x'), evil].map((last) => good().run(violated('/y'), last).answer());
+    const [before = assert.fail(), after = assert.fail()] = boots;
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [known]), [before, before, after]);
+    const seen = ['ima_violation warn'];
+    assert.deepEqual(verdicts.map(codesOf), [seen, seen, ['ima_unknown_file fail', ...seen]]);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
@@ -521,6 +559,19 @@ describe('a list that grows', () => {
       ['one', 'two'].map((name) => appraiser.judgedTo({ name }) === null),
       [false, false],
     );
+  });
+
+  it('is judged in the smaller steps, the more globs each name is compared with', () => {
+    const proven = good()
+      .run(...Array.from({ length: 200 }, (_, i) => file(`/opt/${i}`)))
+      .answer();
+    const stepsBy = (globs: number) => {
+      const lines = Array.from({ length: globs }, (_, i) => `"/opt/*${i}/*"`).join();
+      const policy = runtimePolicy(...(globs === 0 ? [] : [`exclude: [${lines}]`]));
+      return [...createAppraiser(policy, [known]).ahead(proven, { name: 'one' }, at)].length;
+    };
+    assert.equal(stepsBy(0), 0);
+    assert.ok(stepsBy(256) > 40);
   });
 
   it('shows some of many unknown files, and says that there are more', () => {
