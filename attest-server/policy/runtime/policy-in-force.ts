@@ -29,9 +29,11 @@ export function policyInForce(
   if (lines.length === 0) return nothing('the TPM vouches for no command line of the kernel');
   const words = lines.map(policiesOn);
   const own = words.map((names) => new Set(names.flatMap((name) => builtInImaPolicies[name]?.covers ?? [])));
-  const covers = imaAreas.filter(
-    (area) => own.every((areas) => areas.has(area)) && loaded.every((policy) => policy.covers.includes(area)),
-  );
+  const each = [...own, ...loaded.map((policy) => new Set(policy.covers))];
+  const isShared = (area: ImaArea) => each.every((areas) => areas.has(area));
+  // One policy may name what kexec loads, and another one have it among all that root reads.
+  const isMixed = !isShared('rootReads') && each.every(coversKexec);
+  const covers = imaAreas.filter((area) => isShared(area) || (area === 'kexec' && isMixed));
   const named = [...new Set(words.flat())].join('|');
   const line = named === '' ? 'no ima_policy= on the command line' : `ima_policy=${named}`;
   return {
@@ -39,6 +41,10 @@ export function policyInForce(
     from: [line, ...loaded.map(({ of }) => `the policy file of reference ${of}`)].join(', '),
     isSigned: lines.every(demandsSignatures),
   };
+}
+
+function coversKexec(areas: ReadonlySet<ImaArea>): boolean {
+  return areas.has('kexec') || areas.has('rootReads');
 }
 
 function nothing(from: string): PolicyInForce {
