@@ -31,10 +31,14 @@ export function policyInForce(
   if (lines.length === 0) return nothing('the TPM vouches for no command line of the kernel');
   const words = lines.map(policiesOn);
   const own = words.map((names) => new Set(names.flatMap((name) => builtInImaPolicies[name]?.covers ?? [])));
+  const each = [...own, ...loaded.map((policy) => new Set(policy.covers))];
+  const isShared = (area: ImaArea) => each.every((areas) => areas.has(area));
+  // One policy may name what kexec loads, and another one have it among all that root reads.
+  const isMixed = !isShared('rootReads') && each.every(coversKexec);
   // A rule with `pcr=` is in none of these, and in no policy that covers something.
   const isAnother = elsewhere > 0;
   const covers = (isAnother ? [] : imaAreas).filter(
-    (area) => own.every((areas) => areas.has(area)) && loaded.every((policy) => policy.covers.includes(area)),
+    (area) => isShared(area) || (area === 'kexec' && isMixed),
   );
   const named = [...new Set(words.flat())].join('|');
   const line = named === '' ? 'no ima_policy= on the command line' : `ima_policy=${named}`;
@@ -46,6 +50,10 @@ export function policyInForce(
     isSigned: lines.every(demandsSignatures),
     isProven: true,
   };
+}
+
+function coversKexec(areas: ReadonlySet<ImaArea>): boolean {
+  return areas.has('kexec') || areas.has('rootReads');
 }
 
 function nothing(from: string): PolicyInForce {

@@ -35,10 +35,11 @@ export function entrySorter(
     const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
     // Attack: it is loaded by a path of containers.
     if (isPolicy) notePolicy(entry, tally);
+    // Who names a policy knows its file, wherever it lies.
+    const naming = isPolicy ? namingPolicy(host, entry.digest) : undefined;
     const known = finder(host, entry.digest);
     if (isOfContainers(entry)) sortInContainer(entry, tally);
-    // A reference that says what a policy covers vouches for its file, too.
-    else if (known === null && isPolicy) return;
+    else if (naming !== undefined) note(tally, naming, entry);
     else if (known === null) sortUnknown(entry, tally, tally.unknown);
     else if (rules.paths === 'any') note(tally, known, entry);
     else sortByPath(entry, tally, known);
@@ -87,6 +88,12 @@ export function entrySorter(
 function finder(references: readonly KnownFiles[], digest: Buffer): KnownFiles | null {
   for (const one of references) if (one.files.find(digest) >= 0) return one;
   return null;
+}
+
+/** The one that does so longest. */
+function namingPolicy(references: readonly KnownFiles[], digest: Buffer): KnownFiles | undefined {
+  const hex = digest.toString('hex');
+  return references.find(({ policies }) => policies.has(hex));
 }
 
 function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {

@@ -89,6 +89,15 @@ describe('what the kernel measures for sure', () => {
     it(`${isSigned ? 'demands' : 'does not demand'} signed policies by ${line}`, () =>
       assert.equal(covered(line).isSigned, isSigned));
 
+  it('includes what kexec loads where one policy names it, and the other one has all that root reads', () => {
+    const programs = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'criticalData'] as const;
+    const line = boot('ima_policy="tcb|critical_data"');
+    const covers = (loaded: readonly ImaArea[]) =>
+      policyInForce(line, 1, [{ covers: loaded, of: 'own' }]).covers;
+    assert.deepEqual(covers(programs), programs);
+    assert.deepEqual(covers(['exec', 'policy']), ['exec', 'policy']);
+  });
+
   it('includes what kexec loads where it is all that root reads', () => {
     assert.deepEqual(missingAreas(['kexec', 'keys'], ['rootReads']), ['keys']);
     assert.deepEqual(missingAreas(['kexec', 'rootReads'], ['kexec']), ['rootReads']);

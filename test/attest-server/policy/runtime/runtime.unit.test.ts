@@ -337,6 +337,22 @@ describe('the IMA policy in force', () => {
       { runtime: { policies: [{ digest: digestOf('policy'), covers, description: 'ours' }] } },
     );
   const loaded = () => good().run(file('/etc/ima/ima-policy', 'policy'));
+
+  it('is in a file that is known where a reference names the policy, and lists no file', () => {
+    const policies = [{ digest: digestOf('policy'), covers: ['exec' as const], description: 'ours' }];
+    const own = knowing({}, { name: 'own', runtime: { policies } });
+    for (const paths of ['any', 'exact']) {
+      const policy = policyOf(
+        'require: [runtime]',
+        'runtime:',
+        `  paths: ${paths}`,
+        '  policy: {covers: [exec]}',
+      );
+      assert.deepEqual(codesOf(judged(loaded().answer(), [all, own], policy)), []);
+      assert.equal(codesOf(judged(loaded().answer(), [all], policy))[0], 'ima_unknown_file fail');
+    }
+  });
+
   for (const [what, node, reference, lines, code] of [
     ['is narrower than what is wanted by default (row 110)', good(), all, ['policy: {}'], weak],
     ['covers what is wanted', good(), all, ['policy: {covers: [exec, mmap]}'], undefined],
