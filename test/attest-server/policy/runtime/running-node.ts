@@ -7,6 +7,7 @@ import {
 } from '../../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import type { Reference, RuntimeFiles } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { type KnownList, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
@@ -116,17 +117,10 @@ export class RunningNode {
     const tail = shown === 'nothing' ? null : { from, chunks: [list.subarray(from)] };
     const held = Buffer.from(values);
     this.#pcr10.copy(held, 320);
-    const steps = proveList(
-      tail,
-      [bankByHand({ bank: 'sha256', mask: 0xffffff, values: held })],
-      this.#known,
-    );
-    for (let step = steps.next(); ; step = steps.next()) {
-      if (step.done !== true) continue;
-      const { list: ima, aggregate, known } = step.value;
-      this.#known = known;
-      return provenByHand(base, { ima, aggregate });
-    }
+    const bank = bankByHand({ bank: 'sha256', mask: 0xffffff, values: held });
+    const { list: ima, aggregate, known } = atOnce(proveList(tail, [bank], this.#known));
+    this.#known = known;
+    return provenByHand(base, { ima, aggregate });
   }
 }
 
