@@ -11,7 +11,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { ImaProblem } from '../verify/ima/proven-list.ts';
+import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
 import {
@@ -194,13 +194,13 @@ export class Attestation {
         this.#files.keep(node.name, given);
         return { files: [] };
       }
-      const { kept = null } = listed ?? {};
+      const ima = listed?.kept ?? null;
       const judged = {
         node,
-        answer: withIndex(whole, kept),
+        answer: withIndex(whole, ima),
         proven: listed?.proven ?? proven,
         given,
-        ima: kept,
+        ima,
       };
       return this.#record(judged, inForce).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
@@ -226,7 +226,8 @@ export class Attestation {
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
     const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
-    const [verifier, { now }] = [this.#verifier, this.#ports];
+    const verifier = this.#verifier;
+    const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => inForce.appraise.judgedTo(judged),
       *prove(ima) {
@@ -630,7 +631,7 @@ interface ProvenWhole {
 
 /** Undefined where there is none. */
 function problemOf({ ima }: Proven): ImaProblem | undefined {
-  if (ima === null || !('code' in ima)) return undefined;
+  if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
 

@@ -6,7 +6,7 @@ import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
-import type { ImaProblem } from '../verify/ima/proven-list.ts';
+import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { ImaTail } from '../verify/verify.ts';
@@ -278,7 +278,7 @@ export class ImaLists {
 
   #keep(list: NodeList, ima: Proven['ima']): KeptIma {
     const inMemory = [list.tail, ...list.came];
-    if (ima !== null && 'code' in ima) return this.#keepProblem(list, inMemory, ima);
+    if (ima !== null && !isProvenList(ima)) return this.#keepProblem(list, inMemory, ima);
     const end = ima === null ? lengthOf(list) : ima.bytes;
     // What the quote does not reach comes again.
     const { pieces, rest } = cut(inMemory, Math.max(0, end - list.sealed), leastPiece);
@@ -313,7 +313,7 @@ export class ImaLists {
     { judgedTo, prove }: ImaWork,
   ): Promise<ProvenAnswer | null> {
     const { ima } = first;
-    if (ima === null || 'code' in ima || judgedTo() !== ima.head) return null;
+    if (!isProvenList(ima) || judgedTo() !== ima.head) return null;
     if (list === undefined || list.isAnew || ima.bytes !== list.sealed + list.tail.length)
       return { proven: await inSteps(prove(notKept)), kept: null };
     return { proven: first, kept: keptOf(list) };
