@@ -7,6 +7,7 @@ import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import type { ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -155,7 +156,7 @@ export class Attestation {
   }
 
   /** Where the node's list of what ran is to go on; null where it is not asked for at present. */
-  imaList(name: string): ReturnType<ImaLists['ask']> {
+  imaList(name: string): ListPlace | null {
     return this.#imaLists.ask(name);
   }
 

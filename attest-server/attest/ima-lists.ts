@@ -6,6 +6,7 @@ import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
+import type { ListPlace } from '../protocol/messages.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
@@ -91,7 +92,7 @@ export class ImaLists {
   }
 
   /** Where a node's list is to go on; null where none is asked for at present: it cannot be proven, or is too long. */
-  ask(node: string): { readonly from: number; readonly bootId: string | null } | null {
+  ask(node: string): ListPlace | null {
     const list = this.#lists.get(node);
     if (list === undefined) return { from: 0, bootId: null };
     return this.#pausedBy(list) === null ? { from: lengthOf(list), bootId: list.bootId } : null;

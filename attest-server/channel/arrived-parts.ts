@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Part, PartName, Parts } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
-import type { Challenge, EvidenceMessage } from '../protocol/messages.ts';
+import type { AskedList, EvidenceMessage } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { bounds } from './bounds.ts';
 
@@ -58,11 +58,11 @@ export interface ArrivedIma {
 
 /** The same, while they come. */
 export class ArrivedPieces {
-  readonly #asked: NonNullable<Challenge['ima']>;
+  readonly #asked: AskedList;
   readonly #pieces: { readonly digest: string; readonly bytes: Buffer }[] = [];
   #bytes = 0;
 
-  constructor(asked: NonNullable<Challenge['ima']>) {
+  constructor(asked: AskedList) {
     this.#asked = asked;
   }
 
