@@ -1,6 +1,7 @@
 import { DigestList } from '../../protocol/digest-list.ts';
 import type { ImaEntry } from '../../verify/ima/proven-list.ts';
 import { globMatches } from '../glob.ts';
+import { isCriticalData } from './critical-data.ts';
 import { Examples } from './examples.ts';
 import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
 import type { RuntimeRules } from './rules.ts';
@@ -90,14 +91,11 @@ function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
   return index >= 0 && files.pathsAt(index).includes(name);
 }
 
-/** Critical data that says what runs, and not that something is wrong; other aspects judge what it is about. */
-const told = /^(?:kernel_version|selinux-[a-z-]+|dm_[a-z_]+)$/;
-
 /** Keys, command lines of kexec, critical data: by name, since each is a thing of its own. */
 function sortMeasured(entry: ImaEntry, tally: Tally, references: readonly KnownFiles[]): void {
   const { name } = entry;
   const naming = references.filter(({ measured }) => measured.has(name));
-  if (naming.length === 0 && told.test(name)) return;
+  if (naming.length === 0 && isCriticalData(name)) return;
   const hex = entry.digest.toString('hex');
   const known = naming.find(({ measured }) => measured.get(name)?.has(hex));
   if (known === undefined) count(tally, tally.measured, entry);
