@@ -9,6 +9,8 @@ export interface PolicyInForce {
   readonly from: string;
   /** The command line demands signed IMA policies. */
   readonly isSigned: boolean;
+  /** False where nothing vouches for any command line: what the kernel measures is not known then, and may be enough. */
+  readonly isProven: boolean;
 }
 
 /**
@@ -38,11 +40,12 @@ export function policyInForce(
     covers,
     from: [line, ...loaded.map(({ of }) => `the policy file of reference ${of}`)].join(', '),
     isSigned: lines.every(demandsSignatures),
+    isProven: true,
   };
 }
 
 function nothing(from: string): PolicyInForce {
-  return { covers: [], from, isSigned: false };
+  return { covers: [], from, isSigned: false, isProven: false };
 }
 
 /** A line of which only the digest is known may say anything. */

@@ -33,8 +33,11 @@ export function entrySorter(
     rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
 
   function sortFile(entry: ImaEntry, tally: Tally): void {
-    if (policies.size > 0 && policies.find(entry.digest) >= 0) notePolicy(entry, tally);
+    const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
+    if (isPolicy) notePolicy(entry, tally);
     const known = finder(host, entry.digest);
+    // A reference that says what a policy covers vouches for its file, too.
+    if (known === null && isPolicy) return;
     if (known === null) sortUnknown(entry, tally, tally.unknown);
     else if (rules.paths === 'any') note(tally, known, entry);
     else sortByPath(entry, tally, known);

@@ -342,18 +342,34 @@ describe('the IMA policy in force', () => {
       ['policy: {covers: [keys]}'],
       weak,
     ],
-    ['is that of a kernel that kexec started', good().kexec(), all, ['policy: {covers: [exec]}'], weak],
+    [
+      'is that of a kernel that kexec started',
+      good().kexec(),
+      all,
+      ['policy: {covers: [exec]}'],
+      'facts_unavailable fail',
+    ],
   ] as const)
     it(what, () => {
       const policy = policyOf('require: [runtime]', 'runtime:', ...lines.map((line) => `  ${line}`));
       const verdict = judged(node.answer(), [reference], policy);
       assert.equal(codesOf(verdict)[0], code);
-      assert.equal(verdict.state, code === undefined ? 'trusted' : 'untrusted');
+      const broken = code === weak ? 'untrusted' : 'pending';
+      assert.equal(verdict.state, code === undefined ? 'trusted' : broken);
     });
 
-  it('is not known where the TPM vouches for no command line', () => {
+  it('is not known where the TPM vouches for no command line: nobody is accused for a log that came late', () => {
     const proven = provenByHand(good().answer(), { boot: null });
-    assert.deepEqual(codesOf(judged(proven, [all])), [weak]);
+    const verdict = judged(proven, [all]);
+    assert.deepEqual([verdict.state, codesOf(verdict)], ['pending', ['facts_unavailable fail']]);
+  });
+
+  it('is vouched for by the reference that says what its file covers', () => {
+    const policies = withPolicy(['exec']).runtime?.policies;
+    const reference = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' }, { runtime: { policies } });
+    const policy = policyOf('require: [runtime]', 'runtime:', '  policy: {covers: [exec]}');
+    assert.equal(judged(loaded().answer(), [reference], policy).state, 'trusted');
+    assert.equal(judged(loaded().answer(), [all], policy).state, 'untrusted');
   });
 });
 
