@@ -1,4 +1,4 @@
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
+import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
 import {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import pLimit from 'p-limit';
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
+import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { Blob } from '../evidence/kept-form.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
