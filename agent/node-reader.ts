@@ -2,10 +2,10 @@ import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
+import type { AskedList } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {
-  type AskedList,
   type Collector,
   type FactsCollector,
   type FileCollector,

@@ -27,11 +27,13 @@ export function measuredEntry({
   readonly template?: string;
   readonly pcr?: number;
 }): MeasuredEntry {
-  const data = Buffer.concat([
-    sized(Buffer.concat([Buffer.from(`${algorithm}:\0`), digest])),
-    sized(Buffer.from(`${name}\0`)),
-    ...(template === 'ima-sig' ? [sized(Buffer.alloc(0))] : []),
-  ]);
+  const fields = [Buffer.concat([Buffer.from(`${algorithm}:\0`), digest]), Buffer.from(`${name}\0`)];
+  return entryOfFields(template, template === 'ima-sig' ? [...fields, Buffer.alloc(0)] : fields, pcr);
+}
+
+/** As any template writes it but the oldest, `ima`: each field with its size before it. */
+export function entryOfFields(template: string, fields: readonly Buffer[], pcr = 10): MeasuredEntry {
+  const data = Buffer.concat(fields.map(sized));
   const digests = digestsOf(data);
   const bytes = Buffer.concat([u32(pcr), digests.sha1, sized(Buffer.from(template)), sized(data)]);
   return { bytes, digests };

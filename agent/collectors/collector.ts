@@ -1,6 +1,6 @@
 import type { PartName } from '../../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import type { Challenge } from '../../attest-server/protocol/messages.ts';
+import type { AskedList } from '../../attest-server/protocol/messages.ts';
 
 /**
  * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
@@ -57,8 +57,6 @@ export interface ListCollector extends Omit<Reads<FoundList | null>, 'read'> {
   readonly byOffset: true;
   read(sysroot: string, signal: AbortSignal, asked: AskedList): Promise<FoundList | null | Unavailable>;
 }
-
-export type AskedList = NonNullable<Challenge['ima']>;
 
 export interface FoundList {
   /** Bytes of the list before these: those that were asked for, or 0 where it is another list than the one asked for. */

@@ -1,4 +1,4 @@
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
+import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
 import {
@@ -13,6 +13,7 @@ import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, Expected } from '../verify/verify.ts';
+import type { KeptIma } from './ima-lists.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -64,11 +65,11 @@ export interface GivenFiles {
 export function answeredEvidence(
   { evidence, nonce, channel, parts }: Answer,
   { list, files }: GivenFiles,
-  ima: AnsweredEvidence['ima'],
+  ima: KeptIma | null,
 ): AnsweredEvidence {
   const { quotes, facts } = evidence;
   const all = list === null ? parts : { ...parts, loaderFiles: list };
-  return { nonce, channel, quotes, facts, parts: all, files, ima: ima ?? null };
+  return { nonce, channel, quotes, facts, parts: all, files, ima };
 }
 
 /** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
@@ -77,8 +78,8 @@ export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answe
   readonly arrived: Answer['ima'];
 } {
   const bytes = ima?.bytes ?? null;
-  const whole = bytes === null ? arrived : { from: 0, more: false, pieces: [bytes] };
-  return { parts: others, arrived: arrived ?? whole };
+  if (bytes === null || arrived != null) return { parts: others, arrived };
+  return { parts: others, arrived: { from: 0, more: false, pieces: [bytes] } };
 }
 
 /**

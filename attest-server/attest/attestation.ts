@@ -7,11 +7,12 @@ import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import type { ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
-import type { ImaProblem } from '../verify/ima/proven-list.ts';
+import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import { Verifier } from '../verify/verifier.ts';
 import {
@@ -155,7 +156,7 @@ export class Attestation {
   }
 
   /** Where the node's list of what ran is to go on; null where it is not asked for at present. */
-  imaList(name: string): ReturnType<ImaLists['ask']> {
+  imaList(name: string): ListPlace | null {
     return this.#imaLists.ask(name);
   }
 
@@ -194,14 +195,14 @@ export class Attestation {
         this.#files.keep(node.name, given);
         return { files: [] };
       }
-      const { kept = null } = listed ?? {};
-      await this.#keepLong(node.name, kept?.pieces ?? []);
+      const ima = listed?.kept ?? null;
+      await this.#keepLong(node.name, ima?.pieces ?? []);
       const judged = {
         node,
-        answer: withIndex(whole, kept),
+        answer: withIndex(whole, ima),
         proven: listed?.proven ?? proven,
         given,
-        ima: kept,
+        ima,
       };
       return this.#record(judged, inForce).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
@@ -227,7 +228,8 @@ export class Attestation {
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
     const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
-    const [verifier, { now }] = [this.#verifier, this.#ports];
+    const verifier = this.#verifier;
+    const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => inForce.appraise.judgedTo(judged),
       *prove(ima) {
@@ -640,7 +642,7 @@ interface ProvenWhole {
 
 /** Undefined where there is none. */
 function problemOf({ ima }: Proven): ImaProblem | undefined {
-  if (ima === null || !('code' in ima)) return undefined;
+  if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
 

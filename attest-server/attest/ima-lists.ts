@@ -1,13 +1,14 @@
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import type { ArrivedIma } from '../channel/arrived-parts.ts';
+import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { Blob } from '../evidence/kept-form.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, imaIndexHead, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
-import type { ImaProblem } from '../verify/ima/proven-list.ts';
+import type { ListPlace } from '../protocol/messages.ts';
+import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { ImaTail } from '../verify/verify.ts';
@@ -92,7 +93,7 @@ export class ImaLists {
   }
 
   /** Where a node's list is to go on; null where none is asked for at present: it cannot be proven, or is too long. */
-  ask(node: string): { readonly from: number; readonly bootId: string | null } | null {
+  ask(node: string): ListPlace | null {
     const list = this.#lists.get(node);
     if (list === undefined) return { from: 0, bootId: null };
     return this.#pausedBy(list) === null ? { from: lengthOf(list), bootId: list.bootId } : null;
@@ -281,7 +282,7 @@ export class ImaLists {
 
   async #keep(list: NodeList, ima: Proven['ima']): Promise<KeptIma> {
     const inMemory = [list.tail, ...list.came];
-    if (ima !== null && 'code' in ima) return this.#keepProblem(list, inMemory, ima);
+    if (ima !== null && !isProvenList(ima)) return this.#keepProblem(list, inMemory, ima);
     const end = ima === null ? lengthOf(list) : ima.bytes;
     // Attack: the quote of a young boot, by its word of the boot before, has the long list of that one read with each answer.
     if (end < list.sealed) {
@@ -322,7 +323,7 @@ export class ImaLists {
     { judgedTo, prove }: ImaWork,
   ): Promise<ProvenAnswer | null> {
     const { ima } = first;
-    if (ima === null || 'code' in ima || judgedTo() !== ima.head) return null;
+    if (!isProvenList(ima) || judgedTo() !== ima.head) return null;
     if (list === undefined || list.isAnew || ima.bytes !== list.sealed + list.tail.length)
       return { proven: await inSteps(prove(notKept)), kept: null };
     return { proven: first, kept: keptOf(list) };

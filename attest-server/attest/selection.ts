@@ -1,6 +1,6 @@
 import { askedParts } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { PcrBank, PcrSelection } from '../protocol/messages.ts';
+import type { ListPlace, PcrBank, PcrSelection } from '../protocol/messages.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What a node is asked for, and which parts it need not send again. */
@@ -12,7 +12,7 @@ export interface Question {
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
   /** Where IMA's list is to go on; null where nothing of it is asked for. */
-  readonly ima: { readonly from: number; readonly bootId: string | null } | null;
+  readonly ima: ListPlace | null;
 }
 
 /** From the best on. */
@@ -44,7 +44,7 @@ export function questionFor(
   held: NodeStatus['parts'],
   enough: readonly PartName[] = [],
   paths: readonly string[] = [],
-  list: Question['ima'] = null,
+  list: ListPlace | null = null,
 ): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {

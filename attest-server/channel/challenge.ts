@@ -1,5 +1,5 @@
 import { limits } from '../protocol/limits.ts';
-import type { Challenge, Introduction, PcrSelection } from '../protocol/messages.ts';
+import type { Challenge, Introduction, ListPlace, PcrSelection } from '../protocol/messages.ts';
 import { takeNonce } from './nonce.ts';
 
 interface Asked {
@@ -10,7 +10,7 @@ interface Asked {
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
   /** Where IMA's list is to go on; null where nothing of it is asked for. */
-  readonly ima: { readonly from: number; readonly bootId: string | null } | null;
+  readonly ima: ListPlace | null;
 }
 
 interface Occasion {

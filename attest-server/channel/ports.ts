@@ -4,7 +4,7 @@ import type { Visitor } from '../door/door.ts';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../protocol/gate.ts';
-import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
+import type { Hello, Introduction, ListPlace, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
@@ -110,7 +110,7 @@ export interface ChannelPorts<Node> {
     readonly parts: readonly PartName[];
     readonly paths: readonly string[];
     /** Where IMA's list is to go on; null where nothing of it is asked for. */
-    readonly ima: { readonly from: number; readonly bootId: string | null } | null;
+    readonly ima: ListPlace | null;
   };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;

@@ -21,7 +21,8 @@ import {
 import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { ArrivedFiles, type ArrivedIma, ArrivedParts, ArrivedPieces } from './arrived-parts.ts';
+import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
+import { type ArrivedIma, ArrivedPieces } from './arrived-pieces.ts';
 import { bounds } from './bounds.ts';
 import type { ShownTokens } from './ports.ts';
 

@@ -4,6 +4,7 @@ import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 
 const maxBytes = 256 * 1024 * 1024;
+const most = `${maxBytes / 1024 / 1024} MiB`;
 const chunkBytes = 256 * 1024;
 
 /** @throws CliError where it cannot be read, or is larger than 256 MiB */
@@ -31,7 +32,7 @@ function readAll(path: string): Buffer {
   } finally {
     closeSync(file);
   }
-  throw new CliError(`${path} is larger than 256 MiB`, 'Is it the right file?');
+  throw new CliError(`${path} is larger than ${most}`, 'Is it the right file?');
 }
 
 /** A file by its name as it was given, or standard input for `-`. @throws CliError as `readFile` */
@@ -41,7 +42,7 @@ export async function readInput({ cwd, stdin }: CliIo, given: string): Promise<B
   let size = 0;
   for await (const chunk of stdin) {
     size += chunk.length;
-    if (size > maxBytes) throw new CliError('standard input is larger than 256 MiB', 'Is it the right file?');
+    if (size > maxBytes) throw new CliError(`standard input is larger than ${most}`, 'Is it the right file?');
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -62,10 +62,6 @@ export class DigestList {
     return DigestList.fromBytes(packFiles(files));
   }
 
-  static merged(lists: Iterable<DigestList>): DigestList {
-    return DigestList.of(filesOfAll(lists));
-  }
-
   toBytes(): Buffer {
     return this.#packed.bytes;
   }
@@ -187,8 +183,4 @@ function compareAt(bytes: Buffer, at: number, digest: Buffer): number {
     if (difference !== 0) return difference;
   }
   return 0;
-}
-
-function* filesOfAll(lists: Iterable<DigestList>): Generator<ListedFile> {
-  for (const list of lists) yield* list.files();
 }

@@ -279,17 +279,17 @@ function fault(code: 'malformed' | 'too_large', { line, offset }: Place, text: s
 }
 
 /**
- * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but for
- * `tcb` and `ima_tcb`, of which the first on the line counts alone. They are in force
- * until a policy is loaded, which takes their place (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from
- * 5.12 on). The last three refuse files, and measure none. Lines of their doubts are of no text that anybody sees.
+ * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but for `tcb` and
+ * `ima_tcb`, of which the first on the line counts alone. They are in force until a policy is loaded, which takes their place
+ * (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from 5.12 on). The last three refuse files, and measure
+ * none. Lines of their doubts are of no text that anybody sees.
  */
 export const builtInImaPolicies: Readonly<Record<string, ImaPolicyCoverage>> = builtIn();
 
 function builtIn(): Readonly<Record<string, ImaPolicyCoverage>> {
-  const left = [...fileSystems.keys()]
-    .filter((magic) => magic !== 0x858458f6 && magic !== 0x794c7630)
-    .map((magic) => `dont_measure fsmagic=0x${magic.toString(16)}`);
+  const left = [...fileSystems]
+    .filter(([, name]) => name !== 'ramfs' && name !== 'overlay')
+    .map(([magic]) => `dont_measure fsmagic=0x${magic.toString(16)}`);
   const run = ['measure func=MMAP_CHECK mask=MAY_EXEC', 'measure func=BPRM_CHECK mask=MAY_EXEC'];
   const loaded = ['measure func=MODULE_CHECK', 'measure func=FIRMWARE_CHECK'];
   const none: ImaPolicyCoverage = { covers: [], doubts: [] };

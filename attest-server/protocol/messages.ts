@@ -275,6 +275,9 @@ const verdict = z.strictObject({
 export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
+export type AskedList = NonNullable<Challenge['ima']>;
+/** Where IMA's list goes on, before it is known how much of it may come. */
+export type ListPlace = Omit<AskedList, 'most'>;
 export type VerdictMessage = z.infer<typeof verdict>;
 export type ErrorMessage = z.infer<typeof failure>;
 export type RefusalMessage = z.infer<typeof refusal>;

@@ -4,6 +4,7 @@ import { type Bundle, partsOf } from '../protocol/bundle.ts';
 import { growingParts, type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { parseFacts } from '../protocol/facts.ts';
 import { isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { atOnce } from '../protocol/in-steps.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
@@ -16,11 +17,7 @@ import { type Evidence, type Expected, type ImaTail, verifyInSteps } from './ver
  * @throws Rejection
  */
 export function verifyBundleEvidence(bundle: Bundle, ekDigest: string | null): Proven {
-  const steps = verifyBundleInSteps(bundle, ekDigest);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return atOnce(verifyBundleInSteps(bundle, ekDigest));
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */

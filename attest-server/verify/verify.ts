@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { qualifyingData } from '../protocol/binding.ts';
 import type { Parts } from '../protocol/evidence.ts';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
+import { atOnce } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -71,11 +72,7 @@ export interface Expected {
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
 export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
-  const steps = verifyInSteps(evidence, expected, memory);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return atOnce(verifyInSteps(evidence, expected, memory));
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */

@@ -3,15 +3,23 @@ import { captureReference } from '../../attest-server/policy/boot/capture.ts';
 import { DigestList } from '../../attest-server/protocol/digest-list.ts';
 import type { Part } from '../../attest-server/protocol/evidence.ts';
 import { type ListProof, proveList } from '../../attest-server/verify/ima/prove-list.ts';
-import { isProvenList, type ProvenImaList } from '../../attest-server/verify/ima/proven-list.ts';
+import { isProvenList } from '../../attest-server/verify/ima/proven-list.ts';
 import type { Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
 import { aggregateEntry, measuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
-import { proved } from '../attest-server/verify/ima/made-list.ts';
-import { bankByHand } from '../attest-server/verify/made-by-hand.ts';
+import {
+  asciiOf,
+  binaryOf,
+  digestField,
+  extendedTo,
+  listIn,
+  madeEntry,
+  proved,
+  text,
+} from '../attest-server/verify/ima/made-list.ts';
 import { akOf, madeQuote } from '../attest-server/verify/made-quote.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
@@ -96,24 +104,18 @@ interface MadeList {
 
 /** Lines of the template ima-ng, with paths as long as those of a node are. */
 function madeList(lines: number): MadeList {
-  const binary: Buffer[] = [];
-  const ascii: string[] = [];
-  const digests: Buffer[] = [];
-  const hashed: Buffer[] = [];
-  let value = Buffer.alloc(32);
-  for (let i = 0; i < lines; i++) {
-    const digest = hash('sha256', `file ${i}`, 'buffer');
+  const digests = Array.from({ length: lines }, (_, i) => hash('sha256', `file ${i}`, 'buffer'));
+  const entries = digests.map((digest, i) => {
     const name = i === 0 ? 'boot_aggregate' : `${folders[i % folders.length]}${i}`;
-    const data = Buffer.concat([sizedField('sha256:\0', digest), sizedField(`${name}\0`)]);
-    const sha1 = hash('sha1', data, 'buffer');
-    binary.push(Buffer.concat([u32(10), sha1, sizedField('ima-ng'), u32(data.length), data]));
-    ascii.push(`10 ${sha1.toString('hex')} ima-ng sha256:${digest.toString('hex')} ${name}\n`);
-    digests.push(digest);
-    hashed.push(data);
-    value = hash('sha256', Buffer.concat([value, hash('sha256', data, 'buffer')]), 'buffer');
-  }
-  const quoted = bankByHand({ bank: 'sha256', mask: 1 << 10, values: value });
-  return { binary: Buffer.concat(binary), ascii: Buffer.from(ascii.join('')), digests, hashed, quoted };
+    return madeEntry({ template: 'ima-ng', fields: [digestField(digest), text(name)] });
+  });
+  return {
+    binary: binaryOf(entries),
+    ascii: asciiOf(entries),
+    digests,
+    hashed: entries.map(({ hashed }) => hashed),
+    quoted: extendedTo(entries),
+  };
 }
 
 const folders = [
@@ -123,17 +125,6 @@ const folders = [
   '/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/12/fs/usr/lib/',
   '/opt/cni/bin/',
 ];
-
-function sizedField(...parts: readonly (string | Buffer)[]): Buffer {
-  const bytes = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)));
-  return Buffer.concat([u32(bytes.length), bytes]);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-}
 
 /** The files of the list, among many others. */
 function knownFiles(digests: readonly Buffer[]): DigestList {
@@ -145,11 +136,6 @@ function knownFiles(digests: readonly Buffer[]): DigestList {
   return DigestList.of(
     files.map((digest, i) => ({ digest, path: `/usr/lib/package/file-${i}`, package: null })),
   );
-}
-
-function listIn({ list }: ListProof): ProvenImaList {
-  if (!isProvenList(list)) throw new Error(`nothing is proven: ${list?.text}`);
-  return list;
 }
 
 function benchLong(): LongFigures {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { bounds } from './finding.ts';
 import { type ParserList, parserOf } from './fuzzed-parser.ts';
-import { fuzzWatched, type Watched } from './watched-fuzzer.ts';
+import { fuzzWatched, nothingWatched, type Watched } from './watched-fuzzer.ts';
 
 export interface CampaignOptions {
   /** URL of a module that exports `parsers`, and that list. */
@@ -49,7 +49,7 @@ export async function runCampaign(options: CampaignOptions): Promise<readonly Pa
 
 async function fuzzOne(name: string, options: CampaignOptions): Promise<ParserReport> {
   const folder = join(options.work, name);
-  const before = options.resumes ? readDone(folder) : nothing;
+  const before = options.resumes ? readDone(folder) : nothingWatched;
   if (!options.resumes) await rm(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const { most } = await parserOf(options.parsers, name);
@@ -100,21 +100,12 @@ const done = z.object({
   ),
   reached: z.array(z.object({ source: z.string(), functions: reached, branches: reached, lines: reached })),
 });
-const nothing: Watched = {
-  inputs: 0,
-  pastHeader: 0,
-  accepted: 0,
-  corpus: 0,
-  milliseconds: 0,
-  findings: [],
-  reached: [],
-};
 
 function readDone(folder: string): Watched {
   try {
     return done.parse(JSON.parse(readFileSync(join(folder, 'done.json'), 'utf8')));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return nothing;
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return nothingWatched;
     throw error;
   }
 }

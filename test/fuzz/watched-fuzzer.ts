@@ -17,6 +17,16 @@ export interface Watched {
   readonly reached: FuzzerNews['reached'];
 }
 
+export const nothingWatched: Watched = {
+  inputs: 0,
+  pastHeader: 0,
+  accepted: 0,
+  corpus: 0,
+  milliseconds: 0,
+  findings: [],
+  reached: [],
+};
+
 export interface WatchedOptions extends Omit<FuzzerTask, 'slot'> {
   /** Longest input of the parser, in bytes. */
   readonly most: number;
@@ -32,15 +42,7 @@ const mostRestarts = 8;
 
 /** Fuzzes one parser in a thread of its own, and begins it anew where an input holds or kills it. */
 export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
-  let all: Watched = {
-    inputs: 0,
-    pastHeader: 0,
-    accepted: 0,
-    corpus: 0,
-    milliseconds: 0,
-    findings: [],
-    reached: [],
-  };
+  let all = nothingWatched;
   for (let restarts = 0; restarts <= mostRestarts; restarts++) {
     const milliseconds = options.until.milliseconds - all.milliseconds;
     const inputs = options.until.inputs - all.inputs;

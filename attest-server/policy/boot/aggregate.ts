@@ -60,7 +60,11 @@ export function nextAggregate(
   const bootId = facts?.bootId;
   if (bootId === undefined || shown === 'none' || shown === 'kexec') return undefined;
   const next = {
-    ...{ resetCount, restartCount, bootId, shown, gave: gave || outcome !== 'missing' },
+    resetCount,
+    restartCount,
+    bootId,
+    shown,
+    gave: gave || outcome !== 'missing',
     ...(again && { again }),
   };
   const known = rememberedIn(past.memory.boot);

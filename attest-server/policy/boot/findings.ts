@@ -3,6 +3,7 @@ import type { Reference } from '../../protocol/reference.ts';
 import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
+import { noActiveReference } from '../no-active-reference.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { Revoked } from './revoked.ts';
 
@@ -40,18 +41,9 @@ export const bootLogGone: Finding = {
   text: 'The node sent a boot log before, and now it sends none.',
 };
 
-/** @param group its name @param references those that its rules name; null: any of the group */
-export function noReference(group: string, references: readonly string[] | null): Finding {
-  const wanted = references === null ? `for group ${group}` : `named ${references.join(', ')}`;
-  return {
-    code: 'no_reference',
-    aspect: 'boot',
-    source: 'server',
-    expected: `an active reference ${wanted}`,
-    actual: null,
-    text: `There is no active reference ${wanted} to compare this boot with. Capture one from a node that you vouch for.`,
-    evidence: null,
-  };
+export function noReference(group: string, names: readonly string[] | null): Finding {
+  const purpose = 'to compare this boot with. Capture one from a node that you vouch for';
+  return noActiveReference('boot', group, names, purpose);
 }
 
 /** @param active references in force that have this boot: whoever revoked the other one may not have known it */

@@ -3,6 +3,7 @@ import type { Reference } from '../../protocol/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
+import { capturedReference } from '../captured-reference.ts';
 import { isNullCipher } from './crypt-target.ts';
 import { bare } from './layers.ts';
 import { luksVolume } from './luks-metadata.ts';
@@ -11,7 +12,8 @@ import { luksVolume } from './luks-metadata.ts';
  * A reference of the LUKS headers that a node shows: for itself alone, as no other node may have one of them.
  * @throws CaptureError where it shows none, or one that is no model
  */
-export function captureDisk({ parts }: Proven, { name, state, group, node, by, at }: CapturedAs): Reference {
+export function captureDisk({ parts }: Proven, about: CapturedAs): Reference {
+  const { node } = about;
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) throw new CaptureError(`${node} sent nothing about its disks`);
   const { inspected, devices } = parseDiskPart(bytes);
@@ -35,17 +37,5 @@ export function captureDisk({ parts }: Proven, { name, state, group, node, by, a
     const { version, uuid, keyslots, tokens, segments, digests } = volume;
     return { version, uuid, keyslots, tokens, segments, digests };
   });
-  return {
-    version: 1,
-    kind: 'disk',
-    name,
-    group: group.name,
-    state,
-    expires: null,
-    pcrs: {},
-    components: [],
-    events: [],
-    disk: { volumes },
-    captured: { by, node, at: new Date(at).toISOString() },
-  };
+  return capturedReference({ kind: 'disk', disk: { volumes } }, about);
 }

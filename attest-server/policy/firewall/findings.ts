@@ -1,5 +1,6 @@
 import { outsideText } from '../../protocol/printable.ts';
 import type { Finding } from '../finding.ts';
+import { noActiveReference } from '../no-active-reference.ts';
 import { type Difference, isMissingChain, shownDifferences, sumOf } from './compare.ts';
 import type { DualHook } from './dual-tables.ts';
 import type { Opened } from './opened.ts';
@@ -12,16 +13,7 @@ const aspect = 'firewall';
 const mostLines = 60;
 
 export function noReference(group: string, wanted: readonly string[] | null): Finding {
-  const which = wanted === null ? `for group ${group}` : `named ${wanted.join(', ')}`;
-  return {
-    code: 'no_reference',
-    aspect,
-    source: 'server',
-    expected: `an active reference of kind firewall ${which}`,
-    actual: null,
-    text: `There is no active reference of kind firewall ${which} to compare the rules with.`,
-    evidence: null,
-  };
+  return noActiveReference('firewall', group, wanted, 'to compare the rules with');
 }
 
 /** @param cause as the node gave it, or what is wrong with what it sent */

@@ -7,6 +7,7 @@ import { type Reason, reasonSchema } from '../../protocol/verdict.ts';
 import type { ProvenPart } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
+import { capturedReference } from '../captured-reference.ts';
 import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
 import { describeFirewall } from './describe.ts';
@@ -38,22 +39,10 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   }),
   contradictions: firewallContradictions,
   doubts: firewallDoubts,
-  capture({ parts }, { name, state, group, node, by, at }): Reference {
+  capture({ parts }, about): Reference {
     const bytes = parts.firewall?.bytes ?? null;
-    if (bytes === null) throw new CaptureError(`${node} did not send the rules of its firewall`);
-    return {
-      version: 1,
-      kind: 'firewall',
-      name,
-      group: group.name,
-      state,
-      expires: null,
-      pcrs: {},
-      components: [],
-      events: [],
-      firewall: captured(bytes, node),
-      captured: { by, node, at: new Date(at).toISOString() },
-    };
+    if (bytes === null) throw new CaptureError(`${about.node} did not send the rules of its firewall`);
+    return capturedReference({ kind: 'firewall', firewall: captured(bytes, about.node) }, about);
   },
   describe: describeFirewall,
   observe: observeFirewall,

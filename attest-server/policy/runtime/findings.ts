@@ -2,6 +2,7 @@ import type { ImaArea } from '../../protocol/ima-policy.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { ImaProblem } from '../../verify/ima/proven-list.ts';
 import type { Finding } from '../finding.ts';
+import { noActiveReference } from '../no-active-reference.ts';
 import type { Example } from './examples.ts';
 import type { PolicyInForce } from './policy-in-force.ts';
 import type { RuntimeRules } from './rules.ts';
@@ -18,16 +19,7 @@ export interface Seen {
 }
 
 export function noReference(group: string, wanted: readonly string[] | null): Finding {
-  const which = wanted === null ? `for group ${group}` : `named ${wanted.join(', ')}`;
-  return {
-    code: 'no_reference',
-    aspect,
-    source: 'server',
-    expected: `an active reference of kind runtime ${which}`,
-    actual: null,
-    text: `There is no active reference of kind runtime ${which} to compare with what the node ran.`,
-    evidence: null,
-  };
+  return noActiveReference('runtime', group, wanted, 'to compare with what the node ran');
 }
 
 /** @param outOfForce reference that has all of these, and is not in force */

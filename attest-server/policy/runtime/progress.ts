@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atOnce } from '../../protocol/in-steps.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { SortEntry } from './sort-entry.ts';
 import { Tally } from './tally.ts';
@@ -29,8 +30,7 @@ export class ListFollower {
 
   /** Null where entries before these were not judged here: then it must come from its begin. */
   follow(node: string, list: ProvenImaList): Progress | null {
-    const steps = this.#steps(node, list, Number.MAX_SAFE_INTEGER);
-    for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
+    return atOnce(this.#steps(node, list, Number.MAX_SAFE_INTEGER));
   }
 
   *ahead(node: string, list: ProvenImaList): Generator<void> {

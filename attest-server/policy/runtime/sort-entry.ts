@@ -1,6 +1,7 @@
 import { DigestList } from '../../protocol/digest-list.ts';
 import type { ImaEntry } from '../../verify/ima/proven-list.ts';
 import { globMatches } from '../glob.ts';
+import { isCriticalData } from './critical-data.ts';
 import { Examples } from './examples.ts';
 import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
 import type { RuntimeRules } from './rules.ts';
@@ -100,14 +101,11 @@ function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
   return files.find(digest) >= 0 && files.filesAt(name).some((file) => file.digest.equals(digest));
 }
 
-/** Critical data that says what runs, and not that something is wrong; other aspects judge what it is about. */
-const told = /^(?:kernel_version|selinux-[a-z-]+|dm_[a-z_]+)$/;
-
 /** Keys, command lines of kexec, critical data: by name, since each is a thing of its own. */
 function sortMeasured(entry: ImaEntry, tally: Tally, references: readonly KnownFiles[]): void {
   const { name } = entry;
   const naming = references.filter(({ measured }) => measured.has(name));
-  if (naming.length === 0 && told.test(name) && !isLikeSignature(entry)) return;
+  if (naming.length === 0 && isCriticalData(name) && !isLikeSignature(entry)) return;
   const hex = entry.digest.toString('hex');
   const known = naming.find(({ measured }) => measured.get(name)?.has(hex));
   if (known === undefined) count(tally, tally.measured, entry);

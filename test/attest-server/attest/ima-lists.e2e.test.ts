@@ -9,7 +9,7 @@ import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
 import { isImaIndex, parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
+import { type AskedList, binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
 import { entriesIn, type MeasuredEntry, measuredEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { recordedList, recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -95,7 +95,7 @@ async function attested(settings: Pick<ServerSettings, 'imaListMiB'> = {}) {
 
   /** Answers challenges as an agent does until there is a verdict. */
   async function answer(shown: { from?: number; list?: Buffer | null; meanwhile?: () => void } = {}) {
-    const asked: NonNullable<Challenge['ima']>[] = [];
+    const asked: AskedList[] = [];
     if (peer === null) return assert.fail('it is not connected');
     for (;;) {
       const challenge = await peer.challenge();

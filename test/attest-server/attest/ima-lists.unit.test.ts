@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { ImaLists, type KeptIma } from '../../../attest-server/attest/ima-lists.ts';
-import type { ArrivedIma } from '../../../attest-server/channel/arrived-parts.ts';
+import type { ArrivedIma } from '../../../attest-server/channel/arrived-pieces.ts';
 import { parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
 import type { ImaProblem, ProvenImaList } from '../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type Question, questionFor } from '../../../attest-server/attest/selection.ts';
+import { questionFor } from '../../../attest-server/attest/selection.ts';
 import { aspects } from '../../../attest-server/policy/aspects.ts';
 import type { PartName } from '../../../attest-server/protocol/evidence.ts';
+import type { ListPlace } from '../../../attest-server/protocol/messages.ts';
 
 const anew = { from: 0, bootId: null };
 const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);
@@ -41,7 +42,7 @@ describe('what a node is asked for', () => {
 
   it('is the list of what ran from where it is to go on, while that is wanted and is worth it', () => {
     const goesOn = { from: 4096, bootId: 'a' };
-    const asked = (enough: readonly PartName[], list: Question['ima']) => {
+    const asked = (enough: readonly PartName[], list: ListPlace | null) => {
       const { ima, parts } = questionFor(['sha256'], {}, enough, [], list);
       return [ima, parts.includes('ima')];
     };

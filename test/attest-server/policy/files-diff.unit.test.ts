@@ -47,8 +47,13 @@ describe('the difference of two lists of files', () => {
     const renamed = DigestList.of([...before.files()].map((one) => ({ ...one, package: 'other 2' })));
     for (const list of [before, renamed])
       assert.deepEqual(diffFiles(before, list, all), {
-        ...{ added: 0, removed: 0, changed: 0 },
-        ...{ packages: [], morePackages: 0, files: [], moreFiles: 0 },
+        added: 0,
+        removed: 0,
+        changed: 0,
+        packages: [],
+        morePackages: 0,
+        files: [],
+        moreFiles: 0,
       });
   });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import type { Parts } from '../../../attest-server/protocol/evidence.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { bankBytes } from '../../../attest-server/protocol/messages.ts';
 import { isProvenList } from '../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
@@ -330,16 +331,13 @@ describe("IMA's list, as a verifier remembers it", () => {
     const quote = madeQuote(key, Buffer.alloc(0), {
       pcrs: { sha256: valuesOf(10, pcr10(4).toString('hex')) },
     });
-    const steps = verifier.verifyInSteps(
-      { quotes: [quote], facts: null, parts: {}, ima: from(0) },
-      expectedOf(),
-    );
-    let step = steps.next();
-    while (!step.done) step = steps.next();
-    assert.deepEqual(
-      added(step.value),
-      entries.map((_, i) => ['boot_aggregate', '/usr/bin/sh', '/usr/bin/env', '/usr/bin/node'][i]),
-    );
+    const evidence = { quotes: [quote], facts: null, parts: {}, ima: from(0) };
+    assert.deepEqual(added(atOnce(verifier.verifyInSteps(evidence, expectedOf()))), [
+      'boot_aggregate',
+      '/usr/bin/sh',
+      '/usr/bin/env',
+      '/usr/bin/node',
+    ]);
   });
 
   it('gives the aspect boot its first entry, whichever part of the list an answer brings', () => {

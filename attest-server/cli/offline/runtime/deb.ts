@@ -114,7 +114,6 @@ async function* through(
     for await (const chunk of unpack) yield Buffer.from(chunk);
     await done;
   } catch (cause) {
-    if (cause instanceof Rejection) throw cause;
     throw new Rejection('malformed', `${name} cannot be unpacked`, { field: name, cause });
   }
 }

@@ -8,7 +8,7 @@ import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
 import { type Client, Refusal } from '../../client.ts';
 import { evidenceDigest } from '../../evidence-digest.ts';
-import { CliError } from '../../exit.ts';
+import { CliError, exit } from '../../exit.ts';
 import { readHistory } from '../../read-history.ts';
 import { readNode } from '../../read-nodes.ts';
 import { shownDigits } from '../../readable.ts';
@@ -38,7 +38,7 @@ export async function readNodeFiles(server: Client, given: string, at: number): 
     throw new CliError(
       `${label} lists no files: ${cause.message}`,
       `See what it shows:\n  assay why ${printable(node)}`,
-      1,
+      exit.error,
       cause,
     );
   }
@@ -52,7 +52,9 @@ function filesIn(text: string, node: string, at: number): RuntimeFiles {
   const proven = verifyBundleEvidence(bundle, null);
   const group = groupOf(policy, node, bundle.context?.labels ?? {});
   const [made] = captureReferences('runtime', [{ node, proven }], group, {
-    ...{ name: 'files', state: 'staged', by: '-' },
+    name: 'files',
+    state: 'staged',
+    by: '-',
     at,
     only: null,
   });

@@ -84,12 +84,10 @@ function filesOf(header: Header): readonly ListedFile[] {
   if (length === undefined)
     throw malformed(`its digests are of algorithm ${algorithm}, not of SHA-2`, 'algorithm', header.at);
   const folders = header.texts(tags.folders);
-  const [folderOf, modes, digests, flags] = [
-    header.numbers(tags.folderOf),
-    header.numbers(tags.modes),
-    header.texts(tags.digests),
-    header.numbers(tags.flags),
-  ];
+  const folderOf = header.numbers(tags.folderOf);
+  const modes = header.numbers(tags.modes);
+  const digests = header.texts(tags.digests);
+  const flags = header.numbers(tags.flags);
   if ([folderOf, modes, digests, flags].some((each) => each.length !== names.length))
     throw malformed('its lists of files are of several lengths', 'names', header.at);
   const name = packageOf(header);

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { DiskPart } from '../../../../attest-server/protocol/disk.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
-import { aggregateEntry, type MeasuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
+import { aggregateEntry, entryOfFields, type MeasuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { partOf, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof } from '../made-proof.ts';
 
@@ -59,29 +59,7 @@ export function proofWithMappings(part: DiskPart, told: readonly ToldMapping[], 
   });
 }
 
-/** An entry of the template ima-buf. */
 function criticalData({ event, text }: ToldMapping): MeasuredEntry {
-  const data = Buffer.concat([
-    sized(Buffer.concat([Buffer.from('sha256:\0'), hash('sha256', text, 'buffer')])),
-    sized(Buffer.from(`${event}\0`)),
-    sized(Buffer.from(text)),
-  ]);
-  const digests = {
-    sha1: hash('sha1', data, 'buffer'),
-    sha256: hash('sha256', data, 'buffer'),
-    sha384: hash('sha384', data, 'buffer'),
-    sha512: hash('sha512', data, 'buffer'),
-  };
-  const bytes = Buffer.concat([u32(10), digests.sha1, sized(Buffer.from('ima-buf')), sized(data)]);
-  return { bytes, digests };
-}
-
-function sized(bytes: Buffer): Buffer {
-  return Buffer.concat([u32(bytes.length), bytes]);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
+  const digest = Buffer.concat([Buffer.from('sha256:\0'), hash('sha256', text, 'buffer')]);
+  return entryOfFields('ima-buf', [digest, Buffer.from(`${event}\0`), Buffer.from(text)]);
 }

@@ -93,7 +93,7 @@ describe('what the kernel measures for sure', () => {
     const programs = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'criticalData'] as const;
     const line = boot('ima_policy="tcb|critical_data"');
     const covers = (loaded: readonly ImaArea[]) =>
-      policyInForce(line, 1, [{ covers: loaded, of: 'own' }]).covers;
+      policyInForce(line, one, [{ covers: loaded, of: 'own' }]).covers;
     assert.deepEqual(covers(programs), programs);
     assert.deepEqual(covers(['exec', 'policy']), ['exec', 'policy']);
   });

@@ -7,11 +7,12 @@ import {
 } from '../../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import type { Reference, RuntimeFiles } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { type KnownList, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
-import { aggregateEntry } from '../../../../swtpm-fixtures/ima-list.ts';
+import { aggregateEntry, entryOfFields } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
@@ -58,14 +59,8 @@ export function digestOf(content: string): string {
 }
 
 function entryOf(template: string, fields: readonly Buffer[]): Ran {
-  const data = Buffer.concat(fields.map(sized));
-  const bytes = Buffer.concat([
-    u32(10),
-    hash('sha1', data, 'buffer'),
-    sized(Buffer.from(template)),
-    sized(data),
-  ]);
-  return { bytes, extends: hash('sha256', data, 'buffer') };
+  const { bytes, digests } = entryOfFields(template, fields);
+  return { bytes, extends: digests.sha256 };
 }
 
 function digestField(digest: Buffer): Buffer {
@@ -74,16 +69,6 @@ function digestField(digest: Buffer): Buffer {
 
 function text(name: string): Buffer {
   return Buffer.from(`${name}\0`);
-}
-
-function sized(bytes: Buffer): Buffer {
-  return Buffer.concat([u32(bytes.length), bytes]);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
 }
 
 /** Its command line has `ima_policy=tcb`. */
@@ -125,17 +110,10 @@ export class RunningNode {
     const tail = shown === 'nothing' ? null : { from, chunks: [list.subarray(from)] };
     const held = Buffer.from(values);
     this.#pcr10.copy(held, 320);
-    const steps = proveList(
-      tail,
-      [bankByHand({ bank: 'sha256', mask: 0xffffff, values: held })],
-      this.#known,
-    );
-    for (let step = steps.next(); ; step = steps.next()) {
-      if (step.done !== true) continue;
-      const { list: ima, aggregate, known } = step.value;
-      this.#known = known;
-      return provenByHand(base, { ima, aggregate });
-    }
+    const bank = bankByHand({ bank: 'sha256', mask: 0xffffff, values: held });
+    const { list: ima, aggregate, known } = atOnce(proveList(tail, [bank], this.#known));
+    this.#known = known;
+    return provenByHand(base, { ima, aggregate });
   }
 }
 

@@ -183,8 +183,7 @@ describe('what a node ran', () => {
 
   it('must come with each answer where somebody asks, and not where nobody does', () => {
     const enough = (policy: ReturnType<typeof policyOf>, references: readonly Reference[]) =>
-      appraise(good().answer(), policy, { name: 'one', past: withBoot }, references, at).enough;
-    const withBoot = noPast;
+      appraise(good().answer(), policy, { name: 'one', past: noPast }, references, at).enough;
     assert.deepEqual(enough(policyOf('require: [identity]'), []), ['ima']);
     assert.deepEqual(enough(policyOf('require: [identity]'), [known]), []);
     assert.deepEqual(enough(policyOf('require: [identity]', 'runtime: {}'), []), []);

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import {
   type KnownList,
@@ -21,11 +22,7 @@ export function proved(
   known: KnownList | null = null,
 ): ListProof {
   const tail = Buffer.isBuffer(list) ? { from: 0, chunks: [list] } : list;
-  const steps = proveList(tail, banks, known);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
+  return atOnce(proveList(tail, banks, known));
 }
 
 /** The list that was proven. */

@@ -1,0 +1,22 @@
+import type { Reference } from '../protocol/reference.ts';
+import type { CapturedAs } from './aspect.ts';
+
+/** A reference that is made of what one node proved. @param content its kind, and the member of that kind */
+export function capturedReference(
+  { kind, ...content }: Pick<Reference, 'kind'> & Partial<Pick<Reference, 'disk' | 'firewall' | 'runtime'>>,
+  { name, state, group, node, by, at }: CapturedAs,
+): Reference {
+  return {
+    version: 1,
+    kind,
+    name,
+    group: group.name,
+    state,
+    expires: null,
+    pcrs: {},
+    components: [],
+    events: [],
+    ...content,
+    captured: { by, node, at: new Date(at).toISOString() },
+  };
+}
