@@ -62,6 +62,9 @@ const readAtOnce = 2;
 /** Milliseconds until a list that failed is asked for again: none the first time in a boot, then each time twice as many. */
 const firstPause = 120_000;
 const longestPause = 3_600_000;
+/** Boots of a node that may fill their budget one after the other; then one in so many milliseconds. */
+const boots = 4;
+const bootEvery = 3_600_000;
 
 /**
  * IMA's list of each node: as far as quotes proved it, in pieces that are on the disk and a short tail behind them; and what
@@ -74,6 +77,8 @@ export class ImaLists {
   /** Of which something waits; those that got more of it last are last. */
   readonly #waitingOnes = new Set<NodeList>();
   #waiting = 0;
+  /** By node, bytes that were made in boots before this one, less with time. */
+  readonly #earlier = new Map<string, { readonly bytes: number; readonly at: number }>();
 
   constructor(parts: ImaListParts) {
     this.#parts = parts;
@@ -143,6 +148,7 @@ export class ImaLists {
     const list = this.#lists.get(node);
     if (list !== undefined) this.#setCame(list, []);
     this.#lists.delete(node);
+    this.#earlier.delete(node);
   }
 
   /** Adds what came to the list that it goes on from. */
@@ -163,10 +169,11 @@ export class ImaLists {
     if (from !== lengthOf(list)) return 'again';
     this.#setCame(list, joined(list.came, pieces));
     this.#meet(list);
-    if (list.made + list.tail.length + list.waiting > this.#parts.most) {
+    const problem = this.#overBudget(node, list);
+    if (problem !== null) {
       this.#setCame(list, []);
-      list.problem = { said: tooLong(this.#parts.most), part: null, until: null };
-      return { list, paused: list.problem };
+      list.problem = problem;
+      return { list, paused: problem };
     }
     this.#makeRoom(list);
     return more || from + sizeOf(pieces) !== lengthOf(list) ? 'again' : { list, paused: null };
@@ -181,10 +188,28 @@ export class ImaLists {
       before.isAnew = true;
       return before;
     }
+    const bytes = this.#earlierBytes(node) + (before?.made ?? 0);
     this.forget(node);
+    if (bytes > 0) this.#earlier.set(node, { bytes, at: this.#parts.monotonic() });
     const list = emptyList(boot, bootId);
     this.#lists.set(node, list);
     return list;
+  }
+
+  #overBudget(node: string, { made, tail, waiting }: NodeList): Problem | null {
+    const { most, monotonic } = this.#parts;
+    const bytes = made + tail.length + waiting;
+    if (bytes > most) return { said: tooLong(most), part: null, until: null };
+    // Attack: a machine that starts again and again, with another long list each time, which fills the disk.
+    if (bytes + this.#earlierBytes(node) <= boots * most) return null;
+    return { said: tooOften(boots * most), part: null, until: monotonic() + bootEvery };
+  }
+
+  #earlierBytes(node: string): number {
+    const { most, monotonic } = this.#parts;
+    const earlier = this.#earlier.get(node);
+    if (earlier === undefined) return 0;
+    return Math.max(0, earlier.bytes - ((monotonic() - earlier.at) / bootEvery) * most);
   }
 
   /** The problem for which the list is left alone for now; null: there is none, or the list may be tried again. */
@@ -440,6 +465,11 @@ const notKept: ImaProblem = {
 function tooLong(most: number): ImaProblem {
   const text = `the list is longer than the ${most} bytes that this server keeps of one node and boot`;
   return { code: 'ima_incomplete', text, entry: null, offset: most, field: null };
+}
+
+function tooOften(most: number): ImaProblem {
+  const text = `the lists of this boot and of those shortly before are longer than ${most} bytes together`;
+  return { code: 'ima_incomplete', text, entry: null, offset: null, field: null };
 }
 
 /** Pieces of which the bytes are kept already. */

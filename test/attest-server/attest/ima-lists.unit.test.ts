@@ -441,6 +441,25 @@ describe('the budget of a list', () => {
     assert.equal(codeOf(await server.answer(short, answerTo(server, short, boot), boot)), null);
   });
 
+  it('is spent by boots that follow each other closely, and comes back with time', async () => {
+    const server = madeServer({ most: 100 * KiB });
+    const codes: (string | null)[] = [];
+    const start = async (resetCount: number) => {
+      const boot = { resetCount, bootId: `boot-${resetCount}` };
+      const list = madeList(90 * KiB, String(resetCount));
+      const answer = () => server.answer(list, answerTo(server, list, boot), boot);
+      const came = await answer();
+      // After a boot that had spent it the list was not asked for.
+      codes.push(codeOf(came === 'again' ? await answer() : came));
+    };
+    for (let resetCount = 1; resetCount <= 6; resetCount += 1) await start(resetCount);
+    server.wait(3_600_000);
+    await start(7);
+    await start(8);
+    const spent = 'ima_incomplete';
+    assert.deepEqual(codes, [null, null, null, null, spent, spent, null, spent]);
+  });
+
   it('holds whatever boot the node says that it is', async () => {
     const server = madeServer({ most: 100 * KiB });
     let taken = 0;
