@@ -113,10 +113,14 @@ export function judgeTally(
 }
 
 /** Who brings a file of this path, by the references in force: it was updated, or somebody changed it. */
-function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly string[] {
+function otherContent({ path, digest }: Example, host: readonly KnownFiles[]): readonly string[] {
+  const { length } = bytesOf(digest);
   for (const { name, files } of host) {
-    const [other] = files.digestsOf(path);
-    if (other === undefined) continue;
+    const [first, ...others] = files.digestsOf(path);
+    if (first === undefined) continue;
+    const other = [first, ...others].find((index) => files.digestAt(index).length === length);
+    // As where the kernel hashes by SHA-1 and lists have SHA-256: nothing is to be compared.
+    if (other === undefined) return [`reference ${name} has it by another hash alone`];
     const brings = files.packageAt(other);
     return [`reference ${name} has another content of it${brings === null ? '' : `, of package ${brings}`}`];
   }
