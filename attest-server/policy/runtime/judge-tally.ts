@@ -85,9 +85,9 @@ export function judgeTally(
   if (isEmpty) findings.push(noReference(group, rules.references));
   else {
     if (unknown.examples.length > 0)
-      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle())));
+      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle)));
     if (inContainers.examples.length > 0)
-      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle())));
+      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle)));
     if (measured.examples.length > 0) findings.push(unknownMeasured(measured));
     if (tally.moved.size > 0) findings.push(movedFiles(seen(tally.moved)));
   }
@@ -116,13 +116,13 @@ export function judgeTally(
 function otherContent({ path, digest }: Example, host: readonly KnownFiles[]): readonly string[] {
   const { length } = bytesOf(digest);
   for (const { name, files } of host) {
-    const [first, ...others] = files.digestsOf(path);
-    if (first === undefined) continue;
-    const other = [first, ...others].find((index) => files.digestAt(index).length === length);
+    const all = files.filesAt(path);
+    if (all.length === 0) continue;
+    const others = all.filter((one) => one.digest.length === length);
     // As where the kernel hashes by SHA-1 and lists have SHA-256: nothing is to be compared.
-    if (other === undefined) return [`reference ${name} has it by another hash alone`];
-    const brings = files.packageAt(other);
-    return [`reference ${name} has another content of it${brings === null ? '' : `, of package ${brings}`}`];
+    if (others.length === 0) return [`reference ${name} has it by another hash alone`];
+    const brings = others.find((one) => one.package !== null)?.package;
+    return [`reference ${name} has another content of it${brings ? `, of package ${brings}` : ''}`];
   }
   return [];
 }
@@ -135,7 +135,7 @@ function whyNotKnown(
   const over = lapsed.find(({ name }) => name === reference);
   if (over !== undefined) return [`reference ${over.name} has it, and expired on ${over.reference.expires}`];
   if (reference !== null) return [`reference ${reference} has it`];
-  const other = idle().find(({ files }) => files.find(bytesOf(digest)) >= 0);
+  const other = idle.find(({ files }) => files.find(bytesOf(digest)) >= 0);
   return other === undefined ? [] : [`reference ${other.name} has it, and is ${other.reference.state}`];
 }
 

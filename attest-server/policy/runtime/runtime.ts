@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atOnce } from '../../protocol/in-steps.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
@@ -46,29 +47,33 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
     if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
     // A list is long: it is made ready when the first one comes that is compared with it.
     let ready: Ready | null = null;
-    const getReady = () => {
-      ready ??= prepare(rules, context);
+    function* getReady(): Generator<void, Ready> {
+      if (ready !== null) return ready;
+      const made = yield* prepare(rules, context);
+      // Another node's list came in between: what was judged there is not to be lost.
+      ready ??= made;
       return ready;
-    };
+    }
     const remembered = new LRUCache<string, Remembered>({ max: remembers ? mostNodes : 1 });
     return {
       judge(proven, node, at) {
         const { ima } = proven;
         if (ima === null) return unshown(null, proven, node, isRequired);
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
-        const progress = getReady().follower.follow(node.name, ima);
+        const its = atOnce(getReady());
+        const progress = its.follower.follow(node.name, ima);
         if (progress === null) return withPast([notFollowed], node);
         const { state } = progress.tally;
         const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
         if (known?.state === state && known.made === made && at >= known.from && at < known.until)
           return known.judgement;
-        const judged = judgeAnew(proven, ima, progress, node, getReady(), at);
+        const judged = judgeAnew(proven, ima, progress, node, its, at);
         remembered.set(node.name, { state, made, ...judged });
         return judged.judgement;
       },
       *ahead({ ima }, { name }) {
-        if (ima !== null && isProven(ima)) yield* getReady().follower.ahead(name, ima);
+        if (ima !== null && isProven(ima)) yield* (yield* getReady()).follower.ahead(name, ima);
       },
       judgedTo: (node) => ready?.follower.judgedTo(node) ?? null,
     };
@@ -95,8 +100,8 @@ interface Ready {
   readonly expiries: readonly number[];
 }
 
-function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Ready {
-  const prepared = prepareReferences(group.name, rules, references);
+function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Generator<void, Ready> {
+  const prepared = yield* prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
   return {
     group: group.name,

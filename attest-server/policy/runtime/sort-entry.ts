@@ -90,8 +90,7 @@ function finder(references: readonly KnownFiles[], digest: Buffer): KnownFiles |
 }
 
 function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
-  const index = files.find(digest);
-  return index >= 0 && files.pathsAt(index).includes(name);
+  return files.find(digest) >= 0 && files.filesAt(name).some((file) => file.digest.equals(digest));
 }
 
 /** Critical data that says what runs, and not that something is wrong; other aspects judge what it is about. */

@@ -5,6 +5,7 @@ import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferences } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
+import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
 import {
   type Reference,
@@ -44,6 +45,18 @@ describe('what a node ran', () => {
     assert.deepEqual(aspects.runtime, { status: 'affirming', source: 'tpm', references: ['known'] });
     const byTpm = policyOf('require: [{runtime: tpm}]', 'runtime:', `  ${coversTcb}`);
     assert.equal(judged(good().answer(), [known], byTpm).state, 'trusted');
+  });
+
+  it('names the package of the path, also where another one brings the same content elsewhere', () => {
+    const digest = Buffer.from(digestOf('alike'), 'hex');
+    const list = DigestList.of([
+      { digest, path: '/usr/bin/a', package: 'other 1' },
+      { digest, path: '/usr/bin/evil', package: 'tools 1.2' },
+    ]);
+    const runtime = { files: list.toBytes().toString('base64'), count: list.fileCount };
+    const packages = knowing({}, { name: 'packages', runtime });
+    const [reason] = judged(good().run(evil).answer(), [known, packages]).reasons;
+    assert.match(reason?.detail?.[0] ?? '', /of package tools 1\.2\)$/);
   });
 
   it('names a file that no reference knows: which, where in the list, since when, and what to do (row 49)', () => {
@@ -537,6 +550,28 @@ describe('a list that grows', () => {
       proven.ima !== null && 'head' in proven.ima && proven.ima.head,
     );
     assert.equal(appraiser(proven, { name: 'one' }, at).verdict.state, 'untrusted');
+  });
+
+  it('is compared with one reference in steps, too', () => {
+    const long = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`/${index}`, `${index}`]));
+    const isLike = likenessTo(knowing(long)) ?? assert.fail();
+    assert.ok([...isLike(good().answer(), 'one', groupOf(runtimePolicy(), 'one', {}), at)].length >= 4);
+  });
+
+  it('keeps what was judged of one node while its references were made ready for another one', () => {
+    // One that no other test has made ready.
+    const fresh = knowing({ '/usr/bin/fresh': 'fresh' });
+    const appraiser = createAppraiser(runtimePolicy(), [fresh]);
+    const [one, two] = [good().answer(), good().answer()];
+    const first = appraiser.ahead(one, { name: 'one' }, at)[Symbol.iterator]();
+    const second = appraiser.ahead(two, { name: 'two' }, at)[Symbol.iterator]();
+    assert.equal(first.next().done, false);
+    while (second.next().done !== true);
+    while (first.next().done !== true);
+    assert.deepEqual(
+      ['one', 'two'].map((name) => appraiser.judgedTo({ name }) === null),
+      [false, false],
+    );
   });
 
   it('is judged in the smaller steps, the more globs each name is compared with', () => {
