@@ -113,10 +113,14 @@ export function judgeTally(
 }
 
 /** Who brings a file of this path, by the references in force: it was updated, or somebody changed it. */
-function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly string[] {
+function otherContent({ path, digest }: Example, host: readonly KnownFiles[]): readonly string[] {
+  const { length } = bytesOf(digest);
   for (const { name, files } of host) {
-    const others = files.filesAt(path);
-    if (others.length === 0) continue;
+    const all = files.filesAt(path);
+    if (all.length === 0) continue;
+    const others = all.filter((one) => one.digest.length === length);
+    // As where the kernel hashes by SHA-1 and lists have SHA-256: nothing is to be compared.
+    if (others.length === 0) return [`reference ${name} has it by another hash alone`];
     const brings = others.find((one) => one.package !== null)?.package;
     return [`reference ${name} has another content of it${brings ? `, of package ${brings}` : ''}`];
   }

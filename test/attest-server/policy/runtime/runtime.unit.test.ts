@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
@@ -11,6 +12,7 @@ import {
   reference as referenceSchema,
 } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';
 import { policyOf } from '../made-proof.ts';
 import { signatures } from './recorded-signatures.ts';
@@ -77,6 +79,17 @@ describe('what a node ran', () => {
         .split('\n')
         .includes(command),
     );
+  });
+
+  it('is not called another content where the list has another hash than the reference', () => {
+    const { digests, bytes } = measuredEntry({
+      algorithm: 'sha1',
+      digest: hash('sha1', 'a', 'buffer'),
+      name: '/usr/bin/a',
+    });
+    const node = new RunningNode().run({ bytes, extends: digests.sha256 });
+    const [reason] = judged(node.answer(), [known]).reasons;
+    assert.match(reason?.detail?.[0] ?? '', /; reference known has it by another hash alone\)$/);
   });
 
   it('is allowed by a reference of that one file', () => {
