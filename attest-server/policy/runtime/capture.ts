@@ -5,10 +5,13 @@ import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 
 /**
- * A reference of all that a node ran and read since it booted.
+ * A reference of all that a node ran and read since it booted; in steps of some milliseconds.
  * @throws CaptureError where it proved no list, or only a later part of one
  */
-export function captureRuntime({ ima }: Proven, { name, state, group, node, by, at }: CapturedAs): Reference {
+export function* captureRuntime(
+  { ima }: Proven,
+  { name, state, group, node, by, at }: CapturedAs,
+): Generator<void, Reference> {
   if (ima === null)
     throw new CaptureError(`${node} sent no list of IMA: it measures nothing, or was not asked`);
   if (!('head' in ima))
@@ -17,7 +20,7 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
     throw new CaptureError(`of the list of IMA of ${node} only the end is here: try again in a minute`);
   const files: ListedFile[] = [];
   const keyrings = new Map<string, NonNullable<RuntimeFiles['keyrings']>[number]>();
-  ima.walk((entry) => {
+  yield* ima.walkInSteps((entry) => {
     if (entry.isViolation || !lengths.has(entry.digest.length)) return;
     const { name: called, digest } = entry;
     if (called === 'boot_aggregate') return;
@@ -26,10 +29,10 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
       const hex = digest.toString('hex');
       keyrings.set(`${called} ${hex}`, { keyring: called, digest: hex, description: `as ${node} has it` });
     }
-  });
+  }, entriesInStep);
   if (files.length + keyrings.size === 0)
     throw new CaptureError(`the kernel of ${node} measures nothing: its list of IMA has no file`);
-  const list = DigestList.of(files);
+  const list = yield* DigestList.ofInSteps(files);
   return {
     version: 1,
     kind: 'runtime',
@@ -49,6 +52,7 @@ export function captureRuntime({ ima }: Proven, { name, state, group, node, by, 
   };
 }
 
+const entriesInStep = 4096;
 /** As many as a reference may name. */
 const mostKeys = 1024;
 const longestName = 256;
