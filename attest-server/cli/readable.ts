@@ -30,11 +30,14 @@ export function withShortDigests(text: string): string {
 }
 
 /** A text for a person: printable, its digests short, and how long ago each of its instants was. */
-export function readable(text: string, { utc: absolute, now }: Pick<Reading, 'utc' | 'now'>): string {
+export function readable(text: string, reading: Pick<Reading, 'utc' | 'now'>): string {
+  return withAges(withShortDigests(printable(text)), reading);
+}
+
+/** Each instant of a text without fractions of a second, and how long ago it was. */
+export function withAges(text: string, { utc: absolute, now }: Pick<Reading, 'utc' | 'now'>): string {
   const instant = /\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
-  return withShortDigests(printable(text)).replace(instant, (at) =>
-    absolute ? utc(at) : `${utc(at)} (${relative(at, now)})`,
-  );
+  return text.replace(instant, (at) => (absolute ? utc(at) : `${utc(at)} (${relative(at, now)})`));
 }
 
 /** A label and the lines of its text beside it, each wrapped. */

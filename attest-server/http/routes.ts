@@ -250,9 +250,9 @@ function joinTokenSummary({
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
   if (view.reasons.length === 0) return view;
-  const { name: node, ek, evidence, bootSeenAt } = view;
+  const { name: node, group, ek, evidence, bootSeenAt } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
-  const known = { node, ek, evidence, name };
+  const known = { node, group, ek, evidence, name };
   const reasons = view.reasons.map((reason) => ({ ...reason, next: reason.next ?? advise(reason, known) }));
   return { ...view, reasons };
 }

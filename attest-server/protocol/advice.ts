@@ -9,6 +9,8 @@ export type Advice = string;
 /** What is known of the node that advice is for. */
 export interface Known {
   readonly node?: string | null;
+  /** Of the policy that it was judged by. */
+  readonly group?: string | null;
   /** SHA-256 of its endorsement key. */
   readonly ek?: string | null;
   /** Digest of its kept evidence. */
@@ -181,9 +183,19 @@ export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Adv
     .replace(anyWord, (word) => words[word] ?? word);
 }
 
-function wordsOf({ node, ek, evidence, name, reference, file, twin }: Known): Record<string, string | null> {
+function wordsOf({
+  node,
+  group,
+  ek,
+  evidence,
+  name,
+  reference,
+  file,
+  twin,
+}: Known): Record<string, string | null> {
   return {
     NODE: node ?? null,
+    GROUP: group ?? null,
     EK_DIGEST: ek ?? null,
     EVIDENCE: evidence?.slice(0, 12) ?? null,
     NEW_NAME: name ?? null,
@@ -195,7 +207,7 @@ function wordsOf({ node, ek, evidence, name, reference, file, twin }: Known): Re
 
 /** A step that needs one of these is no step for a node of which it is not known. */
 const optional = ['EVIDENCE', 'REFERENCE', 'FILE_DIGEST', 'TWIN'] as const;
-const anyWord = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/g;
+const anyWord = /\b(?:NODE|GROUP|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/g;
 
 /** Each line of prose with the commands below it. */
 function stepsOf(advice: Advice): readonly string[] {

@@ -440,6 +440,21 @@ describe('the alert rules for Prometheus', () => {
       await assertFires([...healthy, ...nodes.flatMap(seriesOf)], `${minutes}m`, fired);
     });
 
+  for (const [what, state, alert, from] of [
+    ['a ticket of a node that never sent IMA’s list', 'pending', 'AssayNodePending', 30],
+    ['somebody up for one that sent it before', 'untrusted', 'AssayNodeFailed', 0],
+  ] as const)
+    it(`get ${what}`, async () => {
+      const labels = { instance, ...reasonOf('ima_incomplete'), class: 'failed' };
+      const scraped: Scraped = [
+        ...healthy,
+        ...stateSeries({ name: 'node-2', state, class: 'failed', signed: false }),
+        [`assay_node_reason_info${labelsText(labels)}`, '1x90'],
+      ];
+      for (const minutes of [5, 40])
+        await assertFires(scraped, `${minutes}m`, minutes < from ? [] : [{ alert, labels }]);
+    });
+
   it('tell of each fault of the server and the fleet by one alert, and of nothing else', async () => {
     await assertCases(
       ofServer.map(([what, scraped, after, fired]) => ({

@@ -14,8 +14,8 @@ export function troubleshootingPage(): string {
 const head = `# Troubleshooting by reason code
 
 \`assay why NODE\` gives the codes of a node with everything that is known of it, and the same advice with names and digests filled in: type
-that first. This page is for a code that you meet in an alert, a log or a metric. \`NODE\` is the name of the node, \`EK_DIGEST\` the digest
-of its endorsement key, \`FILE_DIGEST\` that of a file, \`NEW_NAME\` a name of your choice.
+that first. This page is for a code that you meet in an alert, a log or a metric. \`NODE\` is the name of the node, \`GROUP\` its
+group in the policy, \`EK_DIGEST\` the digest of its endorsement key, \`FILE_DIGEST\` that of a file, \`NEW_NAME\` a name of your choice.
 
 The class says [who should care](watching.md#reason-codes): \`drift\` an update does this too, \`posture\` known and not as wanted, \`service\`
 late or missing, \`failed\` a proof failed or somebody lies. *Pending* stands where a code leaves a node \`pending\` and does not make it

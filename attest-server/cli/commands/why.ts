@@ -4,7 +4,7 @@ import { printable } from '../../protocol/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
 import { stateText } from '../node-table.ts';
-import { field, type Reading, readable, shownDigits, steps, wrapped } from '../readable.ts';
+import { field, type Reading, readable, shownDigits, steps, withAges, wrapped } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
 import { standing } from './known.ts';
 
@@ -45,13 +45,19 @@ export function paragraph(reason: ReasonView, reading: Reading, node: string | n
   ];
   const head = wrapped(`${reason.code}: ${readable(reason.text, reading)}`, reading.width - 2);
   const body = lines.map(([label, text]) => field(`    ${label}`, text, 15, reading)).join('');
-  const detail = (reason.detail ?? []).map((line) => `      ${printable(line)}\n`).join('');
+  const detail = (reason.detail ?? [])
+    .map((line) => `      ${withAges(printable(line), reading)}\n`)
+    .join('');
   const next = steps('    next', reason.next ?? adviceOn(reason.code, { node }), 15, reading);
   return `${head.map((line) => `  ${line}\n`).join('')}${body}${detail}${next}`;
 }
 
-/** By the digest that `bundle` and `boot diff` take; a part's own where that is not known. */
+/** By the digest that `bundle` and `boot diff` take; a part's own where that is not known, and of a file that ran its own. */
 export function evidenceText({ bundle, digest, position }: NonNullable<ReasonView['evidence']>): string {
+  if (position.startsWith('entry ')) {
+    const file = digest === '' ? '' : `, file ${digest.slice(0, shownDigits)}`;
+    return `${position} of IMA’s list${file}`;
+  }
   const whole = bundle ?? null;
   const which = whole === null ? `part ${digest.slice(0, shownDigits)}` : whole.slice(0, shownDigits);
   return `${which} at ${position}`;

@@ -1,6 +1,11 @@
 import type { Advice } from '../../protocol/advice.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 
+/** A list is imported for review: until it is approved it knows nothing. */
+const list = [
+  '  assay reference runtime --from-dpkg DIR --name NEW_NAME-files --group GROUP -f NEW_NAME-files.json',
+  '  assay reference import NEW_NAME-files.json',
+];
 const leave =
   'If nobody knows where it is from, take the node out of service: what ran once may have changed anything.';
 
@@ -8,10 +13,10 @@ const leave =
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ima_unknown_file: [
     'The lines below the reason say which file, since when, and which package has another content of it. On the node, find out who brought it.',
-    'If it came with an update, make a list of the new packages, and import it beside the old one (docs/runtime.md):',
-    '  assay reference runtime --from-dpkg DIR --name NEW_NAME-files --group GROUP -f FILE',
-    '  assay reference import FILE',
-    'If you vouch for this one file, allow it alone:',
+    'If it came with an update, make a list of the new packages, and put it in force beside the old one (docs/runtime.md):',
+    ...list,
+    '  assay reference approve NEW_NAME-files --reason "the update is wanted"',
+    'If you vouch for this one file, allow it alone; --only may be given for each of several:',
     '  assay reference capture NODE --kind runtime --only FILE_DIGEST --name NEW_NAME-file',
     leave,
   ].join('\n'),
@@ -23,6 +28,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ima_violation: [
     'A file was open for writing while the kernel measured it, so that nobody knows what was read. Logs and databases that root reads do this all the time.',
     'Where it is one of these, name it under runtime.violationsExcept of the group. Where it is a program or a library, find out who wrote to it.',
+    'A list is never shorter than it was: the reason stays until the node boots again, or the policy excepts the file.',
   ].join('\n'),
   ima_malformed: [
     'No kernel writes such a list: it was changed, or it is that of another machine. The text says at which entry and field.',
@@ -31,12 +37,15 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ima_incomplete: [
     'If the node never sent a list, its kernel measures nothing: switch IMA on by ima_policy="tcb|critical_data" on the command line of the kernel, and reboot the node (docs/runtime.md).',
     'If it did, something keeps the agent from reading it, or the list does not lead to what the TPM holds: look at the log of the agent, and check that it reads /sys/kernel/security.',
+    'If it is longer than the server keeps (imaListMiB of its configuration), raise that, or reboot the node.',
     'If the list does not fit what the TPM holds, a program other than the kernel extended PCR 10, or entries were left out: take the node out of service until you know which.',
   ].join('\n'),
   ima_policy_weak: [
     'See what is missing under expected and actual. The kernel’s own policies cover all of it by ima_policy="tcb|critical_data" on its command line.',
     'A policy file of your own must be in a reference, with what it covers (docs/runtime.md):',
-    '  assay reference runtime --policy FILE --name NEW_NAME-policy --group GROUP -f FILE',
+    '  assay reference runtime --policy /etc/ima/ima-policy --name NEW_NAME-policy --group GROUP -f NEW_NAME-policy.json',
+    '  assay reference import NEW_NAME-policy.json',
+    '  assay reference approve NEW_NAME-policy --reason "our IMA policy"',
     'If the group needs less, say so under runtime.policy.covers. What is not measured is not proven.',
   ].join('\n'),
   revoked_reference: [
@@ -45,9 +54,9 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),
   no_reference: [
-    'Make a list of what the nodes may run, from their packages, and import it:',
-    '  assay reference runtime --from-dpkg DIR --name NEW_NAME-files --group GROUP -f FILE',
-    '  assay reference import FILE',
+    'Make a list of what the nodes may run, from their packages, and put it in force (docs/runtime.md):',
+    ...list,
+    '  assay reference approve NEW_NAME-files --reason "the packages of these nodes"',
     'Or capture what a node ran that you vouch for:',
     '  assay reference capture NODE --kind runtime --name NEW_NAME-files',
   ].join('\n'),

@@ -10,6 +10,7 @@ import {
   shownExample,
   unknownFiles,
   unknownMeasured,
+  unprovenPolicy,
   unsignedPolicy,
   violations,
   weakPolicy,
@@ -95,8 +96,13 @@ export function judgeTally(
   const knowing = all.filter((one) => !lapsed.includes(one) && tally.known.has(one.name));
   const weak: Finding[] = [];
   const missing = missingAreas(rules.covers, policy.covers);
-  if (missing.length > 0) weak.push(weakPolicy(rules.covers, missing, policy));
-  if (rules.signedPolicy === 'required' && !policy.isSigned) weak.push(unsignedPolicy(policy));
+  const isUnsigned = rules.signedPolicy === 'required' && !policy.isSigned;
+  if (!policy.isProven) {
+    if (missing.length > 0 || isUnsigned) weak.push(unprovenPolicy(policy));
+  } else {
+    if (missing.length > 0) weak.push(weakPolicy(rules.covers, missing, policy));
+    if (isUnsigned) weak.push(unsignedPolicy(policy));
+  }
   return {
     findings: [...findings, ...weak],
     affirmed: isKnown && weak.length === 0,

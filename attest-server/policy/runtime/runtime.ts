@@ -19,7 +19,7 @@ import { type PreparedReferences, prepareReferences } from './prepared-reference
 import { ListFollower, type Progress } from './progress.ts';
 import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
 import { runtimeSchema } from './schema.ts';
-import { prepareSigners } from './signer-keys.ts';
+import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
 
 /** What a machine ran since it booted, by the list of the kernel's IMA. */
@@ -63,11 +63,13 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         const its = atOnce(getReady());
         const progress = its.follower.follow(node.name, ima);
         if (progress === null) return withPast([notFollowed], node);
-        const made = madeFrom(proven, progress, ima, node);
+        const { state } = progress.tally;
+        const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
-        if (known?.made === made && at >= known.from && at < known.until) return known.judgement;
+        if (known?.state === state && known.made === made && at >= known.from && at < known.until)
+          return known.judgement;
         const judged = judgeAnew(proven, ima, progress, node, its, at);
-        remembered.set(node.name, { made, ...judged });
+        remembered.set(node.name, { state, made, ...judged });
         return judged.judgement;
       },
       *ahead({ ima }, { name }) {
@@ -80,8 +82,14 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
 
 /** Of which node the list is followed, by group; the others send it from its begin. */
 const mostNodes = 65_536;
-/** A step takes some milliseconds: signatures are dear. */
+/** A step takes some milliseconds: signatures are dear, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
+
+function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, keys: PreparedKeys): number {
+  const lists = [exclude, violationsExcept, deny.globs, containers?.paths ?? []];
+  const globs = lists.reduce((sum, { length }) => sum + length, 0);
+  return Math.ceil((keys.size === 0 ? entriesInStep.plain : entriesInStep.signed) / (1 + 4 * globs));
+}
 
 interface Ready {
   readonly group: string;
@@ -95,14 +103,13 @@ interface Ready {
 function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Generator<void, Ready> {
   const prepared = yield* prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
-  const { plain, signed } = entriesInStep;
   return {
     group: group.name,
     rules,
     references: prepared,
     follower: new ListFollower(
       entrySorter(rules, prepared, keys),
-      keys.size === 0 ? plain : signed,
+      stepOf(rules, keys),
       remembers ? mostNodes : 1,
     ),
     expiries: [...prepared.host, ...prepared.containers]
@@ -113,6 +120,8 @@ function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepare
 
 /** One node's latest judgement, under all that it was made from. */
 interface Remembered {
+  /** Of the tally. */
+  readonly state: symbol;
   readonly made: string;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
@@ -122,12 +131,11 @@ interface Remembered {
 
 function madeFrom(
   { boot, measuredDigest }: Proven,
-  { tally }: Progress,
-  { aggregates }: ProvenImaList,
+  { aggregates, elsewhere }: ProvenImaList,
   { past }: JudgedNode,
 ): string {
   const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  return `${booted} ${aggregates.length} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
+  return `${booted} ${aggregates.length} ${elsewhere} ${JSON.stringify(past.memory.runtime)}`;
 }
 
 function judgeAnew(
@@ -137,7 +145,7 @@ function judgeAnew(
   node: JudgedNode,
   ready: Ready,
   at: number,
-): Omit<Remembered, 'made'> {
+): Omit<Remembered, 'state' | 'made'> {
   const before = runtimeMemoryIn(node.past.memory);
   const now = new Date(at).toISOString();
   const sinceOf = (example: Example) => before.since[markOf(example)] ?? now;
@@ -146,7 +154,7 @@ function judgeAnew(
       tally.policies.has(digest) ? [{ covers: at < expires ? covers : [], of: name }] : [],
     ),
   );
-  const policy = policyInForce(boot?.state ?? null, list.aggregates.length, loaded);
+  const policy = policyInForce(boot?.state ?? null, list, loaded);
   const { findings, affirmed, references, against } = judgeTally(tally, policy, ready, at, sinceOf);
   const next: RuntimeMemory = {
     sent: true,

@@ -207,6 +207,18 @@ describe('the pages about one node', () => {
     for (const page of [why, describing]) assert.doesNotMatch(await shown(page, 80, answer), untamed);
   });
 
+  it('shows a file that ran by its place in the list, its whole digest, and how long ago it was seen', async () => {
+    const reasons = [
+      reasonOf('ima_unknown_file', {
+        evidence: { digest: log, position: 'entry 107' },
+        detail: [`entry 107: /bin/x sha256:${log} (first seen ${instant(120)})`],
+      }),
+    ];
+    const text = await shown(why, 80, nodeView.parse({ ...view, reasons }));
+    assert.match(text, /^ +evidence +entry 107 of IMA’s list, file d{12}$/m);
+    assert.match(text, /^ +entry 107: \/bin\/x sha256:d{64} \(first seen \S+Z \(2m ago\)\)$/m);
+  });
+
   it('take the answer of an earlier server, which knows less', async () => {
     const { name, state, reason, aspects, bootedAt, verifiedAt, expiresAt, group, tpm } = view;
     const { kernel, policy, require, mode, bound, tpmClass } = view;

@@ -7,6 +7,7 @@ import { runAssay } from '../cli/cli-fixture.ts';
 
 const known: Required<Known> = {
   node: 'worker-3',
+  group: 'workers',
   ek: 'ab'.repeat(32),
   evidence: 'cd'.repeat(32),
   name: 'worker-3-20261126-cdcdcd',
@@ -14,7 +15,7 @@ const known: Required<Known> = {
   file: 'ef'.repeat(32),
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {
@@ -46,11 +47,19 @@ describe('what to do next', () => {
 
   it('is finished: name, digests and references are filled in', () => {
     const commands = (code: Parameters<typeof nextStep>[0]['code']) =>
-      linesOf(nextStep({ code, actual: 'worker-9, worker-8' }, known)).filter(isCommand);
+      linesOf(nextStep({ code, actual: 'worker-9, worker-8', value: `file ${known.file}` }, known)).filter(
+        isCommand,
+      );
     assert.deepEqual(commands('kernel_unknown'), [
       '  assay boot diff worker-3',
       '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
+    ]);
+    assert.deepEqual(commands('ima_unknown_file'), [
+      '  assay reference runtime --from-dpkg DIR --name worker-3-20261126-cdcdcd-files --group workers -f worker-3-20261126-cdcdcd-files.json',
+      '  assay reference import worker-3-20261126-cdcdcd-files.json',
+      '  assay reference approve worker-3-20261126-cdcdcd-files --reason "the update is wanted"',
+      `  assay reference capture worker-3 --kind runtime --only ${'ef'.repeat(32)} --name worker-3-20261126-cdcdcd-file`,
     ]);
     assert.deepEqual(commands('counter_rollback'), [
       `  assay enrol approve worker-3 --ek ${'ab'.repeat(32)}`,

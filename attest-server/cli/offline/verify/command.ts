@@ -71,10 +71,10 @@ function readRoots(name: string): TrustRoots {
 
 /** As the server says it in each reason, too. */
 function withNextSteps(verdict: BundleVerdict) {
-  const { node = null } = verdict;
+  const { node = null, group = null } = verdict;
   return {
     ...verdict,
-    reasons: verdict.reasons.map((reason) => ({ ...reason, next: nextStep(reason, { node }) })),
+    reasons: verdict.reasons.map((reason) => ({ ...reason, next: nextStep(reason, { node, group }) })),
   };
 }
 

@@ -20,6 +20,7 @@ import {
   codesOf,
   coversTcb,
   digestOf,
+  elsewhere,
   file,
   inTurn,
   judged,
@@ -318,6 +319,14 @@ describe('what the kernel measured itself', () => {
       const verdict = judged(good().run(measured(name, 'data')).answer(), [reference]);
       assert.equal(codesOf(verdict)[0], code);
     });
+
+  it('is unknown where a file with an attribute of its own bytes can be called so', () => {
+    const [script, name] = ['\x03\nevil\n', 'kernel_version'];
+    const node = good().run(signedFile(name, Buffer.from(digestOf(script), 'hex'), Buffer.from(script)));
+    const shown = good().run(measured(name, script)).list;
+    const verdict = judged(node.answer('whole', shown), [known]);
+    assert.deepEqual(codesOf(verdict), ['ima_unknown_file fail']);
+  });
 });
 
 describe('the IMA policy in force', () => {
@@ -329,6 +338,22 @@ describe('the IMA policy in force', () => {
       { runtime: { policies: [{ digest: digestOf('policy'), covers, description: 'ours' }] } },
     );
   const loaded = () => good().run(file('/etc/ima/ima-policy', 'policy'));
+
+  it('is in a file that is known where a reference names the policy, and lists no file', () => {
+    const policies = [{ digest: digestOf('policy'), covers: ['exec' as const], description: 'ours' }];
+    const own = knowing({}, { name: 'own', runtime: { policies } });
+    for (const paths of ['any', 'exact']) {
+      const policy = policyOf(
+        'require: [runtime]',
+        'runtime:',
+        `  paths: ${paths}`,
+        '  policy: {covers: [exec]}',
+      );
+      assert.deepEqual(codesOf(judged(loaded().answer(), [all, own], policy)), []);
+      assert.equal(codesOf(judged(loaded().answer(), [all], policy))[0], 'ima_unknown_file fail');
+    }
+  });
+
   for (const [what, node, reference, lines, code] of [
     ['is narrower than what is wanted by default (row 110)', good(), all, ['policy: {}'], weak],
     ['covers what is wanted', good(), all, ['policy: {covers: [exec, mmap]}'], undefined],
@@ -350,24 +375,61 @@ describe('the IMA policy in force', () => {
       weak,
     ],
     [
+      'is a file that covers less, below a path of containers',
+      good().run(file('/c/policy', 'policy')),
+      withPolicy(['exec']),
+      ['policy: {covers: [exec, mmap]}', 'containers: {paths: ["/c/*"]}'],
+      weak,
+    ],
+    [
       'is a file that covers more than the kernel did before',
       loaded(),
       withPolicy(['exec', 'keys']),
       ['policy: {covers: [keys]}'],
       weak,
     ],
-    ['is that of a kernel that kexec started', good().kexec(), all, ['policy: {covers: [exec]}'], weak],
+    [
+      'puts entries where nothing is proven of them',
+      good().run(elsewhere(evil), file('/usr/bin/b', 'b')),
+      all,
+      ['policy: {covers: [exec]}'],
+      weak,
+    ],
+    [
+      'is that of a kernel that kexec started',
+      good().kexec(),
+      all,
+      ['policy: {covers: [exec]}'],
+      'facts_unavailable fail',
+    ],
   ] as const)
     it(what, () => {
       const policy = policyOf('require: [runtime]', 'runtime:', ...lines.map((line) => `  ${line}`));
       const verdict = judged(node.answer(), [reference], policy);
       assert.equal(codesOf(verdict)[0], code);
-      assert.equal(verdict.state, code === undefined ? 'trusted' : 'untrusted');
+      const broken = code === weak ? 'untrusted' : 'pending';
+      assert.equal(verdict.state, code === undefined ? 'trusted' : broken);
     });
 
-  it('is not known where the TPM vouches for no command line', () => {
+  it('is weak from the answer on that shows such an entry', () => {
+    const node = good();
+    const proofs = [node.answer(), node.run(elsewhere(evil), file('/usr/bin/b', 'b')).answer('new')];
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [all]), proofs);
+    assert.deepEqual(verdicts.map(codesOf), [[], [weak]]);
+  });
+
+  it('is not known where the TPM vouches for no command line: nobody is accused for a log that came late', () => {
     const proven = provenByHand(good().answer(), { boot: null });
-    assert.deepEqual(codesOf(judged(proven, [all])), [weak]);
+    const verdict = judged(proven, [all]);
+    assert.deepEqual([verdict.state, codesOf(verdict)], ['pending', ['facts_unavailable fail']]);
+  });
+
+  it('is vouched for by the reference that says what its file covers', () => {
+    const policies = withPolicy(['exec']).runtime?.policies;
+    const reference = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' }, { runtime: { policies } });
+    const policy = policyOf('require: [runtime]', 'runtime:', '  policy: {covers: [exec]}');
+    assert.equal(judged(loaded().answer(), [reference], policy).state, 'trusted');
+    assert.equal(judged(loaded().answer(), [all], policy).state, 'untrusted');
   });
 });
 
@@ -464,6 +526,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('is not taken for that of the boot before, in which as much was seen', () => {
+    const boots = [violated('/x'), evil].map((last) => good().run(violated('/y'), last).answer());
+    const [before = assert.fail(), after = assert.fail()] = boots;
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [known]), [before, before, after]);
+    const seen = ['ima_violation warn'];
+    assert.deepEqual(verdicts.map(codesOf), [seen, seen, ['ima_unknown_file fail', ...seen]]);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
@@ -506,6 +576,19 @@ describe('a list that grows', () => {
       ['one', 'two'].map((name) => appraiser.judgedTo({ name }) === null),
       [false, false],
     );
+  });
+
+  it('is judged in the smaller steps, the more globs each name is compared with', () => {
+    const proven = good()
+      .run(...Array.from({ length: 200 }, (_, i) => file(`/opt/${i}`)))
+      .answer();
+    const stepsBy = (globs: number) => {
+      const lines = Array.from({ length: globs }, (_, i) => `"/opt/*${i}/*"`).join();
+      const policy = runtimePolicy(...(globs === 0 ? [] : [`exclude: [${lines}]`]));
+      return [...createAppraiser(policy, [known]).ahead(proven, { name: 'one' }, at)].length;
+    };
+    assert.equal(stepsBy(0), 0);
+    assert.ok(stepsBy(256) > 40);
   });
 
   it('shows some of many unknown files, and says that there are more', () => {
