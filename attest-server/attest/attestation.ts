@@ -195,6 +195,7 @@ export class Attestation {
         return { files: [] };
       }
       const { kept = null } = listed ?? {};
+      await this.#keepLong(node.name, kept?.pieces ?? []);
       const judged = {
         node,
         answer: withIndex(whole, kept),
@@ -236,6 +237,15 @@ export class Attestation {
         return proven;
       },
     });
+  }
+
+  /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
+  async #keepLong(name: string, pieces: KeptIma['pieces']): Promise<void> {
+    if (pieces.length <= shortPieces) return;
+    for (const piece of pieces) {
+      await this.#ports.verdicts.keepShared(piece, this.#ports.now());
+      this.#imaLists.written(name, [piece]);
+    }
   }
 
   /** Attack: a node stays away until its record is archived, so that what was held against it is forgotten. */
@@ -637,6 +647,9 @@ function problemOf({ ima }: Proven): ImaProblem | undefined {
 function withIndex(answer: Answer, kept: KeptIma | null): Answer {
   return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
 }
+
+/** Pieces, of 1 MiB at most, that are written together with a verdict. */
+const shortPieces = 2;
 
 /** Between two attempts to store that nodes are overdue, where the store refused it, in milliseconds. */
 const retryAfter = 60_000;

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { ArrivedIma } from '../channel/arrived-parts.ts';
 import type { Blob } from '../evidence/kept-form.ts';
@@ -122,7 +123,7 @@ export class ImaLists {
         return { proven, kept: paused.part && { part: paused.part, tail: none, pieces: unwrittenOf(list) } };
       }
       const proven = await this.#proveWith(node, list, first.akName, work);
-      if (proven !== null) return { proven, kept: this.#keep(list, proven.ima) };
+      if (proven !== null) return { proven, kept: await this.#keep(list, proven.ima) };
       // A piece is gone.
       this.forget(node);
       return 'again';
@@ -159,7 +160,7 @@ export class ImaLists {
     if (from === 0 ? lengthOf(list) > 0 : !isOfKernel) this.#beginAgain(list);
     // Another connection brought what comes before it, or another kernel runs.
     if (from !== lengthOf(list)) return 'again';
-    this.#setCame(list, [...list.came, ...pieces]);
+    this.#setCame(list, joined(list.came, pieces));
     this.#meet(list);
     if (list.made + list.tail.length + list.waiting > this.#parts.most) {
       this.#setCame(list, []);
@@ -272,19 +273,27 @@ export class ImaLists {
       const bytes = unwritten.get(digest) ?? (await this.#parts.readPiece(digest, node));
       if (bytes === null) return null;
       pieces.push(bytes);
+      // All of it at once holds up others for a quarter of a second.
+      await setImmediate();
     }
     return pieces;
   }
 
-  #keep(list: NodeList, ima: Proven['ima']): KeptIma {
+  async #keep(list: NodeList, ima: Proven['ima']): Promise<KeptIma> {
     const inMemory = [list.tail, ...list.came];
     if (ima !== null && 'code' in ima) return this.#keepProblem(list, inMemory, ima);
     const end = ima === null ? lengthOf(list) : ima.bytes;
+    // Attack: the quote of a young boot, by its word of the boot before, has the long list of that one read with each answer.
+    if (end < list.sealed) {
+      const part = named(list.index);
+      this.#beginAgain(list);
+      return { part, tail: none, pieces: unwrittenOf(list) };
+    }
     // What the quote does not reach comes again.
-    const { pieces, rest } = cut(inMemory, Math.max(0, end - list.sealed), leastPiece);
+    const { pieces, rest } = await inSteps(cut(inMemory, end - list.sealed, leastPiece));
     if (pieces.length > 0) list.short = [];
-    addPieces(list, newPieces(list, pieces));
-    list.made += sizeOf(pieces);
+    addPieces(list, noted(list, pieces));
+    list.made += sizeOf(pieces.map(({ bytes }) => bytes));
     list.tail = rest;
     list.isAnew = false;
     list.known = null;
@@ -299,7 +308,7 @@ export class ImaLists {
     const now = this.#parts.monotonic();
     const left = list.tail.subarray(bytesOf(list.short));
     if (left.length === 0 || now < list.sealAgainAt) return;
-    list.short = [...list.short, ...newPieces(list, [left])];
+    list.short = [...list.short, ...noted(list, [named(left)])];
     list.sealAgainAt = now + this.#parts.sealEvery;
   }
 
@@ -320,13 +329,14 @@ export class ImaLists {
   }
 
   /** The whole of it is kept, so that the verdict can be derived again; once for failures in a row that are alike. */
-  #keepProblem(list: NodeList, inMemory: readonly Buffer[], said: ImaProblem): KeptIma {
+  async #keepProblem(list: NodeList, inMemory: readonly Buffer[], said: ImaProblem): Promise<KeptIma> {
     const before = list.problem?.said.code === said.code ? list.problem.part : null;
     if (before === null) {
-      addPieces(list, newPieces(list, cut(inMemory, sizeOf(inMemory), 1).pieces));
+      const { pieces } = await inSteps(cut(inMemory, sizeOf(inMemory), 1));
+      addPieces(list, noted(list, pieces));
       list.made += sizeOf(inMemory);
     }
-    const part = before ?? indexPart(list.index);
+    const part = before ?? named(list.index);
     // Attack: a list that fails each second time, so that it is sent and replayed from its begin again and again.
     const pause = list.failures === 0 ? 0 : Math.min(longestPause, firstPause * 2 ** (list.failures - 1));
     list.failures += 1;
@@ -414,7 +424,7 @@ function lengthOf({ sealed, tail, waiting }: NodeList): number {
 
 function keptOf(list: NodeList): KeptIma {
   const { index, short, tail } = list;
-  const part = indexPart(indexWith(index, short));
+  const part = named(indexWith(index, short));
   return { part, tail: tail.subarray(bytesOf(short)), pieces: unwrittenOf(list) };
 }
 
@@ -442,16 +452,15 @@ function indexWith(index: Buffer, pieces: readonly ImaPiece[]): Buffer {
 }
 
 /** To be written with the answer. */
-function newPieces({ unwritten }: NodeList, pieces: readonly Buffer[]): readonly ImaPiece[] {
-  return pieces.map((bytes) => {
-    const digest = hash('sha256', bytes, 'hex');
+function noted({ unwritten }: NodeList, pieces: readonly Blob[]): readonly ImaPiece[] {
+  return pieces.map(({ digest, bytes }) => {
     unwritten.set(digest, bytes);
     return { digest, bytes: bytes.length };
   });
 }
 
-function indexPart(index: Buffer): Part {
-  return { digest: hash('sha256', index, 'hex'), bytes: index };
+function named(bytes: Buffer): Blob {
+  return { digest: hash('sha256', bytes, 'hex'), bytes };
 }
 
 function unwrittenOf({ unwritten }: NodeList): readonly Blob[] {
@@ -466,17 +475,37 @@ function sizeOf(chunks: readonly Buffer[]): number {
   return chunks.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** Cuts the first `end` bytes into pieces; fewer than `least` are left. All are in memory of their own. */
-function cut(
+/**
+ * Neighbours that fit into one piece become one, in memory of their own. Attack: pieces of one byte, each of which holds all
+ * that came from the network together with it.
+ */
+function joined(came: readonly Buffer[], pieces: readonly Buffer[]): readonly Buffer[] {
+  const groups: Buffer[][] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const piece of [...came.slice(-1), ...pieces]) {
+    size += piece.length;
+    if (size > limits.ima.piece) {
+      groups.push([]);
+      size = piece.length;
+    }
+    groups.at(-1)?.push(piece);
+  }
+  const whole = groups.map((group) => (group.length === 1 ? group : [Buffer.concat(group)]));
+  return [...came.slice(0, -1), ...whole.flat()];
+}
+
+/** Cuts the first `end` bytes into pieces, one in a step; fewer than `least` are left. All are in memory of their own. */
+function* cut(
   chunks: readonly Buffer[],
   end: number,
   least: number,
-): { readonly pieces: readonly Buffer[]; readonly rest: Buffer } {
-  const pieces: Buffer[] = [];
+): Generator<void, { readonly pieces: readonly Blob[]; readonly rest: Buffer }> {
+  const pieces: Blob[] = [];
   let at = 0;
   for (let size = 0; end - at >= least; at += size) {
     size = Math.min(end - at, limits.ima.piece);
-    pieces.push(bytesBetween(chunks, at, at + size));
+    pieces.push(named(bytesBetween(chunks, at, at + size)));
+    yield;
   }
   return { pieces, rest: bytesBetween(chunks, at, end) };
 }

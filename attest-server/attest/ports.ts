@@ -181,6 +181,8 @@ export interface VerdictStore {
    * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
    */
   recordRepeat(record: RepeatRecord): Promise<void>;
+  /** Keeps what the evidence of a later record names: megabytes in one transaction hold up all others. */
+  keepShared(blob: KeptBlob, at: number): Promise<void>;
   /** Writes what waits; resolves when all of it is on disk or refused. */
   settled(): Promise<void>;
 }

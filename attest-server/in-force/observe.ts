@@ -1,6 +1,7 @@
 import { likeReferences, type Observation, observe } from '../policy/draft/observation.ts';
 import { postureObserver } from '../policy/draft/posture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';
@@ -20,11 +21,11 @@ export async function observeKept(
   const references = await ports.references();
   const postureOf = postureObserver(references, ports.now());
   const likeOf = likeReferences(references, ports.now());
-  const { items, next } = await overKeptProofs(ports, page, (kept) => {
+  const { items, next } = await overKeptProofs(ports, page, async (kept) => {
     if (kept.proven !== null) {
       const { name } = kept.node;
       const group = groupOf(ports.policy(), name, ports.labelsOf(name));
-      const posture = postureOf(kept.proven, name, group);
+      const posture = await inSteps(postureOf(kept.proven, name, group));
       return [observe(kept.proven, kept.node, likeOf(kept.proven, name, group), posture)];
     }
     unseen.push(kept.node.name);

@@ -23,15 +23,15 @@ export async function simulate(
   ports: SimulatePorts,
   { before, after }: { readonly before: Basis; readonly after: Basis },
   page: Page,
-  seen: (proven: Proven, node: Omit<AppraisedNode, 'past'>) => void = () => {},
+  seen: (proven: Proven, node: Omit<AppraisedNode, 'past'>) => Promise<void> = async () => {},
 ): Promise<Paged<SimulatedNode>> {
   const at = ports.now();
   const judge = createSimulation(before, after);
-  return overKeptProofs(ports, page, (kept) => {
+  return overKeptProofs(ports, page, async (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
     const node = { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass };
-    seen(kept.proven, node);
+    await seen(kept.proven, node);
     return inSteps(judge(kept.proven, kept.bundle, node, at));
   });
 }

@@ -6,7 +6,8 @@ import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Enrolment, groupOf, type Policy, shownGroup } from '../policy/policy.ts';
-import { likenessTo, sharedWith } from '../policy/reference-reach.ts';
+import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts, Page } from './kept-proofs.ts';
@@ -97,14 +98,18 @@ export function createTrials(parts: TrialParts): Trials {
         const after = { policy: before.policy, references: others };
         const isLike = likenessTo(found);
         const alike = new Set<string>();
-        const { items, next } = await simulate(ports, { before, after }, page, (proven, node) => {
+        const { items, next } = await simulate(ports, { before, after }, page, async (proven, node) => {
           const group = groupOf(before.policy, node.name, node.labels);
-          if (isLike?.(proven, node.name, group, now())) alike.add(node.name);
+          if (isLike !== null && (await inSteps(isLike(proven, node.name, group, now()))))
+            alike.add(node.name);
         });
         return {
           reference: found,
           to: changed.state,
-          sharedWith: action === 'revoke' ? sharedWith(found, references, before.policy, now()) : [],
+          sharedWith:
+            action === 'revoke'
+              ? await inSteps(sharedWithInSteps(found, references, before.policy, now()))
+              : [],
           items: isLike === null ? items : items.map((item) => ({ ...item, like: alike.has(item.node) })),
           next,
         };

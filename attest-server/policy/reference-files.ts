@@ -33,11 +33,8 @@ export function withFiles(reference: Reference, only: readonly string[], node: s
 function* filesNamed(list: DigestList, which: string): Generator<ListedFile> {
   const hex = hexOf(which);
   const byDigest = hex === null ? -1 : list.find(Buffer.from(hex, 'hex'));
-  if (byDigest >= 0)
-    for (const path of list.pathsAt(byDigest))
-      yield { digest: list.digestAt(byDigest), path, package: list.packageAt(byDigest) };
-  for (const index of list.digestsOf(which))
-    yield { digest: list.digestAt(index), path: which, package: list.packageAt(index) };
+  if (byDigest >= 0) yield* list.filesOf(byDigest);
+  yield* list.filesAt(which);
 }
 
 /** It may name the algorithm first, as the kernel writes a digest: `sha256:…`; null for what is a path. */

@@ -1,10 +1,11 @@
 import type { DigestList } from '../protocol/digest-list.ts';
-import { parseFiles, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
+import type { Reference, RuntimeFiles } from '../protocol/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Judge } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import * as ofBoots from './boot/reference-reach.ts';
 import { judgedAlone } from './judged-alone.ts';
+import { knownListInSteps } from './known-lists.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
@@ -13,63 +14,83 @@ export interface SharedReference extends ofBoots.SharedReference {
   readonly files?: number;
 }
 
-/** Whether what a node of a group proved is like a reference. @param at milliseconds since the epoch */
-export type Likeness = (proven: Proven, node: string, group: PolicyGroup, at: number) => boolean;
+/** Whether what a node of a group proved is like a reference; in steps of some milliseconds. @param at milliseconds since the epoch */
+export type Likeness = (
+  proven: Proven,
+  node: string,
+  group: PolicyGroup,
+  at: number,
+) => Generator<void, boolean>;
 
 /** Null where this version has no aspect that compares nodes with references of this kind. */
 export function likenessTo(subject: Reference): Likeness | null {
   if (subject.kind === 'boot') {
     const isLike = ofBoots.likeness(subject);
-    return (proven, _node, group) => isLike(proven, group);
+    return function* (proven, _node, group) {
+      yield;
+      return isLike(proven, group);
+    };
   }
   const aspect = aspects.find(({ referenceKind }) => referenceKind === subject.kind);
   if (aspect === undefined) return null;
   // As if it were in force, and nothing else: what it would affirm.
   const alone: readonly Reference[] = [{ ...subject, state: 'active', expires: null }];
   const judges = new Map<PolicyGroup, Judge>();
-  return (proven, name, group, at) => {
+  return function* (proven, name, group, at) {
     const judge =
       judges.get(group) ??
       aspect.prepare(group.rules[aspect.name], { group, references: alone, remembers: false });
     judges.set(group, judge);
-    return judge.judge(proven, judgedAlone(name, proven), at).references?.includes(subject.name) ?? false;
+    const node = judgedAlone(name, proven);
+    if (judge.ahead) yield* judge.ahead(proven, node, at);
+    return judge.judge(proven, node, at).references?.includes(subject.name) ?? false;
   };
 }
 
 /**
  * Which active references affirm what this one names, by name. Of files: those that list some of them. Of firewalls and
- * disks: those that say the same.
+ * disks: those that say the same. In steps of some milliseconds.
  * @param at milliseconds since the epoch; an expired one affirms nothing
  */
-export function sharedWith(
+export function* sharedWithInSteps(
   subject: Reference,
   references: readonly Reference[],
   policy: Policy,
   at: number,
-): readonly SharedReference[] {
+): Generator<void, readonly SharedReference[]> {
   if (subject.kind === 'boot') return ofBoots.sharedWith(subject, references, policy, at);
   const inForce = references.filter(
     ({ name, state, expires }) =>
       name !== subject.name && state === 'active' && (expires === null || Date.parse(expires) > at),
   );
-  if (subject.runtime !== undefined) return sharingFiles(subject.runtime, inForce);
+  if (subject.runtime !== undefined) return yield* sharingFiles(subject.runtime, inForce);
   return inForce
     .filter((other) => saysTheSame(subject, other))
     .map(({ name }) => ({ name, whole: true, stages: [] }));
 }
 
-function sharingFiles(subject: RuntimeFiles, inForce: readonly Reference[]): readonly SharedReference[] {
-  const list = parseFiles(subject);
-  return inForce.flatMap(({ name, runtime }) => {
-    if (runtime === undefined) return [];
-    const files = countShared(list, parseFiles(runtime));
-    return files === 0 ? [] : [{ name, whole: files === list.size, stages: [], files }];
-  });
+function* sharingFiles(
+  subject: RuntimeFiles,
+  inForce: readonly Reference[],
+): Generator<void, readonly SharedReference[]> {
+  const list = yield* knownListInSteps(subject);
+  const sharing: SharedReference[] = [];
+  for (const { name, runtime } of inForce) {
+    if (runtime === undefined) continue;
+    const files = yield* countShared(list, yield* knownListInSteps(runtime));
+    if (files > 0) sharing.push({ name, whole: files === list.size, stages: [], files });
+  }
+  return sharing;
 }
 
 /** By content, wherever a file lies. */
-function countShared(list: DigestList, other: DigestList): number {
+function* countShared(list: DigestList, other: DigestList): Generator<void, number> {
   let count = 0;
-  for (let index = 0; index < list.size; index++) if (other.find(list.digestAt(index)) >= 0) count += 1;
+  for (let index = 0; index < list.size; index++) {
+    if (other.find(list.digestAt(index)) >= 0) count += 1;
+    if (index % digestsInStep === digestsInStep - 1) yield;
+  }
   return count;
 }
+
+const digestsInStep = 16_384;

@@ -1,10 +1,13 @@
+import { atOnce } from './in-steps.ts';
 import {
+  compareFirst,
   digestLengths,
   type FileRecord,
   filesInBlock,
+  longestPath,
   type PackedList,
   packFiles,
-  parsePackedList,
+  parsePackedListInSteps,
   recordsFrom,
 } from './packed-list.ts';
 
@@ -29,6 +32,8 @@ export class DigestList {
   readonly fileCount: number;
   readonly #packed: PackedList;
   readonly #tables: readonly (Table | null)[];
+  /** Where the path of a file is put together while some are looked up. */
+  readonly #path = Buffer.allocUnsafe(longestPath);
 
   private constructor(packed: PackedList) {
     this.#packed = packed;
@@ -41,7 +46,12 @@ export class DigestList {
 
   /** @throws Rejection `malformed`, with field and offset: any list is written in one way only */
   static fromBytes(packed: Buffer): DigestList {
-    return new DigestList(parsePackedList(packed));
+    return atOnce(DigestList.fromBytesInSteps(packed));
+  }
+
+  /** In steps of some milliseconds. @throws as `fromBytes` does */
+  static *fromBytesInSteps(packed: Buffer): Generator<void, DigestList> {
+    return new DigestList(yield* parsePackedListInSteps(packed));
   }
 
   /**
@@ -88,43 +98,45 @@ export class DigestList {
     return this.#packed.bytes.subarray(at, at + table.length);
   }
 
-  /** Where files with this content lie, in order. */
-  pathsAt(index: number): readonly string[] {
-    return this.#recordsOf(index).map(({ path }) => path);
+  /** The files with this content, in order of their paths; digests are views. */
+  filesOf(index: number): readonly ListedFile[] {
+    const { starts, fileOf } = this.#packed;
+    const files: ListedFile[] = [];
+    const end = starts[index + 1] ?? 0;
+    for (let next = starts[index] ?? end; next < end; ) {
+      const block = Math.floor(fileOf[next]! / filesInBlock);
+      let place = block * filesInBlock;
+      // Empty files are alike by the thousand: each block is read once for all that it has of them.
+      for (const record of recordsFrom(this.#packed, block, this.#path)) {
+        if (place++ === fileOf[next]) {
+          files.push(this.#listed(record));
+          next += 1;
+        }
+        if (next === end || fileOf[next]! >= (block + 1) * filesInBlock) break;
+      }
+    }
+    return files;
   }
 
-  /** The package that brings it, of its first path that one is known of. */
-  packageAt(index: number): string | null {
-    return this.#recordsOf(index).find((record) => record.package !== null)?.package ?? null;
-  }
-
-  /** Numbers of the digests that a file at this path may have. */
-  digestsOf(path: string): readonly number[] {
+  /** The files that may lie at this path: one for each content. */
+  filesAt(path: string): readonly ListedFile[] {
     const wanted = Buffer.from(path);
-    const found: number[] = [];
-    for (const record of recordsFrom(this.#packed, this.#blockBefore(wanted))) {
+    const files: ListedFile[] = [];
+    for (const record of recordsFrom(this.#packed, this.#blockBefore(wanted), this.#path)) {
       const order = Buffer.compare(record.pathBytes, wanted);
       if (order > 0) break;
-      if (order === 0) found.push(record.digest);
+      if (order === 0) files.push(this.#listed(record));
     }
-    return found;
+    return files;
   }
 
   /** All files, in order of their paths' bytes; digests are views. */
   *files(): Generator<ListedFile> {
-    for (const record of recordsFrom(this.#packed, 0))
-      yield { digest: this.digestAt(record.digest), path: record.path, package: record.package };
+    for (const record of recordsFrom(this.#packed, 0)) yield this.#listed(record);
   }
 
-  #recordsOf(index: number): FileRecord[] {
-    const { starts, fileOf } = this.#packed;
-    return Array.from(fileOf.subarray(starts[index], starts[index + 1]), (file) => this.#record(file));
-  }
-
-  #record(file: number): FileRecord {
-    let place = file - (file % filesInBlock);
-    for (const record of recordsFrom(this.#packed, place / filesInBlock)) if (place++ === file) return record;
-    throw new RangeError(`no file ${file}`);
+  #listed({ digest, path, package: name }: FileRecord): ListedFile {
+    return { digest: this.digestAt(digest), path, package: name };
   }
 
   /** The last block of files that begins before a path: what is equal to it may lie over several. */
@@ -133,8 +145,7 @@ export class DigestList {
     let high = this.#packed.blocks.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const [first] = recordsFrom(this.#packed, middle);
-      if (first !== undefined && Buffer.compare(first.pathBytes, path) < 0) low = middle + 1;
+      if (compareFirst(this.#packed, middle, path) < 0) low = middle + 1;
       else high = middle;
     }
     return Math.max(0, low - 1);

@@ -38,7 +38,7 @@ export const limits = {
   ima: { piece: 1024 * 1024, pieces: 8, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
   /**
    * Known files of nodes, in bytes: the packed list of one reference, some 450,000 files, and its file or request. All references
-   * of a server, in characters: some 1,300,000 files.
+   * of a server, as they are stored: some 1,300,000 files.
    */
   references: { files: 24 * 1024 * 1024, one: 36 * 1024 * 1024, all: 96 * 1024 * 1024 },
   /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */

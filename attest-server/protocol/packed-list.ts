@@ -16,6 +16,8 @@ export const digestLengths: readonly number[] = [20, 32, 48, 64];
 
 /** Of so many files the first has its whole path: to read one, at most so many are read. */
 export const filesInBlock = 16;
+/** In bytes. */
+export const longestPath = 4096;
 
 /** A list as it was checked, and what is found of it. */
 export interface PackedList {
@@ -45,8 +47,8 @@ export interface FileRecord {
   readonly package: string | null;
 }
 
-/** @throws Rejection `malformed` */
-export function parsePackedList(bytes: Buffer): PackedList {
+/** In steps of some milliseconds: a list of a million files takes half a second. @throws Rejection `malformed` */
+export function* parsePackedListInSteps(bytes: Buffer): Generator<void, PackedList> {
   if (bytes.toString('latin1', 0, head.length) !== head)
     throw new Rejection('malformed', `no digest list: it does not begin with ${head.trim()}`, {
       field: 'version',
@@ -64,19 +66,22 @@ export function parsePackedList(bytes: Buffer): PackedList {
     const length = digestLengths[kind]!;
     const table = { length, count, first: size, at: reader.at };
     reader.skip(count * length, `digests of ${length} bytes`);
-    checkOrder(bytes, table);
+    yield* checkOrder(bytes, table);
     tables.push(table);
     size += count;
   }
-  return { bytes, tables, packages, ...parseFiles(reader, fileCount, size, packageCount) };
+  return { bytes, tables, packages, ...(yield* parseFiles(reader, fileCount, size, packageCount)) };
 }
 
-/** Reads files in order, from the begin of a block on. */
-export function* recordsFrom(list: PackedList, block: number): Generator<FileRecord> {
+/** Reads files in order, from the begin of a block on. @param path of `longestPath` bytes: where each path is put together */
+export function* recordsFrom(
+  list: PackedList,
+  block: number,
+  path = Buffer.allocUnsafe(longestPath),
+): Generator<FileRecord> {
   const begin = list.blocks[block];
   if (begin === undefined) return;
   const reader = new Reader(list.bytes, begin);
-  const path = Buffer.allocUnsafe(longestPath);
   while (reader.at < list.bytes.length) {
     const shared = reader.varint('shared');
     const rest = reader.varint('rest');
@@ -94,6 +99,14 @@ export function* recordsFrom(list: PackedList, block: number): Generator<FileRec
       package: packageNumber === 0 ? null : list.packages[packageNumber - 1]!,
     };
   }
+}
+
+/** Below 0 where the first path of a block, which is whole there, comes before another one. */
+export function compareFirst({ bytes, blocks }: PackedList, block: number, path: Buffer): number {
+  const reader = new Reader(bytes, blocks[block]!);
+  reader.varint('shared');
+  const length = reader.varint('rest');
+  return bytes.compare(path, 0, path.length, reader.at, reader.at + length);
 }
 
 /** @throws Rejection `malformed` for a file that none can be */
@@ -135,7 +148,6 @@ export function packFiles(given: Iterable<ListedFile>): Buffer {
 }
 
 const head = 'assay/digest-list/1\n';
-const longestPath = 4096;
 const longestPackage = 255;
 
 function parsePackages(reader: Reader, count: number): readonly string[] {
@@ -152,20 +164,22 @@ function parsePackages(reader: Reader, count: number): readonly string[] {
   return packages;
 }
 
-function checkOrder(bytes: Buffer, { at, count, length }: DigestTable): void {
-  for (let next = at + length; next < at + count * length; next += length) {
+function* checkOrder(bytes: Buffer, { at, count, length }: DigestTable): Generator<void> {
+  for (let index = 1; index < count; index++) {
+    if (index % recordsInStep === 0) yield;
+    const next = at + index * length;
     if (bytes.compare(bytes, next, next + length, next - length, next) >= 0)
       throw fault('digests are not in order', `digests of ${length} bytes`, next);
   }
 }
 
 /** Reads all files once: what is checked here, `recordsFrom` goes by. */
-function parseFiles(
+function* parseFiles(
   reader: Reader,
   count: number,
   size: number,
   packages: number,
-): Pick<PackedList, 'blocks' | 'starts' | 'fileOf'> {
+): Generator<void, Pick<PackedList, 'blocks' | 'starts' | 'fileOf'>> {
   reader.needs(count * leastFileBytes, 'files');
   const blocks = new Uint32Array(Math.ceil(count / filesInBlock));
   const digestOf = new Uint32Array(count);
@@ -175,6 +189,7 @@ function parseFiles(
   let pathLength = 0;
   let digestBefore = -1;
   for (let file = 0; file < count; file++) {
+    if (file % recordsInStep === recordsInStep - 1) yield;
     const at = reader.at;
     const whole = file % filesInBlock === 0;
     if (whole) blocks[file / filesInBlock] = at;
@@ -208,6 +223,7 @@ function parseFiles(
   return { blocks, starts, fileOf: filesByDigest(digestOf, starts) };
 }
 
+const recordsInStep = 16_384;
 /** Of the four numbers of a file each takes a byte at least. */
 const leastFileBytes = 4;
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { DigestList } from './digest-list.ts';
 import { firewallBaseline } from './firewall.ts';
 import { imaAreas } from './ima-policy.ts';
+import { atOnce } from './in-steps.ts';
 import { limits } from './limits.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
 import { pcrBanks } from './messages.ts';
@@ -148,30 +149,36 @@ export const reference = z.strictObject({
 });
 export type Reference = z.infer<typeof reference>;
 
-/** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. */
-export function contentFault(given: Reference): string | null {
+/** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. In steps: lists are long. */
+export function* contentFaultInSteps(given: Reference): Generator<void, string | null> {
   for (const kind of ['disk', 'firewall', 'runtime'] as const) {
     if (given.kind === kind && given[kind] === undefined)
       return `it is of kind ${kind} and has no member ${kind}`;
     if (given.kind !== kind && given[kind] !== undefined)
       return `it is of kind ${given.kind} and has a member ${kind}`;
   }
-  return given.runtime === undefined ? null : filesFault(given.runtime);
+  return given.runtime === undefined ? null : yield* filesFault(given.runtime);
 }
 
 /** The files that a reference of kind `runtime` lists. @throws Rejection `malformed`, `too_large` */
-export function parseFiles({ files }: Pick<RuntimeFiles, 'files'>): DigestList {
+export function parseFiles(runtime: Pick<RuntimeFiles, 'files'>): DigestList {
+  return atOnce(parseFilesInSteps(runtime));
+}
+
+/** The same in steps of some milliseconds. */
+export function* parseFilesInSteps({ files }: Pick<RuntimeFiles, 'files'>): Generator<void, DigestList> {
   const bytes = Buffer.from(files, 'base64');
   if (bytes.length > limits.references.files)
     throw new Rejection('too_large', `a list of ${bytes.length} bytes`, { field: 'files' });
   if (bytes.toString('base64') !== files) throw new Rejection('malformed', 'not base64', { field: 'files' });
-  return DigestList.fromBytes(bytes);
+  yield;
+  return yield* DigestList.fromBytesInSteps(bytes);
 }
 
-function filesFault(runtime: RuntimeFiles): string | null {
+function* filesFault(runtime: RuntimeFiles): Generator<void, string | null> {
   const { count, policies = [], keyrings = [] } = runtime;
   try {
-    const { fileCount } = parseFiles(runtime);
+    const { fileCount } = yield* parseFilesInSteps(runtime);
     if (fileCount !== count) return `its list has ${fileCount} files, and it says ${count}`;
   } catch (error) {
     if (error instanceof Rejection) return `its list is faulty: ${error.message}`;

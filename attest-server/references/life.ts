@@ -1,7 +1,8 @@
 import pLimit from 'p-limit';
 import type { Policy } from '../policy/policy.ts';
-import { type SharedReference, sharedWith } from '../policy/reference-reach.ts';
-import { contentFault, type Reference, type ReferenceAction } from '../protocol/reference.ts';
+import { type SharedReference, sharedWithInSteps } from '../policy/reference-reach.ts';
+import { inSteps } from '../protocol/in-steps.ts';
+import { contentFaultInSteps, type Reference, type ReferenceAction } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { brief } from './brief.ts';
@@ -60,7 +61,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const from = found.state;
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
       const reference: Reference = { ...found, state, changed: step };
-      const shared = action === 'revoke' ? sharedWith(found, references, policy(), at) : [];
+      const shared =
+        action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
       const affirmedBy = shared.map((other) => other.name).join(' ');
       await store.update(reference, {
         at,
@@ -105,7 +107,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`a reference named ${reference.name} already exists`);
       // Empty means refuse: a reference without content would be compared with nothing.
-      const fault = contentFault(reference);
+      const fault = await inSteps(contentFaultInSteps(reference));
       if (fault !== null) throw new NotNow(`reference ${reference.name} cannot be taken in: ${fault}`);
       const { name } = reference;
       const at = new Date(now()).toISOString();

@@ -5,7 +5,7 @@ import type { Reference } from '../protocol/reference.ts';
 export interface ReferenceStore {
   /** By name. */
   list(): Promise<readonly Reference[]>;
-  /** @throws Error where the name exists; Rejection `too_large` where all together would be. */
+  /** @throws NotNow where the name exists; Rejection `too_large` where all together would be. */
   add(reference: Reference, audit: AuditEvent): Promise<void>;
   /** All of them or, where one cannot be added, none. @throws as `add` does */
   addAll(added: readonly { readonly reference: Reference; readonly audit: AuditEvent }[]): Promise<void>;

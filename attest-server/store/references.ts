@@ -1,5 +1,7 @@
+import { setImmediate } from 'node:timers/promises';
 import { limits } from '../protocol/limits.ts';
 import { type Reference, reference } from '../protocol/reference.ts';
+import { NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { Append } from './audit.ts';
@@ -15,8 +17,15 @@ export function referenceStore(
   // To parse megabytes of listed files for each who asks would hold up all others.
   let known: Promise<readonly Reference[]> | null = null;
   const read = async () => {
-    const rows = await db.selectFrom('reference_values').selectAll().orderBy('name').execute();
-    return parseRows(rows, referenceOf, onUnreadable);
+    const names = await db.selectFrom('reference_values').select('name').orderBy('name').execute();
+    const references: Reference[] = [];
+    for (const { name } of names) {
+      // One of these is long enough: whatever waits comes in between.
+      await setImmediate();
+      const rows = await db.selectFrom('reference_values').selectAll().where('name', '=', name).execute();
+      references.push(...parseRows(rows, referenceOf, onUnreadable));
+    }
+    return references;
   };
   const changing = <T>(change: Promise<T>): Promise<T> => change.finally(() => (known = null));
   const addAll: ReferenceStore['addAll'] = (added) =>
@@ -26,9 +35,9 @@ export function referenceStore(
           const body = JSON.stringify(reference);
           const kept = await transaction
             .selectFrom('reference_values')
-            .select((row) => row.fn.sum<number>(row.fn<number>('length', ['body'])).as('length'))
+            .select((row) => row.fn.sum<number>(row.fn<number>('octet_length', ['body'])).as('length'))
             .executeTakeFirst();
-          if ((kept?.length ?? 0) + body.length > limits.references.all)
+          if ((kept?.length ?? 0) + Buffer.byteLength(body) > limits.references.all)
             throw new Rejection(
               'too_large',
               `the references would take more than ${limits.references.all / 2 ** 20} MiB together: import smaller ones, without events`,
@@ -37,7 +46,7 @@ export function referenceStore(
             await transaction.insertInto('reference_values').values({ name: reference.name, body }).execute();
           } catch (cause) {
             if (!isUniqueViolation(cause)) throw cause;
-            throw new Error(`a reference named ${reference.name} exists: choose another name`, { cause });
+            throw new NotNow(`a reference named ${reference.name} exists: choose another name`, { cause });
           }
           await append(transaction, audit);
         }

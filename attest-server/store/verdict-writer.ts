@@ -31,6 +31,8 @@ export interface VerdictWriter {
   age(record: ChangeRecord, read: ReadRow): Promise<boolean>;
   /** Committed with those of the same second, the newest of each node. */
   repeat(record: RepeatRecord): Promise<void>;
+  /** Committed before what names it. */
+  keep(blob: KeptBlob, at: number): Promise<void>;
   /** Evidence of a repeat of this node that is not committed yet. */
   waiting(node: string, digest: string): Buffer | null;
   settled(): Promise<void>;
@@ -50,7 +52,10 @@ class AnotherRow extends Error {
   override readonly name = 'AnotherRow';
 }
 
-type Write = { readonly change: ChangeRecord; readonly over?: ReadRow } | { readonly repeat: RepeatRecord };
+type Write =
+  | { readonly change: ChangeRecord; readonly over?: ReadRow }
+  | { readonly repeat: RepeatRecord }
+  | { readonly blob: KeptBlob; readonly at: number };
 
 export function verdictWriter(database: Database, chain: ChainEntry): VerdictWriter {
   const { db, prepare, inTransaction } = database;
@@ -133,7 +138,10 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
         const events: AuditEvent[] = [];
         for (const write of writes) {
           if ('repeat' in write) refused.push(await writeRepeat(write.repeat));
-          else {
+          else if ('blob' in write) {
+            await evidence.share(write.blob, write.at);
+            refused.push(null);
+          } else {
             const refusal = await writeChange(write.change, write.over);
             refused.push(refusal);
             if (refusal === null) events.push(...write.change.audit);
@@ -200,6 +208,8 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
 
   return {
     change: (record) => change(record),
+
+    keep: (blob, at) => commits.add({ blob, at }),
 
     async age(record, read) {
       try {

@@ -34,6 +34,7 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
     recordChange: writer.change,
     recordAgeing: writer.age,
     recordRepeat: writer.repeat,
+    keepShared: writer.keep,
     settled: writer.settled,
 
     async status(name) {

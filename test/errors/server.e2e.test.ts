@@ -53,7 +53,7 @@ describe('a server that does not start advises the right thing', () => {
     'groups:',
     '  - name: all',
     '    nodes: ["*"]',
-    '    require: [identity, runtime]',
+    '    require: [identity, runtimes]',
     '    enforse: true',
   ].join('\n');
 
@@ -71,7 +71,7 @@ describe('a server that does not start advises the right thing', () => {
         `${config}:1: agentPort (ASSAY_AGENT_PORT)`,
         `${config}:2: unknown`,
         `assay-server: the policy ${policy} has 2 faults:\n`,
-        `${policy}:6: groups.0.require.1: not supported by this version: runtime`,
+        `${policy}:6: groups.0.require.1: `,
         `${policy}:7: groups.0.enforse: unknown key`,
       ]);
     });

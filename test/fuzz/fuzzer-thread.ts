@@ -17,8 +17,8 @@ export interface FuzzerTask {
   readonly parser: string;
   readonly seed: string;
   readonly corpus: string;
-  /** Inputs that showed something in earlier runs, and where those of this one go. */
-  readonly regressions: string;
+  /** Inputs that showed something in earlier runs, if they are to be parsed again; and where those of this one go. */
+  readonly regressions: string | null;
   readonly findings: string;
   readonly isGuided: boolean;
   /** It ends with whichever comes first. */
@@ -27,7 +27,7 @@ export interface FuzzerTask {
   readonly slot: SharedArrayBuffer;
 }
 
-/** What it says about once a second, and at its end. */
+/** What it says at its begin, some times a second, and at its end. */
 export interface FuzzerNews {
   readonly isEnd: boolean;
   readonly milliseconds: number;
@@ -45,7 +45,7 @@ const counted = new Set<string>();
 // Never this program itself, nor packages.
 const isCounted = (path: string) =>
   (/^(?:agent|attest-server|manifests)\//.test(path) && !path.includes('node_modules')) || counted.has(path);
-const coverage = task.isGuided ? new Coverage(`${pathToFileURL(root).href}/`, isCounted) : null;
+using coverage = task.isGuided ? new Coverage(`${pathToFileURL(root).href}/`, isCounted) : null;
 // Only now: V8 counts what is loaded after it was told to.
 const { parsers }: { parsers: ParserList } = await import(task.list);
 const parser = await parserOf(parsers, task.parser);
@@ -74,14 +74,15 @@ const say = (isEnd: boolean) => {
   parentPort?.postMessage(news);
 };
 await fuzzer.begin();
-let said = began;
+say(false);
+let said = performance.now();
 while (
   !slot.isStopped &&
   performance.now() - began < task.until.milliseconds &&
   fuzzer.counts.inputs < task.until.inputs
 ) {
   await fuzzer.step();
-  if (performance.now() - said < 1000) continue;
+  if (performance.now() - said < 200) continue;
   said = performance.now();
   say(false);
 }

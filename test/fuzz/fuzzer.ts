@@ -22,8 +22,8 @@ export interface FuzzerParts {
   readonly random: Random;
   readonly slot: InputSlot;
   readonly bounds: Bounds;
-  /** Folder of inputs that showed something in earlier runs. */
-  readonly regressions: string;
+  /** Folder of inputs that showed something in earlier runs; null: they are not parsed. */
+  readonly regressions: string | null;
   /** Folder for those of this run. */
   readonly findings: string;
 }
@@ -41,6 +41,8 @@ const mostOutcomes = 512;
 const mostFindings = 16;
 /** Inputs between two looks at the memory that stays taken. */
 const betweenCollections = 16_384;
+/** Inputs of which it is looked at how much each leaves behind. */
+const mostSuspects = 48;
 
 /**
  * Makes inputs of inputs and gives them to one parser, in the thread that it is called in. What reaches code that nothing
@@ -85,7 +87,8 @@ export class Fuzzer {
   /** Recordings, and what earlier runs kept: they are parsed, and counted as inputs. */
   async begin(): Promise<void> {
     const { corpus, regressions } = this.#parts;
-    for (const bytes of [...this.#seeds, ...filesIn(regressions), ...corpus.saved()]) {
+    const shown = regressions === null ? [] : filesIn(regressions);
+    for (const bytes of [...this.#seeds, ...shown, ...corpus.saved()]) {
       await this.#run(bytes);
       await this.#learn(bytes);
     }
@@ -227,7 +230,7 @@ export class Fuzzer {
       bytes: Buffer.alloc(0),
       more: Number.NEGATIVE_INFINITY,
     };
-    for (const bytes of inputs) {
+    for (const bytes of inputs.slice(0, mostSuspects)) {
       const before = this.#held();
       for (let times = 0; times < 32; times++) await this.#parse(bytes);
       const more = this.#held() - before;

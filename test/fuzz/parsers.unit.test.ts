@@ -11,7 +11,8 @@ const read = (name: string) => readFileSync(join(root, name), 'utf8');
 const apart: ReadonlyMap<string, string> = new Map([
   ['parseRawLog', 'inside of parseEventLog'],
   ['parseRawLogSoFar', 'inside of parseEventLogSoFar'],
-  ['parsePackedList', 'inside of DigestList.fromBytes'],
+  ['parsePackedListInSteps', 'inside of DigestList.fromBytes'],
+  ['parseFilesInSteps', 'inside of parseFiles'],
   ['parseFiles', 'of a reference that was checked: inside of its schema'],
   ['parseNft', 'inside of rulesetOf'],
   ['parseNftRule', 'inside of rulesetOfBaseline'],

@@ -48,7 +48,9 @@ export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
     // Not the same inputs again.
     const seed = restarts === 0 ? options.seed : `${options.seed}, ${restarts}`;
     const before = all;
-    const { list, parser, corpus, regressions, findings, isGuided, bounds } = options;
+    const { list, parser, corpus, findings, isGuided, bounds } = options;
+    // What held the thread may lie among them now.
+    const regressions = restarts === 0 ? options.regressions : null;
     const until = { milliseconds, inputs };
     const task = { list, parser, seed, corpus, regressions, findings, isGuided, bounds, until };
     const ended = await runThread('fuzzer-thread.ts', task, options, (news) => {
@@ -56,7 +58,8 @@ export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
       options.progress(all);
     });
     if (ended === null) break;
-    const found = await asFinding(ended, options);
+    const isKnown = all.findings.some(({ kind, place }) => kind === ended.kind && place === wholeThread);
+    const found = isKnown ? null : await asFinding(ended, options);
     if (found !== null) all = { ...all, findings: distinct([...all.findings, found]) };
     options.progress(all);
   }
@@ -138,6 +141,7 @@ async function stuckInput(slot: InputSlot, patience: number, signal: AbortSignal
 }
 
 const mostTries = 8;
+const wholeThread = 'the thread';
 
 /** Tried alone, in a thread of its own; null where it does not show again. */
 async function asFinding({ kind, text, input }: Ended, options: WatchedOptions): Promise<Finding | null> {
@@ -147,5 +151,5 @@ async function asFinding({ kind, text, input }: Ended, options: WatchedOptions):
   if (!(await shows(input))) return null;
   const small = await smallest(input, shows, mostTries);
   const file = keepFinding(options.findings, kind, small);
-  return { kind, place: 'the thread', text, file, bytes: small.length };
+  return { kind, place: wholeThread, text, file, bytes: small.length };
 }

@@ -1,3 +1,4 @@
+import { atOnce } from '../../protocol/in-steps.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { TpmClass } from '../../protocol/tpm-class.ts';
 import type { BootState, ComponentKind } from '../../verify/boot/boot-state.ts';
@@ -100,9 +101,10 @@ export function likeReferences(
       proven.boot?.state.components.flatMap((component) => Object.values(component.digests)),
     );
     const near = [...digests].flatMap((digest) => byAnchor.get(digest)?.map(({ one }) => one) ?? []);
-    const like = [...new Set([...withoutAnchor, ...near])].filter(({ reference, isLike }) =>
-      // As if the node were of the group that it was captured for.
-      isLike?.(proven, node, { ...group, name: reference.group }, at),
+    const like = [...new Set([...withoutAnchor, ...near])].filter(
+      ({ reference, isLike }) =>
+        // As if the node were of the group that it was captured for.
+        isLike !== null && atOnce(isLike(proven, node, { ...group, name: reference.group }, at)),
     );
     const compared = like.filter(({ reference }) => isComparedBy(group.name, group.rules.boot, reference));
     return {

@@ -12,23 +12,25 @@ export interface ObservedAspect {
 }
 export type Posture = Readonly<Partial<Record<AspectName, ObservedAspect>>>;
 
-/** For many nodes: what the references say is made ready once. @param at milliseconds since the epoch */
+/** For many nodes, in steps of some milliseconds: what the references say is made ready once. @param at milliseconds since the epoch */
 export function postureObserver(
   references: readonly Reference[],
   at: number,
-): (proven: Proven, node: string, group: PolicyGroup) => Posture {
+): (proven: Proven, node: string, group: PolicyGroup) => Generator<void, Posture> {
   const active = references
     .filter(({ kind, state }) => kind !== 'boot' && state === 'active')
     .map(({ kind, name, ...one }) => ({ kind, name, isLike: likenessTo({ ...one, kind, name }) }));
-  return (proven, node, group) =>
-    Object.fromEntries(
-      aspects.flatMap(({ name, referenceKind, observe }) => {
-        const said = observe?.(proven) ?? null;
-        if (said === null) return [];
-        const its = active.filter(
-          ({ kind, isLike }) => kind === referenceKind && isLike?.(proven, node, group, at) === true,
-        );
-        return [[name, { said, references: its.map((one) => one.name) }] as const];
-      }),
-    );
+  return function* (proven, node, group) {
+    const posture: Partial<Record<AspectName, ObservedAspect>> = {};
+    for (const { name, referenceKind, observe } of aspects) {
+      const said = observe?.(proven) ?? null;
+      if (said === null) continue;
+      const references: string[] = [];
+      for (const { kind, name: its, isLike } of active)
+        if (kind === referenceKind && isLike !== null && (yield* isLike(proven, node, group, at)))
+          references.push(its);
+      posture[name] = { said, references };
+    }
+    return posture;
+  };
 }

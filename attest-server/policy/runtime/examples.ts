@@ -15,7 +15,7 @@ export interface Example {
   readonly reference: string | null;
 }
 
-/** Names may have 4096 bytes: what is kept of a node stays small, whatever it calls its files. */
+/** In bytes. Names may have 4096: what is kept of a node stays small, whatever it calls its files. */
 const longestPath = 1024;
 /** As many as a finding shows: what is kept of a node stays small, whatever it runs. */
 export const mostExamples = 32;
@@ -49,7 +49,7 @@ export class Examples {
   /** @returns true where that changed what is kept */
   add(entry: ImaEntry, reference: string | null = null): boolean {
     if (this.#more) return false;
-    const name = entry.name.slice(0, longestPath);
+    const name = entry.nameBytes.toString('utf8', 0, longestPath);
     const digest = digestText(entry);
     const key = `${digest} ${name}`;
     if (this.#byKey.has(key)) return false;

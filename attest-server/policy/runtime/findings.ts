@@ -104,6 +104,19 @@ export function weakPolicy(
   };
 }
 
+/** The boot log came late, or kexec started a kernel: not proven is not broken. */
+export function unprovenPolicy({ from }: PolicyInForce): Finding {
+  return {
+    code: 'facts_unavailable',
+    aspect,
+    source: 'host',
+    expected: 'a command line that the TPM vouches for',
+    actual: from,
+    text: 'Nothing proves what the kernel measures: its command line names the IMA policy, and the boot log proves none.',
+    evidence: null,
+  };
+}
+
 export function unsignedPolicy({ from }: PolicyInForce): Finding {
   return {
     code: 'ima_policy_weak',

@@ -10,6 +10,7 @@ import {
   shownExample,
   unknownFiles,
   unknownMeasured,
+  unprovenPolicy,
   unsignedPolicy,
   violations,
   weakPolicy,
@@ -84,9 +85,9 @@ export function judgeTally(
   if (isEmpty) findings.push(noReference(group, rules.references));
   else {
     if (unknown.examples.length > 0)
-      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle())));
+      findings.push(unknownFiles(unknown, 'host', knownByAll(unknown, references.idle)));
     if (inContainers.examples.length > 0)
-      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle())));
+      findings.push(unknownFiles(inContainers, 'containers', knownByAll(inContainers, references.idle)));
     if (measured.examples.length > 0) findings.push(unknownMeasured(measured));
     if (tally.moved.size > 0) findings.push(movedFiles(seen(tally.moved)));
   }
@@ -95,8 +96,13 @@ export function judgeTally(
   const knowing = all.filter((one) => !lapsed.includes(one) && tally.known.has(one.name));
   const weak: Finding[] = [];
   const missing = missingAreas(rules.covers, policy.covers);
-  if (missing.length > 0) weak.push(weakPolicy(rules.covers, missing, policy));
-  if (rules.signedPolicy === 'required' && !policy.isSigned) weak.push(unsignedPolicy(policy));
+  const isUnsigned = rules.signedPolicy === 'required' && !policy.isSigned;
+  if (!policy.isProven) {
+    if (missing.length > 0 || isUnsigned) weak.push(unprovenPolicy(policy));
+  } else {
+    if (missing.length > 0) weak.push(weakPolicy(rules.covers, missing, policy));
+    if (isUnsigned) weak.push(unsignedPolicy(policy));
+  }
   return {
     findings: [...findings, ...weak],
     affirmed: isKnown && weak.length === 0,
@@ -109,10 +115,10 @@ export function judgeTally(
 /** Who brings a file of this path, by the references in force: it was updated, or somebody changed it. */
 function otherContent({ path }: Example, host: readonly KnownFiles[]): readonly string[] {
   for (const { name, files } of host) {
-    const [other] = files.digestsOf(path);
-    if (other === undefined) continue;
-    const brings = files.packageAt(other);
-    return [`reference ${name} has another content of it${brings === null ? '' : `, of package ${brings}`}`];
+    const others = files.filesAt(path);
+    if (others.length === 0) continue;
+    const brings = others.find((one) => one.package !== null)?.package;
+    return [`reference ${name} has another content of it${brings ? `, of package ${brings}` : ''}`];
   }
   return [];
 }
@@ -125,7 +131,7 @@ function whyNotKnown(
   const over = lapsed.find(({ name }) => name === reference);
   if (over !== undefined) return [`reference ${over.name} has it, and expired on ${over.reference.expires}`];
   if (reference !== null) return [`reference ${reference} has it`];
-  const other = idle().find(({ files }) => files.find(bytesOf(digest)) >= 0);
+  const other = idle.find(({ files }) => files.find(bytesOf(digest)) >= 0);
   return other === undefined ? [] : [`reference ${other.name} has it, and is ${other.reference.state}`];
 }
 

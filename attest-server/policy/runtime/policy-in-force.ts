@@ -1,5 +1,6 @@
 import { builtInImaPolicies, type ImaArea, imaAreas } from '../../protocol/ima-policy.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
+import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { asKernelReads, forKernel, isCutOff, parseCommandLine } from '../command-line.ts';
 
 /** What the kernel measures for sure. */
@@ -9,6 +10,8 @@ export interface PolicyInForce {
   readonly from: string;
   /** The command line demands signed IMA policies. */
   readonly isSigned: boolean;
+  /** False where nothing vouches for any command line: what the kernel measures is not known then, and may be enough. */
+  readonly isProven: boolean;
 }
 
 /**
@@ -16,15 +19,14 @@ export interface PolicyInForce {
  * TPM vouches for may be the one that counts. A policy that is loaded takes their place, and its file is in the list then;
  * so is a file that somebody only read.
  * @param boot null where the log proves none
- * @param kernels how many started since the reset
  * @param loaded of references, each whose file is in the list
  */
 export function policyInForce(
   boot: Pick<BootState, 'commandLines' | 'components'> | null,
-  kernels: number,
+  { aggregates, elsewhere }: Pick<ProvenImaList, 'aggregates' | 'elsewhere'>,
   loaded: readonly { readonly covers: readonly ImaArea[]; readonly of: string }[],
 ): PolicyInForce {
-  if (kernels > 1) return nothing('kexec started a kernel whose command line nothing vouches for');
+  if (aggregates.length > 1) return nothing('kexec started a kernel whose command line nothing vouches for');
   const lines = boot === null || hasUnknownLine(boot) ? [] : boot.commandLines.map(({ text }) => text);
   if (lines.length === 0) return nothing('the TPM vouches for no command line of the kernel');
   const words = lines.map(policiesOn);
@@ -33,13 +35,20 @@ export function policyInForce(
   const isShared = (area: ImaArea) => each.every((areas) => areas.has(area));
   // One policy may name what kexec loads, and another one have it among all that root reads.
   const isMixed = !isShared('rootReads') && each.every(coversKexec);
-  const covers = imaAreas.filter((area) => isShared(area) || (area === 'kexec' && isMixed));
+  // A rule with `pcr=` is in none of these, and in no policy that covers something.
+  const isAnother = elsewhere > 0;
+  const covers = (isAnother ? [] : imaAreas).filter(
+    (area) => isShared(area) || (area === 'kexec' && isMixed),
+  );
   const named = [...new Set(words.flat())].join('|');
   const line = named === '' ? 'no ima_policy= on the command line' : `ima_policy=${named}`;
+  const files = loaded.map(({ of }) => `the policy file of reference ${of}`);
+  const another = isAnother ? [`one whose entries are not in PCR 10 (${elsewhere})`] : [];
   return {
     covers,
-    from: [line, ...loaded.map(({ of }) => `the policy file of reference ${of}`)].join(', '),
+    from: [line, ...files, ...another].join(', '),
     isSigned: lines.every(demandsSignatures),
+    isProven: true,
   };
 }
 
@@ -48,7 +57,7 @@ function coversKexec(areas: ReadonlySet<ImaArea>): boolean {
 }
 
 function nothing(from: string): PolicyInForce {
-  return { covers: [], from, isSigned: false };
+  return { covers: [], from, isSigned: false, isProven: false };
 }
 
 /** A line of which only the digest is known may say anything. */

@@ -1,8 +1,8 @@
-import { LRUCache } from 'lru-cache';
 import type { DigestList } from '../../protocol/digest-list.ts';
 import type { ImaArea } from '../../protocol/ima-policy.ts';
-import { parseFiles, type Reference, type RuntimeFiles } from '../../protocol/reference.ts';
+import type { Reference, RuntimeFiles } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import { knownListInSteps } from '../known-lists.ts';
 import type { RuntimeRules } from './rules.ts';
 
 /** A reference of kind `runtime`, ready for looking up. */
@@ -24,31 +24,34 @@ export interface PreparedReferences {
   readonly containers: readonly KnownFiles[];
   readonly revoked: readonly KnownFiles[];
   /** Retired and staged: they know why a file is not known any more, or not yet. */
-  readonly idle: () => readonly KnownFiles[];
+  readonly idle: readonly KnownFiles[];
 }
 
-/** Those that a group's rules name, or those of the group; of what is revoked, both. One that cannot be read is none. */
-export function prepareReferences(
+/**
+ * Those that a group's rules name, or those of the group; of what is revoked, both. One that cannot be read is none. In steps of
+ * some milliseconds.
+ */
+export function* prepareReferences(
   group: string,
   rules: Pick<RuntimeRules, 'references' | 'containers'>,
   references: readonly Reference[],
-): PreparedReferences {
+): Generator<void, PreparedReferences> {
   const forContainers = rules.containers?.references ?? [];
   const isHosts = ({ name, group: its }: Reference) =>
     rules.references?.includes(name) ?? (its === group && !forContainers.includes(name));
   const isContainers = ({ name }: Reference) => forContainers.includes(name);
   const isOurs = (one: Reference) => isHosts(one) || isContainers(one);
-  const inState = (state: Reference['state'], isMeant: (one: Reference) => boolean) =>
-    references.filter((one) => one.state === state && isMeant(one)).flatMap(knownFiles);
-  let idle: readonly KnownFiles[] | null = null;
+  function* inState(state: Reference['state'], isMeant: (one: Reference) => boolean) {
+    const known: KnownFiles[] = [];
+    for (const one of references)
+      if (one.state === state && isMeant(one)) known.push(...(yield* knownFiles(one)));
+    return known;
+  }
   return {
-    host: inState('active', isHosts).sort(longestFirst),
-    containers: inState('active', isContainers).sort(longestFirst),
-    revoked: inState('revoked', (one) => isOurs(one) || one.group === group),
-    idle: () => {
-      idle ??= [...inState('retired', isOurs), ...inState('staged', isOurs)];
-      return idle;
-    },
+    host: (yield* inState('active', isHosts)).sort(longestFirst),
+    containers: (yield* inState('active', isContainers)).sort(longestFirst),
+    revoked: yield* inState('revoked', (one) => isOurs(one) || one.group === group),
+    idle: [...(yield* inState('retired', isOurs)), ...(yield* inState('staged', isOurs))],
   };
 }
 
@@ -58,7 +61,7 @@ function longestFirst(a: KnownFiles, b: KnownFiles): number {
   return b.files.size - a.files.size;
 }
 
-function knownFiles(reference: Reference): readonly KnownFiles[] {
+function* knownFiles(reference: Reference): Generator<void, readonly KnownFiles[]> {
   const { name, runtime, expires } = reference;
   if (runtime === undefined) return [];
   try {
@@ -66,7 +69,7 @@ function knownFiles(reference: Reference): readonly KnownFiles[] {
       {
         reference,
         name,
-        files: listOf(runtime),
+        files: yield* knownListInSteps(runtime),
         measured: measuredOf(runtime),
         policies: new Map((runtime.policies ?? []).map(({ digest, covers }) => [digest, covers])),
         expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires),
@@ -76,20 +79,6 @@ function knownFiles(reference: Reference): readonly KnownFiles[] {
     if (error instanceof Rejection) return [];
     throw error;
   }
-}
-
-/** A list of a million files takes 64 MB: all groups, policies and trials share it. */
-const lists = new LRUCache<string, DigestList>({
-  maxSize: 512 * 1024 * 1024,
-  sizeCalculation: (list, packed) => packed.length + list.toBytes().length + 8 * list.size + 1,
-});
-
-function listOf(runtime: RuntimeFiles): DigestList {
-  const known = lists.get(runtime.files);
-  if (known !== undefined) return known;
-  const list = parseFiles(runtime);
-  lists.set(runtime.files, list);
-  return list;
 }
 
 function measuredOf({ keyrings = [] }: RuntimeFiles): ReadonlyMap<string, ReadonlySet<string>> {

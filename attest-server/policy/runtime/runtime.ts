@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atOnce } from '../../protocol/in-steps.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
@@ -18,7 +19,7 @@ import { type PreparedReferences, prepareReferences } from './prepared-reference
 import { ListFollower, type Progress } from './progress.ts';
 import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
 import { runtimeSchema } from './schema.ts';
-import { prepareSigners } from './signer-keys.ts';
+import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
 
 /** What a machine ran since it booted, by the list of the kernel's IMA. */
@@ -46,27 +47,33 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
     if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
     // A list is long: it is made ready when the first one comes that is compared with it.
     let ready: Ready | null = null;
-    const getReady = () => {
-      ready ??= prepare(rules, context);
+    function* getReady(): Generator<void, Ready> {
+      if (ready !== null) return ready;
+      const made = yield* prepare(rules, context);
+      // Another node's list came in between: what was judged there is not to be lost.
+      ready ??= made;
       return ready;
-    };
+    }
     const remembered = new LRUCache<string, Remembered>({ max: remembers ? mostNodes : 1 });
     return {
       judge(proven, node, at) {
         const { ima } = proven;
         if (ima === null) return unshown(null, proven, node, isRequired);
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
-        const progress = getReady().follower.follow(node.name, ima);
+        const its = atOnce(getReady());
+        const progress = its.follower.follow(node.name, ima);
         if (progress === null) return withPast([notFollowed], node);
-        const made = madeFrom(proven, progress, ima, node);
+        const { state } = progress.tally;
+        const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
-        if (known?.made === made && at >= known.from && at < known.until) return known.judgement;
-        const judged = judgeAnew(proven, ima, progress, node, getReady(), at);
-        remembered.set(node.name, { made, ...judged });
+        if (known?.state === state && known.made === made && at >= known.from && at < known.until)
+          return known.judgement;
+        const judged = judgeAnew(proven, ima, progress, node, its, at);
+        remembered.set(node.name, { state, made, ...judged });
         return judged.judgement;
       },
       *ahead({ ima }, { name }) {
-        if (ima !== null && isProven(ima)) yield* getReady().follower.ahead(name, ima);
+        if (ima !== null && isProven(ima)) yield* (yield* getReady()).follower.ahead(name, ima);
       },
       judgedTo: (node) => ready?.follower.judgedTo(node) ?? null,
     };
@@ -75,8 +82,14 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
 
 /** Of which node the list is followed, by group; the others send it from its begin. */
 const mostNodes = 65_536;
-/** A step takes some milliseconds: signatures are dear. */
+/** A step takes some milliseconds: signatures are dear, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
+
+function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, keys: PreparedKeys): number {
+  const lists = [exclude, violationsExcept, deny.globs, containers?.paths ?? []];
+  const globs = lists.reduce((sum, { length }) => sum + length, 0);
+  return Math.ceil((keys.size === 0 ? entriesInStep.plain : entriesInStep.signed) / (1 + 4 * globs));
+}
 
 interface Ready {
   readonly group: string;
@@ -87,17 +100,16 @@ interface Ready {
   readonly expiries: readonly number[];
 }
 
-function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Ready {
-  const prepared = prepareReferences(group.name, rules, references);
+function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Generator<void, Ready> {
+  const prepared = yield* prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
-  const { plain, signed } = entriesInStep;
   return {
     group: group.name,
     rules,
     references: prepared,
     follower: new ListFollower(
       entrySorter(rules, prepared, keys),
-      keys.size === 0 ? plain : signed,
+      stepOf(rules, keys),
       remembers ? mostNodes : 1,
     ),
     expiries: [...prepared.host, ...prepared.containers]
@@ -108,6 +120,8 @@ function prepare(rules: RuntimeRules, { group, references, remembers }: Prepared
 
 /** One node's latest judgement, under all that it was made from. */
 interface Remembered {
+  /** Of the tally. */
+  readonly state: symbol;
   readonly made: string;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
@@ -117,12 +131,11 @@ interface Remembered {
 
 function madeFrom(
   { boot, measuredDigest }: Proven,
-  { tally }: Progress,
-  { aggregates }: ProvenImaList,
+  { aggregates, elsewhere }: ProvenImaList,
   { past }: JudgedNode,
 ): string {
   const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  return `${booted} ${aggregates.length} ${tally.version} ${JSON.stringify(past.memory.runtime)}`;
+  return `${booted} ${aggregates.length} ${elsewhere} ${JSON.stringify(past.memory.runtime)}`;
 }
 
 function judgeAnew(
@@ -132,7 +145,7 @@ function judgeAnew(
   node: JudgedNode,
   ready: Ready,
   at: number,
-): Omit<Remembered, 'made'> {
+): Omit<Remembered, 'state' | 'made'> {
   const before = runtimeMemoryIn(node.past.memory);
   const now = new Date(at).toISOString();
   const sinceOf = (example: Example) => before.since[markOf(example)] ?? now;
@@ -141,7 +154,7 @@ function judgeAnew(
       tally.policies.has(digest) ? [{ covers: at < expires ? covers : [], of: name }] : [],
     ),
   );
-  const policy = policyInForce(boot?.state ?? null, list.aggregates.length, loaded);
+  const policy = policyInForce(boot?.state ?? null, list, loaded);
   const { findings, affirmed, references, against } = judgeTally(tally, policy, ready, at, sinceOf);
   const next: RuntimeMemory = {
     sent: true,

@@ -48,7 +48,9 @@ export const runtimeSchema = z.strictObject({
     .enum(['fail', 'warn', 'ignore'])
     .default('warn')
     .describe('files that were written to while they were measured, so that nobody knows what was read'),
-  violationsExcept: globs.optional().describe('globs on paths where violations count for nothing'),
+  violationsExcept: globs
+    .optional()
+    .describe('globs on paths where violations count for nothing; root can give a violation any path'),
   deny: z
     .array(glob)
     .min(1, 'empty: leave it out')

@@ -33,11 +33,12 @@ export function entrySorter(
 
   function sortFile(entry: ImaEntry, tally: Tally): void {
     const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
+    // Attack: it is loaded by a path of containers.
     if (isPolicy) notePolicy(entry, tally);
-    // Who names a policy knows its file, wherever it lies.
-    const naming = isPolicy ? namingPolicy(host, entry.digest) : undefined;
     const known = finder(host, entry.digest);
-    if (naming !== undefined) note(tally, naming, entry);
+    if (isOfContainers(entry)) sortInContainer(entry, tally);
+    // A reference that says what a policy covers vouches for its file, too.
+    else if (known === null && isPolicy) return;
     else if (known === null) sortUnknown(entry, tally, tally.unknown);
     else if (rules.paths === 'any') note(tally, known, entry);
     else sortByPath(entry, tally, known);
@@ -78,7 +79,6 @@ export function entrySorter(
     if (isDenied(entry)) count(tally, tally.denied, entry);
     else if (entry.isViolation) sortViolation(entry, tally);
     else if (entry.data !== null) sortMeasured(entry, tally, all);
-    else if (isOfContainers(entry)) sortInContainer(entry, tally);
     else sortFile(entry, tally);
   };
 }
@@ -89,15 +89,8 @@ function finder(references: readonly KnownFiles[], digest: Buffer): KnownFiles |
   return null;
 }
 
-/** The one that does so longest. */
-function namingPolicy(references: readonly KnownFiles[], digest: Buffer): KnownFiles | undefined {
-  const hex = digest.toString('hex');
-  return references.find(({ policies }) => policies.has(hex));
-}
-
 function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
-  const index = files.find(digest);
-  return index >= 0 && files.pathsAt(index).includes(name);
+  return files.find(digest) >= 0 && files.filesAt(name).some((file) => file.digest.equals(digest));
 }
 
 /** Critical data that says what runs, and not that something is wrong; other aspects judge what it is about. */
@@ -107,35 +100,44 @@ const told = /^(?:kernel_version|selinux-[a-z-]+|dm_[a-z_]+)$/;
 function sortMeasured(entry: ImaEntry, tally: Tally, references: readonly KnownFiles[]): void {
   const { name } = entry;
   const naming = references.filter(({ measured }) => measured.has(name));
-  if (naming.length === 0 && told.test(name)) return;
+  if (naming.length === 0 && told.test(name) && !isLikeSignature(entry)) return;
   const hex = entry.digest.toString('hex');
   const known = naming.find(({ measured }) => measured.get(name)?.has(hex));
   if (known === undefined) count(tally, tally.measured, entry);
   else note(tally, known, entry);
 }
 
+/**
+ * Attack: a file of a program's text with the same bytes in security.ima, which no PCR tells apart from critical data: its
+ * entry of ima-sig is shown as one of ima-buf. The kernel takes for a signature what begins with one of these bytes.
+ */
+function isLikeSignature({ data }: ImaEntry): boolean {
+  const first = data?.[0];
+  return first === 3 || first === 5 || first === 6;
+}
+
 function note(tally: Tally, { name, expires }: KnownFiles, entry: ImaEntry): void {
   const known = tally.known.get(name);
   if (known === null) return;
   if (known !== undefined) {
-    if (known.add(entry, name)) tally.version += 1;
+    if (known.add(entry, name)) tally.changed();
     return;
   }
   const examples = Number.isFinite(expires) ? new Examples() : null;
   examples?.add(entry, name);
   tally.known.set(name, examples);
-  tally.version += 1;
+  tally.changed();
 }
 
 function notePolicy({ digest }: ImaEntry, tally: Tally): void {
   const hex = digest.toString('hex');
   if (tally.policies.has(hex)) return;
   tally.policies.add(hex);
-  tally.version += 1;
+  tally.changed();
 }
 
 function count(tally: Tally, examples: Examples, entry: ImaEntry, reference: string | null = null): void {
-  if (examples.add(entry, reference)) tally.version += 1;
+  if (examples.add(entry, reference)) tally.changed();
 }
 
 function matchesOne(globs: readonly string[], name: string): boolean {

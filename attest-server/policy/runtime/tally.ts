@@ -22,8 +22,12 @@ export class Tally {
   known = new Map<string, Examples | null>();
   /** Files that are IMA policies of references, by digest in hex. */
   policies = new Set<string>();
-  /** Another one whenever something new was seen that counts. */
-  version = 0;
+  /** Another one whenever something new was seen that counts. Attack: a list of another boot with as many things in it. */
+  state = Symbol();
+
+  changed(): void {
+    this.state = Symbol();
+  }
 
   /** As it is now, to go on from. */
   copy(): Tally {
@@ -31,7 +35,7 @@ export class Tally {
     for (const kind of kinds) copy[kind] = this[kind].copy();
     copy.known = new Map([...this.known].map(([name, examples]) => [name, examples?.copy() ?? null]));
     copy.policies = new Set(this.policies);
-    copy.version = this.version;
+    copy.state = this.state;
     return copy;
   }
 }

@@ -164,7 +164,9 @@ export class EntryView implements ImaEntry {
       this.#prefix = Buffer.from(this.#bytes.subarray(begin, digestAt));
     }
     const size = end - this.#digestAt;
-    if (size === 0 || size > longestDigest)
+    // Attack: a digest with the name of its hash taken for one without, which nobody denies or revokes.
+    const isBare = template.digestForm === 'd';
+    if (isBare ? size !== oldestDigest && size !== md5Bytes : size === 0 || size > longestDigest)
       throw this.#fault(template.digestForm, `a digest of ${size} bytes`, this.#digestAt);
   }
 
@@ -358,6 +360,8 @@ const longestDigest = 64;
 /** `verity:`, a name of CRYPTO_MAX_ALG_NAME, `:` and a NUL. */
 const longestPrefix = 7 + 128 + 2;
 const oldestDigest = 20;
+/** The form `d` is of SHA-1 or of this. */
+const md5Bytes = 16;
 /** With zeros up to this many bytes a name is hashed in the oldest template. */
 const oldestName = 256;
 

@@ -259,7 +259,9 @@ class Told {
   }
 
   #note(entry: EntryView): void {
-    if (entry.isNamed(aggregateName) && !entry.isViolation) {
+    // Attack: no PCR binds what a violation says, and who shows the list may write into it what he likes.
+    if (entry.isViolation) return;
+    if (entry.isNamed(aggregateName)) {
       if (entry.index === 0) this.aggregate = aggregateIn(entry);
       if (this.aggregates.length === mostKernels)
         throw new Rejection('ima_malformed', `more than ${mostKernels} kernels began a list`);

@@ -42,7 +42,18 @@ export const longestTemplate = 128;
 
 /** Null where no kernel has such a template, or where it would not say what was measured, and under which name. */
 export function templateOf(text: string): Template | null {
-  return named.get(text) ?? templateOfFormat(text, text);
+  const builtIn = named.get(text);
+  if (builtIn !== undefined) return builtIn;
+  const format = templateOfFormat(text, text);
+  return format !== null && isFormat(format) ? format : null;
+}
+
+/**
+ * What `ima_template_fmt=` gives of files. Attack: no PCR holds the template's name, so that another field could be called
+ * the digest, or the data that the kernel measures by ima-buf alone.
+ */
+function isFormat({ digest, name, hasData }: Template): boolean {
+  return !hasData && digest < 2 && name < 2;
 }
 
 function templateOfFormat(text: string, format: string): Template | null {

@@ -51,8 +51,8 @@ export interface PublicArea {
 
 /**
  * Parses a TPMT_PUBLIC, or a TPM2B_PUBLIC around it. TPM 2.0 Part 2 r1.59, sections 12.2.4 and 12.2.5.
- * @throws Rejection `malformed`; `weak_key` for a SHA-1 or unknown name algorithm, RSA below 2048 bits, another
- * exponent than 65537, or a curve other than P-256, P-384, P-521
+ * @throws Rejection `malformed`; `weak_key` for a SHA-1 or unknown name algorithm, RSA below 2048 bits, of an
+ * even modulus or another exponent than 65537, or a curve other than P-256, P-384, P-521
  */
 export function parsePublicArea(input: Buffer): PublicArea {
   const bytes = withoutSize(input);
@@ -161,6 +161,9 @@ function parseRsa(cursor: Cursor): RsaKey {
     });
   if (bits > 4096 || modulus.length * 8 !== bits || (modulus[0] ?? 0) < 0x80)
     throw cursor.fault('unique.rsa', `the modulus of ${modulus.length} bytes is not of ${bits} bits`);
+  // Attack: OpenSSL imports such a key, and throws once something is encrypted with it.
+  if (((modulus.at(-1) ?? 0) & 1) === 0)
+    throw new Rejection('weak_key', "the RSA key's modulus is even", { field: 'unique.rsa' });
   return { type: 'rsa', bits, exponent, modulus };
 }
 

@@ -5,6 +5,7 @@ import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
@@ -224,5 +225,31 @@ describe('a part that a node only names', () => {
     const answer = machine.answer(minute, { userSpace: part });
     await attestation.judge(machine.node, { ...answer, parts: { userSpace: { digest, bytes: null } } });
     assert.deepEqual(await store.evidence.read(digest), part);
+  });
+});
+
+describe('a long list of what ran', () => {
+  it('is written piece by piece before what names it', async () => {
+    const store = await openStore(':memory:', { chain: chainEntry });
+    const machine = madeMachine('node-1');
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
+    const written: string[] = [];
+    const verdicts: AttestPorts['verdicts'] = {
+      ...store.verdicts,
+      async keepShared(blob, at) {
+        await store.verdicts.keepShared(blob, at);
+        written.push(blob.digest);
+      },
+      async recordChange(record) {
+        await store.verdicts.recordChange(record);
+        written.push('verdict');
+      },
+    };
+    const attestation = await Attestation.open({ ...madePorts(store), verdicts }, null);
+    const pieces = ['a', 'b', 'c'].map((text) => Buffer.alloc(limits.ima.piece, text));
+    await attestation.judge(machine.node, { ...machine.answer(1), ima: { from: 0, more: false, pieces } });
+    assert.deepEqual(written, [...pieces.map((piece) => hash('sha256', piece, 'hex')), 'verdict']);
+    for (const piece of pieces)
+      assert.deepEqual(await store.evidence.readShared(hash('sha256', piece, 'hex'), 'node-1'), piece);
   });
 });

@@ -26,6 +26,7 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
   let proven: { readonly bytes: number; readonly head: string; readonly entries: number } | null = null;
   let judgedTo: string | null = null;
   const looked: { readonly from: number; readonly to: number }[] = [];
+  let shown: readonly Buffer[] = [];
   const lists = new ImaLists({
     verifier: { imaProven: () => proven },
     readPiece: async (digest) => blobs.get(digest) ?? null,
@@ -38,6 +39,8 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
     lists,
     blobs,
     looked,
+    /** The chunks that were last to be proven. */
+    shown: () => shown,
     wait: (ms: number) => {
       now += ms;
     },
@@ -57,12 +60,13 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
         *prove(list) {
           if ('code' in list) return { ...first, ima: list } as Proven;
           const { from, chunks } = list;
+          shown = chunks;
           looked.push({ from, to: from + chunks.reduce((sum, { length }) => sum + length, 0) });
           yield;
           const covered = machine.subarray(0, quoted);
-          const shown = Buffer.concat([machine.subarray(0, from), ...chunks]);
+          const whole = Buffer.concat([machine.subarray(0, from), ...chunks]);
           if (from > 0) assert.equal(from, proven?.bytes);
-          const holds = shown.length >= quoted && shown.subarray(0, quoted).equals(covered);
+          const holds = whole.length >= quoted && whole.subarray(0, quoted).equals(covered);
           const head = headOf(covered);
           proven = holds ? { bytes: quoted, head, entries: 0 } : null;
           judgedTo = holds ? head : null;
@@ -163,6 +167,43 @@ describe("IMA's list of a node", () => {
     assert.ok(server.listOf(keptOf(came[2] ?? null)).equals(list));
   });
 
+  it('is put together where it comes in pieces of one byte: each holds far more memory than that', async () => {
+    const server = madeServer();
+    const list = madeList(256);
+    for (let at = 0; at < list.length; at += 8) {
+      // From the network a byte comes as a view of all that came with it.
+      const pieces = [...list.subarray(at, at + 8)].map((byte) =>
+        Buffer.alloc(16 * KiB, byte).subarray(0, 1),
+      );
+      const came = await server.answer(list, { from: at, more: at + 8 < list.length, pieces });
+      assert.equal(came === 'again', at + 8 < list.length);
+    }
+    assert.deepEqual(
+      server.shown().map(({ length }) => length),
+      [0, list.length],
+    );
+  });
+
+  it('lets others go on between its pieces, while these are cut and while they are read', async () => {
+    const server = madeServer();
+    const list = madeList(8 * MiB);
+    let turns = 0;
+    let others = setImmediate(function turn() {
+      turns += 1;
+      others = setImmediate(turn);
+    });
+    try {
+      await server.answer(list, answerTo(server, list));
+      assert.ok(turns >= 8);
+      turns = 0;
+      server.judgeAnew();
+      await server.answer(list, answerTo(server, list));
+      assert.ok(turns >= 8);
+    } finally {
+      clearImmediate(others);
+    }
+  });
+
   it('is shown to another policy from its begin', async () => {
     const server = madeServer();
     const list = madeList(200 * KiB);
@@ -243,6 +284,20 @@ describe("IMA's list of a node", () => {
     const arrived = answerTo(server, list);
     assert.equal(arrived?.from, 80 * KiB);
     assert.ok(server.listOf(keptOf(await server.answer(list, arrived, { resetCount: 2 }))).equals(list));
+  });
+
+  it('is read from what is kept once, where the quote is of a younger boot of which the node says it is the same', async () => {
+    const server = madeServer();
+    const list = madeList(90 * KiB);
+    await server.answer(list, answerTo(server, list));
+    const young = list.subarray(0, 20 * KiB);
+    const rest = { from: list.length, more: false, pieces: [] };
+    const came = await server.answer(young, rest, { resetCount: 2 });
+    assert.deepEqual(server.listOf(keptOf(came)), list);
+    assert.deepEqual(server.lists.ask(node), { from: 0, bootId: 'boot-1' });
+    const next = await server.answer(young, answerTo(server, young), { resetCount: 2 });
+    assert.deepEqual(server.listOf(keptOf(next)), young);
+    assert.deepEqual(server.looked.at(-1), { from: 0, to: young.length });
   });
 
   it('is taken from an agent that sends all of it each time, and no byte of it is kept twice', async () => {

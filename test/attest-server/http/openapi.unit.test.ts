@@ -58,6 +58,7 @@ const bodies: Readonly<Record<string, object>> = {
   revokeEnrolment: { reason: 'sold' },
   simulatePolicy: { policy: 'kind: Policy\n' },
   captureReference: { node: 'node-1', name: 'captured' },
+  deleteReference: { reason: 'it is old' },
   importReference: { ...referenceOf('imported') },
   approveReference: { reason: 'it is good' },
   retireReference: { reason: 'it is old' },

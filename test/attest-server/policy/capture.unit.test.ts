@@ -4,8 +4,9 @@ import { before, describe, it } from 'mocha';
 import { captureReferences } from '../../../attest-server/policy/capture.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import { saysTheSame } from '../../../attest-server/policy/reference-content.ts';
-import { likenessTo, sharedWith } from '../../../attest-server/policy/reference-reach.ts';
-import { contentFault, type Reference, reference } from '../../../attest-server/protocol/reference.ts';
+import { likenessTo, sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
+import { contentFaultInSteps, type Reference, reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { provenFolder } from '../../recorded/judged-folder.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -50,7 +51,7 @@ describe('a reference of another kind than a boot', () => {
       ],
     );
     for (const each of made) {
-      assert.equal(contentFault(each), null);
+      assert.equal(atOnce(contentFaultInSteps(each)), null);
       assert.deepEqual(reference.parse(JSON.parse(JSON.stringify(each))), JSON.parse(JSON.stringify(each)));
     }
     for (const folder of [worker, open])
@@ -99,9 +100,9 @@ describe('a reference of another kind than a boot', () => {
     const subject: Reference = made ?? assert.fail();
     const isLike = likenessTo({ ...subject, state: 'revoked' }) ?? assert.fail();
     const group = groupOf(policy, 'n', {});
-    assert.equal(isLike(proven('fw-01-worker-iptables-nft'), 'n', group, at), true);
-    assert.equal(isLike(proven('fw-02-worker-ssh-open'), 'n', group, at), false);
-    assert.equal(isLike(proven('01-luks2'), 'n', group, at), false);
+    assert.equal(atOnce(isLike(proven('fw-01-worker-iptables-nft'), 'n', group, at)), true);
+    assert.equal(atOnce(isLike(proven('fw-02-worker-ssh-open'), 'n', group, at)), false);
+    assert.equal(atOnce(isLike(proven('01-luks2'), 'n', group, at)), false);
   });
 
   it('shares what it says with another one only where that says all the same, and is in force', () => {
@@ -118,6 +119,8 @@ describe('a reference of another kind than a boot', () => {
       { ...copy, name: 'expired', expires: '2026-11-25T11:00:00Z' },
       { ...(open ?? assert.fail()), name: 'open' },
     ];
-    assert.deepEqual(sharedWith(subject, others, policy, at), [{ name: 'copy', whole: true, stages: [] }]);
+    assert.deepEqual(atOnce(sharedWithInSteps(subject, others, policy, at)), [
+      { name: 'copy', whole: true, stages: [] },
+    ]);
   });
 });

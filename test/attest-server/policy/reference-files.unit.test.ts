@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { withFiles } from '../../../attest-server/policy/reference-files.ts';
-import { sharedWith } from '../../../attest-server/policy/reference-reach.ts';
-import { contentFault, parseFiles, type Reference } from '../../../attest-server/protocol/reference.ts';
+import { sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
+import {
+  contentFaultInSteps,
+  parseFiles,
+  type Reference,
+} from '../../../attest-server/protocol/reference.ts';
 import { filesReference } from './made-files.ts';
 import { policyOf } from './made-proof.ts';
 
@@ -24,7 +29,7 @@ describe('a reference of some files alone', () => {
   for (const [what, only, paths] of table) {
     it(`has those that are named by ${what}, and no policy`, () => {
       const made = withFiles(whole, only, 'node-1');
-      assert.equal(contentFault(made), null);
+      assert.equal(atOnce(contentFaultInSteps(made)), null);
       assert.deepEqual(
         [...filesOf(made)].map(({ path }) => path),
         paths,
@@ -64,7 +69,11 @@ describe('the content of a reference of kind runtime', () => {
   ];
   for (const [what, given, isWhole] of table) {
     it(`is ${isWhole ? 'whole' : 'refused'} where it has ${what}`, () => {
-      assert.equal(contentFault(given) === null, isWhole, contentFault(given) ?? '');
+      assert.equal(
+        atOnce(contentFaultInSteps(given)) === null,
+        isWhole,
+        atOnce(contentFaultInSteps(given)) ?? '',
+      );
     });
   }
 });
@@ -83,7 +92,9 @@ describe('what a revocation of listed files leaves good', () => {
       other('old', ['/a'], { state: 'retired' }),
       other('over', ['/a'], { expires: '2026-01-01T00:00:00.000Z' }),
     ];
-    const found = sharedWith(subject, references, policyOf('require: [identity, boot]'), Date.UTC(2026, 5));
+    const found = atOnce(
+      sharedWithInSteps(subject, references, policyOf('require: [identity, boot]'), Date.UTC(2026, 5)),
+    );
     assert.deepEqual(found, [
       { name: 'some', whole: false, stages: [], files: 2 },
       { name: 'all', whole: true, stages: [], files: 3 },

@@ -31,12 +31,15 @@ describe('any digest list', () => {
         for (const digest of [otherDigest, ...given.map((one) => one.digest)]) {
           const wanted = given.filter((one) => one.digest.equals(digest)).map(({ path }) => path);
           const index = list.find(digest);
-          assert.deepEqual(new Set(index < 0 ? [] : list.pathsAt(index)), new Set(wanted));
+          assert.deepEqual(
+            new Set(index < 0 ? [] : list.filesOf(index).map(({ path }) => path)),
+            new Set(wanted),
+          );
         }
         for (const path of [otherPath, ...given.map((one) => one.path)]) {
           const wanted = given.filter((one) => one.path === path).map(({ digest }) => list.find(digest));
           assert.deepEqual(
-            list.digestsOf(path),
+            list.filesAt(path).map(({ digest }) => list.find(digest)),
             [...new Set(wanted)].sort((a, b) => a - b),
           );
         }

@@ -5,6 +5,7 @@ import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { filesReference } from '../policy/made-files.ts';
 import { policyOf } from '../policy/made-proof.ts';
 
 interface World {
@@ -30,7 +31,7 @@ function lifeOf(state: Reference['state'], separate = false) {
       },
       update: async (changed, event) => {
         await setImmediate();
-        world.references[0] = changed;
+        world.references[world.references.findIndex(({ name }) => name === changed.name)] = changed;
         world.events.push(event);
       },
       remove: async (_name, event) => {
@@ -49,6 +50,25 @@ function lifeOf(state: Reference['state'], separate = false) {
 }
 
 describe('the life of a reference', () => {
+  it('lets others go on while a long list is taken in, and while it is compared with another one', async () => {
+    const { world, life } = lifeOf('active');
+    const paths = Array.from({ length: 100_000 }, (_, index) => `/${index}`);
+    world.references.push(filesReference('old', paths));
+    let turns = 0;
+    let isDone = false;
+    const others = async () => {
+      for (; !isDone; turns++) await setImmediate();
+    };
+    const told = others();
+    await life.add(filesReference('new', paths), 'ann');
+    const whileAdded = turns;
+    await life.change('old', 'revoke', 'bad', 'ann');
+    isDone = true;
+    await told;
+    assert.ok(whileAdded >= 10, `${whileAdded} turns while it was taken in`);
+    assert.ok(turns - whileAdded >= 20, `${turns - whileAdded} turns while it was compared`);
+  });
+
   const table: readonly (readonly [ReferenceAction, Reference['state'], Reference['state'] | null])[] = [
     ['approve', 'staged', 'active'],
     ['approve', 'retired', 'active'],

@@ -88,6 +88,12 @@ describe('checkAttestationKey', () => {
     }
   });
 
+  it('refuses an even RSA modulus, which anyone can factor, and OpenSSL does not encrypt with (row 12)', () => {
+    const bytes = area('rsa2048');
+    bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) & 0xfe;
+    assert.throws(() => checkAttestationKey(bytes), { code: 'weak_key', field: 'unique.rsa' });
+  });
+
   it('refuses a point that is not on its curve, a modulus of another size, and a key of another type', () => {
     const point = area('p256');
     point[point.length - 1] = (point.at(-1) ?? 0) ^ 1;

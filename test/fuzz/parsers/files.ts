@@ -62,7 +62,7 @@ export const loaderFile: FuzzedParser = {
   form: { kind: 'little-endian', words: ['FILE', 'PFF2', '.modname', '.module_license', 'HdrS'] },
   most: 32 * 1024,
   seeds: () => [
-    ...recordings('swtpm-fixtures/recorded/*/grub.cfg', 'test/fuzz/seeds/files/grubenv'),
+    ...recordings('swtpm-fixtures/recorded/?*/grub.cfg', 'test/fuzz/seeds/files/grubenv'),
     Buffer.concat([
       Buffer.from('FILE\0\0\0\x04PFF2NAME\0\0\0\x08Unknown\0FAMI\0\0\0\x04Uni\0', 'latin1'),
       Buffer.from('DATA\xff\xff\xff\xff0123456789', 'latin1'),

@@ -5,6 +5,7 @@ import { type SuggestedFrom, suggestPolicy } from '../../../policy/draft/suggest
 import { groupOf, unmatched } from '../../../policy/policy.ts';
 import { policyView } from '../../../protocol/api.ts';
 import { parseBundle } from '../../../protocol/bundle.ts';
+import { atOnce } from '../../../protocol/in-steps.ts';
 import { observationsAnswer } from '../../../protocol/policy-api.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
@@ -61,7 +62,7 @@ function fromBundles(paths: readonly string[]): SuggestedFrom {
       const known = contextReferences(bundle);
       const group = policy === null ? unmatched : groupOf(policy, name, bundle.context?.labels);
       const like = policy === null ? undefined : likeReferences(known, 0)(proven, name, group);
-      const posture = postureObserver(policy === null ? [] : known, 0)(proven, name, group);
+      const posture = atOnce(postureObserver(policy === null ? [] : known, 0)(proven, name, group));
       const node = { name, tpmClass: bundle.context?.tpmClass ?? 'unknown', manufacturer } as const;
       observations.push(observe(proven, node, like, posture));
     } catch (error) {

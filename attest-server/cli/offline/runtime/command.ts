@@ -15,6 +15,7 @@ import {
   reference,
 } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
+import { inOurWords } from '../../../protocol/shape-fault.ts';
 import type { CliContext, CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
@@ -254,19 +255,30 @@ function referenceOf(gathered: Gathered, { name, group, state }: RuntimeOptions)
       tooManyHint,
     );
   const [policies, keyrings] = [[...gathered.policies.values()], [...gathered.keyrings.values()]];
-  return reference.parse({
-    version: 1,
-    kind: 'runtime',
-    name,
-    group,
-    state,
-    expires: null,
-    pcrs: {},
-    runtime: {
-      files: bytes.toString('base64'),
-      count: list.fileCount,
-      ...(policies.length > 0 && { policies }),
-      ...(keyrings.length > 0 && { keyrings }),
+  if (list.fileCount + policies.length + keyrings.length === 0)
+    throw new CliError('what is given lists no file', 'No server takes in a reference that lists nothing.');
+  const made = reference.safeParse(
+    {
+      version: 1,
+      kind: 'runtime',
+      name,
+      group,
+      state,
+      expires: null,
+      pcrs: {},
+      runtime: {
+        files: bytes.toString('base64'),
+        count: list.fileCount,
+        ...(policies.length > 0 && { policies }),
+        ...(keyrings.length > 0 && { keyrings }),
+      },
     },
-  });
+    inOurWords,
+  );
+  if (made.success) return made.data;
+  const [issue] = made.error.issues;
+  throw new CliError(
+    `no reference can have all that is given: ${issue?.path.join('.')}: ${issue?.message}`,
+    'Nothing was written. Make several references, or leave out what no node uses.',
+  );
 }

@@ -27,7 +27,7 @@ export function parseKeylime(text: string): KeylimePolicy {
  * whether the begin of a path matches.
  */
 export function globOfExclude(expression: string): string | null {
-  const found = /^\^?((?:[A-Za-z0-9_/@:,=+~-]|\\[.\-+_ ])+)(\.\*|\(\/\.\*\)\?|\$)?\$?$/.exec(expression);
+  const found = /^\^?((?:[A-Za-z0-9_/@:,=~-]|\\[.\-+_ ])+)(\.\*|\(\/\.\*\)\?|\$)?\$?$/.exec(expression);
   if (found === null) return null;
   const [, literal = '', end] = found;
   return `${literal.replaceAll('\\', '')}${end === '$' ? '' : '*'}`;

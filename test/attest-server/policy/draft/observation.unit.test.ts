@@ -3,6 +3,7 @@ import { describe, it } from 'mocha';
 import { likeReferences, observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { unmatched } from '../../../../attest-server/policy/policy.ts';
 import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
@@ -28,7 +29,9 @@ describe('what is observed of a boot', () => {
     const like = likeReferences(references, 0);
     for (const [name, proof] of boots) {
       const each = references.filter((reference) =>
-        likenessTo(reference)?.(proof, 'n', { ...unmatched, name: reference.group }, 0),
+        atOnce(
+          (likenessTo(reference) ?? assert.fail())(proof, 'n', { ...unmatched, name: reference.group }, 0),
+        ),
       );
       assert.ok(
         each.some((reference) => reference.name === name),

@@ -8,6 +8,7 @@ import { suggestPolicy } from '../../../../attest-server/policy/draft/suggest.ts
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
 import type { Facts } from '../../../../attest-server/protocol/facts.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import { observationsAnswer } from '../../../../attest-server/protocol/policy-api.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
@@ -31,7 +32,7 @@ function drafted(proofs: readonly Proven[], references: readonly Reference[] = [
   const items = proofs.map((proven, index) => {
     const name = `worker-${index + 1}`;
     const node = { name, tpmClass: 'discrete', manufacturer: null } as const;
-    return observe(proven, node, undefined, postureOf(proven, name, group));
+    return observe(proven, node, undefined, atOnce(postureOf(proven, name, group)));
   });
   const sent = observationsAnswer.parse(JSON.parse(JSON.stringify({ items, unseen: [], next: null })));
   const text = suggestPolicy({ observations: sent.items, unseen: [], withoutTpm: [] });

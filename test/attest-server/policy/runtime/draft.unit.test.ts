@@ -4,6 +4,7 @@ import { observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { postureObserver } from '../../../../attest-server/policy/draft/posture.ts';
 import { suggestPolicy } from '../../../../attest-server/policy/draft/suggest.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { at, file, knowing, RunningNode, runtimePolicy } from './running-node.ts';
 
@@ -31,7 +32,7 @@ describe('a draft of rules for what nodes run', () => {
 
 function drafted(node: RunningNode, references: readonly Reference[]): string {
   const proven = node.answer();
-  const posture = postureObserver(references, at)(proven, 'one', group);
+  const posture = atOnce(postureObserver(references, at)(proven, 'one', group));
   const about = { name: 'one', tpmClass: 'unknown', manufacturer: null } as const;
   const observations = [observe(proven, about, undefined, posture)];
   return suggestPolicy({ observations, withoutTpm: [], unseen: [] });

@@ -10,7 +10,9 @@ const boot = (...lines: readonly string[]) => ({
   commandLines: lines.map((text, event) => ({ event, text })),
   components: [],
 });
-const covered = (...lines: readonly string[]) => policyInForce(boot(...lines), 1, []);
+/** The list of one kernel. */
+const one = { aggregates: [0], elsewhere: 0 };
+const covered = (...lines: readonly string[]) => policyInForce(boot(...lines), one, []);
 const tcb: readonly ImaArea[] = ['exec', 'mmap', 'modules', 'policy', 'rootReads'];
 const older: readonly ImaArea[] = ['exec', 'mmap', 'modules'];
 
@@ -52,15 +54,15 @@ describe('what the kernel measures for sure', () => {
     } as const;
     const component = { ...unknown, digests: {}, content: null, describes: '' };
     const { commandLines } = boot('ima_policy=tcb');
-    assert.deepEqual(policyInForce({ commandLines, components: [component] }, 1, []).covers, []);
-    assert.deepEqual(policyInForce(boot('ima_policy=tcb'), 2, []).covers, []);
-    assert.deepEqual(policyInForce(null, 1, []).covers, []);
+    assert.deepEqual(policyInForce({ commandLines, components: [component] }, one, []).covers, []);
+    assert.deepEqual(policyInForce(boot('ima_policy=tcb'), { ...one, aggregates: [0, 9] }, []).covers, []);
+    assert.deepEqual(policyInForce(null, one, []).covers, []);
   });
 
   it('is what every policy covers that may be in force', () => {
     const loaded = (...covers: readonly ImaArea[]) => ({ covers, of: 'ours' });
     const both = (...policies: readonly ReturnType<typeof loaded>[]) =>
-      policyInForce(boot('ima_policy=tcb'), 1, policies).covers;
+      policyInForce(boot('ima_policy=tcb'), one, policies).covers;
     assert.deepEqual(both(loaded('exec', 'keys')), ['exec']);
     assert.deepEqual(both(loaded('exec', 'mmap'), loaded('mmap')), ['mmap']);
   });
@@ -71,7 +73,7 @@ describe('what the kernel measures for sure', () => {
     const [line = '', file = ''] = blocks;
     const { covers } = parseImaPolicy(file);
     const loaded = [{ covers, of: 'ours' }];
-    const inForce = policyInForce(boot(`root=/dev/vda ro ${line.trim()}`), 1, loaded);
+    const inForce = policyInForce(boot(`root=/dev/vda ro ${line.trim()}`), one, loaded);
     const { policy } = runtimeSchema.parse({});
     assert.deepEqual(missingAreas(policy.covers, covers), []);
     assert.deepEqual(missingAreas(policy.covers, inForce.covers), []);
@@ -91,7 +93,7 @@ describe('what the kernel measures for sure', () => {
     const programs = ['exec', 'mmap', 'modules', 'kexec', 'policy', 'criticalData'] as const;
     const line = boot('ima_policy="tcb|critical_data"');
     const covers = (loaded: readonly ImaArea[]) =>
-      policyInForce(line, 1, [{ covers: loaded, of: 'own' }]).covers;
+      policyInForce(line, one, [{ covers: loaded, of: 'own' }]).covers;
     assert.deepEqual(covers(programs), programs);
     assert.deepEqual(covers(['exec', 'policy']), ['exec', 'policy']);
   });

@@ -21,12 +21,20 @@ export const at = Date.parse('2026-11-25T12:00:00Z');
 /** An entry of a list, as a kernel from 5.8 on writes and extends it. */
 export interface Ran {
   readonly bytes: Buffer;
-  readonly extends: Buffer;
+  /** Into PCR 10. */
+  readonly extends: Buffer | null;
 }
 
 /** A file that was run or read, with this content. */
 export function file(name: string, content = name): Ran {
   return entryOf('ima-ng', [digestField(hash('sha256', content, 'buffer')), text(name)]);
+}
+
+/** By a rule of the IMA policy with `pcr=11`: the list has it, and PCR 10 has not. */
+export function elsewhere(ran: Ran): Ran {
+  const bytes = Buffer.from(ran.bytes);
+  bytes.writeUInt32LE(11);
+  return { bytes, extends: null };
 }
 
 /** A file that was written to while it was measured. */
@@ -99,7 +107,8 @@ export class RunningNode {
 
   run(...entries: readonly Ran[]): this {
     for (const one of entries)
-      this.#pcr10 = hash('sha256', Buffer.concat([this.#pcr10, one.extends]), 'buffer');
+      if (one.extends !== null)
+        this.#pcr10 = hash('sha256', Buffer.concat([this.#pcr10, one.extends]), 'buffer');
     this.#list = Buffer.concat([this.#list, ...entries.map(({ bytes }) => bytes)]);
     return this;
   }

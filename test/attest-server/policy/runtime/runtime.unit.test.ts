@@ -4,6 +4,7 @@ import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferences } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
+import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
 import {
   type Reference,
@@ -18,6 +19,7 @@ import {
   codesOf,
   coversTcb,
   digestOf,
+  elsewhere,
   file,
   inTurn,
   judged,
@@ -41,6 +43,18 @@ describe('what a node ran', () => {
     assert.deepEqual(aspects.runtime, { status: 'affirming', source: 'tpm', references: ['known'] });
     const byTpm = policyOf('require: [{runtime: tpm}]', 'runtime:', `  ${coversTcb}`);
     assert.equal(judged(good().answer(), [known], byTpm).state, 'trusted');
+  });
+
+  it('names the package of the path, also where another one brings the same content elsewhere', () => {
+    const digest = Buffer.from(digestOf('alike'), 'hex');
+    const list = DigestList.of([
+      { digest, path: '/usr/bin/a', package: 'other 1' },
+      { digest, path: '/usr/bin/evil', package: 'tools 1.2' },
+    ]);
+    const runtime = { files: list.toBytes().toString('base64'), count: list.fileCount };
+    const packages = knowing({}, { name: 'packages', runtime });
+    const [reason] = judged(good().run(evil).answer(), [known, packages]).reasons;
+    assert.match(reason?.detail?.[0] ?? '', /of package tools 1\.2\)$/);
   });
 
   it('names a file that no reference knows: which, where in the list, since when, and what to do (row 49)', () => {
@@ -304,6 +318,14 @@ describe('what the kernel measured itself', () => {
       const verdict = judged(good().run(measured(name, 'data')).answer(), [reference]);
       assert.equal(codesOf(verdict)[0], code);
     });
+
+  it('is unknown where a file with an attribute of its own bytes can be called so', () => {
+    const [script, name] = ['\x03\nevil\n', 'kernel_version'];
+    const node = good().run(signedFile(name, Buffer.from(digestOf(script), 'hex'), Buffer.from(script)));
+    const shown = good().run(measured(name, script)).list;
+    const verdict = judged(node.answer('whole', shown), [known]);
+    assert.deepEqual(codesOf(verdict), ['ima_unknown_file fail']);
+  });
 });
 
 describe('the IMA policy in force', () => {
@@ -352,24 +374,61 @@ describe('the IMA policy in force', () => {
       weak,
     ],
     [
+      'is a file that covers less, below a path of containers',
+      good().run(file('/c/policy', 'policy')),
+      withPolicy(['exec']),
+      ['policy: {covers: [exec, mmap]}', 'containers: {paths: ["/c/*"]}'],
+      weak,
+    ],
+    [
       'is a file that covers more than the kernel did before',
       loaded(),
       withPolicy(['exec', 'keys']),
       ['policy: {covers: [keys]}'],
       weak,
     ],
-    ['is that of a kernel that kexec started', good().kexec(), all, ['policy: {covers: [exec]}'], weak],
+    [
+      'puts entries where nothing is proven of them',
+      good().run(elsewhere(evil), file('/usr/bin/b', 'b')),
+      all,
+      ['policy: {covers: [exec]}'],
+      weak,
+    ],
+    [
+      'is that of a kernel that kexec started',
+      good().kexec(),
+      all,
+      ['policy: {covers: [exec]}'],
+      'facts_unavailable fail',
+    ],
   ] as const)
     it(what, () => {
       const policy = policyOf('require: [runtime]', 'runtime:', ...lines.map((line) => `  ${line}`));
       const verdict = judged(node.answer(), [reference], policy);
       assert.equal(codesOf(verdict)[0], code);
-      assert.equal(verdict.state, code === undefined ? 'trusted' : 'untrusted');
+      const broken = code === weak ? 'untrusted' : 'pending';
+      assert.equal(verdict.state, code === undefined ? 'trusted' : broken);
     });
 
-  it('is not known where the TPM vouches for no command line', () => {
+  it('is weak from the answer on that shows such an entry', () => {
+    const node = good();
+    const proofs = [node.answer(), node.run(elsewhere(evil), file('/usr/bin/b', 'b')).answer('new')];
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [all]), proofs);
+    assert.deepEqual(verdicts.map(codesOf), [[], [weak]]);
+  });
+
+  it('is not known where the TPM vouches for no command line: nobody is accused for a log that came late', () => {
     const proven = provenByHand(good().answer(), { boot: null });
-    assert.deepEqual(codesOf(judged(proven, [all])), [weak]);
+    const verdict = judged(proven, [all]);
+    assert.deepEqual([verdict.state, codesOf(verdict)], ['pending', ['facts_unavailable fail']]);
+  });
+
+  it('is vouched for by the reference that says what its file covers', () => {
+    const policies = withPolicy(['exec']).runtime?.policies;
+    const reference = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' }, { runtime: { policies } });
+    const policy = policyOf('require: [runtime]', 'runtime:', '  policy: {covers: [exec]}');
+    assert.equal(judged(loaded().answer(), [reference], policy).state, 'trusted');
+    assert.equal(judged(loaded().answer(), [all], policy).state, 'untrusted');
   });
 });
 
@@ -466,6 +525,14 @@ describe('a list that grows', () => {
     assert.equal(appraiser.judgedTo({ name: 'one' }), last.head);
   });
 
+  it('is not taken for that of the boot before, in which as much was seen', () => {
+    const boots = [violated('/x'), evil].map((last) => good().run(violated('/y'), last).answer());
+    const [before = assert.fail(), after = assert.fail()] = boots;
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [known]), [before, before, after]);
+    const seen = ['ima_violation warn'];
+    assert.deepEqual(verdicts.map(codesOf), [seen, seen, ['ima_unknown_file fail', ...seen]]);
+  });
+
   it('is never affirmed by its end alone, and is wanted from its begin then', () => {
     const node = good();
     const [, second] = [node.answer('new'), node.run(file('/usr/bin/a', 'a')).answer('new')];
@@ -486,6 +553,41 @@ describe('a list that grows', () => {
       proven.ima !== null && 'head' in proven.ima && proven.ima.head,
     );
     assert.equal(appraiser(proven, { name: 'one' }, at).verdict.state, 'untrusted');
+  });
+
+  it('is compared with one reference in steps, too', () => {
+    const long = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`/${index}`, `${index}`]));
+    const isLike = likenessTo(knowing(long)) ?? assert.fail();
+    assert.ok([...isLike(good().answer(), 'one', groupOf(runtimePolicy(), 'one', {}), at)].length >= 4);
+  });
+
+  it('keeps what was judged of one node while its references were made ready for another one', () => {
+    // One that no other test has made ready.
+    const fresh = knowing({ '/usr/bin/fresh': 'fresh' });
+    const appraiser = createAppraiser(runtimePolicy(), [fresh]);
+    const [one, two] = [good().answer(), good().answer()];
+    const first = appraiser.ahead(one, { name: 'one' }, at)[Symbol.iterator]();
+    const second = appraiser.ahead(two, { name: 'two' }, at)[Symbol.iterator]();
+    assert.equal(first.next().done, false);
+    while (second.next().done !== true);
+    while (first.next().done !== true);
+    assert.deepEqual(
+      ['one', 'two'].map((name) => appraiser.judgedTo({ name }) === null),
+      [false, false],
+    );
+  });
+
+  it('is judged in the smaller steps, the more globs each name is compared with', () => {
+    const proven = good()
+      .run(...Array.from({ length: 200 }, (_, i) => file(`/opt/${i}`)))
+      .answer();
+    const stepsBy = (globs: number) => {
+      const lines = Array.from({ length: globs }, (_, i) => `"/opt/*${i}/*"`).join();
+      const policy = runtimePolicy(...(globs === 0 ? [] : [`exclude: [${lines}]`]));
+      return [...createAppraiser(policy, [known]).ahead(proven, { name: 'one' }, at)].length;
+    };
+    assert.equal(stepsBy(0), 0);
+    assert.ok(stepsBy(256) > 40);
   });
 
   it('shows some of many unknown files, and says that there are more', () => {

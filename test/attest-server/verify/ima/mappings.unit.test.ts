@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import type { KnownList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import type { MeasuredMapping } from '../../../../attest-server/verify/ima/proven-list.ts';
-import { binaryOf, extendedTo, file, listIn, type MadeEntry, measuredData, proved } from './made-list.ts';
+import {
+  binaryOf,
+  extendedTo,
+  file,
+  listIn,
+  type MadeEntry,
+  madeEntry,
+  measuredData,
+  proved,
+} from './made-list.ts';
 
 const version = 'dm_version=4.45.0;';
 const device = (name: string, uuid = '', minor = 0, targets = 1) =>
@@ -175,6 +184,14 @@ describe('mappings of the device mapper', () => {
       assert.deepEqual(mappingsAfter(entries), wanted);
       assert.deepEqual(mappingsAfter(entries, 1), wanted);
     });
+
+  it('are not what stands in a violation, which nothing binds', () => {
+    const violations = [loaded, resume(luks, hashOf(loaded))].map((entry) =>
+      madeEntry({ ...entry, isViolation: true }),
+    );
+    assert.deepEqual(mappingsAfter(violations), []);
+    assert.deepEqual(mappingsAfter([...violations, loaded]), mappingsAfter([file('/x'), file('/y'), loaded]));
+  });
 
   it('are those of recorded entries', () => {
     const path = '../../../../swtpm-fixtures/recorded/ima-lists/keylime-entries.txt';

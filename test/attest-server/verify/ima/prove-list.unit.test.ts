@@ -238,6 +238,17 @@ describe('an entry that no kernel writes', () => {
     ['has bytes after its fields', made('ima-ng', digest, text('/x'), none), 'ima.data'],
     ['has a digest without the name of a hash', made('ima-ng', sha256('/x'), text('/x')), 'ima.d-ng'],
     ['has a digest of nothing', made('ima-ng', digestField(none), text('/x')), 'ima.d-ng'],
+    ['calls a digest with its hash one without', made('d|n-ng', digest, text('/x')), 'ima.d'],
+    [
+      'calls another field the digest',
+      made('d-modsig|n-ng|sig|d-ng|modsig', digest, text('/x'), none, digest, Buffer.of(0x30)),
+      'ima.template',
+    ],
+    [
+      'calls a field of files data',
+      made('d-ng|n-ng|buf|sig', ...measuredData('dm_table_load', 'dm_version=1;').fields, none),
+      'ima.template',
+    ],
     ['has a digest longer than any', made('ima-ng', digestField(Buffer.alloc(65)), text('/x')), 'ima.d-ng'],
     [
       'says of what its digest is in a template that does not',

@@ -15,8 +15,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import {
-  contentFault,
+  contentFaultInSteps,
   parseFiles,
   type Reference,
   reference,
@@ -50,7 +51,7 @@ describe('a reference of files', () => {
 
   function readFile(name: string): Reference {
     const made = reference.parse(JSON.parse(readFileSync(join(dir, name), 'utf8')));
-    assert.equal(contentFault(made), null);
+    assert.equal(atOnce(contentFaultInSteps(made)), null);
     return made;
   }
 
@@ -112,6 +113,8 @@ describe('a reference of files', () => {
       /long\/a\.deb cannot be read: field path/,
     ],
     ['a list with a fault', ['--from-keylime', 'ima-policy'], 1, /ima-policy cannot be read: field line 1/],
+    ['a list that lists nothing', ['--from-keylime', 'nothing.txt'], 1, /lists no file/],
+    ['more keys than one may have', ['--from-keylime', 'keys.json'], 1, /runtime\.keyrings/],
     ['a policy that is none', ['--policy', 'list.txt'], 1, /list\.txt is no policy/],
     ['an unknown state', ['--from-rpm', 'rpms', '--state', 'revoked'], 2, /--state revoked/],
   ];
@@ -119,6 +122,9 @@ describe('a reference of files', () => {
     it(`is not made of ${what}`, async () => {
       mkdirSync(join(dir, 'faulty'), { recursive: true });
       writeFileSync(join(dir, 'faulty/b.deb'), 'no package');
+      writeFileSync(join(dir, 'nothing.txt'), '# none\n');
+      const keys = Array.from({ length: 1025 }, (_, index) => hash('sha256', `${index}`));
+      writeFileSync(join(dir, 'keys.json'), JSON.stringify({ digests: {}, keyrings: { '.ima': keys } }));
       mkdirSync(join(dir, 'long'), { recursive: true });
       const path = `./${'a'.repeat(5000)}`;
       writeFileSync(join(dir, 'long/a.deb'), madeDeb({ name: 'x', type: 'L', content: path }, { name: 'x' }));

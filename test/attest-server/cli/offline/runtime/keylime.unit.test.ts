@@ -95,6 +95,8 @@ describe('what a policy of Keylime leaves out', () => {
     ['/usr/lib/python3.11/.*', null],
     ['/var/(a|b)/.*', null],
     ['[a-z]+', null],
+    ['/opt/a+', null],
+    ['/usr/bin/g\\+\\+', '/usr/bin/g++*'],
     ['.*', null],
     ['/a*', null],
   ];
