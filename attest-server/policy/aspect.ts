@@ -30,10 +30,12 @@ export interface Aspect<Name extends AspectName, Rules> {
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
   paths?(rules: Rules): readonly string[];
   /**
-   * A reference of `referenceKind` made of what a node proved; without it none can be captured.
+   * A reference of `referenceKind` made of what a node proved; without it, or the next one, none can be captured.
    * @throws CaptureError where this is no model for others
    */
   capture?(proven: Proven, about: CapturedAs): Reference;
+  /** The same in steps of some milliseconds, where that is long. */
+  captureInSteps?(proven: Proven, about: CapturedAs): Generator<void, Reference>;
   /** What such a reference says, as lines of text for people; two references are told apart by these. */
   describe?(reference: Reference): readonly string[];
   /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */

@@ -12,7 +12,7 @@ import { breaksPolicy, weigh } from './finding.ts';
 import { judgedAlone } from './judged-alone.ts';
 import type { PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
-import { withFiles } from './reference-files.ts';
+import { withFilesInSteps } from './reference-files.ts';
 import { unreadBy, unreadIn, withUnread } from './unread.ts';
 
 /** One node's answer that somebody vouches for. */
@@ -26,7 +26,7 @@ export interface VouchedFor {
  * before it do not cover one more, NAME-2 and so on.
  * @throws CaptureError where a node shows nothing to compare with; Rejection where it is no model for others
  */
-export function captureReferences(
+export function* captureReferencesInSteps(
   kind: ReferenceKind,
   answers: readonly VouchedFor[],
   group: PolicyGroup,
@@ -37,7 +37,7 @@ export function captureReferences(
     /** Of kind `runtime`: these files alone, by path or digest; null: all. */
     readonly only: readonly string[] | null;
   },
-): readonly Reference[] {
+): Generator<void, readonly Reference[]> {
   if (kind === 'boot') {
     const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
     return captureTogether(boots, group, about);
@@ -45,33 +45,38 @@ export function captureReferences(
   const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
   if (aspect === undefined)
     throw new CaptureError(`this version captures no references of kind ${kind}: choose ${capturedKinds()}`);
-  return captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
+  return yield* captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
 }
 
 function capturedKinds(): string {
-  const others = aspects.flatMap(({ capture, referenceKind }) => (capture ? [referenceKind] : []));
+  const others = aspects.flatMap(({ capture, captureInSteps, referenceKind }) =>
+    capture || captureInSteps ? [referenceKind] : [],
+  );
   return ['boot', ...others].join(', ');
 }
 
 /** By one aspect, for a group with these rules of it. */
-function captureBy<Name extends AspectName, Rules>(
+function* captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
   answers: readonly VouchedFor[],
   only: readonly string[] | null,
   about: Omit<CapturedAs, 'node'>,
-): readonly Reference[] {
-  if (aspect.capture === undefined)
-    throw new CaptureError(
-      `references of kind ${aspect.referenceKind} are written, not captured: import one`,
-    );
+): Generator<void, readonly Reference[]> {
   const captured: Reference[] = [];
   for (const { node, proven } of answers) {
     checkShown(aspect, node, proven);
     const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
-    const whole = aspect.capture(proven, { ...about, name, node });
-    const reference = only === null ? whole : withFiles(whole, only, node);
-    checkModel(aspect, rules, { node, proven }, reference, about);
+    const as = { ...about, name, node };
+    const whole = aspect.captureInSteps
+      ? yield* aspect.captureInSteps(proven, as)
+      : aspect.capture?.(proven, as);
+    if (whole === undefined)
+      throw new CaptureError(
+        `references of kind ${aspect.referenceKind} are written, not captured: import one`,
+      );
+    const reference = only === null ? whole : yield* withFilesInSteps(whole, only, node);
+    yield* checkModel(aspect, rules, { node, proven }, reference, about);
     if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
   }
   return captured;
@@ -101,16 +106,18 @@ function checkShown(
 }
 
 /** Attack: a node that broke the policy becomes the model. What its own reference mends is no reason against it. */
-function checkModel<Rules>(
+function* checkModel<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,
   { node, proven }: VouchedFor,
   reference: Reference,
   { group, at }: Pick<CapturedAs, 'group' | 'at'>,
-): void {
+): Generator<void> {
   const inForce: Reference = { ...reference, state: 'active' };
   const judge = aspect.prepare(rules, { group, references: [inForce], remembers: false });
-  const { findings } = judge.judge(proven, judgedAlone(node, proven), at);
+  const alone = judgedAlone(node, proven);
+  if (judge.ahead) yield* judge.ahead(proven, alone, at);
+  const { findings } = judge.judge(proven, alone, at);
   const against = findings
     .map((finding) => weigh(finding, { require: [aspect.name], severity: {} }))
     // A policy may name other references than the one that is just made: to differ from them is no fault.

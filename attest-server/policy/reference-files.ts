@@ -1,15 +1,20 @@
 import { DigestList, type ListedFile } from '../protocol/digest-list.ts';
-import { parseFiles, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
+import { parseFilesInSteps, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
 import { CaptureError } from './capture-error.ts';
 
 /**
- * The same reference of kind `runtime` with these files alone, each a path, or a digest in hex digits.
+ * The same reference of kind `runtime` with these files alone, each a path, or a digest in hex digits; in steps of some
+ * milliseconds.
  * @throws CaptureError where it has none of that name
  */
-export function withFiles(reference: Reference, only: readonly string[], node: string): Reference {
+export function* withFilesInSteps(
+  reference: Reference,
+  only: readonly string[],
+  node: string,
+): Generator<void, Reference> {
   const { runtime } = reference;
   if (runtime === undefined) throw new Error(`${reference.name} lists no files`);
-  const list = parseFiles(runtime);
+  const list = yield* parseFilesInSteps(runtime);
   const kept: NonNullable<RuntimeFiles['keyrings']> = [];
   const chosen = DigestList.of(
     only.flatMap((which) => {

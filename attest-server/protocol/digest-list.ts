@@ -6,7 +6,7 @@ import {
   filesInBlock,
   longestPath,
   type PackedList,
-  packFiles,
+  packFilesInSteps,
   parsePackedListInSteps,
   recordsFrom,
 } from './packed-list.ts';
@@ -59,7 +59,12 @@ export class DigestList {
    * @throws Rejection `malformed` for a file that none can be
    */
   static of(files: Iterable<ListedFile>): DigestList {
-    return DigestList.fromBytes(packFiles(files));
+    return atOnce(DigestList.ofInSteps(files));
+  }
+
+  /** In steps of some milliseconds. @throws as `of` does */
+  static *ofInSteps(files: Iterable<ListedFile>): Generator<void, DigestList> {
+    return yield* DigestList.fromBytesInSteps(yield* packFilesInSteps(files));
   }
 
   toBytes(): Buffer {

@@ -119,18 +119,25 @@ export function checkListedFile({ digest, path, package: name }: ListedFile): vo
     throw refused(`a package's name has 1 to ${longestPackage} bytes`, 'package');
 }
 
-/** @throws Rejection as `checkListedFile` does */
-export function packFiles(given: Iterable<ListedFile>): Buffer {
+/** In steps of some milliseconds. @throws Rejection as `checkListedFile` does */
+export function* packFilesInSteps(given: Iterable<ListedFile>): Generator<void, Buffer> {
   const names = new Map<string, PackageName>();
-  const files = Array.from(given, (file) => unpacked(file, names));
-  const { digests, counts } = numberDigests(files);
-  files.sort(
+  const unsorted: UnpackedFile[] = [];
+  for (const file of given) {
+    unsorted.push(unpacked(file, names));
+    if (unsorted.length % recordsInStep === 0) yield;
+  }
+  const { digests, counts } = yield* numberDigests(unsorted);
+  const files = yield* sortInSteps(
+    unsorted,
     (a, b) => Buffer.compare(a.path, b.path) || a.number - b.number || compareNames(a.package, b.package),
   );
+  yield;
   const kept = files.filter((file, index) => {
     const next = files[index + 1];
     return next === undefined || next.number !== file.number || !next.path.equals(file.path);
   });
+  yield;
   const packages = [...new Set(kept.map((file) => file.package))].filter((name) => name !== null);
   packages.sort(compareNames);
   for (const [index, name] of packages.entries()) name.number = index + 1;
@@ -142,8 +149,11 @@ export function packFiles(given: Iterable<ListedFile>): Buffer {
     writer.byte(bytes.length);
     writer.bytes(bytes);
   }
-  for (const digest of digests) writer.bytes(digest);
-  writeFiles(writer, kept);
+  for (const [index, digest] of digests.entries()) {
+    if (index % recordsInStep === recordsInStep - 1) yield;
+    writer.bytes(digest);
+  }
+  yield* writeFiles(writer, kept);
   return writer.end();
 }
 
@@ -282,13 +292,17 @@ function compareNames(a: PackageName | null, b: PackageName | null): number {
   return Buffer.compare(a.bytes, b.bytes);
 }
 
-function numberDigests(files: readonly UnpackedFile[]): { digests: Buffer[]; counts: number[] } {
+function* numberDigests(
+  files: readonly UnpackedFile[],
+): Generator<void, { digests: Buffer[]; counts: number[] }> {
   const counts = digestLengths.map(() => 0);
   const digests: Buffer[] = [];
-  const sorted = [...files].sort(
+  const sorted = yield* sortInSteps(
+    files,
     (a, b) => a.digest.length - b.digest.length || a.begin - b.begin || Buffer.compare(a.digest, b.digest),
   );
-  for (const file of sorted) {
+  for (const [index, file] of sorted.entries()) {
+    if (index % recordsInStep === recordsInStep - 1) yield;
     if (digests.at(-1)?.equals(file.digest) !== true) {
       digests.push(file.digest);
       counts[digestLengths.indexOf(file.digest.length)]! += 1;
@@ -298,9 +312,10 @@ function numberDigests(files: readonly UnpackedFile[]): { digests: Buffer[]; cou
   return { digests, counts };
 }
 
-function writeFiles(writer: Writer, files: readonly UnpackedFile[]): void {
+function* writeFiles(writer: Writer, files: readonly UnpackedFile[]): Generator<void> {
   let before: Buffer = Buffer.alloc(0);
   for (const [index, { path, number, package: name }] of files.entries()) {
+    if (index % recordsInStep === recordsInStep - 1) yield;
     const shared = index % filesInBlock === 0 ? 0 : sharedBytes(before, path);
     writer.varint(shared);
     writer.varint(path.length - shared);
@@ -310,6 +325,42 @@ function writeFiles(writer: Writer, files: readonly UnpackedFile[]): void {
     before = path;
   }
 }
+
+/** Runs of some thousand are sorted, then two are made one until one is left. What is equal keeps its order. */
+function* sortInSteps<T>(
+  items: readonly T[],
+  compare: (a: T, b: T) => number,
+): Generator<void, readonly T[]> {
+  let runs: (readonly T[])[] = [];
+  for (let at = 0; at < items.length; at += sortedInStep) {
+    runs.push(items.slice(at, at + sortedInStep).sort(compare));
+    yield;
+  }
+  while (runs.length > 1) {
+    const merged: (readonly T[])[] = [];
+    for (let index = 0; index < runs.length; index += 2)
+      merged.push(yield* mergeInSteps(runs[index]!, runs[index + 1] ?? [], compare));
+    runs = merged;
+  }
+  return runs[0] ?? [];
+}
+
+function* mergeInSteps<T>(
+  a: readonly T[],
+  b: readonly T[],
+  compare: (a: T, b: T) => number,
+): Generator<void, readonly T[]> {
+  const merged: T[] = [];
+  let [first, second] = [0, 0];
+  while (merged.length < a.length + b.length) {
+    const isFirst = second === b.length || (first < a.length && compare(a[first]!, b[second]!) <= 0);
+    merged.push(isFirst ? a[first++]! : b[second++]!);
+    if (merged.length % recordsInStep === 0) yield;
+  }
+  return merged;
+}
+
+const sortedInStep = 4096;
 
 function sharedBytes(a: Buffer, b: Buffer): number {
   const most = Math.min(a.length, b.length);

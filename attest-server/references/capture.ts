@@ -1,7 +1,8 @@
 import pLimit from 'p-limit';
-import { captureReferences, type VouchedFor } from '../policy/capture.ts';
+import { captureReferencesInSteps, type VouchedFor } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { plainName, type Reference, type ReferenceKind } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
@@ -75,13 +76,8 @@ async function capture(
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
-  const [first, ...others] = captureReferences(kind, answers, group, {
-    name,
-    state,
-    by: actor,
-    at,
-    only,
-  });
+  const about = { name, state, by: actor, at, only } as const;
+  const [first, ...others] = await inSteps(captureReferencesInSteps(kind, answers, group, about));
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);

@@ -3,6 +3,7 @@ import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { captureRuntime } from '../../attest-server/policy/runtime/capture.ts';
 import { type Bundle, type EarlierBundle, parseBundle } from '../../attest-server/protocol/bundle.ts';
 import { DigestList } from '../../attest-server/protocol/digest-list.ts';
+import { atOnce } from '../../attest-server/protocol/in-steps.ts';
 import { fileList } from '../../attest-server/protocol/loader-files.ts';
 import type { PcrValues } from '../../attest-server/protocol/pcr-values.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
@@ -123,7 +124,8 @@ const several: Readonly<Record<string, () => readonly Reference[]>> = {
     const bundle = parseBundle(JSON.stringify(evidenceOf(moment)));
     const [group] = parsePolicy(policyOf(undefined, [rulesOfRuntime]), 'policy.yaml').groups;
     if (group === undefined) throw new Error('the policy has no group');
-    const files = captureRuntime(verifyBundleEvidence(bundle, null), { ...captured, name: 'files', group });
+    const proven = verifyBundleEvidence(bundle, null);
+    const files = atOnce(captureRuntime(proven, { ...captured, name: 'files', group }));
     const { digest, path } = revokedFile;
     const old = DigestList.of([{ digest, path, package: 'once-good_1.0' }]);
     const covers = ['exec'] as const;

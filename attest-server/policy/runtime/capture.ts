@@ -8,10 +8,10 @@ import { capturedReference } from '../captured-reference.ts';
 import { isCriticalData } from './critical-data.ts';
 
 /**
- * A reference of all that a node ran and read since it booted.
+ * A reference of all that a node ran and read since it booted; in steps of some milliseconds.
  * @throws CaptureError where it proved no list, or only a later part of one
  */
-export function captureRuntime({ ima }: Proven, about: CapturedAs): Reference {
+export function* captureRuntime({ ima }: Proven, about: CapturedAs): Generator<void, Reference> {
   const { node } = about;
   if (ima === null)
     throw new CaptureError(`${node} sent no list of IMA: it measures nothing, or was not asked`);
@@ -21,7 +21,7 @@ export function captureRuntime({ ima }: Proven, about: CapturedAs): Reference {
     throw new CaptureError(`of the list of IMA of ${node} only the end is here: try again in a minute`);
   const files: ListedFile[] = [];
   const keyrings = new Map<string, NonNullable<RuntimeFiles['keyrings']>[number]>();
-  ima.walk((entry) => {
+  yield* ima.walkInSteps((entry) => {
     if (entry.isViolation || !digestLengths.includes(entry.digest.length)) return;
     const { name: called, digest } = entry;
     if (called === 'boot_aggregate') return;
@@ -30,10 +30,10 @@ export function captureRuntime({ ima }: Proven, about: CapturedAs): Reference {
       const hex = digest.toString('hex');
       keyrings.set(`${called} ${hex}`, { keyring: called, digest: hex, description: `as ${node} has it` });
     }
-  });
+  }, entriesInStep);
   if (files.length + keyrings.size === 0)
     throw new CaptureError(`the kernel of ${node} measures nothing: its list of IMA has no file`);
-  const list = DigestList.of(files);
+  const list = yield* DigestList.ofInSteps(files);
   const runtime = {
     files: list.toBytes().toString('base64'),
     count: list.fileCount,
@@ -42,6 +42,7 @@ export function captureRuntime({ ima }: Proven, about: CapturedAs): Reference {
   return capturedReference({ kind: 'runtime', runtime }, about);
 }
 
+const entriesInStep = 4096;
 /** As many as a reference may name. */
 const mostKeys = 1024;
 const longestName = 256;

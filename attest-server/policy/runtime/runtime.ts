@@ -35,7 +35,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   show: shownRuntime,
   contradictions: runtimeContradictions,
   doubts: runtimeDoubts,
-  capture: captureRuntime,
+  captureInSteps: captureRuntime,
   describe: describeRuntime,
   observe: observeRuntime,
   draft: draftRuntime,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'mocha';
-import { captureReferences } from '../../../attest-server/policy/capture.ts';
+import { captureReferencesInSteps } from '../../../attest-server/policy/capture.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import { saysTheSame } from '../../../attest-server/policy/reference-content.ts';
 import { likenessTo, sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
@@ -33,11 +33,13 @@ describe('a reference of another kind than a boot', () => {
   });
   const proven = (folder: string) => proofs.get(folder) ?? assert.fail(folder);
   const capture = (kind: 'disk' | 'firewall', folders: readonly string[], by: Policy = policy) =>
-    captureReferences(
-      kind,
-      folders.map((folder, index) => ({ node: `node-${index + 1}`, proven: proven(folder) })),
-      groupOf(by, 'node-1', {}),
-      about,
+    atOnce(
+      captureReferencesInSteps(
+        kind,
+        folders.map((folder, index) => ({ node: `node-${index + 1}`, proven: proven(folder) })),
+        groupOf(by, 'node-1', {}),
+        about,
+      ),
     );
 
   it('is made of what nodes show: one for those that show the same, and one more for each that does not', () => {
@@ -90,7 +92,10 @@ describe('a reference of another kind than a boot', () => {
     const without = madeProof({ log: recordedLog('debian13-shim-grub') });
     for (const kind of ['disk', 'firewall', 'runtime'] as const)
       assert.throws(
-        () => captureReferences(kind, [{ node: 'n', proven: without }], groupOf(policy, 'n', {}), about),
+        () =>
+          atOnce(
+            captureReferencesInSteps(kind, [{ node: 'n', proven: without }], groupOf(policy, 'n', {}), about),
+          ),
         { name: 'CaptureError' },
       );
   });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { withFiles } from '../../../attest-server/policy/reference-files.ts';
+import { withFilesInSteps } from '../../../attest-server/policy/reference-files.ts';
 import { sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
 import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import {
@@ -28,7 +28,7 @@ describe('a reference of some files alone', () => {
   ];
   for (const [what, only, paths] of table) {
     it(`has those that are named by ${what}, and no policy`, () => {
-      const made = withFiles(whole, only, 'node-1');
+      const made = atOnce(withFilesInSteps(whole, only, 'node-1'));
       assert.equal(atOnce(contentFaultInSteps(made)), null);
       assert.deepEqual(
         [...filesOf(made)].map(({ path }) => path),
@@ -39,13 +39,15 @@ describe('a reference of some files alone', () => {
   }
 
   it('has a key that is named by its digest', () => {
-    const { runtime } = withFiles(whole, ['cd'.repeat(32)], 'node-1');
+    const { runtime } = atOnce(withFilesInSteps(whole, ['cd'.repeat(32)], 'node-1'));
     assert.deepEqual([runtime?.count, runtime?.keyrings], [0, keyrings]);
   });
 
   it('is none where one of them was not measured', () => {
     for (const missing of ['/e', 'ef'.repeat(32), hash('sha256', 'same').slice(2)])
-      assert.throws(() => withFiles(whole, ['/a', missing], 'node-1'), { name: 'CaptureError' });
+      assert.throws(() => atOnce(withFilesInSteps(whole, ['/a', missing], 'node-1')), {
+        name: 'CaptureError',
+      });
   });
 });
 

@@ -71,6 +71,18 @@ describe('a digest list', () => {
     assert.equal(list.filesOf(0).length, files.length);
   }).timeout(10_000);
 
+  it('is made and read in steps, each of some thousand files', () => {
+    const files = Array.from({ length: 50_000 }, (_, index) => file(`/${index}`, `${index % 9000}`, null));
+    const making = DigestList.ofInSteps(files);
+    let steps = 0;
+    let made = making.next();
+    for (; made.done !== true; made = making.next()) steps += 1;
+    assert.ok(steps >= 2 * (50_000 / 4096), `${steps} steps`);
+    const bytes = made.value.toBytes();
+    assert.deepEqual(DigestList.of(files.toReversed()).toBytes(), bytes);
+    assert.ok([...DigestList.fromBytesInSteps(bytes)].length >= 3);
+  });
+
   it('finds a path whose digests fill more than a block of files', () => {
     const files = Array.from({ length: 40 }, (_, index) => file('/etc/hosts', `${index}`, null));
     const list = DigestList.of([bash, ...files, old]);

@@ -1,7 +1,8 @@
-import { captureReferences } from '../../../policy/capture.ts';
+import { captureReferencesInSteps } from '../../../policy/capture.ts';
 import { CaptureError } from '../../../policy/capture-error.ts';
 import { groupOf } from '../../../policy/policy.ts';
 import { parseBundle } from '../../../protocol/bundle.ts';
+import { atOnce } from '../../../protocol/in-steps.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { RuntimeFiles } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -51,13 +52,8 @@ function filesIn(text: string, node: string, at: number): RuntimeFiles {
   if (policy === null) throw new CaptureError('the server says no policy with it');
   const proven = verifyBundleEvidence(bundle, null);
   const group = groupOf(policy, node, bundle.context?.labels ?? {});
-  const [made] = captureReferences('runtime', [{ node, proven }], group, {
-    name: 'files',
-    state: 'staged',
-    by: '-',
-    at,
-    only: null,
-  });
+  const about = { name: 'files', state: 'staged', by: '-', at, only: null } as const;
+  const [made] = atOnce(captureReferencesInSteps('runtime', [{ node, proven }], group, about));
   if (made?.runtime === undefined) throw new Error('a capture of kind runtime lists no files');
   return made.runtime;
 }

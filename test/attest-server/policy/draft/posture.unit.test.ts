@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { captureReferences } from '../../../../attest-server/policy/capture.ts';
+import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { postureObserver } from '../../../../attest-server/policy/draft/posture.ts';
 import { suggestPolicy } from '../../../../attest-server/policy/draft/suggest.ts';
@@ -69,7 +69,9 @@ describe('what is drafted for firewalls', () => {
   it('is the reference whose rules all nodes have', async () => {
     const worker = await firewall('fw-01-worker-iptables-nft');
     const about = { name: 'workers', state: 'active', by: 'ann', at, only: null } as const;
-    const references = captureReferences('firewall', [{ node: 'worker-1', proven: worker }], group, about);
+    const references = atOnce(
+      captureReferencesInSteps('firewall', [{ node: 'worker-1', proven: worker }], group, about),
+    );
     const same = drafted([worker, worker], references).group;
     assert.deepEqual([same.rules.firewall.baseline, same.require], [['workers'], ['identity', 'firewall']]);
     const other = drafted([worker, await firewall('fw-02-worker-ssh-open')], references);

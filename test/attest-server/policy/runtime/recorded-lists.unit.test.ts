@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
-import { captureReferences } from '../../../../attest-server/policy/capture.ts';
+import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import { parseFiles } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -20,7 +21,7 @@ const booted = madeProof({ log: recordedLog('debian13-shim-grub') });
 const capture = (name: string) => {
   const answers = [{ node: name, proven: ranOn(name) }];
   const about = { name: 'captured', state: 'active', by: 'me', at, only: null } as const;
-  const [made] = captureReferences('runtime', answers, groupOf(policy, name, {}), about);
+  const [made] = atOnce(captureReferencesInSteps('runtime', answers, groupOf(policy, name, {}), about));
   return made ?? assert.fail();
 };
 

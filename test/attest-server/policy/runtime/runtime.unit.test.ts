@@ -3,10 +3,11 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
-import { captureReferences } from '../../../../attest-server/policy/capture.ts';
+import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
 import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import {
   type Reference,
   reference as referenceSchema,
@@ -615,7 +616,12 @@ describe('a reference of what a node ran', () => {
   const policy = runtimePolicy();
   const about = { name: 'captured', state: 'active', by: 'me', at } as const;
   const capture = (proven: Proven, only: readonly string[] | null = null) =>
-    captureReferences('runtime', [{ node: 'one', proven }], groupOf(policy, 'one', {}), { ...about, only });
+    atOnce(
+      captureReferencesInSteps('runtime', [{ node: 'one', proven }], groupOf(policy, 'one', {}), {
+        ...about,
+        only,
+      }),
+    );
 
   it('makes the node trusted, and a sibling that ran the same', () => {
     const node = good().run(measured('.ima', 'key'), violated('/var/log/x'));
@@ -659,7 +665,10 @@ describe('a reference of what a node ran', () => {
     const denying = runtimePolicy('deny: ["/usr/bin/evil"]');
     const answers = [{ node: 'one', proven: good().run(evil).answer() }];
     assert.throws(
-      () => captureReferences('runtime', answers, groupOf(denying, 'one', {}), { ...about, only: null }),
+      () =>
+        atOnce(
+          captureReferencesInSteps('runtime', answers, groupOf(denying, 'one', {}), { ...about, only: null }),
+        ),
       {
         code: 'ima_denied_file',
       },
