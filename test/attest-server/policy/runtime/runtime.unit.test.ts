@@ -325,6 +325,7 @@ describe('what the kernel measured itself', () => {
     ['kernel_version', known, undefined],
     ['kernel_version', keys('kernel_version', 'other'), 'ima_unknown_file fail'],
     ['selinux-state', known, undefined],
+    ['selinux-policy-hash', known, undefined],
     ['dm_table_load', known, undefined],
   ] as const)
     it(`${name} is ${code === undefined ? 'known' : 'unknown'} by ${reference.runtime?.keyrings?.map(({ keyring }) => keyring) ?? 'files alone'}`, () => {
@@ -338,6 +339,17 @@ describe('what the kernel measured itself', () => {
     const shown = good().run(measured(name, script)).list;
     const verdict = judged(node.answer('whole', shown), [known]);
     assert.deepEqual(codesOf(verdict), ['ima_unknown_file fail']);
+  });
+
+  it('is critical data though the digest of a policy begins as a signature does', () => {
+    const policy = `\x05${'p'.repeat(31)}`;
+    for (const [data, code] of [
+      [policy, undefined],
+      [`${policy}p`, 'ima_unknown_file fail'],
+    ] as const) {
+      const verdict = judged(good().run(measured('selinux-policy-hash', data)).answer(), [known]);
+      assert.equal(codesOf(verdict)[0], code);
+    }
   });
 });
 
