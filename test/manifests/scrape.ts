@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { reasonClasses } from '../../attest-server/protocol/reasons.ts';
+import { reasonClasses, reasonCodes } from '../../attest-server/protocol/reasons.ts';
 
 export interface Sample {
   readonly name: string;
@@ -73,5 +73,6 @@ const ofPrometheus: readonly string[] = ['instance', 'job', 'cluster'];
 /** Closed lists of which not every word has a series at a time. */
 const closed: Readonly<Record<string, readonly string[]>> = {
   'assay_node_reason_info class': reasonClasses,
+  'assay_node_reason_info code': reasonCodes,
   'assay_node_reason_info signed': ['true', 'false'],
 };
