@@ -190,7 +190,8 @@ export class Attestation {
       await this.#recallArchived(node.name);
       const inForce = this.#ports.inForce();
       const whole = { ...answer, parts };
-      const listed = await this.#proveList(node, whole, arrived, proven, given, inForce);
+      const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
+      const listed = await this.#proveList({ node, answer: whole, proven, given, place }, arrived, inForce);
       if (listed === 'again') {
         this.#files.keep(node.name, given);
         return { files: [] };
@@ -202,6 +203,7 @@ export class Attestation {
         answer: withIndex(whole, ima),
         proven: listed?.proven ?? proven,
         given,
+        place,
         ima,
       };
       return this.#record(judged, inForce).catch((error: unknown) => {
@@ -216,15 +218,11 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    node: AttestedNode,
-    answer: Answer,
+    { node, answer, proven: first, given, place: { labels } }: Omit<ProvenWhole, 'ima'>,
     arrived: Answer['ima'],
-    first: Proven,
-    given: GivenFiles,
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
     const { name, tpmClass = 'unknown' } = node;
-    const { labels } = inForce.groupOf(name, this.#ports.labelsOf(name));
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
     const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
@@ -444,7 +442,7 @@ export class Attestation {
     await this.#ports.verdicts.settled();
   }
 
-  async #record({ node, answer, proven, given, ima }: ProvenWhole, inForce: InForce): Promise<Judged> {
+  async #record({ node, answer, proven, given, place, ima }: ProvenWhole, inForce: InForce): Promise<Judged> {
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
@@ -453,7 +451,7 @@ export class Attestation {
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
-    const { group, labels } = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
+    const { group, labels } = place;
     const { challengedAt } = answer;
     const concurrent = isConcurrent(previous, { challengedAt, clock: proven.clock.clock });
     const sentParts = sentBefore(previous);
@@ -636,6 +634,8 @@ interface ProvenWhole {
   readonly answer: Answer;
   readonly proven: Proven;
   readonly given: GivenFiles;
+  /** The node's group, and those of its labels that count. */
+  readonly place: ReturnType<InForce['groupOf']>;
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
 }
