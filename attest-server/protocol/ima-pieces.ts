@@ -1,7 +1,7 @@
 import { limits } from './limits.ts';
 import { Rejection } from './rejection.ts';
 
-/** A piece of IMA's list as the server keeps it: whole entries. */
+/** A piece of IMA's list as the server keeps it; an entry may begin in one and end in the next. */
 export interface ImaPiece {
   /** SHA-256 of its bytes, hex. */
   readonly digest: string;
