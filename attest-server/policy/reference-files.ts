@@ -1,5 +1,5 @@
 import { DigestList, type ListedFile } from '../protocol/digest-list.ts';
-import { parseFilesInSteps, type Reference, type RuntimeFiles } from '../protocol/reference.ts';
+import { type KnownKey, parseFilesInSteps, type Reference } from '../protocol/reference.ts';
 import { CaptureError } from './capture-error.ts';
 
 /**
@@ -15,7 +15,7 @@ export function* withFilesInSteps(
   const { runtime } = reference;
   if (runtime === undefined) throw new Error(`${reference.name} lists no files`);
   const list = yield* parseFilesInSteps(runtime);
-  const kept: NonNullable<RuntimeFiles['keyrings']> = [];
+  const kept: KnownKey[] = [];
   const chosen = DigestList.of(
     only.flatMap((which) => {
       const files = [...filesNamed(list, which)];

@@ -80,6 +80,10 @@ const runtimeFiles = z.strictObject({
     .optional(),
 });
 export type RuntimeFiles = z.infer<typeof runtimeFiles>;
+/** A policy of IMA, by the digest of its file, and what it covers. */
+export type KnownImaPolicy = NonNullable<RuntimeFiles['policies']>[number];
+/** A key of a keyring, or what else the kernel measures itself, by its digest. */
+export type KnownKey = NonNullable<RuntimeFiles['keyrings']>[number];
 
 /** A reference value file, as captured, exported, kept in Git and read with `--references DIR`. */
 export const reference = z.strictObject({

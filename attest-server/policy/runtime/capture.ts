@@ -1,6 +1,6 @@
 import { DigestList, type ListedFile } from '../../protocol/digest-list.ts';
 import { digestLengths } from '../../protocol/packed-list.ts';
-import type { Reference, RuntimeFiles } from '../../protocol/reference.ts';
+import type { KnownKey, Reference } from '../../protocol/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
@@ -20,7 +20,7 @@ export function* captureRuntime({ ima }: Proven, about: CapturedAs): Generator<v
   if (ima.since !== null)
     throw new CaptureError(`of the list of IMA of ${node} only the end is here: try again in a minute`);
   const files: ListedFile[] = [];
-  const keyrings = new Map<string, NonNullable<RuntimeFiles['keyrings']>[number]>();
+  const keyrings = new Map<string, KnownKey>();
   yield* ima.walkInSteps((entry) => {
     if (entry.isViolation || !digestLengths.includes(entry.digest.length)) return;
     const { name: called, digest } = entry;

@@ -8,6 +8,8 @@ import { limits } from '../../../protocol/limits.ts';
 import { checkListedFile } from '../../../protocol/packed-list.ts';
 import { printable } from '../../../protocol/printable.ts';
 import {
+  type KnownImaPolicy,
+  type KnownKey,
   parseFiles,
   plainName,
   type Reference,
@@ -88,8 +90,8 @@ function checkOptions(options: RuntimeOptions): void {
 /** What was found so far; who waits is told every few seconds. */
 class Gathered {
   readonly files: ListedFile[] = [];
-  readonly policies = new Map<string, NonNullable<RuntimeFiles['policies']>[number]>();
-  readonly keyrings = new Map<string, NonNullable<RuntimeFiles['keyrings']>[number]>();
+  readonly policies = new Map<string, KnownImaPolicy>();
+  readonly keyrings = new Map<string, KnownKey>();
   readonly #io: CliIo;
 
   constructor(io: CliIo) {
@@ -105,11 +107,11 @@ class Gathered {
     this.files.push(file);
   }
 
-  addPolicy(policy: NonNullable<RuntimeFiles['policies']>[number]): void {
+  addPolicy(policy: KnownImaPolicy): void {
     this.policies.set(policy.digest, policy);
   }
 
-  addKey(key: NonNullable<RuntimeFiles['keyrings']>[number]): void {
+  addKey(key: KnownKey): void {
     this.keyrings.set(`${key.keyring} ${key.digest}`, key);
   }
 
@@ -226,7 +228,7 @@ async function addReference(gathered: Gathered, path: string, io: CliIo): Promis
   });
 }
 
-function policyOf(path: string, io: CliIo): NonNullable<RuntimeFiles['policies']>[number] {
+function policyOf(path: string, io: CliIo): KnownImaPolicy {
   const bytes = readFile(resolve(io.cwd, path));
   try {
     const { covers, doubts } = parseImaPolicy(bytes.toString('utf8'));
