@@ -188,6 +188,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       groupOf: inForce.groups.of,
       policy: inForce.policy,
       changed: inForce.readReferences,
+      fault,
     }),
   );
   const enrolment = rooms.use(

@@ -14,6 +14,46 @@ export function parseDuration(text: string, option: string): number {
   return Number(amount) * units[unit];
 }
 
+/** When something ends that a person begins now. */
+export interface Ending {
+  readonly until?: string;
+  readonly for?: string;
+}
+
+/**
+ * As the API takes it: a moment, or how many seconds.
+ * @param longest seconds
+ * @throws CliError (usage) where neither or both are given, or one is wrong
+ */
+export function endOf(
+  command: string,
+  { until, for: duration }: Ending,
+  longest: number,
+): { readonly until: string } | { readonly forSeconds: number } {
+  if ((until === undefined) === (duration === undefined))
+    throw new CliError(
+      `${command} needs either --until or --for`,
+      'It ends by itself: say when, like --for 2h.',
+      exit.usage,
+    );
+  if (duration === undefined) return { until: momentOf(until ?? '') };
+  const seconds = parseDuration(duration, '--for');
+  if (seconds < 1 || seconds > longest)
+    throw new CliError(`--for ${duration} is not between 1s and ${longest / 86_400}d`, null, exit.usage);
+  return { forSeconds: seconds };
+}
+
+function momentOf(text: string): string {
+  const at = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isFinite(at))
+    throw new CliError(
+      `--until ${text} is not a moment`,
+      'Write it like 2026-12-01T08:00:00Z, or how long with --for 2h.',
+      exit.usage,
+    );
+  return new Date(at).toISOString();
+}
+
 function isUnit(unit: string | undefined): unit is keyof typeof units {
   return unit !== undefined && unit in units;
 }

@@ -212,6 +212,13 @@ export interface ReferenceLifePort {
     /** Active ones that affirm what was revoked. */
     readonly sharedWith: readonly SharedReference[];
   } | null>;
+  /** Null where there is none of that name. @param change.until milliseconds since the epoch */
+  announce(
+    name: string,
+    change: { readonly nodes: readonly string[] | null; readonly reason: string; readonly until: number },
+    actor: string,
+  ): Promise<Reference | null>;
+  endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   add(reference: Reference, actor: string): Promise<Reference>;
   /** False where there is none of that name. */
   remove(name: string, reason: string, actor: string): Promise<boolean>;

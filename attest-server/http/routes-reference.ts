@@ -2,6 +2,7 @@ import * as api from '../protocol/api.ts';
 import { limits } from '../protocol/limits.ts';
 import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
+  longestAnnouncement,
   plainName,
   type Reference,
   reference,
@@ -78,6 +79,42 @@ export const referenceRoutes: readonly Route[] = [
       return { status: 201, body: referenceSummary(added) };
     },
   }),
+  route('POST', '/v1/references/{name}/announce', 'operator', {
+    operation: 'announceReference',
+    summary:
+      'Expect nodes to boot like a staged reference until a moment: it counts for them, and on the way there they are pending',
+    problems: [409],
+    body: api.announceRequest,
+    answer: api.referenceView,
+    async handle({ referenceLife, now }, { message, path, caller }) {
+      const { nodes, reason, until, forSeconds } = await readBody(message, api.announceRequest, bodyBytes);
+      const start = now();
+      const end = until === undefined ? start + (forSeconds ?? 0) * 1000 : Date.parse(until);
+      if (end <= start || end - start > longestAnnouncement * 1000)
+        throw new HttpProblem(
+          400,
+          `body.until: must be within the next ${longestAnnouncement / 86_400} days`,
+          { code: 'invalid_field', field: 'body.until' },
+        );
+      const name = plainName.safeParse(path.name).data ?? '';
+      const change = { nodes: nodes ?? null, reason, until: end };
+      const announced = await referenceLife.announce(name, change, actorOf(caller)).catch(notNow);
+      if (announced === null) throw new HttpProblem(404, 'there is no such reference');
+      return ok(referenceSummary(announced));
+    },
+  }),
+  route('DELETE', '/v1/references/{name}/announce', 'operator', {
+    operation: 'endAnnouncement',
+    summary: 'Expect that change no longer: the reference is staged, as before',
+    problems: [409],
+    answer: api.referenceView,
+    async handle({ referenceLife }, { path, caller }) {
+      const name = plainName.safeParse(path.name).data ?? '';
+      const ended = await referenceLife.endAnnouncement(name, actorOf(caller)).catch(notNow);
+      if (ended === null) throw new HttpProblem(404, 'there is no such reference');
+      return ok(referenceSummary(ended));
+    },
+  }),
   route('POST', '/v1/references/{name}/delete', 'operator', {
     operation: 'deleteReference',
     summary: 'Delete a staged or retired reference: it makes room, and its name is free',
@@ -134,7 +171,7 @@ function notNow(error: unknown): never {
 }
 
 function referenceSummary(given: Reference): api.ReferenceView {
-  const { kind, name, group, state, expires, captured = null, changed = null, runtime } = given;
+  const { kind, name, group, state, expires, captured = null, changed = null, announced, runtime } = given;
   const unseen = unseenFiles(given);
   return {
     kind,
@@ -144,6 +181,7 @@ function referenceSummary(given: Reference): api.ReferenceView {
     expires,
     captured,
     changed,
+    ...(announced !== undefined && { announced }),
     ...(unseen.length > 0 && { unseen: [...unseen] }),
     ...(runtime !== undefined && {
       files: runtime.count,

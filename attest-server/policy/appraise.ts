@@ -8,6 +8,7 @@ import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../pro
 import type { Proven } from '../verify/proven.ts';
 import type { Judge, JudgedNode, Judgement, Past, SharedVolume } from './aspect.ts';
 import { aspects } from './aspects.ts';
+import { expectingChanges } from './expected-change.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
@@ -155,7 +156,13 @@ function prepareGroup(
     judges: aspects.map((aspect) => {
       const { name, referenceKind } = aspect;
       const itsOwn = group === unmatched ? [] : references.filter(({ kind }) => kind === referenceKind);
-      return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
+      const judgeBy = (compared: readonly Reference[]) =>
+        aspect.prepare(group.rules[name], { group, references: compared, remembers });
+      const judge = judgeBy(itsOwn);
+      return {
+        aspect,
+        judge: referenceKind === 'boot' ? expectingChanges(judge, group, itsOwn, judgeBy) : judge,
+      };
     }),
     last: null,
   };

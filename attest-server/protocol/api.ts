@@ -2,7 +2,14 @@ import { z } from 'zod';
 import { exemptionView, marksView } from './cluster-api.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
-import { plainName, referenceKinds, referenceStates, referenceStep } from './reference.ts';
+import {
+  announcement,
+  longestAnnouncement,
+  plainName,
+  referenceKinds,
+  referenceStates,
+  referenceStep,
+} from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
 import {
   type Aspect,
@@ -147,6 +154,8 @@ export const referenceView = z.object({
   captured: z.object({ by: z.string(), node: z.string(), at: z.iso.datetime() }).nullable(),
   /** The latest step of its life: who approved, retired, revoked or restored it, when and why. */
   changed: referenceStep.nullable().default(null),
+  /** Somebody expects nodes to boot like it, although nobody has approved it. */
+  announced: announcement.optional(),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
   /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
@@ -155,6 +164,20 @@ export const referenceView = z.object({
   keys: z.int().optional(),
 });
 export type ReferenceView = z.infer<typeof referenceView>;
+
+/** A change that a person expects: a group (`nodes` left out), or these nodes, are to boot like a staged reference. */
+export const announceRequest = z
+  .strictObject({
+    nodes: announcement.shape.nodes.unwrap().optional(),
+    reason: z.string().min(1).max(512),
+    /** Until this moment, or for so many seconds. */
+    until: z.iso.datetime().optional(),
+    forSeconds: z.int().min(1).max(longestAnnouncement).optional(),
+  })
+  .refine(({ until, forSeconds }) => (until === undefined) !== (forSeconds === undefined), {
+    path: ['until'],
+    message: 'give either until or forSeconds',
+  });
 
 /** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });

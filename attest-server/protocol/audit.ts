@@ -13,6 +13,9 @@ export const auditActions = {
   'reference.approve': 'a reference counts from now on',
   'reference.retire': 'a reference counts no longer',
   'reference.revoke': 'what a reference names is bad',
+  'reference.announce':
+    'a person expects nodes to boot like a staged reference: which ones, until when, and why',
+  'reference.announce.end': 'a person expects that change no longer',
   'reference.delete': 'a reference that did not count was deleted; its name is free',
   'reference.restore': 'a revocation was a mistake: the reference is what it was before',
   'policy.load': 'another policy is in force',

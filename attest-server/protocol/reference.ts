@@ -5,7 +5,7 @@ import { imaAreas } from './ima-policy.ts';
 import { atOnce } from './in-steps.ts';
 import { limits } from './limits.ts';
 import { fileContents, loaderContents } from './loader-files.ts';
-import { pcrBanks } from './messages.ts';
+import { nodeName, pcrBanks } from './messages.ts';
 import { Rejection } from './rejection.ts';
 
 const digest = z
@@ -38,6 +38,22 @@ export const referenceStep = z.strictObject({
   reason: shortText,
   from: z.enum(referenceStates),
 });
+
+/** How long a change may be announced for, in seconds. */
+export const longestAnnouncement = 30 * 86_400;
+/** Nodes that one announcement may name; for more, announce it to their group. */
+const mostAnnounced = 1024;
+
+/** Who expects a group, or some nodes of it, to boot like a reference that nobody has approved yet; from `at` to `until`. */
+export const announcement = z.strictObject({
+  /** Null: all nodes of its group. */
+  nodes: z.array(nodeName).min(1).max(mostAnnounced).nullable(),
+  by: shortText,
+  at: z.iso.datetime(),
+  until: z.iso.datetime(),
+  reason: shortText,
+});
+export type Announcement = z.infer<typeof announcement>;
 
 /** Objects of a header by number, each as canonical JSON: members in order, no blanks. */
 const headerObjects = z
@@ -150,6 +166,8 @@ export const reference = z.strictObject({
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent where nobody has taken one; an import drops it. */
   changed: referenceStep.optional(),
+  /** Of a staged one of kind `boot`: a change that somebody announced; an import drops it. */
+  announced: announcement.optional(),
 });
 export type Reference = z.infer<typeof reference>;
 

@@ -2,7 +2,12 @@ import pLimit from 'p-limit';
 import type { Policy } from '../policy/policy.ts';
 import { type SharedReference, sharedWithInSteps } from '../policy/reference-reach.ts';
 import { inSteps } from '../protocol/in-steps.ts';
-import { contentFaultInSteps, type Reference, type ReferenceAction } from '../protocol/reference.ts';
+import {
+  type Announcement,
+  contentFaultInSteps,
+  type Reference,
+  type ReferenceAction,
+} from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { brief } from './brief.ts';
@@ -30,8 +35,21 @@ export interface ReferenceLife {
   ): Promise<ChangedReference | null>;
   /** False where there is none of that name. @throws NotNow where it counts */
   remove(name: string, reason: string, actor: string): Promise<boolean>;
+  /**
+   * Expects nodes to boot like a staged reference, which counts for them until then; null where there is none of that name.
+   * @throws Rejection `role_denied`; NotNow where it is not one of boots, or not staged
+   */
+  announce(name: string, change: ExpectedChange, actor: string): Promise<Reference | null>;
+  /** Null where there is none of that name. @throws NotNow where nothing is announced */
+  endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
+}
+
+/** What a person announces. */
+export interface ExpectedChange extends Pick<Announcement, 'nodes' | 'reason'> {
+  /** Milliseconds since the epoch. */
+  readonly until: number;
 }
 
 export interface ChangedReference {
@@ -60,7 +78,9 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const at = now();
       const from = found.state;
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
-      const reference: Reference = { ...found, state, changed: step };
+      // Approved it counts anyway, and out of force nobody is to boot like it.
+      const { announced: _ended, ...lasting } = found;
+      const reference: Reference = { ...lasting, state, changed: step };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
       const affirmedBy = shared.map((other) => other.name).join(' ');
@@ -103,7 +123,57 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       return true;
     },
 
-    async add({ changed: _elsewhere, ...reference }, actor) {
+    async announce(name, { nodes, reason, until }, actor) {
+      const found = (await store.list()).find((reference) => reference.name === name);
+      if (found === undefined) return null;
+      const { kind, state, group } = found;
+      if (kind !== 'boot') throw new NotNow(`reference ${name} is of kind ${kind}: only boots are announced`);
+      if (state !== 'staged')
+        throw new NotNow(
+          state === 'active'
+            ? `reference ${name} is active: nodes that boot like it are known already`
+            : `reference ${name} is ${state}: announce one that is staged`,
+        );
+      // For these nodes it is what an approval is.
+      if (separate && found.captured?.by === actor)
+        throw new Rejection(
+          'role_denied',
+          `the same person captured ${name}; with approvals.separate another person must announce it`,
+        );
+      const at = now();
+      const [from, end] = [at, until].map((moment) => new Date(moment).toISOString()) as [string, string];
+      const announced: Announcement = { nodes, by: actor, at: from, until: end, reason };
+      const reference: Reference = { ...found, announced };
+      await store.update(reference, {
+        at,
+        actor,
+        action: 'reference.announce',
+        subject: name,
+        code: null,
+        detail: { group, nodes: nodes === null ? null : brief(nodes.join(' ')), until: end, reason },
+      });
+      await changed();
+      return reference;
+    },
+
+    async endAnnouncement(name, actor) {
+      const found = (await store.list()).find((reference) => reference.name === name);
+      if (found === undefined) return null;
+      const { announced, ...reference } = found;
+      if (announced === undefined) throw new NotNow(`nothing is announced of reference ${name}`);
+      await store.update(reference, {
+        at: now(),
+        actor,
+        action: 'reference.announce.end',
+        subject: name,
+        code: null,
+        detail: { until: announced.until },
+      });
+      await changed();
+      return reference;
+    },
+
+    async add({ changed: _elsewhere, announced: _there, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`a reference named ${reference.name} already exists`);
       // Empty means refuse: a reference without content would be compared with nothing.
@@ -133,6 +203,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
   return {
     change: (...step) => inTurn(() => life.change(...step)),
     remove: (...step) => inTurn(() => life.remove(...step)),
+    announce: (...step) => inTurn(() => life.announce(...step)),
+    endAnnouncement: (...step) => inTurn(() => life.endAnnouncement(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
   };
 }

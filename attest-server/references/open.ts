@@ -5,10 +5,15 @@ import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './
 export interface ReferencesParts extends CapturePorts {
   readonly store: CapturePorts['store'] & ReferenceParts['store'];
   readonly policy: ReferenceParts['policy'];
+  readonly changed: ReferenceParts['changed'];
+  readonly fault: (error: unknown, where: string) => void;
   readonly logger: Logger;
 }
 
-/** Reference values, from capture or import to retirement. It holds nothing that must be closed. */
+/** Milliseconds between two looks for announcements that have ended. */
+const lookEvery = 1000;
+
+/** Reference values, from capture or import to retirement. */
 export interface References extends AsyncDisposable {
   readonly life: ReferenceLife;
   readonly capture: Capture;
@@ -16,6 +21,15 @@ export interface References extends AsyncDisposable {
 
 export function openReferences(parts: ReferencesParts): References {
   const capture = createCapture(parts);
+  const ended = endedAnnouncements(parts);
+  let looking = Promise.resolve();
+  // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
+  const timer = setInterval(() => {
+    looking = looking.then(ended).then(
+      (some) => (some ? parts.changed() : undefined),
+      (error: unknown) => parts.fault(error, 'announcements'),
+    );
+  }, lookEvery);
   return {
     life: createReferenceLife(parts),
     async capture(request) {
@@ -27,6 +41,24 @@ export function openReferences(parts: ReferencesParts): References {
       );
       return made;
     },
-    async [Symbol.asyncDispose]() {},
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await looking;
+    },
+  };
+}
+
+/** Tells whether an announcement has ended since it was asked last. */
+function endedAnnouncements({ store, now }: Pick<ReferencesParts, 'store' | 'now'>): () => Promise<boolean> {
+  let before = now();
+  return async () => {
+    const at = now();
+    const references = await store.list();
+    const some = references.some(({ announced }) => {
+      const until = announced === undefined ? Number.NaN : Date.parse(announced.until);
+      return before < until && until <= at;
+    });
+    before = at;
+    return some;
   };
 }

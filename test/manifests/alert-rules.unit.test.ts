@@ -455,6 +455,16 @@ describe('the alert rules for Prometheus', () => {
         await assertFires(scraped, `${minutes}m`, minutes < from ? [] : [{ alert, labels }]);
     });
 
+  it('leave a node in peace of which somebody announced a change', async () => {
+    const labels = { instance, ...reasonOf('change_expected'), class: 'service' };
+    const scraped: Scraped = [
+      ...healthy,
+      ...stateSeries({ name: 'node-2', state: 'pending', class: 'service', signed: false }),
+      [`assay_node_reason_info${labelsText(labels)}`, '1x90'],
+    ];
+    for (const minutes of [5, 40, 80]) await assertFires(scraped, `${minutes}m`, []);
+  });
+
   it('tell of each fault of the server and the fleet by one alert, and of nothing else', async () => {
     await assertCases(
       ofServer.map(([what, scraped, after, fired]) => ({

@@ -40,6 +40,10 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'The machine has no TPM 2.0 that can be used, or the policy says that machines of its group have none.',
   ],
   rebooted: ['service', 'The TPM was reset since the node was last seen: what runs now is not proven yet.'],
+  change_expected: [
+    'service',
+    'Somebody announced a change of what this node boots (`assay expect`), and it is on the way there.',
+  ],
   resumed: ['service', 'The machine slept and woke: its TPM was restarted, and PCRs began anew.'],
 
   enrolment_pending: [
@@ -254,7 +258,6 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   evidence_erased: ['server', 'Evidence was erased after its time; the audit log keeps its digests.'],
 
   expired: ['later', 'A value that counts for a time only is past it.'],
-  change_expected: ['later', 'An operator announced a change of this node.'],
   root_unmeasured: ['later', 'The root file system is not one that was measured.'],
   volume_exposed: ['later', 'A volume was open while the node was not proven.'],
   escrow_missing: ['later', 'The key of a volume is kept nowhere else.'],

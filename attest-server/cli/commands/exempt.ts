@@ -2,7 +2,7 @@ import { exemptionEnded, exemptionView, longestExemption } from '../../protocol/
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { parseDuration, utc } from '../moment.ts';
+import { endOf, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';
 
 export interface ExemptOptions {
@@ -29,13 +29,7 @@ export async function exemptNode(
   }
   if (reason === undefined)
     throw new CliError('exempt needs --reason', 'It goes into the audit log.', exit.usage);
-  if ((until === undefined) === (duration === undefined))
-    throw new CliError(
-      'exempt needs either --until or --for',
-      'An exemption ends by itself: say when, like --for 2h.',
-      exit.usage,
-    );
-  const time = duration === undefined ? { until: momentOf(until ?? '') } : { forSeconds: lengthOf(duration) };
+  const time = endOf('exempt', options, longestExemption);
   const made = await (await server()).post(
     '/v1/cluster/exemptions',
     { node, reason, ...time },
@@ -48,22 +42,4 @@ export async function exemptNode(
     () =>
       `${printable(made.node)} is exempt until ${utc(made.until)}: it gets no taint, and its state and label stay what they are\n`,
   );
-}
-
-function lengthOf(text: string): number {
-  const seconds = parseDuration(text, '--for');
-  if (seconds < 1 || seconds > longestExemption)
-    throw new CliError(`--for ${text} is not between 1s and ${longestExemption / 86_400}d`, null, exit.usage);
-  return seconds;
-}
-
-function momentOf(text: string): string {
-  const at = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isFinite(at))
-    throw new CliError(
-      `--until ${text} is not a moment`,
-      'Write it like 2026-12-01T08:00:00Z, or how long with --for 2h.',
-      exit.usage,
-    );
-  return new Date(at).toISOString();
 }

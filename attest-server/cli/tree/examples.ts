@@ -57,6 +57,12 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference compute': [
     'assay reference compute --name workers-6.12 --group workers --kernel vmlinuz --initrd initrd.img --loader shimx64.efi --loader grubx64.efi --cmdline "root=/dev/vda1 ro" -f workers-6.12.json',
   ],
+  expect: [
+    'assay expect --group workers --kernel vmlinuz-6.12.119 --for 8h --reason "kernel update"',
+    'assay expect worker-1 --reference workers-2026-12 --until 2026-12-01T08:00:00Z --reason "first of ten"',
+    'assay expect',
+    'assay expect --end workers-2026-12',
+  ],
   'reference runtime': [
     'assay reference runtime --name debian-13.2 --group workers --from-dpkg /var/cache/apt/archives -f debian-13.2.json',
     'assay reference runtime --name site --group workers --from-node worker-1 --policy ima-policy -f site.json',

@@ -1,12 +1,43 @@
 import type { Command } from 'commander';
+import type { ExpectOptions } from '../commands/expect.ts';
 import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
 import type { RuntimeOptions } from '../offline/runtime/command.ts';
-import { consentOptions, type Formatted, outputOption, several, type ToFile, utcOption } from './option.ts';
+import {
+  consentOptions,
+  type Formatted,
+  nodesArgument,
+  outputOption,
+  several,
+  type ToFile,
+  utcOption,
+} from './option.ts';
 
 export function addReferences(program: Command, get: Command, context: CliContext): void {
+  program
+    .command('expect')
+    .summary('announce a change of what nodes boot, so that it alarms nobody')
+    .description(
+      'announce a change of what nodes boot: until it ends, a node on the way there is pending (change_expected), and one that boots what was announced is judged as if that were approved; without nodes and --group, list what is announced',
+    )
+    .addArgument(nodesArgument('[node...]', 'these nodes of one group'))
+    .option('--group <group>', 'all nodes of this group')
+    .option('--reference <reference>', 'a staged reference that they will boot like; default: any change')
+    .option('--kernel <file>', 'the kernel that they will boot; it is kept as a staged reference')
+    .option('--initrd <file>', 'with --kernel: an initrd; repeat it in the order of loading', several, [])
+    .option('--via <starter>', 'with --kernel: what starts it: grub, systemd-boot, firmware', 'grub')
+    .option('--no-secure-boot', 'with --kernel: Secure Boot is off')
+    .option('--until <moment>', 'when it ends: RFC 3339, at most 30 days from now')
+    .option('--for <duration>', 'how long: 30m, 2h, at most 30d')
+    .option('--reason <text>', 'the reason, for the audit log')
+    .option('--end <reference>', 'expect the change of this reference no longer')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(utcOption())
+    .action(async (nodes: readonly string[], options: ExpectOptions) =>
+      (await import('../commands/expect.ts')).expectChange(context, nodes, options),
+    );
   const references = program
     .command('reference')
     .aliases(['references', 'ref'])

@@ -64,6 +64,14 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the change is wanted, and you vouch for this node, capture what it booted:',
     capture,
   ].join('\n'),
+  change_expected: [
+    'Somebody announced this change. See who, until when, and what:',
+    '  assay expect',
+    'When the node boots what was announced, approve that before the announcement ends. Afterwards only what is approved counts:',
+    '  assay reference approve REFERENCE --reason "the update is done"',
+    'If the reference names the new kernel alone, or nothing, and you vouch for this node, capture what it booted:',
+    capture,
+  ].join('\n'),
   rebooted: 'Wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
   resumed: 'Servers should not sleep: find out who suspended the node, and switch suspend off.',
   no_boot_log: ['Check on the node that there is a boot log and that the agent may read it:', bootLog].join(

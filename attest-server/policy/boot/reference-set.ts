@@ -45,7 +45,8 @@ export function prepareReferences(
   const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
     references.filter((reference) => reference.state === state && applies(reference)).map(prepareReference);
   return {
-    active: prepared('active', isNamed),
+    // Whom it was announced to is in the announcement, whatever names the policy has.
+    active: prepared('active', (reference) => isNamed(reference) || reference.announced !== undefined),
     revoked: prepared('revoked', (reference) => isNamed(reference) || reference.group === group),
   };
 }

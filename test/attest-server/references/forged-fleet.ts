@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
@@ -26,7 +27,8 @@ export async function startForgedFleet(boots: Readonly<Record<string, Buffer>>):
       const bootLog = boots[node] ?? assert.fail();
       const peer = await introduce(world, tpm, node);
       const challenge = await peer.challenge();
-      if (challenge.holds.length === 0) peer.send(binaryFrame('bootLog', bootLog));
+      if (!challenge.holds.includes(hash('sha256', bootLog, 'hex')))
+        peer.send(binaryFrame('bootLog', bootLog));
       const sha256 = replayedValues(bootLog, 'sha256');
       const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
       const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 } });

@@ -129,6 +129,66 @@ describe('the life of a reference', () => {
     });
   }
 
+  const expected = { nodes: ['node-1'], reason: 'update', until: 3_600_000 };
+  for (const state of ['staged', 'active', 'retired', 'revoked'] as const)
+    it(`announces one that is ${state}${state === 'staged' ? ', with a word in the audit log' : ': no, it is refused'}`, async () => {
+      const { world, life } = lifeOf(state);
+      const done = life.announce('workers-1', expected, 'token:bob');
+      if (state !== 'staged') {
+        await assert.rejects(done, { name: 'NotNow' });
+        assert.deepEqual([world.events, world.changes], [[], 0]);
+        return;
+      }
+      assert.deepEqual((await done)?.announced, {
+        nodes: ['node-1'],
+        by: 'token:bob',
+        at: '1970-01-01T00:00:00.000Z',
+        until: '1970-01-01T01:00:00.000Z',
+        reason: 'update',
+      });
+      assert.deepEqual(
+        world.events.map(({ actor, action }) => [actor, action]),
+        [['token:bob', 'reference.announce']],
+      );
+      assert.equal(world.changes, 1);
+    });
+
+  for (const action of ['approve', 'retire', 'revoke'] as const)
+    it(`ends an announcement by ${action}`, async () => {
+      const { world, life } = lifeOf('staged');
+      await life.announce('workers-1', expected, 'token:bob');
+      await life.change('workers-1', action, 'because', 'token:bob');
+      assert.equal(world.references[0]?.announced, undefined);
+    });
+
+  it('ends an announcement once', async () => {
+    const { world, life } = lifeOf('staged');
+    await life.announce('workers-1', expected, 'token:bob');
+    await life.endAnnouncement('workers-1', 'token:bob');
+    assert.equal(world.references[0]?.announced, undefined);
+    await assert.rejects(life.endAnnouncement('workers-1', 'token:bob'), { name: 'NotNow' });
+  });
+
+  it('wants another person to announce what one captured, where approvals are separate', async () => {
+    const { world, life } = lifeOf('staged', true);
+    await assert.rejects(life.announce('workers-1', expected, 'token:ann'), { code: 'role_denied' });
+    assert.deepEqual(world.events, []);
+    assert.ok(await life.announce('workers-1', expected, 'token:bob'));
+  });
+
+  it('takes no announcement from a file', async () => {
+    const { world, life } = lifeOf('staged');
+    const announced = {
+      nodes: null,
+      by: 'x',
+      at: captured.at,
+      until: '2030-01-01T00:00:00.000Z',
+      reason: 'x',
+    };
+    await life.add({ ...referenceOf('other'), announced }, 'token:bob');
+    assert.equal(world.references[1]?.announced, undefined);
+  });
+
   it('deletes nothing where there is none of that name', async () => {
     const { world, life } = lifeOf('retired');
     assert.equal(await life.remove('workers-2', 'because', 'token:bob'), false);

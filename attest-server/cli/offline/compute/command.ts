@@ -42,7 +42,11 @@ export async function writeComputedReference({ io }: CliContext, options: Comput
   await print(into(options.file, io), options.output, computeReference(options, at), () => '');
 }
 
-function computeReference(options: ComputeOptions, at: (path: string) => string): Reference {
+/** @param at where a path lies that somebody typed; @throws CliError for what cannot be measured */
+export function computeReference(
+  options: Omit<ComputeOptions, 'file' | 'output'>,
+  at: (path: string) => string,
+): Reference {
   checkOptions(options);
   const starter = oneOf(starters, options.via, '--via');
   const components = componentsOf(options, starter, at);
@@ -63,7 +67,11 @@ function computeReference(options: ComputeOptions, at: (path: string) => string)
   });
 }
 
-function componentsOf(options: ComputeOptions, starter: Starter, at: (path: string) => string): Component[] {
+function componentsOf(
+  options: Parameters<typeof computeReference>[0],
+  starter: Starter,
+  at: (path: string) => string,
+): Component[] {
   const { kernel, initrd, loader, uki } = options;
   const line = commandLineOf(options, at);
   return [
@@ -76,7 +84,7 @@ function componentsOf(options: ComputeOptions, starter: Starter, at: (path: stri
 }
 
 function commandLineOf(
-  { cmdline, cmdlineFile }: ComputeOptions,
+  { cmdline, cmdlineFile }: Pick<ComputeOptions, 'cmdline' | 'cmdlineFile'>,
   at: (path: string) => string,
 ): string | null {
   const text = cmdlineFile === undefined ? cmdline : readFile(at(cmdlineFile)).toString('utf8');
@@ -92,7 +100,16 @@ function commandLineOf(
 }
 
 /** What contradicts itself is refused before any file is read. */
-function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: ComputeOptions): void {
+function checkOptions({
+  name,
+  group,
+  kernel,
+  initrd,
+  uki,
+  cmdline,
+  cmdlineFile,
+  via,
+}: Parameters<typeof computeReference>[0]): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
     const fault = plainName.safeParse(value).error?.issues[0]?.message;

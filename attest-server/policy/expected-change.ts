@@ -1,0 +1,152 @@
+import { classOf } from '../protocol/reasons.ts';
+import type { Announcement, Reference } from '../protocol/reference.ts';
+import type { Judge, JudgedNode, Judgement } from './aspect.ts';
+import { breaksPolicy, type Finding, weigh } from './finding.ts';
+import type { GroupBase } from './group.ts';
+
+/** A reference that is staged, and that somebody expects nodes to boot. */
+interface Expected {
+  readonly reference: Reference;
+  readonly announced: Announcement;
+  /** Milliseconds since the epoch. */
+  readonly from: number;
+  readonly until: number;
+  /** Judges as if it were active. */
+  readonly judge: () => Judge;
+}
+
+/**
+ * The same judge, but that a change which somebody announced is not held against a node: one that boots what was announced is
+ * judged as if that were approved, and one that is on the way there is `change_expected`. On the way only drift is excused.
+ * @param prepare makes a judge of these references
+ */
+export function expectingChanges(
+  judge: Judge,
+  group: GroupBase,
+  references: readonly Reference[],
+  prepare: (references: readonly Reference[]) => Judge,
+): Judge {
+  const expected = references.flatMap((reference) => expectedBy(reference, group, references, prepare));
+  if (expected.length === 0) return judge;
+  return {
+    ...judge,
+    judge(proven, node, at) {
+      const own = judge.judge(proven, node, at);
+      const against = breaking(own, group);
+      if (against.length === 0 || against.some(isNeverExcused)) return own;
+      const [open, ...others] = expected.filter((one) => isOpenFor(one, node, at));
+      if (open === undefined) return own;
+      let foreseen: Judgement | null = null;
+      for (const one of [open, ...others]) {
+        const other = one.judge().judge(proven, node, at);
+        const left = breaking(other, group);
+        if (left.length === 0 && other.affirmed) return arrived(other, one);
+        const isOnTheWay = namesNothing(one.reference) || explainsSome(against, left);
+        if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
+      }
+      return foreseen ?? somethingElse(own, against, open);
+    },
+  };
+}
+
+/** True for an announcement of any change: its reference says nothing of a boot. */
+function namesNothing({ components, pcrs }: Reference): boolean {
+  return components.length === 0 && Object.keys(pcrs).length === 0;
+}
+
+function expectedBy(
+  reference: Reference,
+  group: GroupBase,
+  references: readonly Reference[],
+  prepare: (references: readonly Reference[]) => Judge,
+): readonly Expected[] {
+  const { announced, state } = reference;
+  if (announced === undefined || state !== 'staged' || reference.group !== group.name) return [];
+  let ready: Judge | null = null;
+  const judge = () => {
+    ready ??= prepare(
+      references.map((other) => (other === reference ? { ...reference, state: 'active' } : other)),
+    );
+    return ready;
+  };
+  const [from, until] = [Date.parse(announced.at), Date.parse(announced.until)];
+  return [{ reference, announced, from, until, judge }];
+}
+
+function isOpenFor(
+  { announced: { nodes }, from, until }: Expected,
+  { name }: JudgedNode,
+  at: number,
+): boolean {
+  return from <= at && at < until && (nodes === null || nodes.includes(name));
+}
+
+function breaking({ findings }: Judgement, group: GroupBase): readonly Finding[] {
+  return findings.filter((finding) => breaksPolicy(weigh(finding, group)));
+}
+
+/** Attack: a kernel that was revoked is announced, or the log of an announced boot is altered. */
+function isNeverExcused({ code }: Finding): boolean {
+  return classOf(code) === 'failed' || code === 'revoked_reference';
+}
+
+/** A legitimate update changes that, too. */
+function isDrift({ code }: Finding): boolean {
+  return classOf(code) === 'drift';
+}
+
+/** Something is known once the announced reference counts: the kernel is there, and its initrd may be made on the node. */
+function explainsSome(against: readonly Finding[], left: readonly Finding[]): boolean {
+  return against.some(({ code }) => !left.some((other) => other.code === code));
+}
+
+function codesOf(findings: readonly Finding[]): readonly string[] {
+  return findings.map(({ code }) => code);
+}
+
+function arrived(judgement: Judgement, expected: Expected): Judgement {
+  const { name } = expected.reference;
+  const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved.`;
+  const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
+  return { ...judgement, findings: [...judgement.findings, finding] };
+}
+
+function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
+  const what = namesNothing(expected.reference)
+    ? 'A change of this boot was announced'
+    : `This boot is on the way to the announced one, as in reference ${expected.reference.name}`;
+  const finding: Finding = {
+    ...told(expected, codesOf(drift).join(', '), `${what}: ${announcedBy(expected)}`),
+    detail: drift.map(({ code, text }) => `${code}: ${text}`),
+  };
+  const others = judgement.findings.filter((one) => !drift.includes(one));
+  return { ...judgement, findings: [finding, ...others], affirmed: false };
+}
+
+/** The finding stays what it is, and says that this is not what was announced. */
+function somethingElse(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
+  const [first] = drift;
+  const text = `${first!.text} Another change was announced: reference ${expected.reference.name}. ${announcedBy(expected)}`;
+  return {
+    ...judgement,
+    findings: judgement.findings.map((finding) => (finding === first ? { ...finding, text } : finding)),
+  };
+}
+
+function told({ announced, reference }: Expected, actual: string, text: string): Finding {
+  const expected = namesNothing(reference) ? `a change until ${announced.until}` : reference.name;
+  return {
+    code: 'change_expected',
+    aspect: 'boot',
+    source: 'server',
+    expected,
+    actual,
+    text,
+    evidence: null,
+    reference: reference.name,
+  };
+}
+
+function announcedBy({ announced: { by, until, reason } }: Expected): string {
+  return `${by} announced it until ${until} (${reason}).`;
+}

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { describe, it } from 'mocha';
+import type { Policy } from '../../../attest-server/policy/policy.ts';
+import type { Announcement, Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
+import { digestsOf } from '../../../swtpm-fixtures/remeasure.ts';
+import { rewriteLog } from '../../../swtpm-fixtures/rewrite-log.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from './made-proof.ts';
+
+const log = recordedLog('debian13-shim-grub');
+const old = madeProof({ log });
+const updated = madeProof({ log: recordedLog('debian13-shim-grub-kernel') });
+const otherLine = madeProof({ log: recordedLog('debian13-shim-grub-cmdline') });
+const foreign = madeProof({ log: tamper(log, 'kernel') });
+const insecure = madeProof({ log: tamper(log, 'secureboot') });
+const required = policyOf('require: [identity, boot]');
+
+const begin = '2026-12-01T08:00:00.000Z';
+const end = '2026-12-01T16:00:00.000Z';
+const within = Date.parse('2026-12-01T12:00:00Z');
+const announced: Announcement = {
+  nodes: null,
+  by: 'token:alice',
+  at: begin,
+  until: end,
+  reason: 'kernel update',
+};
+const known = capturedFrom(old, { name: 'known' });
+const next: Reference = { ...capturedFrom(updated, { name: 'next', state: 'staged' }), announced };
+const nothing: Reference = { ...next, name: 'any', components: [], events: [], announced };
+/** A kernel alone, as `assay expect --kernel` announces one. */
+function kernelOf(proven: Proven, change: Partial<Reference> = {}): Reference {
+  const whole = capturedFrom(proven, { name: 'kernel', state: 'staged' });
+  const components = whole.components.filter(({ stage }) => stage === 'kernel');
+  assert.ok(components.length > 0);
+  return { ...whole, components, events: [], announced, ...change };
+}
+
+function judged(
+  proven: Proven,
+  references: readonly Reference[],
+  { at = within, node = 'worker-1', policy = required }: { at?: number; node?: string; policy?: Policy } = {},
+): readonly string[] {
+  const { state, reasons }: Verdict = verdictOn(proven, policy, { name: node }, references, at);
+  return [state, ...reasons.map(({ code, severity }) => `${code} ${severity}`)];
+}
+
+const untrusted = ['untrusted', 'kernel_unknown fail'];
+const pending = ['pending', 'change_expected fail'];
+const arrived = ['trusted', 'change_expected info'];
+
+const kernelEvent = parseEventLog(recordedLog('debian13-shim-grub-kernel')).events.findIndex(
+  ({ pcr, stage }) => pcr === 9 && stage === 'kernel',
+);
+
+/** The same boot, whose initrd was made on the node. */
+function withOtherInitrd(boot: Buffer): Proven {
+  const events = parseEventLog(boot).events.filter(({ stage, pcr }) => stage === 'initrd' && pcr === 9);
+  assert.ok(events.length > 0);
+  const digest = digestsOf((bank) => hash(bank, 'another initrd', 'hex'));
+  return madeProof({ log: rewriteLog(boot, new Map(events.map(({ index }) => [index, { digest }]))) });
+}
+
+describe('a change that somebody announced', () => {
+  it('makes nodes trusted that boot what was announced, and leaves those trusted that boot as before', () => {
+    assert.deepEqual(judged(updated, [known, next]), arrived);
+    assert.deepEqual(judged(old, [known, next]), ['trusted']);
+  });
+
+  it('makes them trusted with another command line that the announced reference has', () => {
+    const line: Reference = { ...capturedFrom(otherLine, { name: 'line', state: 'staged' }), announced };
+    assert.deepEqual(judged(otherLine, [known]), ['untrusted', 'cmdline_policy fail']);
+    assert.deepEqual(judged(otherLine, [known, line]), arrived);
+  });
+
+  it('of a kernel alone leaves a node pending whose initrd nobody knows', () => {
+    const changed = withOtherInitrd(recordedLog('debian13-shim-grub-kernel'));
+    assert.deepEqual(judged(changed, [known]), untrusted);
+    assert.deepEqual(judged(changed, [known, kernelOf(updated)]), pending);
+  });
+
+  it('of nothing by name leaves a node pending that boots any other kernel', () => {
+    assert.deepEqual(judged(foreign, [known, nothing]), pending);
+  });
+
+  it('is no excuse for something else', () => {
+    assert.deepEqual(judged(foreign, [known, next]), untrusted);
+    assert.deepEqual(judged(foreign, [known, kernelOf(updated)]), untrusted);
+    assert.deepEqual(judged(otherLine, [known, kernelOf(updated)]), ['untrusted', 'cmdline_policy fail']);
+  });
+
+  for (const [moment, at, expected] of [
+    ['before it begins', Date.parse(begin) - 1, untrusted],
+    ['when it begins', Date.parse(begin), arrived],
+    ['just before it ends', Date.parse(end) - 1, arrived],
+    ['when it has ended', Date.parse(end), untrusted],
+  ] as const)
+    it(`gives ${expected[0]} ${moment}`, () =>
+      assert.deepEqual(judged(updated, [known, next], { at }), expected));
+
+  it('counts for the nodes alone that it names', () => {
+    const one: Reference = { ...next, announced: { ...announced, nodes: ['worker-1'] } };
+    assert.deepEqual(judged(updated, [known, one]), arrived);
+    assert.deepEqual(judged(updated, [known, one], { node: 'worker-2' }), untrusted);
+  });
+
+  it('counts for the group of its reference alone', () => {
+    assert.deepEqual(judged(updated, [known, { ...next, group: 'others' }]), untrusted);
+  });
+
+  it('counts where the policy names references, and not this one', () => {
+    const policy = policyOf('require: [identity, boot]', 'boot: {references: [known]}');
+    assert.deepEqual(judged(updated, [known, next], { policy }), arrived);
+    assert.deepEqual(judged(updated, [known], { policy }), untrusted);
+  });
+
+  for (const state of ['retired', 'revoked'] as const)
+    it(`counts for nothing once its reference is ${state}`, () => {
+      assert.equal(judged(updated, [known, { ...next, state }])[0], 'untrusted');
+    });
+
+  it('does not make a revoked kernel good again (row 180)', () => {
+    const revoked: Reference = { ...capturedFrom(updated, { name: 'bad' }), state: 'revoked' };
+    for (const change of [next, kernelOf(updated), nothing])
+      assert.deepEqual(judged(updated, [known, revoked, change]).slice(0, 2), [
+        'untrusted',
+        'revoked_reference fail',
+      ]);
+  });
+
+  it('does not excuse Secure Boot that is off, nor a log that was altered (row 181)', () => {
+    assert.deepEqual(judged(insecure, [known, nothing]).slice(0, 2), ['untrusted', 'secureboot_off fail']);
+    const dropped = rewriteLog(recordedLog('debian13-shim-grub-kernel'), new Map([[kernelEvent, 'drop']]));
+    const altered = madeProof({
+      log: dropped,
+      values: replayedValues(recordedLog('debian13-shim-grub-kernel'), 'sha256'),
+    });
+    assert.deepEqual(judged(altered, [known, nothing]).slice(0, 2), [
+      'untrusted',
+      'log_replay_mismatch fail',
+    ]);
+  });
+
+  it('says who announced it, until when, and what is unknown', () => {
+    const { reasons } = verdictOn(foreign, required, { name: 'worker-1' }, [known, nothing], within);
+    const [{ text, detail, expected, reference } = assert.fail()] = reasons;
+    assert.match(text, /token:alice announced it until 2026-12-01T16:00:00.000Z \(kernel update\)/);
+    assert.match(detail?.[0] ?? '', /^kernel_unknown: /);
+    assert.deepEqual([expected, reference], [`a change until ${end}`, 'any']);
+  });
+});

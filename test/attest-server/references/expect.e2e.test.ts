@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { after, before, describe, it } from 'mocha';
+import type { Reason } from '../../../attest-server/protocol/verdict.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
+import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
+
+const old = recordedLog('debian13-shim-grub');
+const updated = recordedLog('debian13-shim-grub-kernel');
+
+describe('assay expect, at a server with nodes', () => {
+  const boots: Record<string, Buffer> = { 'node-1': old, 'node-2': old, 'node-3': old };
+  let fleet: ForgedFleet;
+  let folder: string;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'assay-expect-'));
+    fleet = await startForgedFleet(boots);
+    const { world, nodes, answer } = fleet;
+    for (const node of nodes) await answer(node);
+    await world.call('POST', '/v1/references', { nodes, name: 'old' });
+    for (const node of nodes) assert.equal(await answer(node), 'trusted');
+  });
+  after(async () => {
+    rmSync(folder, { recursive: true, force: true });
+    await fleet?.[Symbol.asyncDispose]();
+  });
+
+  function assay(...args: readonly string[]) {
+    const { world } = fleet;
+    const env = {
+      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
+      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
+      ASSAY_CA_FILE: world.server.caFile,
+    };
+    return runAssay(args, { env, cwd: folder });
+  }
+  const because = ['--reason', 'kernel update'];
+  const codesOf = async (node: string) =>
+    (await fleet.world.status(node))?.verdict?.reasons.map(({ code }) => code) ?? [];
+
+  it('says that nothing is announced', async () => {
+    const listed = await assay('expect');
+    assert.deepEqual([listed.code, listed.out], [0, 'no change is announced\n']);
+  });
+
+  it('of any change leaves a node pending that boots another kernel, and others trusted', async () => {
+    const made = await assay('expect', 'node-1', '--for', '1h', ...because, '-o', 'json');
+    assert.equal(made.code, 0, made.err);
+    const { name, state, announced } = JSON.parse(made.out);
+    assert.deepEqual([state, announced.nodes, announced.by], ['staged', ['node-1'], 'token:admin']);
+    boots['node-1'] = updated;
+    assert.equal(await fleet.answer('node-1'), 'pending');
+    assert.deepEqual(await codesOf('node-1'), ['change_expected']);
+    assert.equal(await fleet.answer('node-2'), 'trusted');
+    const why = await assay('why', 'node-1');
+    assert.match(why.out, /kernel update/);
+    assert.match(why.out, /assay expect\n/);
+    assert.match((await assay('expect')).out, new RegExp(`^${name} +\\S+ +1 +token:admin`, 'm'));
+    assert.equal((await assay('expect', '--end', name)).code, 0);
+    assert.equal(await fleet.answer('node-1'), 'untrusted');
+    assert.deepEqual(
+      (await fleet.world.audit())
+        .filter(({ action }) => action.startsWith('reference.announce'))
+        .map(({ action }) => action),
+      ['reference.announce', 'reference.announce.end'],
+    );
+  });
+
+  it('of a staged reference makes nodes trusted that boot it, and holds something else against them', async () => {
+    // node-1 has booted the update: somebody looked at it, and nobody has approved it yet.
+    await fleet.world.call('POST', '/v1/references', { node: 'node-1', name: 'new', staged: true });
+    const { group } = (await fleet.world.status('node-1'))?.verdict ?? assert.fail();
+    const made = await assay('expect', '--group', group, '--reference', 'new', '--for', '1h', ...because);
+    assert.equal(made.code, 0, made.err);
+    assert.match(made.out, /1 node changed before this was announced \(node-1\)/);
+    assert.equal(await fleet.answer('node-1'), 'trusted');
+    boots['node-2'] = tamper(old, 'kernel');
+    assert.equal(await fleet.answer('node-2'), 'untrusted');
+    assert.deepEqual(await codesOf('node-2'), ['kernel_unknown']);
+    // What a verdict under an announcement was made from is in its bundle: it gives the same offline.
+    const file = join(folder, 'node-1.json');
+    assert.equal((await assay('bundle', 'node-1', '-f', file)).code, 0);
+    const offline = await assay('verify', file, '-o', 'json');
+    const { state, reasons } = JSON.parse(offline.out);
+    assert.equal(state, 'trusted');
+    assert.ok(
+      reasons.some(({ code, severity }: Reason) => code === 'change_expected' && severity === 'info'),
+    );
+    assert.equal((await assay('reference', 'approve', 'new', ...because, '--yes')).code, 0);
+    assert.equal(await fleet.answer('node-1'), 'trusted');
+    assert.ok(!(await codesOf('node-1')).includes('change_expected'));
+  });
+
+  it('is over when its time is, without anybody', async () => {
+    boots['node-3'] = tamper(old, 'kernel');
+    assert.equal((await assay('expect', 'node-3', '--for', '2s', ...because)).code, 0);
+    assert.equal(await fleet.answer('node-3'), 'pending');
+    await delay(2_100);
+    assert.equal(await fleet.answer('node-3'), 'untrusted');
+  });
+
+  for (const [what, code, args] of [
+    ['no reason', 2, ['expect', 'node-1', '--for', '1h']],
+    ['no end', 2, ['expect', 'node-1', ...because]],
+    ['an end too far away', 2, ['expect', 'node-1', '--for', '31d', ...because]],
+    ['a node that is not there', 1, ['expect', 'node-9', '--for', '1h', ...because]],
+    [
+      'a reference that is not there',
+      1,
+      ['expect', 'node-1', '--reference', 'none', '--for', '1h', ...because],
+    ],
+    ['a reference that is active', 1, ['expect', 'node-1', '--reference', 'old', '--for', '1h', ...because]],
+    ['a kernel that is none', 1, ['expect', 'node-1', '--kernel', 'none.txt', '--for', '1h', ...because]],
+    ['nodes and a group', 2, ['expect', 'node-1', '--group', 'workers', '--for', '1h', ...because]],
+    ['nobody', 2, ['expect', '--for', '1h', ...because]],
+  ] as const)
+    it(`refuses ${what}, and leaves no reference behind`, async () => {
+      writeFileSync(join(folder, 'none.txt'), 'no kernel');
+      const before = await fleet.world.store.references.list();
+      const refused = await assay(...args);
+      assert.deepEqual([refused.code, refused.out], [code, '']);
+      assert.deepEqual(await fleet.world.store.references.list(), before);
+    });
+});
