@@ -5,7 +5,10 @@ import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type CommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
+import { versionOfReference, withoutVersion } from './kernel-version.ts';
+import { comparedCommands } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import { type MaskName, maskArgument } from './named-masks.ts';
 import { hasPlace } from './only-read.ts';
 
 /** A component of a reference, ready to be looked up. */
@@ -45,6 +48,7 @@ export interface PreparedComponents {
   /** Its command lines, as far as their text is known. */
   readonly lines: readonly ReferencedLine[];
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
+  /** Also with the version of its kernel masked. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
   /** Digests in PCRs that are recorded and not judged: with them, such a PCR can be explained. */
   readonly recorded: ReadonlySet<string>;
@@ -55,7 +59,14 @@ export interface ReferencedLine extends ReferencedComponent {
 }
 
 /** @param inOrder the components of each PCR stand in the order of one boot */
-export function prepareComponents({ components }: Reference, inOrder: boolean): PreparedComponents {
+export function prepareComponents(
+  { components }: Reference,
+  inOrder: boolean,
+  masks: readonly MaskName[],
+): PreparedComponents {
+  const readable = components.map(readableComponent);
+  const commands = comparedCommands(readable, masks);
+  const version = versionOfReference(readable);
   const all: ReferencedComponent[] = [];
   const byDigest = new Map<string, ReferencedComponent[]>();
   const byText = new Map<string, ReferencedComponent>();
@@ -63,8 +74,9 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
   const counts = new Map<string, number>();
   const banks = new Set<PcrBank>();
   const places = new Map<string, number>();
-  for (const component of components) {
-    const one = prepare(component, (known) => {
+  for (const [at, component] of components.entries()) {
+    const command = commands.get(readable[at]!);
+    const one = prepare(component, command, masks, (known) => {
       if (!inOrder || !hasPlace(known)) return -1;
       const place = places.get(known.key) ?? places.size;
       places.set(known.key, place);
@@ -83,7 +95,10 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
       if (known === undefined) byDigest.set(digest, [one]);
       else known.push(one);
     }
-    if (one.text !== null) byText.set(textKey(one.pcr, one.text), one);
+    if (one.text === null) continue;
+    byText.set(textKey(one.pcr, one.text), one);
+    if (command !== undefined && version !== null)
+      byText.set(textKey(one.pcr, withoutVersion(command, version)), one);
   }
   return {
     all,
@@ -99,13 +114,20 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
   };
 }
 
+function readableComponent({ pcr, kind, text, ...rest }: Reference['components'][number]) {
+  return { ...rest, pcr: pcr ?? null, kind: kind ?? null, text: text ?? null };
+}
+
+/** @param command what it is compared by, where it is one of a loader */
 function prepare(
   component: Reference['components'][number],
+  command: string | undefined,
+  masks: readonly MaskName[],
   placeOf: (one: Omit<ReferencedComponent, 'place'>) => number,
 ): ReferencedComponent {
   const pcr = component.pcr ?? null;
   const stage = judgedStage(component.stage, pcr);
-  const text = component.text === undefined ? null : maskIdentifiers(component.text);
+  const text = command ?? (component.text === undefined ? null : maskIdentifiers(component.text));
   const one = {
     key: text === null ? `${pcr}:${strongestDigest(component.digests)}` : textKey(pcr, text),
     stage,
@@ -116,38 +138,59 @@ function prepare(
     description: component.description,
     text,
     keys: component.keys ?? [],
-    line: stage === 'cmdline' && text !== null ? parseCommandLine(text) : null,
+    line: stage === 'cmdline' && text !== null ? comparedLine(text, masks) : null,
   };
   return { ...one, place: placeOf(one) };
+}
+
+/** A command line, as it is compared. @param text its identifiers are masked */
+export function comparedLine(text: string, masks: readonly MaskName[]): CommandLine {
+  const line = parseCommandLine(text);
+  return { ...line, arguments: line.arguments.map((word) => maskArgument(word, masks)) };
 }
 
 function textKey(pcr: number | null, text: string): string {
   return `${pcr} ${text}`;
 }
 
+/** Texts under which a command of a loader may be known, the first one first; none for all else. */
+export type CommandTexts = (component: BootComponent) => readonly string[];
+
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
  * loader's command of the same text. Null where the reference has none.
- * @param masked as `maskIdentifiers` does it; a boot is compared with many references
+ * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(
   { byDigest, byText }: PreparedComponents,
   component: BootComponent,
-  masked: (text: string) => string,
+  texts: CommandTexts,
 ): ReferencedComponent | null {
   for (const bank of comparedBanks) {
     const digest = component.digests[bank];
     if (digest === undefined) continue;
-    const found = byDigest.get(digest)?.find((one) => isSame(one, component));
+    const found = byDigest.get(digest)?.find((one) => isSame(one, component, texts));
     if (found !== undefined) return found;
   }
   if (component.text === null || component.stage === 'cmdline') return null;
   if (component.kind !== 'command') return null;
-  return byText.get(textKey(component.pcr, masked(component.text))) ?? null;
+  for (const text of texts(component)) {
+    const found = byText.get(textKey(component.pcr, text));
+    if (found !== undefined) return found;
+  }
+  return null;
 }
 
-function isSame(one: ReferencedComponent, { pcr, digests }: BootComponent): boolean {
+/** Attack: a disk that the reference calls another one elsewhere: its number alone is the same. */
+const namesDisk = /<[a-z]+\d+>/;
+
+function isSame(one: ReferencedComponent, component: BootComponent, texts: CommandTexts): boolean {
+  const { pcr, digests } = component;
   if (one.pcr !== null && one.pcr !== pcr) return false;
+  if (one.kind === 'command' && one.text !== null && namesDisk.test(one.text)) {
+    const [text] = texts(component).slice(-1);
+    if (text !== undefined && text !== one.text) return false;
+  }
   return comparedBanks.every(
     (bank) =>
       one.digests[bank] === undefined || digests[bank] === undefined || one.digests[bank] === digests[bank],
