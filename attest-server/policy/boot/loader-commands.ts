@@ -3,7 +3,7 @@ import { type MaskName, maskCommand } from './named-masks.ts';
 import { isOfMenu, type Read } from './only-read.ts';
 
 /**
- * The commands of GRUB in the order of one boot, as they are compared: without identifiers of the machine, without
+ * The commands of GRUB in the order of one boot, as they are compared, but for those of its menu: without identifiers of the machine, without
  * hints, and each disk by when it was named first. A disk's number says nothing of what is on it, and all that is read
  * is measured; two disks that changed places in one command still differ, and so do partitions.
  */
@@ -13,14 +13,12 @@ export function comparedCommands<One extends Read>(
 ): ReadonlyMap<One, string> {
   const compared = new Map<One, string>();
   const called = diskNames();
-  const commands = components.flatMap((one) =>
-    one.pcr === 8 && one.kind === 'command' && one.text !== null ? [{ one, text: one.text }] : [],
-  );
-  const counted = commands.filter(({ one }) => !isOfMenu(one));
-  for (const { one, text } of commands) compared.set(one, maskIdentifiers(text));
-  for (const [at, { one, text }] of counted.entries()) {
-    const named = isFallback(text, counted[at + 1]?.text) ? withoutDisk(text) : text;
-    const masked = maskDisks(withoutHints(maskIdentifiers(named)), called);
+  const commands = components.filter((one) => one.pcr === 8 && one.kind === 'command' && !isOfMenu(one));
+  for (const [at, one] of commands.entries()) {
+    if (one.text === null) continue;
+    const text = maskIdentifiers(one.text);
+    const named = isFallback(text, commands[at + 1]?.text) ? withoutDisk(text) : text;
+    const masked = maskDisks(withoutHints(named), called);
     compared.set(one, masks.length === 0 ? masked : maskCommand(masked, masks));
   }
   return compared;
@@ -55,6 +53,21 @@ function diskNames(): (name: string, kind: string) => string {
   };
 }
 
+const anyDisk = new RegExp(`\\b(${kinds})\\d+`, 'g');
+
+/** False where commands of the same texts name the same disk wherever they name one of its kind. */
+export function namesSeveralDisks(components: readonly Read[]): boolean {
+  const names = new Map<string, string>();
+  for (const { pcr, kind, text } of components) {
+    if (pcr !== 8 || kind !== 'command' || text === null) continue;
+    for (const [name, of = ''] of text.matchAll(anyDisk)) {
+      if ((names.get(of) ?? name) !== name) return true;
+      names.set(of, name);
+    }
+  }
+  return false;
+}
+
 const searchFor = /^search(?:\.\w+)?\s/;
 
 /** A hint says where to look first for what is searched, and not for what. */
@@ -76,9 +89,9 @@ function withoutHints(command: string): string {
 const setDisk = new RegExp(`^set (\\w+)=(?=(?:${kinds})\\d+,)`);
 
 /** A disk as it was called when the configuration was made: it counts only where the search right behind it finds none. */
-function isFallback(command: string, next: string | undefined): boolean {
+function isFallback(command: string, next: string | null | undefined): boolean {
   const variable = setDisk.exec(command)?.[1];
-  return variable !== undefined && next !== undefined && /^search\s/.test(next) && sets(next, variable);
+  return variable !== undefined && !!next?.startsWith('search ') && sets(next, variable);
 }
 
 function sets(search: string, variable: string): boolean {

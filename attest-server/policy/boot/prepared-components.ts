@@ -6,7 +6,7 @@ import { type CommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { versionOfReference, withoutVersion } from './kernel-version.ts';
-import { comparedCommands } from './loader-commands.ts';
+import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { type MaskName, maskArgument } from './named-masks.ts';
 import { hasPlace } from './only-read.ts';
@@ -48,6 +48,7 @@ export interface PreparedComponents {
   /** Its command lines, as far as their text is known. */
   readonly lines: readonly ReferencedLine[];
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
+  readonly severalDisks: boolean;
   /** Also with the version of its kernel masked. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
   /** Digests in PCRs that are recorded and not judged: with them, such a PCR can be explained. */
@@ -108,6 +109,7 @@ export function prepareComponents(
     anywhere: all.some(({ pcr }) => pcr === null),
     hasCommands: all.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
     lines: all.flatMap((one) => (one.line === null ? [] : [{ ...one, line: one.line }])),
+    severalDisks: namesSeveralDisks(readable),
     byDigest,
     byText,
     recorded,
@@ -153,8 +155,12 @@ function textKey(pcr: number | null, text: string): string {
   return `${pcr} ${text}`;
 }
 
-/** Texts under which a command of a loader may be known, the first one first; none for all else. */
-export type CommandTexts = (component: BootComponent) => readonly string[];
+/** The commands of a boot's loader, as they are compared. */
+export interface CommandTexts {
+  /** Texts under which a command may be known, the first one first; none for all else. */
+  readonly of: (component: BootComponent) => readonly string[];
+  readonly severalDisks: () => boolean;
+}
 
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
@@ -162,35 +168,41 @@ export type CommandTexts = (component: BootComponent) => readonly string[];
  * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(
-  { byDigest, byText }: PreparedComponents,
+  reference: PreparedComponents,
   component: BootComponent,
   texts: CommandTexts,
 ): ReferencedComponent | null {
+  const { byDigest, byText } = reference;
   for (const bank of comparedBanks) {
     const digest = component.digests[bank];
     if (digest === undefined) continue;
-    const found = byDigest.get(digest)?.find((one) => isSame(one, component, texts));
-    if (found !== undefined) return found;
+    const found = byDigest.get(digest)?.find((one) => isSame(one, component));
+    if (found !== undefined && isOfDisk(reference, found, component, texts)) return found;
   }
   if (component.text === null || component.stage === 'cmdline') return null;
   if (component.kind !== 'command') return null;
-  for (const text of texts(component)) {
+  for (const text of texts.of(component)) {
     const found = byText.get(textKey(component.pcr, text));
     if (found !== undefined) return found;
   }
   return null;
 }
 
-/** Attack: a disk that the reference calls another one elsewhere: its number alone is the same. */
-const namesDisk = /<[a-z]+\d+>/;
+/** Attack: a number of a disk that is another disk in the reference, by what both call it before. */
+function isOfDisk(
+  reference: PreparedComponents,
+  { kind, text }: ReferencedComponent,
+  component: BootComponent,
+  texts: CommandTexts,
+): boolean {
+  if (kind !== 'command' || text === null) return true;
+  if (!reference.severalDisks && !texts.severalDisks()) return true;
+  const compared = texts.of(component).at(-1);
+  return compared === undefined || compared === text;
+}
 
-function isSame(one: ReferencedComponent, component: BootComponent, texts: CommandTexts): boolean {
-  const { pcr, digests } = component;
+function isSame(one: ReferencedComponent, { pcr, digests }: BootComponent): boolean {
   if (one.pcr !== null && one.pcr !== pcr) return false;
-  if (one.kind === 'command' && one.text !== null && namesDisk.test(one.text)) {
-    const [text] = texts(component).slice(-1);
-    if (text !== undefined && text !== one.text) return false;
-  }
   return comparedBanks.every(
     (bank) =>
       one.digests[bank] === undefined || digests[bank] === undefined || one.digests[bank] === digests[bank],

@@ -8,7 +8,7 @@ import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { versionOfBoot, withoutVersion } from './kernel-version.ts';
-import { comparedCommands } from './loader-commands.ts';
+import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
 import { type CommandTexts, comparedLine, referencedComponent } from './prepared-components.ts';
@@ -126,9 +126,17 @@ function commandTexts(
   known: readonly PreparedReference[],
 ): CommandTexts {
   let made: ReadonlyMap<BootComponent, readonly string[]> | null = null;
-  return (component) => {
-    made ??= textsOf(components, masks, known);
-    return made.get(component) ?? none;
+  let several: boolean | null = null;
+  return {
+    of: (component) => {
+      made ??= textsOf(components, masks, known);
+      const { kind, text } = component;
+      return made.get(component) ?? (kind === 'command' && text !== null ? [maskIdentifiers(text)] : none);
+    },
+    severalDisks: () => {
+      several ??= namesSeveralDisks(components);
+      return several;
+    },
   };
 }
 
@@ -139,7 +147,7 @@ function textsOf(
 ): ReadonlyMap<BootComponent, readonly string[]> {
   const commands = comparedCommands(components, masks);
   const version = versionOfBoot(components, (file) =>
-    known.flatMap((one) => referencedComponent(one.components, file, () => none) ?? []),
+    known.flatMap((one) => referencedComponent(one.components, file, noCommands) ?? []),
   );
   const texts = (command: string) =>
     version === null ? [command] : [withoutVersion(command, version), command];
@@ -147,6 +155,8 @@ function textsOf(
 }
 
 const none: readonly never[] = [];
+/** A kernel or an initrd is known by its digest alone. */
+const noCommands: CommandTexts = { of: () => none, severalDisks: () => false };
 
 /** Shim's switches are one byte each, and any that is on may be the one that turns validation off. */
 function isJudgedAsOwners({ mok }: BootRules, state: BootState, component: BootComponent): boolean {
