@@ -3,9 +3,9 @@ import { type MaskName, maskCommand } from './named-masks.ts';
 import { isOfMenu, type Read } from './only-read.ts';
 
 /**
- * The commands of GRUB in the order of one boot, as they are compared, but for those of its menu: without identifiers of the machine, without
- * hints, and each disk by when it was named first. A disk's number says nothing of what is on it, and all that is read
- * is measured; two disks that changed places in one command still differ, and so do partitions.
+ * The commands of GRUB in the order of one boot, but for those of its menu, as they are compared: without identifiers of
+ * the machine, without hints, and each disk by when it was named first. A disk's number says nothing of what is on it,
+ * and all that is read is measured; two disks that changed places in one command still differ, and so do partitions.
  */
 export function comparedCommands<One extends Read>(
   components: readonly One[],

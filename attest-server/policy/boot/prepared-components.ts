@@ -9,7 +9,7 @@ import { versionOfReference, withoutVersion } from './kernel-version.ts';
 import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { type MaskName, maskArgument } from './named-masks.ts';
-import { hasPlace } from './only-read.ts';
+import { definesMenu, hasPlace } from './only-read.ts';
 
 /** A component of a reference, ready to be looked up. */
 export interface ReferencedComponent {
@@ -48,6 +48,7 @@ export interface PreparedComponents {
   /** Its command lines, as far as their text is known. */
   readonly lines: readonly ReferencedLine[];
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
+  /** Its commands name several disks, so that one is known only by what they call it before. */
   readonly severalDisks: boolean;
   /** Also with the version of its kernel masked. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
@@ -180,7 +181,8 @@ export function referencedComponent(
     if (found !== undefined && isOfDisk(reference, found, component, texts)) return found;
   }
   if (component.text === null || component.stage === 'cmdline') return null;
-  if (component.kind !== 'command') return null;
+  // Long texts, of which no capture keeps any.
+  if (component.kind !== 'command' || definesMenu(component)) return null;
   for (const text of texts.of(component)) {
     const found = byText.get(textKey(component.pcr, text));
     if (found !== undefined) return found;
