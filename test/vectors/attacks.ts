@@ -73,6 +73,22 @@ const ofPcr = (pcr: number) => (event: LogEvent) => event.pcr === pcr && event.t
 const indices = (events: readonly LogEvent[]) => events.map(({ index }) => index);
 const at = (holds: (event: LogEvent) => boolean) => eventWhere(good, holds).index;
 
+/** The boot of Fedora’s GRUB with other commands. */
+function grub(change: (line: string) => string): Buffer {
+  return siblingLog(fedora, { text: change });
+}
+
+function ofFedora(log: Buffer): Moment {
+  return { log, files: [...filesOf(log).values()] };
+}
+
+function withMoreEntries(log: Buffer): Buffer {
+  const [first] = eventsWhere(log, ({ pcr, describes }) => pcr === 9 && describes.endsWith('.conf'));
+  const name = '(hd5,gpt2)/loader/entries//one-more.conf';
+  const event = { pcr: 9, type: type.ipl, data: Buffer.from(`${name}\0`), measured: siblingFile(name) };
+  return insertBefore(log, first?.index ?? 0, event);
+}
+
 /** A boot of an entry whose options name the initrd; in the place of the stub's event stands one of another PCR. */
 function withoutInitrd(pcr: number, type: number, data: Buffer): Buffer {
   const { index } = eventWhere(entry, ({ pcr: of, stage }) => of === 9 && stage === 'initrd');
@@ -976,6 +992,36 @@ export const attacks: readonly Attack[] = [
       node: 'worker-2',
       files: [...filesOf(withOtherEntries).values()].map(rewritten),
     },
+    expected: trusted,
+  },
+  {
+    name: '143-another-version',
+    rows: [143],
+    version: 2,
+    attack: 'a known kernel beside an initrd under the name of another version',
+    made: 'another version in the command that names the initrd of Fedora',
+    base: 'fedora41-locality-3+files',
+    moment: ofFedora(grub((line) => line.replace('initramfs-6.11.5', 'initramfs-6.11.6'))),
+    expected: untrusted('bootloader_unknown'),
+  },
+  {
+    name: '143-two-disks',
+    rows: [143],
+    version: 2,
+    attack: 'one command reads from another disk than the others',
+    made: 'another number of a disk in the command that names the initrd of Fedora',
+    base: 'fedora41-locality-3+files',
+    moment: ofFedora(grub((line) => line.replace('initrd (hd3', 'initrd (hd0'))),
+    expected: untrusted('bootloader_unknown'),
+  },
+  {
+    name: '143-sibling',
+    rows: [143],
+    version: 2,
+    attack: 'none: a sibling of Fedora’s whose disks have other numbers, with one more boot entry',
+    made: 'another number of the disk in every command; a file more in PCR 9 before the first entry',
+    base: 'fedora41-locality-3+files',
+    moment: { ...ofFedora(withMoreEntries(grub((line) => line.replaceAll('hd3', 'hd5')))), node: 'worker-2' },
     expected: trusted,
   },
 ];

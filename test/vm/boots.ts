@@ -27,7 +27,7 @@ groups:
       references: [good]
 `;
 
-const kernelWords = 'console=ttyS0 no_timer_check panic=-1';
+export const kernelWords = 'console=ttyS0 no_timer_check panic=-1';
 /** systemd-boot puts `initrd=` before the options where the entry has a line for it, so that both lines are the same. */
 const entries = {
   honest: `title Linux\nlinux /vmlinuz\ninitrd /initrd.img\noptions ${kernelWords}\n`,
@@ -56,7 +56,7 @@ export async function bootAll(): Promise<Boots> {
 }
 
 /** What a machine shows of the boot that runs. @param log that is shown in place of its own; null: its own */
-async function shown(
+export async function shown(
   booting: Promise<Guest>,
   log: Buffer | null,
 ): Promise<{ readonly bundle: Bundle; readonly log: Buffer }> {

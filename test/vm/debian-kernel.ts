@@ -3,14 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
 
-/** systemd-boot and the kernel of Debian's cloud images, from its archive, unpacked until it is disposed of. */
+/** systemd-boot, GRUB and the kernel of Debian's cloud images, from its archive, unpacked until it is disposed of. */
 export interface DebianKernel extends AsyncDisposable {
   readonly loader: Buffer;
+  /** As Debian signed it; it reads its configuration in EFI/debian. */
+  readonly grub: Buffer;
   readonly image: Buffer;
   /** Its folder of modules. */
   readonly modules: string;
   readonly version: string;
 }
+
+const loaders = ['systemd-boot-efi', 'grub-efi-amd64-signed'] as const;
 
 export async function debianKernel(): Promise<DebianKernel> {
   const dir = await mkdtemp(join(tmpdir(), 'assay-packages-'));
@@ -21,11 +25,12 @@ export async function debianKernel(): Promise<DebianKernel> {
     const name = /linux-image-\d\S+/.exec(stdout.toString())?.[0];
     if (name === undefined) throw new Error('apt-cache knows no linux-image-cloud-amd64: run apt-get update');
     // apt-get writes where it runs.
-    await run('env', ['-C', dir, 'apt-get', '-qq', 'download', name, 'systemd-boot-efi'], bounds);
+    await run('env', ['-C', dir, 'apt-get', '-qq', 'download', name, ...loaders], bounds);
     for (const file of await readdir(dir)) await run('dpkg-deb', ['-x', join(dir, file), dir], bounds);
     const version = name.replace('linux-image-', '');
     return {
       loader: await readFile(join(dir, 'usr/lib/systemd/boot/efi/systemd-bootx64.efi')),
+      grub: await readFile(join(dir, 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed')),
       image: await readFile(join(dir, 'boot', `vmlinuz-${version}`)),
       modules: join(dir, 'usr/lib/modules', version),
       version,

@@ -266,7 +266,8 @@ function toldBesides(
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
   if (outOfForce.length === 0) return findings;
-  const boot = measured === null ? null : vouchedBoot(measured, banks, rules);
+  const known = [...active, ...outOfForce];
+  const boot = measured === null ? null : vouchedBoot(measured, banks, rules, known);
   return withOutOfForce(findings, outOfForce, boot, banks);
 }
 
@@ -277,7 +278,7 @@ function judgeLog(
   banks: readonly QuotedBank[],
   node: string,
 ): BootJudgement {
-  const vouched = vouchedBoot(measured, banks, rules);
+  const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
   const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
   const { findings } = judged;

@@ -17,7 +17,7 @@ export function isCalledSo(
 ): boolean {
   if (isIdleSection(boot, component, references)) return false;
   const known = references.flatMap(
-    ({ components }) => referencedComponent(components, component, boot.masked) ?? [],
+    ({ components }) => referencedComponent(components, component, boot.texts) ?? [],
   );
   return known.length === 0 || known.some((one) => one.stage === stage);
 }

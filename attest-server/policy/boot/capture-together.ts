@@ -58,7 +58,7 @@ function cover(
   const alone: BootRules = { ...group.rules.boot, references: null };
   const inForce = references.map((reference): Reference => ({ ...reference, state: 'active' }));
   const usable = prepareReferences(group.name, alone, inForce).active.filter((one) => isUsable(one, banks));
-  const vouched = vouchedBoot(boot, banks, group.rules.boot);
+  const vouched = vouchedBoot(boot, banks, group.rules.boot, usable);
   const { differing, misplaced, late, foreign, unseen, uncovered } = judgeStages(
     vouched,
     usable,

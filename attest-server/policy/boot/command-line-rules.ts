@@ -4,6 +4,7 @@ import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
 import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
+import { maskArgument } from './named-masks.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
@@ -21,9 +22,10 @@ interface Line extends VouchedText {
  */
 export function commandLineFinding(
   boot: VouchedBoot,
-  { cmdline }: BootRules,
+  rules: BootRules,
   references: readonly PreparedReference[],
 ): Finding | null {
+  const { cmdline } = rules;
   if (!refusesLines(cmdline)) return null;
   const lines = boot.state.commandLines.map(
     ({ event, text }): Line => ({ event, text, arguments: parseCommandLine(text).arguments }),
@@ -32,7 +34,7 @@ export function commandLineFinding(
   return (
     checkForbidden(boot, lines, cmdline) ??
     checkRequired(boot, complete, cmdline) ??
-    checkExact(boot, complete, cmdline) ??
+    checkExact(boot, complete, rules) ??
     checkResume(boot, complete, cmdline)
   );
 }
@@ -82,11 +84,13 @@ function checkRequired(
 function checkExact(
   boot: VouchedBoot,
   lines: readonly WholeLine[],
-  { exact }: CommandLineRules,
+  { cmdline: { exact }, masks }: BootRules,
 ): Finding | null {
   if (exact === null) return null;
-  const wanted = parseCommandLine(maskIdentifiers(exact)).arguments.join(' ');
-  const other = lines.find(({ arguments: words }) => maskIdentifiers(words.join(' ')) !== wanted);
+  const compared = (words: readonly string[]) =>
+    words.map((word) => maskArgument(maskIdentifiers(word), masks)).join(' ');
+  const wanted = compared(parseCommandLine(exact).arguments);
+  const other = lines.find(({ arguments: words }) => compared(words) !== wanted);
   if (other === undefined) return null;
   const has = other.text === null ? 'has no text that the TPM vouches for' : `is ${quoted(other.text)}`;
   const text = `The kernel command line ${has}, but the policy wants ${quoted(exact)}.`;

@@ -49,7 +49,7 @@ export function compareStages(
   const judgesSections = boot.hasSections && components.all.some(({ pcr }) => pcr === 11);
   for (const { component, stage } of boot.judged) {
     if (component.pcr === 11 && !judgesSections) continue;
-    const known = referencedComponent(components, component, boot.masked);
+    const known = referencedComponent(components, component, boot.texts);
     if (known !== null && isOneOf(components, known, component, counts)) {
       if (boot.unseen.has(component) && !isSeen(known.content)) unseen.set(stage, component);
       if (present.has(known.key)) continue;
@@ -64,7 +64,7 @@ export function compareStages(
   }
   if (components.anywhere)
     for (const component of boot.unjudged) {
-      const known = referencedComponent(components, component, boot.masked);
+      const known = referencedComponent(components, component, boot.texts);
       if (known !== null) present.add(known.key);
     }
   const missing = components.all.filter(

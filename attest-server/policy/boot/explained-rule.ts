@@ -41,7 +41,7 @@ function isReferenced(
 ): boolean {
   return references.some(
     ({ components }) =>
-      referencedComponent(components, component, boot.masked) !== null ||
+      referencedComponent(components, component, boot.texts) !== null ||
       comparedBanks.some((bank) => components.recorded.has(component.digests[bank] ?? '')),
   );
 }

@@ -10,7 +10,7 @@ export function isConstant({ kind, pcr, type }: Pick<BootComponent, 'kind' | 'pc
 }
 
 /** As far as a component of a boot and one of a reference are alike. */
-interface Read {
+export interface Read {
   readonly pcr: number | null;
   readonly kind: string | null;
   readonly text: string | null;
@@ -30,15 +30,23 @@ export function definesMenu(one: Read): boolean {
 }
 
 /**
- * A command of GRUB's that starts nothing: an entry of its menu, a test, and how long the menu is shown, which follows
- * from how the last boot ended. What is done of them is measured as commands of its own.
+ * A command of GRUB's that starts nothing: an entry of its menu, which of them is the default, was chosen and how it is
+ * called, a test, a line that is shown, and how long the menu is shown, which follows from how the last boot ended.
+ * What is done of them is measured as commands of its own.
  */
 export function isOfMenu(one: Read): boolean {
-  return definesMenu(one) || isCommand(one, /^\[ [^\n]*\]$/) || isCommand(one, lastBoot);
+  return definesMenu(one) || isCommand(one, /^\[ [^\n]*\]$/) || isCommand(one, ofMenu);
 }
 
-const lastBoot =
-  /^(?:set (?:(?:orig_)?timeout(?:_style)?|menu_hide_ok|boot_(?:success|indeterminate|counter)|recordfail)=|save_env (?:boot_(?:success|indeterminate|counter)|recordfail)\b)/;
+const ofMenu = new RegExp(
+  [
+    '^set (?:(?:orig_)?timeout(?:_style)?|menu_hide_ok|boot_(?:success|indeterminate|counter)|recordfail)=',
+    '^set (?:default|chosen|boot_once|(?:prev_)?saved_entry|next_entry)=[^\\n]*$',
+    '^save_env (?:boot_(?:success|indeterminate|counter)|recordfail)\\b',
+    '^save_env(?: (?:(?:prev_)?saved_entry|next_entry))+$',
+    '^(?:setparams|echo) [^\\n]*$',
+  ].join('|'),
+);
 
 function isCommand({ pcr, kind, text }: Read, command: RegExp): boolean {
   return pcr === 8 && kind === 'command' && text !== null && command.test(text);

@@ -10,7 +10,7 @@ import type { VouchedBoot } from './vouched-boot.ts';
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
 export function idleReferences(
   group: string,
-  rules: Pick<BootRules, 'references'>,
+  rules: Pick<BootRules, 'references' | 'masks'>,
   references: readonly Reference[],
 ): () => readonly PreparedReference[] {
   let prepared: readonly PreparedReference[] | null = null;
@@ -19,7 +19,7 @@ export function idleReferences(
       references
         .filter((reference) => reference.state === state && isComparedBy(group, rules, reference))
         .sort(byStep)
-        .map(prepareReference),
+        .map((reference) => prepareReference(reference, rules.masks)),
     );
     return prepared;
   };

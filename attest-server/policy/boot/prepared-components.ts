@@ -5,8 +5,11 @@ import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type CommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
+import { versionOfReference, withoutVersion } from './kernel-version.ts';
+import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
-import { hasPlace } from './only-read.ts';
+import { type MaskName, maskArgument } from './named-masks.ts';
+import { definesMenu, hasPlace } from './only-read.ts';
 
 /** A component of a reference, ready to be looked up. */
 export interface ReferencedComponent {
@@ -45,6 +48,9 @@ export interface PreparedComponents {
   /** Its command lines, as far as their text is known. */
   readonly lines: readonly ReferencedLine[];
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
+  /** Its commands name several disks, so that one is known only by what they call it before. */
+  readonly severalDisks: boolean;
+  /** Also with the version of its kernel masked. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
   /** Digests in PCRs that are recorded and not judged: with them, such a PCR can be explained. */
   readonly recorded: ReadonlySet<string>;
@@ -55,7 +61,14 @@ export interface ReferencedLine extends ReferencedComponent {
 }
 
 /** @param inOrder the components of each PCR stand in the order of one boot */
-export function prepareComponents({ components }: Reference, inOrder: boolean): PreparedComponents {
+export function prepareComponents(
+  { components }: Reference,
+  inOrder: boolean,
+  masks: readonly MaskName[],
+): PreparedComponents {
+  const readable = components.map(readableComponent);
+  const commands = comparedCommands(readable, masks);
+  const version = versionOfReference(readable);
   const all: ReferencedComponent[] = [];
   const byDigest = new Map<string, ReferencedComponent[]>();
   const byText = new Map<string, ReferencedComponent>();
@@ -63,8 +76,9 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
   const counts = new Map<string, number>();
   const banks = new Set<PcrBank>();
   const places = new Map<string, number>();
-  for (const component of components) {
-    const one = prepare(component, (known) => {
+  for (const [at, component] of components.entries()) {
+    const command = commands.get(readable[at]!);
+    const one = prepare(component, command, masks, (known) => {
       if (!inOrder || !hasPlace(known)) return -1;
       const place = places.get(known.key) ?? places.size;
       places.set(known.key, place);
@@ -83,7 +97,10 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
       if (known === undefined) byDigest.set(digest, [one]);
       else known.push(one);
     }
-    if (one.text !== null) byText.set(textKey(one.pcr, one.text), one);
+    if (one.text === null) continue;
+    byText.set(textKey(one.pcr, one.text), one);
+    if (command !== undefined && version !== null)
+      byText.set(textKey(one.pcr, withoutVersion(command, version)), one);
   }
   return {
     all,
@@ -93,19 +110,27 @@ export function prepareComponents({ components }: Reference, inOrder: boolean): 
     anywhere: all.some(({ pcr }) => pcr === null),
     hasCommands: all.some(({ kind, pcr }) => kind === 'command' && pcr === 8),
     lines: all.flatMap((one) => (one.line === null ? [] : [{ ...one, line: one.line }])),
+    severalDisks: namesSeveralDisks(readable),
     byDigest,
     byText,
     recorded,
   };
 }
 
+function readableComponent({ pcr, kind, text, ...rest }: Reference['components'][number]) {
+  return { ...rest, pcr: pcr ?? null, kind: kind ?? null, text: text ?? null };
+}
+
+/** @param command what it is compared by, where it is one of a loader */
 function prepare(
   component: Reference['components'][number],
+  command: string | undefined,
+  masks: readonly MaskName[],
   placeOf: (one: Omit<ReferencedComponent, 'place'>) => number,
 ): ReferencedComponent {
   const pcr = component.pcr ?? null;
   const stage = judgedStage(component.stage, pcr);
-  const text = component.text === undefined ? null : maskIdentifiers(component.text);
+  const text = command ?? (component.text === undefined ? null : maskIdentifiers(component.text));
   const one = {
     key: text === null ? `${pcr}:${strongestDigest(component.digests)}` : textKey(pcr, text),
     stage,
@@ -116,34 +141,66 @@ function prepare(
     description: component.description,
     text,
     keys: component.keys ?? [],
-    line: stage === 'cmdline' && text !== null ? parseCommandLine(text) : null,
+    line: stage === 'cmdline' && text !== null ? comparedLine(text, masks) : null,
   };
   return { ...one, place: placeOf(one) };
+}
+
+/** A command line, as it is compared. @param text its identifiers are masked */
+export function comparedLine(text: string, masks: readonly MaskName[]): CommandLine {
+  const line = parseCommandLine(text);
+  return { ...line, arguments: line.arguments.map((word) => maskArgument(word, masks)) };
 }
 
 function textKey(pcr: number | null, text: string): string {
   return `${pcr} ${text}`;
 }
 
+/** The commands of a boot's loader, as they are compared. */
+export interface CommandTexts {
+  /** Texts under which a command may be known, the first one first; none for all else. */
+  readonly of: (component: BootComponent) => readonly string[];
+  readonly severalDisks: () => boolean;
+}
+
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
  * loader's command of the same text. Null where the reference has none.
- * @param masked as `maskIdentifiers` does it; a boot is compared with many references
+ * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(
-  { byDigest, byText }: PreparedComponents,
+  reference: PreparedComponents,
   component: BootComponent,
-  masked: (text: string) => string,
+  texts: CommandTexts,
 ): ReferencedComponent | null {
+  const { byDigest, byText } = reference;
   for (const bank of comparedBanks) {
     const digest = component.digests[bank];
     if (digest === undefined) continue;
     const found = byDigest.get(digest)?.find((one) => isSame(one, component));
-    if (found !== undefined) return found;
+    if (found !== undefined && isOfDisk(reference, found, component, texts)) return found;
   }
   if (component.text === null || component.stage === 'cmdline') return null;
-  if (component.kind !== 'command') return null;
-  return byText.get(textKey(component.pcr, masked(component.text))) ?? null;
+  // Long texts, of which no capture keeps any.
+  if (component.kind !== 'command' || definesMenu(component)) return null;
+  for (const text of texts.of(component)) {
+    const found = byText.get(textKey(component.pcr, text));
+    if (found !== undefined) return found;
+  }
+  return null;
+}
+
+/** Attack: a number of a disk that is another disk in the reference, by what both call it before. */
+function isOfDisk(
+  reference: PreparedComponents,
+  { kind, text }: ReferencedComponent,
+  component: BootComponent,
+  texts: CommandTexts,
+): boolean {
+  if (kind !== 'command' || text === null) return true;
+  if (!reference.severalDisks && !texts.severalDisks()) return true;
+  const compared = texts.of(component).at(-1);
+  return compared === undefined || compared === text;
 }
 
 function isSame(one: ReferencedComponent, { pcr, digests }: BootComponent): boolean {

@@ -29,11 +29,11 @@ export function sharedWith(
 ): readonly SharedReference[] {
   if (subject.kind !== 'boot') return [];
   const concerned = [...groups, unmatched].filter((group) => counts(subject, group));
-  const prepared = prepareReference(subject);
+  const prepared = prepareReference(subject, noMasks);
   return references.flatMap((other) => {
     if (other.name === subject.name || other.kind !== 'boot' || other.state !== 'active') return [];
     if (!concerned.some(({ name, rules }) => isComparedBy(name, rules.boot, other))) return [];
-    const active = prepareReference(other);
+    const active = prepareReference(other, noMasks);
     if (active.expires <= at) return [];
     const stages = prepared.components.all.filter((one) => isCode(one) && has(active, one)).map(stageOf);
     const whole = namesAll(active, prepared);
@@ -43,13 +43,19 @@ export function sharedWith(
 
 /** Whether boots of a group are like this reference, as far as it names them; for references of boots only. */
 export function likeness(subject: Reference): (proven: Proven, group: PolicyGroup) => boolean {
-  const prepared = prepareReference(subject);
+  const byGroup = new Map<string, PreparedReference>();
   return ({ boot, banks }, group) => {
     if (!counts(subject, group)) return false;
-    const vouched = boot === null ? null : vouchedBoot(boot, banks, group.rules.boot);
+    const rules = group.rules.boot;
+    const prepared = byGroup.get(group.name) ?? prepareReference(subject, rules.masks);
+    byGroup.set(group.name, prepared);
+    const vouched = boot === null ? null : vouchedBoot(boot, banks, rules, [prepared]);
     return bootsLike(prepared, vouched, banks);
   };
 }
+
+/** Two references are compared as they are. */
+const noMasks: readonly never[] = [];
 
 /** What is revoked counts for its own group, also where the policy names others. */
 function counts(subject: Reference, { name, rules }: PolicyGroup): boolean {

@@ -9,6 +9,7 @@ import {
   referenceBank,
   runsOf,
 } from './compared-pcrs.ts';
+import type { MaskName } from './named-masks.ts';
 import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
 import type { BootRules } from './rules.ts';
 
@@ -38,12 +39,14 @@ export interface ReferenceSet {
  */
 export function prepareReferences(
   group: string,
-  rules: Pick<BootRules, 'references'>,
+  rules: Pick<BootRules, 'references' | 'masks'>,
   references: readonly Reference[],
 ): ReferenceSet {
   const isNamed = (reference: Reference) => isComparedBy(group, rules, reference);
   const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
-    references.filter((reference) => reference.state === state && applies(reference)).map(prepareReference);
+    references
+      .filter((reference) => reference.state === state && applies(reference))
+      .map((reference) => prepareReference(reference, rules.masks));
   return {
     // Whom it was announced to is in the announcement, whatever names the policy has.
     active: prepared('active', (reference) => isNamed(reference) || reference.announced !== undefined),
@@ -60,10 +63,10 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
-export function prepareReference(reference: Reference): PreparedReference {
+export function prepareReference(reference: Reference, masks: readonly MaskName[]): PreparedReference {
   // A capture keeps its boot's events; what was computed or written by hand has none.
   const whole = reference.events.length > 0;
-  const components = prepareComponents(reference, whole);
+  const components = prepareComponents(reference, whole, masks);
   return {
     reference,
     components,

@@ -1,3 +1,5 @@
+import type { MaskName } from './named-masks.ts';
+
 /** What a group wants of a boot. All of it is judged only by what the TPM vouches for. */
 export interface BootRules {
   /** Names of the references of which one must cover each stage; null: any active reference of the group. */
@@ -16,6 +18,8 @@ export interface BootRules {
   readonly mok: 'forbid' | 'allow' | null;
   readonly cmdline: CommandLineRules;
   readonly scope: BootScope;
+  /** How systems with two places that update in turns call them, so that both compare as one. */
+  readonly masks: readonly MaskName[];
   /** PCRs of which every event must be known: of a known type and recomputed, or referenced. */
   readonly explained: readonly number[];
   /** TPM firmware versions that must not be, 16 lower-case hex digits each. */
@@ -125,6 +129,7 @@ export const defaultBootRules: BootRules = {
   mok: null,
   cmdline: { require: [], forbid: [], allow: [], exact: null, resume: null },
   scope: defaultScope,
+  masks: [],
   explained: [],
   tpmFirmwareDeny: [],
   withoutLog: 'pending',

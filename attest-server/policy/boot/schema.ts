@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../protocol/reference.ts';
+import { maskNames } from './named-masks.ts';
 import { type BootRules, commandLineScopes, defaultBootRules, digestScopes } from './rules.ts';
 
 const argumentGlob = z
@@ -97,6 +98,12 @@ export const bootSchema = z.strictObject({
     })
     .optional()
     .describe('for which machines a reference counts, stage by stage; model is an older word for group'),
+  masks: z
+    .array(z.enum(maskNames))
+    .min(1, 'empty: leave it out')
+    .max(maskNames.length)
+    .optional()
+    .describe('systems that update their two places in turns: what tells one from the other is not compared'),
   explained: z
     .array(bootPcr)
     .min(1, 'empty: leave it out')
@@ -149,6 +156,7 @@ export function bootRules(given: unknown): BootRules {
       initrd: file.scope?.initrd ?? scope.initrd,
       cmdline: file.scope?.cmdline ?? scope.cmdline,
     },
+    masks: file.masks ?? none.masks,
     explained: file.explained ?? none.explained,
     tpmFirmwareDeny: file.tpmFirmware?.deny ?? none.tpmFirmwareDeny,
     withoutLog: file.withoutLog ?? none.withoutLog,

@@ -175,6 +175,6 @@ function isReferenced(boot: VouchedBoot, event: number, references: readonly Pre
   const component = boot.componentAt(event);
   return (
     component !== undefined &&
-    references.some(({ components }) => referencedComponent(components, component, boot.masked) !== null)
+    references.some(({ components }) => referencedComponent(components, component, boot.texts) !== null)
   );
 }

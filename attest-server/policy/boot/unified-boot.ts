@@ -16,7 +16,7 @@ export function isUnified(boot: VouchedBoot, references: readonly PreparedRefere
       ({ stage, pcr }) => stage === 'kernel' && (pcr === 4 || pcr === sectionPcr),
     );
     const present = new Set(
-      boot.state.components.map((one) => referencedComponent(components, one, boot.masked)?.key),
+      boot.state.components.map((one) => referencedComponent(components, one, boot.texts)?.key),
     );
     return kernels.some(({ pcr }) => pcr === sectionPcr) && kernels.every(({ key }) => present.has(key));
   });

@@ -3,12 +3,16 @@ import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
-import { type CommandLine, isCutOff, parseCommandLine } from '../command-line.ts';
+import { type CommandLine, isCutOff } from '../command-line.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
+import { versionOfBoot, withoutVersion } from './kernel-version.ts';
+import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
+import { type CommandTexts, comparedLine, referencedComponent } from './prepared-components.ts';
+import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import { measuresOn } from './secure-boot.ts';
 
@@ -43,8 +47,8 @@ export interface VouchedBoot {
   readonly componentAt: (event: number) => BootComponent | undefined;
   /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
   readonly lineOf: (component: BootComponent) => CommandLine | null;
-  /** A text without the identifiers of the machine. */
-  readonly masked: (text: string) => string;
+  /** By what a command of its loader is compared; made when first needed. */
+  readonly texts: CommandTexts;
 }
 
 export interface JudgedComponent {
@@ -52,11 +56,15 @@ export interface JudgedComponent {
   readonly stage: JudgedStage;
 }
 
-/** @param seen `all`: where boots are only compared, what a log calls a configuration file is one */
+/**
+ * @param known references that say which version a kernel or an initrd is
+ * @param seen `all`: where boots are only compared, what a log calls a configuration file is one
+ */
 export function vouchedBoot(
   { digest, log, state, problems, userSpace = [] }: ReplayedBoot,
   banks: readonly PcrValues[],
   rules: BootRules,
+  known: readonly PreparedReference[],
   seen: 'as-proven' | 'all' = 'as-proven',
 ): VouchedBoot {
   const { components } = state;
@@ -83,8 +91,7 @@ export function vouchedBoot(
     if (isLeftToRules(component)) unjudged.push(component);
     else judged.push({ component, stage });
   }
-  const masked = remembered(maskIdentifiers);
-  const lineOf = remembered(parseCommandLine);
+  const lineOf = remembered((text) => comparedLine(maskIdentifiers(text), rules.masks));
   // Attacks: one more extension of such a PCR by the system, so that its log does not replay and what was added is not
   // seen; or the stub's own one, put into the log of user space.
   const isExplained = (pcr: number) =>
@@ -108,10 +115,48 @@ export function vouchedBoot(
     vouches: (pcr) => (quoted & (1 << pcr)) !== 0 && replays(problems, pcr),
     judgedByRule: (referenced) => isJudgedByRule(rules, referenced),
     componentAt: (event) => components[indexOf(components, event)],
-    lineOf: ({ text }) => (text === null || isCutOff(text) ? null : lineOf(masked(text))),
-    masked,
+    lineOf: ({ text }) => (text === null || isCutOff(text) ? null : lineOf(text)),
+    texts: commandTexts(components, rules, known),
   };
 }
+
+function commandTexts(
+  components: readonly BootComponent[],
+  { masks }: BootRules,
+  known: readonly PreparedReference[],
+): CommandTexts {
+  let made: ReadonlyMap<BootComponent, readonly string[]> | null = null;
+  let several: boolean | null = null;
+  return {
+    of: (component) => {
+      made ??= textsOf(components, masks, known);
+      const { kind, text } = component;
+      return made.get(component) ?? (kind === 'command' && text !== null ? [maskIdentifiers(text)] : none);
+    },
+    severalDisks: () => {
+      several ??= namesSeveralDisks(components);
+      return several;
+    },
+  };
+}
+
+function textsOf(
+  components: readonly BootComponent[],
+  masks: BootRules['masks'],
+  known: readonly PreparedReference[],
+): ReadonlyMap<BootComponent, readonly string[]> {
+  const commands = comparedCommands(components, masks);
+  const version = versionOfBoot(components, (file) =>
+    known.flatMap((one) => referencedComponent(one.components, file, noCommands) ?? []),
+  );
+  const texts = (command: string) =>
+    version === null ? [command] : [withoutVersion(command, version), command];
+  return new Map([...commands].map(([component, command]) => [component, texts(command)]));
+}
+
+const none: readonly never[] = [];
+/** A kernel or an initrd is known by its digest alone. */
+const noCommands: CommandTexts = { of: () => none, severalDisks: () => false };
 
 /** Shim's switches are one byte each, and any that is on may be the one that turns validation off. */
 function isJudgedAsOwners({ mok }: BootRules, state: BootState, component: BootComponent): boolean {

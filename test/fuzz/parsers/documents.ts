@@ -1,6 +1,9 @@
 import { parse, stringify } from 'yaml';
 import { parsePins } from '../../../attest-server/cli/pin-file.ts';
+import { versionInName, withoutVersion } from '../../../attest-server/policy/boot/kernel-version.ts';
+import { comparedCommands } from '../../../attest-server/policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../attest-server/policy/boot/masked-text.ts';
+import { maskArgument, maskNames } from '../../../attest-server/policy/boot/named-masks.ts';
 import { parseCommandLine } from '../../../attest-server/policy/command-line.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../attest-server/policy/file/policy-file.ts';
@@ -158,6 +161,9 @@ export const kernelWords: FuzzedParser = {
   sources: [
     'attest-server/policy/command-line.ts',
     'attest-server/policy/boot/masked-text.ts',
+    'attest-server/policy/boot/loader-commands.ts',
+    'attest-server/policy/boot/kernel-version.ts',
+    'attest-server/policy/boot/named-masks.ts',
     'attest-server/protocol/kernel-release.ts',
   ],
   form: { kind: 'text' },
@@ -166,12 +172,23 @@ export const kernelWords: FuzzedParser = {
     [
       'BOOT_IMAGE=/boot/vmlinuz-6.12.57+deb13-amd64 root=UUID=0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0 ro quiet console="ttyS0,115200"',
       'initrd=\\debian\\initrd.img root=/dev/vda2 rd.luks.uuid=luks-0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0 ima_policy=tcb -- single',
+      'set prefix=(hd0,gpt2)/grub2\nset root=hd1,gpt2\nsearch --no-floppy --fs-uuid --set=root --hint-efi=hd1,gpt2 E94E-DE2D',
+      'initrd (hd0,gpt3)/initramfs-6.12.57.img\nset slot=a\nconfigfile (hd0,gpt8)/grub/grub.cfg\nmodule2 (hd0,gpt1)/x hd0',
       '6.12.57+deb13-cloud-amd64',
       '5.14.0-503.el9.x86_64',
     ].map((text) => Buffer.from(text)),
   parse: (bytes) => {
     const text = bytes.toString('utf8');
-    return [parseCommandLine(text), maskIdentifiers(text), parseKernelRelease(text)];
+    const line = parseCommandLine(text);
+    const commands = text.split('\n').map((one) => ({ pcr: 8, kind: 'command', text: one }));
+    return [
+      line,
+      line.arguments.map((word) => maskArgument(word, maskNames)),
+      maskIdentifiers(text),
+      [...comparedCommands(commands, maskNames).values()].map((one) => withoutVersion(one, '6.12.57')),
+      versionInName(text),
+      parseKernelRelease(text),
+    ];
   },
   isDeclared: never,
   isPastHeader: never,

@@ -1,4 +1,5 @@
 import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
+import { comparedCommands } from '../../../policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import { computedBanks } from './file.ts';
@@ -26,9 +27,10 @@ export function diffComponents(expected: Reference, actual: Reference): Componen
   const before = stagesOf(expected);
   const after = stagesOf(actual);
   const both = (component: Component) => before.has(stageOf(component)) && after.has(stageOf(component));
+  const texts = new Map([...textsOf(expected), ...textsOf(actual)]);
   const without = (some: Reference, others: Reference) =>
     some.components.filter(
-      (component) => both(component) && !others.components.some((other) => isSame(component, other)),
+      (component) => both(component) && !others.components.some((other) => isSame(component, other, texts)),
     );
   return {
     components: [
@@ -48,11 +50,24 @@ function stagesOf({ components }: Reference): ReadonlySet<string> {
   return new Set(components.map(stageOf));
 }
 
+/** As a boot is compared with them under a policy without masks. */
+function textsOf({ components }: Reference): ReadonlyMap<Component, string> {
+  const readable = components.map((component) => {
+    const { pcr = null, kind = null, text = null } = component;
+    return { component, pcr, kind, text };
+  });
+  const commands = comparedCommands(readable, []);
+  const texts = new Map<Component, string>();
+  for (const one of readable)
+    if (one.text !== null) texts.set(one.component, commands.get(one) ?? maskIdentifiers(one.text));
+  return texts;
+}
+
 /** Of the same digest in every bank that both have, or of the same text; without a PCR it stands for any. */
-function isSame(one: Component, other: Component): boolean {
+function isSame(one: Component, other: Component, texts: ReadonlyMap<Component, string>): boolean {
   if (one.pcr !== undefined && other.pcr !== undefined && one.pcr !== other.pcr) return false;
-  if (one.text !== undefined && other.text !== undefined)
-    return maskIdentifiers(one.text) === maskIdentifiers(other.text);
+  const [text, otherText] = [texts.get(one), texts.get(other)];
+  if (text !== undefined && otherText !== undefined) return text === otherText;
   const banks = computedBanks.filter(
     (bank) => one.digests[bank] !== undefined && other.digests[bank] !== undefined,
   );

@@ -135,7 +135,7 @@ interface Judged {
 }
 
 function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
-  const vouched = vouchedBoot(boot, banks, rules, 'all');
+  const vouched = vouchedBoot(boot, banks, rules, active, 'all');
   const { findings } = judgeBoot(vouched, banks, {
     group,
     rules,

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { versionInName } from '../../../policy/boot/kernel-version.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { parseCommandLine } from '../../../policy/command-line.ts';
 import type { Reference } from '../../../protocol/reference.ts';
@@ -34,10 +35,17 @@ export function kernelComponents(path: string, starter: Starter, secureBoot: boo
     description: starter === 'grub' ? `image in memory, ${bytes.length} bytes` : basename(path),
   };
   if (starter !== 'grub') return [image];
-  const description = `/${basename(path)}`;
+  const description = fileName(path);
   const file: Component = { stage: 'kernel', pcr: 9, kind: 'file', digests: digestsOf(bytes), description };
   // GRUB has the firmware check what it starts only under Secure Boot, and starts it itself otherwise.
   return secureBoot ? [file, image] : [file];
+}
+
+/** With the version that its folder has (`lib/modules/VERSION/vmlinuz`): by it commands that name the file are known. */
+function fileName(path: string): string {
+  const name = basename(path);
+  const version = versionInName(name) === null ? versionInName(path) : null;
+  return version === null ? `/${name}` : `/${name}-${version}`;
 }
 
 /**
@@ -62,7 +70,7 @@ export function initrdComponents(paths: readonly string[], starter: Starter): re
       pcr: 9,
       kind: 'file',
       digests: own.digests(),
-      description: `/${basename(path)}`,
+      description: fileName(path),
     };
   });
   const whole: Component = {

@@ -95,6 +95,7 @@ describe('a policy file', () => {
       mok: forbid
       cmdline: {forbid: ["init=*", "ima=off"], require: [], allow: ["mitigations=*"]}
       scope: {firmware: node, initrd: unpinned}
+      masks: [ostree, flatcar]
       explained: [0, 2, 4, 7]
       tpmFirmware: {deny: ["0007005500000200"]}
       withoutLog: pcrs
@@ -118,6 +119,7 @@ describe('a policy file', () => {
         resume: null,
       },
       scope: { ...defaultBootRules.scope, firmware: 'node', initrd: 'unpinned' },
+      masks: ['ostree', 'flatcar'],
       explained: [0, 2, 4, 7],
       tpmFirmwareDeny: ['0007005500000200'],
       withoutLog: 'pcrs',
@@ -180,6 +182,8 @@ describe('a policy file', () => {
     ['boot: {scope: {cmdline: node}}', ['boot.scope.cmdline']],
     ['boot: {scope: {kernel: rules}}', ['boot.scope.kernel']],
     ['boot: {scope: {disk: node}}', ['boot.scope.disk']],
+    ['boot: {masks: [ostree, talos]}', ['boot.masks.1']],
+    ['boot: {masks: []}', ['boot.masks']],
     ['boot: {explained: [10]}', ['boot.explained.0']],
     ['boot: {explained: [0, 24]}', ['boot.explained.1']],
     ['boot: {tpmFirmware: {deny: [abc]}}', ['boot.tpmFirmware.deny.0']],

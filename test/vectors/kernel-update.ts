@@ -1,0 +1,45 @@
+import { pcrBanks } from '../../attest-server/protocol/messages.ts';
+import { authenticodeDigests } from '../../attest-server/verify/boot/pe-image.ts';
+import { eventData } from '../../attest-server/verify/tpm/event-data.ts';
+import {
+  eventBytes,
+  type LogEvent,
+  type ParsedLog,
+  parseEventLog,
+} from '../../attest-server/verify/tpm/event-log.ts';
+import { digestsOf } from '../../swtpm-fixtures/remeasure.ts';
+import { type EventChange, rewriteLog } from '../../swtpm-fixtures/rewrite-log.ts';
+import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
+
+/** What GRUB starts once a machine was updated. */
+export interface KernelUpdate {
+  /** A PE image. */
+  readonly kernel: Buffer;
+  readonly initrd: Buffer;
+  /** Version in the names of files and entries: as it was recorded, and as it is now. */
+  readonly from?: string;
+  readonly to?: string;
+}
+
+/** The log of the same machine with another kernel and initrd, in files that are called by another version. */
+export function updatedLog(log: Buffer, { kernel, initrd, from, to }: KernelUpdate): Buffer {
+  const named = (text: string) => (from === undefined ? text : text.replaceAll(from, to ?? from));
+  const renamed = siblingLog(log, { text: named, configuration: true });
+  const parsed = parseEventLog(renamed);
+  const image = authenticodeDigests(kernel, pcrBanks);
+  const changes = new Map<number, EventChange>();
+  for (const event of parsed.events) {
+    const { index, pcr, stage, type } = event;
+    const data = type === 'EV_IPL' ? { data: Buffer.from(named(textOf(parsed, event))) } : {};
+    if (pcr === 4 && stage === 'kernel') changes.set(index, { digest: image });
+    if (pcr === 9 && stage === 'kernel') changes.set(index, { digest: digestsOf(() => kernel), ...data });
+    if (pcr === 9 && stage === 'initrd') changes.set(index, { digest: digestsOf(() => initrd), ...data });
+  }
+  return rewriteLog(renamed, changes);
+}
+
+/** With its NUL. */
+function textOf(log: ParsedLog, { index, type }: LogEvent): string {
+  const bytes = eventBytes(log, index);
+  return eventData(type, bytes).kind === 'text' ? bytes.toString('utf8') : '';
+}
