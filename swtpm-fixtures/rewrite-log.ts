@@ -1,10 +1,10 @@
-import type { PcrBank } from '../attest-server/protocol/messages.ts';
+import type { LogBank } from '../attest-server/verify/tpm/algorithms.ts';
 import { parseRawLog, type RawLog } from '../attest-server/verify/tpm/log-format.ts';
 
 /** How one event changes; members that are left out stay as they are. */
 export interface EventChange {
   /** Digests by bank, hex; banks that the event does not carry are ignored. */
-  readonly digest?: Partial<Record<PcrBank, string>>;
+  readonly digest?: Partial<Record<LogBank, string>>;
   readonly data?: Buffer;
   /** Event type by its number. */
   readonly type?: number;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { firstDifference } from '../../attest-server/policy/boot/event-diff.ts';
+import { pcrBanks } from '../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { tamper, tamperEvent } from '../../swtpm-fixtures/tamper.ts';
 import { recordedLog, shimGrubBoots } from './recorded-log.ts';
@@ -17,7 +18,7 @@ describe('a tampered boot', () => {
       it(`of ${name} differs in the ${what}, in every bank`, () => {
         const log = recordedLog(name);
         const [before, after] = [parseEventLog(log), parseEventLog(tamper(log, what))];
-        for (const bank of Object.keys(before.banks) as (keyof typeof before.banks)[])
+        for (const bank of pcrBanks.filter((one) => before.banks[one] !== undefined))
           assert.equal(firstDifference(before.events, after.events, pcrs, bank)?.stage, what);
       });
 

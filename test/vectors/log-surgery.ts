@@ -1,12 +1,10 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
+import { cryptoName, type LogBank, logBankBytes } from '../../attest-server/verify/tpm/algorithms.ts';
 import { eventBytes, type LogEvent, parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../attest-server/verify/tpm/log-format.ts';
 import { digestsOf, measuredSpan as spanIn } from '../../swtpm-fixtures/remeasure.ts';
 import { rewriteLog } from '../../swtpm-fixtures/rewrite-log.ts';
-import { u16, u32 } from '../attest-server/verify/tpm/log-builder.ts';
-
-const ids: Readonly<Record<PcrBank, number>> = { sha1: 0x04, sha256: 0x0b, sha384: 0x0c, sha512: 0x0d };
+import { ids, u16, u32 } from '../attest-server/verify/tpm/log-builder.ts';
 
 /** The only event that this holds for. @throws Error where it is none, or several */
 export function eventWhere(log: Buffer, holds: (event: LogEvent) => boolean): LogEvent {
@@ -57,8 +55,8 @@ function written(
   return Buffer.concat([u32(pcr), u32(type), u32(banks.length), ...digests, u32(data.length), data]);
 }
 
-function digestOf(bank: PcrBank, measured: Buffer, type: number): Buffer {
-  return type === noAction ? Buffer.alloc(bankBytes[bank]) : Buffer.from(hash(bank, measured, 'hex'), 'hex');
+function digestOf(bank: LogBank, measured: Buffer, type: number): Buffer {
+  return type === noAction ? Buffer.alloc(logBankBytes[bank]) : hash(cryptoName(bank), measured, 'buffer');
 }
 
 export const noAction = 3;

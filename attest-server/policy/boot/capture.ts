@@ -98,7 +98,7 @@ function recordedComponent(
   return {
     stage,
     scope: stage === 'cmdline' ? scope.cmdline : scopeOf(judgedStage(stage, pcr), scope),
-    digests,
+    digests: ofQuotedBanks(digests),
     description: shorten(describes),
     pcr,
     kind,
@@ -138,7 +138,20 @@ function recordedEvent({
   stage,
   describes,
 }: LogEvent): Reference['events'][number] {
-  return { index, pcr, type: shorten(type), digests, stage, describes: shorten(describes) };
+  return {
+    index,
+    pcr,
+    type: shorten(type),
+    digests: ofQuotedBanks(digests),
+    stage,
+    describes: shorten(describes),
+  };
+}
+
+/** Without those of SM3, which a log may have and no quote is taken of. */
+function ofQuotedBanks(digests: LogEvent['digests']): Reference['events'][number]['digests'] {
+  const { sm3_256: _, ...others } = digests;
+  return others;
 }
 
 /** As long as a reference file may hold (protocol/reference.ts). */

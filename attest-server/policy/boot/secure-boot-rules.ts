@@ -62,8 +62,10 @@ function checkReadable(boot: VouchedBoot, { signers, sbatMinimum }: BootRules): 
   if (signers.length === 0 && sbatMinimum === null) return null;
   const facts = factsOf(boot.state);
   const events = boot.state.components.filter(({ pcr }) => pcr === 7);
-  const separator = events.findIndex(({ type, kind }) => kind === 'marker' && type === 'EV_SEPARATOR');
-  const hidden = events.slice(separator + 1).find(({ event, text }) => text === null && !facts.has(event));
+  const separator = events.findIndex(({ kind }) => kind === 'marker');
+  const hidden = events
+    .slice(separator + 1)
+    .find(({ event, kind, text }) => kind !== 'marker' && text === null && !facts.has(event));
   if (hidden === undefined || separator < 0) return null;
   const name = hidden.describes || hidden.type;
   const text = `Event ${hidden.event} in PCR 7 (${name}) is not what was measured there, so the rules of the policy cannot judge it.`;

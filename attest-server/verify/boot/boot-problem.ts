@@ -1,4 +1,5 @@
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { LogNote } from '../tpm/log-notes.ts';
 
 /** Something that a log shows about itself; the policy decides what it is worth. */
 export interface BootProblem {
@@ -9,4 +10,13 @@ export interface BootProblem {
   readonly expected: string | null;
   readonly actual: string | null;
   readonly text: string;
+}
+
+/** Where what a log shows about itself is gathered: what could mislead a fact, and what no fact rests on. */
+export interface Noticed {
+  readonly problems: BootProblem[];
+  /**
+   * Codes: `other_data`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
+   */
+  readonly notes: LogNote[];
 }

@@ -1,6 +1,7 @@
 import type { FileContent } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Stage } from '../tpm/event-stage.ts';
+import type { LogNote } from '../tpm/log-notes.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';
 import type { BootProblem } from './boot-problem.ts';
 
@@ -18,6 +19,8 @@ export interface BootState {
   readonly firmwareVersion: VouchedText | null;
   /** What the log shows wrong about itself: `separator_error`, `event_data_mismatch`, `unverified_event`, … */
   readonly problems: readonly BootProblem[];
+  /** What of the log is inconsistent or unusual, and misleads no fact; in the log's order. */
+  readonly notes: readonly LogNote[];
   /** Files that its loader read, of which nobody knows what they are, or that are nothing that a loader reads. */
   readonly unexplained: readonly BootComponent[];
   /** SHA-256, hex, of the files that were sent and say what others are. */

@@ -1,4 +1,4 @@
-import { bankBytes } from '../../protocol/messages.ts';
+import { logBankBytes } from '../tpm/algorithms.ts';
 import { stubTags } from '../tpm/event-stage.ts';
 import { eventType } from '../tpm/event-types.ts';
 import { handedOverByFirmware } from './boot-option.ts';
@@ -113,7 +113,7 @@ export function loadOptionsAmong(vouched: VouchedLog, lines: readonly CommandLin
   const byDigest = new Map(lines.map((line) => [line.options[bank]?.toString('latin1'), line]));
   return (event) => {
     const at = vouched.log.raw.digestOffsets[bank]?.[event] ?? 0;
-    const line = byDigest.get(vouched.log.bytes.toString('latin1', at, at + bankBytes[bank]));
+    const line = byDigest.get(vouched.log.bytes.toString('latin1', at, at + logBankBytes[bank]));
     return line !== undefined && hasDigest(vouched, event, line.options) ? line.loadOptions : null;
   };
 }

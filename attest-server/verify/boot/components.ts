@@ -7,9 +7,10 @@ import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
 import { type BootComponent, type ComponentKind, isLoaderFile } from './boot-state.ts';
 import { type CommandLine, type FindLoadOptions, loadOptionsAmong } from './command-lines.ts';
+import { isTextOfSystem } from './consistency.ts';
 import { type Explained, explainer, type FileSet } from './loader-files.ts';
 import { loaderText } from './loader-text.ts';
-import type { Boundaries } from './separators.ts';
+import { type Boundaries, isSeparator } from './separators.ts';
 import { shimsOwn } from './shim-variables.ts';
 import { isSectionName, unifiedPcr } from './unified-image.ts';
 import { dataOf, isVouched, type VouchedLog } from './vouched-log.ts';
@@ -54,12 +55,14 @@ export function bootComponents(
   for (let event = 0; event < raw.count; event++) staged.push(stagedEvent(vouched, event));
   const stages = eventStages(staged);
   const loadOptions = loadOptionsAmong(vouched, lines);
+  const { bootServicesLeft } = boundaries;
   for (let event = 0; event < raw.count; event++)
     if (isVouched(vouched, event)) {
       const { type, data } = staged[event]!;
       const what = whatItIs(vouched, event, data, boundaries, loadOptions);
       const text = vouched.loaderTexts[event];
-      const stage = text ? stageOfText[text.kind] : (stages[event] ?? 'other');
+      const isLate = bootServicesLeft !== null && event > bootServicesLeft && isTextOfSystem(vouched, event);
+      const stage = isLate ? 'os' : text ? stageOfText[text.kind] : (stages[event] ?? 'other');
       components.push(new Component(vouched, event, type, stage, what, explain));
     }
   return components;
@@ -108,9 +111,8 @@ function whatItIs(
 ): What {
   const { raw } = vouched.log;
   const type = raw.types[event]!;
+  if (isSeparator(vouched, event)) return only('marker');
   switch (type) {
-    case eventType.separator:
-      return only(raw.pcrs[event]! < 8 && vouched.measured[event] ? 'marker' : 'other');
     case eventType.action:
     case eventType.legacyAction:
       return action(vouched, event);
@@ -122,12 +124,18 @@ function whatItIs(
     case eventType.ipl:
       break;
     default:
-      return only(kindOfType.get(type) ?? 'other');
+      return only(kindOf(vouched, event, type));
   }
   // The system itself could have written it: it is shown, and no fact.
   if (bootServicesLeft !== null && event > bootServicesLeft) return only('other');
   if (data.kind === 'tag') return tagged(data.tag, event, loadOptions);
   return loaderText(vouched, event) ?? only(loaderKind(vouched, event, data));
+}
+
+/** A variable of which neither the whole nor the value was measured could be anything. */
+function kindOf({ measured }: VouchedLog, event: number, type: number): ComponentKind {
+  const kind = kindOfType.get(type) ?? 'other';
+  return kind === 'variable' && measured[event] === null ? 'other' : kind;
 }
 
 /** In PCR 7 an action says how the machine is protected; elsewhere it only tells how far the boot has come. */

@@ -1,12 +1,12 @@
-import { variableHeaderBytes, variableValue } from '../tpm/efi-structures.ts';
+import { imagePath, variableHeaderBytes, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
-import type { BootProblem } from './boot-problem.ts';
+import type { Noticed } from './boot-problem.ts';
 import type { Boundaries } from './separators.ts';
 import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
-/** Types whose digest is of their data, on every machine. PC Client PFP 1.06, section 10.4.1. */
+/** Types whose digest is of their data, by the specification. PC Client PFP 1.06, section 10.4.1. */
 const ofData: ReadonlySet<number> = new Set<number>([
   eventType.crtmVersion,
   eventType.legacyAction,
@@ -29,19 +29,23 @@ const factPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 
 /**
  * Finds events that contradict themselves. Attacks: data altered, its digest kept; a type rewritten, which no digest
  * covers, so that an event is taken for another, or for none that a rule reads; boot facts added to the log by the
- * system that was booted.
+ * system that was booted. Where no fact could come of an event it is noted: many makers measure something else than they log.
  */
 export function checkConsistency(
   vouched: VouchedLog,
   { secureBoot, bootServicesLeft }: Boundaries,
-  problems: BootProblem[],
+  { problems, notes }: Noticed,
 ): void {
   const { raw } = vouched.log;
+  const unnamed: number[] = [];
+  let hasSettings = false;
   for (let event = 0; event < raw.count; event++) {
     if (!isVouched(vouched, event)) continue;
     const pcr = raw.pcrs[event]!;
-    if (bootServicesLeft !== null && event > bootServicesLeft && factPcrs.has(pcr))
-      problems.push(problemAt(vouched, event, 'unverified_event', late));
+    if (bootServicesLeft !== null && event > bootServicesLeft && factPcrs.has(pcr)) {
+      if (isTextOfSystem(vouched, event)) notes.push({ event, code: 'after_boot', text: ofSystem });
+      else problems.push(problemAt(vouched, event, 'unverified_event', late));
+    }
     const type = raw.types[event]!;
     const held = typeOfContent(vouched, event);
     if (held !== type) {
@@ -50,17 +54,30 @@ export function checkConsistency(
       const text = `the log was altered: ${actual} is not the type of what it holds`;
       const values = { expected, actual };
       problems.push(problemAt(vouched, event, 'unverified_event', text, values, held ?? type));
-    } else if (hasOtherData(vouched, event))
-      problems.push(problemAt(vouched, event, 'event_data_mismatch', otherData));
-    else if (pcr === 7 && secureBoot !== null && event < secureBoot && !isSetting(vouched, event))
-      problems.push(problemAt(vouched, event, 'unverified_event', noSetting));
+    } else if (hasOtherData(vouched, event)) {
+      if (isFact(vouched, event)) problems.push(problemAt(vouched, event, 'event_data_mismatch', altered));
+      else notes.push({ event, code: 'other_data', text: otherData });
+    } else if (pcr === 7 && secureBoot !== null && event < secureBoot) {
+      if (isWholeVariable(vouched, event)) hasSettings = true;
+      else if (vouched.measured[event] === null)
+        problems.push(problemAt(vouched, event, 'unverified_event', noSetting));
+      else if (type !== eventType.action) unnamed.push(event);
+    }
   }
+  // Attack: one variable made the value of another, so that its name is not seen. Where none has a name, none is a fact.
+  for (const event of unnamed)
+    if (hasSettings || !isVariable(vouched, event))
+      problems.push(problemAt(vouched, event, 'unverified_event', noSetting));
+    else notes.push({ event, code: 'value_alone', text: valueAlone });
 }
 
 const late = 'it was extended after the firmware had left, as only the system can';
 const noSetting =
   'before its separator, PCR 7 has only variables, measured whole. This event is not one, so it hides what was measured';
-const otherData = 'the log was altered: its data is not what the TPM was extended with';
+const valueAlone = 'only its value was measured, so that nothing vouches for its name, and it is no fact';
+const altered = 'the log was altered: its data is not what the TPM was extended with';
+const otherData = 'its data is not what the TPM was extended with, and is no fact';
+const ofSystem = 'a text that the system measured once the firmware had left, and no fact of the boot';
 
 /** The type that an event must have by its PCR and content: its own, unless it was rewritten; null for none known. */
 function typeOfContent(vouched: VouchedLog, event: number): number | null {
@@ -85,11 +102,15 @@ function hasOtherData(vouched: VouchedLog, event: number): boolean {
   return ofData.has(raw.types[event]!) || (raw.pcrs[event] === 8 && isGrubLine(vouched, event));
 }
 
-/** UEFI_IMAGE_LOAD_EVENT: its device path takes the rest of the data. */
+/** Facts are made of variables and actions in PCR 7, and of GRUB's lines; nothing is believed of other data. */
+function isFact(vouched: VouchedLog, event: number): boolean {
+  return vouched.log.raw.pcrs[event] !== 8 ? vouched.log.raw.pcrs[event] === 7 : isGrubLine(vouched, event);
+}
+
+/** UEFI_IMAGE_LOAD_EVENT: its device path takes the rest of the data. A boot sector, which is longer, may look like one. */
 function isImage({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
-  const from = raw.dataOffsets[event]!;
-  const size = raw.ends[event]! - from;
-  return size >= 32 && bytes.readUInt32LE(from + 28) === 0 && bytes.readUInt32LE(from + 24) <= size - 32;
+  const path = imagePath(bytes, raw.dataOffsets[event]!, raw.ends[event]!);
+  return path !== null && (path.to === raw.ends[event] || raw.types[event] === eventType.application);
 }
 
 /** UEFI_VARIABLE_DATA, which text never looks like: half of its lengths is zero. */
@@ -97,11 +118,10 @@ function isVariable({ log: { bytes, raw } }: VouchedLog, event: number): boolean
   return variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!) !== null;
 }
 
-/** A variable that was measured whole, or an action, which says how the machine is protected. */
-function isSetting({ log: { bytes, raw }, measured }: VouchedLog, event: number): boolean {
+/** Measured with its name; the rest of PCR 7 before its separator are actions, which say how the machine is protected. */
+function isWholeVariable({ log: { bytes, raw }, measured }: VouchedLog, event: number): boolean {
   const data = measured[event];
-  if (!data) return false;
-  if (raw.types[event] === eventType.action) return true;
+  if (!data || raw.types[event] === eventType.action) return false;
   const from = raw.dataOffsets[event]!;
   const value = variableValue(bytes, from, raw.ends[event]!);
   if (value === null) return false;
@@ -111,3 +131,15 @@ function isSetting({ log: { bytes, raw }, measured }: VouchedLog, event: number)
 function isGrubLine({ log: { bytes, raw } }: VouchedLog, event: number): boolean {
   return grubPrefix(bytes, raw.dataOffsets[event]!, raw.ends[event]!) > 0;
 }
+
+/**
+ * A text in PCR 14, measured as it stands. Attack: a list of shim's moved behind the end of the boot services under another
+ * name: shim measures switches of a byte and binary lists, which are no printable text.
+ */
+export function isTextOfSystem({ log: { raw }, measured }: VouchedLog, event: number): boolean {
+  const bytes = raw.pcrs[event] === machineOwnerPcr ? measured[event] : null;
+  return !!bytes && bytes.length >= shortestText && bytes.every((byte) => byte >= 0x20 && byte < 0x7f);
+}
+
+const machineOwnerPcr = 14;
+const shortestText = 4;

@@ -1,11 +1,12 @@
-import type { PcrBank } from '../../protocol/messages.ts';
+import type { LogBank } from '../tpm/algorithms.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
 import { eventType } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import type { RawLog } from '../tpm/log-format.ts';
+import { fewerNotes, type LogNote } from '../tpm/log-notes.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import { byteText, utf16Text } from '../tpm/shown-text.ts';
-import type { BootProblem } from './boot-problem.ts';
+import type { BootProblem, Noticed } from './boot-problem.ts';
 import {
   type BootComponent,
   type BootState,
@@ -37,7 +38,7 @@ export function asTheLogSays({ raw }: ParsedLog): Vouched {
   return { banks: whole.length > 0 ? whole : raw.banks, pcrs: 0xffffffff };
 }
 
-function lacksAny(raw: RawLog, bank: PcrBank): boolean {
+function lacksAny(raw: RawLog, bank: LogBank): boolean {
   for (let event = 0; event < raw.count; event++)
     if (extendsPcr(raw, event) && lacksDigest(raw, event, [bank])) return true;
   return false;
@@ -49,20 +50,22 @@ export function knowingCommandLine(state: BootState, said: string): BootState {
 }
 
 /** What tells of tampering. */
-interface Found extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems'> {
+interface Found extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems' | 'notes'> {
   readonly boundaries: Boundaries;
 }
 
 function findAll(vouched: VouchedLog): Found {
-  const problems: BootProblem[] = [];
-  const boundaries = findBoundaries(vouched, problems);
+  const noticed: Noticed = { problems: [], notes: [] };
+  const { problems, notes } = noticed;
+  const boundaries = findBoundaries(vouched, noticed);
   const secureBoot = secureBootState(vouched, boundaries, problems);
-  checkConsistency(vouched, boundaries, problems);
+  checkConsistency(vouched, boundaries, noticed);
   return {
     boundaries,
     secureBoot,
     firmwareVersion: firmwareVersion(vouched),
     problems: problems.length > problemsKept ? fewer(problems) : problems,
+    notes: notes.length > 1 ? fewerNotes(notes.sort(byEvent)) : notes,
   };
 }
 
@@ -71,6 +74,7 @@ class DerivedBootState implements BootState {
   readonly secureBoot: SecureBootState;
   readonly firmwareVersion: VouchedText | null;
   readonly problems: readonly BootProblem[];
+  readonly notes: readonly LogNote[];
   readonly #vouched: VouchedLog;
   readonly #found: Found;
   readonly #files: FileSet;
@@ -84,6 +88,7 @@ class DerivedBootState implements BootState {
     this.secureBoot = found.secureBoot;
     this.firmwareVersion = found.firmwareVersion;
     this.problems = found.problems;
+    this.notes = found.notes;
     this.#vouched = vouched;
     this.#found = found;
     this.#files = files;
@@ -148,6 +153,10 @@ function firmwareVersion(vouched: VouchedLog): VouchedText | null {
     return /^[ -~]+$/.test(text) ? { event, text } : null;
   }
   return null;
+}
+
+function byEvent(one: LogNote, other: LogNote): number {
+  return (one.event ?? 0) - (other.event ?? 0);
 }
 
 /** A log that was made to be wrong everywhere must not bloat a verdict. */

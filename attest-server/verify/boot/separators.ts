@@ -1,5 +1,5 @@
-import { eventType } from '../tpm/event-types.ts';
-import type { BootProblem } from './boot-problem.ts';
+import { eventType, eventTypeName } from '../tpm/event-types.ts';
+import type { BootProblem, Noticed } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
@@ -12,57 +12,127 @@ export interface Boundaries {
 }
 
 const firmwarePcrs = 8;
-const beforeSecureBoot = 7;
+const secureBootPcr = 7;
 
 /**
- * Finds the separators. Firmware extends each of PCR 0 to 7 with one before it starts code that is not its own:
- * without it, or with two, what stands before and after it cannot be told apart. A separator is known by its digest,
- * since the type is in none. PC Client PFP 1.06, section 3.3.1.
+ * Finds the separators, with one of which firmware ends each of PCR 0 to 7 before it starts code that is not its own. Only
+ * that of PCR 7 is a boundary of facts: it is known by its digest, since the type is in none, and the first one counts.
+ * In the other PCRs a separator is what is typed so, since other things have the digest of four zero bytes as well.
+ * PC Client PFP 1.06, section 3.3.1.
  *
  * Not judged are logs that never extend PCR 0 (those of confidential guests, whose registers are no PCRs), and PCRs 0
  * to 6 where the log has no separator in any of them: there is firmware that extends none.
  */
-export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Boundaries {
+export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed): Boundaries {
   const { raw } = vouched.log;
-  const first = new Int32Array(firmwarePcrs).fill(-1);
-  const extended = new Uint8Array(firmwarePcrs);
-  const wrong = new Uint8Array(firmwarePcrs);
+  const seen = new SeenSeparators();
+  const noticed: Noticed = { problems: [], notes: [] };
+  const again: number[] = [];
   let left: number | null = null;
-  const errors: BootProblem[] = [];
   for (let event = 0; event < raw.count; event++) {
     const pcr = raw.pcrs[event]!;
     if (pcr >= firmwarePcrs || !isVouched(vouched, event)) continue;
-    extended[pcr] = 1;
+    seen.extended[pcr] = 1;
     const typed = raw.types[event] === eventType.separator;
-    if (isSeparator(vouched, event)) {
-      if (first[pcr]! >= 0)
-        errors.push(problemAt(vouched, event, 'separator_error', 'a second separator of this PCR'));
-      else first[pcr] = event;
-      if (!typed)
-        errors.push(
-          problemAt(vouched, event, 'unverified_event', 'the log was altered: a separator has another type'),
-        );
-      else if (vouched.measured[event] === null)
-        errors.push(
-          problemAt(vouched, event, 'event_data_mismatch', 'the log was altered: a separator has other data'),
-        );
+    if (separates(vouched, event)) {
+      const counts = seen.add(event, pcr, typed);
+      if (counts === 'again') again.push(event);
+      checkWords(vouched, event, counts === 'no', noticed);
     } else if (typed) {
-      errors.push(wrongSeparator(vouched, event));
-      wrong[pcr] = 1;
+      noticed.problems.push(wrongSeparator(vouched, event));
+      seen.wrong[pcr] = 1;
     }
     if (pcr === 5 && hasDigest(vouched, event, bootServicesLeft)) left ??= event;
   }
-  if (extended[0] === 1)
-    problems.push(...errors, ...missing(vouched, first, (pcr) => extended[pcr] === 1 && wrong[pcr] === 0));
-  const at = first[beforeSecureBoot]!;
+  if (seen.extended[0] === 1) {
+    for (const event of again) checkSecond(vouched, event, seen, noticed);
+    problems.push(...noticed.problems, ...missing(vouched, seen));
+    notes.push(...noticed.notes);
+  }
+  const at = seen.first[secureBootPcr]!;
   return { secureBoot: at < 0 ? null : at, bootServicesLeft: left };
 }
 
-/** Values of the data in PCR 1 may be zero as well: there the type has to say it too. */
-function isSeparator(vouched: VouchedLog, event: number): boolean {
+class SeenSeparators {
+  /** By PCR, 1 where it is extended, and where it has a separator of an unknown value. */
+  readonly extended = new Uint8Array(firmwarePcrs);
+  readonly wrong = new Uint8Array(firmwarePcrs);
+  /** By PCR, the event; -1 where there is none. */
+  readonly first = new Int32Array(firmwarePcrs).fill(-1);
+  /** By PCR, how many events have the digest of a separator, whatever they are called. */
+  readonly #digests = new Uint32Array(firmwarePcrs);
+
+  /** `no`: the digest of a separator in an event that is none. */
+  add(event: number, pcr: number, typed: boolean): 'first' | 'again' | 'no' {
+    this.#digests[pcr] = this.#digests[pcr]! + 1;
+    if (!typed && pcr !== secureBootPcr) return 'no';
+    if (this.first[pcr]! >= 0) return 'again';
+    this.first[pcr] = event;
+    return 'first';
+  }
+
+  /** Firmware whose first boot option failed separates all of its PCRs again. */
+  allAgain(): boolean {
+    const times = this.#digests[secureBootPcr]!;
+    return this.#digests.every((count, pcr) => this.extended[pcr] === 0 || count >= times);
+  }
+}
+
+/** A separator by its digest, and in all PCRs but 7 by its type too. */
+export function isSeparator(vouched: VouchedLog, event: number): boolean {
   const { raw } = vouched.log;
-  if (raw.pcrs[event] === 1 && raw.types[event] !== eventType.separator) return false;
-  return hasDigest(vouched, event, separatorDigests.zero) || hasDigest(vouched, event, separatorDigests.ones);
+  const pcr = raw.pcrs[event]!;
+  if (pcr >= firmwarePcrs) return false;
+  return (raw.types[event] === eventType.separator || pcr === secureBootPcr) && separates(vouched, event);
+}
+
+function separates(vouched: VouchedLog, event: number): boolean {
+  return (
+    hasDigest(vouched, event, separatorDigests.zero) ||
+    hasDigest(vouched, event, separatorDigests.ones) ||
+    (vouched.log.raw.types[event] === eventType.separator &&
+      hasDigest(vouched, event, separatorDigests.oneByte))
+  );
+}
+
+/**
+ * What the log calls it. Attack: the boundary of PCR 7 hidden by another type or other data. OpenPOWER's separators, which
+ * nobody else has of ones, are actions of these bytes first, and then name who measured them.
+ */
+function checkWords(vouched: VouchedLog, event: number, isNone: boolean, { problems, notes }: Noticed): void {
+  const { raw } = vouched.log;
+  const typed = raw.types[event] === eventType.separator;
+  const isSaid = vouched.measured[event] !== null;
+  const isBoundary = raw.pcrs[event] === secureBootPcr && !hasDigest(vouched, event, separatorDigests.ones);
+  if (!typed) {
+    const type = eventTypeName(raw.types[event]!);
+    if (isNone)
+      notes.push({ event, code: 'not_a_separator', text: `${type} with the digest of a separator` });
+    else if (isBoundary || !isSaid)
+      problems.push(
+        problemAt(vouched, event, 'unverified_event', 'the log was altered: a separator has another type'),
+      );
+    else notes.push({ event, code: 'retyped_separator', text: `a separator that the log calls ${type}` });
+  } else if (!isSaid && isBoundary)
+    problems.push(
+      problemAt(vouched, event, 'event_data_mismatch', 'the log was altered: a separator has other data'),
+    );
+  else if (!isSaid)
+    notes.push({ event, code: 'other_data', text: 'a separator, whose data says something else' });
+}
+
+/** Attack: a separator put into PCR 7 alone, by whoever came after the firmware. It moves no boundary all the same. */
+function checkSecond(vouched: VouchedLog, event: number, seen: SeenSeparators, noticed: Noticed): void {
+  if (vouched.log.raw.pcrs[event] !== secureBootPcr || seen.allAgain())
+    noticed.notes.push({
+      event,
+      code: 'second_separator',
+      text: 'separated again, as firmware does for its next boot option',
+    });
+  else
+    noticed.problems.push(
+      problemAt(vouched, event, 'separator_error', 'a second separator of PCR 7, and of no other PCR'),
+    );
 }
 
 function wrongSeparator(vouched: VouchedLog, event: number): BootProblem {
@@ -74,12 +144,12 @@ function wrongSeparator(vouched: VouchedLog, event: number): BootProblem {
   });
 }
 
-function missing(vouched: VouchedLog, first: Int32Array, needsOne: (pcr: number) => boolean): BootProblem[] {
-  const usual = first.subarray(0, beforeSecureBoot).some((event) => event >= 0);
+function missing(vouched: VouchedLog, { extended, wrong, first }: SeenSeparators): BootProblem[] {
+  const usual = first.subarray(0, secureBootPcr).some((event) => event >= 0);
   const problems: BootProblem[] = [];
   for (let pcr = 0; pcr < firmwarePcrs; pcr++) {
-    const judged = needsOne(pcr) && (usual || pcr === beforeSecureBoot);
-    if (!judged || first[pcr]! >= 0) continue;
+    if (extended[pcr] === 0 || wrong[pcr] === 1 || first[pcr]! >= 0) continue;
+    if (!usual && pcr !== secureBootPcr) continue;
     const text = `PCR ${pcr} has no separator, and this is its last event`;
     problems.push(problemAt(vouched, lastOf(vouched, pcr), 'separator_error', text, missingSeparator));
   }

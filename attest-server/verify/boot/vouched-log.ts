@@ -1,5 +1,5 @@
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import { type LogBank, logBankBytes } from '../tpm/algorithms.ts';
 import { eventData } from '../tpm/event-data.ts';
 import { eventBytes, type ParsedLog } from '../tpm/event-log.ts';
 import { eventTypeName } from '../tpm/event-types.ts';
@@ -9,7 +9,7 @@ import type { BootProblem } from './boot-problem.ts';
 
 /** What the TPM vouches for: these banks, and of them the PCRs that the log replays onto in every one. */
 export interface Vouched {
-  readonly banks: readonly PcrBank[];
+  readonly banks: readonly LogBank[];
   /** Bit i is set where PCR i replays. */
   readonly pcrs: number;
 }
@@ -54,7 +54,7 @@ export function dataOf({ log }: VouchedLog, event: number): Buffer {
 }
 
 /** The same bytes' digest in each bank. */
-export type KnownDigest = Readonly<Partial<Record<PcrBank, Buffer>>>;
+export type KnownDigest = Readonly<Partial<Record<LogBank, Buffer>>>;
 
 /** True where the event's digest is this one in every bank that vouches. */
 export function hasDigest({ log, banks }: VouchedLog, event: number, known: KnownDigest): boolean {
@@ -64,7 +64,7 @@ export function hasDigest({ log, banks }: VouchedLog, event: number, known: Know
     if (at === 0 || digest === undefined) return false;
     // Most events differ in the first bytes, and reading four of them costs less than any call.
     if (log.bytes.readInt32LE(at) !== digest.readInt32LE(0)) return false;
-    if (digest.compare(log.bytes, at, at + bankBytes[bank]) !== 0) return false;
+    if (digest.compare(log.bytes, at, at + logBankBytes[bank]) !== 0) return false;
   }
   return banks.length > 0;
 }

@@ -1,4 +1,5 @@
-import type { PcrBank } from '../../protocol/messages.ts';
+import { getHashes } from 'node:crypto';
+import { bankBytes, type PcrBank, pcrBanks } from '../../protocol/messages.ts';
 
 /** Hash algorithms have one name everywhere: in node:crypto, as PCR bank, in evidence. */
 export type HashName = PcrBank;
@@ -32,6 +33,37 @@ export function hashByAlg(id: number): HashName | undefined {
       return undefined;
   }
 }
+
+/** Banks that a log may have: SM3's replays as well, though no quote over it is taken. */
+export type LogBank = PcrBank | 'sm3_256';
+
+/** Where OpenSSL was built without SM3, its bank is one of those that are skipped. */
+export const logBanks: readonly LogBank[] = getHashes().includes('sm3') ? [...pcrBanks, 'sm3_256'] : pcrBanks;
+
+/** Bytes of a digest. */
+export const logBankBytes: Readonly<Record<LogBank, number>> = { ...bankBytes, sm3_256: 32 };
+
+export function logBankByAlg(id: number): LogBank | undefined {
+  return id === 0x0012 && logBanks.includes('sm3_256') ? 'sm3_256' : hashByAlg(id);
+}
+
+/** As node:crypto calls the hash of a bank. */
+export function cryptoName(bank: LogBank): string {
+  return bank === 'sm3_256' ? 'sm3' : bank;
+}
+
+/** Bytes of a digest by its algorithm, SHA-3's too, which no bank here is of. TCG Algorithm Registry 1.32, section 6. */
+export function digestBytesByAlg(id: number): number | undefined {
+  const bank = logBankByAlg(id);
+  return bank === undefined ? otherDigestBytes.get(id) : logBankBytes[bank];
+}
+
+const otherDigestBytes: ReadonlyMap<number, number> = new Map([
+  [0x0012, 32],
+  [0x0027, 32],
+  [0x0028, 48],
+  [0x0029, 64],
+]);
 
 export interface Curve {
   /** The name that a JSON Web Key and node:crypto take. */

@@ -53,11 +53,30 @@ export interface EfiImage {
 }
 
 export function efiImage(data: Buffer): EfiImage | null {
-  if (data.length < 32) return null;
-  const pathBytes = data.readBigUInt64LE(24);
-  if (pathBytes > BigInt(data.length - 32)) return null;
-  const imageBytes = data.readBigUInt64LE(8);
-  return { ...devicePathFile(data.subarray(32, 32 + Number(pathBytes))), imageBytes };
+  const path = imagePath(data, 0, data.length);
+  if (path === null) return null;
+  const imageBytes =
+    path.from === imageHeaderBytes.wide ? data.readBigUInt64LE(8) : BigInt(data.readUInt32LE(8));
+  return { ...devicePathFile(data.subarray(path.from, path.to)), imageBytes };
+}
+
+/** Before the device path; its lengths are UINTN, which firmware of 32 bits has half as long. */
+const imageHeaderBytes = { wide: 32, narrow: 20 } as const;
+
+/** Where the device path of an image lies in an event's data; null where the lengths do not fit. */
+export function imagePath(
+  bytes: Buffer,
+  from: number,
+  end: number,
+): { readonly from: number; readonly to: number } | null {
+  const { wide, narrow } = imageHeaderBytes;
+  if (end - from >= wide && bytes.readUInt32LE(from + wide - 4) === 0) {
+    const to = from + wide + bytes.readUInt32LE(from + wide - 8);
+    if (to <= end) return { from: from + wide, to };
+  }
+  if (end - from < narrow) return null;
+  const to = from + narrow + bytes.readUInt32LE(from + narrow - 4);
+  return to === end ? { from: from + narrow, to } : null;
 }
 
 /** The file that an EFI device path names. UEFI 2.10, section 10.3. */

@@ -1,5 +1,5 @@
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import type { Rejection } from '../../protocol/rejection.ts';
+import { type LogBank, logBankBytes } from './algorithms.ts';
 import { type EventData, eventData } from './event-data.ts';
 import { eventStages, type Stage } from './event-stage.ts';
 import { eventTypeName } from './event-types.ts';
@@ -22,7 +22,7 @@ export interface LogEvent {
   readonly pcr: number;
   /** `EV_…`, or `0x%08X` where the type is unknown. */
   readonly type: string;
-  readonly digests: Readonly<Partial<Record<PcrBank, string>>>;
+  readonly digests: Readonly<Partial<Record<LogBank, string>>>;
   readonly stage: Stage;
   /** What the event says of itself, for a person; control characters escaped. */
   readonly describes: string;
@@ -34,7 +34,7 @@ export interface LogEvent {
 export interface EventLog {
   readonly format: 'crypto-agile' | 'sha1';
   /** Per bank every PCR that the log extends, after replay, hex. */
-  readonly banks: Readonly<Partial<Record<PcrBank, Readonly<Record<number, string>>>>>;
+  readonly banks: Readonly<Partial<Record<LogBank, Readonly<Record<number, string>>>>>;
   readonly startupLocality: number | null;
   readonly events: readonly LogEvent[];
   readonly notes: readonly LogNote[];
@@ -48,7 +48,7 @@ export interface ParsedLog extends EventLog {
   /** What PCR 0 holds in its last byte before the first extend. */
   readonly initialValue: number;
   /** Replays one bank; null where the log does not have it. */
-  replay(bank: PcrBank): ReplayedBank | null;
+  replay(bank: LogBank): ReplayedBank | null;
 }
 
 /**
@@ -96,7 +96,7 @@ class LazyLog implements ParsedLog {
     this.#startup = startup;
   }
 
-  replay(bank: PcrBank): ReplayedBank | null {
+  replay(bank: LogBank): ReplayedBank | null {
     for (const known of this.#replayed) if (known.bank === bank) return known;
     if (!this.raw.banks.includes(bank)) return null;
     const replayed = replayBank(this.bytes, this.raw, bank, this.initialValue);
@@ -129,12 +129,12 @@ export function eventBytes({ bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>, ind
 export function eventDigests(
   { bytes, raw }: Pick<ParsedLog, 'bytes' | 'raw'>,
   index: number,
-  banks: readonly PcrBank[] = raw.banks,
+  banks: readonly LogBank[] = raw.banks,
 ): LogEvent['digests'] {
-  const digests: Partial<Record<PcrBank, string>> = {};
+  const digests: Partial<Record<LogBank, string>> = {};
   for (const bank of banks) {
     const offset = raw.digestOffsets[bank]?.[index] ?? 0;
-    if (offset !== 0) digests[bank] = bytes.toString('hex', offset, offset + bankBytes[bank]);
+    if (offset !== 0) digests[bank] = bytes.toString('hex', offset, offset + logBankBytes[bank]);
   }
   return digests;
 }
@@ -160,7 +160,7 @@ function logEvents(log: ParsedLog): readonly LogEvent[] {
 
 function hexBanks(log: ParsedLog): EventLog['banks'] {
   const { raw } = log;
-  const banks: Partial<Record<PcrBank, Record<number, string>>> = {};
+  const banks: Partial<Record<LogBank, Record<number, string>>> = {};
   for (const bank of raw.banks) {
     const replayed = log.replay(bank);
     if (replayed !== null) banks[bank] = replayedHex(replayed);

@@ -7,7 +7,7 @@ export interface EventColumns {
   readonly ends: Uint32Array;
   /** Where its data begins, which runs to its end. */
   readonly dataOffsets: Uint32Array;
-  /** How many digests it carries, of unknown algorithms too. */
+  /** How many digests it carries of the algorithms that the header declares, unknown ones too. */
   readonly digestCounts: Uint8Array;
   /** For each bank where its digest lies; 0 where it has none: offset 0 can never hold one. */
   readonly digests: readonly Uint32Array[];

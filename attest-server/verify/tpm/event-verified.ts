@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { cryptoName, type LogBank, logBankBytes } from './algorithms.ts';
 import { variableValue } from './efi-structures.ts';
 import { eventType } from './event-types.ts';
 import { grubPrefix } from './grub-text.ts';
@@ -49,7 +49,7 @@ const measuredByType: ReadonlyMap<number, Measured> = new Map<number, Measured>(
 export function allMeasuredBytes(
   bytes: Buffer,
   log: RawLog,
-  banks: readonly PcrBank[],
+  banks: readonly LogBank[],
 ): readonly (Buffer | null)[] {
   const columns = bankColumns(log, banks);
   const measured: (Buffer | null)[] = [];
@@ -59,21 +59,22 @@ export function allMeasuredBytes(
 
 /** Where the digests of one bank lie. */
 interface BankColumn {
-  readonly bank: PcrBank;
+  /** As node:crypto calls its hash. */
+  readonly algorithm: string;
   readonly size: number;
   readonly offsets: Uint32Array;
 }
 
-function bankColumns(log: RawLog, banks: readonly PcrBank[]): readonly BankColumn[] {
+function bankColumns(log: RawLog, banks: readonly LogBank[]): readonly BankColumn[] {
   return banks.map((bank) => ({
-    bank,
-    size: bankBytes[bank],
+    algorithm: cryptoName(bank),
+    size: logBankBytes[bank],
     offsets: log.digestOffsets[bank] ?? new Uint32Array(log.count),
   }));
 }
 
 /** True where the event has no digest of one of these banks. */
-export function lacksDigest(log: RawLog, index: number, banks: readonly PcrBank[]): boolean {
+export function lacksDigest(log: RawLog, index: number, banks: readonly LogBank[]): boolean {
   for (const bank of banks) if ((log.digestOffsets[bank]?.[index] ?? 0) === 0) return true;
   return false;
 }
@@ -87,7 +88,7 @@ export function measuredBytes(
   bytes: Buffer,
   log: RawLog,
   index: number,
-  banks: readonly PcrBank[] = log.banks,
+  banks: readonly LogBank[] = log.banks,
 ): Buffer | null {
   return measuredIn(bankColumns(log, banks), bytes, log, index, false);
 }
@@ -121,10 +122,11 @@ function agreement(
   index: number,
 ): 'all' | 'some' | 'none' {
   let agreeing = false;
-  for (const { bank, size, offsets } of columns) {
+  for (const { algorithm, size, offsets } of columns) {
     const digest = offsets[index]!;
     if (digest === 0) continue;
-    if (!isDigest(hash(bank, candidate, 'latin1'), bytes, digest, size)) return agreeing ? 'some' : 'none';
+    if (!isDigest(hash(algorithm, candidate, 'latin1'), bytes, digest, size))
+      return agreeing ? 'some' : 'none';
     agreeing = true;
   }
   return agreeing ? 'all' : 'none';

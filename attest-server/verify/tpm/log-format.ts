@@ -1,7 +1,6 @@
 import { limits } from '../../protocol/limits.ts';
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { hashByAlg } from './algorithms.ts';
+import { digestBytesByAlg, type LogBank, logBankByAlg, logBankBytes } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 import { type EventColumns, EventTable } from './event-table.ts';
 import { noAction } from './event-types.ts';
@@ -10,11 +9,13 @@ import { noAction } from './event-types.ts';
 export interface RawLog extends Omit<EventColumns, 'digests'> {
   readonly format: 'crypto-agile' | 'sha1';
   /** Banks of the header, in its order. */
-  readonly banks: readonly PcrBank[];
+  readonly banks: readonly LogBank[];
   /** How many algorithms the header declares, unknown ones included. */
   readonly algorithmCount: number;
+  /** By event, the algorithms of digests that it carries and the header does not declare. */
+  readonly undeclared: ReadonlyMap<number, readonly number[]>;
   /** Per bank where an event's digest lies; 0 where it has none: offset 0 can never hold one. */
-  readonly digestOffsets: Readonly<Partial<Record<PcrBank, Uint32Array>>>;
+  readonly digestOffsets: Readonly<Partial<Record<LogBank, Uint32Array>>>;
   /** How many events there are; the columns may be longer. */
   readonly count: number;
   /** Bytes of 0x00 or 0xFF after the last event, of one value. */
@@ -24,7 +25,7 @@ export interface RawLog extends Omit<EventColumns, 'digests'> {
 /** A digest algorithm of the header: the bank where we know one, and the bytes that its digests take. */
 interface Algorithm {
   readonly id: number;
-  readonly bank: PcrBank | null;
+  readonly bank: LogBank | null;
   /** Which of the known banks it is; -1 for none. */
   readonly position: number;
   readonly size: number;
@@ -38,7 +39,7 @@ const pcrCount = 32;
 export const noPcr = 0xffffffff;
 
 const specId03 = Buffer.from('Spec ID Event03\0');
-const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', position: 0, size: bankBytes.sha1 }];
+const sha1Only: readonly Algorithm[] = [{ id: 0x0004, bank: 'sha1', position: 0, size: logBankBytes.sha1 }];
 
 /**
  * Cuts a log into its events: TCG_PCClientPCREvent, and TCG_PCR_EVENT2 after a Spec ID Event03.
@@ -69,6 +70,7 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
   const algorithms = agile ? parseHeader(cursor, bytes) : sha1Only;
   const banks = algorithms.flatMap(({ bank }) => bank ?? []);
   const table = new EventTable(banks.length);
+  const undeclared = new Map<number, readonly number[]>();
   if (agile) addHeader(table, bytes);
   else parseSha1Event(cursor, table);
   const paddingFrom = paddingStart(bytes);
@@ -86,7 +88,7 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
           field: 'log',
           offset: cursor.offset,
         });
-      if (agile) parseAgileEvent(cursor, table, algorithms);
+      if (agile) parseAgileEvent(cursor, table, algorithms, undeclared);
       else parseSha1Event(cursor, table);
       whole = table.count;
     }
@@ -95,7 +97,7 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
     fault = error;
   }
   const { pcrs, types, offsets, ends, dataOffsets, digestCounts, digests } = table.columns;
-  const digestOffsets: Partial<Record<PcrBank, Uint32Array>> = {};
+  const digestOffsets: Partial<Record<LogBank, Uint32Array>> = {};
   for (const [position, bank] of banks.entries()) digestOffsets[bank] = digests[position]!;
   const raw: RawLog = {
     pcrs,
@@ -108,6 +110,7 @@ export function parseRawLogSoFar(bytes: Buffer): RawLogSoFar {
     format: agile ? 'crypto-agile' : 'sha1',
     banks,
     algorithmCount: algorithms.length,
+    undeclared,
     count: whole,
     padding,
   };
@@ -140,7 +143,7 @@ function parseSha1Event(cursor: Cursor, table: EventTable): void {
   const pcr = cursor.u32('pcrIndex');
   const type = cursor.u32('eventType');
   checkPcr(cursor, pcr, type, offset);
-  const digest = cursor.skip(bankBytes.sha1, 'digest');
+  const digest = cursor.skip(logBankBytes.sha1, 'digest');
   const dataOffset = skipData(cursor, 'eventDataSize');
   const index = table.add(pcr, type, offset);
   const { columns } = table;
@@ -150,7 +153,12 @@ function parseSha1Event(cursor: Cursor, table: EventTable): void {
   columns.ends[index] = cursor.offset;
 }
 
-function parseAgileEvent(cursor: Cursor, table: EventTable, algorithms: readonly Algorithm[]): void {
+function parseAgileEvent(
+  cursor: Cursor,
+  table: EventTable,
+  algorithms: readonly Algorithm[],
+  undeclared: Map<number, readonly number[]>,
+): void {
   const offset = cursor.offset;
   const pcr = cursor.u32('pcrIndex');
   const type = cursor.u32('eventType');
@@ -158,30 +166,41 @@ function parseAgileEvent(cursor: Cursor, table: EventTable, algorithms: readonly
   const countAt = cursor.offset;
   const digestCount = cursor.u32('digests.count');
   const index = table.add(pcr, type, offset);
-  if (digestCount > algorithms.length)
-    throw cursor.fault(
-      'digests.count',
-      `event ${index} has ${digestCount} digests, the header declares ${algorithms.length}`,
-      countAt,
-    );
+  if (digestCount > mostAlgorithms)
+    throw cursor.fault('digests.count', `event ${index} has ${digestCount} digests`, countAt);
   const { columns } = table;
   let seen = 0;
+  let more: number[] | null = null;
   for (let i = 0; i < digestCount; i++) {
     const at = cursor.offset;
     const id = cursor.u16('digests.hashAlg');
     const which = positionOf(algorithms, id);
-    if (which < 0 || ((seen >>> which) & 1) === 1)
+    if (which < 0 ? more?.includes(id) : ((seen >>> which) & 1) === 1)
       throw cursor.fault(
         'digests.hashAlg',
-        `event ${index}: algorithm 0x${id.toString(16)} is ${which < 0 ? 'not declared' : 'given twice'}`,
+        `event ${index}: algorithm 0x${id.toString(16)} is given twice`,
         at,
       );
+    if (which < 0) {
+      const size = digestBytesByAlg(id);
+      if (size === undefined)
+        throw cursor.fault(
+          'digests.hashAlg',
+          `event ${index}: algorithm 0x${id.toString(16)} is neither declared nor known`,
+          at,
+        );
+      cursor.skip(size, 'digests.digest');
+      more ??= [];
+      more.push(id);
+      continue;
+    }
     seen |= 1 << which;
     const { position, size } = algorithms[which]!;
     const digest = cursor.skip(size, 'digests.digest');
     if (position >= 0) columns.digests[position]![index] = digest;
   }
-  columns.digestCounts[index] = digestCount;
+  if (more !== null) undeclared.set(index, more);
+  columns.digestCounts[index] = digestCount - (more?.length ?? 0);
   columns.dataOffsets[index] = skipData(cursor, 'eventSize');
   columns.ends[index] = cursor.offset;
 }
@@ -238,8 +257,8 @@ function parseAlgorithms(header: Cursor): readonly Algorithm[] {
     const at = header.offset;
     const id = header.u16('digestSizes.algorithmId');
     const size = header.u16('digestSizes.digestSize');
-    const bank = hashByAlg(id) ?? null;
-    if (positionOf(algorithms, id) >= 0 || (bank !== null && size !== bankBytes[bank]))
+    const bank = logBankByAlg(id) ?? null;
+    if (positionOf(algorithms, id) >= 0 || (bank !== null && size !== logBankBytes[bank]))
       throw header.fault(
         'digestSizes',
         `algorithm 0x${id.toString(16)} of ${size} bytes is wrong or doubled`,

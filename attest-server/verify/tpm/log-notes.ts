@@ -1,3 +1,4 @@
+import { idText } from './algorithms.ts';
 import { noPcr, type RawLog } from './log-format.ts';
 import { extendsPcr, type StartupLocality } from './replay.ts';
 
@@ -11,7 +12,9 @@ export interface LogNote {
 /** A log of tiny events must not bloat the answer. */
 const notesKept = 100;
 
-/** Codes: `padding`, `fewer_digests`, `not_extended`, `unknown_bank`, `locality_ignored`, `more_notes`. */
+/**
+ * Codes: `padding`, `fewer_digests`, `not_extended`, `unknown_bank`, `undeclared_bank`, `locality_ignored`, `more_notes`.
+ */
 export function logNotes(raw: RawLog, startup: StartupLocality): readonly LogNote[] {
   const notes: LogNote[] = [];
   const unknown = raw.algorithmCount - raw.banks.length;
@@ -25,6 +28,8 @@ export function logNotes(raw: RawLog, startup: StartupLocality): readonly LogNot
     notes.push({ event, code: 'locality_ignored', text: 'a startup locality that does not count here' });
   for (let event = 0; event < raw.count; event++) {
     const digests = raw.digestCounts[event]!;
+    const undeclared = raw.undeclared.get(event);
+    if (undeclared !== undefined) notes.push(undeclaredNote(event, undeclared, digests));
     if (raw.pcrs[event] === noPcr && event > 0)
       notes.push({ event, code: 'not_extended', text: `PCR ${noPcr} is no PCR` });
     else if (extendsPcr(raw, event) && digests < raw.algorithmCount)
@@ -34,14 +39,26 @@ export function logNotes(raw: RawLog, startup: StartupLocality): readonly LogNot
         text: `${digests} digests where the header declares ${raw.algorithmCount}`,
       });
   }
-  const more = notes.length - notesKept;
-  if (more > 0)
-    notes.splice(notesKept, more, { event: null, code: 'more_notes', text: `${more} notes more` });
+  const kept = fewerNotes(notes);
   if (raw.padding !== null)
-    notes.push({
+    kept.push({
       event: null,
       code: 'padding',
       text: `${raw.padding.bytes} bytes of padding from offset ${raw.padding.offset} on`,
     });
-  return notes;
+  return kept;
+}
+
+function undeclaredNote(event: number, undeclared: readonly number[], declared: number): LogNote {
+  const ids = undeclared.map(idText).join(', ');
+  const alone = declared === 0 ? ', and no other: it extended no bank of this log' : '';
+  const text = `a digest of ${ids}, which the header does not declare${alone}`;
+  return { event, code: 'undeclared_bank', text };
+}
+
+/** The first ones, and how many more there are. */
+export function fewerNotes(notes: readonly LogNote[]): LogNote[] {
+  const more = notes.length - notesKept;
+  if (more <= 0) return [...notes];
+  return [...notes.slice(0, notesKept), { event: null, code: 'more_notes', text: `${more} notes more` }];
 }

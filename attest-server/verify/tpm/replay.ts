@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { cryptoName, type LogBank, logBankBytes } from './algorithms.ts';
 import { eventType, noAction } from './event-types.ts';
 import { noPcr, type RawLog } from './log-format.ts';
 
@@ -42,14 +42,19 @@ export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality
   return { locality, pcr0: locality ?? (hcrtm ? 4 : 0), ignored };
 }
 
-/** True where the event goes into a PCR. */
+/** True where the event goes into a PCR of a bank that the header declares. */
 export function extendsPcr(log: RawLog, index: number): boolean {
-  return log.types[index] !== noAction && log.pcrs[index] !== noPcr;
+  return log.types[index] !== noAction && log.pcrs[index] !== noPcr && !isUndeclared(log, index);
+}
+
+/** Nothing vouches for such an event, and a log could as well be without it: it is noted, and is no fact. */
+function isUndeclared({ undeclared, digestCounts }: RawLog, index: number): boolean {
+  return undeclared.size > 0 && digestCounts[index] === 0 && undeclared.has(index);
 }
 
 /** What a bank holds after a log. */
 export interface ReplayedBank {
-  readonly bank: PcrBank;
+  readonly bank: LogBank;
   /** Bit i is set where the log extends PCR i. */
   readonly extended: number;
   /** A scratch of [value | digest extended last] for each PCR; see `replayedValue`. */
@@ -59,14 +64,15 @@ export interface ReplayedBank {
 const pcrCount = 32;
 
 /** Replays one bank: every PCR that the log extends in it. TPM 2.0 Part 1 r1.59, section 17.2. */
-export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: number): ReplayedBank {
-  const size = bankBytes[bank];
+export function replayBank(bytes: Buffer, log: RawLog, bank: LogBank, pcr0: number): ReplayedBank {
+  const size = logBankBytes[bank];
   const { pcrs, types, count } = log;
   const digestOffsets = log.digestOffsets[bank] ?? new Uint32Array(count);
   // An extend hashes [old | new] whole, and writes the result where the next one of this PCR reads it.
   const scratch = Buffer.alloc(pcrCount * size * 2);
   scratch[size - 1] = pcr0;
   const views: (Buffer | undefined)[] = [];
+  const algorithm = cryptoName(bank);
   let extended = 0;
   for (let index = 0; index < count; index++) {
     const pcr = pcrs[index]!;
@@ -81,7 +87,7 @@ export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: numb
     }
     for (let i = 0; i < size; i++) view[size + i] = bytes[digest + i]!;
     // Text of one byte a character is the quickest that crypto.hash gives: no Buffer is made, no digit decoded.
-    const value = hash(bank, view, 'latin1');
+    const value = hash(algorithm, view, 'latin1');
     for (let i = 0; i < size; i++) view[i] = value.charCodeAt(i);
   }
   return { bank, extended, scratch };
@@ -90,8 +96,8 @@ export function replayBank(bytes: Buffer, log: RawLog, bank: PcrBank, pcr0: numb
 /** The value of one PCR, a view; null where the log does not extend it. */
 export function replayedValue({ bank, extended, scratch }: ReplayedBank, pcr: number): Buffer | null {
   if (((extended >>> pcr) & 1) === 0) return null;
-  const start = pcr * bankBytes[bank] * 2;
-  return scratch.subarray(start, start + bankBytes[bank]);
+  const start = pcr * logBankBytes[bank] * 2;
+  return scratch.subarray(start, start + logBankBytes[bank]);
 }
 
 /** Every PCR that the log extends, hex. */

@@ -53,11 +53,12 @@ function plainState({
   secureBoot,
   firmwareVersion,
   problems,
+  notes,
   commandLines,
   unexplained,
   explaining,
 }: BootState): BootState {
-  return { components, secureBoot, firmwareVersion, problems, commandLines, unexplained, explaining };
+  return { components, secureBoot, firmwareVersion, problems, notes, commandLines, unexplained, explaining };
 }
 
 const withText = (text: (text: string) => string) => siblingLog(log, { text });

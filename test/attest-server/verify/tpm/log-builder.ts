@@ -1,7 +1,13 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
+import { cryptoName, type LogBank, logBankBytes } from '../../../../attest-server/verify/tpm/algorithms.ts';
 
-const ids: Readonly<Record<PcrBank, number>> = { sha1: 0x04, sha256: 0x0b, sha384: 0x0c, sha512: 0x0d };
+export const ids: Readonly<Record<LogBank, number>> = {
+  sha1: 0x04,
+  sha256: 0x0b,
+  sha384: 0x0c,
+  sha512: 0x0d,
+  sm3_256: 0x12,
+};
 export const noAction = 3;
 export const separator = 4;
 
@@ -26,8 +32,8 @@ export function sha1Event(
 }
 
 /** The first event of a crypto-agile log. */
-export function header(banks: readonly PcrBank[], vendor: Buffer = Buffer.alloc(0), pcr = 0): Buffer {
-  const algorithms = banks.map((bank) => Buffer.concat([u16(ids[bank]), u16(bankBytes[bank])]));
+export function header(banks: readonly LogBank[], vendor: Buffer = Buffer.alloc(0), pcr = 0): Buffer {
+  const algorithms = banks.map((bank) => Buffer.concat([u16(ids[bank]), u16(logBankBytes[bank])]));
   const data = Buffer.concat([
     Buffer.from('Spec ID Event03\0'),
     Buffer.from([0, 0, 0, 0, 0, 2, 0, 2]),
@@ -40,19 +46,22 @@ export function header(banks: readonly PcrBank[], vendor: Buffer = Buffer.alloc(
 }
 
 /** An event whose digests are of its data. */
-export function event(pcr: number, type: number, data: Buffer, banks: readonly PcrBank[]): Buffer {
-  const digests = banks.map((bank) => Buffer.concat([u16(ids[bank]), hash(bank, data, 'buffer')]));
+export function event(pcr: number, type: number, data: Buffer, banks: readonly LogBank[]): Buffer {
+  const digests = banks.map((bank) =>
+    Buffer.concat([u16(ids[bank]), hash(cryptoName(bank), data, 'buffer')]),
+  );
   return Buffer.concat([u32(pcr), u32(type), u32(banks.length), ...digests, u32(data.length), data]);
 }
 
-export function locality(value: number, banks: readonly PcrBank[]): Buffer {
+export function locality(value: number, banks: readonly LogBank[]): Buffer {
   return event(0, noAction, Buffer.from(`StartupLocality\0${String.fromCharCode(value)}`, 'latin1'), banks);
 }
 
 /** What a PCR holds after extending the data's digests one after the other. */
-export function extended(bank: PcrBank, start: number, ...data: readonly Buffer[]): string {
-  let value = Buffer.alloc(bankBytes[bank]);
+export function extended(bank: LogBank, start: number, ...data: readonly Buffer[]): string {
+  let value = Buffer.alloc(logBankBytes[bank]);
   value[value.length - 1] = start;
-  for (const each of data) value = hash(bank, Buffer.concat([value, hash(bank, each, 'buffer')]), 'buffer');
+  const name = cryptoName(bank);
+  for (const each of data) value = hash(name, Buffer.concat([value, hash(name, each, 'buffer')]), 'buffer');
   return value.toString('hex');
 }
