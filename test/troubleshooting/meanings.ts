@@ -122,7 +122,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   tpm_firmware: [
     'time',
-    'The firmware of the TPM changed, which stays until an approval; or the policy denies its version.',
+    'The firmware of the TPM is another one than before this boot, a warning; or the policy denies its version.',
   ],
   boot_correlation: [
     'time',

@@ -92,6 +92,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
   boot_remeasured:
     'Something extended PCRs after the kernel had started, or hides what the kernel found in them. Take the node out of service. From another system, read the entries of its boot loader and the initrd that they name.',
+  tpm_firmware:
+    'The policy refuses this version (boot.tpmFirmware.deny). Update the firmware of the TPM, or exchange it.',
   unverified_event: ['The verdict needs a part of the log that the TPM does not vouch for.', compare].join(
     '\n',
   ),
