@@ -2,6 +2,7 @@ import * as api from '../protocol/api.ts';
 import { limits } from '../protocol/limits.ts';
 import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
+  pcrsByValue,
   plainName,
   type Reference,
   reference,
@@ -136,6 +137,7 @@ function notNow(error: unknown): never {
 function referenceSummary(given: Reference): api.ReferenceView {
   const { kind, name, group, state, expires, captured = null, changed = null, runtime } = given;
   const unseen = unseenFiles(given);
+  const byValue = pcrsByValue(given);
   return {
     kind,
     name,
@@ -145,6 +147,7 @@ function referenceSummary(given: Reference): api.ReferenceView {
     captured,
     changed,
     ...(unseen.length > 0 && { unseen: [...unseen] }),
+    ...(byValue.length > 0 && { byValue }),
     ...(runtime !== undefined && {
       files: runtime.count,
       policies: runtime.policies?.length ?? 0,

@@ -148,7 +148,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   unverified_event: [
     'log',
-    'The log holds an event whose text nothing vouches for, in a place where it could mislead.',
+    'The log holds an event whose text nothing vouches for, in a place where it could mislead. At `info`: a PCR was compared by its value, as the policy says.',
   ],
   event_data_mismatch: ['log', 'The text of an event is not what was measured: somebody changed the log.'],
   separator_error: ['log', 'The mark between firmware and system is missing, wrong, or there twice.'],

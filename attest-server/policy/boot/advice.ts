@@ -74,8 +74,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     bootLog,
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
-  log_replay_mismatch:
+  log_replay_mismatch: [
     'The log does not match the PCRs that the TPM signed: somebody changed the log, or something extended PCRs without an event. Take the node out of service.',
+    'If it is only PCR 0, 2 or 6, and each machine of this model is so, its firmware does not log all that it measures. Give the model a group of its own, have its policy compare the value (boot.byValue), and capture a node that you vouch for:',
+    capture,
+  ].join('\n'),
   bank_unextended:
     'In the firmware setup, switch on the SHA-256 bank, so that the firmware measures into it.',
   bank_mismatch: [

@@ -281,11 +281,16 @@ function judgeLog(
   const revoked = revokedIn(set, vouched, banks);
   const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
   const { findings } = judged;
-  if (revoked === null) return { ...judged, findings: [...problemsOf(measured, banks), ...findings] };
+  if (revoked === null)
+    return { ...judged, findings: [...problemsOf(vouched.digest, vouched.told, banks), ...findings] };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   const alike = active.filter((reference) => bootsLike(reference, vouched, banks));
   return {
-    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured, alike), ...others],
+    findings: [
+      ...problemsOf(vouched.digest, vouched.told, banks),
+      revokedReference(revoked, measured, alike),
+      ...others,
+    ],
     asReferenced: false,
     references: [],
   };

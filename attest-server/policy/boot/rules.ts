@@ -18,6 +18,8 @@ export interface BootRules {
   readonly scope: BootScope;
   /** PCRs of which every event must be known: of a known type and recomputed, or referenced. */
   readonly explained: readonly number[];
+  /** PCRs of the firmware that are compared by value where the log does not replay onto them. */
+  readonly byValue: readonly number[];
   /** TPM firmware versions that must not be, 16 lower-case hex digits each. */
   readonly tpmFirmwareDeny: readonly string[];
   /** What a boot without a log is worth: nothing yet, or what its PCR values say against references with `pcrs`. */
@@ -126,6 +128,7 @@ export const defaultBootRules: BootRules = {
   cmdline: { require: [], forbid: [], allow: [], exact: null, resume: null },
   scope: defaultScope,
   explained: [],
+  byValue: [],
   tpmFirmwareDeny: [],
   withoutLog: 'pending',
   aggregate: 'report',

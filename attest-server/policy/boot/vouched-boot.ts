@@ -4,11 +4,13 @@ import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, isCutOff, parseCommandLine } from '../command-line.ts';
+import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
+import { replays } from './replays.ts';
 import type { BootRules } from './rules.ts';
 import { measuresOn } from './secure-boot.ts';
 
@@ -19,6 +21,8 @@ export interface VouchedBoot {
   readonly state: BootState;
   /** Components of judged PCRs that no rule judges. */
   readonly judged: readonly JudgedComponent[];
+  /** PCRs as a whole, of those that the policy compares by value: they are among the judged. */
+  readonly values: readonly BootComponent[];
   /** Those of other PCRs, and those that a rule judges: a reference may want them all the same. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
@@ -32,6 +36,8 @@ export interface VouchedBoot {
   /** The log as it was parsed, for references that know values alone. */
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
+  /** Those of them that count: all but of PCRs that are compared by value. */
+  readonly told: readonly BootProblem[];
   /** Events that the log shows to be wrong; told as such. */
   readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
@@ -68,8 +74,10 @@ export function vouchedBoot(
     return fact !== undefined && isJudgedByRule(rules, { pcr: component.pcr, ...fact });
   };
   // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
-  const doubted = new Set(problems.flatMap((problem) => problem.event ?? []));
-  const judged: JudgedComponent[] = [];
+  const values = valuesIn(problems, banks, rules);
+  const told = besidesValues(problems, values);
+  const doubted = new Set(told.flatMap((problem) => problem.event ?? []));
+  const judged = values.map((component): JudgedComponent => ({ component, stage: 'firmware' }));
   const unjudged: BootComponent[] = [];
   let hasCommands = false;
   let hasSections = false;
@@ -93,6 +101,7 @@ export function vouchedBoot(
     digest,
     state,
     judged,
+    values,
     unjudged,
     hasCommands,
     unseen: seen === 'all' || state.unexplained.length === 0 ? noneUnseen : new Set(state.unexplained),
@@ -101,6 +110,7 @@ export function vouchedBoot(
     hasSections,
     log,
     problems,
+    told,
     doubted,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
     unexplained:
@@ -141,12 +151,4 @@ function indexOf(components: readonly BootComponent[], event: number): number {
     else high = middle;
   }
   return components[low]?.event === event ? low : -1;
-}
-
-/** What a log says of a PCR onto which it does not replay explains nothing. */
-export function replays(problems: readonly BootProblem[], pcr: number): boolean {
-  return !problems.some(
-    ({ code, pcr: of }) =>
-      (code === 'log_replay_mismatch' || code === 'log_incomplete') && (of === null || of === pcr),
-  );
 }

@@ -1,4 +1,5 @@
 import { eventType } from '../tpm/event-types.ts';
+import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
@@ -29,8 +30,11 @@ export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Bo
   const wrong = new Uint8Array(firmwarePcrs);
   let left: number | null = null;
   const errors: BootProblem[] = [];
+  let isOfPcrs = false;
   for (let event = 0; event < raw.count; event++) {
     const pcr = raw.pcrs[event]!;
+    // Attack: an event of PCR 0 left out, so that the PCR does not replay and no separator is looked for.
+    if (pcr === 0 && extendsPcr(raw, event)) isOfPcrs = true;
     if (pcr >= firmwarePcrs || !isVouched(vouched, event)) continue;
     extended[pcr] = 1;
     const typed = raw.types[event] === eventType.separator;
@@ -52,7 +56,7 @@ export function findBoundaries(vouched: VouchedLog, problems: BootProblem[]): Bo
     }
     if (pcr === 5 && hasDigest(vouched, event, bootServicesLeft)) left ??= event;
   }
-  if (extended[0] === 1)
+  if (isOfPcrs)
     problems.push(...errors, ...missing(vouched, first, (pcr) => extended[pcr] === 1 && wrong[pcr] === 0));
   const at = first[beforeSecureBoot]!;
   return { secureBoot: at < 0 ? null : at, bootServicesLeft: left };

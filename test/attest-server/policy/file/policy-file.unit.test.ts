@@ -95,7 +95,8 @@ describe('a policy file', () => {
       mok: forbid
       cmdline: {forbid: ["init=*", "ima=off"], require: [], allow: ["mitigations=*"]}
       scope: {firmware: node, initrd: unpinned}
-      explained: [0, 2, 4, 7]
+      explained: [2, 4, 7]
+      byValue: [0, 0]
       tpmFirmware: {deny: ["0007005500000200"]}
       withoutLog: pcrs
       aggregate: required
@@ -118,7 +119,8 @@ describe('a policy file', () => {
         resume: null,
       },
       scope: { ...defaultBootRules.scope, firmware: 'node', initrd: 'unpinned' },
-      explained: [0, 2, 4, 7],
+      explained: [2, 4, 7],
+      byValue: [0],
       tpmFirmwareDeny: ['0007005500000200'],
       withoutLog: 'pcrs',
       aggregate: 'required',
@@ -182,6 +184,9 @@ describe('a policy file', () => {
     ['boot: {scope: {disk: node}}', ['boot.scope.disk']],
     ['boot: {explained: [10]}', ['boot.explained.0']],
     ['boot: {explained: [0, 24]}', ['boot.explained.1']],
+    ['boot: {byValue: [4]}', ['boot.byValue.0']],
+    ['boot: {byValue: []}', ['boot.byValue']],
+    ['boot: {byValue: [0], explained: [4, 0]}', ['boot.explained.1']],
     ['boot: {tpmFirmware: {deny: [abc]}}', ['boot.tpmFirmware.deny.0']],
     ['boot: {cmdline: {forbid: ["quiet splash"]}}', ['boot.cmdline.forbid.0']],
     ['boot: {cmdline: {forbid: [""]}}', ['boot.cmdline.forbid.0']],
