@@ -97,9 +97,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Something extended PCRs after the kernel had started, or hides what the kernel found in them. Take the node out of service. From another system, read the entries of its boot loader and the initrd that they name.',
   tpm_firmware:
     'The policy refuses this version (boot.tpmFirmware.deny). Update the firmware of the TPM, or exchange it.',
-  unverified_event: ['The verdict needs a part of the log that the TPM does not vouch for.', compare].join(
-    '\n',
-  ),
+  unverified_event: [
+    'If the severity is info, a PCR was compared by its value, as the policy says: there is nothing to do.',
+    'Otherwise the verdict needs a part of the log that the TPM does not vouch for.',
+    compare,
+  ].join('\n'),
   event_data_mismatch:
     'The text of the log is not what was measured: somebody changed it on the node. Take the node out of service.',
   separator_error:

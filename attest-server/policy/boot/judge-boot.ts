@@ -74,7 +74,7 @@ export function judgeBoot(
       : judgeByReferences(boot, banks, usable, context, ofSecureBoot.length === 0);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
-  const byValue = asReferenced ? valueFinding(boot, references) : null;
+  const byValue = asReferenced ? valueFinding(boot, match === undefined ? usable : [match]) : null;
   return {
     findings: oneOfEach([...named, ...broken, ...(byValue === null ? [] : [byValue])]),
     asReferenced: asReferenced && knowsKernel(boot, usable),
