@@ -407,21 +407,22 @@ export class Attestation {
   }
 
   /**
-   * A person approves the node's key again: what is held against its TPM is forgotten with the counters, and its next
-   * proof counts as the first. False where nothing is held.
+   * A person approves the node's key again: what is held against its TPM, and the firmware that it had, are forgotten with
+   * the counters, and its next proof counts as the first. False where there is nothing of it.
    */
   approveAgain(name: string, actor: string): Promise<boolean> {
     return this.#lanes.inOrder(name, async () => {
       const status = this.#statuses.get(name);
-      const held = status?.sequence?.held ?? null;
-      if (status === undefined || held === null) return false;
+      const { held = null, replaced = null } = status?.sequence ?? {};
+      const code = held ?? (replaced === null ? null : 'tpm_firmware');
+      if (status === undefined || code === null) return false;
       await this.#ports.enrolment.forgetSequence(status.ekDigest, {
         at: this.#ports.now(),
         actor,
         action: 'enrol.approve',
         subject: name,
-        code: held,
-        detail: { ek: status.ekDigest, was: held },
+        code,
+        detail: { ek: status.ekDigest, was: code },
       });
       this.#statuses.set(name, {
         ...(this.#statuses.get(name) ?? status),

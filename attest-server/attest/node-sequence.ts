@@ -31,8 +31,7 @@ export function isConcurrent(
 export function sequenceOf(status: Remembered): Sequence | null {
   const { resetCount, restartCount, clock, firmwareVersion, bootId, sequence } = status;
   if (resetCount === null || restartCount === null || clock === null) return null;
-  const { firstBootId = bootId, rewind = 'none', held = null } = sequence ?? {};
-  const known = held === 'counter_rollback' || held === 'clone_suspected' || held === 'tpm_firmware';
+  const { firstBootId = bootId, rewind = 'none', replaced = null, held = null } = sequence ?? {};
   return {
     resetCount,
     restartCount,
@@ -41,22 +40,30 @@ export function sequenceOf(status: Remembered): Sequence | null {
     bootId,
     firstBootId,
     rewind,
-    held: known ? held : null,
+    replaced,
+    held,
   };
 }
 
 /** As a bundle carries what the counters were compared with; a clock that was not compared is 0. */
 export function previousOf(status: Remembered | null, concurrent: boolean): Bundle['previous'] {
   const past = status === null ? null : sequenceOf(status);
-  return past === null ? undefined : { ...past, clock: concurrent ? '0' : past.clock.toString() };
+  if (past === null) return undefined;
+  const { replaced, ...rest } = past;
+  const clock = concurrent ? '0' : past.clock.toString();
+  return { ...rest, clock, ...(replaced !== null && { replaced }) };
 }
 
 /** As the status keeps it; the same object where nothing changed. */
 export function rememberedOf(
-  { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, held }: Sequence,
+  { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, replaced, held }: Sequence,
   before: KeptSequence | null,
 ): Remembered {
-  const same = before?.firstBootId === firstBootId && before.rewind === rewind && before.held === held;
-  const sequence = same ? before : { firstBootId, rewind, held };
+  const same =
+    before?.firstBootId === firstBootId &&
+    before.rewind === rewind &&
+    before.replaced === replaced &&
+    before.held === held;
+  const sequence = same ? before : { firstBootId, rewind, replaced, held };
   return { resetCount, restartCount, clock, firmwareVersion, bootId, sequence };
 }

@@ -1,10 +1,10 @@
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { InForce } from '../in-force/in-force.ts';
+import type { Sequence } from '../policy/sequence.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOpening } from '../protocol/gate.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
@@ -67,11 +67,7 @@ export interface OpenedGate {
 }
 
 /** What the counters of a TPM alone do not tell; see policy/sequence.ts. */
-export interface KeptSequence {
-  readonly firstBootId: string | null;
-  readonly rewind: 'none' | 'seen' | 'passed';
-  readonly held: ReasonCode | null;
-}
+export type KeptSequence = Pick<Sequence, 'firstBootId' | 'rewind' | 'replaced' | 'held'>;
 
 /** What each answer moves, though its verdict be the one of before. Times are milliseconds since the epoch. */
 export interface Moved {
@@ -79,7 +75,7 @@ export interface Moved {
   readonly ekDigest: string;
   readonly verifiedAt: number | null;
   readonly expiresAt: number | null;
-  /** Counters and clock: the highest that were seen; firmware: as accepted. All null: the next ones are the first. */
+  /** Counters and clock: the highest that were seen; firmware: the latest. All null: the next ones are the first. */
   readonly resetCount: number | null;
   readonly restartCount: number | null;
   readonly clock: bigint | null;

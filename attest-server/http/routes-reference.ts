@@ -3,6 +3,7 @@ import { limits } from '../protocol/limits.ts';
 import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
   longestAnnouncement,
+  pcrsByValue,
   plainName,
   type Reference,
   reference,
@@ -173,6 +174,7 @@ function notNow(error: unknown): never {
 function referenceSummary(given: Reference): api.ReferenceView {
   const { kind, name, group, state, expires, captured = null, changed = null, announced, runtime } = given;
   const unseen = unseenFiles(given);
+  const byValue = pcrsByValue(given);
   return {
     kind,
     name,
@@ -183,6 +185,7 @@ function referenceSummary(given: Reference): api.ReferenceView {
     changed,
     ...(announced !== undefined && { announced }),
     ...(unseen.length > 0 && { unseen: [...unseen] }),
+    ...(byValue.length > 0 && { byValue }),
     ...(runtime !== undefined && {
       files: runtime.count,
       policies: runtime.policies?.length ?? 0,

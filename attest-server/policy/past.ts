@@ -1,4 +1,5 @@
 import type { Bundle } from '../protocol/bundle.ts';
+import { heldIn } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Reason } from '../protocol/verdict.ts';
 import { type Begun, type NodePast, noPast } from './appraise.ts';
@@ -31,9 +32,10 @@ export function withBegun(
 
 function sequenceOf(previous: NonNullable<Bundle['previous']>): Sequence {
   const { resetCount, restartCount, bootId = null, firstBootId = bootId } = previous;
-  const { firmwareVersion = null, rewind = 'none', held = null } = previous;
+  const { firmwareVersion = null, rewind = 'none', replaced = null } = previous;
+  const held = heldIn(previous.held);
   const clock = clockOf(previous.clock);
-  return { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, held };
+  return { resetCount, restartCount, clock, firmwareVersion, bootId, firstBootId, rewind, replaced, held };
 }
 
 function clockOf(value: number | string): bigint {

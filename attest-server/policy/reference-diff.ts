@@ -38,7 +38,11 @@ export function diffReferences(
     'banks' in actual
       ? { pcrs: quotedPcrs(actual), events: (actual.boot?.log.events ?? []).map(summaryOf) }
       : actual;
-  const pcrs = pcrBanks.flatMap((bank) => differingPcrs(bank, expected.pcrs[bank], other.pcrs[bank]));
+  const theirs = 'banks' in actual ? other.pcrs : valuesOf(actual);
+  const pcrs = [
+    ...pcrBanks.flatMap((bank) => differingPcrs(bank, valuesOf(expected)[bank], theirs[bank])),
+    ...pcrBanks.flatMap((bank) => differingPcrs(bank, expected.pcrs[bank], other.pcrs[bank])),
+  ];
   const bank = pcrs.at(-1)?.bank ?? sharedBank(expected.events, other.events);
   if (bank === null) return { pcrs, events: [] };
   const known = pcrBanks.some((one) => expected.pcrs[one] !== undefined && other.pcrs[one] !== undefined);
@@ -53,6 +57,18 @@ function sharedBank(expected: readonly MeasuredEvent[], actual: readonly Measure
   const carries = (events: readonly MeasuredEvent[], bank: PcrBank) =>
     events.some(({ digests }) => digests[bank] !== undefined);
   return pcrBanks.findLast((bank) => carries(expected, bank) && carries(actual, bank)) ?? null;
+}
+
+/** PCRs that a policy compares by value (`boot.byValue`). */
+function valuesOf({ components }: Reference): Pcrs {
+  const values: Partial<Record<PcrBank, Record<string, string>>> = {};
+  for (const { kind, pcr, digests } of components)
+    if (kind === 'value' && pcr !== undefined)
+      for (const bank of pcrBanks) {
+        const digest = digests[bank];
+        if (digest !== undefined) values[bank] = { ...values[bank], [pcr]: digest };
+      }
+  return values;
 }
 
 /** As a reference keeps an event. */

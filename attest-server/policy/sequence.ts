@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../protocol/reasons.ts';
+import { type HeldCode, heldIn, type ReasonCode } from '../protocol/reasons.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Finding } from './finding.ts';
 
@@ -20,13 +20,18 @@ export interface Sequence extends Sighting {
   readonly firstBootId: string | null;
   /** `seen`: the clock went back in this reset; `passed`: after that it went beyond what was seen before. */
   readonly rewind: 'none' | 'seen' | 'passed';
+  /** The firmware that this one took the place of; null where there was none, or a person has approved the key since. */
+  readonly replaced: ReplacedFirmware | null;
   /** Stays until a person approves this key again; null where nothing is held against it. */
   readonly held: HeldCode | null;
 }
 
-export const heldCodes = ['counter_rollback', 'clone_suspected', 'tpm_firmware'] as const;
-/** What no later evidence makes good: only a person does. */
-export type HeldCode = (typeof heldCodes)[number];
+export interface ReplacedFirmware {
+  /** 16 hex digits. */
+  readonly version: string;
+  /** Of the boot in which the other one was seen first. */
+  readonly resetCount: number;
+}
 
 /** Where the TPM and the kernel of a piece of evidence are in time. */
 export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting {
@@ -41,6 +46,8 @@ export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting 
 
 export interface SequenceJudgement {
   readonly findings: readonly Finding[];
+  /** Other firmware that an earlier boot had already: told where a policy says what that weighs; null where there is none. */
+  readonly replaced: Finding | null;
   /** To be remembered for the next sighting. */
   readonly next: Sequence;
   /** The PCRs began anew since the sighting before. */
@@ -61,21 +68,27 @@ export function judgeSequence(past: Sequence | null, now: Sighting, concurrent =
   if (past === null)
     return {
       findings: [],
-      next: { ...now, firstBootId: now.bootId, rewind: 'none', held: null },
+      replaced: null,
+      next: { ...now, firstBootId: now.bootId, rewind: 'none', replaced: null, held: null },
       begun: null,
     };
   const begun = beginning(past, now);
   const found = begun === null ? within(past, now, concurrent) : between(past, now);
-  if (past.firmwareVersion !== null && now.firmwareVersion !== past.firmwareVersion)
-    found.push(firmwareChanged(past.firmwareVersion, now.firmwareVersion));
-  const holding = [...(past.held === null ? [] : [past.held]), ...found.map(({ code }) => code)].filter(
-    isHeld,
-  );
-  // Other firmware is found each time: it must not stand in the place of what is seen once.
-  const held = holding.find((code) => code !== 'tpm_firmware') ?? holding[0] ?? null;
+  const firmware = replacedBy(past, now);
+  const isNew = firmware?.resetCount === now.resetCount;
+  if (firmware !== null && isNew) found.push(firmwareChanged(firmware.version, now.firmwareVersion));
+  const held = past.held ?? found.map(({ code }) => heldIn(code)).find((code) => code !== null) ?? null;
   const findings =
     held === null || found.some(({ code }) => code === held) ? found : [stillHeld(held), ...found];
-  return { findings, next: remembered(past, now, { anew: begun !== null, concurrent }, held), begun };
+  const replaced = firmware === null || isNew ? null : firmwareChanged(firmware.version, now.firmwareVersion);
+  const next = remembered(past, now, { anew: begun !== null, concurrent });
+  return { findings, replaced, next: { ...next, replaced: firmware, held }, begun };
+}
+
+/** Each change is told, also the one back: a downgrade returns to what was good once. */
+function replacedBy(past: Sequence, now: Sighting): ReplacedFirmware | null {
+  if (past.firmwareVersion === null || now.firmwareVersion === past.firmwareVersion) return past.replaced;
+  return { version: past.firmwareVersion, resetCount: now.resetCount };
 }
 
 function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
@@ -145,8 +158,7 @@ function remembered(
   past: Sequence,
   now: Sighting,
   { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
-  held: HeldCode | null,
-): Sequence {
+): Omit<Sequence, 'replaced' | 'held'> {
   const back = now.resetCount < past.resetCount || now.restartCount < past.restartCount;
   const rewound = !anew && !concurrent && now.clock < past.clock;
   return {
@@ -154,17 +166,11 @@ function remembered(
     resetCount: anew ? now.resetCount : past.resetCount,
     restartCount: anew ? now.restartCount : past.restartCount,
     clock: anew || now.clock > past.clock ? now.clock : past.clock,
-    // Accepted by a person only.
-    firmwareVersion: past.firmwareVersion ?? now.firmwareVersion,
+    firmwareVersion: now.firmwareVersion ?? past.firmwareVersion,
     bootId: back ? past.bootId : (now.bootId ?? past.bootId),
     firstBootId: anew ? now.bootId : (past.firstBootId ?? now.bootId),
     rewind: anew ? 'none' : rewound ? 'seen' : past.rewind === 'seen' ? 'passed' : past.rewind,
-    held,
   };
-}
-
-function isHeld(code: ReasonCode): code is HeldCode {
-  return heldCodes.some((held) => held === code);
 }
 
 function stillHeld(code: HeldCode): Finding {
@@ -180,7 +186,6 @@ const sinceThen: Readonly<Record<HeldCode, string>> = {
   counter_rollback:
     'The counters of this TPM went back, or their earlier values cannot be read. Nobody has approved the TPM since.',
   clone_suspected: 'Two machines answered with this TPM. Nobody has approved it since.',
-  tpm_firmware: 'The firmware of this TPM changed. Nobody has approved it since.',
 };
 
 function cloned(expected: string, actual: string): Finding {
@@ -188,9 +193,11 @@ function cloned(expected: string, actual: string): Finding {
   return identity('clone_suspected', expected, actual, text);
 }
 
+/** An update does this too: what must not be is on the policy's list. */
 function firmwareChanged(expected: string, actual: string | null): Finding {
-  const text = `The firmware of the TPM changed from ${expected} to ${actual ?? 'an unknown one'}.`;
-  return identity('tpm_firmware', expected, actual, text);
+  const older = actual !== null && actual < expected ? ', which is older' : '';
+  const text = `The firmware of the TPM changed from ${expected} to ${actual ?? 'an unknown one'}${older}.`;
+  return { ...identity('tpm_firmware', expected, actual, text), severity: 'warn' };
 }
 
 function rolledBack(counter: 'reset' | 'restart', before: number, now: number): Finding {

@@ -158,6 +158,8 @@ export const referenceView = z.object({
   announced: announcement.optional(),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
+  /** PCRs of which it has the value as a whole: the boot that was captured does not log all that its firmware measured. */
+  byValue: z.array(z.int()).optional(),
   /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
   files: z.int().optional(),
   policies: z.int().optional(),

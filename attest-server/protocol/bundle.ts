@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type Part, type PartName, type Parts, partNames } from './evidence.ts';
 import { nodeName, pcrBanks } from './messages.ts';
 import { parseJson } from './parse-json.ts';
+import { writtenHeldCodes } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { tpmClasses } from './tpm-class.ts';
 
@@ -56,7 +57,12 @@ const seenBefore = {
   bootId: z.string().nullable().optional(),
   firstBootId: z.string().nullable().optional(),
   rewind: z.enum(['none', 'seen', 'passed']).optional(),
-  held: z.enum(['counter_rollback', 'clone_suspected', 'tpm_firmware']).nullable().optional(),
+  /** The firmware that the one of before took the place of, and the reset count at that. */
+  replaced: z
+    .strictObject({ version: z.string().max(64), resetCount: z.number() })
+    .nullable()
+    .optional(),
+  held: z.enum(writtenHeldCodes).nullable().optional(),
 };
 
 /** Of the text that says why IMA's list was not taken. */

@@ -8,7 +8,7 @@ export type ReasonClass = (typeof reasonClasses)[number];
 const byClass = {
   drift: [
     'kernel_unknown initrd_unknown bootloader_unknown firmware_unknown pcr_mismatch no_reference',
-    'ima_unknown_file fw_drift kernel_outdated',
+    'ima_unknown_file fw_drift kernel_outdated tpm_firmware',
   ],
   posture: [
     'secureboot_off secureboot_policy secureboot_ambiguous cmdline_policy initrd_unmeasured root_unmeasured',
@@ -25,7 +25,7 @@ const byClass = {
     'ek_untrusted_root ek_already_bound clone_suspected channel_binding identity_claim_mismatch',
     'token_rejected role_denied malformed too_large sig_invalid not_tpm_generated wrong_attest_type',
     'nonce_invalid nonce_stale nonce_replayed pcr_selection pcr_digest_mismatch weak_bank bank_unextended',
-    'bank_mismatch clock_rewind counter_rollback tpm_firmware boot_correlation log_incomplete',
+    'bank_mismatch clock_rewind counter_rollback boot_correlation log_incomplete',
     'log_replay_mismatch boot_remeasured unverified_event event_data_mismatch separator_error kexec_detected ima_malformed',
     'ima_incomplete ima_violation ima_denied_file luks_null_cipher luks_header_changed luks_reencrypt_state',
     'luks_key_shared key_residue volume_exposed key_subject_mismatch lease_consumed lease_exhausted',
@@ -57,4 +57,16 @@ export function classOf(code: ReasonCode): ReasonClass {
 /** True for a refusal of a TPM that a person may decide otherwise: it waits for an approval. */
 export function mayWait(code: ReasonCode): boolean {
   return code === 'enrolment_pending' || code === 'ek_untrusted_root';
+}
+
+const heldCodes = ['counter_rollback', 'clone_suspected'] as const satisfies readonly ReasonCode[];
+/** What no later evidence makes good: only a person does. */
+export type HeldCode = (typeof heldCodes)[number];
+
+/** As stores and bundles say it: until 0.3.0 other firmware of a TPM was held, too. */
+export const writtenHeldCodes = [...heldCodes, 'tpm_firmware'] as const;
+
+/** What is held by such a word. */
+export function heldIn(code: ReasonCode | null | undefined): HeldCode | null {
+  return heldCodes.find((held) => held === code) ?? null;
 }

@@ -222,3 +222,8 @@ export function unseenFiles({ components }: Pick<Reference, 'components'>): read
   );
   return [...new Set(unseen.map(({ description }) => description))];
 }
+
+/** PCRs that it knows as a whole, by their value. */
+export function pcrsByValue({ components }: Pick<Reference, 'components'>): number[] {
+  return components.flatMap(({ kind, pcr }) => (kind === 'value' && pcr !== undefined ? pcr : []));
+}

@@ -2,7 +2,7 @@ import type { RawBuilder } from 'kysely';
 import { z } from 'zod';
 import type { KeptSequence, Moved, NodeStatus } from '../attest/ports.ts';
 import { partNames } from '../protocol/evidence.ts';
-import { isReasonCode } from '../protocol/reasons.ts';
+import { heldIn, writtenHeldCodes } from '../protocol/reasons.ts';
 import { nodeStates, type Verdict, verdictSchema } from '../protocol/verdict.ts';
 import { knownWord } from './columns.ts';
 import type { StatusRow } from './schema.ts';
@@ -65,7 +65,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     clock: 0n,
     firmwareVersion: null,
     bootId: null,
-    sequence: { firstBootId: null, rewind: 'none', held: 'counter_rollback' },
+    sequence: { firstBootId: null, rewind: 'none', replaced: null, held: 'counter_rollback' },
     kernel: null,
     systemUuid: null,
     parts: {},
@@ -94,7 +94,8 @@ export function parseParts(text: string): NodeStatus['parts'] {
 const keptSequence = z.strictObject({
   firstBootId: z.string().nullable(),
   rewind: z.enum(['none', 'seen', 'passed']),
-  held: z.string().refine(isReasonCode).nullable(),
+  replaced: z.strictObject({ version: z.string(), resetCount: z.number() }).nullable().default(null),
+  held: z.enum(writtenHeldCodes).nullable().transform(heldIn),
 });
 const keptParts = z.partialRecord(z.enum(partNames), z.string());
 const keptMemory = z.record(z.string(), z.unknown());
@@ -152,8 +153,8 @@ export function statusRow(status: NodeStatus): StatusValues {
   };
 }
 
-function sequenceText({ firstBootId, rewind, held }: KeptSequence): string {
-  return JSON.stringify({ firstBootId, rewind, held });
+function sequenceText({ firstBootId, rewind, replaced, held }: KeptSequence): string {
+  return JSON.stringify({ firstBootId, rewind, ...(replaced !== null && { replaced }), held });
 }
 
 function isEmpty(memory: NodeStatus['memory']): boolean {

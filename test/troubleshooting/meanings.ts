@@ -126,7 +126,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   tpm_firmware: [
     'time',
-    'The firmware of the TPM changed, which stays until an approval; or the policy denies its version.',
+    'The firmware of the TPM is another one than before this boot, a warning; or the policy denies its version.',
   ],
   boot_correlation: [
     'time',
@@ -152,7 +152,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
   ],
   unverified_event: [
     'log',
-    'The log holds an event whose text nothing vouches for, in a place where it could mislead.',
+    'The log holds an event whose text nothing vouches for, in a place where it could mislead. At `info`: a PCR was compared by its value, as the policy says.',
   ],
   event_data_mismatch: [
     'log',

@@ -34,6 +34,7 @@ export async function listReferences(
   const { items, next } = await (await server()).get('/v1/references', listOf(referenceView));
   const shown = items.filter((item) => kind === undefined || item.kind === kind);
   const listsFiles = shown.some(({ files }) => files !== undefined);
+  const listsValues = shown.some(({ byValue }) => byValue !== undefined);
   await print(io, format, { items: shown, next }, () =>
     format === 'name'
       ? shown.map(({ name }) => `${printable(name)}\n`).join('')
@@ -41,11 +42,13 @@ export async function listReferences(
           [
             ...['NAME', 'KIND', 'GROUP', 'STATE', 'FROM', 'BY', 'AGE'],
             ...(listsFiles ? ['FILES'] : []),
+            ...(listsValues ? ['BY VALUE'] : []),
             ...(format === 'wide' ? changes : []),
           ],
           shown.map((item) => [
             ...row(item, io.now(), utc),
             ...(listsFiles ? [String(item.files ?? '-')] : []),
+            ...(listsValues ? [byValueText(item) ?? '-'] : []),
             ...(format === 'wide' ? lastChange(item, io.now(), utc) : []),
           ]),
         ),
@@ -170,8 +173,16 @@ export function pathOf(name: string): string {
   return `/v1/references/${encodeURIComponent(name)}`;
 }
 
-function captured({ kind, name, group, state, captured: from }: ReferenceView): string {
-  return `reference ${printable(name)} (${kind}) captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
+/** PCRs that are compared as a whole; null where there are none. */
+function byValueText({ byValue = [] }: ReferenceView): string | null {
+  return byValue.length === 0 ? null : `PCR ${byValue.join(', ')}`;
+}
+
+function captured(view: ReferenceView): string {
+  const { kind, name, group, state, captured: from } = view;
+  const value = byValueText(view);
+  const what = value === null ? kind : `${kind}, ${value} by value`;
+  return `reference ${printable(name)} (${what}) captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
 }
 
 function row(

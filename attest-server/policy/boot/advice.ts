@@ -82,8 +82,11 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     bootLog,
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
-  log_replay_mismatch:
+  log_replay_mismatch: [
     'The log does not match the PCRs that the TPM signed: somebody changed the log, or something extended PCRs without an event. Take the node out of service.',
+    'If it is only PCR 0, 2 or 6, and each machine of this model is so, its firmware does not log all that it measures. Give the model a group of its own, have its policy compare the value (boot.byValue), and capture a node that you vouch for:',
+    capture,
+  ].join('\n'),
   bank_unextended:
     'In the firmware setup, switch on the SHA-256 bank, so that the firmware measures into it.',
   bank_mismatch: [
@@ -100,9 +103,13 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'Boot with Secure Boot or lockdown=integrity, or set kernel.kexec_load_disabled=1, so that no other kernel can be started unseen.',
   boot_remeasured:
     'Something extended PCRs after the kernel had started, or hides what the kernel found in them. Take the node out of service. From another system, read the entries of its boot loader and the initrd that they name.',
-  unverified_event: ['The verdict needs a part of the log that the TPM does not vouch for.', compare].join(
-    '\n',
-  ),
+  tpm_firmware:
+    'The policy refuses this version (boot.tpmFirmware.deny). Update the firmware of the TPM, or exchange it.',
+  unverified_event: [
+    'If the severity is info, a PCR was compared by its value, as the policy says: there is nothing to do.',
+    'Otherwise the verdict needs a part of the log that the TPM does not vouch for.',
+    compare,
+  ].join('\n'),
   event_data_mismatch:
     'The text of the log is not what was measured: somebody changed it on the node. Take the node out of service.',
   separator_error:

@@ -284,7 +284,7 @@ function judgeLog(
   const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
   const { findings } = judged;
   const told = (some: readonly Finding[]) =>
-    withNotes([...problemsOf(measured, banks), ...some], measured.state.notes);
+    withNotes([...problemsOf(vouched.digest, vouched.told, banks), ...some], measured.state.notes);
   if (revoked === null) return { ...judged, findings: told(findings) };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   const alike = active.filter((reference) => bootsLike(reference, vouched, banks));

@@ -41,6 +41,7 @@ export function captureTogether(
       node: boot.node,
       at,
       scope: group.rules.boot.scope,
+      byValue: group.rules.boot.byValue,
     });
     if (!cover(captured, boot, group)) captured.push(reference);
   }

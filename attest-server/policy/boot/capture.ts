@@ -1,10 +1,13 @@
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
+import { isOfValuePcr } from '../../protocol/value-pcrs.ts';
+import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { CaptureError } from '../capture-error.ts';
+import { besidesValues, valuesIn } from './by-value.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
 import { judgedStage, scopeOf } from './judged-stage.ts';
@@ -23,21 +26,28 @@ export interface CaptureOptions {
   readonly at: number;
   /** As the policy of the group has it; written down for people. */
   readonly scope?: BootScope;
+  /** As the policy of the group has it: of these PCRs the value is kept where the log does not replay onto them. */
+  readonly byValue?: readonly number[];
 }
 
 /**
  * The reference that a proven boot becomes: what it measured, component by component, with texts of which the
  * identifiers of this one machine are masked, and the events behind them. It names no PCR values: those of a sibling
- * differ.
+ * differ; but those that the policy compares by value are components.
  * @throws CaptureError where the boot has no log, the log has problems, or a compared PCR was not quoted
  */
 export function captureReference(
   { banks, boot }: { readonly banks: readonly PcrValues[]; readonly boot: ReplayedBoot | null },
-  { name, group, state, by, node, at, scope = defaultScope }: CaptureOptions,
+  { name, group, state, by, node, at, scope = defaultScope, byValue = [] }: CaptureOptions,
 ): Reference {
   if (boot === null)
     throw new CaptureError(`${node} sent no boot log; without it nobody can say later what changed`);
-  const problem = boot.problems.find((one) => !isOfUnusedBank(one, boot.problems, banks));
+  const values = valuesIn(boot.problems, banks, { byValue });
+  const against = besidesValues(boot.problems, values).filter(
+    (one) => !isOfUnusedBank(one, boot.problems, banks),
+  );
+  const [problem] = against;
+  if (problem !== undefined && against.every(isOfValuePcr)) throw notReplayed(node, group, against, byValue);
   if (problem !== undefined)
     throw new CaptureError(
       `the boot log of ${node} cannot become a reference: ${problem.code}: ${problem.text}`,
@@ -70,14 +80,31 @@ export function captureReference(
     state,
     expires: null,
     pcrs: {},
-    components: components.map((component) => ({
+    components: [...values, ...components].map((component) => ({
       ...recordedComponent(component, scope),
       ...keys.get(component.event),
     })),
     ...(revocations.length > 0 && { revocations }),
-    events: boot.log.events.filter(isKept).map(recordedEvent),
+    events: boot.log.events
+      .filter((event) => isKept(event) && !values.some(({ pcr }) => pcr === event.pcr))
+      .map(recordedEvent),
     captured: { by: shorten(by), node: shorten(node), at: new Date(at).toISOString() },
   };
+}
+
+/** Some firmware leaves events of its own out of its log: a person may say that this model does. */
+function notReplayed(
+  node: string,
+  group: string,
+  problems: readonly BootProblem[],
+  byValue: readonly number[],
+): CaptureError {
+  const pcrs = [...new Set(problems.flatMap(({ pcr }) => pcr ?? []))];
+  const all = [...new Set([...byValue, ...pcrs])].sort((a, b) => a - b);
+  const which = `PCR ${pcrs.join(', ')}`;
+  return new CaptureError(
+    `the boot of ${node} cannot become a reference: its log does not replay onto ${which}. If each machine of this model does so, have the policy compare the value: write "boot: {byValue: [${all.join(', ')}]}" for group ${group}, and capture again`,
+  );
 }
 
 /** Also PCRs 1, 3 and 5, which are never compared: a policy may want every event in them explained. */

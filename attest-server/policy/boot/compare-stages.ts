@@ -70,7 +70,7 @@ export function compareStages(
   const missing = components.all.filter(
     (one) =>
       !present.has(one.key) &&
-      (one.pcr === null || boot.vouches(one.pcr)) &&
+      (one.pcr === null || boot.vouches(one.pcr) || isValueHere(boot, one)) &&
       !(one.pcr === 11 && !judgesSections) &&
       !(bothHaveCommands && (isConfiguration(one) || isOfMenu(one))) &&
       !boot.judgedByRule(one),
@@ -92,6 +92,11 @@ export function compareStages(
 }
 
 const none: readonly never[] = [];
+
+/** Both name the PCR as a whole. */
+function isValueHere({ values }: VouchedBoot, { kind, pcr }: ReferencedComponent): boolean {
+  return kind === 'value' && values.some((one) => one.pcr === pcr);
+}
 
 function add(unknown: Map<JudgedStage, BootComponent[]>, stage: JudgedStage, component: BootComponent): void {
   const others = unknown.get(stage);

@@ -21,6 +21,11 @@ function ofRules(boot: BootRules, mode: GroupBase['mode']): Located[] {
             ? `any ${stage} is taken`
             : `mode ${mode} accepts any ${stage}: whoever can replace it changes the boot, and nobody sees it`,
       });
+  if (boot.byValue.length > 0 && boot.scope.firmware === 'unpinned')
+    warnings.push({
+      path: ['boot', 'byValue'],
+      text: 'nothing compares a value: scope firmware is unpinned, so any firmware is taken',
+    });
   for (const stage of ['firmware', 'loader', 'kernel', 'initrd'] as const)
     if (boot.scope[stage] === 'model')
       warnings.push({
@@ -103,5 +108,24 @@ export function contradictionsIn(boot: unknown): Located[] {
           path: [key],
           text: 'scope cmdline: exact wants the line of a reference; leave this out, or use rules',
         });
-  return faults.map(({ path, text }) => ({ path: ['cmdline', ...path], text }));
+  return [
+    ...faults.map(({ path, text }) => ({ path: ['cmdline', ...path], text })),
+    ...byValueAndExplained(boot),
+  ];
+}
+
+function byValueAndExplained(boot: unknown): Located[] {
+  const byValue = listOf(fieldOf(boot, 'byValue'));
+  return listOf(fieldOf(boot, 'explained'))
+    .slice(0, mostGlobs)
+    .flatMap((pcr, index) =>
+      typeof pcr === 'number' && byValue.includes(pcr)
+        ? [
+            {
+              path: ['explained', index],
+              text: `byValue takes PCR ${pcr} as a whole where the log does not explain it`,
+            },
+          ]
+        : [],
+    );
 }

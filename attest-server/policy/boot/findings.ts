@@ -1,6 +1,7 @@
 import type { PcrValues } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
+import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
@@ -96,8 +97,12 @@ export function deniedTpmFirmware(version: string): Finding {
   };
 }
 
-/** @param banks those that were quoted */
-export function problemsOf({ digest, problems }: ReplayedBoot, banks: readonly PcrValues[]): Finding[] {
+/** @param digest of the log @param banks those that were quoted */
+export function problemsOf(
+  digest: string,
+  problems: readonly BootProblem[],
+  banks: readonly PcrValues[],
+): Finding[] {
   return problems.map((problem) => {
     const { code, pcr, event, expected, actual, text } = problem;
     return {

@@ -1,6 +1,7 @@
 import { type PcrValues, pcrsOf } from '../../protocol/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
+import { valueFinding } from './by-value.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
@@ -73,8 +74,9 @@ export function judgeBoot(
       : judgeByReferences(boot, banks, usable, context, ofSecureBoot.length === 0);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
+  const byValue = asReferenced ? valueFinding(boot, match === undefined ? usable : [match]) : null;
   return {
-    findings: oneOfEach([...named, ...broken]),
+    findings: oneOfEach([...named, ...broken, ...(byValue === null ? [] : [byValue])]),
     asReferenced: asReferenced && knowsKernel(boot, usable),
     references,
   };
@@ -154,7 +156,8 @@ function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }
 
 /** What does not replay was not compared; that it does not is told as a problem of the log. */
 function isVouched(boot: VouchedBoot): boolean {
-  return comparedPcrs.every((pcr) => boot.vouches(pcr) || !boot.quotes(pcr));
+  const byValue = (pcr: number) => boot.values.some((one) => one.pcr === pcr);
+  return comparedPcrs.every((pcr) => boot.vouches(pcr) || byValue(pcr) || !boot.quotes(pcr));
 }
 
 /** The first of each code. */

@@ -6,9 +6,9 @@ import { comparedMask, namedMask, type ReferenceBank } from './compared-pcrs.ts'
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';
 import { type Cause, judgedStage, secureBootOff, stageCauses } from './judged-stage.ts';
 import { type PreparedReference, sharedBank } from './reference-set.ts';
+import { replays } from './replays.ts';
 import { measuresSecureBootOff } from './secure-boot.ts';
 import { changeOf, nameOf } from './sentence.ts';
-import { replays } from './vouched-boot.ts';
 
 /**
  * Names the cause why no active reference matches, by comparison with the closest: the first event that differs, or

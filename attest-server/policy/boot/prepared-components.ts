@@ -203,8 +203,10 @@ function isOfDisk(
   return compared === undefined || compared === text;
 }
 
-function isSame(one: ReferencedComponent, { pcr, digests }: BootComponent): boolean {
+function isSame(one: ReferencedComponent, { pcr, kind, digests }: BootComponent): boolean {
   if (one.pcr !== null && one.pcr !== pcr) return false;
+  // Attack: an event whose digest is the value that a PCR has on a good machine.
+  if ((one.kind === 'value') !== (kind === 'value')) return false;
   return comparedBanks.every(
     (bank) =>
       one.digests[bank] === undefined || digests[bank] === undefined || one.digests[bank] === digests[bank],

@@ -61,7 +61,7 @@ function hasAll(
 
 function presentIn({ components }: PreparedReference, boot: VouchedBoot): Map<string, ReferencedComponent> {
   const present = new Map<string, ReferencedComponent>();
-  for (const component of boot.state.components) {
+  for (const component of [...boot.values, ...boot.state.components]) {
     const known = referencedComponent(components, component, boot.texts);
     if (known !== null) present.set(known.key, known);
   }

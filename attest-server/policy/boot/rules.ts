@@ -22,6 +22,8 @@ export interface BootRules {
   readonly masks: readonly MaskName[];
   /** PCRs of which every event must be known: of a known type and recomputed, or referenced. */
   readonly explained: readonly number[];
+  /** PCRs of the firmware that are compared by value where the log does not replay onto them. */
+  readonly byValue: readonly number[];
   /** TPM firmware versions that must not be, 16 lower-case hex digits each. */
   readonly tpmFirmwareDeny: readonly string[];
   /** What a boot without a log is worth: nothing yet, or what its PCR values say against references with `pcrs`. */
@@ -131,6 +133,7 @@ export const defaultBootRules: BootRules = {
   scope: defaultScope,
   masks: [],
   explained: [],
+  byValue: [],
   tpmFirmwareDeny: [],
   withoutLog: 'pending',
   aggregate: 'report',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../protocol/reference.ts';
+import { valuePcrs } from '../../protocol/value-pcrs.ts';
 import { maskNames } from './named-masks.ts';
 import { type BootRules, commandLineScopes, defaultBootRules, digestScopes } from './rules.ts';
 
@@ -110,6 +111,14 @@ export const bootSchema = z.strictObject({
     .max(16)
     .optional()
     .describe('PCRs in which every event must be known'),
+  byValue: z
+    .array(z.literal(valuePcrs))
+    .min(1, 'empty: leave it out')
+    .max(valuePcrs.length)
+    .optional()
+    .describe(
+      'PCRs of the firmware that are compared by value where the log does not replay onto them: 0, 2, 6',
+    ),
   tpmFirmware: z
     .strictObject({
       deny: z
@@ -158,6 +167,7 @@ export function bootRules(given: unknown): BootRules {
     },
     masks: file.masks ?? none.masks,
     explained: file.explained ?? none.explained,
+    byValue: [...new Set(file.byValue ?? none.byValue)],
     tpmFirmwareDeny: file.tpmFirmware?.deny ?? none.tpmFirmwareDeny,
     withoutLog: file.withoutLog ?? none.withoutLog,
     aggregate: file.aggregate ?? none.aggregate,

@@ -28,8 +28,9 @@ export function stageFinding(
   const actual = firstOf(stage, unknown);
   const expected = actual === null ? (missing[0] ?? null) : counterpartOf(actual, difference);
   const [code, words] = causeOf(boot, stage, unknown, actual);
-  const where = actual === null ? placeOf(expected) : `event ${actual.event} in PCR ${actual.pcr}`;
+  const where = actual === null ? placeOf(expected) : whereIs(actual);
   const change =
+    valueChange(actual, expected, name) ??
     argumentsOf(boot, actual, expected, rules, name) ??
     keyChange(boot, actual, expected, reference) ??
     changeOf(expected && namedReferenced(expected), actual && namedActual(actual), name);
@@ -42,7 +43,7 @@ export function stageFinding(
     text: `${words}: ${where} ${change}.`,
     evidence: {
       digest: boot.digest,
-      position: actual === null ? placeOf(expected) : `event ${actual.event}`,
+      position: actual === null ? placeOf(expected) : positionOf(actual),
     },
     reference: name,
     ...changedValue(stage, actual),
@@ -98,6 +99,21 @@ function counterpartOf(
   );
 }
 
+/** Of a PCR that is compared as a whole. */
+function valueChange(
+  actual: BootComponent | null,
+  expected: ReferencedComponent | null,
+  name: string,
+): string | null {
+  if (actual?.kind === 'value')
+    return expected === null
+      ? `is in no part explained by the log, and reference ${name} has no value of it`
+      : `has another value than in reference ${name}, and the log does not replay onto it`;
+  return expected?.kind === 'value' && actual === null
+    ? `is compared part by part, since the log replays onto it, but reference ${name} has only its value`
+    : null;
+}
+
 function argumentsOf(
   boot: VouchedBoot,
   actual: BootComponent | null,
@@ -120,6 +136,14 @@ function namedReferenced({ description, stage }: ReferencedComponent): Named {
   return { describes: description, type: stageNames[stage] };
 }
 
+function whereIs(actual: BootComponent): string {
+  return actual.kind === 'value' ? `PCR ${actual.pcr}` : `event ${actual.event} in PCR ${actual.pcr}`;
+}
+
+function positionOf({ kind, pcr, event }: BootComponent): string {
+  return kind === 'value' ? `PCR ${pcr}` : `event ${event}`;
+}
+
 function placeOf(expected: ReferencedComponent | null): string {
   return expected === null || expected.pcr === null ? 'log' : `PCR ${expected.pcr}`;
 }
@@ -138,8 +162,8 @@ export function openFinding({ digest }: VouchedBoot, { stage, component }: OpenS
     severity: 'warn',
     expected: null,
     actual: withDigest(nameOf(namedActual(component)), component.digests),
-    text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of event ${component.event}. The policy allows that (scope ${stage}: unpinned).`,
-    evidence: { digest, position: `event ${component.event}` },
+    text: `No reference knows the ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} of ${positionOf(component)}. The policy allows that (scope ${stage}: unpinned).`,
+    evidence: { digest, position: positionOf(component) },
     ...changedValue(stage, component),
   };
 }

@@ -4,6 +4,7 @@ import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import { type CommandLine, isCutOff } from '../command-line.ts';
+import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
@@ -13,6 +14,7 @@ import { maskIdentifiers } from './masked-text.ts';
 import { isConstant } from './only-read.ts';
 import { type CommandTexts, comparedLine, referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
+import { replays } from './replays.ts';
 import type { BootRules } from './rules.ts';
 import { measuresOn } from './secure-boot.ts';
 
@@ -23,6 +25,8 @@ export interface VouchedBoot {
   readonly state: BootState;
   /** Components of judged PCRs that no rule judges. */
   readonly judged: readonly JudgedComponent[];
+  /** PCRs as a whole, of those that the policy compares by value: they are among the judged. */
+  readonly values: readonly BootComponent[];
   /** Those of other PCRs, and those that a rule judges: a reference may want them all the same. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
@@ -36,6 +40,8 @@ export interface VouchedBoot {
   /** The log as it was parsed, for references that know values alone. */
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
+  /** Those of them that count: all but of PCRs that are compared by value. */
+  readonly told: readonly BootProblem[];
   /** Events that the log shows to be wrong; told as such. */
   readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
@@ -76,8 +82,10 @@ export function vouchedBoot(
     return fact !== undefined && isJudgedByRule(rules, { pcr: component.pcr, ...fact });
   };
   // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
-  const doubted = new Set(problems.flatMap((problem) => problem.event ?? []));
-  const judged: JudgedComponent[] = [];
+  const values = valuesIn(problems, banks, rules);
+  const told = besidesValues(problems, values);
+  const doubted = new Set(told.flatMap((problem) => problem.event ?? []));
+  const judged = values.map((component): JudgedComponent => ({ component, stage: 'firmware' }));
   const unjudged: BootComponent[] = [];
   let hasCommands = false;
   let hasSections = false;
@@ -100,6 +108,7 @@ export function vouchedBoot(
     digest,
     state,
     judged,
+    values,
     unjudged,
     hasCommands,
     unseen: seen === 'all' || state.unexplained.length === 0 ? noneUnseen : new Set(state.unexplained),
@@ -108,6 +117,7 @@ export function vouchedBoot(
     hasSections,
     log,
     problems,
+    told,
     doubted,
     quotes: (pcr) => (quoted & (1 << pcr)) !== 0,
     unexplained:
@@ -186,12 +196,4 @@ function indexOf(components: readonly BootComponent[], event: number): number {
     else high = middle;
   }
   return components[low]?.event === event ? low : -1;
-}
-
-/** What a log says of a PCR onto which it does not replay explains nothing. */
-export function replays(problems: readonly BootProblem[], pcr: number): boolean {
-  return !problems.some(
-    ({ code, pcr: of }) =>
-      (code === 'log_replay_mismatch' || code === 'log_incomplete') && (of === null || of === pcr),
-  );
 }

@@ -28,7 +28,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     approve,
   ].join('\n'),
   tpm_firmware: [
-    'If the TPM’s firmware was not updated on purpose, take the node out of service.',
-    `If it was, approve the key again. ${approve}`,
+    'If the TPM’s firmware was updated on purpose, there is nothing to do: this is told until the node boots again.',
+    `To end it sooner, or where the policy gives this code a severity, approve the key again. ${approve}`,
+    'If it was not, or is older than before, take the node out of service, and have the policy refuse that version (boot.tpmFirmware.deny).',
   ].join('\n'),
 };

@@ -24,7 +24,7 @@ const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
 function judge(
   { ekDigest, facts }: Proven,
   { name, tpmClass, sequence, twins, clusterUuid, sameUuid }: JudgedNode,
-  { tpmClass: wanted }: Prepared['group'],
+  { tpmClass: wanted, severity }: Prepared['group'],
 ): Judgement {
   const isOther = wanted !== null && !wanted.includes(tpmClass);
   const affirmed = ekDigest !== null && !isOther;
@@ -32,8 +32,12 @@ function judge(
   const known =
     clusterUuid === null || uuid === undefined || isSameMachine(clusterUuid, uuid) ? null : clusterUuid;
   const isAlone = twins.length === 0 && sameUuid.length === 0;
-  if (affirmed && sequence.findings.length === 0 && isAlone && known === null) return good;
+  // Told in the boot that brought it; from then on for who gave it a weight, until a person approves the key.
+  const replaced = severity.tpm_firmware === undefined ? null : sequence.replaced;
+  if (affirmed && sequence.findings.length === 0 && isAlone && known === null && replaced === null)
+    return good;
   const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
+  if (replaced !== null) findings.push(replaced);
   if (twins.length > 0) findings.unshift(sharedTpm(name, twins));
   if (ekDigest === null) findings.push(identityUnproven);
   if (isOther) findings.push(otherTpmClass(wanted, tpmClass));

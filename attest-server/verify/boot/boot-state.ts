@@ -48,6 +48,8 @@ export type ComponentKind =
   | 'authority'
   /** A separator or a constant action of the firmware: recomputed, and no code. */
   | 'marker'
+  /** No event: a PCR as a whole, where a policy compares it so. */
+  | 'value'
   | 'other';
 
 export interface BootComponent {

@@ -1,4 +1,5 @@
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
+import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem, Noticed } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
@@ -29,8 +30,11 @@ export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed
   const noticed: Noticed = { problems: [], notes: [] };
   const again: number[] = [];
   let left: number | null = null;
+  let isOfPcrs = false;
   for (let event = 0; event < raw.count; event++) {
     const pcr = raw.pcrs[event]!;
+    // Attack: an event of PCR 0 left out, so that the PCR does not replay and no separator is looked for.
+    if (pcr === 0 && extendsPcr(raw, event)) isOfPcrs = true;
     if (pcr >= firmwarePcrs || !isVouched(vouched, event)) continue;
     seen.extended[pcr] = 1;
     const typed = raw.types[event] === eventType.separator;
@@ -44,7 +48,7 @@ export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed
     }
     if (pcr === 5 && hasDigest(vouched, event, bootServicesLeft)) left ??= event;
   }
-  if (seen.extended[0] === 1) {
+  if (isOfPcrs) {
     for (const event of again) checkSecond(vouched, event, seen, noticed);
     problems.push(...noticed.problems, ...missing(vouched, seen));
     notes.push(...noticed.notes);

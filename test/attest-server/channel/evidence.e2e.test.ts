@@ -233,6 +233,12 @@ describe('evidence, over a real connection', () => {
     assert.equal(await answer(first, uuid(1)), warned(second));
     await world.call('POST', `/v1/enrolments/${second.node}/revoke`, { reason: 'sold' });
     assert.equal(await answer(first, uuid(1)), 'trusted');
+    // Attack: a liar shows the UUID of a machine that is yet to come, to keep it out.
+    assert.equal(await answer(first, uuid(3)), 'trusted');
+    const late = await victim();
+    assert.equal(await answer(late, uuid(3)), warned(first));
+    assert.equal(await answer(first, uuid(1)), 'trusted');
+    assert.equal(await answer(late, uuid(3)), 'trusted');
   });
 
   it('refuses an honest answer that was made for another connection (row 9)', async () => {

@@ -55,7 +55,6 @@ describe('the counters of a TPM, over a real connection', () => {
       ['counter_rollback'],
     ],
     ['row 26: a snapshot of the same boot', { clock: 999_999_999n }, ['clock_rewind', 'counter_rollback']],
-    ['row 30: another TPM firmware', { firmwareVersion: 2n }, ['tpm_firmware']],
   ] as const satisfies readonly (readonly [string, Moment, readonly string[]])[])
     it(`${name}: untrusted until a person approves the key again`, async () => {
       assert.equal(await at(moment), ['untrusted', ...codes].join(' '));
@@ -72,6 +71,30 @@ describe('the counters of a TPM, over a real connection', () => {
       assert.deepEqual([told?.actor, told?.code], ['token:admin', held]);
       await assert.rejects(approve(), /409/);
     });
+
+  it('row 30: another TPM firmware is told in the boot that brought it, also after a restart of the server', async () => {
+    const firmwareVersion = 2n;
+    const updated = { firmwareVersion, resetCount: 8, boot: 'b' };
+    assert.equal(await at({ ...updated, clock: 1_000_000_100n }), 'trusted tpm_firmware');
+    await world.restart();
+    peer = await introduce(world, tpm, node);
+    assert.equal(await at({ ...updated, clock: 1_000_000_200n }), 'trusted tpm_firmware');
+    const reasons = (await world.status(node))?.verdict?.reasons ?? [];
+    assert.deepEqual(
+      reasons.filter(({ code }) => code === 'tpm_firmware').map(({ severity, source }) => [severity, source]),
+      [['warn', 'tpm']],
+    );
+    assert.equal(await at({ firmwareVersion, resetCount: 9, boot: 'c', clock: 1_000_000_300n }), 'trusted');
+    const changes = (await world.audit()).filter(
+      ({ subject, code }) => subject === node && code === 'tpm_firmware',
+    );
+    assert.notEqual(changes.length, 0);
+    // Back to the first one: a downgrade.
+    assert.equal(await at({ resetCount: 10, boot: 'd', clock: 1_000_000_400n }), 'trusted tpm_firmware');
+    await approve();
+    assert.equal(await at({ resetCount: 10, boot: 'd', clock: 1_000_000_500n }), 'trusted');
+    await assert.rejects(approve(), /409/);
+  });
 
   it('row 100: two machines that go on from one snapshot are told by their clocks', async () => {
     assert.equal(await at({ clock: 1_000_000_400n }), 'trusted');

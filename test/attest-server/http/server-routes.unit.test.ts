@@ -27,7 +27,7 @@ describe('the API about the server and who asks it', () => {
       world.nodes.set(name, {
         enrolled: enrolled(name),
         status: statusOf(name, verdictOf({ state: held === null ? 'trusted' : 'untrusted' }), {
-          sequence: { firstBootId: null, rewind: 'none', held },
+          sequence: { firstBootId: null, rewind: 'none', replaced: null, held },
         }),
       });
     server = await startApi(world);

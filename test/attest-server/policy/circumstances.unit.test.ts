@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { AppraisedNode } from '../../../attest-server/policy/appraise.ts';
+import { type AppraisedNode, type NodePast, noPast } from '../../../attest-server/policy/appraise.ts';
+import { pastOf } from '../../../attest-server/policy/past.ts';
+import { type Sequence, sightingOf } from '../../../attest-server/policy/sequence.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
@@ -110,6 +112,71 @@ describe('TPM firmware that the policy denies', () => {
     );
     const verdict = verdictOn(madeProof({ log }), policy, { name: 'one' }, [captured(log)], at);
     assert.equal(summary(verdict), 'untrusted, tpm_firmware fail');
+  });
+});
+
+describe('TPM firmware that took the place of another', () => {
+  const proven = madeProof({ log });
+  const { firmwareVersion, clock } = proven;
+  /** Seen first in the boot of this resetCount. */
+  const replacedAt = (resetCount: number): NodePast => {
+    const seen = { ...sightingOf(proven), resetCount: clock.resetCount };
+    const replaced = { version: '0001000200030004', resetCount };
+    const sequence: Sequence = { ...seen, firstBootId: seen.bootId, rewind: 'none', replaced, held: null };
+    return { ...noPast, sequence };
+  };
+  const inIts = replacedAt(clock.resetCount);
+  const later = replacedAt(clock.resetCount - 1);
+  const judged = (past: NodePast, ...lines: readonly string[]) =>
+    summary(
+      verdictOn(
+        proven,
+        policyOf('require: [identity]', ...lines),
+        { name: 'one', past },
+        [captured(log)],
+        at,
+      ),
+    );
+
+  it('row 30: is a warning in its first boot, in every mode, and nothing after that', () => {
+    for (const mode of ['observe', 'label', 'enforce'] as const) {
+      const group = mode === 'observe' ? [] : ['require: [identity, boot]'];
+      const policy = policyOf(`mode: ${mode}`, ...group);
+      const tell = (past: NodePast) =>
+        summary(verdictOn(proven, policy, { name: 'one', past }, [captured(log)], at));
+      assert.equal(tell(inIts), 'trusted, tpm_firmware warn');
+      assert.equal(tell(later), 'trusted');
+    }
+  });
+
+  it('row 30: counts until a person approves it where the policy gives the code a severity', () => {
+    const strict = 'severity: {tpm_firmware: fail}';
+    assert.equal(judged(inIts, strict), 'untrusted, tpm_firmware fail');
+    assert.equal(judged(later, strict), 'untrusted, tpm_firmware fail');
+    assert.equal(judged(noPast, strict), 'trusted');
+  });
+
+  it('row 30: is refused by its version where the policy denies it, and warned of besides', () => {
+    const boot = `boot: {tpmFirmware: {deny: ["${firmwareVersion}"]}}`;
+    const policy = policyOf('require: [identity, boot]', boot);
+    const verdict = verdictOn(proven, policy, { name: 'one', past: inIts }, [captured(log)], at);
+    assert.deepEqual(
+      verdict.reasons.map(({ code, aspect, severity }) => [code, aspect, severity]),
+      [
+        ['tpm_firmware', 'boot', 'fail'],
+        ['tpm_firmware', 'identity', 'warn'],
+      ],
+    );
+    assert.equal(judged(inIts, boot), 'trusted, tpm_firmware warn, tpm_firmware info');
+  });
+
+  it('is the same offline, also in a bundle of a version that held it', () => {
+    const before = { resetCount: 7, restartCount: 1, clock: '1', firmwareVersion };
+    const pastIn = (more: object) => pastOf({ previous: { ...before, ...more } }).sequence;
+    const replaced = { version: '0001000200030004', resetCount: 7 };
+    assert.deepEqual(pastIn({ replaced })?.replaced, replaced);
+    assert.deepEqual([pastIn({ held: 'tpm_firmware' })?.held, pastIn({})?.replaced], [null, null]);
+    assert.equal(pastIn({ held: 'clone_suspected' })?.held, 'clone_suspected');
   });
 });
 

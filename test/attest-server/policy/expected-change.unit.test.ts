@@ -133,7 +133,7 @@ describe('a change that somebody announced', () => {
       ]);
   });
 
-  it('does not excuse Secure Boot that is off, nor a log that was altered (row 181)', () => {
+  it('does not excuse Secure Boot that is off, nor a log that was altered (row 180)', () => {
     assert.deepEqual(judged(insecure, [known, nothing]).slice(0, 2), ['untrusted', 'secureboot_off fail']);
     const dropped = rewriteLog(recordedLog('debian13-shim-grub-kernel'), new Map([[kernelEvent, 'drop']]));
     const altered = madeProof({

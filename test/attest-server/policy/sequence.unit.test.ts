@@ -59,7 +59,24 @@ describe('the life of a TPM and its kernel', () => {
     ['row 28 and 103: the reset counter fell', [{ resetCount: 4, bootId: 'b' }], ['counter_rollback']],
     ['the restart counter fell', [{ restartCount: 0 }], ['counter_rollback']],
     ['row 29: suspended and resumed', [{ restartCount: 2, clock: 100_000_500n }], ['resumed']],
-    ['row 30: another TPM firmware', [{ firmwareVersion: '2025012500120000' }], ['tpm_firmware']],
+    [
+      'row 30: another TPM firmware is told in the boot that brought it, and not held',
+      [
+        { resetCount: 6, bootId: 'b', clock: 100_000_100n, firmwareVersion: '2025012500120000' },
+        { resetCount: 6, bootId: 'b', clock: 100_000_200n, firmwareVersion: '2025012500120000' },
+        { resetCount: 7, bootId: 'c', clock: 100_000_300n, firmwareVersion: '2025012500120000' },
+      ],
+      ['rebooted tpm_firmware', 'tpm_firmware', 'rebooted'],
+    ],
+    [
+      'row 30: TPM firmware that goes back to what was good once is told, too',
+      [
+        { resetCount: 6, bootId: 'b', firmwareVersion: '2025012500120000' },
+        { resetCount: 7, bootId: 'c', firmwareVersion: '2025012500120000' },
+        { resetCount: 8, bootId: 'd' },
+      ],
+      ['rebooted tpm_firmware', 'rebooted', 'rebooted tpm_firmware'],
+    ],
     [
       'rows 27 and 31: the TPM was reset, the kernel runs on',
       [{ resetCount: 6 }],
@@ -98,17 +115,13 @@ describe('the life of a TPM and its kernel', () => {
       ['counter_rollback', 'rebooted counter_rollback'],
     ],
     [
-      'a rollback is held also where new firmware is held already, which a policy may tolerate',
+      'row 30: a rollback is held also where the firmware is new',
       [
         { firmwareVersion: '2025012500120000' },
         { firmwareVersion: '2025012500120000', clock: 99_999_999n },
         { firmwareVersion: '2025012500120000', resetCount: 6, bootId: 'b', clock: 100_000_500n },
       ],
-      [
-        'tpm_firmware',
-        'clock_rewind counter_rollback tpm_firmware',
-        'rebooted counter_rollback tpm_firmware',
-      ],
+      ['tpm_firmware', 'clock_rewind counter_rollback tpm_firmware', 'rebooted counter_rollback'],
     ],
     [
       'a kernel that kexec started stays another one until the TPM is reset',
@@ -122,4 +135,31 @@ describe('the life of a TPM and its kernel', () => {
     ['an agent that says no boot id', [{ bootId: null }, { bootId: 'a' }], ['', '']],
   ];
   for (const [name, sightings, codes] of table) it(name, () => assert.deepEqual(codesOf(sightings), codes));
+
+  it('row 30: says of TPM firmware which versions they are, which is older, and warns of it', () => {
+    const told = (from: string, to: string) => {
+      const past = judgeSequence(null, { ...first, firmwareVersion: from }).next;
+      const [finding, ...more] = judgeSequence(past, { ...first, firmwareVersion: to }).findings;
+      assert.deepEqual(more, []);
+      assert.ok(finding);
+      const { code, severity, expected, actual, text } = finding;
+      return { code, severity, expected, actual, isOlder: text.includes('which is older') };
+    };
+    const [low, high] = ['00070055001dab00', '000700550026ffff'];
+    const warned = { code: 'tpm_firmware', severity: 'warn' };
+    assert.deepEqual(told(low, high), { ...warned, expected: low, actual: high, isOlder: false });
+    assert.deepEqual(told(high, low), { ...warned, expected: high, actual: low, isOlder: true });
+  });
+
+  it('row 30: keeps which TPM firmware was replaced for later boots, for policies that want it approved', () => {
+    const past = judgeSequence(null, first).next;
+    const now = { ...first, firmwareVersion: '2025012500120000' };
+    const changed = judgeSequence(past, now);
+    assert.equal(changed.replaced, null);
+    const booted = judgeSequence(changed.next, { ...now, resetCount: 6, bootId: 'b' });
+    assert.deepEqual(
+      [booted.replaced?.code, booted.replaced?.expected, booted.replaced?.actual],
+      ['tpm_firmware', first.firmwareVersion, now.firmwareVersion],
+    );
+  });
 });

@@ -96,6 +96,13 @@ describe('assay expect, at a server with nodes', () => {
     assert.ok(!(await codesOf('node-1')).includes('change_expected'));
   });
 
+  it('does not make a revoked boot good again (row 180)', async () => {
+    assert.equal((await assay('reference', 'revoke', 'new', ...because, '--yes')).code, 0);
+    assert.equal((await assay('expect', 'node-1', '--for', '1h', ...because)).code, 0);
+    assert.equal(await fleet.answer('node-1'), 'untrusted');
+    assert.ok((await codesOf('node-1')).includes('revoked_reference'));
+  });
+
   it('is over when its time is, without anybody', async () => {
     boots['node-3'] = tamper(old, 'kernel');
     assert.equal((await assay('expect', 'node-3', '--for', '2s', ...because)).code, 0);

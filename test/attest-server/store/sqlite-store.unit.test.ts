@@ -130,7 +130,33 @@ describe('the file of a store', () => {
     await assert.rejects(open(), /another program/);
   });
 
+  it('frees a node whose TPM was held for other firmware, as 0.3.0 did, and no other (row 30)', async () => {
+    await filled();
+    for (const [node, held] of [
+      ['node-1', 'tpm_firmware'],
+      ['node-2', 'clone_suspected'],
+    ])
+      damage(
+        `update statuses set sequence = '{"firstBootId":"a","rewind":"none","held":"${held}"}' where ek_digest = (select ek_digest from nodes where name = '${node}')`,
+      );
+    const store = await open();
+    const kept = await Promise.all(['node-1', 'node-2'].map((node) => store.verdicts.status(node)));
+    const rest = { firstBootId: 'a', rewind: 'none', replaced: null };
+    assert.deepEqual(
+      kept.map((status) => status?.sequence),
+      [
+        { ...rest, held: null },
+        { ...rest, held: 'clone_suspected' },
+      ],
+    );
+    await store[Symbol.asyncDispose]();
+  });
+
   for (const [what, sql] of [
+    [
+      'is held for something of another version',
+      `sequence = '{"firstBootId":null,"rewind":"none","held":"clock_rewind"}'`,
+    ],
     ['is not JSON', "verdict = '{'"],
     ['has a code of another version', `verdict = replace(verdict, '"trusted"', '"splendid"')`],
     ['has a clock that is no number', "clock = 'noon'"],

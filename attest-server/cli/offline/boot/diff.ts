@@ -7,12 +7,13 @@ import { judgeBoot } from '../../../policy/boot/judge-boot.ts';
 import { judgeStages } from '../../../policy/boot/judge-stages.ts';
 import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
 import { type PreparedReference, prepareReferences } from '../../../policy/boot/reference-set.ts';
-import { defaultBootRules } from '../../../policy/boot/rules.ts';
+import { type BootRules, defaultBootRules } from '../../../policy/boot/rules.ts';
 import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
 import { CaptureError } from '../../../policy/capture-error.ts';
 import type { Finding } from '../../../policy/finding.ts';
 import type { PcrBank } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
+import { valuePcrs } from '../../../protocol/value-pcrs.ts';
 import type { Reason } from '../../../protocol/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -98,7 +99,7 @@ export interface EventOfDiff {
 
 /** No rule but that the reference must fit, whatever the node is called. */
 const group = 'boot-diff';
-const rules = defaultBootRules;
+const rules: BootRules = { ...defaultBootRules, byValue: valuePcrs };
 
 /**
  * Judges boot `b` as if `a` had been captured.
@@ -147,7 +148,10 @@ function judge({ label, banks, boot }: BootSide, active: readonly PreparedRefere
     node: label,
   });
   const { differing, misplaced } = judgeStages(vouched, active, rules, label);
-  return { findings: [...problemsOf(boot, banks), ...findings], differing: [...differing, ...misplaced] };
+  return {
+    findings: [...problemsOf(vouched.digest, vouched.told, banks), ...findings],
+    differing: [...differing, ...misplaced],
+  };
 }
 
 /** All but PCR 10, which is the running system's. */
@@ -162,6 +166,7 @@ function captured({ label, ...side }: BootSide, at: number) {
       by: 'boot diff',
       node: label,
       at,
+      byValue: rules.byValue,
     });
   } catch (cause) {
     if (!(cause instanceof CaptureError)) throw cause;

@@ -17,6 +17,7 @@ const rules = [
   '{sbat: {minimum: 2021030218}}',
   '{mok: forbid}',
   '{explained: [0, 2, 4, 7]}',
+  '{byValue: [0, 2, 6]}',
   '{scope: {initrd: node}}',
   '{cmdline: {forbid: ["zzz"], allow: ["zz*"]}}',
 ];

@@ -96,7 +96,8 @@ describe('a policy file', () => {
       cmdline: {forbid: ["init=*", "ima=off"], require: [], allow: ["mitigations=*"]}
       scope: {firmware: node, initrd: unpinned}
       masks: [ostree, flatcar]
-      explained: [0, 2, 4, 7]
+      explained: [2, 4, 7]
+      byValue: [0, 0]
       tpmFirmware: {deny: ["0007005500000200"]}
       withoutLog: pcrs
       aggregate: required
@@ -120,7 +121,8 @@ describe('a policy file', () => {
       },
       scope: { ...defaultBootRules.scope, firmware: 'node', initrd: 'unpinned' },
       masks: ['ostree', 'flatcar'],
-      explained: [0, 2, 4, 7],
+      explained: [2, 4, 7],
+      byValue: [0],
       tpmFirmwareDeny: ['0007005500000200'],
       withoutLog: 'pcrs',
       aggregate: 'required',
@@ -186,6 +188,9 @@ describe('a policy file', () => {
     ['boot: {masks: []}', ['boot.masks']],
     ['boot: {explained: [10]}', ['boot.explained.0']],
     ['boot: {explained: [0, 24]}', ['boot.explained.1']],
+    ['boot: {byValue: [4]}', ['boot.byValue.0']],
+    ['boot: {byValue: []}', ['boot.byValue']],
+    ['boot: {byValue: [0], explained: [4, 0]}', ['boot.explained.1']],
     ['boot: {tpmFirmware: {deny: [abc]}}', ['boot.tpmFirmware.deny.0']],
     ['boot: {cmdline: {forbid: ["quiet splash"]}}', ['boot.cmdline.forbid.0']],
     ['boot: {cmdline: {forbid: [""]}}', ['boot.cmdline.forbid.0']],

@@ -16,6 +16,11 @@ describe('a policy that may not be what was meant', () => {
       'mode: enforce, require: [identity, boot], boot: {scope: {initrd: unpinned}}',
       ['4 groups.0.boot.scope.initrd'],
     ],
+    ['boot: {byValue: [0]}', []],
+    [
+      'boot: {byValue: [0], scope: {firmware: unpinned}}',
+      ['4 groups.0.boot.byValue', '4 groups.0.boot.scope.firmware'],
+    ],
     ['boot: {scope: {kernel: unpinned}}', ['4 groups.0.boot.scope.kernel']],
     ['require: [identity, boot], boot: {signers: ["*Debian*"]}', ['4 groups.0.boot.signers']],
     ['require: [identity, boot], boot: {signers: ["*Debian*"], secureBoot: required}', []],

@@ -121,7 +121,7 @@ function judgedAfterCapture(name: string): readonly string[] {
     { name: 'captured', group: 'workers', state: 'active', by: 'somebody', node: name, at: 0 },
   );
   const { active } = prepareReferences('workers', defaultBootRules, [reference.parse(captured)]);
-  const vouched = vouchedBoot(boot, banks, defaultBootRules);
+  const vouched = vouchedBoot(boot, banks, defaultBootRules, active);
   const context = { group: 'workers', rules: defaultBootRules, active, revocations: null, node: name };
   const { findings, asReferenced } = judgeBoot(vouched, banks, context);
   const codes = findings.map(({ code }) => code);

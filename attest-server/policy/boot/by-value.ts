@@ -1,0 +1,91 @@
+import { type PcrValues, pcrValue } from '../../protocol/pcr-values.ts';
+import type { BootProblem } from '../../verify/boot/boot-problem.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import type { Finding } from '../finding.ts';
+import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
+import { referencedComponent } from './prepared-components.ts';
+import type { PreparedReference } from './reference-set.ts';
+import { replays } from './replays.ts';
+import type { BootRules } from './rules.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/**
+ * PCRs onto which a log does not replay and that the policy compares by value, each as one component of the firmware: its
+ * digests are the quoted values. Attack: a node leaves events out so that what its firmware measured is not compared. Then
+ * the value is, and that has what was left out.
+ */
+export function valuesIn(
+  problems: readonly BootProblem[],
+  banks: readonly PcrValues[],
+  { byValue }: Pick<BootRules, 'byValue'>,
+): readonly BootComponent[] {
+  if (byValue.length === 0 || problems.length === 0) return none;
+  return byValue.flatMap((pcr) => {
+    if (replays(problems, pcr)) return [];
+    if (banks.some((bank) => pcrValue(bank, pcr) === null)) return [];
+    const digests: Record<string, string> = {};
+    for (const bank of comparedBanks) {
+      const quoted = banks.find((one) => one.bank === bank);
+      const value = quoted && pcrValue(quoted, pcr);
+      if (value) digests[bank] = value.toString('hex');
+    }
+    return Object.keys(digests).length === 0 ? [] : [pcrAsWhole(pcr, digests)];
+  });
+}
+
+const none: readonly BootComponent[] = [];
+
+function pcrAsWhole(pcr: number, digests: BootComponent['digests']): BootComponent {
+  return {
+    event: -1,
+    pcr,
+    type: 'value',
+    stage: 'firmware',
+    kind: 'value',
+    digests,
+    text: null,
+    content: null,
+    describes: `value of PCR ${pcr}`,
+  };
+}
+
+/** What the log shows wrong, but for that it does not replay onto these; that it has no event at all of one stays wrong. */
+export function besidesValues(
+  problems: readonly BootProblem[],
+  values: readonly BootComponent[],
+): readonly BootProblem[] {
+  if (values.length === 0) return problems;
+  const accepted = new Set(values.map(({ pcr }) => pcr));
+  return problems.filter(
+    ({ code, pcr }) => code !== 'log_replay_mismatch' || pcr === null || !accepted.has(pcr),
+  );
+}
+
+/**
+ * Told beside a boot that is as referenced: what of it the log does not explain. Null where nothing is compared by value.
+ * @param references of which one has the value
+ */
+export function valueFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
+  const { digest, values, texts } = boot;
+  const [first] = values;
+  if (first === undefined) return null;
+  const known = references.find(
+    ({ strict, components }) => strict || referencedComponent(components, first, texts) !== null,
+  );
+  // Where the policy takes any firmware, that is told.
+  if (known === undefined) return null;
+  const { name } = known.reference;
+  const pcrs = values.map(({ pcr }) => pcr).join(', ');
+  const value = `PCR ${first.pcr} ${strongestDigest(first.digests)}`;
+  return {
+    code: 'unverified_event',
+    aspect: 'boot',
+    source: 'tpm',
+    severity: 'info',
+    expected: value,
+    actual: value,
+    text: `The log does not replay onto PCR ${pcrs}, so the policy compares the value (byValue): reference ${name} has it. Nobody can tell of which parts this firmware is.`,
+    evidence: { digest, position: `PCR ${first.pcr}` },
+    reference: name,
+  };
+}
