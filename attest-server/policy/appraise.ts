@@ -13,6 +13,7 @@ import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
+import { withUnknown } from './unknown.ts';
 import {
   againstIn,
   keptAgainst,
@@ -198,7 +199,11 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const whole = joined(prepared, judgements);
   const verdict = isGate ? byGateAlone(whole) : whole;
   const read = isGate ? aspects.filter(({ name }) => isProvenByGate(name)) : aspects;
+  const judgedNow = prepared.judges.flatMap(({ aspect: { name } }, index) =>
+    isGate && !isProvenByGate(name) ? [] : [[name, judgements[index]!] as const],
+  );
   const next = nextAgainst(against, verdict.reasons, read, unread);
+  memory = withUnknown(memory, judgedNow, at);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),

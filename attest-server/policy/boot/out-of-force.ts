@@ -5,6 +5,7 @@ import type { Finding } from '../finding.ts';
 import { isComparedBy, type PreparedReference, prepareReference } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
+import { knowsUnknown, type UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
@@ -30,6 +31,9 @@ function byStep(a: Reference, b: Reference): number {
   return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
+/** What is unknown of a boot, by whose rules, and of which node it is; null where nothing is. */
+type Lacking = { readonly unknown: UnknownBoot; readonly rules: BootRules; readonly node: string } | null;
+
 /**
  * The findings on a boot that no reference in force knows; where one that is out of force has it, the first one says which,
  * and who took it out of force and why.
@@ -39,21 +43,37 @@ export function withOutOfForce(
   references: readonly PreparedReference[],
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
+  lacking: Lacking,
 ): readonly Finding[] {
-  const position = findings.findIndex(({ code }) => classOf(code) === 'drift');
+  const position = findings.findIndex(isOfReference);
   const finding = findings[position];
   if (finding === undefined) return findings;
-  const known = references.find((reference) => bootsLike(reference, boot, quotes));
+  const alike = references.find((reference) => bootsLike(reference, boot, quotes));
+  const known = alike ?? references.find((reference) => isWanted(reference, boot, lacking));
   if (known === undefined) return findings;
   const { name, state } = known.reference;
-  const text = `${finding.text} ${whyNotInForce(known.reference)}`;
+  const has =
+    alike === undefined ? `Reference ${name} has what is unknown` : `The boot matches reference ${name}`;
+  const text = `${finding.text} ${whyNotInForce(known.reference, has)}`;
   // Who approves one that expired changes nothing.
   const told: Finding = state === 'active' ? { ...finding, text } : { ...finding, text, outOfForce: name };
   return findings.with(position, told);
 }
 
-function whyNotInForce({ name, state, expires, changed }: Reference): string {
-  const has = `The boot matches reference ${name}`;
+/** What a reference would mend: drift, and settings that differ from one. */
+function isOfReference({ code, reference }: Finding): boolean {
+  return (
+    classOf(code) === 'drift' ||
+    (classOf(code) === 'posture' && reference !== undefined && code !== 'revoked_reference')
+  );
+}
+
+function isWanted(reference: PreparedReference, boot: VouchedBoot | null, lacking: Lacking): boolean {
+  if (boot === null || lacking === null) return false;
+  return knowsUnknown(reference, boot, lacking.unknown, lacking.rules, lacking.node);
+}
+
+function whyNotInForce({ state, expires, changed }: Reference, has: string): string {
   if (state === 'staged') return `${has}, but that is only staged: nobody has approved it.`;
   if (state !== 'retired') return `${has}, but that expired on ${expires}.`;
   if (changed?.action !== 'retire') return `${has}, but that is retired.`;

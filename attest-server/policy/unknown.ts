@@ -1,0 +1,155 @@
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { outsideText } from '../protocol/printable.ts';
+import { classOf, isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
+import { type Aspect as AspectName, aspectSchema } from '../protocol/verdict.ts';
+import type { Judgement, Past } from './aspect.ts';
+import type { Finding } from './finding.ts';
+
+/** Something that a node shows and no reference in force has. */
+export interface UnknownThing {
+  /** Its kind, in words: `kernel`, `file`. */
+  readonly what: string;
+  /** As the node calls it. */
+  readonly name: string;
+  /** `sha256:…`; null where several nodes show several. */
+  readonly digest: string | null;
+  /** How many others of its kind there are. */
+  readonly more: number;
+}
+
+/** All of one aspect that a node shows and no reference in force has. */
+export interface Unknown {
+  /** Nodes with the same show the same, identifiers of machines aside; `setOf` makes it. */
+  readonly set: string;
+  /** For people, the cause first. */
+  readonly things: readonly UnknownThing[];
+  /** Each node needs a reference of its own: that of a sibling does not count. */
+  readonly own: boolean;
+  /** Why a reference that is captured of the node would not know it; null where it would. */
+  readonly lacks: string | null;
+  /** To be captured alone, by path; absent where a capture takes all. */
+  readonly only?: readonly string[];
+}
+
+/** The same as it is remembered of a node, with what its latest verdict says of it. */
+export interface KeptUnknown extends Unknown {
+  /** When the node showed it first: milliseconds since the epoch. */
+  readonly since: number;
+  /** Of its findings, those that count against the node. */
+  readonly codes: readonly ReasonCode[];
+  /** Of these, rules of the policy that are broken: no reference changes that. */
+  readonly rules: readonly ReasonCode[];
+  /** Name of a staged or retired reference that knows all of it; null where none does. */
+  readonly knownBy: string | null;
+  /** An allowed signer vouches for all of it. */
+  readonly signed: boolean;
+  /** Findings of any aspect that say that somebody lies, or that a person has decided against it: nothing of it is offered. */
+  readonly held: readonly ReasonCode[];
+}
+
+export type UnknownByAspect = Readonly<Partial<Record<AspectName, KeptUnknown>>>;
+
+/** 64 bits of the SHA-256 over these, in any order. */
+export function setOf(lines: Iterable<string>): string {
+  return hash('sha256', [...new Set(lines)].sort().join('\n'), 'hex').slice(0, 16);
+}
+
+const mostThings = 16;
+const longestName = 160;
+
+/** As they are kept: of many the first ones, printable and cut. */
+export function shownThings(things: readonly UnknownThing[]): readonly UnknownThing[] {
+  return things
+    .slice(0, mostThings)
+    .map((thing) => ({ ...thing, name: outsideText(thing.name.slice(0, longestName)) }));
+}
+
+/** Beside what the aspects remember of a node, under a name that is none of theirs. */
+const key = 'unknown';
+const codes = z.array(z.string().refine((word): word is ReasonCode => isReasonCode(word))).readonly();
+const kept = z.object({
+  set: z.string(),
+  things: z
+    .array(
+      z.object({ what: z.string(), name: z.string(), digest: z.string().nullable(), more: z.int().min(0) }),
+    )
+    .readonly(),
+  own: z.boolean(),
+  lacks: z.string().nullable(),
+  only: z.array(z.string()).readonly().exactOptional(),
+  since: z.int(),
+  codes,
+  rules: codes,
+  knownBy: z.string().nullable(),
+  signed: z.boolean(),
+  held: codes,
+}) satisfies z.ZodType<KeptUnknown>;
+const memory = z.partialRecord(aspectSchema, kept);
+
+/** What is remembered of a node; another version's word on it counts for nothing. */
+export function unknownIn(remembered: Past['memory']): UnknownByAspect {
+  const given = remembered[key];
+  return given === undefined ? nothing : (memory.safeParse(given).data ?? nothing);
+}
+
+/** The memory of a node without it: no judgement is made from it. */
+export function withoutUnknown(remembered: Past['memory']): Past['memory'] {
+  if (!(key in remembered)) return remembered;
+  const { [key]: _, ...others } = remembered;
+  return others;
+}
+
+/**
+ * The memory of a node once an answer is judged.
+ * @param judged each aspect that was judged by this answer; of the others what is remembered stays
+ * @param at milliseconds since the epoch
+ */
+export function withUnknown(
+  remembered: Past['memory'],
+  judged: readonly (readonly [AspectName, Judgement])[],
+  at: number,
+): Past['memory'] {
+  if (!(key in remembered) && judged.every(([, { unknown }]) => unknown === undefined)) return remembered;
+  const before = unknownIn(remembered);
+  const held = unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy)));
+  const next: Partial<Record<AspectName, KeptUnknown>> = { ...before };
+  for (const [aspect, { unknown, findings }] of judged) {
+    delete next[aspect];
+    if (unknown === undefined) continue;
+    const known = before[aspect];
+    const against = findings.filter(
+      ({ severity = 'fail', code }) => severity === 'fail' && isOfReference(code),
+    );
+    const drift = against.filter(({ code }) => classOf(code) === 'drift');
+    next[aspect] = {
+      ...unknown,
+      since: known?.set === unknown.set ? known.since : at,
+      codes: unique(against),
+      rules: unique(
+        against.filter(({ code, reference }) => classOf(code) === 'posture' && reference === undefined),
+      ),
+      knownBy: findings.find(({ outOfForce }) => outOfForce !== undefined)?.outOfForce ?? null,
+      signed: drift.length > 0 && against.every(({ signed }) => signed === true),
+      held,
+    };
+  }
+  const others = withoutUnknown(remembered);
+  return Object.keys(next).length === 0 ? others : { ...others, [key]: next };
+}
+
+function isOfReference(code: ReasonCode): boolean {
+  const is = classOf(code);
+  return is === 'drift' || is === 'posture';
+}
+
+/** Attack: who is caught lying has what he runs put among what waits for an approval. */
+function isHeldBy({ code, severity = 'fail' }: Finding): boolean {
+  return code === 'revoked_reference' || (severity === 'fail' && classOf(code) === 'failed');
+}
+
+function unique(findings: readonly Finding[]): readonly ReasonCode[] {
+  return [...new Set(findings.map(({ code }) => code))].slice(0, 16);
+}
+
+const nothing: UnknownByAspect = {};
