@@ -1,10 +1,13 @@
 import type { Logger } from 'pino';
+import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { type CandidateFilter, type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
 
 export interface ReferencesParts extends CapturePorts {
   readonly store: CapturePorts['store'] & ReferenceParts['store'];
   readonly policy: ReferenceParts['policy'];
+  readonly statuses: CandidatePorts['statuses'];
   readonly logger: Logger;
 }
 
@@ -12,6 +15,8 @@ export interface ReferencesParts extends CapturePorts {
 export interface References extends AsyncDisposable {
   readonly life: ReferenceLife;
   readonly capture: Capture;
+  /** What nodes show and no reference in force has. */
+  candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
 
 export function openReferences(parts: ReferencesParts): References {
@@ -27,6 +32,7 @@ export function openReferences(parts: ReferencesParts): References {
       );
       return made;
     },
+    candidates: (filter) => gatherCandidates(parts, filter),
     async [Symbol.asyncDispose]() {},
   };
 }
