@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { outsideText } from '../protocol/printable.ts';
 import { classOf, isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
-import { type Aspect as AspectName, aspectSchema } from '../protocol/verdict.ts';
+import { type Aspect as AspectName, aspects as aspectNames, aspectSchema } from '../protocol/verdict.ts';
 import type { Judgement, Past } from './aspect.ts';
 import type { Finding } from './finding.ts';
 
@@ -92,6 +92,43 @@ export function unknownIn(remembered: Past['memory']): UnknownByAspect {
   const given = remembered[key];
   return given === undefined ? nothing : (memory.safeParse(given).data ?? nothing);
 }
+
+/** Enough of it to put thousands of nodes together; `unknownIn` looks at the rest. */
+export interface UnknownMark {
+  readonly aspect: AspectName;
+  /** Nodes with the same show the same, and the same can be done about it. */
+  readonly key: string;
+  readonly since: number;
+  readonly isHeld: boolean;
+}
+
+export function unknownMarks(remembered: Past['memory']): readonly UnknownMark[] {
+  const given = remembered[key];
+  if (typeof given !== 'object' || given === null) return noMarks;
+  return Object.entries(given).flatMap(([name, one]: [string, unknown]) => {
+    const aspect = aspectNames.find((each) => each === name);
+    if (aspect === undefined || !isMarked(one)) return [];
+    const { set, since, held, knownBy, codes: against, signed } = one;
+    return [{ aspect, key: JSON.stringify([set, knownBy, against, signed]), since, isHeld: held.length > 0 }];
+  });
+}
+
+interface Marked {
+  readonly set: string;
+  readonly since: number;
+  readonly held: readonly unknown[];
+  readonly knownBy: unknown;
+  readonly codes: unknown;
+  readonly signed: unknown;
+}
+
+function isMarked(one: unknown): one is Marked {
+  if (typeof one !== 'object' || one === null) return false;
+  if (!('set' in one && 'since' in one && 'held' in one && 'knownBy' in one)) return false;
+  return typeof one.set === 'string' && Number.isInteger(one.since) && Array.isArray(one.held);
+}
+
+const noMarks: readonly UnknownMark[] = [];
 
 /** The memory of a node without it: no judgement is made from it. */
 export function withoutUnknown(remembered: Past['memory']): Past['memory'] {

@@ -1,12 +1,12 @@
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
+import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
 import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
-import type { Verdict } from '../protocol/verdict.ts';
+import type { Aspect as AspectName, Verdict } from '../protocol/verdict.ts';
 import { FreeNames } from './free-name.ts';
 import type { ReferenceStore } from './ports.ts';
 
@@ -52,7 +52,7 @@ export async function gatherCandidates(
   const { alike, held, unknown } = group(statuses, filter);
   const sorted = [...alike.values()].sort(byNodes);
   const naming = new Naming(references, ports);
-  const items = sorted.slice(0, mostCandidates).map((one) => naming.candidate(one));
+  const items = sorted.slice(0, mostCandidates).flatMap((one) => naming.candidate(one) ?? []);
   const left = sorted.slice(mostCandidates);
   return {
     items,
@@ -66,9 +66,10 @@ export async function gatherCandidates(
 
 /** Nodes that show the same. */
 interface Alike {
+  readonly aspect: AspectName;
   readonly kind: ReferenceKind;
   readonly group: string;
-  readonly unknown: KeptUnknown;
+  readonly key: string;
   readonly nodes: CandidateStatus[];
   firstSeen: number;
 }
@@ -79,6 +80,10 @@ interface Grouped {
   readonly unknown: number;
 }
 
+const kindOf: ReadonlyMap<AspectName, ReferenceKind | null> = new Map(
+  aspects.map(({ name, referenceKind }) => [name, referenceKind]),
+);
+
 function group(statuses: readonly CandidateStatus[], filter: CandidateFilter): Grouped {
   const alike = new Map<string, Alike>();
   const held = new Map<string, ReadonlySet<ReasonCode>>();
@@ -87,27 +92,23 @@ function group(statuses: readonly CandidateStatus[], filter: CandidateFilter): G
     const { name, verdict, memory } = status;
     if (verdict === null || verdict.state === 'unknown' || verdict.state === 'unsupported') continue;
     if (filter.group !== undefined && verdict.group !== filter.group) continue;
+    const against = new Set(verdict.reasons.filter(isHeldBy).map(({ code }) => code));
     let isUnknown = false;
-    const shown = unknownIn(memory);
-    for (const { name: aspect, referenceKind: kind } of aspects) {
-      const unknown = shown[aspect];
-      if (unknown === undefined || kind === null) continue;
-      if (filter.kind !== undefined && kind !== filter.kind) continue;
-      const against = new Set([...unknown.held, ...verdict.reasons.filter(isHeldBy).map(({ code }) => code)]);
-      if (against.size > 0) {
-        held.set(name, against);
+    for (const { aspect, key: its, since, isHeld } of unknownMarks(memory)) {
+      const kind = kindOf.get(aspect) ?? null;
+      if (kind === null || (filter.kind !== undefined && kind !== filter.kind)) continue;
+      if (isHeld || against.size > 0) {
+        held.set(name, new Set([...(unknownIn(memory)[aspect]?.held ?? []), ...against]));
         continue;
       }
       isUnknown = true;
-      const key = [kind, verdict.group, unknown.set, unknown.knownBy, unknown.codes, unknown.signed].join(
-        ' ',
-      );
+      const key = `${aspect} ${verdict.group} ${its}`;
       const known = alike.get(key);
       if (known === undefined)
-        alike.set(key, { kind, group: verdict.group, unknown, nodes: [status], firstSeen: unknown.since });
+        alike.set(key, { aspect, kind, group: verdict.group, key, nodes: [status], firstSeen: since });
       else {
         known.nodes.push(status);
-        known.firstSeen = Math.min(known.firstSeen, unknown.since);
+        known.firstSeen = Math.min(known.firstSeen, since);
       }
     }
     if (isUnknown) count += 1;
@@ -122,8 +123,7 @@ function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
 
 function byNodes(a: Alike, b: Alike): number {
   if (a.nodes.length !== b.nodes.length) return b.nodes.length - a.nodes.length;
-  const [one, other] = [a, b].map(({ kind, group, unknown }) => `${group} ${kind} ${unknown.set}`);
-  return one! < other! ? -1 : 1;
+  return a.key < b.key ? -1 : 1;
 }
 
 function byNode(a: { readonly node: string }, b: { readonly node: string }): number {
@@ -146,17 +146,20 @@ class Naming {
     this.#names = new FreeNames(references.map(({ name }) => name));
   }
 
-  candidate(alike: Alike): ReferenceCandidate {
-    const { kind, group, unknown, firstSeen } = alike;
+  /** Null for what another version has remembered, until the next answer. */
+  candidate(alike: Alike): ReferenceCandidate | null {
+    const { aspect, kind, group, firstSeen } = alike;
+    const unknown = alike.nodes[0] && unknownIn(alike.nodes[0].memory)[aspect];
+    if (unknown === undefined) return null;
     const nodes = alike.nodes.map(({ name }) => name).sort();
     const lastSeen = alike.nodes.reduce((last, { verifiedAt }) => Math.max(last, verifiedAt ?? 0), 0);
-    const { notes, ...step } = this.#stepFor(alike);
+    const { notes, ...step } = this.#stepFor(alike, unknown);
     const broken = unknown.rules.join(', ');
     return {
       kind,
       group,
       set: unknown.set,
-      text: textOf(alike),
+      text: textOf(alike, unknown),
       things: unknown.things.map((thing) => ({ ...thing })),
       codes: [...unknown.codes],
       rules: [...unknown.rules],
@@ -174,8 +177,8 @@ class Naming {
     };
   }
 
-  #stepFor(alike: Alike): Step {
-    const { kind, unknown } = alike;
+  #stepFor(alike: Alike, unknown: KeptUnknown): Step {
+    const { kind } = alike;
     const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
     if (known?.state === 'staged' || known?.state === 'retired') {
       const { name, state } = known;
@@ -190,10 +193,10 @@ class Naming {
     if (known?.state === 'active')
       return none(`Reference ${known.name} is in force now: their next answers count.`);
     if (unknown.lacks !== null) return none(`It cannot be captured: ${unknown.lacks}.`);
-    return this.#captureFor(alike);
+    return this.#captureFor(alike, unknown);
   }
 
-  #captureFor({ kind, group, unknown, nodes }: Alike): Step {
+  #captureFor({ kind, group, nodes }: Alike, unknown: KeptUnknown): Step {
     const rules = this.#ports.policy().groups.find(({ name }) => name === group);
     if (rules === undefined)
       return none(
@@ -244,7 +247,7 @@ const verbs: Readonly<Record<ReferenceKind, readonly [one: string, many: string]
   disk: ['has', 'have'],
 };
 
-function textOf({ kind, group, nodes, unknown }: Alike): string {
+function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
   const count = nodes.length;
   const verb = verbs[kind][count === 1 ? 0 : 1];
   const whats = [...new Set(unknown.things.map(({ what }) => what))];
