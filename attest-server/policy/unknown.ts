@@ -104,7 +104,7 @@ export interface UnknownMark {
 
 export function unknownMarks(remembered: Past['memory']): readonly UnknownMark[] {
   const given = remembered[key];
-  if (typeof given !== 'object' || given === null) return noMarks;
+  if (!isObject(given)) return noMarks;
   return Object.entries(given).flatMap(([name, one]: [string, unknown]) => {
     const aspect = aspectNames.find((each) => each === name);
     if (aspect === undefined || !isMarked(one)) return [];
@@ -123,12 +123,19 @@ interface Marked {
 }
 
 function isMarked(one: unknown): one is Marked {
-  if (typeof one !== 'object' || one === null) return false;
-  if (!('set' in one && 'since' in one && 'held' in one && 'knownBy' in one)) return false;
+  if (!isObject(one) || !('set' in one && 'since' in one && 'held' in one && 'knownBy' in one)) return false;
   return typeof one.set === 'string' && Number.isInteger(one.since) && Array.isArray(one.held);
 }
 
 const noMarks: readonly UnknownMark[] = [];
+
+function isObject(given: unknown): given is object {
+  return typeof given === 'object' && given !== null;
+}
+
+function isAspect(name: string): boolean {
+  return aspectNames.some((each) => each === name);
+}
 
 /** The memory of a node without it: no judgement is made from it. */
 export function withoutUnknown(remembered: Past['memory']): Past['memory'] {
@@ -137,31 +144,20 @@ export function withoutUnknown(remembered: Past['memory']): Past['memory'] {
   return others;
 }
 
-/**
- * The memory of a node once an answer is judged.
- * @param judged each aspect that was judged by this answer; of the others what is remembered stays
- * @param at milliseconds since the epoch
- */
-export function withUnknown(
-  remembered: Past['memory'],
-  judged: readonly (readonly [AspectName, Judgement])[],
-  at: number,
-): Past['memory'] {
-  if (!(key in remembered) && judged.every(([, { unknown }]) => unknown === undefined)) return remembered;
-  const before = unknownIn(remembered);
+/** What an answer shows of each aspect that was judged by it; null where nothing is unknown. */
+export type ShownUnknown = readonly (readonly [AspectName, Omit<KeptUnknown, 'since'> | null])[];
+
+/** @param judged each aspect that was judged by this answer */
+export function shownUnknown(judged: readonly (readonly [AspectName, Judgement])[]): ShownUnknown {
   const held = unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy)));
-  const next: Partial<Record<AspectName, KeptUnknown>> = { ...before };
-  for (const [aspect, { unknown, findings }] of judged) {
-    delete next[aspect];
-    if (unknown === undefined) continue;
-    const known = before[aspect];
+  return judged.map(([aspect, { unknown, findings }]) => {
+    if (unknown === undefined) return [aspect, null] as const;
     const against = findings.filter(
       ({ severity = 'fail', code }) => severity === 'fail' && isOfReference(code),
     );
     const drift = against.filter(({ code }) => classOf(code) === 'drift');
-    next[aspect] = {
+    const shown = {
       ...unknown,
-      since: known?.set === unknown.set ? known.since : at,
       codes: unique(against),
       rules: unique(
         against.filter(({ code, reference }) => classOf(code) === 'posture' && reference === undefined),
@@ -170,9 +166,30 @@ export function withUnknown(
       signed: drift.length > 0 && against.every(({ signed }) => signed === true),
       held,
     };
+    return [aspect, shown] as const;
+  });
+}
+
+/**
+ * The memory of a node once an answer is judged. Of aspects that were not, what is remembered stays.
+ * @param at milliseconds since the epoch
+ */
+export function withUnknown(remembered: Past['memory'], shown: ShownUnknown, at: number): Past['memory'] {
+  if (!(key in remembered) && shown.every(([, unknown]) => unknown === null)) return remembered;
+  const given = remembered[key];
+  const before = new Map<string, unknown>(isObject(given) ? Object.entries(given) : []);
+  const next = new Map([...before].filter(([name]) => isAspect(name)));
+  for (const [aspect, unknown] of shown) {
+    const known = before.get(aspect);
+    if (unknown === null) next.delete(aspect);
+    else
+      next.set(aspect, {
+        ...unknown,
+        since: isMarked(known) && known.set === unknown.set ? known.since : at,
+      });
   }
   const others = withoutUnknown(remembered);
-  return Object.keys(next).length === 0 ? others : { ...others, [key]: next };
+  return next.size === 0 ? others : { ...others, [key]: Object.fromEntries(next) };
 }
 
 function isOfReference(code: ReasonCode): boolean {
