@@ -28,6 +28,8 @@ export interface Unknown {
   readonly own: boolean;
   /** Why a reference that is captured of the node would not know it; null where it would. */
   readonly lacks: string | null;
+  /** Name of a staged or retired reference that knows all of it, once it is in force; null where none does. */
+  readonly knownBy: string | null;
   /** To be captured alone, by path; absent where a capture takes all. */
   readonly only?: readonly string[];
 }
@@ -40,8 +42,6 @@ export interface KeptUnknown extends Unknown {
   readonly codes: readonly ReasonCode[];
   /** Of these, rules of the policy that are broken: no reference changes that. */
   readonly rules: readonly ReasonCode[];
-  /** Name of a staged or retired reference that knows all of it; null where none does. */
-  readonly knownBy: string | null;
   /** An allowed signer vouches for all of it. */
   readonly signed: boolean;
   /** Findings of any aspect that say that somebody lies, or that a person has decided against it: nothing of it is offered. */
@@ -162,7 +162,6 @@ export function shownUnknown(judged: readonly (readonly [AspectName, Judgement])
       rules: unique(
         against.filter(({ code, reference }) => classOf(code) === 'posture' && reference === undefined),
       ),
-      knownBy: findings.find(({ outOfForce }) => outOfForce !== undefined)?.outOfForce ?? null,
       signed: drift.length > 0 && against.every(({ signed }) => signed === true),
       held,
     };

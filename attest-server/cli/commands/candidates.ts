@@ -75,7 +75,10 @@ function candidateText(one: ReferenceCandidate, number: number, reading: Reading
   const lines: readonly (readonly [string, string])[] = [
     ...things.map(({ what, name, digest, more }) => {
       const others = more === 0 ? '' : `, and ${more} more`;
-      return [printable(what), withShortDigests(`${name}${digest === null ? '' : ` ${digest}`}${others}`)] as const;
+      return [
+        printable(what),
+        withShortDigests(`${name}${digest === null ? '' : ` ${digest}`}${others}`),
+      ] as const;
     }),
     ['nodes', listed(nodes, mostNamed)],
     [

@@ -251,8 +251,10 @@ function judgementOf(
   const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
-  const told = asReferenced ? findings : toldBesides(findings, unknown, ready, active, measured, banks, node);
-  const all = [...others, ...(isWorthTelling ? [again] : []), ...told];
+  const besides = asReferenced
+    ? { findings, knownBy: null }
+    : toldBesides(findings, unknown, ready, active, measured, banks, node);
+  const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   return {
     judgement: {
       findings: all,
@@ -260,7 +262,7 @@ function judgementOf(
       references,
       source: 'tpm',
       enough,
-      ...(unknown !== null && { unknown: shownUnknown(unknown) }),
+      ...(unknown !== null && { unknown: shownUnknown(unknown, besides.knownBy) }),
     },
     outcome,
   };
@@ -268,8 +270,8 @@ function judgementOf(
 
 const shown: readonly PartName[] = ['ima'];
 
-function shownUnknown({ stages: _, ...unknown }: UnknownBoot): Unknown {
-  return unknown;
+function shownUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
+  return { ...unknown, knownBy };
 }
 
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
@@ -281,10 +283,10 @@ function toldBesides(
   measured: Proven['boot'],
   banks: readonly QuotedBank[],
   node: string,
-): readonly Finding[] {
+): ReturnType<typeof withOutOfForce> {
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
-  if (outOfForce.length === 0) return findings;
+  if (outOfForce.length === 0) return { findings, knownBy: null };
   const boot = measured === null ? null : vouchedBoot(measured, banks, rules);
   return withOutOfForce(findings, outOfForce, boot, banks, unknown && { unknown, rules, node });
 }

@@ -2,7 +2,7 @@ import type { PcrValues } from '../../protocol/pcr-values.ts';
 import { classOf } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Finding } from '../finding.ts';
-import { isComparedBy, type PreparedReference, prepareReference } from './reference-set.ts';
+import { isComparedBy, type PreparedReference, prepareReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
 import { knowsUnknown, type UnknownBoot } from './unknown.ts';
@@ -36,7 +36,7 @@ type Lacking = { readonly unknown: UnknownBoot; readonly rules: BootRules; reado
 
 /**
  * The findings on a boot that no reference in force knows; where one that is out of force has it, the first one says which,
- * and who took it out of force and why.
+ * and who took it out of force and why. `knownBy`: one that can be approved, and then knows all of the boot.
  */
 export function withOutOfForce(
   findings: readonly Finding[],
@@ -44,20 +44,21 @@ export function withOutOfForce(
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
   lacking: Lacking,
-): readonly Finding[] {
+): { readonly findings: readonly Finding[]; readonly knownBy: string | null } {
+  const wanted = references.find((reference) => isWanted(reference, boot, quotes, lacking));
+  const known = wanted ?? references.find((reference) => bootsLike(reference, boot, quotes));
+  const knownBy = wanted?.reference.name ?? null;
   const position = findings.findIndex(isOfReference);
   const finding = findings[position];
-  if (finding === undefined) return findings;
-  const alike = references.find((reference) => bootsLike(reference, boot, quotes));
-  const known = alike ?? references.find((reference) => isWanted(reference, boot, lacking));
-  if (known === undefined) return findings;
+  if (finding === undefined || known === undefined) return { findings, knownBy };
   const { name, state } = known.reference;
-  const has =
-    alike === undefined ? `Reference ${name} has what is unknown` : `The boot matches reference ${name}`;
+  const has = bootsLike(known, boot, quotes)
+    ? `The boot matches reference ${name}`
+    : `Reference ${name} has what is unknown`;
   const text = `${finding.text} ${whyNotInForce(known.reference, has)}`;
   // Who approves one that expired changes nothing.
   const told: Finding = state === 'active' ? { ...finding, text } : { ...finding, text, outOfForce: name };
-  return findings.with(position, told);
+  return { findings: findings.with(position, told), knownBy };
 }
 
 /** What a reference would mend: drift, and settings that differ from one. */
@@ -68,9 +69,16 @@ function isOfReference({ code, reference }: Finding): boolean {
   );
 }
 
-function isWanted(reference: PreparedReference, boot: VouchedBoot | null, lacking: Lacking): boolean {
-  if (boot === null || lacking === null) return false;
-  return knowsUnknown(reference, boot, lacking.unknown, lacking.rules, lacking.node);
+/** True for one that can be approved, and then knows the boot. */
+function isWanted(
+  reference: PreparedReference,
+  boot: VouchedBoot | null,
+  quotes: readonly PcrValues[],
+  lacking: Lacking,
+): boolean {
+  if (reference.reference.state === 'active' || lacking === null) return false;
+  if (reference.strict) return referenceMatches(reference, quotes);
+  return boot !== null && knowsUnknown(reference, boot, lacking.unknown, lacking.rules, lacking.node);
 }
 
 function whyNotInForce({ state, expires, changed }: Reference, has: string): string {

@@ -1,4 +1,4 @@
-import { type PcrValues, pcrValue } from '../../protocol/pcr-values.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
 import { compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
@@ -13,7 +13,7 @@ import { nameOf } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** What no reference in force has of a boot. */
-export interface UnknownBoot extends Unknown {
+export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
   /** Which stages a reference must cover to know it; null where that is not all. */
   readonly stages: readonly JudgedStage[] | null;
 }
@@ -87,10 +87,9 @@ const nothingMeasured: UnknownBoot = {
 };
 
 function valuesOf(quoted: PcrValues): string {
-  const values: string[] = [];
-  for (let pcr = 0; pcr < 24; pcr++)
-    if ((comparedMask & (1 << pcr)) !== 0) values.push(pcrValue(quoted, pcr)?.toString('hex') ?? '-');
-  return values.join(' ');
+  return pcrsOf(comparedMask)
+    .map((pcr) => pcrValue(quoted, pcr)?.toString('hex') ?? '-')
+    .join(' ');
 }
 
 /** True for a reference that, once it is in force, knows all that is unknown; what else is booted others know. */
@@ -207,7 +206,9 @@ function thingOf(stage: JudgedStage, { first, words, count, own }: Part): Unknow
 }
 
 /** What a capture refuses. */
-function lackOf({ state }: VouchedBoot): string | null {
+function lackOf({ state, quotes }: VouchedBoot): string | null {
   if (!measuresKernel(state)) return noKernel;
+  const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));
+  if (unquoted !== undefined) return `PCR ${unquoted} was not quoted`;
   return state.components.some(isHidden) ? 'a kernel or an initrd was measured under another name' : null;
 }

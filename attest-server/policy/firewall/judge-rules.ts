@@ -122,7 +122,7 @@ export function judgeRules(
   return {
     findings,
     like: isLike ? (nearest?.baseline.name ?? null) : null,
-    unknown: isLike ? null : unknownRules(node, differences),
+    unknown: isLike ? null : unknownRules(node, differences, outOfForce),
     outOfForce,
   };
 }

@@ -7,7 +7,11 @@ import { baseText, type Ruleset } from './ruleset.ts';
  * Rules that no baseline in force has.
  * @param node `comparedOf` @param differences from the nearest baseline; all that there is, where there is none
  */
-export function unknownRules(node: Ruleset, differences: readonly Difference[]): Unknown {
+export function unknownRules(
+  node: Ruleset,
+  differences: readonly Difference[],
+  knownBy: string | null,
+): Unknown {
   const { chains, objects } = node;
   const lines = [
     ...[...chains].map(([key, { base, rules }]) => [
@@ -22,6 +26,7 @@ export function unknownRules(node: Ruleset, differences: readonly Difference[]):
     things: shownThings(differences.map(({ name }) => ({ what: 'rules', name, digest: null, more: 0 }))),
     own: false,
     lacks: null,
+    knownBy,
   };
 }
 

@@ -113,7 +113,7 @@ export function judgeTally(
     // Of what the kernel does not measure they say nothing.
     references: isKnown ? knowing.map(({ name }) => name) : [],
     against: [revoked, denied, unknown, inContainers, measured].flatMap(({ examples }) => examples),
-    unknown: unknownFilesOf(unknown, measured, inContainers),
+    unknown: unknownFilesOf(unknown, measured, inContainers, () => knownByAll(unknown, references.idle)),
   };
 }
 

@@ -10,8 +10,14 @@ const mostTyped = 8;
  * Files and other things that the kernel measured and no reference in force knows; null where there are none. Of nodes that ran
  * many, those are alike that ran the same ones first.
  * @param inContainers what no reference for containers knows
+ * @param knownBy a reference that is not in force and has all of `unknown`
  */
-export function unknownFilesOf(unknown: Seen, measured: Seen, inContainers: Seen): Unknown | null {
+export function unknownFilesOf(
+  unknown: Seen,
+  measured: Seen,
+  inContainers: Seen,
+  knownBy: () => string | null,
+): Unknown | null {
   const all = [unknown, measured, inContainers].flatMap(({ examples }) => examples);
   if (all.length === 0) return null;
   const { examples } = unknown;
@@ -24,6 +30,7 @@ export function unknownFilesOf(unknown: Seen, measured: Seen, inContainers: Seen
       ...inContainers.examples.map((example) => thingOf('file in a container', example)),
     ]),
     own: false,
+    knownBy: measured.examples.length + inContainers.examples.length === 0 ? knownBy() : null,
     lacks:
       examples.length + measured.examples.length === 0
         ? 'files of containers are known by the references that runtime.containers of the policy names'

@@ -184,6 +184,17 @@ describe('a reference that is out of force', () => {
     assert.equal(knownBy(updated, staged(updated, { group: 'others' })), null);
   });
 
+  it('is not named where it would count for another node alone', () => {
+    const own = policyOf('require: [identity, boot]', 'boot: {scope: {kernel: node}}');
+    const on = (node: string) => [
+      base,
+      staged(updated, { captured: { by: 'me', node, at: new Date(0).toISOString() } }),
+    ];
+    assert.equal(unknownOf(updated, { policy: own, references: on('node-2') })?.knownBy, null);
+    const byNode = policyOf('require: [identity, boot]', 'boot: {scope: {initrd: node}}');
+    assert.equal(unknownOf(updated, { policy: byNode, references: on('node-1') })?.knownBy, 'next');
+  });
+
   it('is named for a changed command line, too', () => {
     const boot = tamper(log, 'cmdline');
     assert.equal(knownBy(boot, staged(boot)), 'next');
