@@ -145,7 +145,11 @@ function judgeByReferences(
   const asReferenced = !broken && boot.judged.length > 0 && isVouched(boot);
   if (!broken) return { findings, asReferenced, references: covering, unknown: null };
   const lacking = {
-    ...{ differing, misplaced, foreign, unseen, late },
+    differing,
+    misplaced,
+    foreign,
+    unseen,
+    late,
     uncovered: uncovered.filter((stage) => unknown.some((one) => one === stage)),
     causes: causes.map(({ stage }) => stage),
     pcrs: [unquoted ?? [], boot.unexplained ?? []].flat(),

@@ -64,7 +64,13 @@ export function unknownStages(boot: VouchedBoot, lacking: Lacking, rules: BootRu
 export function unknownWhole(boot: VouchedBoot, rules: BootRules): UnknownBoot {
   const stages = judgedStages.filter((stage) => measuredAt(boot, stage).length > 0);
   const whole = {
-    ...{ differing: [], misplaced: [], foreign: [], unseen: [], late: null, causes: [], pcrs: [] },
+    differing: [],
+    misplaced: [],
+    foreign: [],
+    unseen: [],
+    late: null,
+    causes: [],
+    pcrs: [],
     uncovered: stages,
   };
   return unknownStages(boot, whole, rules) ?? { ...nothingMeasured, lacks: 'the log measures nothing' };
