@@ -205,8 +205,6 @@ async function formerWorks(from: string, given: SideInput): Promise<Works> {
 
 type Appraise = ReturnType<typeof import('../../attest-server/policy/appraise.ts').createAppraiser>;
 
-const bootPolicyFile = join(import.meta.dirname, '../attest-server/boot-policy.yaml');
-
 /** Appraisers of either tree's policy, which remember verdicts or do not. */
 async function loadAppraisers(
   load: (file: string) => Promise<object>,
@@ -216,7 +214,8 @@ async function loadAppraisers(
   const rooms = [await load('policy/appraise.ts'), await load('policy/file/policy-file.ts')];
   // One object of both rooms' exports.
   const { createAppraiser, parsePolicy }: Policies = Object.assign({}, ...rooms);
-  const policy = parsePolicy(readFileSync(bootPolicyFile, 'utf8'), 'boot-policy');
+  const file = join(import.meta.dirname, '../attest-server/boot-policy.yaml');
+  const policy = parsePolicy(readFileSync(file, 'utf8'), 'boot-policy');
   return (reference, remembers) => createAppraiser(policy, [reference], rememberedOr(remembers));
 }
 

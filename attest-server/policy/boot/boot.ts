@@ -32,6 +32,7 @@ import {
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
 import { kexecFinding, kexecInList, saysKexecIsPossible } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
+import { withNotes } from './noted.ts';
 import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
   type PreparedReference,
@@ -281,11 +282,13 @@ function judgeLog(
   const revoked = revokedIn(set, vouched, banks);
   const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
   const { findings } = judged;
-  if (revoked === null) return { ...judged, findings: [...problemsOf(measured, banks), ...findings] };
+  const told = (some: readonly Finding[]) =>
+    withNotes([...problemsOf(measured, banks), ...some], measured.state.notes);
+  if (revoked === null) return { ...judged, findings: told(findings) };
   const others = findings.filter(({ code }) => code !== 'no_reference');
   const alike = active.filter((reference) => bootsLike(reference, vouched, banks));
   return {
-    findings: [...problemsOf(measured, banks), revokedReference(revoked, measured, alike), ...others],
+    findings: told([revokedReference(revoked, measured, alike), ...others]),
     asReferenced: false,
     references: [],
   };

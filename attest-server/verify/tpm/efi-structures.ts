@@ -55,7 +55,8 @@ export interface EfiImage {
 export function efiImage(data: Buffer): EfiImage | null {
   const path = imagePath(data, 0, data.length);
   if (path === null) return null;
-  const imageBytes = path.from === imageHeaderBytes.wide ? data.readBigUInt64LE(8) : BigInt(data.readUInt32LE(8));
+  const imageBytes =
+    path.from === imageHeaderBytes.wide ? data.readBigUInt64LE(8) : BigInt(data.readUInt32LE(8));
   return { ...devicePathFile(data.subarray(path.from, path.to)), imageBytes };
 }
 
@@ -63,7 +64,11 @@ export function efiImage(data: Buffer): EfiImage | null {
 const imageHeaderBytes = { wide: 32, narrow: 20 } as const;
 
 /** Where the device path of an image lies in an event's data; null where the lengths do not fit. */
-export function imagePath(bytes: Buffer, from: number, end: number): { readonly from: number; readonly to: number } | null {
+export function imagePath(
+  bytes: Buffer,
+  from: number,
+  end: number,
+): { readonly from: number; readonly to: number } | null {
   const { wide, narrow } = imageHeaderBytes;
   if (end - from >= wide && bytes.readUInt32LE(from + wide - 4) === 0) {
     const to = from + wide + bytes.readUInt32LE(from + wide - 8);

@@ -92,6 +92,8 @@ export interface EventOfDiff {
    * machines that are alike, and makes no boot another one.
    */
   readonly counts: 'cause' | 'follows' | 'never';
+  /** What the log of the second boot shows unusual of it, of the first where only that has it. */
+  readonly note: string | null;
 }
 
 /** No rule but that the reference must fit, whatever the node is called. */
@@ -119,6 +121,7 @@ function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
       expected: one.expected && shown(one.expected, bank),
       actual: one.actual && shown(one.actual, bank),
       counts: !countsIn(one, differing, bank) ? 'never' : cited.has(placeOf(one)) ? 'cause' : 'follows',
+      note: one.actual === null ? noteOn(a, one.expected) : noteOn(b, one.actual),
     }),
   );
   return {
@@ -195,6 +198,10 @@ function countsIn(
   );
 }
 
+function noteOn({ boot: { state } }: BootSide, on: MeasuredEvent | null): string | null {
+  return state.notes.find(({ event }) => event === on?.index)?.text ?? null;
+}
+
 /** As a finding's evidence names it. */
 function placeOf({ pcr, actual }: EventDifference): string {
   return actual === null ? `PCR ${pcr}` : `event ${actual.index}`;
@@ -236,12 +243,16 @@ function page(diff: BootDiff, reading: Reading): string {
 
 const countsText = { cause: 'the cause', follows: 'follows', never: 'never counts' } as const;
 
-function eventLines({ pcr, stage, type, expected, actual, counts }: EventOfDiff, reading: Reading): string {
+function eventLines(
+  { pcr, stage, type, expected, actual, counts, note }: EventOfDiff,
+  reading: Reading,
+): string {
   const side = (mark: string, text: string | null) =>
     field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, reading);
   return [
     `${countsText[counts]}: PCR ${pcr}, ${printable(`${stage}, ${type}`)}\n`,
     side('-', expected),
     side('+', actual),
+    note === null ? '' : field('  note', printable(note), 8, reading),
   ].join('');
 }

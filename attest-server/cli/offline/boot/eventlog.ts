@@ -1,9 +1,12 @@
-import { type PcrBank, pcrBanks } from '../../../protocol/messages.ts';
+import { pcrBanks } from '../../../protocol/messages.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
+import { asTheLogSays, bootState } from '../../../verify/boot/derive-boot-state.ts';
+import { type LogBank, logBanks } from '../../../verify/tpm/algorithms.ts';
 import {
   type EventLog,
   type LogEvent,
+  type ParsedLog,
   parseEventLog,
   parseEventLogSoFar,
 } from '../../../verify/tpm/event-log.ts';
@@ -19,6 +22,7 @@ import type { Format } from '../../output.ts';
 import { readInput } from '../../read-file.ts';
 import { shownDigits } from '../../readable.ts';
 import { table } from '../../table.ts';
+import { noteLines } from './note-lines.ts';
 
 export interface EventLogOptions {
   readonly output: Format;
@@ -44,7 +48,7 @@ export async function showEventLog(
   try {
     const log = parseEventLog(bytes);
     read = options.userspace ?? file;
-    const text = renderEventLog(log, format, later && parseUserSpaceLog(later));
+    const text = renderEventLog(withBootNotes(log), format, later && parseUserSpaceLog(later));
     io.out(text.split('\n').map(printable).join('\n'));
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
@@ -62,6 +66,13 @@ export async function showEventLog(
     io.err(`assay: ${printable(fault)}\n  ${isEmpty ? whyEmpty : hint}\n`);
     exitWith(exit.error);
   }
+}
+
+/** Also with what its boot shows, as if all of the log were quoted. */
+function withBootNotes(log: ParsedLog): EventLog {
+  const { format, banks, startupLocality, events, notes } = log;
+  const ofBoot = bootState(log, asTheLogSays(log)).notes;
+  return { format, banks, startupLocality, events, notes: [...ofBoot, ...notes] };
 }
 
 /** No firmware log begins so: its first event is of PCR 0. */
@@ -86,11 +97,11 @@ function readableEvents(bytes: Buffer): SoFar | null {
 }
 
 /** Without PCRs: those of a part of a log are no machine's. */
-function soFarPage({ format, events }: SoFar): string {
-  const bank = pcrBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
+function soFarPage({ format, events, notes }: SoFar): string {
+  const bank = logBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
   return [
     `${format} log, of which ${events.length} events can be read`,
-    ...eventLines({ events, banks: bank === undefined ? {} : { [bank]: {} } }),
+    ...eventLines({ events, notes, banks: bank === undefined ? {} : { [bank]: {} } }),
     '',
   ].join('\n');
 }
@@ -159,9 +170,7 @@ function page(log: EventLog, after: AfterUserSpace | null): string {
     `${log.format} log, ${log.events.length} events${locality}`,
     ...eventLines(log),
     ...pcrLines('PCRs after replay', log.banks),
-    ...log.notes.map(
-      ({ event, code, text }) => `note ${code}${event === null ? '' : ` (event ${event})`}: ${text}`,
-    ),
+    ...noteLines(log.notes),
     ...(after === null ? [] : userSpaceLines(after)),
     '',
   ].join('\n');
@@ -194,9 +203,17 @@ function lines(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const userSpaceHeader = ['EVENT', 'PCR', 'TYPE', 'VERIFIED', 'DESCRIBES'] as const;
-function eventLines({ events, banks }: Pick<EventLog, 'events' | 'banks'>): readonly string[] {
+/** A note stands beside its event by its code, and says more below. */
+function eventLines({
+  events,
+  banks,
+  notes,
+}: Pick<EventLog, 'events' | 'banks' | 'notes'>): readonly string[] {
   const bank = banks.sha256 === undefined ? firstOf(banks) : 'sha256';
   const header = ['EVENT', 'PCR', 'TYPE', 'STAGE', 'VERIFIED', (bank ?? 'digest').toUpperCase(), 'DESCRIBES'];
+  const noted = new Map<number, string[]>();
+  for (const { event, code } of notes)
+    if (event !== null) noted.set(event, [...(noted.get(event) ?? []), `[${code}]`]);
   const rows = events.map((event: LogEvent) => [
     String(event.index),
     String(event.pcr),
@@ -204,11 +221,11 @@ function eventLines({ events, banks }: Pick<EventLog, 'events' | 'banks'>): read
     event.stage,
     event.verified ? 'yes' : 'no',
     (bank && event.digests[bank]?.slice(0, shownDigits)) ?? '-',
-    event.describes,
+    [event.describes, ...(noted.get(event.index) ?? [])].join(' ').trim(),
   ]);
   return lines(header, rows);
 }
 
-function firstOf(banks: EventLog['banks']): PcrBank | undefined {
-  return pcrBanks.find((bank) => banks[bank] !== undefined);
+function firstOf(banks: EventLog['banks']): LogBank | undefined {
+  return logBanks.find((bank) => banks[bank] !== undefined);
 }

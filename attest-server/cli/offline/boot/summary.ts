@@ -13,6 +13,8 @@ export interface BootSummary {
   readonly format: string;
   readonly events: number;
   readonly problems: MeasuredBoot['problems'];
+  /** What is inconsistent or unusual, and misleads no fact. */
+  readonly notes: BootState['notes'];
   /** All that follows is vouched for by the quote; null, or absent from its list, is what is not. */
   readonly firmwareVersion: string | null;
   readonly secureBoot: SecureBootSummary;
@@ -47,6 +49,7 @@ export function bootSummary({ digest, log, problems, state }: MeasuredBoot): Boo
     format: log.format,
     events: log.events.length,
     problems,
+    notes: state.notes,
     firmwareVersion: state.firmwareVersion?.text ?? null,
     secureBoot: secureBootSummary(state.secureBoot),
     commandLines: state.commandLines.map(({ text }) => text),

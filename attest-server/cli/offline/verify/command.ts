@@ -9,6 +9,7 @@ import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
 import { readInput } from '../../read-file.ts';
 import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
+import { noteLines } from '../boot/note-lines.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
 import { junit } from './junit.ts';
@@ -99,6 +100,7 @@ function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
       : ['  judged by the policy and references in the bundle itself: the exporter vouches for them']),
     ...Object.entries(aspects).map(([aspect, { status, source }]) => `  ${aspect}: ${status} (${source})`),
     ...(boot === null ? [] : [`  boot log: ${boot.events} events, ${boot.format}, SHA-256 ${boot.digest}`]),
+    ...(boot === null ? [] : noteLines(boot.notes).map((line) => `  ${line}`)),
   ];
   const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
   return head + reasons.map((reason) => paragraph(reason, reading, node)).join('');

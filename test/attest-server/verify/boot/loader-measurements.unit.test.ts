@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { knowingCommandLine } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
+import { certificateList } from '../../../../attest-server/verify/tpm/signature-list.ts';
 import {
   action,
   altered,
@@ -8,7 +9,9 @@ import {
   grub,
   type MadeEvent,
   madeState,
+  notesOf,
   problemsOf,
+  shimGuid,
   types,
   variable,
   version,
@@ -74,7 +77,8 @@ describe('what loaders measured', () => {
   });
 
   it('is nothing that was extended after the firmware had left (row 44)', () => {
-    const state = madeState([...firmware, line, left, grub('linux /vmlinuz quiet'), { ...wide, pcr: 14 }]);
+    const list = { pcr: 14, type: types.ipl, data: Buffer.from('MokList\0'), measured: Buffer.alloc(76, 1) };
+    const state = madeState([...firmware, line, left, grub('linux /vmlinuz quiet'), list]);
     assert.deepEqual(
       state.commandLines.map(({ text }) => text),
       ['root=/dev/vda ro'],
@@ -90,6 +94,43 @@ describe('what loaders measured', () => {
         ['other', null],
       ],
     );
+  });
+
+  it('may be followed by texts of the system’s own in PCR 14, which are no facts', () => {
+    const own = action(14, 'file:/config/server exist:true');
+    const state = madeState([...firmware, line, left, own]);
+    assert.deepEqual([problemsOf(state), notesOf(state)], [[], [['after_boot', 13]]]);
+    assert.deepEqual([state.components.at(-1)?.stage, state.secureBoot.machineOwner], ['os', []]);
+  });
+
+  for (const [what, measured] of [
+    ['a switch of shim’s', Buffer.of(1)],
+    ['a list of keys', certificateList(Buffer.from(shimGuid, 'hex'), Buffer.from('CN=Somebody'))],
+  ] as const)
+    it(`is told of where ${what} was moved behind the end under another name (row 44)`, () => {
+      for (const data of [measured, Buffer.from('file:/config/server exist:true')]) {
+        const state = madeState([...firmware, line, left, { ...action(14, ''), data, measured }]);
+        assert.deepEqual(problemsOf(state), [['unverified_event', 13]], data.toString());
+      }
+    });
+
+  it('is where no fact rests on the data only noted, if that is not what was measured', () => {
+    const elsewhere = { measured: Buffer.from('something else') };
+    const events = [
+      { ...version, ...elsewhere },
+      { pcr: 1, type: types.bootVariable, data: variable('BootOrder', Buffer.of(1, 0)), ...elsewhere },
+      { ...action(4, 'Calling EFI Application from Boot Option'), ...elsewhere },
+    ];
+    const state = madeState([...firmware.slice(1), ...events]);
+    const at = firmware.length;
+    assert.deepEqual(problemsOf(state), []);
+    assert.deepEqual(notesOf(state), [
+      ['other_data', at],
+      ['other_data', at + 1],
+      ['other_data', at + 2],
+    ]);
+    assert.equal(state.firmwareVersion, null);
+    for (const { kind, text } of state.components.slice(-3)) assert.deepEqual([kind, text], ['other', null]);
   });
 
   it('is a command whatever type it was given, and that is told (row 34)', () => {

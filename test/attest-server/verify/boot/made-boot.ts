@@ -16,6 +16,7 @@ export interface MadeEvent {
 
 export const types = {
   separator: 4,
+  contents: 7,
   version: 8,
   ipl: 0x0d,
   tag: 6,
@@ -47,7 +48,7 @@ export const separatorOf = (pcr: number, data: Buffer = Buffer.alloc(4)): MadeEv
   type: types.separator,
   data,
 });
-const separators: readonly MadeEvent[] = [0, 1, 2, 3, 4, 5, 6].map((pcr) => separatorOf(pcr));
+export const separators: readonly MadeEvent[] = [0, 1, 2, 3, 4, 5, 6].map((pcr) => separatorOf(pcr));
 export const grub = (text: string): MadeEvent => ({
   pcr: 8,
   type: types.ipl,
@@ -96,4 +97,9 @@ export function altered(events: readonly MadeEvent[], at: number, change: EventC
 /** Code and event of each problem. */
 export function problemsOf({ problems }: BootState): (readonly [string, number | null])[] {
   return problems.map(({ code, event }) => [code, event] as const);
+}
+
+/** Code and event of each note. */
+export function notesOf({ notes }: BootState): (readonly [string, number | null])[] {
+  return notes.map(({ code, event }) => [code, event] as const);
 }

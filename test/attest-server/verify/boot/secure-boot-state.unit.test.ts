@@ -57,6 +57,29 @@ describe('Secure Boot', () => {
     assert.equal(madeState(firmware.with(1, event)).secureBoot.enabled, null);
   });
 
+  it('is unknown where no variable was measured with its name, and that is noted', () => {
+    const values = ['SecureBoot', 'PK', 'db'].map((name, i) => ({
+      ...secureBoot(1),
+      data: variable(name, Buffer.of(i, i)),
+      measured: Buffer.of(i, i),
+    }));
+    const state = madeState(firmware.toSpliced(1, 1, ...values));
+    assert.deepEqual([state.secureBoot.enabled, state.secureBoot.databases], [null, []]);
+    assert.deepEqual(problemsOf(state), []);
+    assert.deepEqual(
+      state.notes.map(({ code }) => code),
+      ['value_alone', 'value_alone', 'value_alone'],
+    );
+  });
+
+  it('leaves no variable unseen that is made the value of another one (row 138)', () => {
+    const db = variable('db', Buffer.from('a foreign key'));
+    const hidden = { ...secureBoot(1), data: variable('Unused', db), measured: db };
+    const state = madeState(firmware.toSpliced(2, 0, hidden));
+    assert.equal(state.secureBoot.enabled, true);
+    assert.deepEqual(problemsOf(state), [['unverified_event', 3]]);
+  });
+
   it('is unknown where PCR 7 does not replay, or the separator is missing', () => {
     const log = parseEventLog(madeLog(firmware));
     assert.equal(bootState(log, { banks: ['sha256'], pcrs: 0xff7f }).secureBoot.enabled, null);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
@@ -117,12 +118,38 @@ describe('an event log', () => {
 
   it('passes over digests of an algorithm that we do not know', () => {
     const spec = Buffer.from(header(['sha256']));
-    const sm3 = Buffer.concat([spec.subarray(0, spec.length - 5), u16(0x12), u16(32), Buffer.of(0)]);
-    const known = event(4, 5, one, ['sha256']);
-    const both = Buffer.concat([u32(4), u32(5), u32(1), u16(0x12), Buffer.alloc(32), u32(3), one]);
-    const log = Buffer.concat([sm3, both]);
+    const sha3 = Buffer.concat([spec.subarray(0, spec.length - 5), u16(0x27), u16(32), Buffer.of(0)]);
+    const both = Buffer.concat([u32(4), u32(5), u32(1), u16(0x27), Buffer.alloc(32), u32(3), one]);
+    const log = Buffer.concat([sha3, both]);
     assert.deepEqual(parseEventLog(log).events[1]?.digests, {});
-    refused(Buffer.concat([sm3, known]), 'digests.hashAlg');
+    assert.deepEqual(codes(log), ['unknown_bank']);
+  });
+
+  it('is replayed in a bank of SM3', () => {
+    const log = Buffer.concat([header(['sm3_256']), event(4, 5, one, ['sm3_256'])]);
+    assert.deepEqual(parseEventLog(log).banks, { sm3_256: { 4: extended('sm3_256', 0, one) } });
+    assert.equal(parseEventLog(log).events[1]?.verified, true);
+  });
+
+  it('notes a digest of a known algorithm that the header does not declare, and replays the others', () => {
+    const log = Buffer.concat([
+      header(['sha256']),
+      event(4, 5, one, ['sha256', 'sha384']),
+      event(4, 5, two, ['sha256']),
+    ]);
+    assert.deepEqual(parseEventLog(log).banks, { sha256: { 4: extended('sha256', 0, one, two) } });
+    assert.deepEqual(codes(log), ['undeclared_bank']);
+  });
+
+  it('is without an event that has no digest but undeclared ones: it extends nothing', () => {
+    const log = Buffer.concat([header(banks), event(4, 5, one, banks), event(4, 5, two, ['sha384'])]);
+    const parsed = parseEventLog(log);
+    assert.deepEqual(parsed.banks.sha256, { 4: extended('sha256', 0, one) });
+    assert.deepEqual(codes(log), ['undeclared_bank']);
+    assert.deepEqual(
+      bootState(parsed, asTheLogSays(parsed)).components.map(({ event: at }) => at),
+      [1],
+    );
   });
 
   it('keeps a type that it does not know as a number', () => {
@@ -178,8 +205,14 @@ describe('an event log', () => {
       undefined,
     ],
     [
-      'a digest undeclared',
-      Buffer.concat([header(banks), event(4, 5, one, ['sha512'])]),
+      'a digest undeclared, of an algorithm that nobody knows',
+      Buffer.concat([header(banks), u32(4), u32(5), u32(1), u16(0x99), Buffer.alloc(32), u32(3), one]),
+      'digests.hashAlg',
+      undefined,
+    ],
+    [
+      'an undeclared digest twice',
+      Buffer.concat([header(banks), event(4, 5, one, ['sha512', 'sha512'])]),
       'digests.hashAlg',
       undefined,
     ],
