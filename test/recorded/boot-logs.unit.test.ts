@@ -12,8 +12,8 @@ const recorded = join(import.meta.dirname, '../../swtpm-fixtures/recorded');
 /** By the folder: the banks, what is noted, and what the same boot is found to be. */
 const makers: Readonly<Record<string, readonly [banks: string, notes: string, codes: string]>> = {
   'hygon-h-crtm': ['sha1 sha256 sm3_256', '', ''],
-  'hpe-proliant-u46': ['sha1 sha256', '', ''],
-  'hpe-proliant-a55': ['sha256 sha384', '', ''],
+  'hpe-rom-u46': ['sha1 sha256', '', ''],
+  'hpe-rom-a55': ['sha256 sha384', '', ''],
   'lenovo-sr645': ['sha1 sha256', '', ''],
   supermicro: ['sha1 sha256', '', ''],
   inspur: ['sha1 sha256', '', ''],
