@@ -132,7 +132,7 @@ async function presentWorks(from: string, given: SideInput): Promise<Works> {
       const quoted = banks.map((bank) => bankByHand(quotedBank(bank)));
       const facts = () => measureBoot(part, quoted);
       const verdictOf = appraisers(reference, false);
-      const proven = { ...proofOf(quoted), measuredDigest: '', parts: {} };
+      const proven = { ...proofOf(quoted), measuredDigest: '', ima: null, aggregate: null, parts: {} };
       return { facts, verdict: () => isTrusted(verdictOf, { ...proven, boot: facts() }) };
     },
   };

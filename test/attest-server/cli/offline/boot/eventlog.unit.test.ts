@@ -6,6 +6,7 @@ import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../../attest-server/verify/tpm/event-log.ts';
 import { parseUserSpaceLog } from '../../../../../attest-server/verify/tpm/user-space-log.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
+import { runAssay } from '../../cli-fixture.ts';
 
 const log = parseEventLog(recordedLog('fedora41-locality-3'));
 
@@ -29,6 +30,17 @@ describe('assay eventlog', () => {
     for (const [index, { stage, digests, describes }] of log.events.entries())
       for (const told of [stage, digests.sha256?.slice(0, 12) ?? '-', describes.trimEnd()])
         assert(lines[2 + index]?.includes(told), `${told} in line ${2 + index}`);
+  });
+
+  it('shows what is unusual beside its event, and once what several events have', async () => {
+    const path = new URL('../../../../../swtpm-fixtures/recorded/openpower/', import.meta.url).pathname;
+    const cli = await runAssay(['eventlog', `${path}binary_bios_measurements`]);
+    const lines = cli.out.split('\n');
+    assert.match(lines.find((line) => line.startsWith('16 ')) ?? '', /ffffffff \[retyped_separator\]$/);
+    assert.equal(
+      lines.filter((line) => line.startsWith('note not_a_separator (events 9 to 15): ')).length,
+      1,
+    );
   });
 
   it('adds what user space measured, and what the PCRs hold after it', () => {
