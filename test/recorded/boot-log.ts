@@ -67,10 +67,10 @@ function unexplained(
   replayed: Readonly<Record<number, string>>,
   known: Readonly<Record<number, string>> | undefined,
 ): readonly number[] | null {
-  if (known === undefined) return null;
-  return Object.keys(replayed)
+  const compared = Object.keys(replayed)
     .map(Number)
-    .filter((pcr) => known[pcr] !== undefined && known[pcr] !== replayed[pcr]);
+    .filter((pcr) => known?.[pcr] !== undefined);
+  return compared.length === 0 ? null : compared.filter((pcr) => known?.[pcr] !== replayed[pcr]);
 }
 
 /** As a server would take it, which takes no SHA-1 alone. */

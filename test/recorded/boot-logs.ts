@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { table } from '../../attest-server/cli/table.ts';
-import { type PcrBank, pcrBanks } from '../../attest-server/protocol/messages.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../attest-server/protocol/messages.ts';
 import { printable } from '../../attest-server/protocol/printable.ts';
 import { Rejection } from '../../attest-server/protocol/rejection.ts';
 import { type MachinePcrs, type TriedBoot, tryBootLog } from './boot-log.ts';
@@ -45,19 +45,21 @@ export function bootTable(logs: readonly TriedLog[]): string {
   return table(['LOG', 'BANKS', 'EVENTS', 'REPLAYS', 'PROBLEMS', 'NOTES', 'SAME BOOT', 'WHY'], rows);
 }
 
-/** What `tpm2_pcrread` prints: a bank's name, and below it `NUMBER : 0xVALUE`. */
+/**
+ * What `tpm2_pcrread` prints: a bank's name, and below it `NUMBER : 0xVALUE`.
+ * @throws where a value has not the length of its bank
+ */
 export function parsePcrRead(text: string): MachinePcrs {
   const banks: Partial<Record<PcrBank, Record<number, string>>> = {};
-  let values: Record<number, string> = {};
+  let bank: PcrBank | undefined;
   for (const line of text.split('\n')) {
     const name = /^\s*(\w+):\s*$/.exec(line)?.[1];
-    const bank = pcrBanks.find((one) => one === name);
-    if (name !== undefined) {
-      values = {};
-      if (bank !== undefined) banks[bank] = values;
-    }
+    if (name !== undefined) bank = pcrBanks.find((one) => one === name);
     const [, pcr, value] = /^\s*(\d{1,2})\s*:\s*0x([0-9a-f]+)\s*$/i.exec(line) ?? [];
-    if (pcr !== undefined && value !== undefined) values[Number(pcr)] = value.toLowerCase();
+    if (bank === undefined || pcr === undefined || value === undefined) continue;
+    if (value.length !== 2 * bankBytes[bank])
+      throw new Error(`PCR ${pcr} of ${bank} has ${value.length} digits, and not ${2 * bankBytes[bank]}`);
+    banks[bank] = { ...banks[bank], [Number(pcr)]: value.toLowerCase() };
   }
   return banks;
 }

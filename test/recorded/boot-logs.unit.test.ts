@@ -58,9 +58,20 @@ describe('a machine whose own PCR values are known', () => {
   it('is read from what tpm2_pcrread prints', () => {
     const printed = `  sha1:\n  sha256:\n    0 : 0x${'AB'.repeat(32)}\n    11: 0x${'cd'.repeat(32)}\n  sm3_256:\n    0 : 0x00\n`;
     assert.deepEqual(parsePcrRead(printed), {
-      sha1: {},
       sha256: { 0: 'ab'.repeat(32), 11: 'cd'.repeat(32) },
     });
+  });
+});
+
+describe('PCR values that say nothing', () => {
+  it('are not taken for values that the log leads to', () => {
+    assert.equal(tryBootLog(recordedLog('supermicro'), { sha256: {} }).unexplained, null);
+    assert.equal(tryBootLog(recordedLog('supermicro'), { sha256: { 23: '0'.repeat(64) } }).unexplained, null);
+  });
+
+  it('are refused where one is longer or shorter than its bank', () => {
+    for (const digits of [2, 62, 66, 128])
+      assert.throws(() => parsePcrRead(`sha256:\n 0 : 0x${'0'.repeat(digits)}\n`), /PCR 0 of sha256/);
   });
 });
 
