@@ -150,8 +150,14 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'log',
     'The log holds an event whose text nothing vouches for, in a place where it could mislead.',
   ],
-  event_data_mismatch: ['log', 'The text of an event of which facts are made is not what was measured: somebody changed the log.'],
-  separator_error: ['log', 'The mark between firmware and system is missing or wrong, or there twice in PCR 7 alone.'],
+  event_data_mismatch: [
+    'log',
+    'The text of an event of which facts are made is not what was measured: somebody changed the log.',
+  ],
+  separator_error: [
+    'log',
+    'The mark between firmware and system is missing or wrong, or there twice in PCR 7 alone.',
+  ],
   bank_unextended: ['log', 'The firmware measured nothing into a bank that the TPM has.'],
   bank_mismatch: ['log', 'Two banks of the TPM tell of two different boots.'],
 
