@@ -162,6 +162,11 @@ export interface Unread {
 export interface Past {
   /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
   readonly sentParts: readonly PartName[];
+  /**
+   * Why it is not known here what its initrds hold, for a person: its place among those that wait to send one, or why it
+   * sends none. Absent: nothing is said.
+   */
+  readonly initrdWait?: string;
   /** What each aspect wanted to be remembered, by its name, and what unread.ts remembers beside them. */
   readonly memory: Readonly<Record<string, unknown>>;
 }

@@ -24,7 +24,11 @@ export function measureBoot(
   files: FileSet = noFiles,
 ): MeasuredBoot {
   const boot = replayBoot(log, banks, userSpace, files);
-  return sealed(boot, boot.state, { userSpaceDigest: userSpace?.digest ?? null, filesDigest: files.digest });
+  return sealed(boot, boot.state, {
+    userSpaceDigest: userSpace?.digest ?? null,
+    filesDigest: files.digest,
+    initrds: [],
+  });
 }
 
 /** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
@@ -36,10 +40,14 @@ export function knowingSaid(boot: MeasuredBoot, said: string | undefined): Measu
 function sealed(
   { digest, log, userSpace, problems }: ReplayedBoot,
   state: BootState,
-  { userSpaceDigest, filesDigest }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest'>,
+  {
+    userSpaceDigest,
+    filesDigest,
+    initrds,
+  }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest' | 'initrds'>,
 ): MeasuredBoot {
   // The one place that makes it: the seal exists for the compiler only.
-  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest } as MeasuredBoot;
+  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest, initrds } as MeasuredBoot;
 }
 
 /**

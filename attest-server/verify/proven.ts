@@ -1,5 +1,6 @@
 import type { PartName } from '../protocol/evidence.ts';
 import type { Facts } from '../protocol/facts.ts';
+import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
 import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
@@ -44,6 +45,8 @@ export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   readonly userSpaceDigest: string | null;
   /** SHA-256 of the list of files that say what its loader read, hex; null where none was given. */
   readonly filesDigest: string | null;
+  /** What images hold of which the TPM vouches for the digest as that of an initrd, as far as it is known here. */
+  readonly initrds: readonly InitrdManifest[];
 }
 
 /** A part of the evidence of which the quote signs the digest. */
