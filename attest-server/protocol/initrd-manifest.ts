@@ -43,8 +43,13 @@ export interface InitrdEntry {
   readonly target?: string;
   /** Of a device: major and minor number. */
   readonly device?: readonly [number, number];
-  /** A later entry of this path took its place. */
+  /**
+   * Its content, or all of it, gave way to a later entry. It counts as well: what is in `kernel/` is read before the archives are
+   * unpacked, by name, and there the first one counts.
+   */
   readonly replaced?: true;
+  /** The kernel does not make it, mostly because there is no such folder. The path is as it stands in the archive. */
+  readonly unmade?: true;
 }
 
 export interface InitrdFault {
