@@ -25,6 +25,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly readsHost: boolean;
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
+  /** Kinds of references that it goes by besides. */
+  readonly alsoReads?: readonly ReferenceKind[];
   /** It needs machines that were made ready for it: `strict` does not require it of all. */
   readonly isOptIn?: true;
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
@@ -88,7 +90,7 @@ export interface CapturedAs {
 
 export interface Prepared {
   readonly group: GroupBase;
-  /** Of the aspect's kind, in every state. */
+  /** Of the aspect's kinds, in every state. */
   readonly references: readonly Reference[];
   /** Whether judgements are remembered, by exactly what each is made from. */
   readonly remembers: boolean;

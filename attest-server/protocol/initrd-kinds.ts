@@ -1,14 +1,15 @@
-/** Files of an initrd that hosts make for themselves: what they say is read, so that the manifest keeps their bytes. */
+/** Files of an initrd that hosts make for themselves: what they say is read, so that the manifest keeps their bytes. None of them is for secrets. */
 const read: readonly RegExp[] = [
   /^scripts\/[^/]+\/ORDER$/,
-  /^conf\/(?:[^/]+\.conf|conf\.d\/[^/]+)$/,
+  /^conf\/(?:[^/]+\.conf|modules|conf\.d\/[^/]+)$/,
+  /^cryptroot\/crypttab$/,
   /^(?:usr\/)?lib\/modules\/[^/]+\/modules\.[a-z.]+$/,
-  /^etc\/(?:[^/]+|ld\.so\.conf\.d\/[^/]+|modprobe\.d\/[^/]+|modules-load\.d\/[^/]+|cmdline\.d\/[^/]+|conf\.d\/[^/]+)$/,
-  /^etc\/(?:mdadm|lvm|multipath|cryptsetup-initramfs|netplan|systemd\/network|systemd\/system|udev\/rules\.d)\/.+$/,
-  /^cryptroot\/[^/]+$/,
-  /^run\/.+\.conf$/,
-  /^(?:usr\/)?lib\/dracut\/[^/]+$/,
-  /^(?:usr\/)?lib\/systemd\/network\/[^/]+$/,
+  /^etc\/(?:crypttab|fstab(?:\..+)?|motd|ld\.so\.cache|ld\.so\.conf|cmdline|mdadm\.conf)$/,
+  /^etc\/(?:mdadm|ld\.so\.conf\.d|modprobe\.d|cmdline\.d|conf\.d|netplan|systemd\/network)\/[^/]+$/,
+  /^usr\/lib\/systemd\/network\/[^/]+$/,
+  /^usr\/lib\/(?:initrd|os)-release$/,
+  /^usr\/lib\/dracut\/(?:[^/]+\.txt|dracut-[^/]+)$/,
+  /^run\/net[^/]*\.conf$/,
 ];
 
 /** True where a rule reads the file, or a person is shown it. @param path as an entry of the manifest has it */

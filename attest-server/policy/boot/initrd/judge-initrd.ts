@@ -73,7 +73,11 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
     const bad: ListedFiles | null = revoked === null ? revokedWith(entry, lists.revoked) : null;
     if (bad !== null) revoked = { entry, reference: bad };
     if (typeof found !== 'string' && bad === null) {
-      if ('kind' in found && found.kind !== null) made.set(found.kind, (made.get(found.kind) ?? 0) + 1);
+      if ('kind' in found && found.kind !== null) {
+        made.set(found.kind, (made.get(found.kind) ?? 0) + 1);
+        // An index of modules is long.
+        yield;
+      }
       continue;
     }
     unknownCount += 1;
@@ -193,7 +197,8 @@ function knownIn(
   return lists.find(({ files }) => files.filesAt(path).some((file) => file.digest.equals(alike))) ?? null;
 }
 
-function digestOf({ sha256, target }: InitrdEntry): Buffer | null {
+/** As lists have it; null for what they do not list. */
+export function digestOf({ sha256, target }: InitrdEntry): Buffer | null {
   if (target !== undefined) return linkDigest(target);
   return sha256 === undefined ? null : Buffer.from(sha256, 'hex');
 }
