@@ -128,7 +128,7 @@ function judgeEntry(
     case 'link': {
       const reference = knownIn(active, entry, type, contents);
       if (reference !== null) return { reference };
-      if (target !== undefined && isKnownLink(path, target, contents)) return { kind: null };
+      if (target !== undefined && isKnownLink(path, target)) return { kind: null };
       return `a link to ${target} that no list has`;
     }
     case 'file': {

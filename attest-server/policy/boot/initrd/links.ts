@@ -1,4 +1,4 @@
-import type { InitrdContents } from './contents.ts';
+import { busyboxApplets } from './busybox-applets.ts';
 
 /** Links that those who make initrds write, whatever the packages: path and target. */
 const written: readonly (readonly [RegExp, RegExp])[] = [
@@ -21,7 +21,7 @@ const library = /^usr\/lib(?:32|64|x32)?\/(?:[^/]+\/)?([^/]+\.so(?:\.[^/]+)?)$/;
 const program = /^usr\/s?bin\/([^/]+)$/;
 
 /** True for a link that some rule knows by its path and target. What it leads to is judged where that lies. */
-export function isKnownLink(path: string, target: string, contents: InitrdContents): boolean {
+export function isKnownLink(path: string, target: string): boolean {
   if (written.some(([at, to]) => at.test(path) && to.test(target))) return true;
   const name = path.slice(path.lastIndexOf('/') + 1);
   // A unit that is wanted, by its own name.
@@ -30,7 +30,7 @@ export function isKnownLink(path: string, target: string, contents: InitrdConten
   const its = program.exec(path)?.[1];
   if (its === undefined) return false;
   const to = /^(?:\.\.\/s?bin\/|\/(?:usr\/)?s?bin\/)?([^/]+)$/.exec(target)?.[1];
-  return (to === its && target !== its) || (to === 'busybox' && contents.at('/usr/bin/busybox') !== null);
+  return (to === its && target !== its) || (to === 'busybox' && busyboxApplets.has(its));
 }
 
 /** Attack: a library under the name of another one. */

@@ -1,3 +1,5 @@
+import { busyboxApplets } from './busybox-applets.ts';
+
 /** A file of a package that those who make initrds put elsewhere: the path of the package's, and that in the initrd. */
 interface Move {
   readonly from: RegExp;
@@ -55,7 +57,13 @@ export function isMoved(from: string, to: string): boolean {
   });
 }
 
-/** Busybox does what it is called by: its packages make these names on the host, as hard links or copies. */
+/**
+ * Busybox does what it is called by: its hooks make these names on the host, as hard links. Attack: it is put in the place of a
+ * program that it is not, so that this one fails.
+ */
 export function isApplet(from: string, to: string): boolean {
-  return /^\/usr\/(?:bin|lib\/initramfs-tools\/bin)\/busybox$/.test(from) && /^\/usr\/s?bin\/[^/]+$/.test(to);
+  const name = /^\/usr\/s?bin\/([^/]+)$/.exec(to)?.[1];
+  return name !== undefined && busybox.test(from) && busyboxApplets.has(name);
 }
+
+const busybox = /^\/usr\/(?:bin|lib\/initramfs-tools\/bin)\/busybox$/;
