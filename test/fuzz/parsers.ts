@@ -11,6 +11,7 @@ const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
 const audit = () => import('./parsers/audit.ts');
+const initrdFiles = () => import('./parsers/initrd-files.ts');
 const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
@@ -49,6 +50,9 @@ export const parsers: ParserList = {
   deb: async () => (await packages()).deb,
   rpm: async () => (await packages()).rpm,
   tar: async () => (await packages()).tar,
+  'kmod-index': async () => (await initrdFiles()).kmodIndex,
+  'library-cache': async () => (await initrdFiles()).libraryCache,
+  'initrd-file': async () => (await initrdFiles()).initrdFile,
   keylime: async () => (await packages()).keylime,
   'config-file': async () => (await documents()).configFile,
   pins: async () => (await documents()).pins,

@@ -122,15 +122,15 @@ type Words = (name: string, value: string) => boolean;
 const plainWords: ReadonlySet<string> = new Set(
   'MODULES BUSYBOX COMPRESS COMPRESSLEVEL KEYMAP RUNSIZE DPKG_ARCH UMASK'.split(' '),
 );
-const standing: Readonly<Record<string, readonly string[]>> = {
-  FSTYPE: ['', 'auto'],
-  NFSROOT: ['', 'auto'],
-  DEVICE: [''],
-  RESUME: ['', 'none'],
-};
+const standing: ReadonlyMap<string, readonly string[]> = new Map([
+  ['FSTYPE', ['', 'auto']],
+  ['NFSROOT', ['', 'auto']],
+  ['DEVICE', ['']],
+  ['RESUME', ['', 'none']],
+]);
 
 function isOfInitramfs(name: string, value: string): boolean {
-  return plainWords.has(name) ? /^[a-z0-9%-]*$/i.test(value) : (standing[name]?.includes(value) ?? false);
+  return plainWords.has(name) ? /^[a-z0-9%-]*$/i.test(value) : (standing.get(name)?.includes(value) ?? false);
 }
 
 /** As os-release has them: nobody asks for another name by these. */

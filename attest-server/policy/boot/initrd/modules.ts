@@ -38,12 +38,12 @@ export function moduleIndexFault(
 ): string | null {
   const binary = /^modules\.(.+)\.bin$/.exec(name)?.[1];
   if (binary !== undefined) {
-    const check = ofIndex[binary];
+    const check = ofIndex.get(binary);
     if (check === undefined) return 'it is no index that depmod writes';
     const bad = parseKmodIndex(bytes).find((entry) => !check(entry, modules, contents));
     return bad === undefined ? null : `it has "${bad.key} ${bad.value}", which is not there`;
   }
-  const check = ofText[name.slice('modules.'.length)];
+  const check = ofText.get(name.slice('modules.'.length));
   if (check === undefined) return 'it is no list that depmod writes';
   const bad = linesOf(bytes).find(
     (line) => !/^(?:#.*|[ \t]*)$/.test(line) && !check(line, modules, contents),
@@ -53,37 +53,43 @@ export function moduleIndexFault(
 
 type Check<What> = (what: What, modules: KernelModules, contents: InitrdContents) => boolean;
 
-const ofIndex: Readonly<Record<string, Check<IndexEntry>>> = {
-  dep: ({ value }, modules, contents) => isDependency(value, modules, contents),
-  alias: ({ value }, modules) => isModule(value, modules),
-  symbols: ({ value }, modules) => isModule(value, modules),
+const ofIndex: ReadonlyMap<string, Check<IndexEntry>> = new Map<string, Check<IndexEntry>>([
+  ['dep', ({ value }, modules, contents) => isDependency(value, modules, contents)],
+  ['alias', ({ value }, modules) => isModule(value, modules)],
+  ['symbols', ({ value }, modules) => isModule(value, modules)],
   // Whoever says that more is built in has less loaded.
-  builtin: ({ key, value }) => word.test(key) && value === '',
-  'builtin.alias': ({ value }) => word.test(value),
-};
+  ['builtin', ({ key, value }) => word.test(key) && value === ''],
+  ['builtin.alias', ({ value }) => word.test(value)],
+]);
 
-const ofText: Readonly<Record<string, Check<string>>> = {
-  dep: isDependency,
-  alias: isAlias,
-  symbols: isAlias,
+const softDependency = /^softdep [A-Za-z0-9_-]+(?: (?:pre:|post:|[A-Za-z0-9_-]+))*[ \t]*$/;
+const weakDependency = /^weakdep [A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+)*[ \t]*$/;
+
+const ofText: ReadonlyMap<string, Check<string>> = new Map<string, Check<string>>([
+  ['dep', isDependency],
+  ['alias', isAlias],
+  ['symbols', isAlias],
   // Read as configuration, in which other words run programs.
-  softdep: (line) => /^softdep [A-Za-z0-9_-]+(?: (?:pre:|post:|[A-Za-z0-9_-]+))*[ \t]*$/.test(line),
-  weakdep: (line) => /^weakdep [A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+)*[ \t]*$/.test(line),
-  devname: (line, modules) => {
-    const [, name = ''] = /^([A-Za-z0-9_-]+) [^\s.][^\s]* [bc]\d+:\d+$/.exec(line) ?? [];
-    return isModule(name, modules);
-  },
-  builtin: (line) => moduleFile.test(line) && !line.includes('..'),
-  order: (line) => moduleFile.test(line) && !line.includes('..'),
-};
+  ['softdep', (line) => softDependency.test(line)],
+  ['weakdep', (line) => weakDependency.test(line)],
+  ['devname', isDeviceName],
+  ['builtin', isModulePath],
+  ['order', isModulePath],
+]);
+
+function isModulePath(path: string): boolean {
+  return moduleFile.test(path) && !path.split('/').includes('..');
+}
+
+function isDeviceName(line: string, modules: KernelModules): boolean {
+  const [, name = ''] = /^([A-Za-z0-9_-]+) [^\s.][^\s]* [bc]\d+:\d+$/.exec(line) ?? [];
+  return isModule(name, modules);
+}
 
 function isDependency(line: string, { folder }: KernelModules, contents: InitrdContents): boolean {
   const [, module = '', others = ''] = /^([^: ]+):((?: [^ ]+)*)[ ]*$/.exec(line) ?? [];
   return [module, ...others.split(' ').filter((one) => one !== '')].every(
-    (path) =>
-      moduleFile.test(path) &&
-      !path.split('/').includes('..') &&
-      contents.at(path.startsWith('/') ? path : `${folder}/${path}`) !== null,
+    (path) => isModulePath(path) && contents.at(path.startsWith('/') ? path : `${folder}/${path}`) !== null,
   );
 }
 

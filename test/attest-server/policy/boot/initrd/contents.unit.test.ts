@@ -149,7 +149,7 @@ describe('an initrd judged by what is in it', () => {
     ]);
   });
 
-  it('does not know a crypttab whose keyscript is not there, whoever vouches for it (row 154)', () => {
+  it('does not know a crypttab whose keyscript is not there, whoever vouches for it (row 194)', () => {
     const text = 'cryptroot UUID=12345678-1234-1234-1234-123456789abc none luks,keyscript=/lib/keys\n';
     const manifest = changed({ path: 'cryptroot/crypttab', text });
     assert.deepEqual(unknownIn(judged(manifest, [packages, vouched, captured(manifest, null)])), [
@@ -162,7 +162,7 @@ describe('an initrd judged by what is in it', () => {
     ['busybox', 'usr/bin/busybox'],
     ['a script', 'scripts/functions'],
   ] as const)
-    it(`does not know ${name}, which is known, in the place of a program (row 150)`, () => {
+    it(`does not know ${name}, which is known, in the place of a program (row 190)`, () => {
       const { sha256 = '' } = entryAt(known);
       const verdict = judged(changed({ path: 'usr/sbin/cryptsetup', entry: { sha256 } }));
       assert.deepEqual(unknownIn(verdict), ['/usr/sbin/cryptsetup']);
@@ -186,7 +186,7 @@ describe('an initrd judged by what is in it', () => {
     ['a library', 'usr/lib/x86_64-linux-gnu/libcryptsetup.so.12', 'libz.so.1'],
     ['a unit', 'etc/systemd/system/initrd.target.wants/a.service', '/usr/lib/systemd/system/b.service'],
   ] as const)
-    it(`does not know a link in the place of ${what} (row 150)`, () => {
+    it(`does not know a link in the place of ${what} (row 190)`, () => {
       const entry: InitrdEntry = { path, mode: 0o120777, target };
       const entries = [...recorded.entries.filter((one) => one.path !== path), entry];
       assert.deepEqual(unknownIn(judged({ ...recorded, entries })), [`/${path}`]);
@@ -217,11 +217,11 @@ describe('an initrd judged by what is in it', () => {
     ['microcode that nobody vouches for', { path: 'kernel/x86/microcode/GenuineIntel.bin', text: 'x' }],
     ['parameters that init reads', { path: 'conf/param.conf', text: 'ROOT=/dev/sdb\n' }],
   ] as const satisfies readonly (readonly [string, Change])[])
-    it(`does not know ${what} (row 151)`, () => {
+    it(`does not know ${what} (row 191)`, () => {
       assert.deepEqual(unknownIn(judged(changed(change))), [`/${change.path}`]);
     });
 
-  it('does not know an index of modules that names one that is not there (row 151)', () => {
+  it('does not know an index of modules that names one that is not there (row 191)', () => {
     const path = `${modules}/modules.dep.bin`;
     const bytes = Buffer.from(textAt(path));
     const place = bytes.indexOf('kernel/');
@@ -231,7 +231,7 @@ describe('an initrd judged by what is in it', () => {
     assert.deepEqual(unknownIn(judged(changed({ path, bytes: bytes.subarray(0, 40) }))), [`/${path}`]);
   });
 
-  it('does not know a cache that gives one library for another (row 151)', () => {
+  it('does not know a cache that gives one library for another (row 191)', () => {
     const path = 'etc/ld.so.cache';
     const bytes = Buffer.from(textAt(path));
     // The second entry gets the path of the first.
@@ -243,7 +243,7 @@ describe('an initrd judged by what is in it', () => {
     ['that everybody may write', { mode: 0o100777 }],
     ['with the rights of its owner', { mode: 0o104755 }],
   ] as const)
-    it(`does not know a known program ${what} (row 152)`, () => {
+    it(`does not know a known program ${what} (row 192)`, () => {
       assert.deepEqual(unknownIn(judged(changed({ path: 'usr/sbin/cryptsetup', entry }))), [
         '/usr/sbin/cryptsetup',
       ]);
@@ -282,7 +282,7 @@ describe('an initrd judged by what is in it', () => {
     );
   });
 
-  it('is unknown where the image is not all that the kernel unpacks (row 153)', () => {
+  it('is unknown where the image is not all that the kernel unpacks (row 193)', () => {
     const fault = { offset: 512, code: 'compression', text: 'packed by lz4' } as const;
     const verdict = judged({ ...recorded, faults: [fault] });
     assert.equal(summary(verdict), 'untrusted initrd_unknown');
