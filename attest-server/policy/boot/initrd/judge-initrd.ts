@@ -138,10 +138,19 @@ function judgeEntry(
         return fault === null ? { reference } : fault;
       }
       const known = madeOnHost(entry, context);
-      if (known?.fault === null) return { kind: known.kind };
-      return whyUnknown(entry, active, known?.fault ?? null);
+      const fault = known?.kind === 'empty' ? emptiedFault(entry, active) : (known?.fault ?? null);
+      if (known !== null && fault === null) return { kind: known.kind };
+      return whyUnknown(entry, active, fault);
     }
   }
+}
+
+/** Attack: a file of a package is emptied, so that what it says is not said. */
+function emptiedFault(entry: InitrdEntry, active: readonly ListedFiles[]): string | null {
+  const path = placeOf(entry);
+  if (path === '/usr/lib/systemd/system/emergency.service') return null;
+  const list = active.find(({ files }) => files.filesAt(path).length > 0);
+  return list === undefined ? null : `it is empty, and ${list.name} has another one`;
 }
 
 /** Attack: a program that anybody may change, or that gives its rights to whoever runs it. */

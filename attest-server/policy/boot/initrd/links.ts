@@ -15,8 +15,8 @@ const written: readonly (readonly [RegExp, RegExp])[] = [
   [/^usr\/bin\/loginctl$/, /^true$/],
 ];
 
-const unitLink = /^(?:etc|usr\/lib)\/systemd\/system\/(?:[^/]+\.(?:wants|requires|upholds)\/)?([^/]+)$/;
-const unit = /^(?:\.\.\/|\/(?:etc|usr\/lib)\/systemd\/system\/)([^/]+)$/;
+const wanted = /^etc\/systemd\/system\/initrd\.target\.wants\/(dracut-[a-z-]+\.service)$/;
+const unit = /^(?:\.\.\/|\/usr\/lib\/systemd\/system\/)([^/]+)$/;
 const library = /^usr\/lib(?:32|64|x32)?\/(?:[^/]+\/)?([^/]+\.so(?:\.[^/]+)?)$/;
 const program = /^usr\/s?bin\/([^/]+)$/;
 
@@ -24,8 +24,8 @@ const program = /^usr\/s?bin\/([^/]+)$/;
 export function isKnownLink(path: string, target: string): boolean {
   if (written.some(([at, to]) => at.test(path) && to.test(target))) return true;
   const name = path.slice(path.lastIndexOf('/') + 1);
-  // A unit that is wanted, by its own name.
-  if (unitLink.test(path)) return unit.exec(target)?.[1] === name;
+  // Attack: a unit that is known and wanted by nobody, as debug-shell.service, is wanted here.
+  if (wanted.test(path)) return unit.exec(target)?.[1] === name;
   if (library.test(path)) return isLibraryName(name, target);
   const its = program.exec(path)?.[1];
   if (its === undefined) return false;

@@ -42,7 +42,8 @@ export function madeOnHost(
   entry: InitrdEntry,
   context: MadeContext,
 ): { readonly kind: MadeKind; readonly fault: string | null } | null {
-  if (entry.bytes === 0 && !isExecutable(entry)) return { kind: 'empty', fault: null };
+  if (entry.bytes === 0 && !isExecutable(entry) && mayBeEmpty.test(entry.path))
+    return { kind: 'empty', fault: null };
   const rule = rules.find(({ path }) => path.test(entry.path));
   if (rule === undefined) return null;
   const { kind } = rule;
@@ -56,6 +57,10 @@ export function madeOnHost(
     throw error;
   }
 }
+
+/** Attack: a unit, a rule of udev or a script is emptied, which masks it. dracut does so to its emergency unit. */
+const mayBeEmpty =
+  /^(?:etc\/(?!systemd\/|udev\/)|conf\/|run\/|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
 
 interface Rule {
   readonly kind: MadeKind;

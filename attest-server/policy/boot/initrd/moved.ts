@@ -32,8 +32,12 @@ const moves: readonly Move[] = [
     to: /^\/(?:usr|var)\/lib\/dracut\/hooks\/(?:[^/]+\/){1,2}\d{2}-(?<name>[^/]+)$/,
   },
   {
-    from: /^\/usr\/lib\/dracut\/(?:modules\.d\/[^/]+\/)?(?:dracut-)?(?<name>[^/]+?)(?:\.sh)?$/,
-    to: /^\/(?:usr\/(?:bin|sbin|lib|libexec)\/|usr\/lib\/systemd\/system-generators\/)?(?:dracut-)?(?<name>[^/]+?)(?:\.sh)?$/,
+    from: /^\/usr\/lib\/dracut\/(?:modules\.d\/[^/]+\/)?(?<name>[^/]+?)(?:\.sh)?$/,
+    to: /^\/(?:usr\/(?:bin|sbin|lib|libexec)\/)?(?<name>[^/]+?)(?:\.sh)?$/,
+  },
+  {
+    from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/(?<name>[^/]+?)(?:\.sh)?$/,
+    to: /^\/usr\/lib\/(?:systemd\/system-generators\/)?dracut-(?<name>[^/]+?)(?:\.sh)?$/,
   },
   {
     from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/(?<name>[^/]+)$/,

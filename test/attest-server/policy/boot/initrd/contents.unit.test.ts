@@ -184,7 +184,16 @@ describe('an initrd judged by what is in it', () => {
     ['a program', 'usr/sbin/cryptsetup', '/usr/bin/cat'],
     ['a program of the same name elsewhere', 'usr/sbin/cryptsetup', '/etc/cryptsetup'],
     ['a library', 'usr/lib/x86_64-linux-gnu/libcryptsetup.so.12', 'libz.so.1'],
-    ['a unit', 'etc/systemd/system/initrd.target.wants/a.service', '/usr/lib/systemd/system/b.service'],
+    [
+      'a unit of dracut',
+      'etc/systemd/system/initrd.target.wants/dracut-a.service',
+      '/usr/lib/systemd/system/b.service',
+    ],
+    [
+      'a unit that nobody wants',
+      'etc/systemd/system/sysinit.target.wants/debug-shell.service',
+      '/usr/lib/systemd/system/debug-shell.service',
+    ],
   ] as const)
     it(`does not know a link in the place of ${what} (row 190)`, () => {
       const entry: InitrdEntry = { path, mode: 0o120777, target };
@@ -212,6 +221,16 @@ describe('an initrd judged by what is in it', () => {
     ['an alias of a module that is not there', { path: `${modules}/modules.alias`, text: 'alias x evil\n' }],
     ['libraries in other folders', { path: 'etc/ld.so.conf.d/x.conf', text: '/run/lib\n' }],
     ['a program that is empty', { path: 'usr/sbin/cryptsetup', bytes: Buffer.alloc(0) }],
+    [
+      'a script of init that is emptied',
+      { path: 'scripts/local-top/cryptroot', bytes: Buffer.alloc(0), entry: { mode: 0o100644 } },
+    ],
+    [
+      'a rule of udev that is emptied',
+      { path: 'usr/lib/udev/rules.d/50-udev-default.rules', bytes: Buffer.alloc(0) },
+    ],
+    ['a unit that is masked', { path: 'etc/systemd/system/a.service', bytes: Buffer.alloc(0) }],
+    ['a file of a package that is emptied', { path: 'etc/lvm/lvm.conf', bytes: Buffer.alloc(0) }],
     ['a file in a place that no rule knows', { path: 'etc/profile', text: 'true\n' }],
     ['tables of the firmware', { path: 'kernel/firmware/acpi/dsdt.aml', text: 'DSDT' }],
     ['microcode that nobody vouches for', { path: 'kernel/x86/microcode/GenuineIntel.bin', text: 'x' }],
