@@ -107,8 +107,9 @@ export class RootTree {
     const slot = folder.children.get(last) ?? null;
     if (name.endsWith('/') && slot?.node.type === S_IFLNK)
       throw new PathFault('it ends in a slash, and what is there is a link');
-    listed.path = folder.path === '' ? last : `${folder.path}/${last}`;
-    if (listed.path.length > PATH_MAX) throw new PathFault('its folder lies too deep');
+    const path = folder.path === '' ? last : `${folder.path}/${last}`;
+    if (path.length > PATH_MAX) throw new PathFault('its folder lies too deep');
+    listed.path = path;
     return { folder, last, slot };
   }
 
