@@ -45,7 +45,7 @@ export function newcEntry(entry: NewcEntry, index = 0): Buffer {
 }
 
 /** Up to the next multiple of four. */
-export function filled(bytes: Buffer): Buffer {
+function filled(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
 }
 
