@@ -213,7 +213,7 @@ describe('an initrd of which the kernel would make something else than it seems 
   });
 });
 
-describe('an initrd that is made to cost much (row 182)', () => {
+describe('an initrd that is made to cost much (row 181)', () => {
   const small = { ...initrdBounds, ratio: { from: 1024 * 1024, times: 64 } };
 
   it('is read no further than to its bounds', async () => {

@@ -122,7 +122,7 @@ describe('the tree that the kernel makes of entries', () => {
   });
 });
 
-describe('names that are made to deceive (row 183)', () => {
+describe('names that are made to deceive (row 182)', () => {
   it('tell of each content that is in an archive, whatever overwrites it', async () => {
     const name = (path: string, content: string) => ({ name: path, inode: 5, links: 2, content });
     assert.deepEqual(await entries([name('evil', 'table'), name('good', 'known')]), [
