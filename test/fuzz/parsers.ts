@@ -11,6 +11,7 @@ const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
 const audit = () => import('./parsers/audit.ts');
+const initrds = () => import('./parsers/initrd.ts');
 const initrdFiles = () => import('./parsers/initrd-files.ts');
 const packages = () => import('./parsers/packages.ts');
 
@@ -59,6 +60,8 @@ export const parsers: ParserList = {
   'kernel-words': async () => (await documents()).kernelWords,
   'pe-image': async () => (await files()).peImage,
   'loader-file': async () => (await files()).loaderFile,
+  initrd: async () => (await initrds()).initrd,
+  'initrd-manifest': async () => (await initrds()).initrdManifest,
   'mount-table': async () => (await disk()).mountTable,
   'disk-part': async () => (await disk()).diskPart,
   'luks-metadata': async () => (await disk()).luksMetadata,

@@ -1,5 +1,5 @@
 import { createHash, type Hash, hash } from 'node:crypto';
-import { printable } from '../../protocol/printable.ts';
+import { outsideText, printable } from '../../protocol/printable.ts';
 import type { InitrdBounds } from './bounds.ts';
 import { type Header, headerBytes, PATH_MAX, parseHeader, typeOf } from './cpio-header.ts';
 import { InitrdError } from './initrd-error.ts';
@@ -217,7 +217,7 @@ export class CpioReader {
     const text = bytes.toString('utf8');
     const shown = printable(text);
     if (shown === text && Buffer.from(text).equals(bytes)) return text;
-    const latin = printable(bytes.toString('latin1'));
+    const latin = outsideText(bytes.toString('latin1'));
     this.#listener.onPathFault(`${latin}: it holds bytes that are no characters that can be shown`);
     return latin;
   }

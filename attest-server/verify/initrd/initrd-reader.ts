@@ -181,7 +181,10 @@ export class InitrdReader {
   async #takePacked(bytes: Buffer): Promise<number> {
     const packed = this.#packed;
     if (packed === null) return bytes.length;
-    const taken = await packed.take(bytes);
+    // What was wrong with unpacked bytes ended the unpacker, which then has an error of its own.
+    const taken = await packed.take(bytes).catch((error: unknown) => {
+      throw this.#error ?? error;
+    });
     if (this.#error !== null) throw this.#error;
     if (!packed.isDone) return taken;
     this.close();

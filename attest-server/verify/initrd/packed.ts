@@ -118,16 +118,21 @@ class Stream {
       .on('close', settle);
   }
 
+  /** Nothing more will be heard of it. */
+  get #isOver(): boolean {
+    return this.#unpacking.readableEnded || this.#unpacking.destroyed;
+  }
+
   /** @returns how many bytes it took: fewer than all are there beyond its end */
   async write(piece: Buffer): Promise<number> {
     const before = this.#unpacking.bytesWritten;
-    if (this.#unpacking.readableEnded || this.#unpacking.destroyed) return 0;
+    if (this.#isOver) return 0;
     await this.#settled((done) => this.#unpacking.write(piece, done));
     return this.#unpacking.bytesWritten - before;
   }
 
   async end(): Promise<void> {
-    if (!this.#unpacking.readableEnded) await this.#settled(() => this.#unpacking.end());
+    if (!this.#isOver) await this.#settled(() => this.#unpacking.end());
   }
 
   close(): void {

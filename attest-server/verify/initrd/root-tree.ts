@@ -64,14 +64,18 @@ export class RootTree {
 
   /** All entries in their order. Content that another one overwrote is listed by itself. */
   entries(): readonly InitrdEntry[] {
-    return this.#listed.flatMap((listed) => {
-      const own = shown(listed);
-      const { node } = listed;
-      if (node === undefined || listed.replaced === true) return [own];
-      const now = shown({ ...listed, ...attributesOf(node) });
-      const isLost = (listed.bytes ?? 0) > 0 && node.content?.sha256 !== listed.sha256;
-      return isLost ? [{ ...own, replaced: true }, now] : [now];
-    });
+    const all: InitrdEntry[] = [];
+    for (const listed of this.#listed) {
+      const { node, replaced } = listed;
+      if (node === undefined || replaced === true) {
+        all.push(entryOf(listed, listed));
+        continue;
+      }
+      if ((listed.bytes ?? 0) > 0 && node.content?.sha256 !== listed.sha256)
+        all.push(entryOf({ ...listed, replaced: true }, listed));
+      all.push(entryOf(listed, { ...node, ...node.content }));
+    }
+    return all;
   }
 
   #list({ mode, uid, gid, device }: Header, name: string, target?: string): Listed {
@@ -107,8 +111,9 @@ export class RootTree {
     const slot = folder.children.get(last) ?? null;
     if (name.endsWith('/') && slot?.node.type === S_IFLNK)
       throw new PathFault('it ends in a slash, and what is there is a link');
-    listed.path = folder.path === '' ? last : `${folder.path}/${last}`;
-    if (listed.path.length > PATH_MAX) throw new PathFault('its folder lies too deep');
+    const path = folder.path === '' ? last : `${folder.path}/${last}`;
+    if (path.length > PATH_MAX) throw new PathFault('its folder lies too deep');
+    listed.path = path;
     return { folder, last, slot };
   }
 
@@ -321,17 +326,18 @@ function checkLength(part: string): void {
     throw new PathFault('a part of its name is too long');
 }
 
-/** What the node is now, whichever of its names is asked. */
-function attributesOf({ mode, uid, gid, content, device }: Node): Partial<Listed> {
-  return {
-    mode,
-    ...(uid === undefined ? {} : { uid }),
-    ...(gid === undefined ? {} : { gid }),
-    ...(content === undefined ? {} : content),
-    ...(device === undefined ? {} : { device }),
-  };
-}
+type Attributes = Pick<InitrdEntry, 'mode' | 'uid' | 'gid' | 'bytes' | 'sha256' | 'device'>;
 
-function shown({ node: _node, linked: _linked, uid, gid, ...rest }: Listed): InitrdEntry {
-  return { ...rest, ...(uid ? { uid } : {}), ...(gid ? { gid } : {}) };
+/** @param now as it came, or as it is in the end, whichever of its names is asked */
+function entryOf({ path, target, replaced, unmade }: Listed, now: Attributes): InitrdEntry {
+  const entry: { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } = { path, mode: now.mode };
+  if (now.uid) entry.uid = now.uid;
+  if (now.gid) entry.gid = now.gid;
+  if (now.bytes !== undefined) entry.bytes = now.bytes;
+  if (now.sha256 !== undefined) entry.sha256 = now.sha256;
+  if (target !== undefined) entry.target = target;
+  if (now.device !== undefined) entry.device = now.device;
+  if (replaced) entry.replaced = true;
+  if (unmade) entry.unmade = true;
+  return entry;
 }
