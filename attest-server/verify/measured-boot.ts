@@ -2,9 +2,10 @@ import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
+import { initrdsIn, isImageOf } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
 import type { HashedPart } from './hashed-part.ts';
-import type { MeasuredBoot, QuotedBank, ReplayedBoot } from './proven.ts';
+import type { MeasuredBoot, QuotedBank, ReadInitrd, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';
 import { parseEventLog } from './tpm/event-log.ts';
@@ -35,6 +36,14 @@ export function measureBoot(
 export function knowingSaid(boot: MeasuredBoot, said: string | undefined): MeasuredBoot {
   const state = said === undefined ? boot.state : knowingCommandLine(boot.state, said);
   return state === boot.state ? boot : sealed(boot, state, boot);
+}
+
+/** With what is known of the initrds among its components: of the image with each digest that was measured. */
+export function knowingInitrds(boot: MeasuredBoot, known: readonly ReadInitrd[]): MeasuredBoot {
+  if (known.length === 0) return boot;
+  const measured = initrdsIn(boot.state);
+  const initrds = known.filter(({ image }) => measured.some((one) => isImageOf(image, one)));
+  return initrds.length === 0 ? boot : sealed(boot, boot.state, { ...boot, initrds });
 }
 
 function sealed(

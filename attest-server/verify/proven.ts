@@ -17,6 +17,9 @@ declare class BankSeal {
 declare class BootSeal {
   protected readonly measured: never;
 }
+declare class InitrdSeal {
+  protected readonly unpacked: never;
+}
 declare class ProofSeal {
   protected readonly proven: never;
 }
@@ -48,6 +51,9 @@ export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   /** What images hold of which the TPM vouches for the digest as that of an initrd, as far as it is known here. */
   readonly initrds: readonly InitrdManifest[];
 }
+
+/** A manifest that lies under the digest of its bytes: only `checkInitrds` makes one. */
+export interface ReadInitrd extends InitrdManifest, InitrdSeal {}
 
 /** A part of the evidence of which the quote signs the digest. */
 export interface ProvenPart {

@@ -10,6 +10,7 @@ const firewall = () => import('./parsers/firewall.ts');
 const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
+const packed = () => import('./parsers/packed-manifest.ts');
 const audit = () => import('./parsers/audit.ts');
 const initrds = () => import('./parsers/initrd.ts');
 const initrdFiles = () => import('./parsers/initrd-files.ts');
@@ -39,6 +40,7 @@ export const parsers: ParserList = {
   'binary-frame': async () => (await messages()).binaryFrames,
   facts: async () => (await messages()).facts,
   'loader-file-list': async () => (await messages()).loaderFileList,
+  'initrd-list': async () => (await messages()).initrdLists,
   'ima-index': async () => (await messages()).imaIndex,
   checkpoint: async () => (await messages()).checkpoint,
   'audit-log': async () => (await audit()).auditLog,
@@ -48,6 +50,7 @@ export const parsers: ParserList = {
   reference: async () => (await documents()).reference,
   'yaml-reference': async () => (await documents()).yamlReference,
   'digest-list': async () => (await documents()).digestList,
+  'packed-manifest': async () => (await packed()).packedManifest,
   deb: async () => (await packages()).deb,
   rpm: async () => (await packages()).rpm,
   tar: async () => (await packages()).tar,

@@ -13,6 +13,7 @@ const apart: ReadonlyMap<string, string> = new Map([
   ['parseRawLog', 'inside of parseEventLog'],
   ['parseRawLogSoFar', 'inside of parseEventLogSoFar'],
   ['parsePackedListInSteps', 'inside of DigestList.fromBytes'],
+  ['parseDigestLines', 'inside of parseFileList and parseInitrdList'],
   ['parseFilesInSteps', 'inside of parseFiles'],
   ['parseFiles', 'of a reference that was checked: inside of its schema'],
   ['parseNft', 'inside of rulesetOf'],
