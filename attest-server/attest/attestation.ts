@@ -4,6 +4,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
+import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
@@ -488,7 +489,7 @@ export class Attestation {
       {
         at,
         sentParts,
-        memory,
+        memory: withoutUnknown(memory),
         labels,
         previous: previousOf(previous, concurrent),
         banks: node.banks ?? undefined,

@@ -22,7 +22,7 @@ export function chooseNodes(
   { after, most }: Part,
 ): readonly NodeView[] {
   const hasLabels = labelTest(selector, ports);
-  if (group !== undefined) checkGroups(group, listed, ports);
+  if (group !== undefined) checkGroups(group, ports, () => listed.flatMap(({ view }) => view().group ?? []));
   const found: NodeView[] = [];
   for (const { name, view } of listed) {
     if (found.length === most) break;
@@ -48,16 +48,19 @@ function labelTest(
   return (node) => selects(selector, labelsOf(node));
 }
 
-/** A misspelt group would otherwise look like one in which no node has a fault. */
-function checkGroups(
+/**
+ * A misspelt group would otherwise look like one in which no node has a fault.
+ * @param shown groups of verdicts of before another policy came
+ * @throws HttpProblem 400
+ */
+export function checkGroups(
   wanted: readonly string[],
-  listed: readonly Pick<ListedNode, 'name' | 'view'>[],
   { policy }: Pick<ApiPorts, 'policy'>,
+  shown: () => readonly string[],
 ): void {
   let known: ReadonlySet<string> = new Set(policy().groups.map(({ name }) => name));
   if (wanted.every((name) => known.has(name))) return;
-  // Verdicts of before another policy came have groups of their own.
-  known = new Set([...known, ...listed.flatMap(({ view }) => view().group ?? [])]);
+  known = new Set([...known, ...shown()]);
   const unknown = wanted.find((name) => !known.has(name));
   if (unknown === undefined) return;
   const choice = known.size === 0 || known.size > 12 ? '' : `; there are ${[...known].join(', ')}`;

@@ -18,6 +18,7 @@ import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { AuditOrigin } from '../protocol/audit-key.ts';
 import type { AuthorityView } from '../protocol/authority-api.ts';
 import type { Bundle } from '../protocol/bundle.ts';
+import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
@@ -88,6 +89,11 @@ export interface ApiPorts {
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;
   readonly referenceLife: ReferenceLifePort;
+  /** What nodes show and no reference in force has. */
+  candidates(filter: {
+    readonly group?: string | undefined;
+    readonly kind?: ReferenceKind | undefined;
+  }): Promise<ReferenceCandidates>;
   importPins(pins: readonly Pin[], actor: string): Promise<void>;
   /** Gives the token's text, which is stored nowhere. */
   createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;

@@ -1,4 +1,5 @@
 import * as api from '../protocol/api.ts';
+import { candidatesQuery, referenceCandidates } from '../protocol/candidates-api.ts';
 import { limits } from '../protocol/limits.ts';
 import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
@@ -11,9 +12,10 @@ import {
   unseenFiles,
 } from '../protocol/reference.ts';
 import { readBody } from './body.ts';
+import { checkGroups } from './choose-nodes.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 
 const referenceBytes = limits.references.one;
 
@@ -32,6 +34,19 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.listOf(api.referenceView),
     async handle({ store }) {
       return ok({ items: (await store.references()).map(referenceSummary), next: null });
+    },
+  }),
+  // Before the one below, so that it is not taken for a name.
+  routeWithQuery('GET', '/v1/references/candidates', 'reader', {
+    operation: 'listReferenceCandidates',
+    summary: 'What nodes show and no reference in force has, grouped, with the step that puts each in force',
+    query: candidatesQuery,
+    answer: referenceCandidates,
+    async handle({ candidates, store, policy }, { query }) {
+      const statuses = await store.statuses();
+      if (query.group !== undefined)
+        checkGroups([query.group], { policy }, () => statuses.flatMap(({ verdict }) => verdict?.group ?? []));
+      return ok(await candidates(query));
     },
   }),
   route('GET', '/v1/references/{name}', 'reader', {
@@ -57,6 +72,7 @@ export const referenceRoutes: readonly Route[] = [
     async handle({ store, capture }, { message, caller }) {
       const asked = await readBody(message, api.captureRequest, bodyBytes);
       const { node, name, kind, staged, group = null, only = null } = asked;
+      checkWord(name);
       const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
       for (const each of nodes) await findNode(store, each);
       const request = { nodes, name, kind, group, staged, only, actor: actorOf(caller) };
@@ -76,6 +92,7 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.referenceView,
     async handle({ referenceLife }, { message, caller }) {
       const sent = await readBody(message, reference, referenceBytes);
+      checkWord(sent.name);
       const added = await referenceLife.add(sent, actorOf(caller)).catch(notNow);
       return { status: 201, body: referenceSummary(added) };
     },
@@ -163,6 +180,11 @@ export const referenceRoutes: readonly Route[] = [
     }),
   ),
 ];
+
+/** What stands there in the path of another route could not be read. */
+function checkWord(name: string): void {
+  if (name === 'candidates') throw new HttpProblem(409, `${name} is a word of this API: choose another name`);
+}
 
 /** What cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
 function notNow(error: unknown): never {

@@ -1,4 +1,5 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
+import type { ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
@@ -31,10 +32,23 @@ export function nextStep(
   return outOfForce === undefined ? step : `${putInForce(outOfForce, aspect)}\n${step}`;
 }
 
+/** The command that puts a reference in force. */
+export function approveCommand(reference: string, kind: ReferenceKind): string {
+  return `assay reference approve ${reference} --reason "its ${words[kind][1]} are wanted"`;
+}
+
+/** What nodes do with what a reference of this kind has, and what that is. */
+const words: Readonly<Record<ReferenceKind, readonly [does: string, its: string]>> = {
+  boot: ['boot', 'boots'],
+  runtime: ['run', 'files'],
+  firewall: ['have', 'rules'],
+  disk: ['have', 'headers'],
+};
+
 function putInForce(reference: string, aspect: AspectName | undefined): Advice {
-  const [does, its] = aspect === 'runtime' ? ['run', 'files'] : ['boot', 'boots'];
+  const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
   return [
-    `If you want nodes to ${does} what reference ${reference} contains, put it in force:`,
-    `  assay reference approve ${reference} --reason "its ${its} are wanted"`,
+    `If you want nodes to ${words[kind][0]} what reference ${reference} contains, put it in force:`,
+    `  ${approveCommand(reference, kind)}`,
   ].join('\n');
 }

@@ -14,6 +14,7 @@ import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
+import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
 import {
   againstIn,
   keptAgainst,
@@ -141,7 +142,7 @@ interface PreparedGroup {
   readonly policy: string;
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
   /** Nodes of one kind give the same judgements, one after the other: joined once. */
-  last: { readonly judgements: readonly Judgement[]; readonly verdict: Verdict } | null;
+  last: Joined | null;
 }
 
 function prepareGroup(
@@ -202,10 +203,11 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     judgements.push(judgement);
   }
-  const whole = joined(prepared, judgements);
+  const { verdict: whole, unknown } = joined(prepared, judgements);
   const verdict = isGate ? byGateAlone(whole) : whole;
   const read = isGate ? aspects.filter(({ name }) => isProvenByGate(name)) : aspects;
   const next = nextAgainst(against, verdict.reasons, read, unread);
+  memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
@@ -239,13 +241,20 @@ const nothing: readonly PartName[] = [];
 const noVolumes: readonly SharedVolume[] = [];
 const noNodes: readonly string[] = [];
 
+interface Joined {
+  readonly judgements: readonly Judgement[];
+  readonly verdict: Verdict;
+  readonly unknown: ShownUnknown;
+}
+
 /** `join`, where the judgements before were others. */
-function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Verdict {
-  const { last } = prepared;
-  if (last?.judgements.every((judgement, index) => judgement === judgements[index])) return last.verdict;
+function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Joined {
+  const { last, judges } = prepared;
+  if (last?.judgements.every((judgement, index) => judgement === judgements[index])) return last;
   const verdict = join(prepared, judgements);
-  prepared.last = { judgements, verdict };
-  return verdict;
+  const unknown = shownUnknown(judges.map(({ aspect: { name } }, index) => [name, judgements[index]!]));
+  prepared.last = { judgements, verdict, unknown };
+  return prepared.last;
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */

@@ -10,6 +10,7 @@ import type { Located } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';
 import type { SequenceJudgement } from './sequence.ts';
+import type { Unknown } from './unknown.ts';
 
 /**
  * One thing that a node proves or says, and all that a policy does with it. Everything else (the grammar of the policy
@@ -42,6 +43,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
   /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
   draft?(nodes: readonly ObservedNode[]): Drafted | null;
+  /** Which references the rules name, for an aspect of a kind of them; null: they go by those of the group. */
+  named?(rules: Rules): readonly string[] | null;
   /** The rules as a policy file says them, defaults filled in, for the API; without it they are JSON as they are. */
   show?(rules: Rules): Readonly<Record<string, unknown>>;
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
@@ -117,6 +120,8 @@ export interface Judgement {
   readonly affirmed: boolean;
   /** Names of the references that affirm it, where some do. */
   readonly references?: readonly string[];
+  /** What no reference in force has of it; absent where that is nothing, or not known. */
+  readonly unknown?: Unknown;
   /** Who vouches for what it was judged by. */
   readonly source: Source;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */

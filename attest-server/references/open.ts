@@ -1,4 +1,6 @@
 import type { Logger } from 'pino';
+import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { type CandidateFilter, type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
 
@@ -7,6 +9,7 @@ export interface ReferencesParts extends CapturePorts {
   readonly policy: ReferenceParts['policy'];
   readonly changed: ReferenceParts['changed'];
   readonly fault: (error: unknown, where: string) => void;
+  readonly statuses: CandidatePorts['statuses'];
   readonly logger: Logger;
 }
 
@@ -17,6 +20,8 @@ const lookEvery = 1000;
 export interface References extends AsyncDisposable {
   readonly life: ReferenceLife;
   readonly capture: Capture;
+  /** What nodes show and no reference in force has. */
+  candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
 
 export function openReferences(parts: ReferencesParts): References {
@@ -41,6 +46,7 @@ export function openReferences(parts: ReferencesParts): References {
       );
       return made;
     },
+    candidates: (filter) => gatherCandidates(parts, filter),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await looking;

@@ -6,6 +6,7 @@ import { benchAttestation } from './attestation.ts';
 import { benchAudit } from './audit.ts';
 import { benchBootLog } from './boot-log.ts';
 import { benchBoots } from './boots.ts';
+import { benchCandidates } from './candidates.ts';
 import { benchAgents, benchConnections, benchTarpit, type Sizes } from './crowd.ts';
 import { benchDetection } from './detection.ts';
 import { benchFirewall } from './firewall.ts';
@@ -40,6 +41,7 @@ const benches: Readonly<
   ima: async () => ({ ima: benchIma() }),
   marking: async () => ({ marking: await benchMarking() }),
   scrape: async () => ({ scrape: await benchScrape() }),
+  candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),
   tarpit: benchTarpit,
   connections: benchConnections,

@@ -45,6 +45,27 @@ describe('incidents: a node boots something else', function () {
       await night.reaches('trusted');
     });
 
+  it('gathers an update that nobody announced, and leads from there to a node that is trusted', async () => {
+    await night.reboot(tamper(goodBoot, 'kernel'));
+    await night.reaches('untrusted', 'kernel_unknown');
+    // A busy machine is late with its next proof, and none is captured without one.
+    const typed = (begins: string, ...more: readonly string[]) =>
+      night.world.until(async () => {
+        const { stdout } = await night.assay('reference', 'candidates');
+        const line = commandsIn(stdout).find((each) => each.startsWith(begins));
+        if (line === undefined || !/^1 of 1 node boots 1 thing that no reference has$/m.test(stdout))
+          return null;
+        const { code } = await type(night, [line, ...more].join(' '));
+        return code === 0 ? line : null;
+      }, 30_000);
+    await typed('assay reference capture');
+    await typed('assay reference approve', '--yes');
+    await night.reaches('trusted');
+    assert.match((await night.assay('reference', 'candidates')).stdout, /^0 of 1 node /);
+    await night.reboot(goodBoot);
+    await night.reaches('trusted');
+  });
+
   it('says that a boot log is gone, and where it should be', async () => {
     await night.killAgent();
     await rm(join(night.machine.sysroot, bootLogPath));

@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Aspect } from '../../attest-server/policy/aspect.ts';
-import { aspects } from '../../attest-server/policy/aspects.ts';
+import { captureReferencesInSteps } from '../../attest-server/policy/capture.ts';
 import type { Policy } from '../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
-import type { Aspect as AspectName, NodeState, Reason } from '../../attest-server/protocol/verdict.ts';
+import { atOnce } from '../../attest-server/protocol/in-steps.ts';
+import type { Reference, ReferenceKind } from '../../attest-server/protocol/reference.ts';
+import type { NodeState, Reason } from '../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { verify } from '../../attest-server/verify/verify.ts';
 import { verdictOn } from '../attest-server/policy/made-proof.ts';
@@ -41,31 +41,33 @@ export async function judgeFolder(
   folder: string,
   baseline: string | null,
 ): Promise<JudgedFolder> {
-  const references = baseline === null ? [] : [captured(kind, await provenFolder(kind, baseline))];
-  const verdict = verdictOn(
-    await provenFolder(kind, folder),
-    policyFor(kind),
-    { name: node },
-    references,
-    at,
-  );
+  const references = baseline === null ? [] : captured(kind, await provenFolder(kind, baseline));
+  return judgedAlone(kind, await provenFolder(kind, folder), references);
+}
+
+/** By the policy `strict`, of which it must keep the one aspect. */
+export function judgedAlone(
+  kind: ReferenceKind,
+  proven: Proven,
+  references: readonly Reference[],
+): JudgedFolder {
+  const verdict = verdictOn(proven, policyFor(kind), { name: node }, references, at);
   return { state: verdict.state, reasons: verdict.reasons.filter(({ aspect }) => aspect === kind) };
+}
+
+/** Active references. @throws CaptureError or Rejection where this is no model */
+export function captured(kind: ReferenceKind, proven: Proven): readonly Reference[] {
+  const [group] = policyFor(kind).groups;
+  if (group === undefined) throw new Error('strict has no group');
+  const about = { name: 'baseline', state: 'active', by: 'recorded', at, only: null } as const;
+  return atOnce(captureReferencesInSteps(kind, [{ node, proven }], group, about));
 }
 
 const node = 'recorded';
 const at = Date.parse('2026-11-25T12:00:00Z');
 
-function policyFor(kind: Recorded): Policy {
+function policyFor(kind: ReferenceKind): Policy {
   return { ...strictPolicy, groups: strictPolicy.groups.map((group) => ({ ...group, require: [kind] })) };
-}
-
-function captured(kind: Recorded, proven: Proven): Reference {
-  const aspect: Aspect<AspectName, unknown> | undefined = aspects.find(
-    ({ referenceKind }) => referenceKind === kind,
-  );
-  const [group] = policyFor(kind).groups;
-  if (aspect?.capture === undefined || group === undefined) throw new Error(`${kind} cannot be captured`);
-  return aspect.capture(proven, { name: 'baseline', state: 'active', group, node, by: 'recorded', at });
 }
 
 /** The node's word, which a quote signs, as in each answer over a connection. */

@@ -55,7 +55,7 @@ export async function listReferences(
   );
 }
 
-function checkKind(kind: string | undefined): void {
+export function checkKind(kind: string | undefined): void {
   if (kind !== undefined && !referenceKinds.some((known) => known === kind))
     throw new CliError(
       `${kind} is not a kind of reference`,

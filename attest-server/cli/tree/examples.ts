@@ -35,6 +35,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'boot diff': ['assay boot diff node-1 node-2', 'assay boot diff good.json bad.json -o json'],
   'reference list': ['assay reference list', 'assay reference list --kind boot -o name'],
+  'reference candidates': [
+    'assay reference candidates',
+    'assay reference candidates --group workers -o json',
+  ],
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
 import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
@@ -56,6 +57,16 @@ export function addReferences(program: Command, get: Command, context: CliContex
       .action(async (options: ListOptions) =>
         (await import('../commands/reference.ts')).listReferences(context, options),
       );
+  references
+    .command('candidates')
+    .description('show what nodes boot and run that no reference has, grouped, with the command for each')
+    .option('--group <group>', 'only of nodes of this group')
+    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall, disk')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(utcOption())
+    .action(async (options: CandidatesOptions) =>
+      (await import('../commands/candidates.ts')).showCandidates(context, options),
+    );
   references
     .command('capture <node...>')
     .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')

@@ -6,6 +6,7 @@ import type { Proven, QuotedBank } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
+import type { Unknown } from '../unknown.ts';
 import { advice } from './advice.ts';
 import {
   type AggregateClaim,
@@ -43,6 +44,7 @@ import {
 import { bootsLike, revokedIn } from './revoked.ts';
 import { type BootRules, goesByNode, needsLog } from './rules.ts';
 import { bootRules, bootSchema } from './schema.ts';
+import { type UnknownBoot, unknownValues } from './unknown.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** What a machine started, from its firmware to the kernel's command line. */
@@ -54,6 +56,7 @@ export const boot: Aspect<'boot', BootRules> = {
   referenceKind: 'boot',
   advice,
   rules: bootRules,
+  named: ({ references }) => references,
   contradictions: contradictionsIn,
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {
@@ -237,7 +240,7 @@ function judgementOf(
   active: readonly PreparedReference[],
   node: string,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { findings, asReferenced, references } =
+  const { findings, asReferenced, references, unknown } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node);
@@ -249,27 +252,45 @@ function judgementOf(
   const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
-  const told = asReferenced ? findings : toldBesides(findings, ready, active, measured, banks);
-  const all = [...others, ...(isWorthTelling ? [again] : []), ...told];
-  return { judgement: { findings: all, affirmed: asReferenced, references, source: 'tpm', enough }, outcome };
+  const besides = asReferenced
+    ? { findings, knownBy: null }
+    : toldBesides(findings, unknown, ready, active, measured, banks, node);
+  const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
+  return {
+    judgement: {
+      findings: all,
+      affirmed: asReferenced,
+      references,
+      source: 'tpm',
+      enough,
+      ...(unknown !== null && { unknown: shownUnknown(unknown, besides.knownBy) }),
+    },
+    outcome,
+  };
 }
 
 const shown: readonly PartName[] = ['ima'];
 
+function shownUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
+  return { ...unknown, knownBy };
+}
+
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
 function toldBesides(
   findings: readonly Finding[],
+  unknown: UnknownBoot | null,
   { set, idle, rules }: Ready,
   active: readonly PreparedReference[],
   measured: Proven['boot'],
   banks: readonly QuotedBank[],
-): readonly Finding[] {
+  node: string,
+): ReturnType<typeof withOutOfForce> {
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
-  if (outOfForce.length === 0) return findings;
+  if (outOfForce.length === 0) return { findings, knownBy: null };
   const known = [...active, ...outOfForce];
   const boot = measured === null ? null : vouchedBoot(measured, banks, rules, known);
-  return withOutOfForce(findings, outOfForce, boot, banks);
+  return withOutOfForce(findings, outOfForce, boot, banks, unknown && { unknown, rules, node });
 }
 
 function judgeLog(
@@ -292,6 +313,7 @@ function judgeLog(
     findings: told([revokedReference(revoked, measured, alike), ...others]),
     asReferenced: false,
     references: [],
+    unknown: judged.unknown,
   };
 }
 
@@ -320,5 +342,6 @@ function judgeValues(
     findings,
     asReferenced: enough && !sentBootLog && revoked === null,
     references: match === undefined ? [] : [match.reference.name],
+    unknown: match === undefined ? unknownValues(banks) : null,
   };
 }

@@ -27,6 +27,7 @@ import {
   unexplainedFinding,
   unquotedFinding,
 } from './stage-findings.ts';
+import { type UnknownBoot, unknownStages, unknownWhole } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** What a boot is worth under a group's rules. */
@@ -37,6 +38,8 @@ export interface BootJudgement {
   readonly asReferenced: boolean;
   /** Names of the references that the boot is like, as a whole or stage by stage. */
   readonly references: readonly string[];
+  /** What no reference in force has of it. */
+  readonly unknown: UnknownBoot | null;
 }
 
 export interface BootContext {
@@ -68,9 +71,9 @@ export function judgeBoot(
   ].filter((finding) => finding !== null);
   const byRule = new Map(broken.map((finding) => [finding.code, finding]));
   const match = active.find((one) => one.strict && referenceMatches(one, banks));
-  const { findings, asReferenced, references } =
+  const { findings, asReferenced, references, unknown } =
     match !== undefined
-      ? { findings: [], asReferenced: true, references: [match.reference.name] }
+      ? { findings: [], asReferenced: true, references: [match.reference.name], unknown: null }
       : judgeByReferences(boot, banks, usable, context, ofSecureBoot.length === 0);
   // A rule says better than a reference what is wrong.
   const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
@@ -79,6 +82,7 @@ export function judgeBoot(
     findings: oneOfEach([...named, ...broken, ...(byValue === null ? [] : [byValue])]),
     asReferenced: asReferenced && knowsKernel(boot, usable),
     references,
+    unknown,
   };
 }
 
@@ -96,7 +100,12 @@ function judgeByReferences(
   secureBootHolds: boolean,
 ): BootJudgement {
   if (active.length > 0 && usable.length === 0)
-    return { findings: [explainMismatch(active, banks, boot)], asReferenced: false, references: [] };
+    return {
+      findings: [explainMismatch(active, banks, boot)],
+      asReferenced: false,
+      references: [],
+      unknown: unknownWhole(boot, rules),
+    };
   const stages = judgeStages(boot, usable, rules, node);
   const { differing, misplaced, late, open, foreign, unseen, uncovered, covering } = stages;
   const isEmpty = boot.judged.length === 0 && boot.problems.length === 0;
@@ -136,7 +145,23 @@ function judgeByReferences(
     unquoted !== undefined ||
     boot.unexplained !== null;
   const asReferenced = !broken && boot.judged.length > 0 && isVouched(boot);
-  return { findings, asReferenced, references: covering };
+  if (!broken) return { findings, asReferenced, references: covering, unknown: null };
+  const lacking = {
+    differing,
+    misplaced,
+    foreign,
+    unseen,
+    late,
+    uncovered: uncovered.filter((stage) => unknown.some((one) => one === stage)),
+    causes: causes.map(({ stage }) => stage),
+    pcrs: [unquoted ?? [], boot.unexplained ?? []].flat(),
+  };
+  return {
+    findings,
+    asReferenced,
+    references: covering,
+    unknown: isEmpty ? unknownWhole(boot, rules) : unknownStages(boot, lacking, rules),
+  };
 }
 
 const comparedPcrs = pcrsOf(comparedMask);

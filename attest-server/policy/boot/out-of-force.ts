@@ -2,9 +2,10 @@ import type { PcrValues } from '../../protocol/pcr-values.ts';
 import { classOf } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Finding } from '../finding.ts';
-import { isComparedBy, type PreparedReference, prepareReference } from './reference-set.ts';
+import { isComparedBy, type PreparedReference, prepareReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
+import { knowsUnknown, type UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
@@ -30,30 +31,57 @@ function byStep(a: Reference, b: Reference): number {
   return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
+/** What is unknown of a boot, by whose rules, and of which node it is; null where nothing is. */
+type Lacking = { readonly unknown: UnknownBoot; readonly rules: BootRules; readonly node: string } | null;
+
 /**
  * The findings on a boot that no reference in force knows; where one that is out of force has it, the first one says which,
- * and who took it out of force and why.
+ * and who took it out of force and why. `knownBy`: one that can be approved, and then knows all of the boot.
  */
 export function withOutOfForce(
   findings: readonly Finding[],
   references: readonly PreparedReference[],
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-): readonly Finding[] {
-  const position = findings.findIndex(({ code }) => classOf(code) === 'drift');
+  lacking: Lacking,
+): { readonly findings: readonly Finding[]; readonly knownBy: string | null } {
+  const wanted = references.find((reference) => isWanted(reference, boot, quotes, lacking));
+  const known = wanted ?? references.find((reference) => bootsLike(reference, boot, quotes));
+  const knownBy = wanted?.reference.name ?? null;
+  const position = findings.findIndex(isOfReference);
   const finding = findings[position];
-  if (finding === undefined) return findings;
-  const known = references.find((reference) => bootsLike(reference, boot, quotes));
-  if (known === undefined) return findings;
+  if (finding === undefined || known === undefined) return { findings, knownBy };
   const { name, state } = known.reference;
-  const text = `${finding.text} ${whyNotInForce(known.reference)}`;
+  const has = bootsLike(known, boot, quotes)
+    ? `The boot matches reference ${name}`
+    : `Reference ${name} has what is unknown`;
+  const text = `${finding.text} ${whyNotInForce(known.reference, has)}`;
   // Who approves one that expired changes nothing.
   const told: Finding = state === 'active' ? { ...finding, text } : { ...finding, text, outOfForce: name };
-  return findings.with(position, told);
+  return { findings: findings.with(position, told), knownBy };
 }
 
-function whyNotInForce({ name, state, expires, changed }: Reference): string {
-  const has = `The boot matches reference ${name}`;
+/** What a reference would mend: drift, and settings that differ from one. */
+function isOfReference({ code, reference }: Finding): boolean {
+  return (
+    classOf(code) === 'drift' ||
+    (classOf(code) === 'posture' && reference !== undefined && code !== 'revoked_reference')
+  );
+}
+
+/** True for one that can be approved, and then knows the boot. */
+function isWanted(
+  reference: PreparedReference,
+  boot: VouchedBoot | null,
+  quotes: readonly PcrValues[],
+  lacking: Lacking,
+): boolean {
+  if (reference.reference.state === 'active' || lacking === null) return false;
+  if (reference.strict) return referenceMatches(reference, quotes);
+  return boot !== null && knowsUnknown(reference, boot, lacking.unknown, lacking.rules, lacking.node);
+}
+
+function whyNotInForce({ state, expires, changed }: Reference, has: string): string {
   if (state === 'staged') return `${has}, but that is only staged: nobody has approved it.`;
   if (state !== 'retired') return `${has}, but that expired on ${expires}.`;
   if (changed?.action !== 'retire') return `${has}, but that is retired.`;

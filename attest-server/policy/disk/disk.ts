@@ -30,6 +30,7 @@ export const disk: Aspect<'disk', DiskRules> = {
   observe: observeDisk,
   draft: draftDisk,
   rules: diskRules,
+  named: ({ references }) => references,
   contradictions: contradictionsIn,
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {

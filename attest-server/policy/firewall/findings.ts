@@ -12,8 +12,18 @@ const aspect = 'firewall';
 /** Lines of a difference; a reason has room for some more. */
 const mostLines = 60;
 
-export function noReference(group: string, wanted: readonly string[] | null): Finding {
-  return noActiveReference('firewall', group, wanted, 'to compare the rules with');
+export function noReference(
+  group: string,
+  wanted: readonly string[] | null,
+  outOfForce: string | null,
+): Finding {
+  const found = noActiveReference('firewall', group, wanted, 'to compare the rules with');
+  if (outOfForce === null) return found;
+  return {
+    ...found,
+    text: `${found.text} Reference ${outOfForce} has these rules, but it is not in force.`,
+    outOfForce,
+  };
 }
 
 /** @param cause as the node gave it, or what is wrong with what it sent */
@@ -29,14 +39,18 @@ export function unreadable(cause: string, text: string): Finding {
   };
 }
 
+/** @param outOfForce reference that has exactly the rules of the node, and is not in force */
 export function drift(
   reference: string,
   digest: string,
   differences: readonly Difference[],
   host: readonly string[],
+  outOfForce: string | null,
 ): Finding {
   const [first] = differences;
   const more = differences.length - 1;
+  const known =
+    outOfForce === null ? '' : ` Reference ${outOfForce} has these rules, but it is not in force.`;
   const where =
     first === undefined ? '' : ` in ${outsideText(first.name)}${more > 0 ? ` and ${more} more` : ''}`;
   return {
@@ -45,9 +59,10 @@ export function drift(
     source: 'host',
     expected: `the rules of reference ${reference}`,
     actual: sumOf(differences),
-    text: `The rules of the firewall differ from reference ${reference}${where}: ${sumOf(differences)}.`,
+    text: `The rules of the firewall differ from reference ${reference}${where}: ${sumOf(differences)}.${known}`,
     evidence: { digest, position: outsideText(first?.name ?? 'rules') },
     reference,
+    ...(outOfForce !== null && { outOfForce }),
     detail: [...host.map(outsideText), ...shownDifferences(differences, mostLines).map(outsideText)],
   };
 }

@@ -32,6 +32,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   referenceKind: 'firewall',
   advice,
   rules: firewallRules,
+  named: ({ baseline }) => baseline,
   show: ({ baseline, require, forbid }) => ({
     baseline,
     require: require.map(({ text }) => text),
@@ -50,6 +51,13 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   prepare(rules, { group, references, remembers }) {
     const baselines = prepared(rules, group, references, 'active');
     const revoked = prepared(rules, group, references, 'revoked');
+    let known: readonly PreparedBaseline[] | null = null;
+    const idle = () => {
+      known ??= (['staged', 'retired'] as const).flatMap((state) =>
+        prepared(rules, group, references, state),
+      );
+      return known;
+    };
     const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
     const isRequired = group.require.includes('firewall');
     return {
@@ -60,7 +68,10 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
         if (judgement === undefined) {
-          judgement = judgeBytes(part.bytes, part.digest, rules, { active, revoked }, group.name);
+          // Where nobody vouched for rules yet, and nobody asks for them, none wait for it.
+          const isAsked = isRequired || rules.baseline !== null || active.length + idle().length > 0;
+          const judged = judgeBytes(part.bytes, part.digest, rules, { active, revoked, idle }, group.name);
+          judgement = isAsked ? judged : withoutUnknown(judged);
           if (remembers) remembered.set(key, judgement);
         }
         return withPast(judgement, node);
@@ -68,6 +79,10 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
     };
   },
 };
+
+function withoutUnknown({ unknown: _, ...judgement }: Judgement): Judgement {
+  return judgement;
+}
 
 /** Rules whose judgement is remembered, by group: nodes of a kind have the same. */
 const mostRemembered = 1024;
@@ -82,7 +97,7 @@ function prepared(
   { baseline }: FirewallRules,
   group: Prepared['group'],
   references: readonly Reference[],
-  wanted: 'active' | 'revoked',
+  wanted: Reference['state'],
 ): readonly PreparedBaseline[] {
   return references.flatMap((reference) => {
     const { name, state, expires, firewall: rules } = reference;
@@ -113,16 +128,37 @@ function judgeBytes(
   bytes: Buffer,
   digest: string,
   rules: FirewallRules,
-  { active, revoked }: { readonly active: readonly Baseline[]; readonly revoked: readonly RevokedBaseline[] },
+  {
+    active,
+    revoked,
+    idle,
+  }: {
+    readonly active: readonly Baseline[];
+    readonly revoked: readonly RevokedBaseline[];
+    readonly idle: () => readonly Baseline[];
+  },
   group: string,
 ): Judgement {
   try {
-    const { findings, like } = judgeRules(parseFirewallPart(bytes), digest, rules, active, revoked);
-    const none = active.length === 0 ? [noReference(group, rules.baseline)] : [];
+    const { findings, like, unknown, outOfForce } = judgeRules(
+      parseFirewallPart(bytes),
+      digest,
+      rules,
+      active,
+      revoked,
+      idle,
+    );
+    const none = active.length === 0 ? [noReference(group, rules.baseline, outOfForce)] : [];
     const all = [...findings, ...none];
     const isClean = all.every(({ severity = 'fail' }) => severity !== 'fail');
     const references = like === null ? [] : [like];
-    return { findings: all, affirmed: like !== null && isClean, references, source: 'host' };
+    return {
+      findings: all,
+      affirmed: like !== null && isClean,
+      references,
+      source: 'host',
+      ...(unknown !== null && { unknown }),
+    };
   } catch (error) {
     if (!(error instanceof Rejection)) throw error;
     return {

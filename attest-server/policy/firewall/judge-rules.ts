@@ -1,5 +1,6 @@
 import type { FirewallPart } from '../../protocol/firewall.ts';
 import type { Finding } from '../finding.ts';
+import type { Unknown } from '../unknown.ts';
 import { compareRulesets, type Difference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
@@ -19,6 +20,7 @@ import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
 import type { FirewallRules } from './rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
+import { emptyRuleset, knownOutOfForce, unknownRules } from './unknown.ts';
 import { wayFinder } from './walk.ts';
 
 /** A reference, its rules read. */
@@ -55,12 +57,17 @@ export interface JudgedRules {
   readonly findings: readonly Finding[];
   /** The reference that has exactly these rules; null: none. */
   readonly like: string | null;
+  /** Null where a baseline has these rules. */
+  readonly unknown: Unknown | null;
+  /** A staged or retired reference that has exactly these rules; null: none, or one in force has. */
+  readonly outOfForce: string | null;
 }
 
 /**
  * @param digest of the part
  * @param baselines any of which the rules may be like
  * @param revoked none of which they may be like, also where an active one says the same
+ * @param idle staged or retired ones; asked for where no baseline has the rules
  * @throws Rejection `malformed` where the part is no ruleset
  */
 export function judgeRules(
@@ -69,9 +76,12 @@ export function judgeRules(
   rules: Pick<FirewallRules, 'require' | 'forbid'>,
   baselines: readonly Baseline[],
   revoked: readonly RevokedBaseline[],
+  idle: () => readonly Baseline[],
 ): JudgedRules {
   const node = comparedOf(rulesetOf(part));
   const nearest = nearestOf(baselines, node);
+  const isLike = nearest?.differences.length === 0;
+  const outOfForce = isLike ? null : knownOutOfForce(node, idle());
   const waysOf = wayFinder(node);
   // What is forbidden is asked first: the time that all openings take together is bounded.
   const forbidden = rules.forbid.flatMap((opening) => {
@@ -89,7 +99,7 @@ export function judgeRules(
     const missing = missingChains(baseline.name, digest, differences);
     if (closed !== null) findings.push(closed);
     if (missing !== null) findings.push(missing);
-    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, node)));
+    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, node), outOfForce));
   }
   findings.push(...forbidden);
   for (const required of rules.require) {
@@ -108,7 +118,13 @@ export function judgeRules(
       ),
     );
   }
-  return { findings, like: nearest?.differences.length === 0 ? nearest.baseline.name : null };
+  const differences = nearest?.differences ?? compareRulesets(emptyRuleset, node);
+  return {
+    findings,
+    like: isLike ? (nearest?.baseline.name ?? null) : null,
+    unknown: isLike ? null : unknownRules(node, differences, outOfForce),
+    outOfForce,
+  };
 }
 
 /** What host endpoints do now, and where that is another thing, what they did. */

@@ -1,4 +1,5 @@
 import type { Finding } from '../finding.ts';
+import type { Unknown } from '../unknown.ts';
 import type { Example, Examples } from './examples.ts';
 import {
   deniedFiles,
@@ -19,6 +20,7 @@ import { missingAreas, type PolicyInForce } from './policy-in-force.ts';
 import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
 import type { RuntimeRules } from './rules.ts';
 import type { Tally } from './tally.ts';
+import { unknownFilesOf } from './unknown.ts';
 
 export interface TallyJudgement {
   readonly findings: readonly Finding[];
@@ -27,6 +29,8 @@ export interface TallyJudgement {
   readonly references: readonly string[];
   /** All that counts against the node: since when is remembered of each. */
   readonly against: readonly Example[];
+  /** What no reference in force knows; null where that is nothing, or nothing is in force. */
+  readonly unknown: Unknown | null;
 }
 
 export interface JudgedBy {
@@ -109,6 +113,7 @@ export function judgeTally(
     // Of what the kernel does not measure they say nothing.
     references: isKnown ? knowing.map(({ name }) => name) : [],
     against: [revoked, denied, unknown, inContainers, measured].flatMap(({ examples }) => examples),
+    unknown: unknownFilesOf(unknown, measured, inContainers, () => knownByAll(unknown, references.idle)),
   };
 }
 

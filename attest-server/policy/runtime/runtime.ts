@@ -32,6 +32,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   isOptIn: true,
   advice,
   rules: runtimeRules,
+  named: ({ references }) => references,
   show: shownRuntime,
   contradictions: runtimeContradictions,
   doubts: runtimeDoubts,
@@ -155,7 +156,7 @@ function judgeAnew(
     ),
   );
   const policy = policyInForce(boot?.state ?? null, list, loaded);
-  const { findings, affirmed, references, against } = judgeTally(tally, policy, ready, at, sinceOf);
+  const { findings, affirmed, references, against, unknown } = judgeTally(tally, policy, ready, at, sinceOf);
   const next: RuntimeMemory = {
     sent: true,
     since: Object.fromEntries(
@@ -168,7 +169,15 @@ function judgeAnew(
   return {
     from,
     until,
-    judgement: { findings, affirmed, references, source: 'tpm', wants, ...(!isKept && { next }) },
+    judgement: {
+      findings,
+      affirmed,
+      references,
+      source: 'tpm',
+      wants,
+      ...(!isKept && { next }),
+      ...(unknown !== null && { unknown }),
+    },
   };
 }
 

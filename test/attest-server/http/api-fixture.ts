@@ -31,6 +31,7 @@ import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
 import { faultAdvice, type StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { createCapture } from '../../../attest-server/references/capture.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
@@ -390,6 +391,17 @@ export function portsOf(world: World): ApiPorts {
     webhook: world.webhook,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     capture: captureOf(world),
+    candidates: (filter) =>
+      gatherCandidates(
+        {
+          statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
+          store: referencesOf(world),
+          policy: () => ({ groups: world.policyGroups }),
+          now: () => now,
+          unknownAfter: 180_000,
+        },
+        filter,
+      ),
     importPins: async (pins) => {
       world.pins.push(...pins);
     },

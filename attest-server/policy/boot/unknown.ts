@@ -1,0 +1,220 @@
+import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
+import { compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
+import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
+import { isHidden } from './file-content.ts';
+import type { JudgedStages } from './judge-stages.ts';
+import { type JudgedStage, judgedStages, scopeOf, stageNames } from './judged-stage.ts';
+import { measuresKernel, noKernel } from './kernel-rule.ts';
+import { maskIdentifiers } from './masked-text.ts';
+import type { PreparedReference } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
+import { nameOf } from './sentence.ts';
+import type { VouchedBoot } from './vouched-boot.ts';
+
+/** What no reference in force has of a boot. */
+export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
+  /** Which stages a reference must cover to know it; null where that is not all. */
+  readonly stages: readonly JudgedStage[] | null;
+}
+
+/** What the stages of a boot lack in the references in force. */
+export interface Lacking
+  extends Pick<JudgedStages, 'differing' | 'misplaced' | 'foreign' | 'unseen' | 'late'> {
+  /** Stages that no reference speaks of, and no rule. */
+  readonly uncovered: readonly JudgedStage[];
+  /** Stages of `differing` that are told as causes. */
+  readonly causes: readonly JudgedStage[];
+  /** PCRs that were not quoted, or hold what no log explains: no reference changes that. */
+  readonly pcrs: readonly number[];
+}
+
+/** Null where nothing is unknown. */
+export function unknownStages(boot: VouchedBoot, lacking: Lacking, rules: BootRules): UnknownBoot | null {
+  const { differing, misplaced, foreign, unseen, late, uncovered, causes, pcrs } = lacking;
+  const parts = new Map<JudgedStage, Part>();
+  const put = (stage: JudgedStage, part: Part) => {
+    const before = parts.get(stage);
+    parts.set(stage, before === undefined ? part : joined(before, part));
+  };
+  for (const difference of differing) put(difference.stage, ofDifference(boot, difference, rules));
+  for (const { stage } of foreign) put(stage, ownPart(measuredAt(boot, stage)));
+  for (const stage of uncovered) put(stage, partOf(boot, measuredAt(boot, stage), rules));
+  for (const component of unseen)
+    put('loader', { ...ownPart([component]), lines: [lineOf(boot, component, rules)] });
+  for (const { stage, misplaced: some } of misplaced)
+    put(stage, partOf(boot, some, rules, 'in another order'));
+  if (late !== null) put('loader', partOf(boot, [late], rules, 'after the kernel'));
+  if (parts.size + pcrs.length === 0) return null;
+  const order = [...new Set([...causes, ...judgedStages])].filter((stage) => parts.has(stage));
+  const lines = [...parts].flatMap(([stage, { lines: its }]) => its.map((line) => `${stage} ${line}`));
+  return {
+    set: setOf([...lines, ...pcrs.map((pcr) => `pcr ${pcr}`)]),
+    things: shownThings([
+      ...order.map((stage) => thingOf(stage, parts.get(stage)!)),
+      ...pcrs.map((pcr) => ({ what: 'PCR', name: `PCR ${pcr}`, digest: null, more: 0 })),
+    ]),
+    own: [...parts.values()].some(({ own }) => own),
+    lacks: pcrs.length > 0 ? `no log explains PCR ${pcrs.join(', ')}` : lackOf(boot),
+    stages: late === null && pcrs.length === 0 ? [...parts.keys()] : null,
+  };
+}
+
+/** A boot that can be compared stage by stage with nothing: all of it. */
+export function unknownWhole(boot: VouchedBoot, rules: BootRules): UnknownBoot {
+  const stages = judgedStages.filter((stage) => measuredAt(boot, stage).length > 0);
+  const whole = {
+    differing: [],
+    misplaced: [],
+    foreign: [],
+    unseen: [],
+    late: null,
+    causes: [],
+    pcrs: [],
+    uncovered: stages,
+  };
+  return unknownStages(boot, whole, rules) ?? { ...nothingMeasured, lacks: 'the log measures nothing' };
+}
+
+/** Without a log there are the values of PCRs. */
+export function unknownValues(banks: readonly PcrValues[]): UnknownBoot {
+  const values = banks
+    .filter(({ bank }) => comparedBanks.some((compared) => compared === bank))
+    .map((quoted) => `${quoted.bank} ${valuesOf(quoted)}`);
+  return { ...nothingMeasured, set: setOf(values), lacks: 'the node sent no boot log' };
+}
+
+const nothingMeasured: UnknownBoot = {
+  set: setOf([]),
+  things: [{ what: 'boot', name: 'PCR values alone', digest: null, more: 0 }],
+  own: false,
+  lacks: null,
+  stages: null,
+};
+
+function valuesOf(quoted: PcrValues): string {
+  return pcrsOf(comparedMask)
+    .map((pcr) => pcrValue(quoted, pcr)?.toString('hex') ?? '-')
+    .join(' ');
+}
+
+/** True for a reference that, once it is in force, knows all that is unknown; what else is booted others know. */
+export function knowsUnknown(
+  reference: PreparedReference,
+  boot: VouchedBoot,
+  { stages }: UnknownBoot,
+  rules: BootRules,
+  node: string,
+): boolean {
+  if (stages === null || reference.strict) return false;
+  const isOwn = reference.reference.captured?.node === node;
+  const differences = compareStages(boot, reference, rules);
+  return stages.every((stage) => {
+    const difference = differences.get(stage);
+    if (difference === undefined || sizeOf(difference) > 0) return false;
+    if (!reference.whole && !reference.components.stages.has(stage)) return false;
+    return isOwn || (difference.unseen === null && scopeOf(stage, rules.scope) !== 'node');
+  });
+}
+
+/** Of one stage, what is unknown. */
+interface Part {
+  readonly lines: readonly string[];
+  readonly first: BootComponent | null;
+  /** For people, where nothing of it was measured, or how. */
+  readonly words: string | null;
+  readonly count: number;
+  readonly own: boolean;
+}
+
+function joined(a: Part, b: Part): Part {
+  return {
+    lines: [...a.lines, ...b.lines],
+    first: a.first ?? b.first,
+    words: a.words ?? b.words,
+    count: a.count + b.count,
+    own: a.own || b.own,
+  };
+}
+
+function ofDifference(
+  boot: VouchedBoot,
+  { stage, unknown, missing }: StageDifference,
+  rules: BootRules,
+): Part {
+  if (scopeOf(stage, rules.scope) === 'node') return ownPart(unknown);
+  if (unknown.length > 0) return partOf(boot, unknown, rules);
+  const [first] = missing;
+  const named = first === undefined ? 'something' : first.description === '' ? first.kind : first.description;
+  return {
+    lines: missing.map(({ key }) => `lacks ${key}`),
+    first: null,
+    words: `without ${named ?? 'something'}`,
+    count: 1,
+    own: false,
+  };
+}
+
+function partOf(
+  boot: VouchedBoot,
+  components: readonly BootComponent[],
+  rules: BootRules,
+  how: string | null = null,
+): Part {
+  // A line that the log has as text counts by its words: its digest alone has the identifiers of the machine in it.
+  const told = components.filter(({ stage, text }) => stage !== 'cmdline' || text !== null);
+  const counted = told.length > 0 ? told : components;
+  const mark = how === null ? '' : `${how} `;
+  return {
+    lines: counted.map((component) => mark + lineOf(boot, component, rules)),
+    first: firstOf(counted),
+    words: how,
+    count: counted.length,
+    own: false,
+  };
+}
+
+/** What differs from node to node tells no two of them apart. */
+function ownPart(components: readonly BootComponent[]): Part {
+  return { lines: ['its own'], first: firstOf(components), words: null, count: components.length, own: true };
+}
+
+/** A loader itself before what it was told. */
+function firstOf(components: readonly BootComponent[]): BootComponent | null {
+  return components.find(({ kind }) => kind === 'code') ?? components[0] ?? null;
+}
+
+function lineOf(boot: VouchedBoot, component: BootComponent, { scope }: BootRules): string {
+  const { pcr, kind, stage, text, digests } = component;
+  const isLine = stage === 'cmdline';
+  if (text === null || !(isLine || kind === 'command')) return `${pcr} ${strongestDigest(digests) ?? 'sha1'}`;
+  if (isLine && scope.cmdline === 'exact') return `${pcr} ${text}`;
+  const compared = isLine ? boot.lineOf(component)?.arguments.join(' ') : boot.texts.of(component)[0];
+  return `${pcr} ${compared ?? maskIdentifiers(text)}`;
+}
+
+function measuredAt({ judged }: VouchedBoot, stage: JudgedStage): readonly BootComponent[] {
+  return judged.filter((one) => one.stage === stage).map(({ component }) => component);
+}
+
+function thingOf(stage: JudgedStage, { first, words, count, own }: Part): UnknownThing {
+  const name =
+    first === null
+      ? (words ?? 'nothing was measured')
+      : nameOf({ describes: first.describes, type: first.type });
+  return {
+    what: stageNames[stage],
+    name: first === null || words === null ? name : `${name} ${words}`,
+    digest: first === null || own ? null : strongestDigest(first.digests),
+    more: Math.max(0, count - 1),
+  };
+}
+
+/** What a capture refuses. */
+function lackOf({ state, quotes }: VouchedBoot): string | null {
+  if (!measuresKernel(state)) return noKernel;
+  const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));
+  if (unquoted !== undefined) return `PCR ${unquoted} was not quoted`;
+  return state.components.some(isHidden) ? 'a kernel or an initrd was measured under another name' : null;
+}

@@ -1,0 +1,38 @@
+import { setOf, shownThings, type Unknown } from '../unknown.ts';
+import { compareRulesets, type Difference } from './compare.ts';
+import type { Baseline } from './judge-rules.ts';
+import { baseText, type Ruleset } from './ruleset.ts';
+
+/**
+ * Rules that no baseline in force has.
+ * @param node `comparedOf` @param differences from the nearest baseline; all that there is, where there is none
+ */
+export function unknownRules(
+  node: Ruleset,
+  differences: readonly Difference[],
+  knownBy: string | null,
+): Unknown {
+  const { chains, objects } = node;
+  const lines = [
+    ...[...chains].map(([key, { base, rules }]) => [
+      key,
+      base === null ? '' : baseText(base),
+      ...rules.map(({ text }) => text),
+    ]),
+    ...[...objects].map(([key, { head, elements }]) => [key, head, ...elements]),
+  ];
+  return {
+    set: setOf(lines.map((line) => JSON.stringify(line))),
+    things: shownThings(differences.map(({ name }) => ({ what: 'rules', name, digest: null, more: 0 }))),
+    own: false,
+    lacks: null,
+    knownBy,
+  };
+}
+
+export const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map() };
+
+/** Name of a baseline that is not in force and has exactly these rules; null where none has. */
+export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[]): string | null {
+  return idle.find(({ ruleset }) => compareRulesets(ruleset, node).length === 0)?.name ?? null;
+}

@@ -1,0 +1,257 @@
+import { approveCommand } from '../policy/advice.ts';
+import { aspects } from '../policy/aspects.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
+import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
+import { shellWord } from '../protocol/advice.ts';
+import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { classOf, type ReasonCode } from '../protocol/reasons.ts';
+import type { Reference, ReferenceKind } from '../protocol/reference.ts';
+import type { Aspect as AspectName, Verdict } from '../protocol/verdict.ts';
+import { FreeNames } from './free-name.ts';
+import type { ReferenceStore } from './ports.ts';
+
+/** What gathering needs of the rest; `server.ts` fills it. */
+export interface CandidatePorts {
+  /** Of each node that is shown. */
+  statuses(): readonly CandidateStatus[];
+  readonly store: Pick<ReferenceStore, 'list'>;
+  readonly policy: () => { readonly groups: readonly PolicyGroup[] };
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** How long a verdict holds without a new one, in milliseconds. */
+  readonly unknownAfter: number;
+}
+
+interface CandidateStatus {
+  readonly name: string;
+  readonly verdict: Verdict | null;
+  readonly verifiedAt: number | null;
+  readonly memory: Readonly<Record<string, unknown>>;
+}
+
+export interface CandidateFilter {
+  readonly group?: string | undefined;
+  readonly kind?: ReferenceKind | undefined;
+}
+
+/** So many are told, those of most nodes first; the rest is counted. */
+const mostCandidates = 256;
+/** So many nodes one capture takes. */
+const mostCaptured = 64;
+
+/**
+ * What nodes show and no reference in force has, grouped by what that is, with the step that would put it in force. It reads
+ * what was remembered when each node was judged, and judges nothing.
+ */
+export async function gatherCandidates(
+  ports: CandidatePorts,
+  filter: CandidateFilter = {},
+): Promise<ReferenceCandidates> {
+  const references = await ports.store.list();
+  const statuses = ports.statuses();
+  const { alike, held, unknown } = group(statuses, filter);
+  const sorted = [...alike.values()].sort(byNodes);
+  const naming = new Naming(references, ports);
+  const items = sorted.slice(0, mostCandidates).flatMap((one) => naming.candidate(one) ?? []);
+  const left = sorted.slice(mostCandidates);
+  return {
+    items,
+    next: null,
+    nodes: statuses.length,
+    unknown,
+    more: { candidates: left.length, nodes: left.reduce((sum, { nodes }) => sum + nodes.length, 0) },
+    held: [...held].map(([node, codes]) => ({ node, codes: [...codes] })).sort(byNode),
+  };
+}
+
+/** Nodes that show the same. */
+interface Alike {
+  readonly aspect: AspectName;
+  readonly kind: ReferenceKind;
+  readonly group: string;
+  readonly key: string;
+  readonly nodes: CandidateStatus[];
+  firstSeen: number;
+}
+
+interface Grouped {
+  readonly alike: ReadonlyMap<string, Alike>;
+  readonly held: ReadonlyMap<string, ReadonlySet<ReasonCode>>;
+  readonly unknown: number;
+}
+
+const kindOf: ReadonlyMap<AspectName, ReferenceKind | null> = new Map(
+  aspects.map(({ name, referenceKind }) => [name, referenceKind]),
+);
+
+function group(statuses: readonly CandidateStatus[], filter: CandidateFilter): Grouped {
+  const alike = new Map<string, Alike>();
+  const held = new Map<string, ReadonlySet<ReasonCode>>();
+  let count = 0;
+  for (const status of statuses) {
+    const { name, verdict, memory } = status;
+    if (verdict === null || verdict.state === 'unknown' || verdict.state === 'unsupported') continue;
+    if (filter.group !== undefined && verdict.group !== filter.group) continue;
+    const against = new Set(verdict.reasons.filter(isHeldBy).map(({ code }) => code));
+    let isUnknown = false;
+    for (const { aspect, key: its, since, isHeld } of unknownMarks(memory)) {
+      const kind = kindOf.get(aspect) ?? null;
+      if (kind === null || (filter.kind !== undefined && kind !== filter.kind)) continue;
+      if (isHeld || against.size > 0) {
+        held.set(name, new Set([...(unknownIn(memory)[aspect]?.held ?? []), ...against]));
+        continue;
+      }
+      isUnknown = true;
+      const key = `${aspect} ${verdict.group} ${its}`;
+      const known = alike.get(key);
+      if (known === undefined)
+        alike.set(key, { aspect, kind, group: verdict.group, key, nodes: [status], firstSeen: since });
+      else {
+        known.nodes.push(status);
+        known.firstSeen = Math.min(known.firstSeen, since);
+      }
+    }
+    if (isUnknown) count += 1;
+  }
+  return { alike, held, unknown: count };
+}
+
+/** Also what was found since the node was judged, as that its TPM is another node, too. */
+function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
+  return severity === 'fail' && classOf(code) === 'failed';
+}
+
+function byNodes(a: Alike, b: Alike): number {
+  if (a.nodes.length !== b.nodes.length) return b.nodes.length - a.nodes.length;
+  return a.key < b.key ? -1 : 1;
+}
+
+function byNode(a: { readonly node: string }, b: { readonly node: string }): number {
+  return a.node < b.node ? -1 : 1;
+}
+
+interface Step extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {
+  readonly notes: readonly string[];
+}
+
+/** Says of each candidate which step puts it in force; no two get one name. */
+class Naming {
+  readonly #references: readonly Reference[];
+  readonly #ports: CandidatePorts;
+  readonly #names: FreeNames;
+
+  constructor(references: readonly Reference[], ports: CandidatePorts) {
+    this.#references = references;
+    this.#ports = ports;
+    this.#names = new FreeNames(references.map(({ name }) => name));
+  }
+
+  /** Null for what another version has remembered, until the next answer. */
+  candidate(alike: Alike): ReferenceCandidate | null {
+    const { aspect, kind, group, firstSeen } = alike;
+    const unknown = alike.nodes[0] && unknownIn(alike.nodes[0].memory)[aspect];
+    if (unknown === undefined) return null;
+    const nodes = alike.nodes.map(({ name }) => name).sort();
+    const lastSeen = alike.nodes.reduce((last, { verifiedAt }) => Math.max(last, verifiedAt ?? 0), 0);
+    const { notes, ...step } = this.#stepFor(alike, unknown);
+    const broken = unknown.rules.join(', ');
+    return {
+      kind,
+      group,
+      set: unknown.set,
+      text: textOf(alike, unknown),
+      things: unknown.things.map((thing) => ({ ...thing })),
+      codes: [...unknown.codes],
+      rules: [...unknown.rules],
+      signed: unknown.signed,
+      nodes,
+      firstSeen: new Date(firstSeen).toISOString(),
+      lastSeen: lastSeen === 0 ? null : new Date(lastSeen).toISOString(),
+      ...step,
+      notes: [
+        ...notes,
+        ...(broken === ''
+          ? []
+          : [`They also break a rule of the policy, which no reference changes: ${broken}.`]),
+      ],
+    };
+  }
+
+  #stepFor(alike: Alike, unknown: KeptUnknown): Step {
+    const { kind } = alike;
+    const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
+    if (known?.state === 'staged' || known?.state === 'retired') {
+      const { name, state } = known;
+      return {
+        knownBy: { name, state },
+        step: 'approve',
+        name: null,
+        command: approveCommand(name, kind),
+        notes: [`Reference ${name} has it, and is ${state}.`],
+      };
+    }
+    if (known?.state === 'active')
+      return none(`Reference ${known.name} is in force now: their next answers count.`);
+    if (unknown.lacks !== null) return none(`It cannot be captured: ${unknown.lacks}.`);
+    return this.#captureFor(alike, unknown);
+  }
+
+  #captureFor({ kind, group, nodes }: Alike, unknown: KeptUnknown): Step {
+    const rules = this.#ports.policy().groups.find(({ name }) => name === group);
+    if (rules === undefined)
+      return none(
+        `The policy has no group ${group}: with no group of it, nothing is compared with references.`,
+      );
+    const { unknownAfter, now } = this.#ports;
+    const fresh = nodes.filter(({ verifiedAt }) => verifiedAt !== null && now() <= verifiedAt + unknownAfter);
+    const models = fresh.map(({ name }) => name).sort();
+    const [first] = models;
+    if (first === undefined)
+      return none('None of them has proven itself lately: wait for the next answer of one.');
+    const taken = unknown.own ? models.slice(0, mostCaptured) : [first];
+    const named = namedBy(kind, rules);
+    const wanted = named?.find((name) => this.#names.take(name)) ?? null;
+    const name = wanted ?? this.#names.makeFor(group, kind, now());
+    const words = [
+      'assay reference capture',
+      ...taken.map(shellWord),
+      ...(kind === 'boot' ? [] : [`--kind ${kind}`]),
+      ...(unknown.only ?? []).map((path) => `--only ${shellWord(path)}`),
+      `--name ${name} --staged`,
+    ];
+    const notes = [
+      ...(models.length > taken.length && unknown.own
+        ? [`A capture takes ${mostCaptured} nodes: ask again for the others afterwards.`]
+        : []),
+      ...(named !== null && wanted === null
+        ? [`The policy compares group ${group} with references that it names: name this one in it, too.`]
+        : []),
+    ];
+    return { knownBy: null, step: 'capture', name, command: words.join(' '), notes };
+  }
+}
+
+function none(note: string): Step {
+  return { knownBy: null, step: null, name: null, command: null, notes: [note] };
+}
+
+function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[] | null {
+  const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
+  return aspect?.named?.(rules[aspect.name]) ?? null;
+}
+
+const verbs: Readonly<Record<ReferenceKind, readonly [one: string, many: string]>> = {
+  boot: ['boots', 'boot'],
+  runtime: ['runs', 'run'],
+  firewall: ['has', 'have'],
+  disk: ['has', 'have'],
+};
+
+function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
+  const count = nodes.length;
+  const verb = verbs[kind][count === 1 ? 0 : 1];
+  const whats = [...new Set(unknown.things.map(({ what }) => what))];
+  const list = whats.length < 2 ? whats.join('') : `${whats.slice(0, -1).join(', ')} and ${whats.at(-1)}`;
+  const each = unknown.own && count > 1 ? '; each needs a reference of its own' : '';
+  return `${count} ${count === 1 ? 'node' : 'nodes'} of group ${group} ${verb} something unknown: ${list}${each}`;
+}

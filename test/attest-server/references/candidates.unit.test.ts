@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import type { Policy } from '../../../attest-server/policy/policy.ts';
+import type { KeptUnknown } from '../../../attest-server/policy/unknown.ts';
+import { referenceCandidates } from '../../../attest-server/protocol/candidates-api.ts';
+import { plainName, type Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { type CandidateFilter, gatherCandidates } from '../../../attest-server/references/candidates.ts';
+import { FreeNames } from '../../../attest-server/references/free-name.ts';
+import { now, reasonOf, referenceOf, verdictOf } from '../http/api-fixture.ts';
+import { policyOf } from '../policy/made-proof.ts';
+
+const unknownAfter = 180_000;
+const kernel: KeptUnknown = {
+  set: 'a'.repeat(16),
+  things: [{ what: 'kernel', name: '/vmlinuz', digest: `sha256:${'ab'.repeat(32)}`, more: 0 }],
+  own: false,
+  lacks: null,
+  since: now - 60_000,
+  codes: ['kernel_unknown'],
+  rules: [],
+  knownBy: null,
+  signed: false,
+  held: [],
+};
+const drifting = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unknown')] });
+
+interface Node {
+  readonly unknown?: Partial<KeptUnknown>;
+  readonly verdict?: Verdict;
+  readonly verifiedAt?: number;
+}
+
+async function gathered(
+  nodes: Readonly<Record<string, Node>>,
+  {
+    references = [],
+    policy = policyOf(),
+    filter = {},
+  }: {
+    readonly references?: readonly Reference[];
+    readonly policy?: Policy;
+    readonly filter?: CandidateFilter;
+  } = {},
+) {
+  const found = await gatherCandidates(
+    {
+      statuses: () =>
+        Object.entries(nodes).map(([name, { unknown, verdict = drifting, verifiedAt = now - 5000 }]) => ({
+          name,
+          verdict,
+          verifiedAt,
+          memory: unknown === undefined ? {} : { unknown: { boot: { ...kernel, ...unknown } } },
+        })),
+      store: { list: async () => references },
+      policy: () => policy,
+      now: () => now,
+      unknownAfter,
+    },
+    filter,
+  );
+  assert.deepEqual(referenceCandidates.parse(found), found);
+  return found;
+}
+
+const many = (count: number, node: (index: number) => Node) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`node-${index}`, node(index)]));
+const setNumber = (index: number) => index.toString(16).padStart(16, '0');
+
+describe('candidates for references', () => {
+  it('are grouped by what is unknown, by group, and by what can be done about it', async () => {
+    const { items } = await gathered({
+      a: { unknown: {} },
+      b: { unknown: { since: now - 90_000 } },
+      c: { unknown: { set: 'b'.repeat(16) } },
+      d: { unknown: { signed: true } },
+      e: { unknown: {}, verdict: { ...drifting, group: 'edge' } },
+      f: {},
+    });
+    assert.deepEqual(items.map(({ nodes }) => nodes.join(' ')).sort(), ['a b', 'c', 'd', 'e']);
+    assert.equal(items[0]?.firstSeen, new Date(now - 90_000).toISOString());
+    assert.equal(items[0]?.text, '2 nodes of group workers boot something unknown: kernel');
+  });
+
+  it('leave out who is silent, and who is of no concern', async () => {
+    for (const state of ['unknown', 'unsupported'] as const) {
+      const found = await gathered({ a: { unknown: {}, verdict: verdictOf({ state }) } });
+      assert.deepEqual([found.nodes, found.unknown, found.items], [1, 0, []]);
+    }
+  });
+
+  it('are not offered of a node of which any finding says that somebody lies (row 190)', async () => {
+    const lies = {
+      ...drifting,
+      reasons: [...drifting.reasons, reasonOf('clone_suspected', { aspect: 'identity' })],
+    };
+    const found = await gathered({
+      a: { unknown: { held: ['log_replay_mismatch'] } },
+      b: { unknown: {}, verdict: lies },
+      c: { unknown: {} },
+    });
+    assert.deepEqual(
+      found.items.map(({ nodes }) => nodes),
+      [['c']],
+    );
+    assert.deepEqual(
+      [found.unknown, found.held],
+      [
+        1,
+        [
+          { node: 'a', codes: ['log_replay_mismatch'] },
+          { node: 'b', codes: ['clone_suspected'] },
+        ],
+      ],
+    );
+  });
+
+  it('have a command for a node that has proven itself lately, or none', async () => {
+    const late = now - unknownAfter - 1;
+    const both = await gathered({ a: { unknown: {}, verifiedAt: late }, b: { unknown: {} } });
+    assert.equal(both.items[0]?.command, 'assay reference capture b --name workers-2026-11-20 --staged');
+    const none = await gathered({ a: { unknown: {}, verifiedAt: late } });
+    assert.deepEqual([none.items[0]?.step, none.items[0]?.command], [null, null]);
+  });
+
+  it('have no command where a capture would be refused, or change nothing', async () => {
+    for (const [unknown, policy, told] of [
+      [{ lacks: 'no kernel was measured' }, policyOf(), /cannot be captured: no kernel/],
+      [{}, { ...policyOf(), groups: [] }, /no group workers/],
+    ] as const) {
+      const { items } = await gathered({ a: { unknown } }, { policy });
+      assert.deepEqual([items[0]?.step, items[0]?.command], [null, null]);
+      assert.match(items[0]?.notes.join(' ') ?? '', told);
+    }
+  });
+
+  it('are captured node by node where a reference counts for its own node alone, 64 at once', async () => {
+    const { items } = await gathered(many(70, () => ({ unknown: { own: true } })));
+    const [one] = items;
+    assert.equal(items.length, 1);
+    assert.equal(one?.command?.split(' ').filter((word) => word.startsWith('node-')).length, 64);
+    assert.match(one?.notes.join(' ') ?? '', /64 nodes: ask again/);
+  });
+
+  it('are approved where a staged or retired reference has them, and by no other one', async () => {
+    const stateOf = async (change: Partial<Reference>) => {
+      const references = [{ ...referenceOf('next'), ...change }];
+      const [one] = (await gathered({ a: { unknown: { knownBy: 'next' } } }, { references })).items;
+      return [one?.step, one?.knownBy?.state];
+    };
+    assert.deepEqual(await stateOf({ state: 'staged' }), ['approve', 'staged']);
+    assert.deepEqual(await stateOf({ state: 'retired' }), ['approve', 'retired']);
+    assert.deepEqual(await stateOf({ state: 'active' }), [null, undefined]);
+    for (const change of [
+      { state: 'revoked' },
+      { name: 'other' },
+      { kind: 'firewall', state: 'staged' },
+    ] as const)
+      assert.deepEqual(await stateOf(change), ['capture', undefined]);
+  });
+
+  it('take the name that the policy compares the group with, where it names some', async () => {
+    const policy = policyOf('boot: {references: [model-1, model-2]}');
+    const nameWith = async (...names: readonly string[]) => {
+      const references = names.map((name) => referenceOf(name));
+      return (await gathered({ a: { unknown: {} } }, { policy, references })).items[0];
+    };
+    assert.equal((await nameWith())?.name, 'model-1');
+    assert.equal((await nameWith('model-1'))?.name, 'model-2');
+    const third = await nameWith('model-1', 'model-2');
+    assert.equal(third?.name, 'workers-2026-11-20');
+    assert.match(third?.notes.join(' ') ?? '', /name this one in it/);
+  });
+
+  it('are so many at most, those of most nodes first, and the rest is counted', async () => {
+    const nodes = many(400, (index) => ({ unknown: { set: setNumber(Math.max(0, index - 99)) } }));
+    const found = await gathered(nodes);
+    assert.deepEqual([found.items.length, found.more], [256, { candidates: 45, nodes: 45 }]);
+    assert.deepEqual([found.items[0]?.nodes.length, found.unknown], [100, 400]);
+    assert.equal(new Set(found.items.map(({ name }) => name)).size, 256);
+  });
+
+  it('are chosen by group and kind', async () => {
+    const nodes = { a: { unknown: {} }, b: { unknown: {}, verdict: { ...drifting, group: 'edge' } } };
+    const chosen = async (filter: CandidateFilter) =>
+      (await gathered(nodes, { filter })).items.map((one) => one.nodes);
+    assert.deepEqual(await chosen({ group: 'edge' }), [['b']]);
+    assert.deepEqual(await chosen({ kind: 'runtime' }), []);
+    assert.equal((await chosen({ kind: 'boot' })).length, 2);
+  });
+
+  it('say of files which ones, as one word each for a shell', async () => {
+    const memory = {
+      unknown: { runtime: { ...kernel, only: ['/opt/a b', "/opt/$(reboot)'"], codes: ['ima_unknown_file'] } },
+    };
+    const { items } = await gatherCandidates({
+      statuses: () => [{ name: 'a', verdict: drifting, verifiedAt: now, memory }],
+      store: { list: async () => [] },
+      policy: () => policyOf(),
+      now: () => now,
+      unknownAfter,
+    });
+    assert.equal(
+      items[0]?.command,
+      `assay reference capture a --kind runtime --only '/opt/a b' --only '/opt/$(reboot)'\\''' --name workers-runtime-2026-11-20 --staged`,
+    );
+  });
+});
+
+describe('a free name for a reference', () => {
+  it('is valid, whatever the group is called, and given once', () => {
+    const names = new FreeNames([]);
+    const made = ['workers', 'w'.repeat(63), '-_-', 'ä/b c', '', 'workers', 'workers'].map((group) =>
+      names.makeFor(group, 'runtime', now),
+    );
+    for (const name of made) assert.equal(plainName.parse(`${name}-64`), `${name}-64`);
+    assert.equal(new Set(made).size, made.length);
+  });
+
+  it('is that of no reference, nor of one that a capture of several nodes would make', () => {
+    for (const taken of ['workers-2026-11-20', 'workers-2026-11-20-2', 'workers-2026-11-20-64'])
+      assert.equal(new FreeNames([taken]).makeFor('workers', 'boot', now), 'workers-2026-11-20a');
+    const names = new FreeNames(['x']);
+    assert.deepEqual([names.take('x'), names.take('y'), names.take('y')], [false, true, false]);
+  });
+});
