@@ -149,6 +149,11 @@ async function approve(told: Told, booted: ClusterNode): Promise<void> {
     why.includes(newKernel),
     `\`assay why ${booted.name}\` to name ${newKernel}; it says: ${why}`,
   );
+  const waiting = await type('reference', 'candidates');
+  expected.that(
+    waiting.includes(`assay reference approve ${newKernel}`),
+    `\`assay reference candidates\` to give the command that approves ${newKernel}; it says: ${waiting}`,
+  );
   narrator.say('They work. The operator approves the kernel for good.');
   await type(...step('approve', newKernel, 'half of the nodes run it'));
   await stillTrusted(told);
