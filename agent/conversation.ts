@@ -109,6 +109,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
         files: challenge.files ?? [],
         paths: challenge.paths ?? [],
         ima: challenge.ima,
+        initrd: challenge.initrd,
       })
       .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {

@@ -17,6 +17,7 @@ import {
 } from '../attest-server/protocol/messages.ts';
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import type { Frame } from './channel.ts';
+import type { FoundList } from './collectors/collector.ts';
 import type { Collected } from './node-reader.ts';
 
 /** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
@@ -87,19 +88,24 @@ export async function answer(
   const named: Partial<Record<PartName, PartInMessage>> = {};
   for (const { name, digest } of all) named[name] = { digest };
   const evidence: EvidenceMessage = { ...envelope, parts: named };
-  if (list !== null) {
-    const { from, more, pieces } = list;
-    evidence.ima = { from, more, pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')) };
-  }
+  const { image = null } = situation;
+  if (list !== null) evidence.ima = namedPieces(list);
+  if (image !== null && challenge.initrd !== undefined)
+    evidence.initrd = { digest: challenge.initrd.digest, ...namedPieces(image) };
   const missing = all.filter(({ digest }) => !challenge.holds.includes(digest));
   return framesOf(
     [
       ['part', missing.map(({ bytes }) => bytes)],
       ['file', situation.files ?? []],
       ['imaPiece', list?.pieces ?? []],
+      ['initrdPiece', image?.pieces ?? []],
     ],
     evidence,
   );
+}
+
+function namedPieces({ from, more, pieces }: FoundList): NonNullable<EvidenceMessage['ima']> {
+  return { from, more, pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')) };
 }
 
 /** A frame is a copy of what it carries: of many, one is made at a time. */

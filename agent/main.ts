@@ -73,6 +73,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   .option('--sysroot <folder>', 'instead of `/`', '/')
   .option('--out <folder>', 'where it writes; default: run/assay/inspect below the sysroot')
   .option('--group <name>', 'whose members may read it; `root` for an agent in a pod', 'assay')
+  .option('--initrd', 'boot: also a copy of the booted initrd, where not everybody may read it')
   .addOption(new Option('-o, --output <format>', 'print what was seen, as numbers').choices(['json']))
   .addHelpText('after', '\nEnds with 0 once all is written, 1 if a part is not, 2 for a wrong command line.')
   .exitOverride()
@@ -94,6 +95,7 @@ interface InspectFlags {
   readonly sysroot: string;
   readonly out?: string;
   readonly group: string;
+  readonly initrd?: boolean;
   readonly output?: string;
 }
 

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
-import type { AskedList } from '../attest-server/protocol/messages.ts';
+import type { AskedImage, AskedList } from '../attest-server/protocol/messages.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type FileCollector,
   type FoundFiles,
   type FoundList,
+  type ImageCollector,
   type ListCollector,
   type PartCollector,
   Unavailable,
@@ -31,6 +32,8 @@ export interface Collected {
   readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
   /** The same for IMA's list, where it was asked for from an offset; null where it gives nothing. */
   readonly readList?: () => Promise<FoundList | null>;
+  /** Of the initrd that was asked for; null where it is not found, which `unavailable` says. */
+  readonly image?: FoundList | null;
 }
 
 /** What a challenge asks for. */
@@ -43,6 +46,8 @@ export interface Asked {
   readonly paths?: readonly string[];
   /** Where IMA's list is to go on; undefined where it is not asked for. */
   readonly ima?: AskedList | undefined;
+  /** An initrd that it asks for; undefined where it asks for none. */
+  readonly initrd?: AskedImage | undefined;
 }
 
 /** Reads the node anew. @throws AgentError `facts_unavailable` */
@@ -56,7 +61,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   const facts = list
     .filter(
       (collector): collector is FactsCollector =>
-        collector.part === null && !collector.byDigest && !collector.byOffset,
+        collector.part === null && !collector.byDigest && !collector.byOffset && !collector.byImage,
     )
     .map((collector) => new Asking(collector, sysroot, logger));
   const files = list
@@ -67,6 +72,8 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
   const ofList = list.find((collector): collector is ListCollector => collector.byOffset === true);
   const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
+  const ofImage = list.find((collector): collector is ImageCollector => collector.byImage === true);
+  const imaging = ofImage === undefined ? null : new Asking(ofImage, sysroot, logger);
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -93,10 +100,16 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found instanceof Unavailable ? null : found;
   };
 
-  return async ({ parts: taken, files: wanted = [], paths = [], ima }) => {
+  const readImage = async (asked: AskedImage | undefined) => {
+    if (asked === undefined || imaging === null) return null;
+    const found = await imaging.ask(nothing, asked);
+    return found instanceof Unavailable ? null : found;
+  };
+
+  return async ({ parts: taken, files: wanted = [], paths = [], ima, initrd }) => {
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
-    const [bootId, said, found, asked] = await Promise.all([
+    const [bootId, said, found, asked, image] = await Promise.all([
       readBootId(sysroot).catch(noBootId),
       Promise.all(facts.map((asking) => asking.ask(nothing, []))),
       readParts(
@@ -104,6 +117,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
         paths,
       ),
       wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
+      readImage(initrd),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
@@ -111,6 +125,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       ...facts,
       ...files,
       ...(ima === undefined || listing === null ? [] : [listing]),
+      ...(initrd === undefined || imaging === null ? [] : [imaging]),
       ...read.map(({ asking }) => asking),
     ];
     for (const { name, fault } of askings) if (fault !== null) unavailable[name] = fault;
@@ -119,6 +134,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       host: host.length === 0 ? null : Object.assign({}, ...host),
       parts: found,
       files: asked.flat(),
+      image,
       unavailable,
       readGrowing: () => readParts(growing, paths),
       ...(ima !== undefined && { readList: () => readList(ima) }),

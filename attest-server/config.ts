@@ -59,6 +59,9 @@ export interface ServerConfig {
   readonly transitionEvidenceFor: number;
   /** Bytes of IMA's list that are kept of one node and boot. */
   readonly imaList: number;
+  /** Initrds that nodes send at a time, and bytes that are kept of what is in them. */
+  readonly initrdUploads: number;
+  readonly initrdManifests: number;
   /** How many nodes of one address, or network of IPv6, may be bound by first use. */
   readonly firstUsePerSource: number;
   /** Whether the metrics have series of each node. */
@@ -404,6 +407,21 @@ export const serverSettings = {
         'how much of the list of what ran (IMA) is kept of one node and boot; a node with a longer one has `ima_incomplete`',
       ),
   },
+  initrdUploads: {
+    variable: 'ASSAY_INITRD_UPLOADS',
+    schema: count(16)
+      .default(2)
+      .describe(
+        'how many initrds nodes send at a time, where the policy says `initrd: contents`; others wait',
+      ),
+  },
+  initrdManifestsMiB: {
+    variable: 'ASSAY_INITRD_MANIFESTS_MIB',
+    unit: 'MiB',
+    schema: count(4096)
+      .default(64)
+      .describe('how much is kept of what initrds hold; images that no node boots any more give way'),
+  },
   firstUsePerSource: {
     variable: 'ASSAY_FIRST_USE_PER_SOURCE',
     schema: z
@@ -497,6 +515,8 @@ export function configOf(values: ServerValues): ServerConfig {
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     imaList: values.imaListMiB * 1024 * 1024,
+    initrdUploads: values.initrdUploads,
+    initrdManifests: values.initrdManifestsMiB * 1024 * 1024,
     firstUsePerSource: values.firstUsePerSource,
     metricsPerNode: values['metrics.perNode'],
     scrapeKeptFor: 1000,

@@ -43,6 +43,13 @@ const rules: readonly Rule[] = [
   { room: `${protocol}/config-file`, values: [protocol], packages: ['yaml'] },
   { room: `${protocol}/yaml-offset`, values: [], packages: ['yaml'] },
   { room: protocol, values: [], packages: ['zod', 'node:crypto'] },
+  // Unpacks what a node sent, in memory.
+  {
+    room: `${server}/verify/initrd`,
+    values: [protocol],
+    packages: ['node:crypto', 'node:zlib'],
+    pure: true,
+  },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },
   // Reads the texts of the shipped policies, once.
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },

@@ -86,6 +86,7 @@ const published: readonly Published[] = [
       { metrics: { perNode: false }, approvals: { separate: true } },
       { sources: { connections: 1_000_000, connectionsPerSecond: 1 }, firstUsePerSource: 0 },
       { imaListMiB: 256 },
+      { initrdUploads: 16, initrdManifestsMiB: 4096 },
     ],
     bad: [
       ...[-1, 65_536, 1.5, true, null, [], 'x'].map((agentPort) => ({ agentPort })),
@@ -127,6 +128,9 @@ const published: readonly Published[] = [
       { sources: { unprovenMiB: 257 } },
       { imaListMiB: 0 },
       { imaListMiB: 257 },
+      { initrdUploads: 0 },
+      { initrdUploads: 17 },
+      { initrdManifestsMiB: 0 },
       { logLevel: 'loud' },
       { statedir: '/x' },
     ],

@@ -1,12 +1,12 @@
 import type { PartName } from '../../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import type { AskedList } from '../../attest-server/protocol/messages.ts';
+import type { AskedImage, AskedList } from '../../attest-server/protocol/messages.ts';
 
 /**
  * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
  * late, costs what it reads and nothing else.
  */
-export type Collector = PartCollector | FactsCollector | FileCollector | ListCollector;
+export type Collector = PartCollector | FactsCollector | FileCollector | ListCollector | ImageCollector;
 
 interface Reads<Value> {
   /** The part's name, or `host`: facts say by it what is unavailable. */
@@ -22,6 +22,7 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   readonly part: PartName;
   readonly byDigest?: never;
   readonly byOffset?: never;
+  readonly byImage?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
@@ -34,6 +35,7 @@ export interface FactsCollector extends Reads<HostFacts> {
   readonly part: null;
   readonly byDigest?: never;
   readonly byOffset?: never;
+  readonly byImage?: never;
 }
 
 /** Files that a server asks for by their digests; with those that were found, why others could not be looked at. */
@@ -41,6 +43,7 @@ export interface FileCollector extends Omit<Reads<FoundFiles>, 'read'> {
   readonly part: null;
   readonly byDigest: true;
   readonly byOffset?: never;
+  readonly byImage?: never;
   read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<FoundFiles | Unavailable>;
 }
 
@@ -55,15 +58,25 @@ export interface ListCollector extends Omit<Reads<FoundList | null>, 'read'> {
   readonly part: null;
   readonly byDigest?: never;
   readonly byOffset: true;
+  readonly byImage?: never;
   read(sysroot: string, signal: AbortSignal, asked: AskedList): Promise<FoundList | null | Unavailable>;
 }
 
+/** The initrd that a server asks for by its digest, from where it has it. */
+export interface ImageCollector extends Omit<Reads<FoundList>, 'read'> {
+  readonly part: null;
+  readonly byDigest?: never;
+  readonly byOffset?: never;
+  readonly byImage: true;
+  read(sysroot: string, signal: AbortSignal, asked: AskedImage): Promise<FoundList | Unavailable>;
+}
+
 export interface FoundList {
-  /** Bytes of the list before these: those that were asked for, or 0 where it is another list than the one asked for. */
+  /** Bytes of it before these: those that were asked for, or 0 where it is another list than the one asked for. */
   readonly from: number;
   /** There is more of it. */
   readonly more: boolean;
-  /** In order, none empty, of `limits.ima.piece` bytes but the last. */
+  /** In order, none empty, of 1 MiB but the last. */
   readonly pieces: readonly Buffer[];
 }
 

@@ -5,6 +5,7 @@ import { firewall } from './firewall.ts';
 import { host } from './host.ts';
 import { imaList } from './ima-list.ts';
 import { imaLog } from './ima-log.ts';
+import { initrd } from './initrd.ts';
 import { inventory } from './inventory.ts';
 import { loaderFiles } from './loader-files.ts';
 import { running } from './running.ts';
@@ -21,5 +22,6 @@ export const collectors = (netfilter: string | null): readonly Collector[] => [
   host,
   running(),
   loaderFiles,
+  initrd(),
   inventory(),
 ];

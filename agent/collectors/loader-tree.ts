@@ -14,6 +14,10 @@ const environmentBytes = 1024;
 const mostEntries = 16_384;
 const deepest = 8;
 
+/** `initrd.img-6.12`, `initramfs-6.12.img`, and systemd-boot's `initrd`. */
+const initrd = /^(?:initrd|initramfs)(?:$|[.-])|\.img$/;
+export const isInitrd = (name: string): boolean => initrd.test(name);
+
 export const isReadByGrub = (name: string): boolean => readByGrub.test(name);
 
 /** GRUB's environment is written after it was measured. */

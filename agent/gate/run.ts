@@ -18,6 +18,7 @@ import { bootLog } from '../collectors/boot-log.ts';
 import { host } from '../collectors/host.ts';
 import { imaList } from '../collectors/ima-list.ts';
 import { imaLog } from '../collectors/ima-log.ts';
+import { initrd } from '../collectors/initrd.ts';
 import { loaderFiles } from '../collectors/loader-files.ts';
 import { userSpaceLog } from '../collectors/user-space-log.ts';
 import type { ServerAddress } from '../config.ts';
@@ -182,7 +183,11 @@ class Gate {
       identity,
       tpm,
       // What the other collectors read comes into being after this program.
-      readNode: nodeReader([bootLog(), userSpaceLog, imaLog, imaList(), host, loaderFiles], sysroot, logger),
+      readNode: nodeReader(
+        [bootLog(), userSpaceLog, imaLog, imaList(), host, loaderFiles, initrd()],
+        sysroot,
+        logger,
+      ),
       saysWhatItSpeaks: true,
       joinToken: null,
       clusterToken: null,

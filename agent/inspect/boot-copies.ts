@@ -13,6 +13,14 @@ export interface BootCopies {
     /** Its bytes, which have its digest. @throws Error otherwise */
     readonly read: () => Promise<Buffer>;
   }[];
+  /** Initrds, copied or not. */
+  readonly initrds: readonly {
+    readonly digests: readonly string[];
+    /** Below the root. */
+    readonly path: string;
+    /** Path of the copy; null where there is none. */
+    readonly copy: string | null;
+  }[];
   /** What `inspect` could not look at, or left out. */
   readonly unread: readonly string[];
 }
@@ -28,7 +36,7 @@ export async function readBootCopies(sysroot: string, signal: AbortSignal): Prom
     if (fault !== null) return fault;
     return {
       files: files
-        .filter(({ copied }) => copied)
+        .filter(({ copied, kind }) => copied && kind !== 'initrd')
         .map(({ sha256, sha384, sha512, kind, path }) => ({
           digests: [sha256, sha384, sha512],
           environment: kind === 'environment',
@@ -38,6 +46,13 @@ export async function readBootCopies(sysroot: string, signal: AbortSignal): Prom
               throw new Error(`the copy of ${path} is ${content === null ? 'gone' : 'another file'}`);
             return content;
           },
+        })),
+      initrds: files
+        .filter(({ kind }) => kind === 'initrd')
+        .map(({ sha256, sha384, sha512, path, copied }) => ({
+          digests: [sha256, sha384, sha512],
+          path,
+          copy: copied ? join(folder, sha256) : null,
         })),
       unread,
     };

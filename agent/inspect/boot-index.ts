@@ -14,7 +14,7 @@ const hex = (length: number) => z.string().regex(new RegExp(`^[0-9a-f]{${length}
 
 /**
  * `run/assay/inspect/boot/index.json`: what a boot loader may have read, by its digests. Of GRUB's files there are
- * copies, within the limits of `loaderFiles`; of initrds only the digests.
+ * copies, within the limits of `loaderFiles`; of initrds the digests, and a copy of the booted one where that is asked for.
  */
 const bootIndex = z.strictObject({
   version: z.literal(1),

@@ -1,14 +1,18 @@
 import { createHash, hash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
-import { realpath } from 'node:fs/promises';
-import { relative } from 'node:path';
+import { lstat, realpath } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { limits } from '../../attest-server/protocol/limits.ts';
+import { bootLogPath } from '../collectors/boot-log.ts';
 import {
   isEnvironment,
+  isInitrd,
   isReadByGrub,
   loaderTree,
   openRegular,
   readLoaderFile,
 } from '../collectors/loader-tree.ts';
+import { readBounded } from '../collectors/read-bounded.ts';
 import {
   type BootIndex,
   bootIndexBytes,
@@ -20,27 +24,28 @@ import {
 } from './boot-index.ts';
 import type { OutFolder } from './out-folder.ts';
 
-/** `initrd.img-6.12`, `initramfs-6.12.img`, and systemd-boot's `initrd`. */
-const initrd = /^(?:initrd|initramfs)(?:$|[.-])|\.img$/;
 /** Of initrds that are read for their digests; others are named. */
 const most = { each: 1024 ** 3, bytes: 4 * 1024 ** 3, count: 64, unread: 64 };
+/** Of copies of initrds, which take memory: /run is a file system in it. */
+const copiedBytes = 256 * 1024 * 1024;
 
 /**
  * Writes what GRUB may have read and the digests of initrds. The copies come first and the index last, so that whoever
  * reads the index finds what it names; what it no longer names goes one run later.
  * @param out the folder `boot`
+ * @param copiesInitrds also copies the initrd that was booted, where not everybody may read it
  */
-export async function inspectBoot(sysroot: string, now: Date, out: OutFolder): Promise<BootIndex> {
+export async function inspectBoot(
+  sysroot: string,
+  now: Date,
+  out: OutFolder,
+  copiesInitrds = false,
+): Promise<BootIndex> {
   const root = await realpath(sysroot);
   const { signal } = new AbortController();
   const unread: string[] = [];
   const paths = { loader: [] as string[], initrd: [] as string[] };
-  for await (const path of loaderTree(
-    root,
-    (name) => isReadByGrub(name) || initrd.test(name),
-    signal,
-    unread,
-  ))
+  for await (const path of loaderTree(root, (name) => isReadByGrub(name) || isInitrd(name), signal, unread))
     paths[isReadByGrub(path.slice(path.lastIndexOf('/') + 1)) ? 'loader' : 'initrd'].push(path);
   const before = await readIndex(out);
   const files: IndexedFile[] = [];
@@ -67,7 +72,8 @@ export async function inspectBoot(sysroot: string, now: Date, out: OutFolder): P
   }
   const uncopied = files.filter((file) => !file.copied).length;
   if (uncopied > 0) unread.push(`of ${uncopied} of GRUB's files there is no copy: they are too many`);
-  files.push(...(await readInitrds(root, paths.initrd.sort(), before, note)));
+  const initrds = await readInitrds(root, paths.initrd.sort(), before, note);
+  files.push(...(copiesInitrds ? await copyBooted(root, initrds, out, note) : initrds));
   const index: BootIndex = {
     version: 1,
     at: now.toISOString(),
@@ -137,7 +143,7 @@ async function readInitrd(
     const stats = await file.stat({ bigint: true });
     const identity = identityOf(stats);
     const same = known.get(identity);
-    if (same !== undefined) return { ...same, path: relative(root, path) };
+    if (same !== undefined) return { ...same, path: relative(root, path), copied: false };
     if (stats.size > Math.min(most.each, left)) throw new Error(`left out: it has ${stats.size} bytes`);
     const hashes = [createHash('sha256'), createHash('sha384'), createHash('sha512')] as const;
     const piece = Buffer.allocUnsafe(1024 * 1024);
@@ -161,6 +167,58 @@ async function readInitrd(
   } finally {
     await file.close();
   }
+}
+
+/** With copies of those that the firmware's log names and that the agent cannot read where they lie. */
+async function copyBooted(
+  root: string,
+  initrds: readonly IndexedFile[],
+  out: OutFolder,
+  note: (path: string) => (error: unknown) => null,
+): Promise<readonly IndexedFile[]> {
+  const log = await readBounded(join(root, bootLogPath), limits.parts.boot).catch(
+    note(join(root, bootLogPath)),
+  );
+  if (log === null) return initrds;
+  const there = new Set(await out.list());
+  const files: IndexedFile[] = [];
+  let bytes = 0;
+  for (const file of initrds) {
+    const path = join(root, file.path);
+    // The log is not parsed here: whoever made up one that has these bytes has its own initrd copied.
+    const isBooted = [file.sha256, file.sha384, file.sha512].some((hex) =>
+      log.includes(Buffer.from(hex, 'hex')),
+    );
+    if (!isBooted || (await isOpenToAll(root, path).catch(() => false))) {
+      files.push(file);
+      continue;
+    }
+    bytes += file.bytes;
+    const copied = bytes <= copiedBytes || note(path)(new Error('no copy of it: it is too large'));
+    const isThere = there.has(file.sha256);
+    const isCopied =
+      copied !== null && (isThere || (await copyInitrd(path, file, out).catch(note(path))) === true);
+    files.push({ ...file, copied: isCopied });
+  }
+  return files;
+}
+
+/** The file and each folder that leads to it. */
+async function isOpenToAll(root: string, path: string): Promise<boolean> {
+  if (((await lstat(path)).mode & 0o004) === 0) return false;
+  for (let at = dirname(path); at.length > root.length; at = dirname(at))
+    if (((await lstat(at)).mode & 0o001) === 0) return false;
+  return true;
+}
+
+async function copyInitrd(path: string, { identity, sha256 }: IndexedFile, out: OutFolder): Promise<boolean> {
+  const file = await openRegular(path);
+  if (file === null || identityOf(await file.stat({ bigint: true })) !== identity) {
+    await file?.close();
+    throw new Error('it was changed while it was read');
+  }
+  await out.write(sha256, file.createReadStream({ highWaterMark: 1024 * 1024 }));
+  return true;
 }
 
 function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {

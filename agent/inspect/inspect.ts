@@ -25,6 +25,8 @@ export interface InspectCommand {
   readonly out?: string | undefined;
   /** Whose members may read it. */
   readonly group?: string | undefined;
+  /** Copies the initrd that was booted, where not everybody may read it. */
+  readonly initrd?: boolean | undefined;
   /** `json`: the summary goes to stdout. */
   readonly output?: string | undefined;
 }
@@ -34,12 +36,12 @@ export interface InspectCommand {
  * @throws AgentError `out_folder`
  */
 export async function runInspect(
-  { parts, sysroot, out, group = readers, output }: InspectCommand,
+  { parts, sysroot, out, group = readers, initrd = false, output }: InspectCommand,
   logger: Logger,
   stdout: { readonly write: (text: string) => unknown },
 ): Promise<0 | 1> {
   const named = allParts.filter((part) => parts.length === 0 || parts.includes(part));
-  const summary = await inspect({ parts: named, sysroot, out: out ?? null, group });
+  const summary = await inspect({ parts: named, sysroot, out: out ?? null, group, initrd });
   const { disk, boot, readable, causes } = summary;
   const isWritten = typeof disk !== 'string' && typeof boot !== 'string';
   const line = { code: 'inspected', ...summary, causes: causes.slice(0, 16) };
@@ -58,6 +60,7 @@ interface InspectOptions {
   /** Where it writes; null is /run/assay/inspect below the root. */
   readonly out: string | null;
   readonly group: string;
+  readonly initrd: boolean;
 }
 
 /** How much was seen, for a log line; `null` for a part that was not asked for, a text where it could not be written. */
@@ -81,7 +84,7 @@ const looks = 3;
  * Reads what only root can and writes it where the agent reads it. One part that fails leaves the other alone.
  * @throws AgentError `out_folder`
  */
-async function inspect({ parts, sysroot, out, group }: InspectOptions): Promise<InspectSummary> {
+async function inspect({ parts, sysroot, out, group, initrd }: InspectOptions): Promise<InspectSummary> {
   // The agent's user goes through the folders that lead there.
   process.umask(0o022);
   const root = resolve(sysroot);
@@ -93,7 +96,7 @@ async function inspect({ parts, sysroot, out, group }: InspectOptions): Promise<
   await using written = await openOutFolder(folder, groups, group);
   const causes: string[] = [];
   const disk = parts.includes('disk') ? await writeDisk(root, written, causes).catch(textOf) : null;
-  const boot = parts.includes('boot') ? await writeBoot(root, written, causes).catch(textOf) : null;
+  const boot = parts.includes('boot') ? await writeBoot(root, written, initrd, causes).catch(textOf) : null;
   return { out: folder, readable: written.group !== null, disk, boot, causes };
 }
 
@@ -139,10 +142,11 @@ async function changesOf(root: string): Promise<string> {
 async function writeBoot(
   root: string,
   folder: OutFolder,
+  copiesInitrds: boolean,
   causes: string[],
 ): Promise<Exclude<InspectSummary['boot'], string | null>> {
   await using its = await folder.folder(bootFolder);
-  const { files, unread } = await inspectBoot(root, new Date(), its);
+  const { files, unread } = await inspectBoot(root, new Date(), its, copiesInitrds);
   causes.push(...unread);
   return {
     files: files.length,

@@ -15,7 +15,7 @@ export interface OutFolder extends AsyncDisposable {
   /** What is there; null where nothing is. */
   read(name: string, most: number): Promise<Buffer | null>;
   /** Whole or not at all, mode 0640. */
-  write(name: string, content: Uint8Array): Promise<void>;
+  write(name: string, content: Uint8Array | AsyncIterable<Uint8Array>): Promise<void>;
   list(): Promise<readonly string[]>;
   remove(name: string): Promise<void>;
   /** A folder in it. */

@@ -14,6 +14,7 @@ import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, Expected } from '../verify/verify.ts';
 import type { KeptIma } from './ima-lists.ts';
+import type { GivenInitrds, ImageAnswer } from './initrds.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -51,6 +52,8 @@ export interface Answer {
     readonly asked: readonly string[] | null;
     readonly came: readonly Buffer[];
   };
+  /** Of the initrd that it was asked for; absent where it cannot be. */
+  readonly initrd?: ImageAnswer;
 }
 
 /** Files that explain what a node's loader read. */
@@ -61,15 +64,36 @@ export interface GivenFiles {
   readonly files: ReadonlyMap<string, Buffer>;
 }
 
+/** What the server adds to an answer: it says what the digests are that the node's loader measured. */
+export interface Given {
+  readonly loader: GivenFiles;
+  readonly initrds: GivenInitrds;
+}
+
 /** As it is kept: its parts by name, with the bytes that came. */
 export function answeredEvidence(
   { evidence, nonce, channel, parts }: Answer,
-  { list, files }: GivenFiles,
+  given: Given,
   ima: KeptIma | null,
 ): AnsweredEvidence {
   const { quotes, facts } = evidence;
-  const all = list === null ? parts : { ...parts, loaderFiles: list };
-  return { nonce, channel, quotes, facts, parts: all, files, ima };
+  return { nonce, channel, quotes, facts, ...withGiven(parts, given), ima };
+}
+
+function withGiven(parts: Parts, { loader, initrds }: Given): Required<Pick<Evidence, 'parts' | 'files'>> {
+  const all =
+    loader.list === null && initrds.list === null
+      ? parts
+      : {
+          ...parts,
+          ...(loader.list !== null && { loaderFiles: loader.list }),
+          ...(initrds.list !== null && { initrds: initrds.list }),
+        };
+  const { manifests } = initrds;
+  return {
+    parts: all,
+    files: manifests.size === 0 ? loader.files : new Map([...loader.files, ...manifests]),
+  };
 }
 
 /** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
@@ -85,15 +109,13 @@ export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answe
 /**
  * As it is verified.
  * @param parts those of the answer, with the bytes of all that need some
- * @param files that explain what its loader read
  */
 export function evidenceOf(
   { evidence: { quotes, facts } }: Pick<Answer, 'evidence'>,
   parts: Parts,
-  { list, files }: GivenFiles,
+  given: Given,
 ): Evidence {
-  const given = list === null ? parts : { ...parts, loaderFiles: list };
-  return { quotes: quotesOf(quotes), facts, parts: given, files };
+  return { quotes: quotesOf(quotes), facts, ...withGiven(parts, given) };
 }
 
 /** What a good answer of this node shows. */

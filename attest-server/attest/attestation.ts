@@ -2,13 +2,14 @@ import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
-import type { ListPlace } from '../protocol/messages.ts';
+import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -22,18 +23,21 @@ import {
   answeredEvidence,
   evidenceOf,
   expectedOf,
+  type Given,
   type GivenFiles,
   withListApart,
 } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
+import { imageReader } from './image-reader.ts';
+import { type GivenInitrds, type ImageAnswer, Initrds, type Looked, noInitrds } from './initrds.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
 import { lastTrusted, nextStatus } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
-import { saysTheSame } from './same-verdict.ts';
+import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Twins } from './twins.ts';
@@ -44,6 +48,8 @@ import { changeRecord, summaryRecord } from './verdict-record.ts';
 export interface Judged {
   readonly state: NodeState;
   readonly codes: readonly ReasonCode[];
+  /** It is asked again at once: an initrd of its is on the way. */
+  readonly more?: boolean;
   /** Parts that its connection need not show again. */
   readonly enough: readonly PartName[];
   /** To a gate alone. */
@@ -62,6 +68,7 @@ export class Attestation {
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #imaLists: ImaLists;
+  readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
@@ -89,6 +96,21 @@ export class Attestation {
       sealEvery: ports.summaryEvery,
       monotonic: () => ports.monotonic(),
     });
+    const { initrds: store, evidence, initrdUploads: uploads, initrdManifests: mostBytes } = ports;
+    this.#initrds = new Initrds({
+      store,
+      keepShared: (blob, at) => ports.verdicts.keepShared(blob, at),
+      readPart: (digest, node) => evidence.readPart(digest, node),
+      verifier: this.#verifier,
+      reader: imageReader,
+      uploads,
+      mostBytes,
+      answerWithin: ports.answerWithin,
+      unknownAfter: ports.unknownAfter,
+      now: () => ports.now(),
+      monotonic: () => ports.monotonic(),
+      called: (node) => ports.askAgain(node),
+    });
     this.#deadlines = new Deadlines(() => ports.monotonic());
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
@@ -100,6 +122,7 @@ export class Attestation {
    */
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
+    await attestation.#initrds.restore();
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -161,6 +184,11 @@ export class Attestation {
     return this.#imaLists.ask(name);
   }
 
+  /** Where an initrd that the node booted is to go on; null where none is asked for at present. */
+  initrd(name: string): ImagePlace | null {
+    return this.#initrds.ask(name);
+  }
+
   /**
    * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Where it
    * shows that its loader read what nobody knows, it gives the digests of what the node is to be asked for first.
@@ -170,21 +198,22 @@ export class Attestation {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
     const { parts: all, lost } = await this.#complete(node.name, answer.parts);
     const { parts, arrived } = withListApart({ ...answer, parts: all });
-    const held = await this.#files.heldFor(node.name, this.#statuses.get(node.name)?.parts ?? {});
+    const before = this.#statuses.get(node.name)?.parts ?? {};
+    const held = await this.#files.heldFor(node.name, before);
+    const heldInitrds = this.#asksInitrds(node.name)
+      ? await this.#initrds.heldFor(node.name, before.initrds)
+      : noInitrds;
     const started = performance.now();
-    const verified = (files: GivenFiles) =>
-      this.#verifier.verify(evidenceOf(answer, parts, files), expectedOf(node, answer));
+    const verified = (loader: GivenFiles, initrds = heldInitrds) =>
+      this.#verifier.verify(evidenceOf(answer, parts, { loader, initrds }), expectedOf(node, answer));
     const first = verified(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
-    const { proven, given, wanted } = await this.#files.explain(
-      node.name,
-      answer,
-      held,
-      first,
-      verified,
-      this.#ports.now(),
-    );
+    const {
+      proven: explained,
+      given: loader,
+      wanted,
+    } = await this.#files.explain(node.name, answer, held, first, verified, this.#ports.now());
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
     return this.#lanes.inOrder(node.name, async () => {
@@ -192,9 +221,17 @@ export class Attestation {
       const inForce = this.#ports.inForce();
       const whole = { ...answer, parts };
       const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
+      const looked = await this.#lookInto(node.name, explained, answer, place.group.rules, heldInitrds);
+      if (looked.isNew) {
+        this.#files.keep(node.name, loader);
+        return { files: [] };
+      }
+      const given: Given = { loader, initrds: looked.given };
+      const isSame = looked.given.list?.digest === heldInitrds.list?.digest;
+      const proven = isSame ? explained : verified(loader, looked.given);
       const listed = await this.#proveList({ node, answer: whole, proven, given, place }, arrived, inForce);
       if (listed === 'again') {
-        this.#files.keep(node.name, given);
+        this.#files.keep(node.name, loader);
         return { files: [] };
       }
       const ima = listed?.kept ?? null;
@@ -206,6 +243,8 @@ export class Attestation {
         given,
         place,
         ima,
+        wait: looked.wait,
+        more: looked.more,
       };
       return this.#record(judged, inForce).catch((error: unknown) => {
         // What was not written down was not said, also by a node that was revoked meanwhile.
@@ -217,9 +256,26 @@ export class Attestation {
     });
   }
 
+  #asksInitrds(name: string): boolean {
+    const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
+    return asksInitrds(group.rules);
+  }
+
+  async #lookInto(
+    name: string,
+    proven: Proven,
+    { initrd = notAsked }: Answer,
+    rules: Parameters<typeof asksInitrds>[0],
+    held: GivenInitrds,
+  ): Promise<Looked> {
+    if (asksInitrds(rules)) return this.#initrds.look(name, proven, initrd, held);
+    this.#initrds.leave(name);
+    return { given: noInitrds, wait: null, more: false, isNew: false };
+  }
+
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place: { labels } }: Omit<ProvenWhole, 'ima'>,
+    { node, answer, proven: first, given, place: { labels } }: Omit<ProvenWhole, 'ima' | 'wait' | 'more'>,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
@@ -404,6 +460,7 @@ export class Attestation {
     this.#ports.evidence.fileBudget.forget(name);
     this.#files.forget(name);
     this.#imaLists.forget(name);
+    this.#initrds.forget(name);
     this.#unwritten.forget(name);
   }
 
@@ -441,10 +498,12 @@ export class Attestation {
   /** Resolves when no verdict is under way, and all are on disk. */
   async idle(): Promise<void> {
     await this.#lanes.idle();
+    this.#initrds.close();
     await this.#ports.verdicts.settled();
   }
 
-  async #record({ node, answer, proven, given, place, ima }: ProvenWhole, inForce: InForce): Promise<Judged> {
+  async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
+    const { node, answer, proven, given, place, ima, wait, more } = whole;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
@@ -473,6 +532,7 @@ export class Attestation {
       sharedVolumes: this.#volumes.sharedBy(node.name),
       sentParts,
       memory,
+      ...(wait !== null && { initrdWait: wait }),
     };
     const { tpmClass = 'unknown' } = node;
     const { verdict, begun, next, enough } = inForce.appraise(
@@ -500,7 +560,7 @@ export class Attestation {
     );
     const status = nextStatus(node, verdict, {
       answer,
-      filesDigest: given.list?.digest ?? null,
+      given,
       proven,
       previous,
       next,
@@ -536,7 +596,7 @@ export class Attestation {
     this.#faults.forget(node.name);
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
-    if (answer.by !== 'gate') return { state: verdict.state, codes, enough };
+    if (answer.by !== 'gate') return { state: verdict.state, codes, enough, more };
     const gate = gateOrderOf(verdict, group);
     const { resetCount, restartCount } = proven.clock;
     if (gate.proven || gate.mode === 'observe')
@@ -548,7 +608,7 @@ export class Attestation {
         evidence: gate.proven ? kept.digest : null,
         policy: verdict.policy,
       });
-    return { state: verdict.state, codes, enough, gate };
+    return { state: verdict.state, codes, enough, gate, more };
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -565,8 +625,8 @@ export class Attestation {
     ima: KeptIma | null,
   ): void {
     const { name } = judged;
-    const { verdict } = previous;
-    if (verdict === null) return;
+    if (previous.verdict === null) return;
+    const verdict = withTextsOf(judged.verdict, previous.verdict);
     const status = { ...judged, verdict, verifiedAt: at, repeats: previous.repeats + 1 };
     const before = this.#proofOf(previous);
     this.#statuses.set(name, status);
@@ -635,12 +695,17 @@ interface ProvenWhole {
   readonly node: AttestedNode;
   readonly answer: Answer;
   readonly proven: Proven;
-  readonly given: GivenFiles;
+  readonly given: Given;
   /** The node's group, and those of its labels that count. */
   readonly place: ReturnType<InForce['groupOf']>;
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
+  /** Why it is not known what one of its initrds holds; null where all are known. */
+  readonly wait: string | null;
+  readonly more: boolean;
 }
+
+const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 
 /** Undefined where there is none. */
 function problemOf({ ima }: Proven): ImaProblem | undefined {

@@ -3,15 +3,14 @@ import { type PartName, partNames } from '../protocol/evidence.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Answer, AttestedNode } from './answer.ts';
+import type { Answer, AttestedNode, Given } from './answer.ts';
 import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
 
 interface Judged {
   readonly answer: Answer;
-  /** Of the list of files that explain what its loader read; null where there are none. */
-  readonly filesDigest: string | null;
+  readonly given: Given;
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
   readonly next: Appraisal['next'];
@@ -26,8 +25,7 @@ interface Judged {
 
 /** What is known of a node once this answer is judged. */
 export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
-  const { answer, filesDigest, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } =
-    judged;
+  const { answer, given, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } = judged;
   return {
     name,
     ekDigest,
@@ -41,7 +39,7 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
     systemUuid,
-    parts: withFiles(partsOf(previous?.parts ?? {}, answer), filesDigest),
+    parts: withGiven(partsOf(previous?.parts ?? {}, answer), given),
     memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
@@ -74,6 +72,9 @@ function partsOf(before: NodeStatus['parts'], { parts }: Answer): NodeStatus['pa
   return latest ?? before;
 }
 
-function withFiles(parts: NodeStatus['parts'], loaderFiles: string | null): NodeStatus['parts'] {
-  return loaderFiles === null || parts.loaderFiles === loaderFiles ? parts : { ...parts, loaderFiles };
+function withGiven(parts: NodeStatus['parts'], { loader, initrds }: Given): NodeStatus['parts'] {
+  const loaderFiles = loader.list?.digest ?? parts.loaderFiles;
+  const shown = initrds.list?.digest ?? parts.initrds;
+  if (loaderFiles === parts.loaderFiles && shown === parts.initrds) return parts;
+  return { ...parts, ...(loaderFiles && { loaderFiles }), ...(shown && { initrds: shown }) };
 }

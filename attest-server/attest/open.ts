@@ -69,6 +69,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
         enough.get(peer),
         askedPaths(group.rules),
         attestation.imaList(name),
+        attestation.initrd(name),
       );
     },
     async judge(peer, { session, answer }) {
@@ -86,6 +87,11 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
           ima: asksForList(answer.challenge) ? answer.ima : undefined,
+          initrd: {
+            speaks: session.hello?.speaks.includes('initrd') === true,
+            asked: answer.challenge.initrd?.digest ?? null,
+            came: answer.initrd,
+          },
           files: {
             asked: session.hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
             came: answer.files,

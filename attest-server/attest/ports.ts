@@ -8,6 +8,26 @@ import type { GateOpening } from '../protocol/gate.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 
+/** What an initrd holds is kept, by the digest of the packed manifest. */
+export interface KeptInitrd {
+  readonly manifest: string;
+  /** Of the packed manifest. */
+  readonly bytes: number;
+  /** Digests of the image, hex. */
+  readonly image: { readonly sha256: string; readonly sha384: string; readonly sha512: string };
+  /** Milliseconds since the epoch; noted once a day. */
+  readonly usedAt: number;
+}
+
+/** Which initrds are known. The manifests themselves lie among what evidence shares. */
+export interface InitrdStore {
+  all(): Promise<readonly KeptInitrd[]>;
+  /** In the place of what was known of this image. */
+  keep(kept: KeptInitrd): Promise<void>;
+  /** @param sha256 of the image */
+  forget(sha256: string): Promise<void>;
+}
+
 /** What the pipeline needs of the rest; `server.ts` fills it. */
 export interface AttestPorts {
   readonly verdicts: VerdictStore;
@@ -27,8 +47,16 @@ export interface AttestPorts {
   readonly summaryEvery: number;
   /** Bytes of IMA's list that are kept of one node and boot. */
   readonly imaList: number;
+  readonly initrds: InitrdStore;
+  /** Initrds that are sent at a time, and bytes that are kept of what is in them. */
+  readonly initrdUploads: number;
+  readonly initrdManifests: number;
+  /** Milliseconds for an answer. */
+  readonly answerWithin: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
+  /** Has this node asked for evidence now. */
+  askAgain(node: string): void;
   /** The node's labels in its cluster, by which groups may choose. */
   labelsOf(node: string): Readonly<Record<string, string>>;
   /** SMBIOS, as its Node in the cluster says it; null where there is none. */

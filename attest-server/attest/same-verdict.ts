@@ -40,6 +40,19 @@ function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][numbe
   return a.code === 'facts_unavailable' || a.code === 'fw_unreadable' || a.actual === b.actual;
 }
 
+/** The verdict that is kept, with what is said now of what could not be read: such as a place among those that wait. */
+export function withTextsOf(now: Verdict | null, kept: Verdict): Verdict {
+  if (now === null) return kept;
+  let isOther = false;
+  const reasons = kept.reasons.map((reason, index) => {
+    const { code, text, actual } = now.reasons[index] ?? reason;
+    if (reason.code !== 'facts_unavailable' || code !== reason.code || text === reason.text) return reason;
+    isOther = true;
+    return { ...reason, text, actual };
+  });
+  return isOther ? { ...kept, reasons } : kept;
+}
+
 function hasSameAspects(a: Verdict['aspects'], b: Verdict['aspects']): boolean {
   return isSameList(
     Object.entries(a).sort(byName),

@@ -1,6 +1,6 @@
 import { askedParts } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { ListPlace, PcrBank, PcrSelection } from '../protocol/messages.ts';
+import type { ImagePlace, ListPlace, PcrBank, PcrSelection } from '../protocol/messages.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What a node is asked for, and which parts it need not send again. */
@@ -13,6 +13,8 @@ export interface Question {
   readonly paths: readonly string[];
   /** Where IMA's list is to go on; null where nothing of it is asked for. */
   readonly ima: ListPlace | null;
+  /** Where an initrd is to go on; null where none is asked for. */
+  readonly initrd: ImagePlace | null;
 }
 
 /** From the best on. */
@@ -38,6 +40,7 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * @param enough parts that this connection has shown, and need not show again
  * @param paths that the rules of the node's group speak of
  * @param list where IMA's list is to go on; null where it is not asked for at present
+ * @param initrd the same of an initrd
  */
 export function questionFor(
   banks: readonly PcrBank[],
@@ -45,6 +48,7 @@ export function questionFor(
   enough: readonly PartName[] = [],
   paths: readonly string[] = [],
   list: ListPlace | null = null,
+  initrd: ImagePlace | null = null,
 ): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
@@ -54,5 +58,5 @@ export function questionFor(
   const left = list === null && !enough.includes('ima') ? [...enough, 'ima'] : enough;
   const parts = left.length === 0 ? askedParts : askedParts.filter((name) => !left.includes(name));
   const ima = parts.includes('ima') ? list : null;
-  return { selection: selections[has] ?? {}, holds, parts, paths, ima };
+  return { selection: selections[has] ?? {}, holds, parts, paths, ima, initrd };
 }

@@ -1,5 +1,5 @@
 import { limits } from '../protocol/limits.ts';
-import type { Challenge, Introduction, ListPlace, PcrSelection } from '../protocol/messages.ts';
+import type { Challenge, ImagePlace, Introduction, ListPlace, PcrSelection } from '../protocol/messages.ts';
 import { takeNonce } from './nonce.ts';
 
 interface Asked {
@@ -11,6 +11,8 @@ interface Asked {
   readonly paths: readonly string[];
   /** Where IMA's list is to go on; null where nothing of it is asked for. */
   readonly ima: ListPlace | null;
+  /** Where an initrd is to go on; null where none is asked for. */
+  readonly initrd: ImagePlace | null;
 }
 
 interface Occasion {
@@ -20,12 +22,14 @@ interface Occasion {
   readonly files: readonly string[];
   /** Bytes of IMA's list that it may bring. */
   readonly mostOfIma: number;
+  /** The same of an initrd. */
+  readonly mostOfInitrd: number;
 }
 
 export function freshChallenge(
-  { selection, holds, parts, paths, ima }: Asked,
+  { selection, holds, parts, paths, ima, initrd }: Asked,
   { speaks }: Introduction,
-  { within, files, mostOfIma }: Occasion,
+  { within, files, mostOfIma, mostOfInitrd }: Occasion,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const message: Challenge = {
@@ -44,5 +48,6 @@ export function freshChallenge(
     asked.parts = parts.filter((name) => name !== 'ima');
     asked.ima = { ...ima, most: mostOfIma };
   }
+  if (initrd !== null && speaks.includes('initrd')) asked.initrd = { ...initrd, most: mostOfInitrd };
   return [asked, nonce];
 }

@@ -46,6 +46,8 @@ export class Connection<Node> {
   readonly #rounds = new Rate(bounds.rounds, 0);
   /** Bytes of it that the next answer may bring: more where the last one had more, and was quick. */
   #mostOfIma: number = limits.parts.ima;
+  /** The same of an initrd. */
+  #mostOfInitrd: number = limits.initrd.piece;
   /** Has one of the places for a long answer. */
   #isLong = false;
   #working = false;
@@ -183,6 +185,7 @@ export class Connection<Node> {
           1 +
             action.files.length +
             (action.ima?.pieces.length ?? 0) +
+            (action.initrd?.pieces.length ?? 0) +
             Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
         );
         this.#judge(action);
@@ -241,8 +244,11 @@ export class Connection<Node> {
     this.#leaveLong();
     this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
     const mostOfIma = this.#isLong ? this.#mostOfIma : limits.parts.ima;
-    const occasion = { within, files: this.#files, mostOfIma };
-    const [message, nonce] = freshChallenge(this.#ports.ask(this.#node, hello), hello, occasion);
+    const occasion = { within, files: this.#files, mostOfIma, mostOfInitrd: this.#mostOfInitrd };
+    const asked = this.#ports.ask(this.#node, hello);
+    // Attack: who has proven nothing is sent for megabytes in a node's name.
+    const initrd = this.#probation === null ? asked.initrd : null;
+    const [message, nonce] = freshChallenge({ ...asked, initrd }, hello, occasion);
     this.#files = [];
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
@@ -259,13 +265,14 @@ export class Connection<Node> {
         const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
         this.#mostOfIma = 'files' in judged ? this.#mostAfter(answer, arrivedAt) : limits.parts.ima;
+        this.#mostOfInitrd = mostOfInitrdAfter(answer, arrivedAt);
         if ('files' in judged) {
           this.#files = judged.files;
           this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
           return [];
         }
-        const { state, codes, gate } = judged;
-        this.#schedule(this.#timings.challengeEvery);
+        const { state, codes, gate, more = false } = judged;
+        this.#schedule(more ? this.#rounds.reserve(this.#ports.now()) : this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);
         this.#told = told;
@@ -405,4 +412,15 @@ export class Connection<Node> {
     if (name !== null) this.#around.proven.leave(name, this);
     this.#around.ended(this);
   }
+}
+
+/** Twice as much where the line carried the last answer quickly. */
+function mostOfInitrdAfter(
+  { initrd, challenge, challengedAt }: Extract<Action, { do: 'judge' }>,
+  arrivedAt: number,
+): number {
+  const { piece, inAnswer } = limits.initrd;
+  const most = challenge.initrd?.most;
+  if (most === undefined || initrd === null || !initrd.more) return piece;
+  return arrivedAt - challengedAt > challenge.within / 4 ? piece : Math.min(2 * most, inAnswer);
 }

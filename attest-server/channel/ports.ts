@@ -4,7 +4,14 @@ import type { Visitor } from '../door/door.ts';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../protocol/gate.ts';
-import type { Hello, Introduction, ListPlace, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
+import type {
+  Hello,
+  ImagePlace,
+  Introduction,
+  ListPlace,
+  PcrSelection,
+  VerdictMessage,
+} from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
@@ -76,11 +83,13 @@ export interface JudgedAnswer {
   readonly codes: readonly ReasonCode[];
   /** To a gate alone. */
   readonly gate?: GateOrder;
+  /** It is asked again at once: an initrd of its is on the way. */
+  readonly more?: boolean;
 }
 
 /**
  * It proves itself, and is judged once the node was asked for more: for these files of its loader, by digest, or for the rest
- * of IMA's list, from where `ask` says then.
+ * of IMA's list or of an initrd, from where `ask` says then.
  */
 export interface WantedFiles {
   readonly files: readonly string[];
@@ -111,6 +120,8 @@ export interface ChannelPorts<Node> {
     readonly paths: readonly string[];
     /** Where IMA's list is to go on; null where nothing of it is asked for. */
     readonly ima: ListPlace | null;
+    /** Where an initrd of its boot is to go on; null where none is asked for. */
+    readonly initrd: ImagePlace | null;
   };
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;

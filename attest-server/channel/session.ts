@@ -22,7 +22,7 @@ import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
-import { type ArrivedIma, ArrivedPieces } from './arrived-pieces.ts';
+import { type ArrivedIma, type ArrivedImage, ArrivedInitrd, ArrivedList } from './arrived-pieces.ts';
 import { bounds } from './bounds.ts';
 import type { ShownTokens } from './ports.ts';
 
@@ -50,6 +50,8 @@ export type Action =
       readonly files: readonly Buffer[];
       /** IMA's list from where the agent says; null where the challenge does not ask for it, or nothing of it came. */
       readonly ima: ArrivedIma | null;
+      /** The initrd that the challenge asks for, from there; null where nothing of it came. */
+      readonly initrd: ArrivedImage | null;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -83,7 +85,8 @@ export class Session {
   readonly #stale: string[] = [];
   readonly #parts = new ArrivedParts();
   #files: ArrivedFiles | null = null;
-  #pieces: ArrivedPieces | null = null;
+  #list: ArrivedList | null = null;
+  #image: ArrivedInitrd | null = null;
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
   /** Of its gate, as told on this connection. */
@@ -160,7 +163,8 @@ export class Session {
     this.#challenge = { message, nonce, deadline: now + message.within };
     this.#forgetAnswer();
     if (message.files !== undefined) this.#files = new ArrivedFiles();
-    if (message.ima !== undefined) this.#pieces = new ArrivedPieces(message.ima);
+    if (message.ima !== undefined) this.#list = new ArrivedList(message.ima);
+    if (message.initrd !== undefined) this.#image = new ArrivedInitrd(message.initrd);
     return [{ do: 'send', message }];
   }
 
@@ -178,7 +182,8 @@ export class Session {
   #forgetAnswer(): void {
     this.#parts.clear();
     this.#files = null;
-    this.#pieces = null;
+    this.#list = null;
+    this.#image = null;
   }
 
   #guard(work: () => readonly Action[]): readonly Action[] {
@@ -209,9 +214,10 @@ export class Session {
       this.#files.add(payload);
       return;
     }
-    if (kind === 'imaPiece') {
-      if (this.#pieces === null) throw outOfOrder('a piece of a list that nobody asked for');
-      this.#pieces.add(payload);
+    if (kind === 'imaPiece' || kind === 'initrdPiece') {
+      const pieces = kind === 'imaPiece' ? this.#list : this.#image;
+      if (pieces === null) throw outOfOrder(`a frame ${kind} that nobody asked for`);
+      pieces.add(payload);
       return;
     }
     if (kind === 'bootLog' && payload.length > limits.parts.boot)
@@ -303,11 +309,12 @@ export class Session {
     const parts = this.#parts.takeNamed(evidence, message.parts ?? firstParts);
     const challengedAt = deadline - message.within;
     const files = this.#files?.all ?? [];
-    if (this.#pieces === null && evidence.ima !== undefined)
-      throw new Rejection('malformed', 'message field ima: it was not asked for', { field: 'ima' });
-    const ima = this.#pieces?.taken(evidence) ?? null;
+    checkAsked(evidence, 'ima', this.#list);
+    checkAsked(evidence, 'initrd', this.#image);
+    const ima = this.#list?.named(evidence) ?? null;
+    const initrd = this.#image?.named(evidence) ?? null;
     this.#forgetAnswer();
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima }];
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima, initrd }];
   }
 
   #notAsked(nonce: string): Rejection {
@@ -352,6 +359,11 @@ export function activationProof(secret: Buffer, channel: Buffer, helloDigest: st
 }
 
 const activationLabel = Buffer.from('assay/activated/1');
+
+function checkAsked(evidence: EvidenceMessage, field: 'ima' | 'initrd', asked: object | null): void {
+  if (asked === null && evidence[field] !== undefined)
+    throw new Rejection('malformed', `message field ${field}: it was not asked for`, { field });
+}
 
 function note(nonces: string[], nonce: string): void {
   nonces.push(nonce);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { imaIndexHead, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { initrdListHead, parseInitrdList } from '../protocol/initrd-list.ts';
 import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
 import { namedEarlier } from './earlier-form.ts';
 import { jsonIn } from './kept-form.ts';
@@ -18,9 +19,10 @@ export function namedDigests(
   return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
 }
 
-/** What answers name and names others itself: files of loaders, pieces of IMA's list, and what references list. */
+/** What answers name and names others itself: files of loaders, what initrds hold, pieces of IMA's list, and what references list. */
 export const namingBlobs: readonly NamingBlobs[] = [
   { head: Buffer.from(fileListHead), named: parseFileList },
+  { head: Buffer.from(initrdListHead), named: parseInitrdList },
   { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
   {
     head: Buffer.from(imaIndexHead),

@@ -50,7 +50,7 @@ export interface AnsweredEvidence {
   readonly facts: string;
   /** Those with bytes came with it; the others were kept before. */
   readonly parts: Parts;
-  /** Of those that the part `loaderFiles` lists, by SHA-256, the ones whose bytes are at hand. */
+  /** Of those that the parts `loaderFiles` and `initrds` list, by SHA-256, the ones whose bytes are at hand. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /** What belongs to the index that is the part `ima`; null where there is none. */
   readonly ima?: {

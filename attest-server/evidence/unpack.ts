@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
+import { parseInitrdList } from '../protocol/initrd-list.ts';
 import { parseFileList } from '../protocol/loader-files.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
@@ -27,7 +28,10 @@ export async function unpackEvidence(
     withBytes(document.parts, read),
   ]);
   const ima = await wholeList(parts.ima, imaTail, readPiece);
-  const files = await filesOf(parts.loaderFiles?.bytes, read);
+  const files = await filesOf(
+    [...listedIn(parts.loaderFiles, parseFileList), ...listedIn(parts.initrds, parseInitrdList)],
+    read,
+  );
   const references = named === null ? null : await readReferences(named, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
@@ -76,11 +80,18 @@ async function wholeList(
   return { part: { digest: hash('sha256', index, 'hex'), bytes: index.toString('base64') }, files };
 }
 
+function listedIn(
+  part: Bundle['parts']['initrds'],
+  parse: (bytes: Buffer) => readonly string[],
+): readonly string[] {
+  return part?.bytes === undefined ? [] : parse(Buffer.from(part.bytes, 'base64'));
+}
+
 /** One that is gone explains nothing any more. */
-async function filesOf(list: string | undefined, read: ReadBlob): Promise<Bundle['files']> {
-  if (list === undefined) return undefined;
+async function filesOf(digests: readonly string[], read: ReadBlob): Promise<Bundle['files']> {
+  if (digests.length === 0) return undefined;
   const files: Record<string, string> = {};
-  for (const digest of parseFileList(Buffer.from(list, 'base64'))) {
+  for (const digest of digests) {
     const bytes = await read(digest);
     if (bytes !== null) files[digest] = bytes.toString('base64');
   }

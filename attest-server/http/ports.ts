@@ -86,6 +86,7 @@ export interface ApiPorts {
     readonly group: string | null;
     readonly staged: boolean;
     readonly only: readonly string[] | null;
+    readonly initrd: boolean;
     readonly actor: string;
   }): Promise<readonly [Reference, ...Reference[]]>;
   readonly referenceLife: ReferenceLifePort;

@@ -71,11 +71,11 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.captureAnswer,
     async handle({ store, capture }, { message, caller }) {
       const asked = await readBody(message, api.captureRequest, bodyBytes);
-      const { node, name, kind, staged, group = null, only = null } = asked;
+      const { node, name, kind, staged, group = null, only = null, initrd = false } = asked;
       checkWord(name);
       const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
       for (const each of nodes) await findNode(store, each);
-      const request = { nodes, name, kind, group, staged, only, actor: actorOf(caller) };
+      const request = { nodes, name, kind, group, staged, only, initrd, actor: actorOf(caller) };
       const [made, ...others] = await capture(request).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };

@@ -155,8 +155,9 @@ function prepareGroup(
     group,
     policy: `${policy.name}@${policy.revision}`,
     judges: aspects.map((aspect) => {
-      const { name, referenceKind } = aspect;
-      const itsOwn = group === unmatched ? [] : references.filter(({ kind }) => kind === referenceKind);
+      const { name, referenceKind, alsoReads = [] } = aspect;
+      const isItsOwn = ({ kind }: Reference) => kind === referenceKind || alsoReads.includes(kind);
+      const itsOwn = group === unmatched ? [] : references.filter(isItsOwn);
       const judgeBy = (compared: readonly Reference[]) =>
         aspect.prepare(group.rules[name], { group, references: compared, remembers });
       const judge = judgeBy(itsOwn);

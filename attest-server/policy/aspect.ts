@@ -26,6 +26,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly readsHost: boolean;
   /** The kind of references that it is compared with; null where it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
+  /** Kinds of references that it goes by besides. */
+  readonly alsoReads?: readonly ReferenceKind[];
   /** It needs machines that were made ready for it: `strict` does not require it of all. */
   readonly isOptIn?: true;
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
@@ -91,7 +93,7 @@ export interface CapturedAs {
 
 export interface Prepared {
   readonly group: GroupBase;
-  /** Of the aspect's kind, in every state. */
+  /** Of the aspect's kinds, in every state. */
   readonly references: readonly Reference[];
   /** Whether judgements are remembered, by exactly what each is made from. */
   readonly remembers: boolean;
@@ -167,6 +169,11 @@ export interface Unread {
 export interface Past {
   /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
   readonly sentParts: readonly PartName[];
+  /**
+   * Why it is not known here what its initrds hold, for a person: its place among those that wait to send one, or why it
+   * sends none. Absent: nothing is said.
+   */
+  readonly initrdWait?: string;
   /** What each aspect wanted to be remembered, by its name, and what unread.ts remembers beside them. */
   readonly memory: Readonly<Record<string, unknown>>;
 }

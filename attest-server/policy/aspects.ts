@@ -29,6 +29,11 @@ export function askedPaths(rules: AspectRules): readonly string[] {
   return asked.length === 0 ? noPaths : [...new Set(asked)];
 }
 
+/** Whether by the rules of a group an initrd counts by what is in it: then it is sent for. */
+export function asksInitrds({ boot: { scope } }: Pick<AspectRules, 'boot'>): boolean {
+  return scope.initrd === 'contents';
+}
+
 const noPaths: readonly string[] = [];
 
 /** What a policy file says under the key of each aspect that has rules, defaults filled in. */

@@ -7,6 +7,7 @@ import type { Proven, ProvenPart } from '../verify/proven.ts';
 import type { Aspect, CapturedAs } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { captureTogether } from './boot/capture-together.ts';
+import { captureInitrds } from './boot/initrd/capture.ts';
 import { CaptureError } from './capture-error.ts';
 import { breaksPolicy, weigh } from './finding.ts';
 import { judgedAlone } from './judged-alone.ts';
@@ -32,8 +33,11 @@ export function* captureReferencesInSteps(
   group: PolicyGroup,
   {
     only,
+    initrd = false,
     ...about
   }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
+    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+    readonly initrd?: boolean;
     /** Of kind `runtime`: these files alone, by path or digest; null: all. */
     readonly only: readonly string[] | null;
   },
@@ -42,10 +46,26 @@ export function* captureReferencesInSteps(
     const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
     return captureTogether(boots, group, about);
   }
+  if (kind === 'runtime' && initrd) return yield* initrdsOf(answers, only, { ...about, group });
   const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
   if (aspect === undefined)
     throw new CaptureError(`this version captures no references of kind ${kind}: choose ${capturedKinds()}`);
   return yield* captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
+}
+
+function* initrdsOf(
+  answers: readonly VouchedFor[],
+  only: readonly string[] | null,
+  about: Omit<CapturedAs, 'node'>,
+): Generator<void, readonly Reference[]> {
+  const captured: Reference[] = [];
+  for (const { node, proven } of answers) {
+    const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
+    const whole = yield* captureInitrds(proven, { ...about, name, node });
+    const reference = only === null ? whole : yield* withFilesInSteps(whole, only, node);
+    if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
+  }
+  return captured;
 }
 
 function capturedKinds(): string {

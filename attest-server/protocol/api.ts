@@ -236,6 +236,12 @@ export const captureRequest = z
     staged: z.boolean().default(false),
     /** Of kind `runtime`: these files alone, each a path or a digest in hex digits. */
     only: z.array(z.string().min(1).max(4096)).min(1).max(mostFiles).optional(),
+    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+    initrd: z.boolean().optional(),
+  })
+  .refine(({ kind, initrd }) => initrd !== true || kind === 'runtime', {
+    path: ['initrd'],
+    message: 'what is in an initrd is of kind runtime',
   })
   .refine(({ kind, only }) => only === undefined || kind === 'runtime', {
     path: ['only'],

@@ -94,7 +94,7 @@ export const bundle = z.strictObject({
     z.enum(partNames),
     z.strictObject({ digest: sha256, bytes: base64.optional() }).optional(),
   ),
-  /** The files that the part `loaderFiles` lists, by their SHA-256. */
+  /** What the parts `loaderFiles`, `initrds` and `ima` list, by its SHA-256. */
   files: z.record(sha256, base64).optional(),
   previous: z.strictObject(seenBefore).optional(),
   context: z

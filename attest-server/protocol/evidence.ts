@@ -6,6 +6,7 @@ export const partNames = [
   'boot',
   'userSpace',
   'loaderFiles',
+  'initrds',
   'ima',
   'disk',
   'firewall',
@@ -15,9 +16,10 @@ export type PartName = (typeof partNames)[number];
 
 /**
  * No digest of these is signed, since they vouch for themselves: logs that grow while a quote is made by replay onto the
- * PCRs, and the files that a loader read by the digests that it measured.
+ * PCRs, and the files that a loader read by the digests that it measured. What initrds hold is the server's word on images
+ * that had these digests.
  */
-export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima', 'loaderFiles']);
+export const growingParts: ReadonlySet<PartName> = new Set(['userSpace', 'ima', 'loaderFiles', 'initrds']);
 
 export interface Part {
   /** SHA-256 of the bytes, 64 lower-case hex digits. */

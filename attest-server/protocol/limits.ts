@@ -8,6 +8,8 @@ const parts: Readonly<Record<PartName, number>> = {
   userSpace: 64 * 1024,
   /** The list of them, by digest; each file travels by itself. */
   loaderFiles: 32 * 1024,
+  /** The list of what initrds hold, by digest; each of them travels by itself. */
+  initrds: 1024,
   /** Without an IMA policy it is one entry, of some 110 bytes. */
   ima: 256 * 1024,
   disk: 256 * 1024,
@@ -36,6 +38,18 @@ export const limits = {
    * `pieces`: frames of one answer.
    */
   ima: { piece: 1024 * 1024, pieces: 8, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
+  /**
+   * An initrd, in bytes: of one frame of it, of what one answer may bring, and of the whole. `pieces`: frames of one answer;
+   * `count`: images of one boot that are looked into; `manifest`: bytes of what is kept of one, packed.
+   */
+  initrd: {
+    piece: 1024 * 1024,
+    pieces: 8,
+    inAnswer: 8 * 1024 * 1024,
+    image: 512 * 1024 * 1024,
+    count: 4,
+    manifest: 8 * 1024 * 1024,
+  },
   /**
    * Known files of nodes, in bytes: the packed list of one reference, some 450,000 files, and its file or request. All references
    * of a server, as they are stored: some 1,300,000 files.

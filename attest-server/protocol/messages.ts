@@ -50,9 +50,9 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
  * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
  * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
  * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `ima`: it names where IMA's list is
- * to go on, and the answer brings that in pieces.
+ * to go on, and the answer brings that in pieces. `initrd`: the same of an initrd that the node booted.
  */
-export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima'] as const;
+export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima', 'initrd'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -96,6 +96,19 @@ const hello = z.object({
   speaks: z.array(word).max(limits.speaks).optional(),
 });
 
+/** What of a long thing comes with an answer; its pieces are in frames before the message, in order. */
+const inPieces = (most: number) => ({
+  /** Bytes of it before these. */
+  from: z.int().min(0),
+  /** There is more of it than fits into one answer. */
+  more: z.boolean(),
+  /** SHA-256 of each piece. */
+  pieces: z.array(hex(32)).max(most),
+});
+
+/** Of a file, as it was measured: of whichever bank. */
+const measuredDigest = z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
+
 const activated = z.strictObject({
   type: z.literal('activated'),
   /** HMAC-SHA256(secret of the credential, P("assay/activated/1") P(channel) P(SHA-256(hello frame))). */
@@ -123,17 +136,10 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })).optional(),
-  /** IMA's list from where it was asked for, or from its begin; its pieces come in frames before this message, in order. */
-  ima: z
-    .strictObject({
-      /** Bytes of the list before these. */
-      from: z.int().min(0),
-      /** There is more of it than fits into one answer. */
-      more: z.boolean(),
-      /** SHA-256 of each piece. */
-      pieces: z.array(hex(32)).max(limits.ima.pieces),
-    })
-    .optional(),
+  /** IMA's list from where it was asked for, or from its begin. */
+  ima: z.strictObject(inPieces(limits.ima.pieces)).optional(),
+  /** The initrd that was asked for, from there; left out where the node does not find it. */
+  initrd: z.strictObject({ digest: measuredDigest, ...inPieces(limits.initrd.pieces) }).optional(),
   /** 0.1.0. SHA-256 of the firmware log; null where the machine has none. */
   bootLog: hex(32).nullable().optional(),
   /** 0.1.0. What systemd measured after it (tpm2-measure.log); absent where the machine has no such log. */
@@ -225,11 +231,7 @@ const challenge = z.strictObject({
    * Files that a loader measured, by digests of any bank: the agent sends those that it finds in frames of their own, and
    * where one is not found, GRUB's environment blocks. Only to agents that speak `files`.
    */
-  files: z
-    .array(z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/))
-    .min(1)
-    .max(limits.loaderFiles.count)
-    .optional(),
+  files: z.array(measuredDigest).min(1).max(limits.loaderFiles.count).optional(),
   /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** Where IMA's list is to go on, in place of the part `ima`; only to agents that speak `ima`. */
@@ -241,6 +243,16 @@ const challenge = z.strictObject({
       bootId: z.string().max(64).nullable(),
       /** Bytes that the answer may bring. */
       most: z.int().min(1).max(limits.ima.inAnswer),
+    })
+    .optional(),
+  /** An initrd that the node booted, and where it is to go on; only to agents that speak `initrd`. */
+  initrd: z
+    .strictObject({
+      digest: measuredDigest,
+      /** Bytes of it that the server has. */
+      from: z.int().min(0).max(limits.initrd.image),
+      /** Bytes that the answer may bring. */
+      most: z.int().min(1).max(limits.initrd.inAnswer),
     })
     .optional(),
   /** Milliseconds in which the answer must arrive. */
@@ -278,6 +290,9 @@ export type Challenge = z.infer<typeof challenge>;
 export type AskedList = NonNullable<Challenge['ima']>;
 /** Where IMA's list goes on, before it is known how much of it may come. */
 export type ListPlace = Omit<AskedList, 'most'>;
+export type AskedImage = NonNullable<Challenge['initrd']>;
+/** The same of an initrd. */
+export type ImagePlace = Omit<AskedImage, 'most'>;
 export type VerdictMessage = z.infer<typeof verdict>;
 export type ErrorMessage = z.infer<typeof failure>;
 export type RefusalMessage = z.infer<typeof refusal>;
@@ -361,8 +376,8 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 
 /**
  * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list. Tokens follow
- * the hello that announces them.
+ * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list, an
+ * `initrdPiece` that of an initrd. Tokens follow the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,
@@ -371,6 +386,7 @@ export const binaryKinds = {
   file: 0x04,
   clusterToken: 0x05,
   imaPiece: 0x06,
+  initrdPiece: 0x07,
 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 

@@ -47,6 +47,8 @@ export interface CaptureRequest {
   readonly staged: boolean;
   /** Of kind `runtime`: these files alone, by path or digest; null: all. */
   readonly only: readonly string[] | null;
+  /** Of kind `runtime`: what is in the initrds that the nodes booted. */
+  readonly initrd?: boolean;
   /** Who vouches for these nodes. */
   readonly actor: string;
 }
@@ -65,7 +67,7 @@ export function createCapture(ports: CapturePorts): Capture {
 
 async function capture(
   ports: CapturePorts,
-  { nodes, name, kind, group: forGroup, staged, only, actor }: CaptureRequest,
+  { nodes, name, kind, group: forGroup, staged, only, initrd = false, actor }: CaptureRequest,
 ): Promise<readonly [Reference, ...Reference[]]> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
@@ -76,7 +78,7 @@ async function capture(
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
-  const about = { name, state, by: actor, at, only } as const;
+  const about = { name, state, by: actor, at, only, initrd } as const;
   const [first, ...others] = await inSteps(captureReferencesInSteps(kind, answers, group, about));
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
@@ -97,6 +99,7 @@ async function capture(
           state,
           // Else nobody sees that what one group runs is good for another one since.
           ...(forGroup !== null && { group: forGroup }),
+          ...(initrd && { of: 'initrd' }),
           ...(only !== null && { only: brief(only.join(' ')) }),
         },
       },

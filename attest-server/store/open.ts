@@ -1,3 +1,4 @@
+import type { InitrdStore } from '../attest/ports.ts';
 import type { AuditStore } from '../audit/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
@@ -11,6 +12,7 @@ import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
 import type { WriteWatch } from './database.ts';
 import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
+import { initrdStore } from './initrds.ts';
 import { markingStore } from './marking.ts';
 import { presenceStore } from './presence.ts';
 import { referenceStore } from './references.ts';
@@ -36,6 +38,7 @@ export interface Store extends AsyncDisposable {
   readonly enrolment: EnrolmentStore;
   readonly verdicts: Verdicts;
   readonly evidence: EvidenceStore;
+  readonly initrds: InitrdStore;
   readonly references: ReferenceStore;
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
@@ -80,6 +83,7 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
     verdicts: verdictStore(database, writer, onUnreadable),
     evidence: evidenceStore(database, append, writer.waiting),
+    initrds: initrdStore(database),
     references: referenceStore(database, append, onUnreadable),
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),

@@ -25,6 +25,7 @@ export interface Tables {
   readonly presence: PresenceRow;
   readonly machines_without_tpm: MachineWithoutTpmRow;
   readonly webhook_position: WebhookPositionRow;
+  readonly initrds: InitrdRow;
 }
 
 export interface NodeRow {
@@ -246,4 +247,15 @@ interface MachineWithoutTpmRow {
 interface WebhookPositionRow {
   readonly id: 1;
   readonly seq: number;
+}
+
+/** An image of which it is known what is in it: its digests, and that of the manifest among the evidence. */
+interface InitrdRow {
+  readonly sha256: string;
+  readonly sha384: string;
+  readonly sha512: string;
+  readonly manifest: string;
+  /** Of the manifest. */
+  readonly bytes: number;
+  readonly used_at: number;
 }

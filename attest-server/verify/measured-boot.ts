@@ -2,9 +2,10 @@ import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
+import { initrdsIn, isImageOf } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
 import type { HashedPart } from './hashed-part.ts';
-import type { MeasuredBoot, QuotedBank, ReplayedBoot } from './proven.ts';
+import type { MeasuredBoot, QuotedBank, ReadInitrd, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';
 import { parseEventLog } from './tpm/event-log.ts';
@@ -24,7 +25,11 @@ export function measureBoot(
   files: FileSet = noFiles,
 ): MeasuredBoot {
   const boot = replayBoot(log, banks, userSpace, files);
-  return sealed(boot, boot.state, { userSpaceDigest: userSpace?.digest ?? null, filesDigest: files.digest });
+  return sealed(boot, boot.state, {
+    userSpaceDigest: userSpace?.digest ?? null,
+    filesDigest: files.digest,
+    initrds: [],
+  });
 }
 
 /** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
@@ -33,13 +38,25 @@ export function knowingSaid(boot: MeasuredBoot, said: string | undefined): Measu
   return state === boot.state ? boot : sealed(boot, state, boot);
 }
 
+/** With what is known of the initrds among its components: of the image with each digest that was measured. */
+export function knowingInitrds(boot: MeasuredBoot, known: readonly ReadInitrd[]): MeasuredBoot {
+  if (known.length === 0) return boot;
+  const measured = initrdsIn(boot.state);
+  const initrds = known.filter(({ image }) => measured.some((one) => isImageOf(image, one)));
+  return initrds.length === 0 ? boot : sealed(boot, boot.state, { ...boot, initrds });
+}
+
 function sealed(
   { digest, log, userSpace, problems }: ReplayedBoot,
   state: BootState,
-  { userSpaceDigest, filesDigest }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest'>,
+  {
+    userSpaceDigest,
+    filesDigest,
+    initrds,
+  }: Pick<MeasuredBoot, 'userSpaceDigest' | 'filesDigest' | 'initrds'>,
 ): MeasuredBoot {
   // The one place that makes it: the seal exists for the compiler only.
-  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest } as MeasuredBoot;
+  return { digest, log, problems, state, userSpace, userSpaceDigest, filesDigest, initrds } as MeasuredBoot;
 }
 
 /**

@@ -6,8 +6,9 @@ import type { BootProblem } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
+import type { InitrdSet } from './listed-initrds.ts';
 import { measureBoot } from './measured-boot.ts';
-import type { MeasuredBoot, Proven } from './proven.ts';
+import type { MeasuredBoot, Proven, ReadInitrd } from './proven.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 
 /** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
@@ -18,6 +19,9 @@ const rememberedParts = 8192;
 const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
+
+/** What manifests of initrds take that are held as they are read: some 400 bytes a file; of others the packed bytes stay. */
+const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
 
 /** Of a list, beside what its mappings take. */
 const listBytes = 1024;
@@ -41,6 +45,19 @@ export class Memory {
   });
   readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
   readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedKeys });
+  readonly #initrds = new LRUCache<string, InitrdSet>({
+    max: rememberedKeys,
+    maxSize: rememberedBytes,
+    sizeCalculation: ({ bytes }) => bytes + 1,
+  });
+  readonly #manifests = new LRUCache<string, ReadInitrd>({
+    maxSize: readManifests.size,
+    sizeCalculation: ({ entries, contents }) =>
+      Object.values(contents).reduce(
+        (sum, { length }) => sum + length,
+        entries.length * readManifests.entry + 1,
+      ),
+  });
   readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
 
   readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
@@ -88,6 +105,24 @@ export class Memory {
 
   keepFiles(files: FileSet): void {
     if (files.digest !== null) this.#fileSets.set(files.digest, files);
+  }
+
+  /** All manifests of the list that has this digest; null where one of them is not remembered. */
+  initrds(list: string): InitrdSet | null {
+    return this.#initrds.get(list) ?? null;
+  }
+
+  keepInitrds(set: InitrdSet): void {
+    this.#initrds.set(set.digest, set);
+  }
+
+  /** As it was read of the bytes of this digest. */
+  manifest(digest: string): ReadInitrd | null {
+    return this.#manifests.get(digest) ?? null;
+  }
+
+  keepManifest(digest: string, manifest: ReadInitrd): void {
+    if (!this.#manifests.has(digest)) this.#manifests.set(digest, manifest);
   }
 
   /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */

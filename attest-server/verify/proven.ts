@@ -1,5 +1,6 @@
 import type { PartName } from '../protocol/evidence.ts';
 import type { Facts } from '../protocol/facts.ts';
+import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
 import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
@@ -15,6 +16,9 @@ declare class BankSeal {
 }
 declare class BootSeal {
   protected readonly measured: never;
+}
+declare class InitrdSeal {
+  protected readonly unpacked: never;
 }
 declare class ProofSeal {
   protected readonly proven: never;
@@ -44,7 +48,12 @@ export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   readonly userSpaceDigest: string | null;
   /** SHA-256 of the list of files that say what its loader read, hex; null where none was given. */
   readonly filesDigest: string | null;
+  /** What images hold of which the TPM vouches for the digest as that of an initrd, as far as it is known here. */
+  readonly initrds: readonly InitrdManifest[];
 }
+
+/** A manifest that lies under the digest of its bytes: only `checkInitrds` makes one. */
+export interface ReadInitrd extends InitrdManifest, InitrdSeal {}
 
 /** A part of the evidence of which the quote signs the digest. */
 export interface ProvenPart {

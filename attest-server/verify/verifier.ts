@@ -29,9 +29,9 @@ export class Verifier {
     return partNames.filter((name) => {
       const part = parts[name];
       if (part === undefined || part.bytes !== null) return false;
-      return name === 'loaderFiles'
-        ? this.#memory.files(part.digest) === null
-        : this.#memory.part(part.digest) === null;
+      if (name === 'loaderFiles') return this.#memory.files(part.digest) === null;
+      if (name === 'initrds') return this.#memory.initrds(part.digest) === null;
+      return this.#memory.part(part.digest) === null;
     });
   }
 

@@ -10,7 +10,8 @@ import type { AttestationKey } from './attestation-key.ts';
 import { proveList } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
-import { knowingSaid, measureBoot } from './measured-boot.ts';
+import { checkInitrds } from './listed-initrds.ts';
+import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
 import type { Proven } from './proven.ts';
@@ -24,7 +25,7 @@ export interface Evidence {
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
-  /** Files that the part `loaderFiles` lists, by their SHA-256, hex; those that are remembered need not be here. */
+  /** What the parts `loaderFiles` and `initrds` list, by its SHA-256, hex; what is remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /**
    * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
@@ -121,10 +122,11 @@ export function* verifyInSteps(
   const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
   const files = checkFiles(
     evidence.parts.loaderFiles,
-    evidence.files ?? new Map(),
+    evidence.files ?? noFiles,
     memory,
     pcrs.banks.every(({ bank }) => bank !== 'sha256'),
   );
+  const initrds = checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
   const measured =
@@ -151,12 +153,14 @@ export function* verifyInSteps(
     clock: latest.clock,
     firmwareVersion: latest.firmwareVersion,
     facts,
-    boot: measured && knowingSaid(measured, facts?.host?.commandLine),
+    boot: measured && knowingInitrds(knowingSaid(measured, facts?.host?.commandLine), initrds),
     aggregate: proof.aggregate,
     ima: proof.list,
     parts: others,
   } as Proven;
 }
+
+const noFiles: ReadonlyMap<string, Buffer> = new Map();
 
 function checkAmount(quotes: readonly QuoteEvidence[]): void {
   if (quotes.length === 0)

@@ -13,6 +13,7 @@ import { benchFirewall } from './firewall.ts';
 import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchIma } from './ima.ts';
+import { benchInitrd } from './initrd.ts';
 import { benchMarking } from './marking.ts';
 import { benchScrape } from './scrape.ts';
 import { benchStart } from './start.ts';
@@ -39,6 +40,7 @@ const benches: Readonly<
   audit: async (full) => ({ audit: await benchAudit(full) }),
   firewall: async () => ({ firewall: benchFirewall() }),
   ima: async () => ({ ima: benchIma() }),
+  initrd: async () => ({ initrd: await benchInitrd() }),
   marking: async () => ({ marking: await benchMarking() }),
   scrape: async () => ({ scrape: await benchScrape() }),
   candidates: async () => ({ candidates: await benchCandidates() }),

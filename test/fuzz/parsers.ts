@@ -10,7 +10,10 @@ const firewall = () => import('./parsers/firewall.ts');
 const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
+const packed = () => import('./parsers/packed-manifest.ts');
 const audit = () => import('./parsers/audit.ts');
+const initrds = () => import('./parsers/initrd.ts');
+const initrdFiles = () => import('./parsers/initrd-files.ts');
 const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
@@ -37,6 +40,7 @@ export const parsers: ParserList = {
   'binary-frame': async () => (await messages()).binaryFrames,
   facts: async () => (await messages()).facts,
   'loader-file-list': async () => (await messages()).loaderFileList,
+  'initrd-list': async () => (await messages()).initrdLists,
   'ima-index': async () => (await messages()).imaIndex,
   checkpoint: async () => (await messages()).checkpoint,
   'audit-log': async () => (await audit()).auditLog,
@@ -46,15 +50,21 @@ export const parsers: ParserList = {
   reference: async () => (await documents()).reference,
   'yaml-reference': async () => (await documents()).yamlReference,
   'digest-list': async () => (await documents()).digestList,
+  'packed-manifest': async () => (await packed()).packedManifest,
   deb: async () => (await packages()).deb,
   rpm: async () => (await packages()).rpm,
   tar: async () => (await packages()).tar,
+  'kmod-index': async () => (await initrdFiles()).kmodIndex,
+  'library-cache': async () => (await initrdFiles()).libraryCache,
+  'initrd-file': async () => (await initrdFiles()).initrdFile,
   keylime: async () => (await packages()).keylime,
   'config-file': async () => (await documents()).configFile,
   pins: async () => (await documents()).pins,
   'kernel-words': async () => (await documents()).kernelWords,
   'pe-image': async () => (await files()).peImage,
   'loader-file': async () => (await files()).loaderFile,
+  initrd: async () => (await initrds()).initrd,
+  'initrd-manifest': async () => (await initrds()).initrdManifest,
   'mount-table': async () => (await disk()).mountTable,
   'disk-part': async () => (await disk()).diskPart,
   'luks-metadata': async () => (await disk()).luksMetadata,

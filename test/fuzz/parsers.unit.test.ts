@@ -9,9 +9,11 @@ const read = (name: string) => readFileSync(join(root, name), 'utf8');
 
 /** What no fuzzed parser names, and why. */
 const apart: ReadonlyMap<string, string> = new Map([
+  ['parseHeader', 'of an archive: inside of InitrdReader'],
   ['parseRawLog', 'inside of parseEventLog'],
   ['parseRawLogSoFar', 'inside of parseEventLogSoFar'],
   ['parsePackedListInSteps', 'inside of DigestList.fromBytes'],
+  ['parseDigestLines', 'inside of parseFileList and parseInitrdList'],
   ['parseFilesInSteps', 'inside of parseFiles'],
   ['parseFiles', 'of a reference that was checked: inside of its schema'],
   ['parseNft', 'inside of rulesetOf'],

@@ -70,6 +70,7 @@ export interface CaptureOptions {
   readonly group?: string;
   readonly staged?: boolean;
   readonly only: readonly string[];
+  readonly initrd?: boolean;
   readonly output: Format;
 }
 
@@ -77,11 +78,13 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, only, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, only, initrd = false, output: format }: CaptureOptions,
 ): Promise<void> {
   checkKind(kind);
   if (only.length > 0 && kind !== 'runtime')
     throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
+  if (initrd && kind !== 'runtime')
+    throw new CliError('--initrd is for files', 'Give it with --kind runtime.', exit.usage);
   // A server of before captures boots, and does not know the word.
   const asked = {
     nodes,
@@ -90,6 +93,7 @@ export async function captureReference(
     ...(group !== undefined && { group }),
     staged,
     ...(only.length > 0 && { only }),
+    ...(initrd && { initrd }),
   };
   const made = await (await server()).post('/v1/references', asked, captureAnswer);
   for (const each of [made, ...made.others]) io.err(unseenText(each));

@@ -25,6 +25,10 @@ export function addEvidence(program: Command, context: CliContext): void {
     .option('--policy <file>', 'a policy file, strict or observe; default: the policy in the bundle')
     .option('--references <dir>', 'folder of reference values; default: the references in the bundle')
     .option('--trust-roots <dir>', 'folder of *.pem: authorities that endorse TPMs; or builtin')
+    .option(
+      '--initrd <file...>',
+      'an initrd that the node booted: what is in it is read from the file; default: what the bundle says of it',
+    )
     .addOption(outputOption('table', 'json', 'yaml', 'junit', 'sarif'))
     .addOption(utcOption())
     .action(async (bundle: string, options: VerifyOptions) =>

@@ -43,6 +43,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
     'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool',
+    'assay reference capture node-1 --kind runtime --initrd --only /etc/crypttab --name crypttab',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
   'reference retire': ['assay reference retire workers-2026-10 --reason "no node boots it any more"'],

@@ -78,6 +78,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
       several,
       [],
     )
+    .option('--initrd', 'of kind runtime: what is in the initrds of the nodes, not what they ran since')
     .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))

@@ -30,6 +30,7 @@ import {
   problemsOf,
   revokedReference,
 } from './findings.ts';
+import { InitrdJudge } from './initrd/judge-contents.ts';
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
 import { kexecFinding, kexecInList, saysKexecIsPossible } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
@@ -54,6 +55,7 @@ export const boot: Aspect<'boot', BootRules> = {
   parts: ['boot', 'userSpace', 'ima'],
   readsHost: true,
   referenceKind: 'boot',
+  alsoReads: ['runtime'],
   advice,
   rules: bootRules,
   named: ({ references }) => references,
@@ -61,6 +63,7 @@ export const boot: Aspect<'boot', BootRules> = {
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {
     const ready = prepare(rules, group, references);
+    const { initrds } = ready;
     const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
     return {
       judge(proven, node, at) {
@@ -77,6 +80,11 @@ export const boot: Aspect<'boot', BootRules> = {
           ? judgement
           : { ...judgement, findings: [...inTime, ...known.judgement.findings] };
       },
+      ...(initrds !== null && {
+        *ahead({ boot: measured }: Proven, _node: JudgedNode, at: number) {
+          if (measured !== null) yield* initrds.ahead(measured.initrds, at);
+        },
+      }),
     };
   },
 };
@@ -107,19 +115,27 @@ interface Ready {
   readonly denied: ReadonlySet<string>;
   /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
   readonly revocations: readonly string[] | null;
+  /** Null where the policy does not go by what is in initrds. */
+  readonly initrds: InitrdJudge | null;
 }
 
-function prepare(rules: BootRules, group: Prepared['group'], references: readonly Reference[]): Ready {
+function prepare(rules: BootRules, group: Prepared['group'], all: readonly Reference[]): Ready {
+  const references = all.filter(({ kind }) => kind === 'boot');
+  const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
   const set = prepareReferences(group.name, rules, references);
   return {
     group: group.name,
     rules,
     set,
     idle: idleReferences(group.name, rules, references),
-    expiries: set.active.map(({ expires }) => expires).filter(Number.isFinite),
+    expiries: [
+      ...set.active.map(({ expires }) => expires).filter(Number.isFinite),
+      ...(initrds?.expiries ?? []),
+    ],
     unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
     revocations: references.find((one) => one.name === rules.dbx.reference)?.revocations ?? null,
+    initrds,
   };
 }
 
@@ -141,6 +157,8 @@ interface MadeFrom {
   readonly node: string | null;
   /** Values of PCRs that are not measured ones, where references name some: hex. */
   readonly unmeasured: string;
+  /** Of the images whose files count, which are known here: SHA-256; and why the others are not. */
+  readonly initrds: string;
   /** What the kernel found in the PCRs when it started; PCR 10 itself counts only by this. */
   readonly aggregate: AggregateClaim;
 }
@@ -156,8 +174,13 @@ function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
     denied: ready.denied.has(firmwareVersion),
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
     unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
+    initrds: ready.initrds === null ? '' : initrdsOf(measured, past.initrdWait),
     aggregate: claimOf(proven, judged),
   };
+}
+
+function initrdsOf(measured: Proven['boot'], waits = ''): string {
+  return [...(measured?.initrds ?? []).map(({ image }) => image.sha256), waits].join(' ');
 }
 
 /** Which PCRs of which bank are quoted stands in the measured digest. */
@@ -178,10 +201,11 @@ interface Remembered {
 }
 
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
-function keyOf({ measuredDigest }: Proven, { node, aggregate }: MadeFrom): string {
+function keyOf({ measuredDigest }: Proven, { node, aggregate, initrds }: MadeFrom): string {
   // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
   const booted = isReplayed(aggregate) ? measuredDigest : `${measuredDigest} ${aggregate.shown}`;
-  return node === null ? booted : `${node} ${booted}`;
+  const read = initrds === '' ? booted : `${booted} ${initrds}`;
+  return node === null ? read : `${node} ${read}`;
 }
 
 /** The judgement on the same measured PCRs (all but 10), aggregate, logs and command line; null where one of them is new. */
@@ -213,6 +237,7 @@ function areSame(a: MadeFrom, b: MadeFrom): boolean {
     a.denied === b.denied &&
     a.node === b.node &&
     a.unmeasured === b.unmeasured &&
+    a.initrds === b.initrds &&
     a.aggregate.shown === b.aggregate.shown &&
     a.aggregate.gave === b.aggregate.gave &&
     a.aggregate.cause === b.aggregate.cause
@@ -229,7 +254,7 @@ function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNod
     made,
     from,
     until,
-    ...judgementOf(proven, made, ready, active, node.name),
+    ...judgementOf(proven, made, ready, active, node, at),
   };
 }
 
@@ -238,12 +263,13 @@ function judgementOf(
   made: MadeFrom,
   ready: Ready,
   active: readonly PreparedReference[],
-  node: string,
+  node: JudgedNode,
+  at: number,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
   const { findings, asReferenced, references, unknown } =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
-      : judgeLog(ready, active, measured, banks, node);
+      : judgeLog(ready, active, measured, banks, node, at);
   const others = [
     made.denied ? deniedTpmFirmware(firmwareVersion) : null,
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
@@ -254,7 +280,7 @@ function judgementOf(
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const besides = asReferenced
     ? { findings, knownBy: null }
-    : toldBesides(findings, unknown, ready, active, measured, banks, node);
+    : toldBesides(findings, unknown, ready, active, measured, banks, node.name);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   return {
     judgement: {
@@ -296,15 +322,17 @@ function toldBesides(
 }
 
 function judgeLog(
-  { group, rules, set, revocations }: Ready,
+  { group, rules, set, revocations, initrds }: Ready,
   active: readonly PreparedReference[],
   measured: NonNullable<Proven['boot']>,
   banks: readonly QuotedBank[],
-  node: string,
+  { name: node, past }: JudgedNode,
+  at: number,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
-  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, node });
+  const contents = initrds?.judge(vouched, measured.initrds, past.initrdWait ?? null, at) ?? null;
+  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, contents, node });
   const { findings } = judged;
   const told = (some: readonly Finding[]) =>
     withNotes([...problemsOf(vouched.digest, vouched.told, banks), ...some], measured.state.notes);

@@ -7,6 +7,7 @@ import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { hiddenFinding, unseenFinding } from './file-content.ts';
 import { noReference } from './findings.ts';
+import type { JudgedContents } from './initrd/judge-contents.ts';
 import { initrdFinding } from './initrd-rule.ts';
 import { judgeStages } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';
@@ -50,6 +51,8 @@ export interface BootContext {
   readonly active: readonly PreparedReference[];
   /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
   readonly revocations: readonly string[] | null;
+  /** What initrds are worth by what is in them; null where they are compared with references. */
+  readonly contents: JudgedContents | null;
   readonly node: string;
 }
 
@@ -59,7 +62,7 @@ export function judgeBoot(
   banks: readonly PcrValues[],
   context: BootContext,
 ): BootJudgement {
-  const { active, revocations, rules } = context;
+  const { active, revocations, rules, contents } = context;
   const usable = active.filter((reference) => isUsable(reference, banks));
   const ofSecureBoot = secureBootFindings(boot, rules, usable, revocations);
   const broken = [
@@ -76,12 +79,14 @@ export function judgeBoot(
       ? { findings: [], asReferenced: true, references: [match.reference.name], unknown: null }
       : judgeByReferences(boot, banks, usable, context, ofSecureBoot.length === 0);
   // A rule says better than a reference what is wrong.
-  const named = findings.map((finding) => byRule.get(finding.code) ?? finding);
+  const named = [...findings, ...(contents?.findings ?? [])].map(
+    (finding) => byRule.get(finding.code) ?? finding,
+  );
   const byValue = asReferenced ? valueFinding(boot, match === undefined ? usable : [match]) : null;
   return {
     findings: oneOfEach([...named, ...broken, ...(byValue === null ? [] : [byValue])]),
-    asReferenced: asReferenced && knowsKernel(boot, usable),
-    references,
+    asReferenced: asReferenced && knowsKernel(boot, usable) && contents?.affirmed !== false,
+    references: [...references, ...(contents?.references ?? [])],
     unknown,
   };
 }

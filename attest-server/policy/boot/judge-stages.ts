@@ -5,7 +5,7 @@ import { readsInOrder } from './loader-files.ts';
 import { behindKernel } from './order.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { type BootRules, goesByNode } from './rules.ts';
-import type { VouchedBoot } from './vouched-boot.ts';
+import type { JudgedComponent, VouchedBoot } from './vouched-boot.ts';
 
 /** What the references say of a boot's stages, each list in the order of a boot. */
 export interface JudgedStages {
@@ -64,7 +64,9 @@ export function judgeStages(
       if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
       continue;
     }
-    const first = closest?.unknown[0] ?? boot.judged.find((one) => one.stage === stage)?.component;
+    const isJudged = (one: JudgedComponent) =>
+      one.stage === stage && (scope !== 'contents' || one.component.pcr !== readPcr);
+    const first = closest?.unknown[0] ?? boot.judged.find(isJudged)?.component;
     if (closest !== null) {
       const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(boot, closest));
       if (scope !== 'unpinned' || !isOpen) differing.push(closest);
@@ -101,13 +103,22 @@ function compareAll(
   const anyNode = !goesByNode(rules);
   const compared: Compared[] = [];
   for (const reference of references) {
-    const stages = compareStages(boot, reference, rules);
+    const differences = compareStages(boot, reference, rules);
+    const stages = rules.scope.initrd === 'contents' ? withoutRead(differences) : differences;
     const total = [...stages.values()].reduce((sum, one) => sum + weightOf(one, node), 0);
     const one = { reference, stages, total };
     if (anyNode && isWhole(one)) return [one];
     compared.push(one);
   }
   return compared.sort((a, b) => a.total - b.total);
+}
+
+/** An initrd that a loader read is judged by what is in it; one in a unified image is of the image. */
+function withoutRead(stages: BootDifference): BootDifference {
+  const initrd = stages.get('initrd')!;
+  const unknown = initrd.unknown.filter(({ pcr }) => pcr !== readPcr);
+  const missing = initrd.missing.filter(({ pcr }) => pcr !== readPcr && pcr !== null);
+  return new Map([...stages, ['initrd', { ...initrd, unknown, missing }]]);
 }
 
 /** The boot is this one, in its order. */
@@ -137,6 +148,9 @@ function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): bo
   const pcrs = pcrsOfStage[stage];
   return pcrs !== undefined && components.every(({ pcr }) => pcrs.includes(pcr));
 }
+
+/** Where loaders, and the kernel's stub, measure the initrds that they read. */
+export const readPcr = 9;
 
 const pcrsOfStage: Readonly<Partial<Record<JudgedStage, readonly number[]>>> = {
   firmware: [0, 2, 6],

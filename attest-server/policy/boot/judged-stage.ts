@@ -1,6 +1,6 @@
 import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Stage } from '../../verify/tpm/event-stage.ts';
-import type { BootScope, DigestScope } from './rules.ts';
+import type { BootScope, InitrdScope } from './rules.ts';
 
 /** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */
 export const judgedStages = [
@@ -30,7 +30,7 @@ export function judgedStage(stage: string, pcr: number | null): JudgedStage {
 const byName: ReadonlyMap<string, JudgedStage> = new Map(judgedStages.map((stage) => [stage, stage]));
 
 /** Of which machines a reference speaks at this stage; drivers go with the firmware, the rest with the group. */
-export function scopeOf(stage: JudgedStage, scope: BootScope): DigestScope {
+export function scopeOf(stage: JudgedStage, scope: BootScope): InitrdScope {
   switch (stage) {
     case 'firmware':
     case 'driver':

@@ -62,7 +62,8 @@ export interface BootScope {
   readonly firmware: DigestScope;
   readonly loader: DigestScope;
   readonly kernel: DigestScope;
-  readonly initrd: DigestScope;
+  /** `contents`: each file in it must be known, whatever its digest as a whole. */
+  readonly initrd: InitrdScope;
   /** `rules`: as a reference has it, UUIDs masked, and `cmdline`; `exact`: to the last character. */
   readonly cmdline: CommandLineScope;
 }
@@ -110,6 +111,8 @@ export function judgesLines({ exact, require, forbid }: Omit<CommandLineRules, '
 
 export const digestScopes = ['group', 'node', 'unpinned', 'model'] as const;
 export type DigestScope = (typeof digestScopes)[number];
+export const initrdScopes = [...digestScopes, 'contents'] as const;
+export type InitrdScope = (typeof initrdScopes)[number];
 export const commandLineScopes = ['rules', 'exact'] as const;
 export type CommandLineScope = (typeof commandLineScopes)[number];
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { plainName } from '../../protocol/reference.ts';
 import { valuePcrs } from '../../protocol/value-pcrs.ts';
 import { maskNames } from './named-masks.ts';
-import { type BootRules, commandLineScopes, defaultBootRules, digestScopes } from './rules.ts';
+import { type BootRules, commandLineScopes, defaultBootRules, digestScopes, initrdScopes } from './rules.ts';
 
 const argumentGlob = z
   .string()
@@ -94,7 +94,12 @@ export const bootSchema = z.strictObject({
       firmware: ofDigest,
       loader: ofDigest,
       kernel: ofDigest,
-      initrd: ofDigest,
+      initrd: z
+        .enum(initrdScopes)
+        .optional()
+        .describe(
+          'contents: not the digest of the image counts, but each file in it, by references of kind runtime',
+        ),
       cmdline: z.enum(commandLineScopes).optional(),
     })
     .optional()

@@ -1,21 +1,14 @@
-import type { DigestList } from '../../protocol/digest-list.ts';
 import type { ImaArea } from '../../protocol/ima-policy.ts';
 import type { Reference, RuntimeFiles } from '../../protocol/reference.ts';
-import { Rejection } from '../../protocol/rejection.ts';
-import { knownListInSteps } from '../known-lists.ts';
+import { type ListedFiles, listedFiles, longestFirst } from '../listed-files.ts';
 import type { RuntimeRules } from './rules.ts';
 
 /** A reference of kind `runtime`, ready for looking up. */
-export interface KnownFiles {
-  readonly reference: Reference;
-  readonly name: string;
-  readonly files: DigestList;
+export interface KnownFiles extends ListedFiles {
   /** What the kernel measured besides files, by its name: digests in hex. */
   readonly measured: ReadonlyMap<string, ReadonlySet<string>>;
   /** IMA policies by the digest of their file, in hex. */
   readonly policies: ReadonlyMap<string, readonly ImaArea[]>;
-  /** Milliseconds since the epoch; infinity where it does not expire. */
-  readonly expires: number;
 }
 
 export interface PreparedReferences {
@@ -55,30 +48,17 @@ export function* prepareReferences(
   };
 }
 
-function longestFirst(a: KnownFiles, b: KnownFiles): number {
-  if (a.expires !== b.expires) return a.expires > b.expires ? -1 : 1;
-  // A long list knows most of what runs.
-  return b.files.size - a.files.size;
-}
-
 function* knownFiles(reference: Reference): Generator<void, readonly KnownFiles[]> {
-  const { name, runtime, expires } = reference;
-  if (runtime === undefined) return [];
-  try {
-    return [
-      {
-        reference,
-        name,
-        files: yield* knownListInSteps(runtime),
-        measured: measuredOf(runtime),
-        policies: new Map((runtime.policies ?? []).map(({ digest, covers }) => [digest, covers])),
-        expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires),
-      },
-    ];
-  } catch (error) {
-    if (error instanceof Rejection) return [];
-    throw error;
-  }
+  const { runtime } = reference;
+  const listed = yield* listedFiles(reference);
+  if (runtime === undefined || listed === null) return [];
+  return [
+    {
+      ...listed,
+      measured: measuredOf(runtime),
+      policies: new Map((runtime.policies ?? []).map(({ digest, covers }) => [digest, covers])),
+    },
+  ];
 }
 
 function measuredOf({ keyrings = [] }: RuntimeFiles): ReadonlyMap<string, ReadonlySet<string>> {

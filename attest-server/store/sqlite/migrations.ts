@@ -278,6 +278,16 @@ const migrations: readonly string[] = [
 
   // What is kept and names others is found without reading all that is kept: only such blobs begin so.
   `create index evidence_that_names on evidence (digest) where substr(bytes, 1, 6) = x'61737361792f';`,
+
+  // What initrds hold is kept once for each image.
+  `create table initrds (
+     sha256 text primary key,
+     sha384 text not null,
+     sha512 text not null,
+     manifest text not null,
+     bytes integer not null,
+     used_at integer not null
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { inspectBoot } from '../../../agent/inspect/boot.ts';
@@ -60,6 +60,31 @@ describe('what inspect copies of a boot loader', () => {
     assert.deepEqual(await copies(), contents.map(sha256).sort());
     for (const content of contents)
       assert.equal((await readFile(machine.at(join('out', sha256(content))))).toString(), content.toString());
+  });
+
+  it('is of initrds the one that was booted, where that is asked for and not everybody may read it', async () => {
+    await chmod(machine.at('boot/initrd.img-6.12'), 0o600);
+    await machine.put('boot/initrd.img-6.11', 'another', 0o600);
+    await machine.put('boot/initrd.img-open', 'for all', 0o644);
+    const booted = (...contents: readonly string[]) =>
+      machine.put(
+        'sys/kernel/security/tpm0/binary_bios_measurements',
+        Buffer.concat(contents.map((content) => hash('sha384', content, 'buffer'))),
+      );
+    const copied = async (asks: boolean) =>
+      (await inspectBoot(machine.root, now, out, asks)).files
+        .filter(({ kind, copied: isCopied }) => kind === 'initrd' && isCopied)
+        .map(({ path }) => path);
+    await booted('an initrd', 'for all');
+    assert.deepEqual(await copied(false), []);
+    assert(!(await copies()).includes(sha256('an initrd')));
+    for (const _ of [1, 2]) assert.deepEqual(await copied(true), ['boot/initrd.img-6.12']);
+    assert.equal((await readFile(machine.at(join('out', sha256('an initrd'))))).toString(), 'an initrd');
+    // Another boot: it goes one run later.
+    await booted('another');
+    assert.deepEqual(await copied(true), ['boot/initrd.img-6.11']);
+    await copied(true);
+    assert(!(await copies()).includes(sha256('an initrd')));
   });
 
   it('reads an initrd again only once it is another file', async () => {

@@ -9,7 +9,7 @@ import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import type { Parts } from '../../../attest-server/protocol/evidence.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits, timings } from '../../../attest-server/protocol/limits.ts';
 import type { Challenge } from '../../../attest-server/protocol/messages.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
@@ -38,7 +38,7 @@ const selection = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
 
 /** Ports over a store, with `bootPolicy` unless another one is given. */
 export function madePorts(
-  { verdicts, enrolment, evidence: kept }: Store,
+  { verdicts, enrolment, evidence: kept, initrds }: Store,
   change: Partial<AttestPorts> & { readonly policy?: Policy } = {},
 ): AttestPorts {
   const { policy = bootPolicy, ...ports } = change;
@@ -60,6 +60,11 @@ export function madePorts(
     unknownAfter: 180_000,
     summaryEvery: 3_600_000,
     imaList: limits.ima.list,
+    initrds,
+    initrdUploads: 2,
+    initrdManifests: 64 * 1024 * 1024,
+    answerWithin: timings.answerWithin,
+    askAgain: () => {},
     inForce: () => inForce,
     labelsOf: () => ({}),
     systemUuidOf: () => null,

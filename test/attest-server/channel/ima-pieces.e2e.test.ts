@@ -44,7 +44,14 @@ describe("IMA's list in pieces, over a real connection", () => {
       identify: async ({ node }) => ({ node, activation: null }),
       enrol: async (node) => node,
       proven: async () => {},
-      ask: () => ({ selection: {}, holds: [], parts: askedParts, paths: [], ima: { from, bootId } }),
+      ask: () => ({
+        selection: {},
+        holds: [],
+        parts: askedParts,
+        paths: [],
+        ima: { from, bootId },
+        initrd: null,
+      }),
       async judge(_node, { answer }) {
         answers.push(answer);
         return judgement;

@@ -52,7 +52,7 @@ describe('what nodes boot and no reference has', () => {
   }
   const nodesOf = ({ items }: ReferenceCandidates) => items.map(({ nodes }) => nodes.join(' '));
 
-  it('is grouped, those of most nodes first, without nodes that boot what was revoked (row 190)', async () => {
+  it('is grouped, those of most nodes first, without nodes that boot what was revoked (row 187)', async () => {
     const found = await candidates();
     assert.deepEqual(nodesOf(found), ['node-3 node-4', 'node-5']);
     assert.deepEqual([found.nodes, found.unknown, found.more], [6, 3, { candidates: 0, nodes: 0 }]);

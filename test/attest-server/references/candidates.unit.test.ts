@@ -89,7 +89,7 @@ describe('candidates for references', () => {
     }
   });
 
-  it('are not offered of a node of which any finding says that somebody lies (row 190)', async () => {
+  it('are not offered of a node of which any finding says that somebody lies (row 187)', async () => {
     const lies = {
       ...drifting,
       reasons: [...drifting.reasons, reasonOf('clone_suspected', { aspect: 'identity' })],

@@ -22,6 +22,7 @@ const sealed = [
   'Memory',
   'ProvenImaList',
   'Checkpoint',
+  'ReadInitrd',
 ] as const;
 
 /** Names that each line below may use: real ones, and what anybody can make by hand. */
@@ -32,6 +33,7 @@ declare const quote: Quote; declare const ak: AttestationKey; declare const part
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
 declare const list: ProvenImaList; declare const checkpoint: Checkpoint; declare const tail: ImaTail;
+declare const initrd: ReadInitrd; declare const manifest: InitrdManifest;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
 const { banks, measuredDigest } = pcrs; const { digest } = part;
 const handBank = { bank: values.bank, mask: values.mask, values: values.values, pcrDigest: '' };
@@ -73,6 +75,16 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ['ProvenImaList', 'export const l: ProvenImaList = { ...list, walk() {} };'],
   ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint };'],
   ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint, entries: 0 };'],
+  ['ReadInitrd', 'export const i: ReadInitrd = manifest;'],
+  ['ReadInitrd', 'export const i: ReadInitrd = { ...initrd, entries: [] };'],
+  ['knowingInitrds', 'knowingInitrds(boot, [manifest]);'],
+  ['knowingInitrds', 'knowingInitrds(replayed, [initrd]);'],
+  [
+    'checkInitrds',
+    'checkInitrds(undefined, new Map(), { initrds: () => ({ digest, manifests: [initrd], bytes: 0 }) });',
+  ],
+  ['Memory', 'memory.keepInitrds({ digest, manifests: [manifest], bytes: 0 });'],
+  ['Memory', 'memory.keepManifest(digest, manifest);'],
   ['proveList', 'proveList(tail, [handBank], null);'],
   ['proveList', 'proveList(tail, [values], null);'],
   ['proveList', 'proveList(tail, banks, { before: null, last: { ...checkpoint, bytes: 0 } });'],
@@ -124,6 +136,7 @@ const good: readonly string[] = [
   'export const c: QuotedPcrs = checkPcrs([signed], [carrier]);',
   'export const l = proveList(tail, banks, { before: null, last: checkpoint });',
   'memory.keepList(akName, clock, { before: null, last: checkpoint });',
+  'knowingInitrds(boot, [initrd]); checkInitrds(undefined, new Map(), memory); memory.keepManifest(digest, initrd);',
   'export const r: ReplayedBoot = replayBoot(hashPart(bytes), [values, handBank, bank]);',
 ];
 
@@ -177,12 +190,17 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('type Quote, parseQuote', 'verify/tpm/attest.ts'),
     from('hashPart, ownPart, type HashedPart', 'verify/hashed-part.ts'),
     from('checkParts', 'verify/parts.ts'),
-    from('measureBoot, replayBoot, knowingSaid', 'verify/measured-boot.ts'),
+    from('measureBoot, replayBoot, knowingSaid, knowingInitrds', 'verify/measured-boot.ts'),
+    from('checkInitrds', 'verify/listed-initrds.ts'),
+    from('type InitrdManifest', 'protocol/initrd-manifest.ts'),
     from(
       'checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type QuotedPcrs, type SignedQuote',
       'verify/quote.ts',
     ),
-    from('type Proven, type MeasuredBoot, type QuotedBank, type ReplayedBoot', 'verify/proven.ts'),
+    from(
+      'type Proven, type MeasuredBoot, type QuotedBank, type ReadInitrd, type ReplayedBoot',
+      'verify/proven.ts',
+    ),
     from('Memory', 'verify/memory.ts'),
     from('Verifier', 'verify/verifier.ts'),
     from('verify, verifyInSteps, type Evidence, type Expected, type ImaTail', 'verify/verify.ts'),

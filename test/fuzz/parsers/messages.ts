@@ -4,6 +4,7 @@ import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { partNames } from '../../../attest-server/protocol/evidence.ts';
 import { parseFacts } from '../../../attest-server/protocol/facts.ts';
 import { parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
+import { initrdList, parseInitrdList } from '../../../attest-server/protocol/initrd-list.ts';
 import { fileList, parseFileList } from '../../../attest-server/protocol/loader-files.ts';
 import {
   binaryFrame,
@@ -43,6 +44,7 @@ export const binaryFrames: FuzzedParser = {
   seeds: () => [
     binaryFrame('joinToken', Buffer.from('id.secret')),
     binaryFrame('part', Buffer.from('assay/loader-files/1\n')),
+    binaryFrame('initrdPiece', Buffer.from('070701')),
   ],
   parse: parseBinaryFrame,
   isDeclared: isRejection,
@@ -109,7 +111,7 @@ class Refused extends Error {
 }
 
 export const loaderFileList: FuzzedParser = {
-  sources: ['attest-server/protocol/loader-files.ts'],
+  sources: ['attest-server/protocol/loader-files.ts', 'attest-server/protocol/digest-lines.ts'],
   form: { kind: 'text' },
   most: 32 * 1024,
   seeds: () => [
@@ -120,6 +122,16 @@ export const loaderFileList: FuzzedParser = {
     fileList(['ab'.repeat(32)]),
   ],
   parse: parseFileList,
+  isDeclared: isRejection,
+  isPastHeader: () => false,
+};
+
+export const initrdLists: FuzzedParser = {
+  sources: ['attest-server/protocol/initrd-list.ts', 'attest-server/protocol/digest-lines.ts'],
+  form: { kind: 'text' },
+  most: 1024,
+  seeds: () => [initrdList(['ab'.repeat(32), 'cd'.repeat(32)])],
+  parse: parseInitrdList,
   isDeclared: isRejection,
   isPastHeader: () => false,
 };

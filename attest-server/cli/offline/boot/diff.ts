@@ -145,6 +145,7 @@ function judge({ label, banks, boot }: BootSide, active: readonly PreparedRefere
     rules,
     active,
     revocations: null,
+    contents: null,
     node: label,
   });
   const { differing, misplaced } = judgeStages(vouched, active, rules, label);

@@ -4,12 +4,13 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { start, startError } from 'node-tpm2/run';
 import type { ListedFile } from '../../../protocol/digest-list.ts';
+import { linkDigest } from '../../../protocol/link-digest.ts';
+import { mergedUsr } from '../../../protocol/merged-usr.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { mergedUsr } from './merged-usr.ts';
 import { readTar } from './tar.ts';
 
 /**
- * The regular files of a Debian package (deb(5)), each with SHA-256: the package itself carries MD5 alone.
+ * The files and symbolic links of a Debian package (deb(5)), each with SHA-256: the package itself carries MD5 alone.
  * @throws Rejection `malformed`, `too_large`; ToolError where `xz` is needed and not installed
  */
 export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
@@ -17,6 +18,10 @@ export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
   const name = await packageOf(path, members);
   const digests = new Map<string, Buffer>();
   for await (const entry of readTar(unpacked(path, memberNamed(members, 'data.tar')))) {
+    if ('target' in entry) {
+      yield { digest: linkDigest(entry.target), path: mergedUsr(entry.path), package: name };
+      continue;
+    }
     const digest = 'digest' in entry ? entry.digest : digests.get(entry.linkTo);
     if (digest === undefined)
       throw new Rejection('malformed', `${entry.path} is a link to a file that is not before it`, {

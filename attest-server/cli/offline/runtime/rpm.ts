@@ -1,9 +1,10 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { ListedFile } from '../../../protocol/digest-list.ts';
+import { linkDigest } from '../../../protocol/link-digest.ts';
+import { mergedUsr } from '../../../protocol/merged-usr.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { mergedUsr } from './merged-usr.ts';
 
-/** The regular files of an rpm package: its header carries their digests. @throws Rejection `malformed`, `too_large` */
+/** The files and symbolic links of an rpm package: its header carries their digests. @throws Rejection `malformed`, `too_large` */
 export function readRpm(path: string): readonly ListedFile[] {
   const file = openSync(path, 'r');
   try {
@@ -53,6 +54,7 @@ const tags = {
   epoch: 1003,
   modes: 1030,
   digests: 1035,
+  links: 1036,
   flags: 1037,
   folderOf: 1116,
   names: 1117,
@@ -63,6 +65,7 @@ const tags = {
 /** By the number of OpenPGP, the bytes of a digest; MD5 where none is named. */
 const digestBytes: Readonly<Record<number, number>> = { 2: 20, 8: 32, 9: 48, 10: 64 };
 const regularFile = 0o100000;
+const symbolicLink = 0o120000;
 /** rpm does not install it. */
 const ghost = 1 << 6;
 
@@ -87,21 +90,24 @@ function filesOf(header: Header): readonly ListedFile[] {
   const folderOf = header.numbers(tags.folderOf);
   const modes = header.numbers(tags.modes);
   const digests = header.texts(tags.digests);
+  const links = header.texts(tags.links);
   const flags = header.numbers(tags.flags);
   if ([folderOf, modes, digests, flags].some((each) => each.length !== names.length))
     throw malformed('its lists of files are of several lengths', 'names', header.at);
   const name = packageOf(header);
   return names.flatMap((base, index) => {
     const digest = digests[index] ?? '';
-    const isFile = ((modes[index] ?? 0) & 0o170000) === regularFile && ((flags[index] ?? 0) & ghost) === 0;
-    if (!isFile) return [];
-    if (digest.length !== length * 2 || !/^[0-9a-f]+$/.test(digest))
+    const type = (modes[index] ?? 0) & 0o170000;
+    const isLink = type === symbolicLink && links.length === names.length;
+    if ((type !== regularFile && !isLink) || ((flags[index] ?? 0) & ghost) !== 0) return [];
+    if (!isLink && (digest.length !== length * 2 || !/^[0-9a-f]+$/.test(digest)))
       throw malformed(`the digest of ${base}`, 'digests', header.at);
     const folder = folders[folderOf[index] ?? -1];
     if (folder === undefined || !folder.startsWith('/') || base === '' || base.includes('/'))
       throw malformed(`the path of ${base}`, 'folders', header.at);
     const path = mergedUsr(`${folder}${folder.endsWith('/') ? '' : '/'}${base}`);
-    return [{ digest: Buffer.from(digest, 'hex'), path, package: name }];
+    const listed = isLink ? linkDigest(links[index] ?? '') : Buffer.from(digest, 'hex');
+    return [{ digest: listed, path, package: name }];
   });
 }
 

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { Rejection } from '../../../protocol/rejection.ts';
 
-/** A file of an archive, or another name of one; directories, links by name and devices are passed over. */
+/** A file of an archive, another name of one, or a symbolic link; directories and devices are passed over. */
 export type TarFile =
   | { readonly path: string; readonly digest: Buffer; readonly text: Buffer | null }
   /** A hard link: the path of the file before it that it is. */
-  | { readonly path: string; readonly linkTo: string };
+  | { readonly path: string; readonly linkTo: string }
+  /** A symbolic link, as it stands there. */
+  | { readonly path: string; readonly target: string };
 
 export interface TarOptions {
   /** Files up to so many bytes are kept whole as `text`. */
@@ -42,6 +44,7 @@ async function* filesOf(source: Source, keepUpTo: number): AsyncGenerator<TarFil
       extended = { ...extended, ...parseExtension(type, content, source.at) };
     } else {
       if (type === '1') yield { path: absolute(path, source.at), linkTo: absolute(linkTo, source.at) };
+      else if (type === '2') yield { path: absolute(path, source.at), target: linkTo };
       else if (type === '0' || type === '\0' || type === '7')
         yield await readFile(source, absolute(path, source.at), size, keepUpTo);
       else await source.skip(hasContent(type) ? size : 0);

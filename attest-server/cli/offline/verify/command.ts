@@ -7,11 +7,12 @@ import { paragraph } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { readInput } from '../../read-file.ts';
+import { readFile, readInput } from '../../read-file.ts';
 import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
 import { noteLines } from '../boot/note-lines.ts';
 import { readPolicy } from '../policy/text.ts';
 import { readReferences } from '../reference-file.ts';
+import { type GivenInitrd, givenInitrd } from './given-initrds.ts';
 import { junit } from './junit.ts';
 import { sarif } from './sarif.ts';
 import { type BundleVerdict, type JudgedBundle, verifyBundle } from './verify.ts';
@@ -20,6 +21,7 @@ export interface VerifyOptions {
   readonly policy?: string;
   readonly references?: string;
   readonly trustRoots?: string;
+  readonly initrd?: readonly string[];
   readonly output: Format;
   readonly utc?: boolean;
 }
@@ -40,6 +42,7 @@ export async function judgeBundle(
     ...(options.trustRoots !== undefined && {
       roots: readRoots(options.trustRoots === 'builtin' ? 'builtin' : at(options.trustRoots)),
     }),
+    ...(options.initrd !== undefined && { initrds: await readInitrds(options.initrd, at) }),
     now: io.now(),
   });
   if (format === 'table' && !judged.isBundle) {
@@ -68,6 +71,15 @@ function readRoots(name: string): TrustRoots {
     const text = cause instanceof Error ? cause.message : String(cause);
     throw new CliError(text, 'Name another folder with --trust-roots.', exit.error, cause);
   }
+}
+
+async function readInitrds(
+  files: readonly string[],
+  at: (path: string) => string,
+): Promise<readonly GivenInitrd[]> {
+  const given: GivenInitrd[] = [];
+  for (const file of files) given.push(await givenInitrd(file, readFile(at(file))));
+  return given;
 }
 
 /** As the server says it in each reason, too. */

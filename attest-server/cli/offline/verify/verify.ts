@@ -16,6 +16,7 @@ import { type TrustRoots, trustRoots } from '../../../verify/endorsement-chain.t
 import { parseCertificate } from '../../../verify/x509/certificate.ts';
 import { type BootSummary, bootSummary } from '../boot/summary.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
+import { type GivenInitrd, initrdNotes, withInitrds } from './given-initrds.ts';
 
 /** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
 export interface BundleJudgement {
@@ -23,6 +24,8 @@ export interface BundleJudgement {
   readonly references?: readonly Reference[];
   /** The authorities that endorse TPMs. */
   readonly roots?: TrustRoots;
+  /** Initrds that lie here, in the place of what the bundle says is in them. */
+  readonly initrds?: readonly GivenInitrd[];
   /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
   readonly now: number;
 }
@@ -69,7 +72,10 @@ export function verifyBundle(text: string, judgement: BundleJudgement): JudgedBu
   }
 }
 
-function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
+function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
+  const { initrds: given = [] } = judgement;
+  const { bundle, notes: found } =
+    given.length === 0 ? { bundle: exported, notes: [] } : withInitrds(exported, given);
   const { context } = bundle;
   const policy = judgement.policy ?? contextPolicy(bundle);
   // An exporter who could choose the moment could bring an expired reference back to life.
@@ -96,6 +102,8 @@ function judge(bundle: Bundle, judgement: BundleJudgement): BundleVerdict {
     ...(proven.ekDigest === null ? [] : [exportersBinding]),
     ...(isRemembered(proven, context?.memory ?? {}) ? [exportersMemory] : []),
     ...(byLabels && Object.keys(labels).length > 0 ? [exportersLabels] : []),
+    ...found,
+    ...initrdNotes(proven.boot?.initrds ?? [], given),
   ];
   const fromContext =
     (judgement.policy === undefined && context?.policy !== undefined) ||

@@ -122,7 +122,8 @@ function judgedAfterCapture(name: string): readonly string[] {
   );
   const { active } = prepareReferences('workers', defaultBootRules, [reference.parse(captured)]);
   const vouched = vouchedBoot(boot, banks, defaultBootRules, active);
-  const context = { group: 'workers', rules: defaultBootRules, active, revocations: null, node: name };
+  const about = { group: 'workers', rules: defaultBootRules, node: name };
+  const context = { ...about, active, revocations: null, contents: null };
   const { findings, asReferenced } = judgeBoot(vouched, banks, context);
   const codes = findings.map(({ code }) => code);
   assert.equal(asReferenced, codes.length === 0);

@@ -61,14 +61,15 @@ describe('a reference of files', () => {
     );
 
   for (const kind of ['none', 'gzip', 'xz', 'zstd']) {
-    it(`lists the files that dpkg-deb packed with ${kind}`, async () => {
+    it(`lists the files and links that dpkg-deb packed with ${kind}`, async () => {
       const { code, err } = await assay('--from-dpkg', `tool-${kind}`, '-f', 'out.json');
       assert.equal(code, 0, err);
       const files = Object.entries({ ...contents, 'usr/bin/hard': contents['usr/bin/tool'] }).map(
         ([path, content]) =>
           `/${path.replace(/^bin/, 'usr/bin')} ${hash('sha256', content)} tool-${kind} 1:1.0-1`,
       );
-      assert.deepEqual(filesOf(readFile('out.json')), files.sort());
+      const link = `/usr/bin/link ${hash('sha256', 'link\0tool')} tool-${kind} 1:1.0-1`;
+      assert.deepEqual(filesOf(readFile('out.json')), [...files, link].sort());
     });
   }
 
@@ -83,7 +84,7 @@ describe('a reference of files', () => {
     const again = await assay('--from-reference', './out.yaml', '-f', 'out.json');
     assert.equal(again.code, 0, again.err);
     const made = readFile('out.json');
-    assert.equal(filesOf(made).length, 6 + 4 + 1);
+    assert.equal(filesOf(made).length, 7 + 5 + 1);
     assert.deepEqual(made.runtime?.policies, [
       {
         digest: hash('sha256', readFileSync(join(dir, 'ima-policy'))),

@@ -28,7 +28,7 @@ describe('a Debian package', () => {
     return Array.fromAsync(readDeb(path));
   }
 
-  it('gives each regular file and hard link, below /usr, with name and version', async () => {
+  it('gives each file and link, below /usr, with name and version', async () => {
     const digest = hash('sha256', 'tool', 'buffer');
     const files = await read(
       madeDeb(
@@ -39,13 +39,17 @@ describe('a Debian package', () => {
         { name: './library', content: 'tool' },
       ),
     );
+    const link = hash('sha256', 'link\0../bin/tool', 'buffer');
+    const expected = [
+      ['/usr/bin/tool', digest],
+      ['/usr/bin/other', digest],
+      ['/usr/bin/third', digest],
+      ['/usr/lib/link', link],
+      ['/library', digest],
+    ] as const;
     assert.deepEqual(
       files,
-      ['/usr/bin/tool', '/usr/bin/other', '/usr/bin/third', '/library'].map((path) => ({
-        digest,
-        path,
-        package: 'tool 1:1.0-1',
-      })),
+      expected.map(([path, its]) => ({ digest: its, path, package: 'tool 1:1.0-1' })),
     );
   });
 

@@ -18,7 +18,7 @@ describe('an rpm package', () => {
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  it('gives its regular files by the digests of its header, below /usr', () => {
+  it('gives its files and links by what its header says of them, below /usr', () => {
     const program = hash('sha256', '#!/bin/sh\necho example\n');
     assert.deepEqual(
       readRpm(recordedRpm).map((file) => ({ ...file, digest: file.digest.toString('hex') })),
@@ -27,6 +27,7 @@ describe('an rpm package', () => {
         ['/usr/lib/assay-example/part', hash('sha256', 'library\n')],
         ['/usr/bin/assay-example', program],
         ['/usr/bin/assay-hard', program],
+        ['/usr/bin/assay-link', hash('sha256', 'link\0assay-example')],
       ].map(([path, digest]) => ({ digest, path, package: 'assay-example 1:1.2-3' })),
     );
   });

@@ -27,6 +27,7 @@ describe('an archive of tar', () => {
       assert.deepEqual(await filesOf(archive, piece), [
         { path: '/usr/bin/tool', digest: sha256('tool'), text: null },
         { path: '/usr/bin/empty', digest: sha256(''), text: null },
+        { path: '/usr/bin/link', target: 'tool' },
         { path: '/usr/bin/hard', linkTo: '/usr/bin/tool' },
         { path: long.slice(1), digest: sha256('a'), text: null },
         { path: '/opt/ünï', digest: sha256('b'), text: null },

@@ -1,0 +1,399 @@
+import { hash } from 'node:crypto';
+import type { ArrivedImage } from '../channel/arrived-pieces.ts';
+import type { Part } from '../protocol/evidence.ts';
+import { initrdList, parseInitrdList } from '../protocol/initrd-list.ts';
+import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
+import { limits } from '../protocol/limits.ts';
+import type { ImagePlace } from '../protocol/messages.ts';
+import { Rate } from '../protocol/rate.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { BootComponent } from '../verify/boot/boot-state.ts';
+import { imageDigest, initrdsIn, isImageOf } from '../verify/boot/initrd-components.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Verifier } from '../verify/verifier.ts';
+import { ImageQueue, type Standing } from './image-queue.ts';
+import type { InitrdStore, KeptInitrd, VerdictStore } from './ports.ts';
+
+export interface InitrdParts {
+  readonly store: InitrdStore;
+  readonly keepShared: VerdictStore['keepShared'];
+  /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
+  readPart(digest: string, node: string): Promise<Buffer | null>;
+  readonly verifier: Pick<Verifier, 'missing'>;
+  /** Reads an image as it comes, in steps of some milliseconds. */
+  reader(): ImageReader;
+  /** Images that are sent at a time, over all nodes. */
+  readonly uploads: number;
+  /** Bytes of all manifests. */
+  readonly mostBytes: number;
+  /** Milliseconds for an answer, and for which a verdict holds. */
+  readonly answerWithin: number;
+  readonly unknownAfter: number;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Milliseconds of a clock that nobody sets. */
+  monotonic(): number;
+  /** Has this node asked for its image. */
+  called(node: string): void;
+}
+
+export interface ImageReader {
+  /** @throws Rejection */
+  push(piece: Buffer): Promise<void>;
+  /** The manifest, and its packed bytes. @throws Rejection */
+  end(): Promise<{ readonly manifest: InitrdManifest; readonly bytes: Buffer }>;
+  /** The rest will not come. */
+  close(): void;
+}
+
+/** What is known of the initrds that a node booted. */
+export interface GivenInitrds {
+  /** The part that lists manifests; null where there is none. */
+  readonly list: Part | null;
+  /** By SHA-256, packed, where the verifier needs them. */
+  readonly manifests: ReadonlyMap<string, Buffer>;
+}
+
+export const noInitrds: GivenInitrds = { list: null, manifests: new Map() };
+
+/** What an answer said of the image that its challenge asked for. */
+export interface ImageAnswer {
+  /** Its agent understands to be asked. */
+  readonly speaks: boolean;
+  /** Its digest; null where none was asked for. */
+  readonly asked: string | null;
+  readonly came: ArrivedImage | null;
+}
+
+export interface Looked {
+  readonly given: GivenInitrds;
+  /** Why one of them is not known, for a person; null where all are. */
+  readonly wait: string | null;
+  /** The node is to be asked for more at once. */
+  readonly more: boolean;
+  /** It began to send just now: its verdict can wait for that. */
+  readonly isNew: boolean;
+}
+
+/** An image of which a part came. */
+interface Partial {
+  readonly reader: ImageReader;
+  bytes: number;
+  /** Who sent of it. */
+  readonly by: Set<string>;
+  readonly timer: NodeJS.Timeout;
+  isRead: boolean;
+}
+
+/** Milliseconds for which a part of an image is held when nothing follows. */
+const heldFor = 300_000;
+/** For which one node has a place while others wait. */
+const turn = 600_000;
+/** For which a verdict waits at most for an image that has begun to come. */
+const holdBack = 20_000;
+/** Until a manifest that nobody used may give way to another one. */
+const usedFor = 3_600_000;
+const usedIsNotedEvery = 86_400_000;
+/** Images of one node: so many at once, and so many an hour. */
+const perNode = { burst: 8, perSecond: 1 / 3600 };
+
+/**
+ * Gets the initrds that nodes booted, each once, and keeps what is in them: a node that booted the same image sends
+ * nothing.
+ */
+export class Initrds {
+  readonly #parts: InitrdParts;
+  readonly #queue: ImageQueue;
+  /** By each digest of the image. */
+  readonly #kept = new Map<string, KeptInitrd>();
+  /** By manifest, when it was used last: milliseconds since the epoch. */
+  readonly #used = new Map<string, number>();
+  readonly #partials = new Map<string, Partial>();
+  readonly #rates = new Map<string, Rate>();
+  #bytes = 0;
+
+  constructor(parts: InitrdParts) {
+    this.#parts = parts;
+    const { uploads, answerWithin, unknownAfter } = parts;
+    this.#queue = new ImageQueue({
+      atOnce: uploads,
+      patience: answerWithin * 1.5 + 1_000,
+      turn,
+      aliveFor: unknownAfter,
+      monotonic: () => parts.monotonic(),
+      called: (node) => parts.called(node),
+    });
+  }
+
+  /** Goes on with what is kept. */
+  async restore(): Promise<void> {
+    for (const kept of await this.#parts.store.all()) this.#know(kept);
+  }
+
+  close(): void {
+    this.#queue.close();
+    for (const digest of [...this.#partials.keys()]) this.#drop(digest);
+  }
+
+  /** What the node's challenge is to ask for; null where it is not its turn. */
+  ask(node: string): ImagePlace | null {
+    const digest = this.#queue.turnOf(node);
+    return digest === null ? null : { digest, from: this.#partials.get(digest)?.bytes ?? 0 };
+  }
+
+  /** What this node's boot was judged by before; nothing is read where the verifier remembers it. */
+  async heldFor(node: string, digest: string | undefined): Promise<GivenInitrds> {
+    if (digest === undefined) return noInitrds;
+    const named: Part = { digest, bytes: null };
+    if (this.#parts.verifier.missing({ initrds: named }).length === 0)
+      return { list: named, manifests: noInitrds.manifests };
+    const bytes = await this.#parts.readPart(digest, node);
+    if (bytes === null) return noInitrds;
+    return { list: { digest, bytes }, manifests: await this.#read(node, parseInitrdList(bytes)) };
+  }
+
+  /** Takes what came, and says what is known of the boot's initrds. @param held as of `heldFor` */
+  async look(node: string, proven: Proven, answer: ImageAnswer, held: GivenInitrds): Promise<Looked> {
+    const measured = proven.boot === null ? [] : initrdsIn(proven.boot.state).slice(0, limits.initrd.count);
+    const turnOf = this.#queue.turnOf(node);
+    if (turnOf !== null && answer.asked === turnOf) {
+      const component = measured.find((one) => imageDigest(one) === turnOf);
+      if (component !== undefined)
+        if (answer.came !== null) await this.#take(node, component, answer.came);
+        else
+          this.#queue.failed(
+            node,
+            turnOf,
+            proven.facts?.unavailable?.initrd ?? 'its agent sent nothing of it',
+          );
+    }
+    const given = await this.#given(node, measured, held);
+    const missing = measured.filter((one) => this.#of(one) === null).flatMap((one) => imageDigest(one) ?? []);
+    this.#queue.waits(node, answer.speaks ? missing : []);
+    return { given, ...this.#waitOf(node, missing, answer.speaks) };
+  }
+
+  /** Nobody asks what it booted. */
+  leave(node: string): void {
+    this.#queue.waits(node, []);
+  }
+
+  forget(node: string): void {
+    this.leave(node);
+    this.#rates.delete(node);
+  }
+
+  #waitOf(node: string, missing: readonly string[], speaks: boolean): Omit<Looked, 'given'> {
+    const [first] = missing;
+    if (first === undefined) return { wait: null, more: false, isNew: false };
+    if (!speaks) {
+      const wait = 'The agent is of a version that cannot send it: update it.';
+      return { wait, more: false, isNew: false };
+    }
+    const standings = missing.flatMap((digest) => this.#queue.standing(node, digest) ?? []);
+    const sending = standings.find((one) => one.is === 'sending');
+    const shown = sending ?? standings.find((one) => one.is === 'failed') ?? standings[0];
+    const since = sending === undefined ? null : this.#parts.monotonic() - sending.since;
+    return {
+      wait: shown === undefined ? null : textOf(shown),
+      more: since !== null,
+      isNew: since !== null && since < Math.min(holdBack, this.#parts.unknownAfter / 4),
+    };
+  }
+
+  async #take(node: string, component: BootComponent, came: ArrivedImage): Promise<void> {
+    const { digest, from, more, pieces } = came;
+    const partial = this.#partialOf(node, digest);
+    // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
+    if (partial === null || partial.isRead || partial.bytes !== from) return;
+    this.#queue.moved(digest);
+    partial.timer.refresh();
+    partial.by.add(node);
+    partial.isRead = true;
+    let isWell = false;
+    try {
+      for (const piece of pieces) {
+        partial.bytes += piece.length;
+        if (partial.bytes > limits.initrd.image) {
+          this.#fail(node, digest, `it is longer than the ${limits.initrd.image} bytes that are looked into`);
+          return;
+        }
+        await partial.reader.push(piece);
+      }
+      isWell = more;
+      if (more) return;
+      const { manifest, bytes } = await partial.reader.end();
+      if (isImageOf(manifest.image, component)) await this.#keep(node, digest, manifest, bytes);
+      else this.#otherDigest(node, digest, partial);
+    } catch (error) {
+      if (!(error instanceof Rejection)) throw error;
+      this.#fail(node, digest, error.message);
+    } finally {
+      partial.isRead = false;
+      if (!isWell) this.#drop(digest);
+    }
+  }
+
+  /** Null where the node has had its share. */
+  #partialOf(node: string, digest: string): Partial | null {
+    const known = this.#partials.get(digest);
+    if (known !== undefined) return known;
+    const now = this.#parts.monotonic();
+    const rate = this.#rates.get(node) ?? new Rate(perNode, now);
+    this.#rates.set(node, rate);
+    // Attack: a node that measures one image after the other, to have them all unpacked and kept.
+    if (!rate.take(now)) {
+      this.#fail(node, digest, 'this node has sent many images of late');
+      return null;
+    }
+    for (const other of this.#partials.keys()) {
+      if (this.#partials.size < this.#parts.uploads) break;
+      if (this.#partials.get(other)?.isRead === false) this.#drop(other);
+    }
+    const timer = setTimeout(() => this.#drop(digest), heldFor).unref();
+    const partial: Partial = { reader: this.#parts.reader(), bytes: 0, by: new Set(), timer, isRead: false };
+    this.#partials.set(digest, partial);
+    return partial;
+  }
+
+  /** Attack: half an image that is none, left for others to go on from. Whoever sent all of it himself is to blame. */
+  #otherDigest(node: string, digest: string, { by }: Partial): void {
+    const why =
+      'what was sent of it has another digest than the one measured; was the file changed since the boot?';
+    this.#drop(digest);
+    for (const sender of by) if (by.size === 1 || sender !== node) this.#queue.failed(sender, digest, why);
+  }
+
+  async #keep(node: string, digest: string, manifest: InitrdManifest, bytes: Buffer): Promise<void> {
+    const { keepShared, store, mostBytes, now } = this.#parts;
+    if (bytes.length > limits.initrd.manifest) {
+      this.#fail(node, digest, `what is in it takes ${bytes.length} bytes, more than are kept of one`);
+      return;
+    }
+    if (!(await this.#makeRoom(bytes.length))) {
+      this.#fail(
+        node,
+        digest,
+        `what is in initrds takes ${mostBytes} bytes (initrdManifestsMiB): there is no room`,
+      );
+      return;
+    }
+    const { sha256, sha384, sha512 } = manifest.image;
+    const kept: KeptInitrd = {
+      manifest: hash('sha256', bytes, 'hex'),
+      bytes: bytes.length,
+      image: { sha256, sha384, sha512 },
+      usedAt: now(),
+    };
+    await keepShared({ digest: kept.manifest, bytes }, now());
+    await store.keep(kept);
+    this.#know(kept);
+    this.#queue.done(digest);
+  }
+
+  /** Dropped first: whoever has the next turn is to begin anew. */
+  #fail(node: string, digest: string, why: string): void {
+    this.#drop(digest);
+    this.#queue.failed(node, digest, why);
+  }
+
+  #drop(digest: string): void {
+    const partial = this.#partials.get(digest);
+    clearTimeout(partial?.timer);
+    partial?.reader.close();
+    this.#partials.delete(digest);
+  }
+
+  #know(kept: KeptInitrd): void {
+    const { sha256, sha384, sha512 } = kept.image;
+    this.#bytes += kept.bytes;
+    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, kept);
+    this.#used.set(kept.manifest, kept.usedAt);
+  }
+
+  async #forgetKept(kept: KeptInitrd): Promise<void> {
+    const { sha256, sha384, sha512 } = kept.image;
+    if (this.#kept.get(sha256) !== kept) return;
+    this.#bytes -= kept.bytes;
+    for (const digest of [sha256, sha384, sha512]) this.#kept.delete(digest);
+    this.#used.delete(kept.manifest);
+    await this.#parts.store.forget(sha256);
+  }
+
+  async #makeRoom(bytes: number): Promise<boolean> {
+    const before = this.#parts.now() - usedFor;
+    const unused = [...new Set(this.#kept.values())]
+      .map((kept) => ({ kept, at: this.#used.get(kept.manifest) ?? 0 }))
+      .filter(({ at }) => at < before)
+      .sort((one, other) => one.at - other.at);
+    for (const { kept } of unused) {
+      if (this.#bytes + bytes <= this.#parts.mostBytes) break;
+      await this.#forgetKept(kept);
+    }
+    return this.#bytes + bytes <= this.#parts.mostBytes;
+  }
+
+  #of(component: BootComponent): KeptInitrd | null {
+    const digest = imageDigest(component);
+    const kept = digest === null ? undefined : this.#kept.get(digest);
+    return kept !== undefined && isImageOf(kept.image, component) ? kept : null;
+  }
+
+  async #given(node: string, measured: readonly BootComponent[], held: GivenInitrds): Promise<GivenInitrds> {
+    for (;;) {
+      const known = measured.flatMap((one) => this.#of(one) ?? []);
+      if (known.length === 0) return noInitrds;
+      for (const one of known) await this.#noteUse(one);
+      const bytes = initrdList(known.map(({ manifest }) => manifest));
+      const digest = hash('sha256', bytes, 'hex');
+      if (digest === held.list?.digest) return held;
+      if (this.#parts.verifier.missing({ initrds: { digest, bytes: null } }).length === 0)
+        return { list: { digest, bytes }, manifests: noInitrds.manifests };
+      const manifests = await this.#read(
+        node,
+        known.map(({ manifest }) => manifest),
+      );
+      const gone = known.filter(({ manifest }) => !manifests.has(manifest));
+      if (gone.length === 0) return { list: { digest, bytes }, manifests };
+      // Nothing named it for long, and it is kept no more: the image comes again.
+      for (const one of gone) await this.#forgetKept(one);
+    }
+  }
+
+  async #read(node: string, digests: readonly string[]): Promise<ReadonlyMap<string, Buffer>> {
+    const manifests = new Map<string, Buffer>();
+    for (const digest of digests) {
+      const bytes = await this.#parts.readPart(digest, node);
+      if (bytes !== null) manifests.set(digest, bytes);
+    }
+    return manifests;
+  }
+
+  async #noteUse(kept: KeptInitrd): Promise<void> {
+    const now = this.#parts.now();
+    this.#used.set(kept.manifest, now);
+    if (now - kept.usedAt < usedIsNotedEvery) return;
+    const noted = { ...kept, usedAt: now };
+    await this.#parts.store.keep(noted);
+    const { sha256, sha384, sha512 } = kept.image;
+    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, noted);
+  }
+}
+
+function textOf(standing: Standing): string {
+  switch (standing.is) {
+    case 'sending':
+      return 'It is being sent.';
+    case 'shared':
+      return `${standing.by}, which booted the same one, is sending it.`;
+    case 'waiting':
+      return `It waits to be sent: place ${standing.place} of ${standing.of}.`;
+    case 'failed':
+      return `It could not be had: ${standing.why}. It is asked for again in ${minutes(standing.again)}.`;
+  }
+}
+
+function minutes(time: number): string {
+  const count = Math.ceil(time / 60_000);
+  return count === 1 ? 'a minute' : `${count} minutes`;
+}

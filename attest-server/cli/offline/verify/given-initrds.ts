@@ -1,0 +1,75 @@
+import { hash } from 'node:crypto';
+import type { Bundle } from '../../../protocol/bundle.ts';
+import { keepsContent } from '../../../protocol/initrd-kinds.ts';
+import { initrdList, parseInitrdList } from '../../../protocol/initrd-list.ts';
+import { type InitrdManifest, manifestBytes } from '../../../protocol/initrd-manifest.ts';
+import { InitrdReader } from '../../../verify/initrd/initrd-reader.ts';
+import { packManifest, parsePackedManifest } from '../../../verify/initrd/packed-manifest.ts';
+
+/** An initrd that lies here, and what is in it. */
+export interface GivenInitrd {
+  /** As it was named. */
+  readonly file: string;
+  readonly manifest: InitrdManifest;
+  readonly packed: Buffer;
+}
+
+const pieceBytes = 1024 * 1024;
+
+/** @throws Rejection `too_large` */
+export async function givenInitrd(file: string, bytes: Buffer): Promise<GivenInitrd> {
+  const reader = new InitrdReader({ keepsContent });
+  for (let at = 0; at < bytes.length; at += pieceBytes)
+    await reader.push(bytes.subarray(at, at + pieceBytes));
+  const manifest = await reader.end();
+  return { file, manifest, packed: await packManifest(manifest) };
+}
+
+/**
+ * The bundle with what is in these images, in the place of what its exporter says is in them.
+ * @returns beside it a sentence for each image of which the exporter says something else
+ * @throws Rejection `malformed`, `too_large` for what the bundle says
+ */
+export function withInitrds(
+  bundle: Bundle,
+  given: readonly GivenInitrd[],
+): { readonly bundle: Bundle; readonly notes: readonly string[] } {
+  const files = { ...bundle.files };
+  const list = bundle.parts.initrds?.bytes;
+  const notes: string[] = [];
+  const listed: string[] = [];
+  for (const digest of list === undefined ? [] : parseInitrdList(Buffer.from(list, 'base64'))) {
+    const packed = files[digest];
+    if (packed === undefined) continue;
+    const said = parsePackedManifest(Buffer.from(packed, 'base64'));
+    const own = given.find(({ manifest: { image } }) => image.sha256 === said.image.sha256);
+    if (own === undefined) listed.push(digest);
+    else if (!manifestBytes(said).equals(manifestBytes(own.manifest)))
+      notes.push(`The bundle says something else of what is in ${own.file}. The file counts here.`);
+  }
+  for (const { packed } of given) {
+    const digest = hash('sha256', packed, 'hex');
+    files[digest] = packed.toString('base64');
+    listed.push(digest);
+  }
+  const bytes = initrdList(listed);
+  const part = { digest: hash('sha256', bytes, 'hex'), bytes: bytes.toString('base64') };
+  return { bundle: { ...bundle, files, parts: { ...bundle.parts, initrds: part } }, notes };
+}
+
+/** What the verdict rests on where it goes by what initrds hold. */
+export function initrdNotes(
+  initrds: readonly InitrdManifest[],
+  given: readonly GivenInitrd[],
+): readonly string[] {
+  const isOf = (one: GivenInitrd, { image }: InitrdManifest) => one.manifest.image.sha256 === image.sha256;
+  const unmeasured = given.filter((one) => !initrds.some((initrd) => isOf(one, initrd)));
+  const believed = initrds.filter((initrd) => !given.some((one) => isOf(one, initrd)));
+  return [
+    ...unmeasured.map(({ file }) => `No initrd that this boot measured is ${file}.`),
+    ...(believed.length === 0 ? [] : [exportersInitrds]),
+  ];
+}
+
+const exportersInitrds =
+  'What is in the initrd is the word of the exporter, who saw the image. With --initrd FILE it is read from the image itself.';

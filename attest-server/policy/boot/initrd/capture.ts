@@ -1,0 +1,36 @@
+import { DigestList, type ListedFile } from '../../../protocol/digest-list.ts';
+import type { Reference } from '../../../protocol/reference.ts';
+import type { Proven } from '../../../verify/proven.ts';
+import type { CapturedAs } from '../../aspect.ts';
+import { CaptureError } from '../../capture-error.ts';
+import { capturedReference } from '../../captured-reference.ts';
+import { InitrdContents } from './contents.ts';
+import { digestOf, placeOf } from './judge-initrd.ts';
+import { alikeDigest } from './vouched.ts';
+
+/**
+ * A reference of kind `runtime` of all files and links in the initrds that a node booted; in steps of some milliseconds.
+ * @throws CaptureError where nobody here knows what is in one
+ */
+export function* captureInitrds({ boot }: Proven, about: CapturedAs): Generator<void, Reference> {
+  const { node } = about;
+  const manifests = boot?.initrds ?? [];
+  if (manifests.length === 0)
+    throw new CaptureError(
+      `it is not known what is in the initrd of ${node}: its group needs boot.scope.initrd: contents, and the node must have sent it`,
+    );
+  const files: ListedFile[] = [];
+  for (const manifest of manifests) {
+    const [fault] = manifest.faults;
+    if (fault !== undefined)
+      throw new CaptureError(`the initrd of ${node} cannot be read whole: ${fault.code}: ${fault.text}`);
+    const contents = new InitrdContents(manifest);
+    for (const entry of contents.entries())
+      for (const digest of [digestOf(entry), alikeDigest(entry, contents)])
+        if (digest !== null) files.push({ digest, path: placeOf(entry), package: null });
+    yield;
+  }
+  const list = yield* DigestList.ofInSteps(files);
+  const runtime = { files: list.toBytes().toString('base64'), count: list.fileCount };
+  return capturedReference({ kind: 'runtime', runtime }, about);
+}

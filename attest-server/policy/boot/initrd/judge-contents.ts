@@ -1,0 +1,127 @@
+import { LRUCache } from 'lru-cache';
+import { atOnce } from '../../../protocol/in-steps.ts';
+import type { InitrdManifest } from '../../../protocol/initrd-manifest.ts';
+import type { Reference } from '../../../protocol/reference.ts';
+import type { BootComponent } from '../../../verify/boot/boot-state.ts';
+import { spanAround } from '../../expiry-span.ts';
+import type { Finding } from '../../finding.ts';
+import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
+import { readPcr } from '../judge-stages.ts';
+import type { BootRules } from '../rules.ts';
+import type { VouchedBoot } from '../vouched-boot.ts';
+import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './findings.ts';
+import { type InitrdLists, type JudgedInitrd, judgeInitrd } from './judge-initrd.ts';
+
+/** What the initrds of a boot are worth, by what is in them. */
+export interface JudgedContents {
+  readonly findings: readonly Finding[];
+  /** Of every initrd that its loader read all is known. */
+  readonly affirmed: boolean;
+  /** Names of the references that know files in them. */
+  readonly references: readonly string[];
+}
+
+/** Judges initrds by the lists of one group; an image that many boots have is judged once. */
+export class InitrdJudge {
+  readonly #references: readonly Reference[];
+  #lists: InitrdLists | null = null;
+  readonly #remembered = new LRUCache<string, Remembered>({ max: mostImages });
+
+  /** @param references of kind `runtime`, in every state */
+  constructor(references: readonly Reference[], group: string, rules: Pick<BootRules, 'references'>) {
+    this.#references = references.filter(
+      ({ kind, name, group: its }) =>
+        kind === 'runtime' && (its === group || rules.references?.includes(name) === true),
+    );
+  }
+
+  /** When active references expire, those that do: milliseconds since the epoch. */
+  get expiries(): readonly number[] {
+    return this.#references
+      .filter(({ state }) => state === 'active')
+      .flatMap(({ expires }) => (expires === null ? [] : [Date.parse(expires)]));
+  }
+
+  /** What takes long of it, in steps of some milliseconds. @param at milliseconds since the epoch */
+  *ahead(manifests: readonly InitrdManifest[], at: number): Generator<void> {
+    for (const manifest of manifests) if (manifest.faults.length === 0) yield* this.#judge(manifest, at);
+  }
+
+  /** @param waits why no manifest is here, for a person; null: nobody said */
+  judge(
+    boot: VouchedBoot,
+    manifests: readonly InitrdManifest[],
+    waits: string | null,
+    at: number,
+  ): JudgedContents {
+    const components = boot.judged.flatMap(({ component, stage }) =>
+      stage === 'initrd' && component.pcr === readPcr ? [component] : [],
+    );
+    const images = components.map((component) => manifests.find((one) => isOf(one, component)) ?? null);
+    const unseen = components.find((_component, index) => images[index] === null);
+    const seen = [...new Set(images)].filter((one) => one !== null);
+    const faulty = seen.find(({ faults }) => faults.length > 0);
+    const judged = seen
+      .filter(({ faults }) => faults.length === 0)
+      .map((manifest) => atOnce(this.#judge(manifest, at)));
+    const componentOf = (manifest: InitrdManifest) => components[images.indexOf(manifest)]!;
+    const strange = judged.filter(({ unknownCount }) => unknownCount > 0);
+    const findings = [
+      faulty === undefined ? null : faultyInitrd(boot, componentOf(faulty), faulty),
+      ...strange.flatMap((one) =>
+        one.revoked === null ? [] : [revokedFile(boot, componentOf(one.manifest), one)],
+      ),
+      ...strange.map((one) => unknownFiles(boot, componentOf(one.manifest), one)),
+      unseen === undefined ? null : unseenInitrd(boot, unseen, waits),
+    ].filter((finding) => finding !== null);
+    const names = new Set(judged.flatMap(({ listed }) => [...listed.keys()]));
+    return { findings, affirmed: findings.length === 0, references: [...names] };
+  }
+
+  *#judge(manifest: InitrdManifest, at: number): Generator<void, JudgedInitrd> {
+    const key = manifest.image.sha256;
+    const known = this.#remembered.get(key);
+    if (known !== undefined && at >= known.from && at < known.until) return known.judged;
+    const lists = yield* this.#ready();
+    const active = lists.active.filter(({ expires }) => at < expires);
+    const idle = [...lists.idle, ...lists.active.filter(({ expires }) => at >= expires)];
+    const [from, until] = spanAround(this.expiries, at);
+    const judged = yield* judgeInitrd(manifest, { ...lists, active, idle });
+    this.#remembered.set(key, { from, until, judged });
+    return judged;
+  }
+
+  /** A list is long: it is made ready when the first image comes that is compared with it. */
+  *#ready(): Generator<void, InitrdLists> {
+    if (this.#lists !== null) return this.#lists;
+    const inState: Record<Reference['state'], ListedFiles[]> = {
+      active: [],
+      revoked: [],
+      retired: [],
+      staged: [],
+    };
+    for (const reference of this.#references) {
+      const listed = yield* listedFiles(reference);
+      if (listed !== null) inState[reference.state].push(listed);
+    }
+    const { active, revoked, retired, staged } = inState;
+    this.#lists = { active: active.sort(longestFirst), revoked, idle: [...staged, ...retired] };
+    return this.#lists;
+  }
+}
+
+/** Images that are remembered: those of a fleet in which each host makes its own. */
+const mostImages = 8192;
+
+interface Remembered {
+  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
+  readonly from: number;
+  readonly until: number;
+  readonly judged: JudgedInitrd;
+}
+
+/** True where each bank that both have names this image. */
+function isOf({ image }: InitrdManifest, { digests }: BootComponent): boolean {
+  const shared = (['sha256', 'sha384', 'sha512'] as const).filter((bank) => digests[bank] !== undefined);
+  return shared.length > 0 && shared.every((bank) => digests[bank] === image[bank]);
+}

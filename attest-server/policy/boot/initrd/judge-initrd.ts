@@ -1,0 +1,253 @@
+import type { ListedFile } from '../../../protocol/digest-list.ts';
+import type { InitrdEntry, InitrdManifest } from '../../../protocol/initrd-manifest.ts';
+import { linkDigest } from '../../../protocol/link-digest.ts';
+import { mergedUsr } from '../../../protocol/merged-usr.ts';
+import type { ListedFiles } from '../../listed-files.ts';
+import { InitrdContents, typeOf } from './contents.ts';
+import { isKnownLink } from './links.ts';
+import { type MadeContext, type MadeKind, madeContext, madeOnHost } from './made-on-host.ts';
+import { isApplet, isMoved } from './moved.ts';
+import { alikeDigest, keyScriptFault, vouchedKind } from './vouched.ts';
+
+/** Lists of known files, those that know a file longest first. */
+export interface InitrdLists {
+  readonly active: readonly ListedFiles[];
+  readonly revoked: readonly ListedFiles[];
+  /** Retired and staged: they know why a file is not known any more, or not yet. */
+  readonly idle: readonly ListedFiles[];
+}
+
+/** What an initrd is worth, file by file. */
+export interface JudgedInitrd {
+  readonly manifest: InitrdManifest;
+  /** Files and links that count. */
+  readonly count: number;
+  /** Of them, those that references have: name -> how many. */
+  readonly listed: ReadonlyMap<string, number>;
+  /** Those that are made on the host, by their rule. */
+  readonly made: ReadonlyMap<MadeKind, number>;
+  /** What nobody knows, at most `mostKept`, and how many there are. */
+  readonly unknown: readonly UnknownEntry[];
+  readonly unknownCount: number;
+  /** What only a revoked reference has: the first. */
+  readonly revoked: { readonly entry: InitrdEntry; readonly reference: ListedFiles } | null;
+  /** A reference that is not in force, and has all that is unknown. */
+  readonly outOfForce: string | null;
+  /** Paths that the archives have more than once. */
+  readonly twice: readonly string[];
+}
+
+export interface UnknownEntry {
+  readonly entry: InitrdEntry;
+  /** A clause for a person. */
+  readonly why: string;
+  /** Of a file that people must vouch for: what it says, as far as that is kept. */
+  readonly text: string | null;
+}
+
+/** As many are told of at most. */
+const mostKept = 48;
+const entriesInStep = 64;
+
+/** In steps of some milliseconds. */
+export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Generator<void, JudgedInitrd> {
+  const contents = new InitrdContents(manifest);
+  const context = madeContext(contents);
+  const listed = new Map<string, number>();
+  const made = new Map<MadeKind, number>();
+  const unknown: UnknownEntry[] = [];
+  const idle = new Set(lists.idle);
+  let revoked: JudgedInitrd['revoked'] = null;
+  let count = 0;
+  let unknownCount = 0;
+  let done = 0;
+  for (const entry of contents.entries()) {
+    if (++done % entriesInStep === 0) yield;
+    const type = typeOf(entry);
+    if (type !== 'directory') count += 1;
+    const found = judgeEntry(entry, type, lists.active, context);
+    if (typeof found !== 'string' && 'reference' in found) {
+      listed.set(found.reference.name, (listed.get(found.reference.name) ?? 0) + 1);
+      continue;
+    }
+    const bad: ListedFiles | null = revoked === null ? revokedWith(entry, lists.revoked) : null;
+    if (bad !== null) revoked = { entry, reference: bad };
+    if (typeof found !== 'string' && bad === null) {
+      if ('kind' in found && found.kind !== null) {
+        made.set(found.kind, (made.get(found.kind) ?? 0) + 1);
+        // An index of modules is long.
+        yield;
+      }
+      continue;
+    }
+    unknownCount += 1;
+    for (const one of idle) if (knownIn([one], entry, type, contents) === null) idle.delete(one);
+    if (unknown.length < mostKept)
+      unknown.push({
+        entry,
+        why: typeof found === 'string' ? found : 'a revoked reference has it',
+        text: textOf(entry, contents),
+      });
+  }
+  const [known] = idle;
+  return {
+    manifest,
+    count,
+    listed,
+    made,
+    unknown,
+    unknownCount,
+    revoked,
+    outOfForce: unknownCount > 0 && known !== undefined ? known.name : null,
+    twice: manifest.entries
+      .filter((one) => one.replaced && typeOf(one) !== 'directory')
+      .map(({ path }) => path),
+  };
+}
+
+/** By which list or rule an entry is known; a clause that says why it is not. */
+type Known = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
+
+function judgeEntry(
+  entry: InitrdEntry,
+  type: ReturnType<typeof typeOf>,
+  active: readonly ListedFiles[],
+  context: MadeContext,
+): Known | string {
+  const { contents } = context;
+  const { path, target, device } = entry;
+  const wrongMode = modeFault(entry, type);
+  if (wrongMode !== null) return wrongMode;
+  switch (type) {
+    case 'directory':
+      return { kind: null };
+    case 'device':
+      return devices.has(`${path} ${device?.join(':')}`) ? { kind: null } : 'a device that no initrd needs';
+    case 'other':
+      return 'neither a file nor a link';
+    case 'link': {
+      const reference = knownIn(active, entry, type, contents);
+      if (reference !== null) return { reference };
+      if (target !== undefined && isKnownLink(path, target)) return { kind: null };
+      return `a link to ${target} that no list has`;
+    }
+    case 'file': {
+      const reference = knownIn(active, entry, type, contents);
+      if (reference !== null) {
+        const fault = keyScriptFault(entry, contents);
+        return fault === null ? { reference } : fault;
+      }
+      const known = madeOnHost(entry, context);
+      const fault = known?.kind === 'empty' ? emptiedFault(entry, active) : (known?.fault ?? null);
+      if (known !== null && fault === null) return { kind: known.kind };
+      return whyUnknown(entry, active, fault);
+    }
+  }
+}
+
+/** Attack: a file of a package is emptied, so that what it says is not said. */
+function emptiedFault(entry: InitrdEntry, active: readonly ListedFiles[]): string | null {
+  const path = placeOf(entry);
+  if (path === '/usr/lib/systemd/system/emergency.service') return null;
+  const list = active.find(({ files }) => files.filesAt(path).length > 0);
+  return list === undefined ? null : `it is empty, and ${list.name} has another one`;
+}
+
+/** Attack: a program that anybody may change, or that gives its rights to whoever runs it. */
+function modeFault({ path, mode }: InitrdEntry, type: ReturnType<typeof typeOf>): string | null {
+  if (type === 'link' || type === 'device') return null;
+  const isSticky = (mode & 0o1000) !== 0;
+  if ((mode & 0o002) !== 0 && !(type === 'directory' && isSticky)) return 'everybody may write to it';
+  if (type === 'directory' || (mode & 0o6000) === 0) return null;
+  return setuid.has(path.slice(path.lastIndexOf('/') + 1)) ? null : 'it gives its rights to whoever runs it';
+}
+
+/** Of their packages with these rights. */
+const setuid: ReadonlySet<string> = new Set([
+  ...['mount', 'umount', 'su', 'passwd', 'newgrp', 'chsh', 'chfn', 'gpasswd', 'unix_chkpwd', 'ping'],
+  ...['dbus-daemon-launch-helper', 'write', 'wall', 'mount.nfs', 'ssh-agent', 'fusermount', 'fusermount3'],
+]);
+
+const devices: ReadonlySet<string> = new Set([
+  ...[
+    'console 5:1',
+    'null 1:3',
+    'zero 1:5',
+    'full 1:7',
+    'random 1:8',
+    'urandom 1:9',
+    'kmsg 1:11',
+    'tty 5:0',
+  ].map((one) => `dev/${one}`),
+]);
+
+/** The list that has this at this path, or at one that its makers move to this. Attack: `true` copied over `cryptsetup`. */
+function knownIn(
+  lists: readonly ListedFiles[],
+  entry: InitrdEntry,
+  type: ReturnType<typeof typeOf>,
+  contents: InitrdContents,
+): ListedFiles | null {
+  const digest = digestOf(entry);
+  if (digest === null) return null;
+  const path = placeOf(entry);
+  const isHere = (file: ListedFile) =>
+    mergedUsr(file.path) === path ||
+    (type === 'file' && (isMoved(mergedUsr(file.path), path) || isApplet(mergedUsr(file.path), path)));
+  for (const list of lists) {
+    const index = list.files.find(digest);
+    if (index < 0) continue;
+    if (list.files.filesAt(path).some((file) => file.digest.equals(digest))) return list;
+    // Files without bytes lie at thousands of paths.
+    if (entry.bytes !== 0 && list.files.filesOf(index).some(isHere)) return list;
+  }
+  const alike = type === 'file' ? alikeDigest(entry, contents) : null;
+  if (alike === null) return null;
+  return lists.find(({ files }) => files.filesAt(path).some((file) => file.digest.equals(alike))) ?? null;
+}
+
+/** As lists have it; null for what they do not list. */
+export function digestOf({ sha256, target }: InitrdEntry): Buffer | null {
+  if (target !== undefined) return linkDigest(target);
+  return sha256 === undefined ? null : Buffer.from(sha256, 'hex');
+}
+
+/** As lists name it. */
+export function placeOf({ path }: InitrdEntry): string {
+  return mergedUsr(`/${path}`);
+}
+
+function revokedWith(entry: InitrdEntry, revoked: readonly ListedFiles[]): ListedFiles | null {
+  if (revoked.length === 0 || entry.bytes === 0) return null;
+  const digest = digestOf(entry);
+  return (digest && revoked.find(({ files }) => files.find(digest) >= 0)) ?? null;
+}
+
+function whyUnknown(entry: InitrdEntry, active: readonly ListedFiles[], fault: string | null): string {
+  if (fault !== null) return fault;
+  const vouched = vouchedKind(entry);
+  if (vouched !== null) return `made on the host (${vouched.what}): somebody must vouch for it`;
+  const digest = digestOf(entry);
+  for (const { files, name } of active) {
+    const index = digest === null ? -1 : files.find(digest);
+    const [other] = index < 0 ? [] : files.filesOf(index);
+    if (other !== undefined) return `known as ${other.path}${packageText(other)} of ${name}, and not here`;
+  }
+  for (const { files, name } of active) {
+    const [same] = files.filesAt(placeOf(entry));
+    if (same !== undefined) return `${name} has another one${packageText(same)}`;
+  }
+  return 'no list has it';
+}
+
+function packageText({ package: name }: ListedFile): string {
+  return name === null ? '' : ` of package ${name}`;
+}
+
+/** Characters of a text that people are shown. */
+const longestText = 1024;
+
+function textOf(entry: InitrdEntry, contents: InitrdContents): string | null {
+  if (vouchedKind(entry)?.isText !== true) return null;
+  return contents.bytesOf(entry)?.toString('utf8').slice(0, longestText) ?? null;
+}

@@ -1,0 +1,167 @@
+import type { InitrdEntry } from '../../../protocol/initrd-manifest.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { type InitrdContents, isExecutable } from './contents.ts';
+import { parseLibraryCache } from './library-cache.ts';
+import { linesOf, literalLines } from './literal-lines.ts';
+import { type KernelModules, moduleIndexFault, modulesIn } from './modules.ts';
+
+/** Kinds of files that each host makes for its initrd, and what is held against each. */
+export const madeKinds = {
+  empty: 'nothing in it, and not to be run',
+  order: 'runs scripts that are there, in their folder',
+  modules: 'names modules that are there',
+  libraries: 'names libraries that are there, each by its own name',
+  settings: 'sets known words to plain values',
+  folders: 'names folders of libraries',
+  text: 'is read by people alone',
+} as const;
+export type MadeKind = keyof typeof madeKinds;
+
+/** Of one initrd, found once. */
+export interface MadeContext {
+  readonly contents: InitrdContents;
+  readonly modulesOf: (folder: string) => KernelModules;
+}
+
+export function madeContext(contents: InitrdContents): MadeContext {
+  const known = new Map<string, KernelModules>();
+  return {
+    contents,
+    modulesOf(folder) {
+      const its = known.get(folder) ?? modulesIn(contents, folder);
+      known.set(folder, its);
+      return its;
+    },
+  };
+}
+
+/**
+ * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null where none does.
+ */
+export function madeOnHost(
+  entry: InitrdEntry,
+  context: MadeContext,
+): { readonly kind: MadeKind; readonly fault: string | null } | null {
+  if (entry.bytes === 0 && !isExecutable(entry) && mayBeEmpty.test(entry.path))
+    return { kind: 'empty', fault: null };
+  const rule = rules.find(({ path }) => path.test(entry.path));
+  if (rule === undefined) return null;
+  const { kind } = rule;
+  if (kind !== 'order' && isExecutable(entry)) return { kind, fault: 'it may be run' };
+  const bytes = context.contents.bytesOf(entry);
+  if (bytes === null) return { kind, fault: 'nobody kept what is in it: it is too large' };
+  try {
+    return { kind, fault: rule.fault(bytes, entry, context) };
+  } catch (error) {
+    if (error instanceof Rejection) return { kind, fault: error.message };
+    throw error;
+  }
+}
+
+/** Attack: a unit, a rule of udev or a script is emptied, which masks it. dracut does so to its emergency unit. */
+const mayBeEmpty =
+  /^(?:etc\/(?!systemd\/|udev\/)|conf\/|run\/|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
+
+interface Rule {
+  readonly kind: MadeKind;
+  readonly path: RegExp;
+  fault(bytes: Buffer, entry: InitrdEntry, context: MadeContext): string | null;
+}
+
+const rules: readonly Rule[] = [
+  { kind: 'order', path: /^scripts\/[^/]+\/ORDER$/, fault: orderFault },
+  {
+    kind: 'modules',
+    path: /^(?:usr\/)?lib\/modules\/[^/]+\/modules\.[a-z.]+$/,
+    fault: (bytes, { path }, { contents, modulesOf }) => {
+      const [, folder = '', name = ''] = /^(.*)\/([^/]+)$/.exec(path) ?? [];
+      return moduleIndexFault(name, bytes, modulesOf(folder), contents);
+    },
+  },
+  { kind: 'libraries', path: /^etc\/ld\.so\.cache$/, fault: librariesFault },
+  {
+    kind: 'settings',
+    path: /^conf\/(?:initramfs\.conf|arch\.conf|conf\.d\/[^/]+)$/,
+    fault: (bytes) => settingsFault(bytes, isOfInitramfs),
+  },
+  {
+    kind: 'settings',
+    path: /^usr\/lib\/(?:initrd|os)-release$/,
+    fault: (bytes) => settingsFault(bytes, isOfRelease),
+  },
+  { kind: 'settings', path: /^conf\/modules$/, fault: moduleNamesFault },
+  { kind: 'folders', path: /^etc\/ld\.so\.conf(?:\.d\/[^/]+\.conf)?$/, fault: foldersFault },
+  {
+    kind: 'text',
+    path: /^(?:etc\/motd|usr\/lib\/dracut\/(?:build-parameter\.txt|modules\.txt|dracut-[0-9][^/]*))$/,
+    fault: () => null,
+  },
+];
+
+/** Attack: a line that runs something else. The form is that of initramfs-tools' `cache_run_scripts`. */
+function orderFault(bytes: Buffer, { path }: InitrdEntry, { contents }: MadeContext): string | null {
+  const folder = path.slice(0, -'ORDER'.length);
+  for (const line of linesOf(bytes)) {
+    if (line === '' || line === '[ -e /conf/param.conf ] && . /conf/param.conf') continue;
+    const script = /^\/(scripts\/[^/]+\/[A-Za-z0-9_.+-]+)(?: "\$@")?$/.exec(line)?.[1];
+    if (script === undefined || !script.startsWith(folder) || script === path)
+      return `it has the line "${line}", which is none that mkinitramfs writes`;
+    if (contents.at(script) === null) return `it runs /${script}, which is not there`;
+  }
+  return null;
+}
+
+/** Attack: a program gets another library than the one that it asks for. */
+function librariesFault(bytes: Buffer, _entry: InitrdEntry, { contents }: MadeContext): string | null {
+  for (const { name, path } of parseLibraryCache(bytes)) {
+    if (path.slice(path.lastIndexOf('/') + 1) !== name) return `it gives "${path}" for "${name}"`;
+    if (!/^\/(?:usr\/)?lib/.test(path) || contents.at(path) === null)
+      return `it names ${path}, which is not there`;
+  }
+  return null;
+}
+
+/** Whether a word may have a value: what says where to boot from, or what to run, is none of them. */
+type Words = (name: string, value: string) => boolean;
+
+const plainWords: ReadonlySet<string> = new Set(
+  'MODULES BUSYBOX COMPRESS COMPRESSLEVEL KEYMAP RUNSIZE DPKG_ARCH UMASK'.split(' '),
+);
+const standing: ReadonlyMap<string, readonly string[]> = new Map([
+  ['FSTYPE', ['', 'auto']],
+  ['NFSROOT', ['', 'auto']],
+  ['DEVICE', ['']],
+  ['RESUME', ['', 'none']],
+]);
+
+function isOfInitramfs(name: string, value: string): boolean {
+  return plainWords.has(name) ? /^[a-z0-9%-]*$/i.test(value) : (standing.get(name)?.includes(value) ?? false);
+}
+
+/** As os-release has them: nobody asks for another name by these. */
+function isOfRelease(name: string): boolean {
+  return /^(?:[A-Z][A-Z_]*_)?(?:NAME|ID|LIKE|VERSION|CODENAME|URL|COLOR|LOGO|VARIANT|END)$/.test(name);
+}
+
+/** Attack: a file that is sourced sets PATH, runs a command, or names another disk. */
+function settingsFault(bytes: Buffer, isAllowed: Words): string | null {
+  const said = literalLines(bytes);
+  if (said === null) return 'a line is more than a word and its plain value';
+  const bad = [...said].find(([name, value]) => !isAllowed(name, value));
+  return bad === undefined ? null : `it sets ${bad[0]} to "${bad[1]}"`;
+}
+
+function moduleNamesFault(bytes: Buffer): string | null {
+  const bad = linesOf(bytes).find((line) => !/^(?:[ \t]*#.*|[ \t]*[A-Za-z0-9_-]*[ \t]*)$/.test(line));
+  return bad === undefined ? null : `it gives options to a module: "${bad}"`;
+}
+
+function foldersFault(bytes: Buffer): string | null {
+  const bad = linesOf(bytes).find(
+    (line) =>
+      !/^(?:#.*|[ \t]*|include \/etc\/ld\.so\.conf\.d\/\*\.conf|\/(?:usr\/)?(?:local\/)?lib[A-Za-z0-9_./-]*)$/.test(
+        line,
+      ) || line.includes('..'),
+  );
+  return bad === undefined ? null : `it has the line "${bad}"`;
+}

@@ -1,0 +1,107 @@
+import type { InitrdContents } from './contents.ts';
+import { type IndexEntry, parseKmodIndex } from './kmod-index.ts';
+import { linesOf } from './literal-lines.ts';
+
+/** The modules of one kernel in an initrd, by what is there. */
+export interface KernelModules {
+  /** Folder, without a slash at its end. */
+  readonly folder: string;
+  /** Names as the kernel has them. */
+  readonly names: ReadonlySet<string>;
+}
+
+const moduleFile = /^(.*\/)?([^/]+)\.ko(?:\.(?:xz|gz|zst))?$/;
+const word = /^[A-Za-z0-9_-]+$/;
+
+/** @param folder as `usr/lib/modules/6.12.1` */
+export function modulesIn(contents: InitrdContents, folder: string): KernelModules {
+  const names = new Set<string>();
+  for (const { path } of contents.entries())
+    if (path.startsWith(`${folder}/`)) {
+      const name = moduleFile.exec(path)?.[2];
+      if (name !== undefined) names.add(kernelName(name));
+    }
+  return { folder, names };
+}
+
+/**
+ * What is wrong with an index of modules, one that depmod makes; null where all that it names is there, as the kernel may be
+ * told to load only what is known. Attack: it names a module that lies elsewhere, or a command to run.
+ * @param name as `modules.dep.bin`
+ * @throws Rejection `malformed`
+ */
+export function moduleIndexFault(
+  name: string,
+  bytes: Buffer,
+  modules: KernelModules,
+  contents: InitrdContents,
+): string | null {
+  const binary = /^modules\.(.+)\.bin$/.exec(name)?.[1];
+  if (binary !== undefined) {
+    const check = ofIndex.get(binary);
+    if (check === undefined) return 'it is no index that depmod writes';
+    const bad = parseKmodIndex(bytes).find((entry) => !check(entry, modules, contents));
+    return bad === undefined ? null : `it has "${bad.key} ${bad.value}", which is not there`;
+  }
+  const check = ofText.get(name.slice('modules.'.length));
+  if (check === undefined) return 'it is no list that depmod writes';
+  const bad = linesOf(bytes).find(
+    (line) => !/^(?:#.*|[ \t]*)$/.test(line) && !check(line, modules, contents),
+  );
+  return bad === undefined ? null : `it has the line "${bad}", of something that is not there`;
+}
+
+type Check<What> = (what: What, modules: KernelModules, contents: InitrdContents) => boolean;
+
+const ofIndex: ReadonlyMap<string, Check<IndexEntry>> = new Map<string, Check<IndexEntry>>([
+  ['dep', ({ value }, modules, contents) => isDependency(value, modules, contents)],
+  ['alias', ({ value }, modules) => isModule(value, modules)],
+  ['symbols', ({ value }, modules) => isModule(value, modules)],
+  // Whoever says that more is built in has less loaded.
+  ['builtin', ({ key, value }) => word.test(key) && value === ''],
+  ['builtin.alias', ({ value }) => word.test(value)],
+]);
+
+const softDependency = /^softdep [A-Za-z0-9_-]+(?: (?:pre:|post:|[A-Za-z0-9_-]+))*[ \t]*$/;
+const weakDependency = /^weakdep [A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+)*[ \t]*$/;
+
+const ofText: ReadonlyMap<string, Check<string>> = new Map<string, Check<string>>([
+  ['dep', isDependency],
+  ['alias', isAlias],
+  ['symbols', isAlias],
+  // Read as configuration, in which other words run programs.
+  ['softdep', (line) => softDependency.test(line)],
+  ['weakdep', (line) => weakDependency.test(line)],
+  ['devname', isDeviceName],
+  ['builtin', isModulePath],
+  ['order', isModulePath],
+]);
+
+function isModulePath(path: string): boolean {
+  return moduleFile.test(path) && !path.split('/').includes('..');
+}
+
+function isDeviceName(line: string, modules: KernelModules): boolean {
+  const [, name = ''] = /^([A-Za-z0-9_-]+) [^\s.][^\s]* [bc]\d+:\d+$/.exec(line) ?? [];
+  return isModule(name, modules);
+}
+
+function isDependency(line: string, { folder }: KernelModules, contents: InitrdContents): boolean {
+  const [, module = '', others = ''] = /^([^: ]+):((?: [^ ]+)*)[ ]*$/.exec(line) ?? [];
+  return [module, ...others.split(' ').filter((one) => one !== '')].every(
+    (path) => isModulePath(path) && contents.at(path.startsWith('/') ? path : `${folder}/${path}`) !== null,
+  );
+}
+
+function isAlias(line: string, modules: KernelModules): boolean {
+  const [, name = ''] = /^alias \S+ ([A-Za-z0-9_-]+)$/.exec(line) ?? [];
+  return isModule(name, modules);
+}
+
+function isModule(name: string, { names }: KernelModules): boolean {
+  return names.has(kernelName(name));
+}
+
+function kernelName(name: string): string {
+  return name.replaceAll('-', '_');
+}

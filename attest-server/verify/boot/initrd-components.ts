@@ -1,0 +1,34 @@
+import type { InitrdManifest } from '../../protocol/initrd-manifest.ts';
+import type { BootComponent, BootState } from './boot-state.ts';
+
+/** The banks by which an image is known: no two images have one digest of these. */
+export const imageBanks = ['sha256', 'sha384', 'sha512'] as const;
+
+/** Where loaders, and the kernel's EFI stub, measure it. Within a unified image it is part of the kernel's. */
+const filePcr = 9;
+
+/** What was measured as an initrd and has a digest that counts, each once. */
+export function initrdsIn({ components }: Pick<BootState, 'components'>): readonly BootComponent[] {
+  const found = new Map<string, BootComponent>();
+  for (const component of components) {
+    const isFile = component.stage === 'initrd' && component.pcr === filePcr && component.text === null;
+    const digest = isFile ? imageDigest(component) : null;
+    if (digest !== null && !found.has(digest)) found.set(digest, component);
+  }
+  return [...found.values()];
+}
+
+/** The digest by which an image is asked for; null where it was measured by SHA-1 alone. */
+export function imageDigest({ digests }: Pick<BootComponent, 'digests'>): string | null {
+  const bank = imageBanks.find((one) => digests[one] !== undefined);
+  return bank === undefined ? null : (digests[bank] ?? null);
+}
+
+/** Attack: an image that has the digest of one bank, beside a log that names another one in the next. */
+export function isImageOf(
+  image: Pick<InitrdManifest['image'], (typeof imageBanks)[number]>,
+  { digests }: Pick<BootComponent, 'digests'>,
+): boolean {
+  const held = imageBanks.filter((bank) => digests[bank] !== undefined);
+  return held.length > 0 && held.every((bank) => digests[bank] === image[bank]);
+}

@@ -1,0 +1,95 @@
+import type { Part } from '../protocol/evidence.ts';
+import { parseInitrdList } from '../protocol/initrd-list.ts';
+import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { hashPart } from './hashed-part.ts';
+import { parsePackedManifest } from './initrd/packed-manifest.ts';
+import type { Memory } from './memory.ts';
+import type { ReadInitrd } from './proven.ts';
+
+/** Manifests that a part lists. */
+export interface InitrdSet {
+  /** SHA-256 of the part, hex. */
+  readonly digest: string;
+  readonly manifests: readonly ReadInitrd[];
+  /** Bytes of them, packed. */
+  readonly bytes: number;
+}
+
+/**
+ * The manifests that this part lists, each under the digest of its own bytes. One that is neither given nor remembered is
+ * left out: nothing is known of its image then.
+ * @throws Rejection `malformed`, `too_large` for a list or a manifest that is none; `malformed` for bytes of another digest
+ */
+export function checkInitrds(
+  part: Part | undefined,
+  given: ReadonlyMap<string, Buffer>,
+  memory: Memory | null,
+): readonly ReadInitrd[] {
+  if (part === undefined) return none;
+  const known = memory?.initrds(part.digest) ?? null;
+  if (known !== null) return known.manifests;
+  if (part.bytes === null) return none;
+  if (hashPart(part.bytes).digest !== part.digest) throw otherDigest('parts.initrds');
+  const listed = parseInitrdList(part.bytes);
+  const manifests: ReadInitrd[] = [];
+  let size = 0;
+  for (const digest of listed) {
+    const bytes = given.get(digest);
+    if (bytes === undefined) continue;
+    if (hashPart(bytes).digest !== digest) throw otherDigest(`files.${digest}`);
+    size += bytes.length;
+    manifests.push(manifestOf(bytes, digest, memory));
+  }
+  if (manifests.length === listed.length)
+    memory?.keepInitrds({ digest: part.digest, manifests, bytes: size });
+  return manifests;
+}
+
+const none: readonly ReadInitrd[] = [];
+
+function manifestOf(bytes: Buffer, digest: string, memory: Memory | null): ReadInitrd {
+  const manifest = sealed(parsePackedManifest(bytes));
+  if (memory === null) return manifest;
+  memory.keepManifest(digest, manifest);
+  const whole = () => {
+    const known = memory.manifest(digest) ?? sealed(parsePackedManifest(bytes));
+    memory.keepManifest(digest, known);
+    return known;
+  };
+  return sealed(new PackedManifest(manifest.image, whole));
+}
+
+function sealed(manifest: InitrdManifest): ReadInitrd {
+  // The one place that makes it: the seal exists for the compiler only.
+  return manifest as ReadInitrd;
+}
+
+/** Of a fleet whose hosts have an initrd each: what nobody looks at stays packed. */
+class PackedManifest implements InitrdManifest {
+  readonly version = 1;
+  readonly image: InitrdManifest['image'];
+  readonly #whole: () => InitrdManifest;
+
+  constructor(image: InitrdManifest['image'], whole: () => InitrdManifest) {
+    this.image = image;
+    this.#whole = whole;
+  }
+
+  get archives(): InitrdManifest['archives'] {
+    return this.#whole().archives;
+  }
+  get entries(): InitrdManifest['entries'] {
+    return this.#whole().entries;
+  }
+  get contents(): InitrdManifest['contents'] {
+    return this.#whole().contents;
+  }
+  get faults(): InitrdManifest['faults'] {
+    return this.#whole().faults;
+  }
+}
+
+function otherDigest(field: string): Rejection {
+  return new Rejection('malformed', `${field}: its bytes have another SHA-256 digest`, { field });
+}

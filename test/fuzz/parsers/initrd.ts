@@ -1,0 +1,70 @@
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { manifestBytes, parseInitrdManifest } from '../../../attest-server/protocol/initrd-manifest.ts';
+import { InitrdReader } from '../../../attest-server/verify/initrd/initrd-reader.ts';
+import { file, folder, link, mode, type NewcEntry, newc } from '../../attest-server/verify/initrd/newc.ts';
+import type { FuzzedParser } from '../fuzzed-parser.ts';
+import { isMember, isRejection } from './refusals.ts';
+
+const entries: readonly NewcEntry[] = [
+  ...[folder('.'), folder('usr'), folder('usr/bin'), link('bin', 'usr/bin'), file('bin/sh', 'sh\n')],
+  ...[file('init', '#!/bin/sh\n'), file('conf/arch.conf', 'DPKG_ARCH=amd64\n'), link('lib', '../usr/lib')],
+  { name: 'usr/bin/a', inode: 7, links: 2 },
+  { name: 'usr/bin/b', inode: 7, links: 2, content: 'both' },
+  { name: 'dev/null', mode: mode.character, device: [1, 3] },
+  { name: 'summed', magic: '070702', content: 'AB', checksum: 131 },
+];
+const microcode = newc([folder('kernel'), file('kernel/ucode.bin', 'microcode')]);
+const images = [
+  newc(entries),
+  Buffer.concat([newc(entries.slice(0, 4), { trailer: false }), Buffer.alloc(4), newc(entries)]),
+  Buffer.concat([microcode, Buffer.alloc(100), zstdCompressSync(newc(entries))]),
+  Buffer.concat([microcode, gzipSync(newc(entries)), Buffer.alloc(3), zstdCompressSync(newc(entries))]),
+];
+
+/** Where headers of archives stand that are as they are. */
+function headersOf(bytes: Buffer): readonly number[] {
+  const begins: number[] = [];
+  for (let at = bytes.indexOf('07070'); at >= 0; at = bytes.indexOf('07070', at + 5)) begins.push(at);
+  return begins;
+}
+
+/** Packs some inputs, else what is changed would mostly be what is packed. */
+function image(bytes: Buffer): Buffer {
+  const turn = bytes.length % 8;
+  return turn === 0 ? gzipSync(bytes) : turn === 1 ? zstdCompressSync(bytes) : bytes;
+}
+
+async function manifestOf(bytes: Buffer) {
+  const reader = new InitrdReader({ keepsContent: (path) => path.length % 2 === 0 });
+  await reader.push(image(bytes));
+  return reader.end();
+}
+
+export const initrd: FuzzedParser = {
+  sources: ['cpio', 'cpio-header', 'initrd-reader', 'magic', 'packed', 'root-tree', 'zstd-frame'].map(
+    (name) => `attest-server/verify/initrd/${name}.ts`,
+  ),
+  form: {
+    kind: 'text',
+    records: headersOf,
+    words: ['070701', '070702', 'TRAILER!!!', '../', '#BOOTCONFIG\n'],
+  },
+  most: 64 * 1024,
+  seeds: () => images,
+  // What was written of it is read as the same.
+  parse: async (bytes) => parseInitrdManifest(manifestBytes(await manifestOf(bytes))),
+  isDeclared: () => false,
+  isPastHeader: () => false,
+};
+
+export const initrdManifest: FuzzedParser = {
+  sources: ['attest-server/protocol/initrd-manifest.ts'],
+  form: { kind: 'json' },
+  most: 32 * 1024,
+  seeds: () => manifests,
+  parse: parseInitrdManifest,
+  isDeclared: isRejection,
+  isPastHeader: isMember('initrd manifest'),
+};
+
+const manifests = await Promise.all(images.map(async (bytes) => manifestBytes(await manifestOf(bytes))));

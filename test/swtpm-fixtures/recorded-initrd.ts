@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
+import { DigestList } from '../../attest-server/protocol/digest-list.ts';
+import type { InitrdManifest } from '../../attest-server/protocol/initrd-manifest.ts';
+import type { Reference } from '../../attest-server/protocol/reference.ts';
+
+const folder = join(import.meta.dirname, '../../swtpm-fixtures/recorded-initrds/debian13');
+
+/** What an initrd holds that mkinitramfs made on Debian 13 (test/vm/record-initrd.ts). */
+export function recordedManifest(): InitrdManifest {
+  return JSON.parse(zstdDecompressSync(readFileSync(join(folder, 'manifest.json.zst'))).toString());
+}
+
+/** Of the files of its packages those that are in it. */
+export function recordedPackages(change: Partial<Reference> = {}): Reference {
+  const list = DigestList.fromBytes(readFileSync(join(folder, 'packages.list')));
+  return runtimeReference(list, { name: 'debian-13', ...change });
+}
+
+export function runtimeReference(list: DigestList, change: Partial<Reference> = {}): Reference {
+  return {
+    version: 1,
+    kind: 'runtime',
+    name: 'files',
+    group: 'workers',
+    state: 'active',
+    expires: null,
+    pcrs: {},
+    components: [],
+    events: [],
+    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount },
+    ...change,
+  };
+}
