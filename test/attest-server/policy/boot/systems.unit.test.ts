@@ -52,6 +52,21 @@ describe('Fedora CoreOS, as docs/references.md has it', () => {
     assert.equal(judged(madeProof({ log: updated }), [before, await computed(line)], masks), 'trusted');
   });
 
+  it('is not excused by an announcement that names no reference, since its command line changes', async () => {
+    const announced = {
+      nodes: null,
+      by: 'token:alice',
+      at: new Date(0).toISOString(),
+      until: new Date(1000).toISOString(),
+      reason: 'roll-out',
+    };
+    const next: Reference = { ...(await computed(commandLineOf(updated))), state: 'staged', announced };
+    const proof = madeProof({ log: updated });
+    const any: Reference = { ...next, name: 'any', components: [] };
+    assert.match(judged(proof, [before, any], masks), /^untrusted .*cmdline_policy/);
+    assert.equal(judged(proof, [before, next], masks), 'trusted change_expected');
+  });
+
   it('boots the next kernel, of which one machine was captured', () => {
     const after = capturedFrom(madeProof({ log: updated }), { name: 'next' });
     const machine = siblingLog(updated, { text: (text) => text.replaceAll('boot.0/', 'boot.1/') });
