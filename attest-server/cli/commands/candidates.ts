@@ -64,7 +64,8 @@ function sumOf({ items, more, nodes, unknown }: ReferenceCandidates): string {
 
 function candidateText(one: ReferenceCandidate, number: number, reading: Reading): string {
   const { text, codes, things, nodes, firstSeen, lastSeen, signed, notes, command } = one;
-  const head = wrapped(`${number}. ${printable(text)} (${codes.join(', ')})`, reading.width);
+  const against = codes.length === 0 ? '' : ` (${codes.join(', ')})`;
+  const head = wrapped(`${number}. ${printable(text)}${against}`, reading.width);
   const lines: readonly (readonly [string, string])[] = [
     ...things.map(({ what, name, digest, more }) => {
       const others = more === 0 ? '' : `, and ${more} more`;

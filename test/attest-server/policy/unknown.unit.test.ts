@@ -5,8 +5,11 @@ import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { type KeptUnknown, unknownIn } from '../../../attest-server/policy/unknown.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
+import { headerBytes, madePe } from '../../../swtpm-fixtures/made-pe.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { updatedLog } from '../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, sentLog } from './made-proof.ts';
 
@@ -125,6 +128,25 @@ describe('what is remembered of a boot that no reference in force has', () => {
     assert.deepEqual(unknownOf(updated, { references })?.held, ['revoked_reference']);
   });
 
+  it('says that its change was announced, where it was', () => {
+    const announced = {
+      nodes: null,
+      by: 'token:alice',
+      at: new Date(0).toISOString(),
+      until: new Date(9000).toISOString(),
+    };
+    const any: Reference = {
+      ...base,
+      name: 'any',
+      state: 'staged',
+      components: [],
+      announced: { ...announced, reason: 'update' },
+    };
+    const shown = unknownOf(updated, { references: [base, any], at: 1000 });
+    assert.deepEqual([shown?.codes, shown?.signed, shown?.held], [['change_expected'], false, []]);
+    assert.equal(shown?.set, unknownOf(updated)?.set);
+  });
+
   it('says which rule of the policy is broken besides', () => {
     const policy = policyOf('require: [identity, boot]', 'boot: {cmdline: {forbid: ["init=/bin/sh"]}}');
     assert.deepEqual(unknownOf(tamper(log, 'cmdline'), { policy })?.rules, ['cmdline_policy']);
@@ -198,5 +220,51 @@ describe('a reference that is out of force', () => {
   it('is named for a changed command line, too', () => {
     const boot = tamper(log, 'cmdline');
     assert.equal(knownBy(boot, staged(boot)), 'next');
+  });
+
+  describe('of the next kernel, by whose version its loader names an initrd', () => {
+    const fleet = withMadeFiles(recordedLog('centos9-shim-grub'));
+    const from = '5.14.0-183.el9.x86_64';
+    const files = {
+      kernel: madePe(true, [{ at: headerBytes, content: Buffer.from('next') }], Buffer.alloc(0)),
+      initrd: Buffer.from('the next initrd'),
+    };
+    const next = updatedLog(fleet, { ...files, from, to: '5.14.0-570.el9.x86_64' });
+    const first = capturedFrom(madeProof({ log: fleet }), { name: 'first', node: 'node-0' });
+    /** As one that was computed of these files. */
+    const ofFiles = (stages: readonly string[]) => ({
+      ...staged(next),
+      components: staged(next).components.filter(({ stage }) => stages.includes(stage)),
+    });
+    const judged = (...references: readonly Reference[]) =>
+      unknownOf(next, { references: [first, ...references] });
+
+    it('is named, since references in force know the loader once the kernel is known', () => {
+      assert.equal(judged(ofFiles(['kernel', 'initrd']))?.knownBy, 'next');
+    });
+
+    it('is not named where the initrd stays unknown, or nothing in force knows the loader', () => {
+      assert.equal(judged(ofFiles(['kernel']))?.knownBy, null);
+      assert.equal(unknownOf(next, { references: [base, ofFiles(['kernel', 'initrd'])] })?.knownBy, null);
+    });
+
+    it('is not named for what another one that is out of force would make known', () => {
+      const unnamed = ofFiles(['kernel', 'initrd']);
+      const components = unnamed.components.map((one) => ({ ...one, description: '/vmlinuz' }));
+      const other = { ...ofFiles(['kernel']), name: 'other' };
+      assert.equal(judged({ ...unnamed, components }, other)?.knownBy, null);
+    });
+
+    it('waits for an approval also while it is announced', () => {
+      const announced = {
+        nodes: null,
+        by: 'token:alice',
+        at: new Date(0).toISOString(),
+        until: new Date(1000).toISOString(),
+        reason: 'kernel update',
+      };
+      const waiting = judged({ ...ofFiles(['kernel', 'initrd']), announced });
+      assert.deepEqual([waiting?.knownBy, waiting?.codes], ['next', []]);
+    });
   });
 });
