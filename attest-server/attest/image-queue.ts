@@ -105,7 +105,7 @@ export class ImageQueue {
   /** Something of its image came from the node whose turn it is. */
   moved(digest: string): void {
     const image = this.#images.get(digest);
-    if (image == null || image.sender === null) return;
+    if (image === undefined || image.sender === null) return;
     image.sender.timer.refresh();
     const isOver = this.#options.monotonic() - image.sender.since >= this.#options.turn;
     // Attack: a node that sends a byte at a time, and keeps others from it.

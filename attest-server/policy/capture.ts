@@ -53,16 +53,27 @@ export function* captureReferencesInSteps(
   return yield* captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
 }
 
-function* initrdsOf(
+function initrdsOf(
   answers: readonly VouchedFor[],
   only: readonly string[] | null,
   about: Omit<CapturedAs, 'node'>,
 ): Generator<void, readonly Reference[]> {
+  return captureEach(answers, about, function* ({ node, proven }, as) {
+    const whole = yield* captureInitrds(proven, as);
+    return only === null ? whole : yield* withFilesInSteps(whole, only, node);
+  });
+}
+
+/** What is captured of each node under the next name, but for those of which it says the same as one before. */
+function* captureEach(
+  answers: readonly VouchedFor[],
+  about: Omit<CapturedAs, 'node'>,
+  capture: (answer: VouchedFor, as: CapturedAs) => Generator<void, Reference>,
+): Generator<void, readonly Reference[]> {
   const captured: Reference[] = [];
-  for (const { node, proven } of answers) {
+  for (const answer of answers) {
     const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
-    const whole = yield* captureInitrds(proven, { ...about, name, node });
-    const reference = only === null ? whole : yield* withFilesInSteps(whole, only, node);
+    const reference = yield* capture(answer, { ...about, name, node: answer.node });
     if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
   }
   return captured;
@@ -76,18 +87,15 @@ function capturedKinds(): string {
 }
 
 /** By one aspect, for a group with these rules of it. */
-function* captureBy<Name extends AspectName, Rules>(
+function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
   answers: readonly VouchedFor[],
   only: readonly string[] | null,
   about: Omit<CapturedAs, 'node'>,
 ): Generator<void, readonly Reference[]> {
-  const captured: Reference[] = [];
-  for (const { node, proven } of answers) {
+  return captureEach(answers, about, function* ({ node, proven }, as) {
     checkShown(aspect, node, proven);
-    const name = captured.length === 0 ? about.name : `${about.name}-${captured.length + 1}`;
-    const as = { ...about, name, node };
     const whole = aspect.captureInSteps
       ? yield* aspect.captureInSteps(proven, as)
       : aspect.capture?.(proven, as);
@@ -97,9 +105,8 @@ function* captureBy<Name extends AspectName, Rules>(
       );
     const reference = only === null ? whole : yield* withFilesInSteps(whole, only, node);
     yield* checkModel(aspect, rules, { node, proven }, reference, about);
-    if (!captured.some((one) => saysTheSame(one, reference))) captured.push(reference);
-  }
-  return captured;
+    return reference;
+  });
 }
 
 /** What a node did not show is never captured as nothing. */
