@@ -13,6 +13,7 @@ import { knownKeys } from '../attest-server/policy/file/policy-schema.ts';
 import { partNames } from '../attest-server/protocol/evidence.ts';
 import { facts } from '../attest-server/protocol/facts.ts';
 import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
+import { schemaVersion } from '../attest-server/store/sqlite/migrations.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
@@ -114,6 +115,11 @@ describe('the documents', () => {
       named.filter((name) => notBuilt.includes(name)),
       [],
     );
+  });
+
+  it('tell whoever upgrades which schema the database then has', () => {
+    const [, latest] = /brings the database to schema (\d+)/.exec(read('CHANGELOG.md')) ?? [];
+    assert.equal(latest, String(schemaVersion));
   });
 
   for (const document of documents)

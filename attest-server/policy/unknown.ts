@@ -193,7 +193,7 @@ export function withUnknown(remembered: Past['memory'], shown: ShownUnknown, at:
 
 function isOfReference(code: ReasonCode): boolean {
   const is = classOf(code);
-  return is === 'drift' || is === 'posture';
+  return is === 'drift' || is === 'posture' || code === 'change_expected';
 }
 
 /** Attack: who is caught lying has what he runs put among what waits for an approval. */

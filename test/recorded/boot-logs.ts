@@ -40,7 +40,9 @@ export function bootTable(logs: readonly TriedLog[]): string {
     codesOf(one.problems),
     codesOf(one.notes),
     one.state ?? '-',
-    printable(one.unreadable ?? one.refused ?? codesOf(one.reasons)),
+    printable(
+      one.unreadable ?? one.refused ?? codesOf(one.reasons?.filter(({ severity }) => severity !== 'info')),
+    ),
   ]);
   return table(['LOG', 'BANKS', 'EVENTS', 'REPLAYS', 'PROBLEMS', 'NOTES', 'SAME BOOT', 'WHY'], rows);
 }

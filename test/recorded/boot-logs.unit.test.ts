@@ -95,6 +95,13 @@ describe('a folder of logs', () => {
     assert.match(lines[2] ?? '', /^b .*not PCR 7 .*log_replay_mismatch/);
   });
 
+  it('has no reason beside a machine that is trusted, though its values show that IMA ran', async () => {
+    await writeFile(join(dir, 'b.pcrs'), `sha256:\n  10: 0x${'a5'.repeat(32)}\n`);
+    const [, b] = await tryBootLogs(dir);
+    assert.deepEqual([b?.state, b?.reasons?.map(({ severity }) => severity)], ['trusted', ['info']]);
+    assert.match(bootTable(b === undefined ? [] : [b]), / trusted +-$/m);
+  });
+
   it('is told where it holds nothing', async () => {
     await rm(join(dir, 'a'));
     await rm(join(dir, 'b'));

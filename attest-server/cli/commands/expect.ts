@@ -11,7 +11,7 @@ import { longestAnnouncement, type Reference } from '../../protocol/reference.ts
 import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { type Ending, endOf, tableTime, utc } from '../moment.ts';
+import { type Ending, endOf, relative, utc } from '../moment.ts';
 import { computeReference } from '../offline/compute/command.ts';
 import { type Format, print } from '../output.ts';
 import { checkAllFound, readNamedNodes, readNodes } from '../read-nodes.ts';
@@ -160,13 +160,13 @@ async function listAnnounced({ io, server }: CliContext, options: ExpectOptions)
     announced.length === 0
       ? 'no change is announced\n'
       : table(
-          ['REFERENCE', 'GROUP', 'NODES', 'BY', absolute ? 'UNTIL' : 'SINCE', 'REASON'],
+          ['REFERENCE', 'GROUP', 'NODES', 'UNTIL', 'BY', 'REASON'],
           announced.map(({ name, group, announced: its }) => [
             name,
             group,
             its?.nodes == null ? 'all' : String(its.nodes.length),
+            its === undefined ? '-' : absolute ? utc(its.until) : relative(its.until, io.now()),
             its?.by ?? '-',
-            absolute ? utc(its?.until ?? null) : tableTime(its?.at ?? null, io.now(), false),
             its?.reason ?? '-',
           ]),
         ),

@@ -55,6 +55,11 @@ describe('the text of candidates', () => {
     assert.ok(lines.includes(`   ${candidate.command}`));
   });
 
+  it('has the codes of its reasons, and no brackets where nothing counts against these nodes', () => {
+    assert.match(text({ items: [candidate], unknown: 2 }), /: kernel \(kernel_unknown\)$/m);
+    assert.match(text({ items: [{ ...candidate, codes: [] }], unknown: 2 }), /: kernel$/m);
+  });
+
   it('has no command where there is none, and all notes', () => {
     const shown = text({ items: [{ ...candidate, step: null, command: null }], unknown: 2 });
     assert.doesNotMatch(shown, /assay reference/);

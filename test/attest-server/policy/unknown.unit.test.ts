@@ -128,6 +128,25 @@ describe('what is remembered of a boot that no reference in force has', () => {
     assert.deepEqual(unknownOf(updated, { references })?.held, ['revoked_reference']);
   });
 
+  it('says that its change was announced, where it was', () => {
+    const announced = {
+      nodes: null,
+      by: 'token:alice',
+      at: new Date(0).toISOString(),
+      until: new Date(9000).toISOString(),
+    };
+    const any: Reference = {
+      ...base,
+      name: 'any',
+      state: 'staged',
+      components: [],
+      announced: { ...announced, reason: 'update' },
+    };
+    const shown = unknownOf(updated, { references: [base, any], at: 1000 });
+    assert.deepEqual([shown?.codes, shown?.signed, shown?.held], [['change_expected'], false, []]);
+    assert.equal(shown?.set, unknownOf(updated)?.set);
+  });
+
   it('says which rule of the policy is broken besides', () => {
     const policy = policyOf('require: [identity, boot]', 'boot: {cmdline: {forbid: ["init=/bin/sh"]}}');
     assert.deepEqual(unknownOf(tamper(log, 'cmdline'), { policy })?.rules, ['cmdline_policy']);
