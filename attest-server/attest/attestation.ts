@@ -1,7 +1,7 @@
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { type AppraisedNode, type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
@@ -9,6 +9,7 @@ import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -203,6 +204,7 @@ export class Attestation {
     const heldInitrds = this.#asksInitrds(node.name)
       ? await this.#initrds.heldFor(node.name, before.initrds)
       : noInitrds;
+    await this.#readAhead(heldInitrds);
     const started = performance.now();
     const verified = (loader: GivenFiles, initrds = heldInitrds) =>
       this.#verifier.verify(evidenceOf(answer, parts, { loader, initrds }), expectedOf(node, answer));
@@ -226,9 +228,12 @@ export class Attestation {
         this.#files.keep(node.name, loader);
         return { files: [] };
       }
+      await this.#readAhead(looked.given);
       const given: Given = { loader, initrds: looked.given };
       const isSame = looked.given.list?.digest === heldInitrds.list?.digest;
       const proven = isSame ? explained : verified(loader, looked.given);
+      if (looked.given.list !== null)
+        await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
       const listed = await this.#proveList({ node, answer: whole, proven, given, place }, arrived, inForce);
       if (listed === 'again') {
         this.#files.keep(node.name, loader);
@@ -256,6 +261,21 @@ export class Attestation {
     });
   }
 
+  /** What initrds hold may be long: the loop is free while it is read. */
+  async #readAhead({ list, manifests }: GivenInitrds): Promise<void> {
+    if (list !== null && manifests.size > 0) await inSteps(this.#verifier.readInitrds(list, manifests));
+  }
+
+  #judgedAs(
+    { name, tpmClass = 'unknown' }: AttestedNode,
+    answer: Answer,
+    { labels }: ReturnType<InForce['groupOf']>,
+  ): AppraisedNode {
+    const previous = this.#statuses.get(name) ?? null;
+    const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
+    return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+  }
+
   #asksInitrds(name: string): boolean {
     const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
     return asksInitrds(group.rules);
@@ -275,14 +295,12 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place: { labels } }: Omit<ProvenWhole, 'ima' | 'wait' | 'more'>,
+    { node, answer, proven: first, given, place }: Omit<ProvenWhole, 'ima' | 'wait' | 'more'>,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
-    const { name, tpmClass = 'unknown' } = node;
-    const previous = this.#statuses.get(name) ?? null;
-    const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
-    const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    const { name } = node;
+    const judged = this.#judgedAs(node, answer, place);
     const verifier = this.#verifier;
     const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {
