@@ -47,7 +47,7 @@ const rules: readonly Rule[] = [
   {
     room: `${server}/verify/initrd`,
     values: [protocol],
-    packages: ['node:crypto', 'node:zlib'],
+    packages: ['node:crypto', 'node:util', 'node:zlib'],
     pure: true,
   },
   { room: `${server}/verify`, values: [protocol], packages: ['node:crypto', 'lru-cache'], pure: true },

@@ -1,7 +1,7 @@
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import { type AppraisedNode, type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
 import { type AspectRules, asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
@@ -9,6 +9,7 @@ import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -24,6 +25,7 @@ import {
   evidenceOf,
   expectedOf,
   type Given,
+  type GivenFiles,
   withListApart,
 } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
@@ -202,6 +204,7 @@ export class Attestation {
       loader: await this.#files.heldFor(node.name, before),
       initrds: await this.#initrdsHeld(node.name, before.initrds),
     };
+    await this.#readAhead(held.initrds);
     const started = performance.now();
     const verified = (given: Given) =>
       this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
@@ -245,16 +248,15 @@ export class Attestation {
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
     const looked = await this.#lookInto(explained, place.group.rules);
+    if (looked.isNew) return this.#askAgain(node.name, held.loader);
     const given: Given = { loader: held.loader, initrds: looked.given };
+    await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
-    const proven = looked.isNew || isSame ? explained.proven : verified(given);
-    const listed = looked.isNew
-      ? 'again'
-      : await this.#proveList({ ...explained, proven, given, place }, arrived, inForce);
-    if (listed === 'again') {
-      this.#files.keep(node.name, given.loader);
-      return { files: [] };
-    }
+    const proven = isSame ? explained.proven : verified(given);
+    if (given.initrds.list !== null)
+      await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
+    const listed = await this.#proveList({ ...explained, proven, given, place }, arrived, inForce);
+    if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
     await this.#keepLong(node.name, ima?.pieces ?? []);
     const judged: ProvenWhole = {
@@ -275,6 +277,27 @@ export class Attestation {
     });
   }
 
+  /** Nothing is judged yet, and what explains the loader is at hand then. */
+  #askAgain(name: string, loader: GivenFiles): WantedFiles {
+    this.#files.keep(name, loader);
+    return { files: [] };
+  }
+
+  /** What initrds hold may be long: the loop is free while it is read. */
+  async #readAhead({ list, manifests }: GivenInitrds): Promise<void> {
+    if (list !== null && manifests.size > 0) await inSteps(this.#verifier.readInitrds(list, manifests));
+  }
+
+  #judgedAs(
+    { name, tpmClass = 'unknown' }: AttestedNode,
+    answer: Answer,
+    { labels }: ReturnType<InForce['groupOf']>,
+  ): AppraisedNode {
+    const previous = this.#statuses.get(name) ?? null;
+    const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
+    return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+  }
+
   async #lookInto({ node, proven, answer, given }: Explained, rules: AspectRules): Promise<Looked> {
     const { initrd = notAsked } = answer;
     if (asksInitrds(rules)) return this.#initrds.look(node.name, proven, initrd, given.initrds);
@@ -284,14 +307,12 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place: { labels } }: Explained & Pick<ProvenWhole, 'place'>,
+    { node, answer, proven: first, given, place }: Explained & Pick<ProvenWhole, 'place'>,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
-    const { name, tpmClass = 'unknown' } = node;
-    const previous = this.#statuses.get(name) ?? null;
-    const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
-    const judged = { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    const { name } = node;
+    const judged = this.#judgedAs(node, answer, place);
     const verifier = this.#verifier;
     const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {

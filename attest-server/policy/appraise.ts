@@ -77,7 +77,7 @@ export interface Appraiser {
   /** @param at milliseconds since the epoch; references expire by it */
   (proven: Proven, node: AppraisedNode, at: number): Appraisal;
   /** What takes long of it, in steps of some milliseconds, for whoever must let others go on: then appraising is quick. */
-  ahead(proven: Proven, node: AppraisedNode, at: number): Iterable<void>;
+  ahead(proven: Proven, node: AppraisedNode, at: number): Generator<void>;
   /**
    * Up to where IMA's list of this node was judged by these rules: a `head` of `ProvenImaList`. Null: what is appraised next
    * must have the list from its begin.

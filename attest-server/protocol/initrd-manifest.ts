@@ -66,45 +66,98 @@ export interface InitrdFault {
   readonly text: string;
 }
 
-/** The one form in which a manifest is written: under the digest of these bytes it is kept. */
-export function manifestBytes({
+/**
+ * A manifest as it is written: a line of JSON each for what it is of, for each entry, and for each content. Whole lines, of some
+ * 256 KiB at a time, so that nobody has to write or read all of it at once.
+ */
+export function* manifestChunks(manifest: InitrdManifest): Generator<Buffer> {
+  let lines: string[] = [];
+  let length = 0;
+  for (const line of linesOf(manifest)) {
+    lines.push(line, '\n');
+    length += line.length + 1;
+    if (length < chunkLength) continue;
+    yield Buffer.from(lines.join(''));
+    [lines, length] = [[], 0];
+  }
+  if (length > 0) yield Buffer.from(lines.join(''));
+}
+
+/** The same read back, in steps of some milliseconds. @param chunks of whole lines @throws Rejection `malformed`, `too_large` */
+export function* parseInitrdManifest(chunks: Iterable<Buffer>): Generator<void, InitrdManifest> {
+  let begin: Head | null = null;
+  let size = 0;
+  const entries: InitrdEntry[] = [];
+  const contents: [string, string][] = [];
+  for (const chunk of chunks) {
+    size += chunk.length;
+    if (size > most.bytes) throw tooLarge(`more than ${most.bytes} bytes`);
+    for (const line of wholeLines(chunk)) {
+      if (begin === null) begin = parseHead(line);
+      else if (entries.length < begin.entries) entries.push(parseEntry(line));
+      else contents.push(parseContent(line, contents.at(-1)?.[0] ?? '', contents.length < begin.contents));
+    }
+    yield;
+  }
+  if (begin === null || entries.length < begin.entries || contents.length < begin.contents)
+    throw malformed('it ends early', what);
+  const { version, image, archives, faults } = begin;
+  return { version, image, archives, entries, contents: Object.fromEntries(contents), faults };
+}
+
+function* linesOf({
   version,
   image,
   archives,
   entries,
   contents,
   faults,
-}: InitrdManifest): Buffer {
+}: InitrdManifest): Generator<string> {
   const { bytes, sha256, sha384, sha512 } = image;
-  return Buffer.from(
-    JSON.stringify({
-      version,
-      image: { bytes, sha256, sha384, sha512 },
-      archives: archives.map(({ offset, compression, entries: count }) => ({
-        offset,
-        compression,
-        entries: count,
-      })),
-      entries: entries.map(written),
-      contents: Object.fromEntries(Object.entries(contents).sort(([one], [other]) => (one < other ? -1 : 1))),
-      faults: faults.map(({ offset, code, text }) => ({ offset, code, text })),
-    }),
+  const kept = Object.entries(contents).sort(([one], [other]) => (one < other ? -1 : 1));
+  const counts = { entries: entries.length, contents: kept.length };
+  yield JSON.stringify(
+    writtenHead({ version, image: { bytes, sha256, sha384, sha512 }, archives, faults, ...counts }),
   );
+  for (const entry of entries) yield JSON.stringify(written(entry));
+  for (const content of kept) yield JSON.stringify(content);
 }
 
-/** @throws Rejection `malformed`, `too_large` */
-export function parseInitrdManifest(bytes: Buffer): InitrdManifest {
-  if (bytes.length > most.bytes)
-    throw new Rejection('too_large', `a manifest of an initrd of ${bytes.length} bytes`, { field: what });
-  const parsed: InitrdManifest = parseJson(bytes.toString('utf8'), manifest, what);
-  // What is written in two ways would have two digests.
-  if (!manifestBytes(parsed).equals(bytes))
-    throw malformed('it is not written as the server writes it', what);
+function wholeLines(chunk: Buffer): readonly string[] {
+  const lines = chunk.toString('utf8').split('\n');
+  // Attack: blocks without end, of nothing.
+  if (lines.pop() !== '' || lines.length === 0) throw malformed('a line that has no end', what);
+  return lines;
+}
+
+function parseHead(line: string): Head {
+  const said = parseJson(line, head, what);
+  checkForm(line, writtenHead(said), what);
+  return said;
+}
+
+function parseEntry(line: string): InitrdEntry {
+  const said = parseJson(line, entrySchema, what, 'entries');
+  checkForm(line, written(said), 'entries');
+  return said;
+}
+
+/** @param before the digest of the one before it @param isDue one more is to come */
+function parseContent(line: string, before: string, isDue: boolean): [string, string] {
+  if (!isDue) throw malformed('it has more lines than it says', 'contents');
+  const said = parseJson(line, content, what, 'contents');
+  const [sha256, text] = said;
+  checkForm(line, said, 'contents');
+  if (sha256 <= before) throw malformed('contents out of order', 'contents');
   // Attack: a text that a rule would take for the file whose digest stands before it.
-  for (const [digest, content] of Object.entries(parsed.contents))
-    if (hash('sha256', Buffer.from(content, 'base64')) !== digest)
-      throw malformed('a content that is another one than its digest says', 'contents');
-  return parsed;
+  if (hash('sha256', Buffer.from(text, 'base64')) !== sha256)
+    throw malformed('a content that is another one than its digest says', 'contents');
+  return said;
+}
+
+/** What is written in two ways would have two digests. */
+function checkForm(line: string, said: unknown, field: string): void {
+  if (JSON.stringify(said) !== line) throw malformed('it is not written as the server writes it', field);
 }
 
 /** Members in one order; those that are absent are not written. */
@@ -113,7 +166,30 @@ function written(entry: InitrdEntry): Readonly<Record<keyof InitrdEntry, unknown
   return { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade };
 }
 
+function writtenHead({ version, image, archives, faults, entries, contents }: Head): Head {
+  const { bytes, sha256, sha384, sha512 } = image;
+  return {
+    version,
+    image: { bytes, sha256, sha384, sha512 },
+    archives: archives.map(({ offset, compression, entries: count }) => ({
+      offset,
+      compression,
+      entries: count,
+    })),
+    faults: faults.map(({ offset, code, text }) => ({ offset, code, text })),
+    entries,
+    contents,
+  };
+}
+
+interface Head extends Omit<InitrdManifest, 'entries' | 'contents'> {
+  /** How many lines follow. */
+  readonly entries: number;
+  readonly contents: number;
+}
+
 const what = 'initrd manifest';
+const chunkLength = 256 * 1024;
 
 /** Those of a reader with its usual bounds; an entry may stand there twice. */
 const most = {
@@ -127,19 +203,23 @@ const most = {
 const digest = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const count = z.int().min(0);
 const code = z.enum(['compression', 'malformed', 'path', 'too_large', 'trailing']);
-const manifest = z.strictObject({
+const head = z.strictObject({
   version: z.literal(1),
   image: z.strictObject({ bytes: count, sha256: digest(32), sha384: digest(48), sha512: digest(64) }),
   archives: z
     .array(z.strictObject({ offset: count, compression: z.enum(['none', 'gzip', 'zstd']), entries: count }))
     .max(most.archives),
-  // By hand: there are twenty thousand of them, and a schema takes ten times as long.
-  entries: z.custom<readonly InitrdEntry[]>(
-    (value) => Array.isArray(value) && value.length <= most.entries && value.every(isEntry),
-  ),
-  contents: z.record(digest(32), z.string()),
   faults: z.array(z.strictObject({ offset: count, code, text: z.string().max(256) })).max(most.faults),
+  entries: count.max(most.entries),
+  contents: count.max(most.entries),
 });
+// By hand: there are twenty thousand of them, and a schema takes ten times as long.
+const entrySchema = z.custom<InitrdEntry>(isEntry);
+const content = z.tuple([digest(32), z.string()]);
+
+function tooLarge(text: string): Rejection {
+  return new Rejection('too_large', `a manifest of an initrd has ${text}`, { field: what });
+}
 
 function malformed(text: string, field: string): Rejection {
   return new Rejection('malformed', `no manifest of an initrd: ${text}`, { field });

@@ -1,11 +1,10 @@
 import type { Part } from '../protocol/evidence.ts';
 import { parseInitrdList } from '../protocol/initrd-list.ts';
-import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { hashPart } from './hashed-part.ts';
 import { parsePackedManifest } from './initrd/packed-manifest.ts';
 import type { Memory } from './memory.ts';
-import type { ReadInitrd } from './proven.ts';
+import type { ReadInitrd, ReadManifest } from './proven.ts';
 
 /** Manifests that a part lists. */
 export interface InitrdSet {
@@ -18,14 +17,14 @@ export interface InitrdSet {
 
 /**
  * The manifests that this part lists, each under the digest of its own bytes. One that is neither given nor remembered is
- * left out: nothing is known of its image then.
+ * left out: nothing is known of its image then. In steps of some milliseconds.
  * @throws Rejection `malformed`, `too_large` for a list or a manifest that is none; `malformed` for bytes of another digest
  */
-export function checkInitrds(
+export function* checkInitrds(
   part: Part | undefined,
   given: ReadonlyMap<string, Buffer>,
   memory: Memory | null,
-): readonly ReadInitrd[] {
+): Generator<void, readonly ReadInitrd[]> {
   if (part === undefined) return none;
   const known = memory?.initrds(part.digest) ?? null;
   if (known !== null) return known.manifests;
@@ -39,7 +38,7 @@ export function checkInitrds(
     if (bytes === undefined) continue;
     if (hashPart(bytes).digest !== digest) throw otherDigest(`files.${digest}`);
     size += bytes.length;
-    manifests.push(manifestOf(bytes, digest, memory));
+    manifests.push(yield* manifestOf(bytes, digest, memory));
   }
   if (manifests.length === listed.length)
     memory?.keepInitrds({ digest: part.digest, manifests, bytes: size });
@@ -48,46 +47,20 @@ export function checkInitrds(
 
 const none: readonly ReadInitrd[] = [];
 
-function manifestOf(bytes: Buffer, digest: string, memory: Memory | null): ReadInitrd {
-  const manifest = sealed(parsePackedManifest(bytes));
-  if (memory === null) return manifest;
-  memory.keepManifest(digest, manifest);
-  const whole = () => {
-    const known = memory.manifest(digest) ?? sealed(parsePackedManifest(bytes));
-    memory.keepManifest(digest, known);
-    return known;
-  };
-  return sealed(new PackedManifest(manifest.image, whole));
-}
-
-function sealed(manifest: InitrdManifest): ReadInitrd {
-  // The one place that makes it: the seal exists for the compiler only.
-  return manifest as ReadInitrd;
-}
-
 /** Of a fleet whose hosts have an initrd each: what nobody looks at stays packed. */
-class PackedManifest implements InitrdManifest {
-  readonly version = 1;
-  readonly image: InitrdManifest['image'];
-  readonly #whole: () => InitrdManifest;
-
-  constructor(image: InitrdManifest['image'], whole: () => InitrdManifest) {
-    this.image = image;
-    this.#whole = whole;
+function* manifestOf(bytes: Buffer, digest: string, memory: Memory | null): Generator<void, ReadInitrd> {
+  let read: ReadManifest | null = null;
+  function* whole(): Generator<void, ReadManifest> {
+    const known = memory?.manifest(digest) ?? read;
+    if (known !== null) return known;
+    // The one place that makes it: the seal exists for the compiler only.
+    const manifest = (yield* parsePackedManifest(bytes)) as ReadManifest;
+    if (memory === null) read = manifest;
+    else memory.keepManifest(digest, manifest);
+    return manifest;
   }
-
-  get archives(): InitrdManifest['archives'] {
-    return this.#whole().archives;
-  }
-  get entries(): InitrdManifest['entries'] {
-    return this.#whole().entries;
-  }
-  get contents(): InitrdManifest['contents'] {
-    return this.#whole().contents;
-  }
-  get faults(): InitrdManifest['faults'] {
-    return this.#whole().faults;
-  }
+  const { image } = yield* whole();
+  return { image, whole } as ReadInitrd;
 }
 
 function otherDigest(field: string): Rejection {

@@ -6,7 +6,7 @@ import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
 import type { InitrdSet } from './listed-initrds.ts';
 import { measureBoot } from './measured-boot.ts';
-import type { MeasuredBoot, Proven, ReadInitrd } from './proven.ts';
+import type { MeasuredBoot, Proven, ReadManifest } from './proven.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 
 /** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
@@ -48,7 +48,7 @@ export class Memory {
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes + 1,
   });
-  readonly #manifests = new LRUCache<string, ReadInitrd>({
+  readonly #manifests = new LRUCache<string, ReadManifest>({
     maxSize: readManifests.size,
     sizeCalculation: ({ entries, contents }) =>
       Object.values(contents).reduce(
@@ -115,11 +115,11 @@ export class Memory {
   }
 
   /** As it was read of the bytes of this digest. */
-  manifest(digest: string): ReadInitrd | null {
+  manifest(digest: string): ReadManifest | null {
     return this.#manifests.get(digest) ?? null;
   }
 
-  keepManifest(digest: string, manifest: ReadInitrd): void {
+  keepManifest(digest: string, manifest: ReadManifest): void {
     if (!this.#manifests.has(digest)) this.#manifests.set(digest, manifest);
   }
 

@@ -18,6 +18,9 @@ declare class BootSeal {
   protected readonly measured: never;
 }
 declare class InitrdSeal {
+  protected readonly listed: never;
+}
+declare class ManifestSeal {
   protected readonly unpacked: never;
 }
 declare class ProofSeal {
@@ -49,11 +52,17 @@ export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   /** SHA-256 of the list of files that say what its loader read, hex; null where none was given. */
   readonly filesDigest: string | null;
   /** What images hold of which the TPM vouches for the digest as that of an initrd, as far as it is known here. */
-  readonly initrds: readonly InitrdManifest[];
+  readonly initrds: readonly ReadInitrd[];
 }
 
-/** A manifest that lies under the digest of its bytes: only `checkInitrds` makes one. */
-export interface ReadInitrd extends InitrdManifest, InitrdSeal {}
+/** What an initrd holds, that lies under the digest of its bytes: only `checkInitrds` makes one. */
+export interface ReadInitrd extends Pick<InitrdManifest, 'image'>, InitrdSeal {
+  /** It may have to be unpacked: in steps of some milliseconds. */
+  whole(): Generator<void, ReadManifest>;
+}
+
+/** As it was read of these bytes: only `checkInitrds` makes one. */
+export interface ReadManifest extends InitrdManifest, ManifestSeal {}
 
 /** A part of the evidence of which the quote signs the digest. */
 export interface ProvenPart {

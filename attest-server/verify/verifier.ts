@@ -1,4 +1,5 @@
-import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { checkInitrds } from './listed-initrds.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
 import { type Evidence, type Expected, verify, verifyInSteps } from './verify.ts';
@@ -15,6 +16,14 @@ export class Verifier {
   /** The same, and stops after each step of some milliseconds, for whoever must let others go on. @throws Rejection */
   verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
     return verifyInSteps(evidence, expected, this.#memory);
+  }
+
+  /**
+   * Reads manifests of initrds before they are verified with an answer, which is quick then; in steps of some milliseconds.
+   * @throws Rejection as `verify`
+   */
+  *readInitrds(list: Part, manifests: ReadonlyMap<string, Buffer>): Generator<void> {
+    yield* checkInitrds(list, manifests, this.#memory);
   }
 
   /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */

@@ -126,7 +126,7 @@ export function* verifyInSteps(
     memory,
     pcrs.banks.every(({ bank }) => bank !== 'sha256'),
   );
-  const initrds = checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
+  const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
 
   // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
   const measured =

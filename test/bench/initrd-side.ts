@@ -1,14 +1,16 @@
-import { createReadStream } from 'node:fs';
+import { fail } from 'node:assert/strict';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { imageReader } from '../../attest-server/attest/image-reader.ts';
+import { works } from './initrd-works.ts';
 
 /**
- * Reads the image that is named as the server does, in pieces of a MiB as a node sends it, and prints: CPU time of all threads, the longest step
- * between which others come, and by how much memory grew.
+ * Does with the image that is named what is asked for, and prints: CPU time of all threads, the longest step between which others
+ * come, and by how much memory grew.
  */
 setFlagsFromString('--expose-gc');
-const [path = ''] = process.argv.slice(2);
+const [path = '', what = ''] = process.argv.slice(2);
+const work = works[what] ?? fail(`there is no work ${what}`);
+const prepared = await work(path);
 runInNewContext('gc')();
 const idle = process.memoryUsage.rss();
 let most = idle;
@@ -23,11 +25,11 @@ const look = () => {
   if (!isOver) setImmediate(look);
 };
 look();
-await read();
+await prepared();
 isOver = true;
 // By itself, as looking costs more than what is looked at.
 const before = process.cpuUsage();
-const entries = await read();
+const entries = await prepared();
 const { user, system } = process.cpuUsage(before);
 process.stdout.write(
   JSON.stringify({ cpu: (user + system) / 1000, slice, mib: (most - idle) / 1024 ** 2, entries }),
@@ -37,14 +39,4 @@ process.stdout.write(
 function threadMs(): number {
   const { user: own, system: kernel } = process.threadCpuUsage();
   return (own + kernel) / 1000;
-}
-
-async function read(): Promise<number> {
-  const reader = imageReader();
-  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) await reader.push(piece);
-  const {
-    manifest: { entries: made, faults },
-  } = await reader.end();
-  if (faults.length > 0) throw new Error(`the image has a fault: ${faults[0]?.text}`);
-  return made.length;
 }

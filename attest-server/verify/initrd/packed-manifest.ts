@@ -1,40 +1,64 @@
+import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
-import { type InitrdManifest, manifestBytes, parseInitrdManifest } from '../../protocol/initrd-manifest.ts';
+import { type InitrdManifest, manifestChunks, parseInitrdManifest } from '../../protocol/initrd-manifest.ts';
 import { limits } from '../../protocol/limits.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 
-/** Bytes that are unpacked: for each packed one, beyond the first. */
-const most = { short: 1024 * 1024, ratio: 256 };
+/** Bytes of one block, unpacked: some lines of 256 KiB, or one that holds a file of 1 MiB. */
+const most = 2 * 1024 * 1024;
+/** Before each block: how many bytes it has. */
+const prefix = 4;
 
-/** A manifest as it is kept, and travels in a bundle. @throws Rejection `too_large` for one that could not be read again */
+/**
+ * A manifest as it is kept, and travels in a bundle: blocks of whole lines, each a frame of zstd behind its length (32 bits,
+ * big-endian), so that it is read in steps. @throws Rejection `too_large` for more than is kept of one
+ */
 export async function packManifest(manifest: InitrdManifest): Promise<Buffer> {
-  const bytes = manifestBytes(manifest);
-  const packed = await new Promise<Buffer>((resolve, reject) =>
-    zstdCompress(bytes, (error, all) => (error === null ? resolve(all) : reject(error))),
-  );
-  if (bytes.length > mostOf(packed)) throw tooLarge(`a manifest of an initrd of ${bytes.length} bytes`);
-  return packed;
+  const packed: Buffer[] = [];
+  let size = 0;
+  for (const chunk of manifestChunks(manifest)) {
+    const block = await compress(chunk);
+    const length = Buffer.alloc(prefix);
+    length.writeUInt32BE(block.length);
+    size += prefix + block.length;
+    if (size > limits.initrd.manifest)
+      throw tooLarge(`what is in it takes more than ${limits.initrd.manifest} bytes`);
+    packed.push(length, block);
+  }
+  return Buffer.concat(packed);
 }
 
-/** @throws Rejection `malformed`, `too_large` */
-export function parsePackedManifest(packed: Buffer): InitrdManifest {
-  return parseInitrdManifest(unpacked(packed));
+/** In steps of some milliseconds. @throws Rejection `malformed`, `too_large` */
+export function parsePackedManifest(packed: Buffer): Generator<void, InitrdManifest> {
+  return parseInitrdManifest(blocksOf(packed));
 }
 
-/** Attack: a bundle with some bytes that unpack to a gigabyte. */
-function unpacked(packed: Buffer): Buffer {
-  try {
-    return zstdDecompressSync(packed, { maxOutputLength: mostOf(packed) });
-  } catch (cause) {
-    const text = 'the packed manifest of an initrd cannot be unpacked';
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE')
-      throw tooLarge(text, cause);
-    throw new Rejection('malformed', text, { field: 'files', cause });
+const compress = promisify<Buffer, Buffer>(zstdCompress);
+
+function* blocksOf(packed: Buffer): Generator<Buffer> {
+  for (let at = 0; at < packed.length; ) {
+    const begin = at + prefix;
+    const end = begin > packed.length ? Number.POSITIVE_INFINITY : begin + packed.readUInt32BE(at);
+    if (end > packed.length) throw malformed('ends early', at);
+    yield unpacked(packed.subarray(begin, end), begin);
+    at = end;
   }
 }
 
-function mostOf(packed: Buffer): number {
-  return Math.min(limits.initrd.unpackedManifest, most.short + most.ratio * packed.length);
+/** Attack: a bundle with some bytes that unpack to a gigabyte. */
+function unpacked(block: Buffer, offset: number): Buffer {
+  try {
+    return zstdDecompressSync(block, { maxOutputLength: most });
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ERR_BUFFER_TOO_LARGE')
+      throw tooLarge('the packed manifest of an initrd has a block that is too long', cause);
+    throw malformed('cannot be unpacked', offset, cause);
+  }
+}
+
+function malformed(what: string, offset: number, cause?: unknown): Rejection {
+  const text = `the packed manifest of an initrd ${what}`;
+  return new Rejection('malformed', text, { field: 'files', offset, cause });
 }
 
 function tooLarge(text: string, cause?: unknown): Rejection {

@@ -14,11 +14,13 @@ import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.t
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { initrdList } from '../../../attest-server/protocol/initrd-list.ts';
 import type { ImagePlace } from '../../../attest-server/protocol/messages.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { packManifest, parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
+import type { ReadInitrd } from '../../../attest-server/verify/proven.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { policyOf, replayedValues } from '../policy/made-proof.ts';
@@ -30,6 +32,7 @@ const base = recordedLog('fedora41-locality-3');
 const imageOf = (text: string) => madeInitrd({ init: Buffer.from(text), 'bin/sh': Buffer.alloc(3000, text) });
 const digestOf = (image: Buffer) => hash('sha256', image, 'hex');
 const minute = 60_000;
+const entriesOf = ({ whole }: Pick<ReadInitrd, 'whole'>) => atOnce(whole()).entries;
 
 interface Said {
   /** Bytes of the image in this answer; null where the node does not find it. */
@@ -126,7 +129,7 @@ describe('the initrds that nodes booted', () => {
     assert.equal(placeOf(1), null);
     const { initrds } = await bootOf(1);
     assert.deepEqual(
-      initrds.map(({ image: { sha256 }, entries }) => [sha256, entries.map(({ path }) => path)]),
+      initrds.map(({ image: { sha256 }, whole }) => [sha256, entriesOf({ whole }).map(({ path }) => path)]),
       [[digestOf(image), ['init', 'bin/sh']]],
     );
   });
@@ -143,7 +146,7 @@ describe('the initrds that nodes booted', () => {
     for (const which of [3, 1]) {
       assert.ok('state' in (await judge(which, image)));
       assert.deepEqual([placeOf(which), called], [null, []]);
-      assert.equal((await bootOf(which)).initrds[0]?.entries.length, 2);
+      assert.equal((await bootOf(which)).initrds.flatMap(entriesOf).length, 2);
     }
   });
 
@@ -252,7 +255,7 @@ describe('the initrds that nodes booted', () => {
     await whole(1, image);
     const bundle = await bundleOf(1);
     const [, packed] = Object.entries(bundle.files ?? {})[0] ?? assert.fail();
-    const said = parsePackedManifest(Buffer.from(packed, 'base64'));
+    const said = atOnce(parsePackedManifest(Buffer.from(packed, 'base64')));
     const lie = await packManifest({ ...said, entries: said.entries.slice(1) });
     const list = initrdList([digestOf(lie)]);
     const lying = {
@@ -269,7 +272,7 @@ describe('the initrds that nodes booted', () => {
     assert.deepEqual(notesOf(bundle, [given]), []);
     assert.match(notesOf(lying, [given]).join(), /^The bundle says something else/);
     const proven = verifyBundleEvidence(withGivenInitrds(lying, [given]).bundle, null);
-    assert.equal(proven.boot?.initrds[0]?.entries.length, said.entries.length);
+    assert.equal(proven.boot?.initrds.flatMap(entriesOf).length, said.entries.length);
     const [unmeasured] = notesOf(bundle, [await givenInitrd('other.img', other)]);
     assert.match(unmeasured ?? '', /No initrd that this boot measured is other.img/);
   });

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'mocha';
 import type { Collector, ImageCollector } from '../../../agent/collectors/collector.ts';
 import { collectors } from '../../../agent/collectors/list.ts';
 import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { AskedImage } from '../../../attest-server/protocol/messages.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
@@ -82,7 +83,10 @@ describe('real agents whose initrds count by what is in them', () => {
   const pathsOf = async (node: string) => {
     const bundle = bundleSchema.parse(await world.call('GET', `/v1/nodes/${node}/bundle`));
     const { initrds } = verifyBundleEvidence(bundle, null).boot ?? assert.fail();
-    return initrds.map(({ image, entries }) => [image.sha256, ...entries.map(({ path }) => path)]);
+    return initrds.map(({ image, whole }) => [
+      image.sha256,
+      ...atOnce(whole()).entries.map(({ path }) => path),
+    ]);
   };
   const known = (image: Buffer) => [[digestOf(image), 'init', 'lib/firmware']];
   const verdictOf = (node: string, count = 1) =>

@@ -23,6 +23,7 @@ const sealed = [
   'ProvenImaList',
   'Checkpoint',
   'ReadInitrd',
+  'ReadManifest',
 ] as const;
 
 /** Names that each line below may use: real ones, and what anybody can make by hand. */
@@ -33,7 +34,7 @@ declare const quote: Quote; declare const ak: AttestationKey; declare const part
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
 declare const list: ProvenImaList; declare const checkpoint: Checkpoint; declare const tail: ImaTail;
-declare const initrd: ReadInitrd; declare const manifest: InitrdManifest;
+declare const initrd: ReadInitrd; declare const read: ReadManifest; declare const manifest: InitrdManifest;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
 const { banks, measuredDigest } = pcrs; const { digest } = part;
 const handBank = { bank: values.bank, mask: values.mask, values: values.values, pcrDigest: '' };
@@ -76,7 +77,9 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint };'],
   ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint, entries: 0 };'],
   ['ReadInitrd', 'export const i: ReadInitrd = manifest;'],
-  ['ReadInitrd', 'export const i: ReadInitrd = { ...initrd, entries: [] };'],
+  ['ReadInitrd', 'export const i: ReadInitrd = { ...initrd, image: manifest.image };'],
+  ['ReadManifest', 'export const m: ReadManifest = manifest;'],
+  ['ReadManifest', 'export const m: ReadManifest = { ...read, entries: [] };'],
   ['knowingInitrds', 'knowingInitrds(boot, [manifest]);'],
   ['knowingInitrds', 'knowingInitrds(replayed, [initrd]);'],
   [
@@ -136,7 +139,7 @@ const good: readonly string[] = [
   'export const c: QuotedPcrs = checkPcrs([signed], [carrier]);',
   'export const l = proveList(tail, banks, { before: null, last: checkpoint });',
   'memory.keepList(akName, clock, { before: null, last: checkpoint });',
-  'knowingInitrds(boot, [initrd]); checkInitrds(undefined, new Map(), memory); memory.keepManifest(digest, initrd);',
+  'knowingInitrds(boot, [initrd]); checkInitrds(undefined, new Map(), memory); memory.keepManifest(digest, read);',
   'export const r: ReplayedBoot = replayBoot(hashPart(bytes), [values, handBank, bank]);',
 ];
 
@@ -198,7 +201,7 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
       'verify/quote.ts',
     ),
     from(
-      'type Proven, type MeasuredBoot, type QuotedBank, type ReadInitrd, type ReplayedBoot',
+      'type Proven, type MeasuredBoot, type QuotedBank, type ReadInitrd, type ReadManifest, type ReplayedBoot',
       'verify/proven.ts',
     ),
     from('Memory', 'verify/memory.ts'),

@@ -2,6 +2,7 @@ import { InitrdContents } from '../../../attest-server/policy/boot/initrd/conten
 import { parseKmodIndex } from '../../../attest-server/policy/boot/initrd/kmod-index.ts';
 import { parseLibraryCache } from '../../../attest-server/policy/boot/initrd/library-cache.ts';
 import { madeContext, madeOnHost } from '../../../attest-server/policy/boot/initrd/made-on-host.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { recordedManifest } from '../../swtpm-fixtures/recorded-initrd.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isBeyond, isRejection } from './refusals.ts';
@@ -27,7 +28,7 @@ export const kmodIndex: FuzzedParser = {
   form: { kind: 'big-endian' },
   most,
   seeds: () => bytesOf(/\/modules\.[a-z.]+\.bin$/),
-  parse: (bytes) => parseKmodIndex(bytes).length,
+  parse: (bytes) => [...parseKmodIndex(bytes)].length,
   isDeclared: isRejection,
   isPastHeader: isBeyond(9),
 };
@@ -37,7 +38,7 @@ export const libraryCache: FuzzedParser = {
   form: { kind: 'little-endian' },
   most,
   seeds: () => bytesOf(/ld\.so\.cache$/),
-  parse: (bytes) => parseLibraryCache(bytes).length,
+  parse: (bytes) => [...parseLibraryCache(bytes)].length,
   isDeclared: isRejection,
   isPastHeader: isBeyond(30),
 };
@@ -69,7 +70,7 @@ export const initrdFile: FuzzedParser = {
       entries: [...few.entries, entry],
       contents: { [entry.sha256]: file.toString('base64') },
     };
-    return madeOnHost(entry, madeContext(new InitrdContents(held)))?.fault ?? null;
+    return atOnce(madeOnHost(entry, madeContext(atOnce(InitrdContents.of(held)))))?.fault ?? null;
   },
   isDeclared: never,
   isPastHeader: never,

@@ -1,5 +1,10 @@
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { manifestBytes, parseInitrdManifest } from '../../../attest-server/protocol/initrd-manifest.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
+import {
+  type InitrdManifest,
+  manifestChunks,
+  parseInitrdManifest,
+} from '../../../attest-server/protocol/initrd-manifest.ts';
 import { InitrdReader } from '../../../attest-server/verify/initrd/initrd-reader.ts';
 import { file, folder, link, mode, type NewcEntry, newc } from '../../attest-server/verify/initrd/newc.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
@@ -34,7 +39,7 @@ function image(bytes: Buffer): Buffer {
   return turn === 0 ? gzipSync(bytes) : turn === 1 ? zstdCompressSync(bytes) : bytes;
 }
 
-async function manifestOf(bytes: Buffer) {
+async function manifestOf(bytes: Buffer): Promise<InitrdManifest> {
   const reader = new InitrdReader({ keepsContent: (path) => path.length % 2 === 0 });
   await reader.push(image(bytes));
   return reader.end();
@@ -61,19 +66,21 @@ export const initrd: FuzzedParser = {
   most: 64 * 1024,
   seeds: () => images,
   // What was written of it is read as the same.
-  parse: async (bytes) => parseInitrdManifest(manifestBytes(await manifestOf(bytes))),
+  parse: async (bytes) => atOnce(parseInitrdManifest(manifestChunks(await manifestOf(bytes)))),
   isDeclared: () => false,
   isPastHeader: () => false,
 };
 
 export const initrdManifest: FuzzedParser = {
   sources: ['attest-server/protocol/initrd-manifest.ts'],
-  form: { kind: 'json' },
+  form: { kind: 'text', words: ['"replaced":true', '{"path":"a","mode":0}\n', '["', '"entries":1'] },
   most: 32 * 1024,
   seeds: () => manifests,
-  parse: parseInitrdManifest,
+  parse: (bytes) => atOnce(parseInitrdManifest([bytes])),
   isDeclared: isRejection,
   isPastHeader: isMember('initrd manifest'),
 };
 
-const manifests = await Promise.all(images.map(async (bytes) => manifestBytes(await manifestOf(bytes))));
+const manifests = await Promise.all(
+  images.map(async (bytes) => Buffer.concat([...manifestChunks(await manifestOf(bytes))])),
+);

@@ -1,6 +1,7 @@
 import { zstdCompressSync } from 'node:zlib';
-import { type InitrdManifest, manifestBytes } from '../../../attest-server/protocol/initrd-manifest.ts';
-import { parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
+import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
+import type { InitrdManifest } from '../../../attest-server/protocol/initrd-manifest.ts';
+import { packManifest, parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isRejection } from './refusals.ts';
 
@@ -17,13 +18,16 @@ export const packedManifest: FuzzedParser = {
   sources: ['attest-server/verify/initrd/packed-manifest.ts'],
   form: { kind: 'big-endian' },
   most: 4096,
-  seeds: () => [
-    zstdCompressSync(manifestBytes(manifest)),
-    zstdCompressSync(manifestBytes({ ...manifest, entries: [], faults: [] })),
-    // Some bytes that unpack to many.
-    zstdCompressSync(Buffer.alloc(49 * 1024 * 1024)),
-  ],
-  parse: parsePackedManifest,
+  seeds: () => seeds,
+  parse: (bytes) => atOnce(parsePackedManifest(bytes)),
   isDeclared: isRejection,
   isPastHeader: (error) => isRejection(error) && !error.message.includes('unpacked'),
 };
+
+/** Some bytes that unpack to many. */
+const bomb = zstdCompressSync(Buffer.alloc(3 * 1024 * 1024));
+const seeds = [
+  await packManifest(manifest),
+  await packManifest({ ...manifest, entries: [], faults: [] }),
+  Buffer.concat([Buffer.of(0, 0, bomb.length >> 8, bomb.length & 0xff), bomb]),
+];

@@ -1,8 +1,10 @@
 import { hash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Bundle } from '../../../protocol/bundle.ts';
+import { atOnce } from '../../../protocol/in-steps.ts';
 import { keepsContent } from '../../../protocol/initrd-kinds.ts';
 import { initrdList, parseInitrdList } from '../../../protocol/initrd-list.ts';
-import { type InitrdManifest, manifestBytes } from '../../../protocol/initrd-manifest.ts';
+import type { InitrdManifest } from '../../../protocol/initrd-manifest.ts';
 import { InitrdReader } from '../../../verify/initrd/initrd-reader.ts';
 import { packManifest, parsePackedManifest } from '../../../verify/initrd/packed-manifest.ts';
 
@@ -38,10 +40,10 @@ export function withInitrds(
   for (const digest of list === undefined ? [] : parseInitrdList(Buffer.from(list, 'base64'))) {
     const packed = files[digest];
     if (packed === undefined) continue;
-    const said = parsePackedManifest(Buffer.from(packed, 'base64'));
+    const said = atOnce(parsePackedManifest(Buffer.from(packed, 'base64')));
     const own = given.find(({ manifest: { image } }) => image.sha256 === said.image.sha256);
     if (own === undefined) listed.push(digest);
-    else if (!manifestBytes(said).equals(manifestBytes(own.manifest)))
+    else if (!isDeepStrictEqual(said, own.manifest))
       notes.push(`The bundle says something else of what is in ${own.file}. The file counts here.`);
   }
   for (const { packed } of given) {
@@ -56,10 +58,11 @@ export function withInitrds(
 
 /** What the verdict rests on where it goes by what initrds hold. */
 export function initrdNotes(
-  initrds: readonly InitrdManifest[],
+  initrds: readonly Pick<InitrdManifest, 'image'>[],
   given: readonly GivenInitrd[],
 ): readonly string[] {
-  const isOf = (one: GivenInitrd, { image }: InitrdManifest) => one.manifest.image.sha256 === image.sha256;
+  const isOf = (one: GivenInitrd, { image }: Pick<InitrdManifest, 'image'>) =>
+    one.manifest.image.sha256 === image.sha256;
   const unmeasured = given.filter((one) => !initrds.some((initrd) => isOf(one, initrd)));
   const believed = initrds.filter((initrd) => !given.some((one) => isOf(one, initrd)));
   return [

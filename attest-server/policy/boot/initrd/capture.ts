@@ -20,17 +20,21 @@ export function* captureInitrds({ boot }: Proven, about: CapturedAs): Generator<
       `it is not known what is in the initrd of ${node}: its group needs boot.scope.initrd: contents, and the node must have sent it`,
     );
   const files: ListedFile[] = [];
-  for (const manifest of manifests) {
+  for (const initrd of manifests) {
+    const manifest = yield* initrd.whole();
     const [fault] = manifest.faults;
     if (fault !== undefined)
       throw new CaptureError(`the initrd of ${node} cannot be read whole: ${fault.code}: ${fault.text}`);
-    const contents = new InitrdContents(manifest);
-    for (const entry of contents.entries())
+    const contents = yield* InitrdContents.of(manifest);
+    for (const entry of contents.entries()) {
+      if (files.length % filesInStep === 0) yield;
       for (const digest of [digestOf(entry), alikeDigest(entry, contents)])
         if (digest !== null) files.push({ digest, path: placeOf(entry), package: null });
-    yield;
+    }
   }
   const list = yield* DigestList.ofInSteps(files);
   const runtime = { files: list.toBytes().toString('base64'), count: list.fileCount };
   return capturedReference({ kind: 'runtime', runtime }, about);
 }
+
+const filesInStep = 256;

@@ -1,14 +1,27 @@
 import type { InitrdEntry, InitrdManifest } from '../../../protocol/initrd-manifest.ts';
 import { mergedUsr } from '../../../protocol/merged-usr.ts';
 
-/** What stands in an initrd when the kernel has unpacked it. */
+/** What stands in an initrd when the kernel has unpacked it, as far as one judgement looks into it. */
 export class InitrdContents {
   readonly #entries: ReadonlyMap<string, InitrdEntry>;
   readonly #contents: InitrdManifest['contents'];
 
-  constructor({ entries, contents }: InitrdManifest) {
-    this.#entries = new Map(entries.filter(({ replaced }) => !replaced).map((entry) => [entry.path, entry]));
+  #bytesLeft = mostLookedAt.bytes;
+  #placesLeft = mostLookedAt.places;
+
+  private constructor(entries: ReadonlyMap<string, InitrdEntry>, contents: InitrdManifest['contents']) {
+    this.#entries = entries;
     this.#contents = contents;
+  }
+
+  /** In steps of some milliseconds. */
+  static *of({ entries, contents }: InitrdManifest): Generator<void, InitrdContents> {
+    const standing = new Map<string, InitrdEntry>();
+    for (const [index, entry] of entries.entries()) {
+      if (entry.replaced !== true) standing.set(entry.path, entry);
+      if (index % entriesInStep === entriesInStep - 1) yield;
+    }
+    return new InitrdContents(standing, contents);
   }
 
   /** Of each path the one that counts. */
@@ -27,12 +40,25 @@ export class InitrdContents {
     return null;
   }
 
-  /** What a file holds; null where the manifest does not keep it. */
+  /** What a file holds; null where the manifest does not keep it, or too much was looked at. */
   bytesOf({ sha256 }: InitrdEntry): Buffer | null {
     const kept = sha256 === undefined ? undefined : this.#contents[sha256];
-    return kept === undefined ? null : Buffer.from(kept, 'base64');
+    if (kept === undefined) return null;
+    // Attack: one long file, at all the paths that a rule reads.
+    this.#bytesLeft -= kept.length;
+    return this.#bytesLeft < 0 ? null : Buffer.from(kept, 'base64');
+  }
+
+  /** Whether so many places of a file may still be compared. Attack: files that packages have at a thousand paths, at all others. */
+  mayCompare(places: number): boolean {
+    this.#placesLeft -= places;
+    return this.#placesLeft >= 0;
   }
 }
+
+/** Contents are 8 MiB, and each is read some three times; of a file there are some ten places. */
+const mostLookedAt = { bytes: 64 * 1024 * 1024, places: 500_000 };
+const entriesInStep = 8192;
 
 /** By the bits of `st_mode` that say it (inode(7)). */
 const types: ReadonlyMap<number, EntryType> = new Map([

@@ -1,4 +1,3 @@
-import type { InitrdManifest } from '../../../protocol/initrd-manifest.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
 import type { Finding } from '../../finding.ts';
 import { strongestDigest } from '../compared-pcrs.ts';
@@ -23,7 +22,7 @@ export function unseenInitrd(boot: VouchedBoot, component: BootComponent, waits:
 export function faultyInitrd(
   boot: VouchedBoot,
   component: BootComponent,
-  { faults }: InitrdManifest,
+  faults: JudgedInitrd['faults'],
 ): Finding {
   const lines = faults.map(({ offset, code, text }) => `byte ${offset}: ${code}: ${text}`);
   return {

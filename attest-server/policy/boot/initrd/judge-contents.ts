@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { atOnce } from '../../../protocol/in-steps.ts';
-import type { InitrdManifest } from '../../../protocol/initrd-manifest.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
+import type { ReadInitrd } from '../../../verify/proven.ts';
 import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
@@ -43,50 +43,41 @@ export class InitrdJudge {
   }
 
   /** What takes long of it, in steps of some milliseconds. @param at milliseconds since the epoch */
-  *ahead(manifests: readonly InitrdManifest[], at: number): Generator<void> {
-    for (const manifest of manifests) if (manifest.faults.length === 0) yield* this.#judge(manifest, at);
+  *ahead(initrds: readonly ReadInitrd[], at: number): Generator<void> {
+    for (const initrd of initrds) yield* this.#judge(initrd, at);
   }
 
   /** @param waits why no manifest is here, for a person; null: nobody said */
-  judge(
-    boot: VouchedBoot,
-    manifests: readonly InitrdManifest[],
-    waits: string | null,
-    at: number,
-  ): JudgedContents {
+  judge(boot: VouchedBoot, initrds: readonly ReadInitrd[], waits: string | null, at: number): JudgedContents {
     const components = boot.judged.flatMap(({ component, stage }) =>
       stage === 'initrd' && component.pcr === readPcr ? [component] : [],
     );
-    const images = components.map((component) => manifests.find((one) => isOf(one, component)) ?? null);
+    const images = components.map((component) => initrds.find((one) => isOf(one, component)) ?? null);
     const unseen = components.find((_component, index) => images[index] === null);
     const seen = [...new Set(images)].filter((one) => one !== null);
-    const faulty = seen.find(({ faults }) => faults.length > 0);
-    const judged = seen
-      .filter(({ faults }) => faults.length === 0)
-      .map((manifest) => atOnce(this.#judge(manifest, at)));
-    const componentOf = (manifest: InitrdManifest) => components[images.indexOf(manifest)]!;
+    const judged = seen.map((initrd) => atOnce(this.#judge(initrd, at)));
+    const faulty = judged.find(({ faults }) => faults.length > 0);
+    const componentOf = (one: JudgedInitrd) => components[images.indexOf(seen[judged.indexOf(one)]!)]!;
     const strange = judged.filter(({ unknownCount }) => unknownCount > 0);
     const findings = [
-      faulty === undefined ? null : faultyInitrd(boot, componentOf(faulty), faulty),
-      ...strange.flatMap((one) =>
-        one.revoked === null ? [] : [revokedFile(boot, componentOf(one.manifest), one)],
-      ),
-      ...strange.map((one) => unknownFiles(boot, componentOf(one.manifest), one)),
+      faulty === undefined ? null : faultyInitrd(boot, componentOf(faulty), faulty.faults),
+      ...strange.flatMap((one) => (one.revoked === null ? [] : [revokedFile(boot, componentOf(one), one)])),
+      ...strange.map((one) => unknownFiles(boot, componentOf(one), one)),
       unseen === undefined ? null : unseenInitrd(boot, unseen, waits),
     ].filter((finding) => finding !== null);
     const names = new Set(judged.flatMap(({ listed }) => [...listed.keys()]));
     return { findings, affirmed: findings.length === 0, references: [...names] };
   }
 
-  *#judge(manifest: InitrdManifest, at: number): Generator<void, JudgedInitrd> {
-    const key = manifest.image.sha256;
+  *#judge(initrd: ReadInitrd, at: number): Generator<void, JudgedInitrd> {
+    const key = initrd.image.sha256;
     const known = this.#remembered.get(key);
     if (known !== undefined && at >= known.from && at < known.until) return known.judged;
     const lists = yield* this.#ready();
     const active = lists.active.filter(({ expires }) => at < expires);
     const idle = [...lists.idle, ...lists.active.filter(({ expires }) => at >= expires)];
     const [from, until] = spanAround(this.expiries, at);
-    const judged = yield* judgeInitrd(manifest, { ...lists, active, idle });
+    const judged = yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
     this.#remembered.set(key, { from, until, judged });
     return judged;
   }
@@ -121,7 +112,7 @@ interface Remembered {
 }
 
 /** True where each bank that both have names this image. */
-function isOf({ image }: InitrdManifest, { digests }: BootComponent): boolean {
+function isOf({ image }: ReadInitrd, { digests }: BootComponent): boolean {
   const shared = (['sha256', 'sha384', 'sha512'] as const).filter((bank) => digests[bank] !== undefined);
   return shared.length > 0 && shared.every((bank) => digests[bank] === image[bank]);
 }

@@ -19,7 +19,8 @@ export interface InitrdLists {
 
 /** What an initrd is worth, file by file. */
 export interface JudgedInitrd {
-  readonly manifest: InitrdManifest;
+  /** With one of them nothing is known of it, and nothing else is said here. */
+  readonly faults: InitrdManifest['faults'];
   /** Files and links that count. */
   readonly count: number;
   /** Of them, those that references have: name -> how many. */
@@ -51,7 +52,9 @@ const entriesInStep = 64;
 
 /** In steps of some milliseconds. */
 export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Generator<void, JudgedInitrd> {
-  const contents = new InitrdContents(manifest);
+  const { faults } = manifest;
+  if (faults.length > 0) return { ...nothing, faults };
+  const contents = yield* InitrdContents.of(manifest);
   const context = madeContext(contents);
   const listed = new Map<string, number>();
   const made = new Map<MadeKind, number>();
@@ -65,7 +68,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
     if (++done % entriesInStep === 0) yield;
     const type = typeOf(entry);
     if (type !== 'directory') count += 1;
-    const found = judgeEntry(entry, type, lists.active, context);
+    const found = yield* judgeEntry(entry, type, lists.active, context);
     if (typeof found !== 'string' && 'reference' in found) {
       listed.set(found.reference.name, (listed.get(found.reference.name) ?? 0) + 1);
       continue;
@@ -75,7 +78,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
     if (typeof found !== 'string' && bad === null) {
       if ('kind' in found && found.kind !== null) {
         made.set(found.kind, (made.get(found.kind) ?? 0) + 1);
-        // An index of modules is long.
+        // Many of them, of some KB each, are long together.
         yield;
       }
       continue;
@@ -91,7 +94,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
   }
   const [known] = idle;
   return {
-    manifest,
+    faults,
     count,
     listed,
     made,
@@ -105,15 +108,27 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
   };
 }
 
+const nothing: JudgedInitrd = {
+  faults: [],
+  count: 0,
+  listed: new Map(),
+  made: new Map(),
+  unknown: [],
+  unknownCount: 0,
+  revoked: null,
+  outOfForce: null,
+  twice: [],
+};
+
 /** By which list or rule an entry is known; a clause that says why it is not. */
 type Known = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
 
-function judgeEntry(
+function* judgeEntry(
   entry: InitrdEntry,
   type: ReturnType<typeof typeOf>,
   active: readonly ListedFiles[],
   context: MadeContext,
-): Known | string {
+): Generator<void, Known | string> {
   const { contents } = context;
   const { path, target, device } = entry;
   const wrongMode = modeFault(entry, type);
@@ -137,7 +152,7 @@ function judgeEntry(
         const fault = keyScriptFault(entry, contents);
         return fault === null ? { reference } : fault;
       }
-      const known = madeOnHost(entry, context);
+      const known = yield* madeOnHost(entry, context);
       const fault = known?.kind === 'empty' ? emptiedFault(entry, active) : (known?.fault ?? null);
       if (known !== null && fault === null) return { kind: known.kind };
       return whyUnknown(entry, active, fault);
@@ -199,7 +214,8 @@ function knownIn(
     if (index < 0) continue;
     if (list.files.filesAt(path).some((file) => file.digest.equals(digest))) return list;
     // Files without bytes lie at thousands of paths.
-    if (entry.bytes !== 0 && list.files.filesOf(index).some(isHere)) return list;
+    const places = entry.bytes === 0 || !contents.mayCompare(1) ? [] : list.files.filesOf(index);
+    if (contents.mayCompare(places.length) && places.some(isHere)) return list;
   }
   const alike = type === 'file' ? alikeDigest(entry, contents) : null;
   if (alike === null) return null;

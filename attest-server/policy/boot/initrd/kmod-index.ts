@@ -10,16 +10,20 @@ const version = 0x00020001;
 const flags = { prefix: 0x80000000, values: 0x40000000, children: 0x20000000 } as const;
 const offsetMask = 0x0fffffff;
 const longestKey = 1024;
+/** Of dependencies: some KB. */
+const longestText = 32 * 1024;
+const inStep = 1024;
 
 /**
  * An index of modules as depmod writes it (`modules.*.bin`; kmod's libkmod/libkmod-index.c): a tree of letters, in the order
- * in which it is written. Linear in its bytes.
+ * in which it is written. Linear in its bytes; 'step' stands where whoever has others to
+ * serve lets them in, after some milliseconds.
  * @throws Rejection `malformed`, with the offset
  */
-export function parseKmodIndex(bytes: Buffer): readonly IndexEntry[] {
+export function* parseKmodIndex(bytes: Buffer): Generator<IndexEntry | 'step'> {
   if (bytes.length < 12 || bytes.readUInt32BE(0) !== magic) throw malformed('it begins otherwise', 0);
   if (bytes.readUInt32BE(4) !== version) throw malformed('it is of another version', 4);
-  const found: IndexEntry[] = [];
+  let work = 0;
   const seen = new Set<number>();
   const waiting: { readonly link: number; readonly key: string; readonly from: number }[] = [
     { link: bytes.readUInt32BE(8), key: '', from: 8 },
@@ -32,6 +36,7 @@ export function parseKmodIndex(bytes: Buffer): readonly IndexEntry[] {
     // Attack: nodes that are reached over and over.
     if (seen.has(at)) throw malformed('a node has two places', from);
     seen.add(at);
+    work += 1;
     if ((link & flags.prefix) !== 0) {
       const prefix = textAt(bytes, at);
       key += prefix;
@@ -41,20 +46,28 @@ export function parseKmodIndex(bytes: Buffer): readonly IndexEntry[] {
     if ((link & flags.children) !== 0) {
       const [first, last] = [byteAt(bytes, at), byteAt(bytes, at + 1)];
       at += 2;
+      work += (last - first) / 4;
       for (let letter = first; letter <= last; letter++, at += 4)
         waiting.push({ link: wordAt(bytes, at), key: key + String.fromCharCode(letter), from: at });
+    }
+    if (work >= inStep) {
+      work = 0;
+      yield 'step';
     }
     if ((link & flags.values) !== 0) {
       const count = wordAt(bytes, at);
       at += 4;
       for (let index = 0; index < count; index++) {
         const value = textAt(bytes, at + 4);
-        found.push({ key, value });
         at += 4 + value.length + 1;
+        yield { key, value };
+        work += 1 + value.length / 32;
+        if (work < inStep) continue;
+        work = 0;
+        yield 'step';
       }
     }
   }
-  return found;
 }
 
 function byteAt(bytes: Buffer, at: number): number {
@@ -69,9 +82,9 @@ function wordAt(bytes: Buffer, at: number): number {
 }
 
 function textAt(bytes: Buffer, at: number): string {
-  const end = at > bytes.length ? -1 : bytes.indexOf(0, at);
-  if (end < 0) throw malformed('a text has no end', at);
-  return bytes.toString('latin1', at, end);
+  const length = at > bytes.length ? -1 : bytes.subarray(at, at + longestText).indexOf(0);
+  if (length < 0) throw malformed('a text has no end', at);
+  return bytes.toString('latin1', at, at + length);
 }
 
 function malformed(what: string, offset: number): Rejection {

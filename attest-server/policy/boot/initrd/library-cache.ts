@@ -12,19 +12,17 @@ const headerSize = 48;
 const entrySize = 24;
 
 /**
- * The cache of libraries as ldconfig writes it since glibc 2.32 (sysdeps/generic/dl-cache.h), little-endian.
+ * The cache of libraries as ldconfig writes it since glibc 2.32 (sysdeps/generic/dl-cache.h), little-endian; one after the other.
  * @throws Rejection `malformed`, with the offset
  */
-export function parseLibraryCache(bytes: Buffer): readonly CachedLibrary[] {
+export function* parseLibraryCache(bytes: Buffer): Generator<CachedLibrary> {
   if (bytes.length < headerSize || bytes.toString('latin1', 0, magic.length) !== magic)
     throw malformed('it begins otherwise, or is of an older form', 0);
   if ((bytes[28]! & 3) === 3) throw malformed('its numbers are big-endian', 28);
   const count = bytes.readUInt32LE(20);
   if (headerSize + count * entrySize > bytes.length) throw malformed('it ends early', 20);
-  return Array.from({ length: count }, (_, index) => {
-    const at = headerSize + index * entrySize;
-    return { name: textAt(bytes, at + 4), path: textAt(bytes, at + 8) };
-  });
+  for (let at = headerSize; at < headerSize + count * entrySize; at += entrySize)
+    yield { name: textAt(bytes, at + 4), path: textAt(bytes, at + 8) };
 }
 
 /** @param at of the number that says where the text is */

@@ -1,24 +1,42 @@
-/** Shell that gives literal values to names, and does nothing else: what initramfs-tools and dracut source. */
+/** Shell that gives a literal value to a name, and does nothing else: what initramfs-tools and dracut source. */
 const assignment =
   /^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=("[^"$`\\\n]*"|'[^'\n]*'|[A-Za-z0-9_.,:/%+@=-]*)[ \t]*(?:#.*)?$/;
 const nothing = /^[ \t]*(?:#.*)?$/;
 
-/**
- * What such a file says; null where a line is anything else. Attack: a command in a file that is sourced.
- * @param bytes of the file
- */
-export function literalLines(bytes: Buffer): ReadonlyMap<string, string> | null {
-  const said = new Map<string, string>();
-  for (const line of linesOf(bytes)) {
-    if (nothing.test(line)) continue;
-    const [, name, value] = assignment.exec(line) ?? [];
-    if (name === undefined || value === undefined) return null;
-    said.set(name, value.replace(/^(["'])(.*)\1$/, '$2'));
-  }
-  return said;
+/** What such a line says: a name and its value, or nothing; null where it is anything else. Attack: a command in a file that is sourced. */
+export function literalLine(line: string): readonly [name: string, value: string] | 'nothing' | null {
+  if (nothing.test(line)) return 'nothing';
+  const [, name, value] = assignment.exec(line) ?? [];
+  return name === undefined || value === undefined ? null : [name, value.replace(/^(["'])(.*)\1$/, '$2')];
 }
 
-/** As bytes: no two ways to read them. */
-export function linesOf(bytes: Buffer): readonly string[] {
-  return bytes.toString('latin1').replace(/\n$/, '').split('\n');
+/**
+ * The first fault of a line, or null; in steps of some milliseconds.
+ * @param bytes of the file: its lines are as bytes, as no two ways to read them
+ */
+export function* faultInLines(
+  bytes: Buffer,
+  faultOf: (line: string) => string | null,
+): Generator<void, string | null> {
+  let sinceYield = 0;
+  for (let at = 0; at < bytes.length; ) {
+    const found = bytes.subarray(at, at + longestLine).indexOf(newline);
+    const end = found >= 0 ? at + found : bytes.length;
+    if (end - at > longestLine) return 'it has a line that is too long';
+    const fault = faultOf(bytes.toString('latin1', at, end));
+    if (fault !== null) return fault;
+    sinceYield += end - at + lineWeight;
+    at = end + 1;
+    if (sinceYield < inStep) continue;
+    sinceYield = 0;
+    yield;
+  }
+  return null;
 }
+
+const newline = 0x0a;
+/** Bytes: a line of dependencies has some KB. */
+const longestLine = 32 * 1024;
+const inStep = 64 * 1024;
+/** A line costs as much as so many bytes, whatever is in it. */
+const lineWeight = 64;

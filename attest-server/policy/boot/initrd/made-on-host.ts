@@ -2,7 +2,7 @@ import type { InitrdEntry } from '../../../protocol/initrd-manifest.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { type InitrdContents, isExecutable } from './contents.ts';
 import { parseLibraryCache } from './library-cache.ts';
-import { linesOf, literalLines } from './literal-lines.ts';
+import { faultInLines, literalLine } from './literal-lines.ts';
 import { type KernelModules, moduleIndexFault, modulesIn } from './modules.ts';
 
 /** Kinds of files that each host makes for its initrd, and what is held against each. */
@@ -20,15 +20,15 @@ export type MadeKind = keyof typeof madeKinds;
 /** Of one initrd, found once. */
 export interface MadeContext {
   readonly contents: InitrdContents;
-  readonly modulesOf: (folder: string) => KernelModules;
+  readonly modulesOf: (folder: string) => Generator<void, KernelModules>;
 }
 
 export function madeContext(contents: InitrdContents): MadeContext {
   const known = new Map<string, KernelModules>();
   return {
     contents,
-    modulesOf(folder) {
-      const its = known.get(folder) ?? modulesIn(contents, folder);
+    *modulesOf(folder) {
+      const its = known.get(folder) ?? (yield* modulesIn(contents, folder));
       known.set(folder, its);
       return its;
     },
@@ -36,12 +36,13 @@ export function madeContext(contents: InitrdContents): MadeContext {
 }
 
 /**
- * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null where none does.
+ * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null where none does. In
+ * steps of some milliseconds.
  */
-export function madeOnHost(
+export function* madeOnHost(
   entry: InitrdEntry,
   context: MadeContext,
-): { readonly kind: MadeKind; readonly fault: string | null } | null {
+): Generator<void, { readonly kind: MadeKind; readonly fault: string | null } | null> {
   if (entry.bytes === 0 && !isExecutable(entry) && mayBeEmpty.test(entry.path))
     return { kind: 'empty', fault: null };
   const rule = rules.find(({ path }) => path.test(entry.path));
@@ -51,7 +52,7 @@ export function madeOnHost(
   const bytes = context.contents.bytesOf(entry);
   if (bytes === null) return { kind, fault: 'nobody kept what is in it: it is too large' };
   try {
-    return { kind, fault: rule.fault(bytes, entry, context) };
+    return { kind, fault: yield* rule.fault(bytes, entry, context) };
   } catch (error) {
     if (error instanceof Rejection) return { kind, fault: error.message };
     throw error;
@@ -65,7 +66,7 @@ const mayBeEmpty =
 interface Rule {
   readonly kind: MadeKind;
   readonly path: RegExp;
-  fault(bytes: Buffer, entry: InitrdEntry, context: MadeContext): string | null;
+  fault(bytes: Buffer, entry: InitrdEntry, context: MadeContext): Generator<void, string | null>;
 }
 
 const rules: readonly Rule[] = [
@@ -73,9 +74,9 @@ const rules: readonly Rule[] = [
   {
     kind: 'modules',
     path: /^(?:usr\/)?lib\/modules\/[^/]+\/modules\.[a-z.]+$/,
-    fault: (bytes, { path }, { contents, modulesOf }) => {
+    *fault(bytes, { path }, { contents, modulesOf }) {
       const [, folder = '', name = ''] = /^(.*)\/([^/]+)$/.exec(path) ?? [];
-      return moduleIndexFault(name, bytes, modulesOf(folder), contents);
+      return yield* moduleIndexFault(name, bytes, yield* modulesOf(folder), contents);
     },
   },
   { kind: 'libraries', path: /^etc\/ld\.so\.cache$/, fault: librariesFault },
@@ -94,32 +95,44 @@ const rules: readonly Rule[] = [
   {
     kind: 'text',
     path: /^(?:etc\/motd|usr\/lib\/dracut\/(?:build-parameter\.txt|modules\.txt|dracut-[0-9][^/]*))$/,
-    fault: () => null,
+    fault: (bytes) => faultInLines(bytes, () => null),
   },
 ];
 
 /** Attack: a line that runs something else. The form is that of initramfs-tools' `cache_run_scripts`. */
-function orderFault(bytes: Buffer, { path }: InitrdEntry, { contents }: MadeContext): string | null {
+function orderFault(
+  bytes: Buffer,
+  { path }: InitrdEntry,
+  { contents }: MadeContext,
+): Generator<void, string | null> {
   const folder = path.slice(0, -'ORDER'.length);
-  for (const line of linesOf(bytes)) {
-    if (line === '' || line === '[ -e /conf/param.conf ] && . /conf/param.conf') continue;
+  return faultInLines(bytes, (line) => {
+    if (line === '' || line === '[ -e /conf/param.conf ] && . /conf/param.conf') return null;
     const script = /^\/(scripts\/[^/]+\/[A-Za-z0-9_.+-]+)(?: "\$@")?$/.exec(line)?.[1];
     if (script === undefined || !script.startsWith(folder) || script === path)
       return `it has the line "${line}", which is none that mkinitramfs writes`;
     if (contents.at(script) === null) return `it runs /${script}, which is not there`;
-  }
-  return null;
+    return null;
+  });
 }
 
 /** Attack: a program gets another library than the one that it asks for. */
-function librariesFault(bytes: Buffer, _entry: InitrdEntry, { contents }: MadeContext): string | null {
+function* librariesFault(
+  bytes: Buffer,
+  _entry: InitrdEntry,
+  { contents }: MadeContext,
+): Generator<void, string | null> {
+  let count = 0;
   for (const { name, path } of parseLibraryCache(bytes)) {
+    if (++count % librariesInStep === 0) yield;
     if (path.slice(path.lastIndexOf('/') + 1) !== name) return `it gives "${path}" for "${name}"`;
     if (!/^\/(?:usr\/)?lib/.test(path) || contents.at(path) === null)
       return `it names ${path}, which is not there`;
   }
   return null;
 }
+
+const librariesInStep = 128;
 
 /** Whether a word may have a value: what says where to boot from, or what to run, is none of them. */
 type Words = (name: string, value: string) => boolean;
@@ -144,24 +157,23 @@ function isOfRelease(name: string): boolean {
 }
 
 /** Attack: a file that is sourced sets PATH, runs a command, or names another disk. */
-function settingsFault(bytes: Buffer, isAllowed: Words): string | null {
-  const said = literalLines(bytes);
-  if (said === null) return 'a line is more than a word and its plain value';
-  const bad = [...said].find(([name, value]) => !isAllowed(name, value));
-  return bad === undefined ? null : `it sets ${bad[0]} to "${bad[1]}"`;
+function settingsFault(bytes: Buffer, isAllowed: Words): Generator<void, string | null> {
+  return faultInLines(bytes, (line) => {
+    const said = literalLine(line);
+    if (said === null) return 'a line is more than a word and its plain value';
+    return said === 'nothing' || isAllowed(...said) ? null : `it sets ${said[0]} to "${said[1]}"`;
+  });
 }
 
-function moduleNamesFault(bytes: Buffer): string | null {
-  const bad = linesOf(bytes).find((line) => !/^(?:[ \t]*#.*|[ \t]*[A-Za-z0-9_-]*[ \t]*)$/.test(line));
-  return bad === undefined ? null : `it gives options to a module: "${bad}"`;
+function moduleNamesFault(bytes: Buffer): Generator<void, string | null> {
+  const plain = /^(?:[ \t]*#.*|[ \t]*[A-Za-z0-9_-]*[ \t]*)$/;
+  return faultInLines(bytes, (line) => (plain.test(line) ? null : `it gives options to a module: "${line}"`));
 }
 
-function foldersFault(bytes: Buffer): string | null {
-  const bad = linesOf(bytes).find(
-    (line) =>
-      !/^(?:#.*|[ \t]*|include \/etc\/ld\.so\.conf\.d\/\*\.conf|\/(?:usr\/)?(?:local\/)?lib[A-Za-z0-9_./-]*)$/.test(
-        line,
-      ) || line.includes('..'),
+function foldersFault(bytes: Buffer): Generator<void, string | null> {
+  const folder =
+    /^(?:#.*|[ \t]*|include \/etc\/ld\.so\.conf\.d\/\*\.conf|\/(?:usr\/)?(?:local\/)?lib[A-Za-z0-9_./-]*)$/;
+  return faultInLines(bytes, (line) =>
+    folder.test(line) && !line.includes('..') ? null : `it has the line "${line}"`,
   );
-  return bad === undefined ? null : `it has the line "${bad}"`;
 }

@@ -1,6 +1,6 @@
 import type { InitrdContents } from './contents.ts';
 import { type IndexEntry, parseKmodIndex } from './kmod-index.ts';
-import { linesOf } from './literal-lines.ts';
+import { faultInLines } from './literal-lines.ts';
 
 /** The modules of one kernel in an initrd, by what is there. */
 export interface KernelModules {
@@ -14,41 +14,50 @@ const moduleFile = /^(.*\/)?([^/]+)\.ko(?:\.(?:xz|gz|zst))?$/;
 const word = /^[A-Za-z0-9_-]+$/;
 
 /** @param folder as `usr/lib/modules/6.12.1` */
-export function modulesIn(contents: InitrdContents, folder: string): KernelModules {
+export function* modulesIn(contents: InitrdContents, folder: string): Generator<void, KernelModules> {
   const names = new Set<string>();
-  for (const { path } of contents.entries())
+  let count = 0;
+  for (const { path } of contents.entries()) {
+    if (++count % entriesInStep === 0) yield;
     if (path.startsWith(`${folder}/`)) {
       const name = moduleFile.exec(path)?.[2];
       if (name !== undefined) names.add(kernelName(name));
     }
+  }
   return { folder, names };
 }
 
+const entriesInStep = 4096;
+
 /**
  * What is wrong with an index of modules, one that depmod makes; null where all that it names is there, as the kernel may be
- * told to load only what is known. Attack: it names a module that lies elsewhere, or a command to run.
+ * told to load only what is known. In steps of some milliseconds. Attack: it names a module that lies elsewhere, or a command to run.
  * @param name as `modules.dep.bin`
  * @throws Rejection `malformed`
  */
-export function moduleIndexFault(
+export function* moduleIndexFault(
   name: string,
   bytes: Buffer,
   modules: KernelModules,
   contents: InitrdContents,
-): string | null {
+): Generator<void, string | null> {
   const binary = /^modules\.(.+)\.bin$/.exec(name)?.[1];
   if (binary !== undefined) {
     const check = ofIndex.get(binary);
     if (check === undefined) return 'it is no index that depmod writes';
-    const bad = parseKmodIndex(bytes).find((entry) => !check(entry, modules, contents));
-    return bad === undefined ? null : `it has "${bad.key} ${bad.value}", which is not there`;
+    for (const entry of parseKmodIndex(bytes))
+      if (entry === 'step') yield;
+      else if (!check(entry, modules, contents))
+        return `it has "${entry.key} ${entry.value}", which is not there`;
+    return null;
   }
   const check = ofText.get(name.slice('modules.'.length));
   if (check === undefined) return 'it is no list that depmod writes';
-  const bad = linesOf(bytes).find(
-    (line) => !/^(?:#.*|[ \t]*)$/.test(line) && !check(line, modules, contents),
+  return yield* faultInLines(bytes, (line) =>
+    /^(?:#.*|[ \t]*)$/.test(line) || check(line, modules, contents)
+      ? null
+      : `it has the line "${line}", of something that is not there`,
   );
-  return bad === undefined ? null : `it has the line "${bad}", of something that is not there`;
 }
 
 type Check<What> = (what: What, modules: KernelModules, contents: InitrdContents) => boolean;

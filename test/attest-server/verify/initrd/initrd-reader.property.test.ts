@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { manifestBytes, parseInitrdManifest } from '../../../../attest-server/protocol/initrd-manifest.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
+import { manifestChunks, parseInitrdManifest } from '../../../../attest-server/protocol/initrd-manifest.ts';
 import { initrdBounds } from '../../../../attest-server/verify/initrd/bounds.ts';
 import { InitrdReader } from '../../../../attest-server/verify/initrd/initrd-reader.ts';
 import { mode, type NewcEntry, newc } from './newc.ts';
@@ -68,7 +69,7 @@ describe('any image', () => {
             at += size + (turn % sizes.length === 0 ? 1 : 0);
           }
           assert.deepEqual(await reader.end(), whole);
-          assert.deepEqual(parseInitrdManifest(manifestBytes(whole)), whole);
+          assert.deepEqual(atOnce(parseInitrdManifest(manifestChunks(whole))), whole);
         },
       ),
       { numRuns: 200 },

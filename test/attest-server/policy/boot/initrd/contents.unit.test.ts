@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { noPast } from '../../../../../attest-server/policy/appraise.ts';
+import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
+import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules.ts';
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
 import { DigestList } from '../../../../../attest-server/protocol/digest-list.ts';
@@ -11,6 +13,7 @@ import type { Reference } from '../../../../../attest-server/protocol/reference.
 import type { Reason, Verdict } from '../../../../../attest-server/protocol/verdict.ts';
 import type { MeasuredBoot, Proven } from '../../../../../attest-server/verify/proven.ts';
 import {
+  asRead,
   recordedManifest,
   recordedPackages,
   runtimeReference,
@@ -38,7 +41,7 @@ const initrd = proof.boot?.state.components.find(({ stage }) => stage === 'initr
 /** As if the image that was measured held this. */
 function bootedWith({ image, ...rest }: InitrdManifest): Proven {
   const measured = { ...image, sha256: initrd?.digests.sha256 ?? '' };
-  const initrds: MeasuredBoot['initrds'] = [{ ...rest, image: measured }];
+  const initrds: MeasuredBoot['initrds'] = [asRead({ ...rest, image: measured })];
   // Only verify makes it: its seal is for the compiler alone.
   return { ...proof, boot: { ...proof.boot, initrds } } as Proven;
 }
@@ -123,6 +126,30 @@ describe('an initrd judged by what is in it', () => {
       at,
     );
     assert.equal(summary(group), 'untrusted initrd_unknown');
+  });
+
+  it('is judged in steps that are short, however long a list of modules is that it holds', () => {
+    const index = `${modules}/modules.alias`;
+    const line = textAt(index)
+      .toString()
+      .split('\n')
+      .find((one) => one.startsWith('alias '))!;
+    const long = changed({ path: index, text: `${line}\n`.repeat((1024 * 1024) / (line.length + 1)) });
+    const stepsOf = (manifest: InitrdManifest) => {
+      const judge = new InitrdJudge([packages, vouched], group.name, defaultBootRules);
+      return [...judge.ahead([asRead(manifest)], at)].length;
+    };
+    assert.equal(summary(judged(long)), 'trusted');
+    assert.ok(stepsOf(long) - stepsOf(recorded) >= 16, `${stepsOf(long)} ${stepsOf(recorded)}`);
+  });
+
+  it('costs no more where one long file lies at all the paths that a rule reads', () => {
+    const text = '#\n'.repeat(400_000);
+    const paths = Array.from({ length: 400 }, (_, count) => `conf/conf.d/${count}`);
+    const verdict = judged(changed(...paths.map((path) => ({ path, text }))));
+    const counted = reasonOf(verdict).detail?.find((line) => line.includes('files and links')) ?? '';
+    const count = (kind: string) => Number(new RegExp(`(\\d+) ${kind}`).exec(counted)?.[1]);
+    assert.ok(count('settings') < 100 && count('unknown') > 300, counted);
   });
 
   it('leaves, beside the files of packages, the crypttab to vouch for, and shows what it says', () => {

@@ -14,6 +14,7 @@ import { keepsContent } from '../../../../../attest-server/protocol/initrd-kinds
 import type { InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
 import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
 import { InitrdReader } from '../../../../../attest-server/verify/initrd/initrd-reader.ts';
+import { asRead } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../../../cli/cli-fixture.ts';
 import { madeDeb } from '../../../cli/offline/runtime/made-archives.ts';
@@ -128,11 +129,11 @@ describe('an image that is read, and judged by a list of packages', () => {
     assert.ok(proven.boot);
     const boot = vouchedBoot(proven.boot, proven.banks, defaultBootRules, []);
     const digest = proven.boot.state.components.find(({ stage }) => stage === 'initrd')?.digests.sha256 ?? '';
-    const judge = new InitrdJudge([packages], 'workers', defaultBootRules);
     const codes = async (image: Buffer) => {
       const manifest = await read(image);
       const measured = { ...manifest, image: { ...manifest.image, sha256: digest } };
-      return judge.judge(boot, [measured], null, 0).findings.map(({ code }) => code);
+      const judge = new InitrdJudge([packages], 'workers', defaultBootRules);
+      return judge.judge(boot, [asRead(measured)], null, 0).findings.map(({ code }) => code);
     };
     const lz4 = Buffer.from('02214c18', 'hex');
     assert.deepEqual(await codes(gzipSync(archiveOf(good))), []);
