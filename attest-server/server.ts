@@ -180,6 +180,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       fault,
     }),
   );
+  metrics.initrds(attest.initrdFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences({

@@ -37,7 +37,9 @@ export function initrd(): ImageCollector {
         if (found !== null) return found;
       }
       const why = faults.length === 0 ? '' : `; ${[...new Set(faults)].slice(0, 3).join('; ')}`;
-      return new Unavailable(`no file of /boot is the initrd that was booted${why}`);
+      return new Unavailable(
+        `no file of /boot is the initrd that was booted (of several that are loaded together the boot log has one digest)${why}`,
+      );
     },
   };
 }

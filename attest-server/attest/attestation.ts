@@ -31,7 +31,14 @@ import {
 import { Deadlines } from './deadlines.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
 import { imageReader } from './image-reader.ts';
-import { type GivenInitrds, type ImageAnswer, Initrds, type Looked, noInitrds } from './initrds.ts';
+import {
+  type GivenInitrds,
+  type ImageAnswer,
+  type InitrdFigures,
+  Initrds,
+  type Looked,
+  noInitrds,
+} from './initrds.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
 import { lastTrusted, nextStatus } from './next-status.ts';
@@ -188,6 +195,11 @@ export class Attestation {
   /** Where an initrd that the node booted is to go on; null where none is asked for at present. */
   initrd(name: string): ImagePlace | null {
     return this.#initrds.ask(name);
+  }
+
+  /** What is known of initrds, and what is not yet. */
+  initrdFigures(): InitrdFigures {
+    return this.#initrds.figures();
   }
 
   /**

@@ -97,6 +97,11 @@ export class ImageQueue {
     return { is: 'waiting', place, of };
   }
 
+  /** Images that wait or are being sent. */
+  get length(): number {
+    return this.#images.size;
+  }
+
   /** The image that it is this node's turn to send. */
   turnOf(node: string): string | null {
     return this.#turns.get(node) ?? null;

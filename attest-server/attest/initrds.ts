@@ -65,6 +65,15 @@ export interface ImageAnswer {
   readonly came: ArrivedImage | null;
 }
 
+/** For whoever watches. */
+export interface InitrdFigures {
+  /** Images that nodes booted and the server does not have, also those that are being sent. */
+  readonly waiting: number;
+  /** Bytes of images that came since the start, and of what is kept of all. */
+  readonly received: number;
+  readonly kept: number;
+}
+
 export interface Looked {
   readonly given: GivenInitrds;
   /** Why one of them is not known, for a person; null where all are. */
@@ -111,6 +120,7 @@ export class Initrds {
   readonly #partials = new Map<string, Partial>();
   readonly #rates = new Map<string, Rate>();
   #bytes = 0;
+  #received = 0;
 
   constructor(parts: InitrdParts) {
     this.#parts = parts;
@@ -128,6 +138,10 @@ export class Initrds {
   /** Goes on with what is kept. */
   async restore(): Promise<void> {
     for (const kept of await this.#parts.store.all()) this.#know(kept);
+  }
+
+  figures(): InitrdFigures {
+    return { waiting: this.#queue.length, received: this.#received, kept: this.#bytes };
   }
 
   close(): void {
@@ -214,6 +228,7 @@ export class Initrds {
     try {
       for (const piece of pieces) {
         partial.bytes += piece.length;
+        this.#received += piece.length;
         if (partial.bytes > limits.initrd.image) {
           this.#fail(node, digest, `it is longer than the ${limits.initrd.image} bytes that are looked into`);
           return;

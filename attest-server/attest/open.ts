@@ -6,6 +6,7 @@ import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
 import { Attestation } from './attestation.ts';
+import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
@@ -39,6 +40,8 @@ export interface Attest extends AsyncDisposable {
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   approveAgain(name: string, actor: string): Promise<boolean>;
+  /** How many initrds the server waits for, and how much came. */
+  initrdFigures(): InitrdFigures;
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
 }
@@ -115,6 +118,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     archive: (names, work) => attestation.archive(names, work),
     release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
+    initrdFigures: () => attestation.initrdFigures(),
     onRecorded: (listener) => void listeners.push(listener),
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();

@@ -31,19 +31,26 @@ export function likenessTo(subject: Reference): Likeness | null {
       return isLike(proven, group);
     };
   }
-  const aspect = aspects.find(({ referenceKind }) => referenceKind === subject.kind);
-  if (aspect === undefined) return null;
+  const concerned = aspects.filter(
+    ({ referenceKind, alsoReads = [] }) => referenceKind === subject.kind || alsoReads.includes(subject.kind),
+  );
+  if (concerned.length === 0) return null;
   // As if it were in force, and nothing else: what it would affirm.
   const alone: readonly Reference[] = [{ ...subject, state: 'active', expires: null }];
-  const judges = new Map<PolicyGroup, Judge>();
+  const prepared = new Map<PolicyGroup, readonly Judge[]>();
   return function* (proven, name, group, at) {
-    const judge =
-      judges.get(group) ??
-      aspect.prepare(group.rules[aspect.name], { group, references: alone, remembers: false });
-    judges.set(group, judge);
+    const judges =
+      prepared.get(group) ??
+      concerned.map((aspect) =>
+        aspect.prepare(group.rules[aspect.name], { group, references: alone, remembers: false }),
+      );
+    prepared.set(group, judges);
     const node = judgedAlone(name, proven);
-    if (judge.ahead) yield* judge.ahead(proven, node, at);
-    return judge.judge(proven, node, at).references?.includes(subject.name) ?? false;
+    for (const judge of judges) {
+      if (judge.ahead) yield* judge.ahead(proven, node, at);
+      if (judge.judge(proven, node, at).references?.includes(subject.name)) return true;
+    }
+    return false;
   };
 }
 

@@ -32,6 +32,8 @@ export interface Metrics extends ClusterMetrics {
   turnedAway(port: DoorPort, bound: HitBound): void;
   /** Asked at each scrape what unproven connections hold. */
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
+  /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
+  initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -266,6 +268,33 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let initrds: Parameters<Metrics['initrds']>[0] = () => ({ waiting: 0, received: 0, kept: 0 });
+  new Gauge({
+    name: 'assay_initrds_waiting',
+    help: 'Initrds that nodes booted and that the server does not have yet',
+    registers,
+    collect() {
+      this.set(initrds().waiting);
+    },
+  });
+  new Gauge({
+    name: 'assay_initrd_manifest_bytes',
+    help: 'Bytes of what is kept of initrds',
+    registers,
+    collect() {
+      this.set(initrds().kept);
+    },
+  });
+  new Counter({
+    name: 'assay_initrd_received_bytes_total',
+    help: 'Bytes of initrds that nodes sent',
+    registers,
+    collect() {
+      this.reset();
+      this.inc(initrds().received);
+    },
+  });
+
   // A series that comes with its first event has no increase then: each is there from the start.
   for (const code of reasonCodes) {
     refusals.inc({ code }, 0);
@@ -297,6 +326,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
     turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    initrds(of) {
+      initrds = of;
+    },
     unproven(of) {
       unproven = of;
     },

@@ -1,3 +1,4 @@
+import { fail } from 'node:assert/strict';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
@@ -58,20 +59,23 @@ async function answers(path: string): Promise<() => Promise<number>> {
   const bootLog = withInitrds(recordedLog('fedora41-locality-3'), [image]);
   const pcrs = { sha256: replayedValues(bootLog, 'sha256') };
   const policy = policyOf('require: [boot]', 'boot: {scope: {initrd: contents}}');
-  return async () => {
-    await using store = await openStore(':memory:', { chain: chainEntry });
+  const world = async () => {
+    const store = await openStore(':memory:', { chain: chainEntry });
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
-    let now = 0;
     const inForce = new InForce(policy, [recordedPackages()], keptContext);
-    const attestation = await Attestation.open(
-      madePorts(store, { inForce: () => inForce, now: () => now }),
-      null,
-    );
+    const clock = { now: 0 };
+    const ports = madePorts(store, { inForce: () => inForce, now: () => clock.now });
+    return { attestation: await Attestation.open(ports, null), machine, clock };
+  };
+  // Each sees the image for the first time.
+  const worlds = [await world(), await world()];
+  return async () => {
+    const { attestation, machine, clock } = worlds.pop() ?? fail('no world is left');
     for (;;) {
-      now += 1000;
+      clock.now += 1000;
       const asked = attestation.initrd('node-1');
-      const answer = machine.answer(now, { occasion: { bootLog }, pcrs });
+      const answer = machine.answer(clock.now, { occasion: { bootLog }, pcrs });
       const came = asked && { ...asked, ...piecesFrom(image, asked.from) };
       const initrd = { speaks: true, asked: asked?.digest ?? null, came };
       const judged = await attestation.judge(machine.node, { ...answer, initrd });

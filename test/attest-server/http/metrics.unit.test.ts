@@ -166,6 +166,24 @@ describe('the metrics', () => {
     }
   });
 
+  it('say how many initrds the server waits for, and how much came, as it is at each scrape', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
+    let figures = { waiting: 3, received: 1000, kept: 10 };
+    metrics.initrds(() => figures);
+    const shown = async () =>
+      parseSamples(await metrics.text())
+        .filter(({ name }) => name.startsWith('assay_initrd'))
+        .map(({ name, value }) => [name, value]);
+    const expected = (waiting: number, kept: number, received: number) => [
+      ['assay_initrds_waiting', waiting],
+      ['assay_initrd_manifest_bytes', kept],
+      ['assay_initrd_received_bytes_total', received],
+    ];
+    assert.deepEqual(await shown(), expected(3, 10, 1000));
+    figures = { waiting: 0, received: 1500, kept: 12 };
+    assert.deepEqual(await shown(), expected(0, 12, 1500));
+  });
+
   it('call a change signed only where all that counts against the node is a signed change', async () => {
     const signed = { ...reasonOf('kernel_unknown'), signed: true } as const;
     const told = { ...reasonOf('kexec_possible'), severity: 'info' } as const;

@@ -37,7 +37,13 @@ export async function checkPolicyFile(
   const references = folder === undefined ? [] : readReferences(resolve(io.cwd, folder));
   const warnings = [
     ...(checked instanceof PolicyError ? [] : checked.warnings),
-    ...(policy === null ? [] : [...unseenIn(policy, references), ...ofClusters(policy)]),
+    ...(policy === null
+      ? []
+      : [
+          ...unseenIn(policy, references),
+          ...(folder === undefined ? [] : withoutLists(policy, references)),
+          ...ofClusters(policy),
+        ]),
   ];
   const answer = {
     file,
@@ -70,6 +76,19 @@ function unseenIn(policy: Policy, references: readonly Reference[]): readonly Po
         text: `is ${boot.scope.loader}, but nobody has seen ${unseenFiles(one).length} of the files that the boot loader of reference ${one.name} read. For these files the reference counts only for ${one.captured?.node ?? 'no node'} and for nodes whose agents send them`,
       })),
   );
+}
+
+/** Where each file of an initrd counts, and no list has any. */
+function withoutLists({ groups }: Policy, references: readonly Reference[]): readonly PolicyFault[] {
+  return groups.flatMap(({ name: group, rules: { boot } }, index) => {
+    const isItsOwn = (one: Reference) => one.group === group || boot.references?.includes(one.name) === true;
+    const hasList = references.some(
+      (one) => one.kind === 'runtime' && one.state === 'active' && isItsOwn(one),
+    );
+    if (boot.scope.initrd !== 'contents' || hasList) return [];
+    const text = `is contents, and no active reference of kind runtime of group ${group} lists files: every initrd is unknown`;
+    return [{ line: 1, field: `groups.${index}.boot.scope.initrd`, text }];
+  });
 }
 
 /** A server that does not offer a method refuses the policy. */

@@ -4,29 +4,38 @@ import { mergedUsr } from '../../../protocol/merged-usr.ts';
 /** What stands in an initrd when the kernel has unpacked it, as far as one judgement looks into it. */
 export class InitrdContents {
   readonly #entries: ReadonlyMap<string, InitrdEntry>;
+  readonly #early: readonly InitrdEntry[];
   readonly #contents: InitrdManifest['contents'];
 
   #bytesLeft = mostLookedAt.bytes;
   #placesLeft = mostLookedAt.places;
 
-  private constructor(entries: ReadonlyMap<string, InitrdEntry>, contents: InitrdManifest['contents']) {
+  private constructor(
+    entries: ReadonlyMap<string, InitrdEntry>,
+    early: readonly InitrdEntry[],
+    contents: InitrdManifest['contents'],
+  ) {
     this.#entries = entries;
+    this.#early = early;
     this.#contents = contents;
   }
 
   /** In steps of some milliseconds. */
   static *of({ entries, contents }: InitrdManifest): Generator<void, InitrdContents> {
     const standing = new Map<string, InitrdEntry>();
+    const early: InitrdEntry[] = [];
     for (const [index, entry] of entries.entries()) {
       if (entry.replaced !== true) standing.set(entry.path, entry);
+      else if (isReadEarly(entry)) early.push(entry);
       if (index % entriesInStep === entriesInStep - 1) yield;
     }
-    return new InitrdContents(standing, contents);
+    return new InitrdContents(standing, early, contents);
   }
 
-  /** Of each path the one that counts. */
-  entries(): Iterable<InitrdEntry> {
-    return this.#entries.values();
+  /** Of each path the one that counts, and whatever the kernel may have read before that came. */
+  *entries(): Generator<InitrdEntry> {
+    yield* this.#entries.values();
+    yield* this.#early;
   }
 
   /** @param path with or without a slash before it; folders that are links into /usr elsewhere may be some here */
@@ -54,6 +63,14 @@ export class InitrdContents {
     this.#placesLeft -= places;
     return this.#placesLeft >= 0;
   }
+}
+
+/**
+ * What the kernel looks for by name before it unpacks anything, where the first one counts (find_cpio_data). Attack: a table of the
+ * firmware or microcode, behind which a good one stands.
+ */
+function isReadEarly({ path }: InitrdEntry): boolean {
+  return path.startsWith('kernel/');
 }
 
 /** Contents are 8 MiB, and each is read some three times; of a file there are some ten places. */

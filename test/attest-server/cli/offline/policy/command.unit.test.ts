@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { policyJsonSchema } from '../../../../../attest-server/policy/file/policy-schema.ts';
+import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
 import { withMadeFiles } from '../../../../../swtpm-fixtures/loader-files.ts';
+import { recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof } from '../../../policy/made-proof.ts';
 import { runAssay } from '../../cli-fixture.ts';
@@ -100,6 +102,28 @@ describe('assay policy', () => {
       [0, ['groups.0.boot.scope.loader']],
     );
     assert.deepEqual(JSON.parse((await check('by-node.yaml')).out).warnings, []);
+  });
+
+  it('check says it where what is in initrds counts, and no list has any file', async () => {
+    write('contents.yaml', policyOf('boot: {scope: {initrd: contents}}'));
+    mkdirSync(join(cwd, 'lists'));
+    const fieldsOf = async (folder: string) => {
+      const args = ['policy', 'check', 'contents.yaml', '--references', folder, '-o', 'json'];
+      const { warnings } = JSON.parse((await runAssay(args, { cwd })).out);
+      return warnings
+        .map(({ field }: { field: string }) => field)
+        .filter((field: string) => field.endsWith('initrd'));
+    };
+    const list = (change: Partial<Reference>) =>
+      write('lists/packages.json', JSON.stringify(recordedPackages({ group: 'default', ...change })));
+    const told = ['groups.0.boot.scope.initrd'];
+    assert.deepEqual(await fieldsOf('references'), told);
+    list({ state: 'retired' });
+    assert.deepEqual(await fieldsOf('lists'), told);
+    list({ group: 'other' });
+    assert.deepEqual(await fieldsOf('lists'), told);
+    list({});
+    assert.deepEqual(await fieldsOf('lists'), []);
   });
 
   it('schema prints the JSON schema', async () => {

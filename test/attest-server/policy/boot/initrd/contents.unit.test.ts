@@ -267,6 +267,19 @@ describe('an initrd judged by what is in it', () => {
       assert.deepEqual(unknownIn(judged(changed(change))), [`/${change.path}`]);
     });
 
+  it('does not know a table of the firmware that the kernel reads early, whatever takes its place later (row 191)', () => {
+    const path = 'kernel/firmware/acpi/dsdt.aml';
+    const good = changed({ path, text: 'good' });
+    const taken = captured(good, [`/${path}`], 'tables');
+    assert.equal(summary(judged(good, [packages, vouched, taken])), 'trusted');
+    const evil: InitrdEntry = { path, mode: 0o100644, bytes: 4, sha256: '6'.repeat(64), replaced: true };
+    const behind = { ...good, entries: [evil, ...good.entries] };
+    assert.deepEqual(unknownIn(judged(behind, [packages, vouched, taken])), [`/${path}`]);
+    // Elsewhere the last one counts alone.
+    const other = { ...good, entries: [{ ...evil, path: 'init' }, ...good.entries] };
+    assert.equal(summary(judged(other, [packages, vouched, taken])), 'trusted');
+  });
+
   it('does not know an index of modules that names one that is not there (row 191)', () => {
     const path = `${modules}/modules.dep.bin`;
     const bytes = Buffer.from(textAt(path));
