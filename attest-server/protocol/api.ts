@@ -4,6 +4,7 @@ import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import {
   announcement,
+  declaredBy,
   longestAnnouncement,
   plainName,
   referenceKinds,
@@ -156,6 +157,8 @@ export const referenceView = z.object({
   changed: referenceStep.nullable().default(null),
   /** Somebody expects nodes to boot like it, although nobody has approved it. */
   announced: announcement.optional(),
+  /** A signed directory says what it is: it is changed there. */
+  declared: declaredBy.optional(),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
   /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */

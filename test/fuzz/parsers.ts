@@ -11,6 +11,7 @@ const host = () => import('./parsers/host.ts');
 const files = () => import('./parsers/files.ts');
 const ima = () => import('./parsers/ima.ts');
 const audit = () => import('./parsers/audit.ts');
+const declared = () => import('./parsers/declared.ts');
 const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
@@ -75,5 +76,10 @@ export const parsers: ParserList = {
   'join-token': async () => (await host()).joinToken,
   'tool-output': async () => (await host()).toolOutput,
   'cloud-answers': async () => (await host()).cloudAnswers,
+  'declared-manifest': async () => (await declared()).declaredManifest,
+  'ssh-signature': async () => (await declared()).sshSignature,
+  'ssh-key': async () => (await declared()).sshKey,
+  'minisign-signature': async () => (await declared()).minisignSignature,
+  signers: async () => (await declared()).signers,
   'cluster-node': async () => (await host()).clusterNode,
 };

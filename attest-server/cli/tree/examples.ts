@@ -34,6 +34,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'ssh worker-1 cat /sys/kernel/security/tpm0/binary_bios_measurements | assay eventlog -',
   ],
   'boot diff': ['assay boot diff node-1 node-2', 'assay boot diff good.json bad.json -o json'],
+  declare: [
+    'assay declare fleet/',
+    'assay declare fleet/ --restore workers-2026-10',
+    'assay declare fleet/ --check --key keys/merge.pub',
+  ],
   'reference list': ['assay reference list', 'assay reference list --kind boot -o name'],
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',

@@ -4,6 +4,7 @@ import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/ref
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
+import type { DeclareOptions } from '../offline/declare/command.ts';
 import type { RuntimeOptions } from '../offline/runtime/command.ts';
 import {
   consentOptions,
@@ -37,6 +38,30 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .addOption(utcOption())
     .action(async (nodes: readonly string[], options: ExpectOptions) =>
       (await import('../commands/expect.ts')).expectChange(context, nodes, options),
+    );
+  program
+    .command('declare <dir>')
+    .summary('write the manifest of a directory of references, pins and policy, to be signed')
+    .description(
+      'check a directory of references, pins and policy as a server would, and write its manifest with the next serial, to be signed; servers put it in force as a whole (docs/references.md)',
+    )
+    .option('--check', 'write nothing: say whether a server with these keys would take the directory')
+    .option(
+      '--key <key>',
+      'with --check: a key that may sign, or a file of keys; you may repeat this option',
+      several,
+      [],
+    )
+    .option('--serial <number>', 'this serial; default: one more than that of the manifest that is there')
+    .option(
+      '--restore <reference>',
+      'take back that a person revoked it at a server; you may repeat this option',
+      several,
+      [],
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (dir: string, options: DeclareOptions) =>
+      (await import('../offline/declare/command.ts')).declareDirectory(context, dir, options),
     );
   const references = program
     .command('reference')

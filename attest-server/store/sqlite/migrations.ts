@@ -278,6 +278,18 @@ const migrations: readonly string[] = [
 
   // What is kept and names others is found without reading all that is kept: only such blobs begin so.
   `create index evidence_that_names on evidence (digest) where substr(bytes, 1, 6) = x'61737361792f';`,
+
+  // A signed directory of references, pins and policy: which one is in force, and what it says of pins.
+  `create table declared_directory (
+     id integer primary key check (id = 1),
+     serial integer not null,
+     digest text not null,
+     key text not null,
+     at integer not null,
+     policy text
+   ) strict;
+
+   create table declared_pins (node text primary key, ek_digest text not null unique) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

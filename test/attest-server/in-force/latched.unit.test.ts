@@ -34,6 +34,7 @@ describe('a policy under the latch', () => {
 
   const start = () =>
     openInForce({
+      declared: () => null,
       policy: file,
       methods: ['pin'],
       store: {
@@ -60,7 +61,7 @@ describe('a policy under the latch', () => {
       groups = ['workers'];
     });
   const reload = (rules: Rules) =>
-    rules.reloader({ roots() {}, certificate() {}, tokens() {}, webhook() {} })();
+    rules.reloader({ declared() {}, roots() {}, certificate() {}, tokens() {}, webhook() {} })();
   const mode = (rules: Rules) => rules.policy().groups[0]?.mode;
 
   it('is refused whole where it asks for less: the old one stays, with line and field', async () => {
