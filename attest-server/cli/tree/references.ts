@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { ExpectOptions } from '../commands/expect.ts';
-import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
+import type { CaptureOptions, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
@@ -131,14 +131,16 @@ export function addReferences(program: Command, get: Command, context: CliContex
       (await import('../commands/reference.ts')).exportReference(context, name, options),
     );
   references
-    .command('import <file>')
+    .command('import <file...>')
     .description(
-      'give the server a reference from a file (computed, exported, or from Git); you vouch for it',
+      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can say of these is staged, and what it cannot is told',
     )
     .option('--staged', 'keep it for review: no node is trusted by it yet')
+    .option('--name <name>', 'of files of other programs: name of the new reference')
+    .option('--group <group>', 'of files of other programs: group of nodes that the reference is for')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (file: string, options: Formatted & { readonly staged?: boolean }) =>
-      (await import('../commands/reference.ts')).importReference(context, file, options),
+    .action(async (files: readonly string[], options: ImportOptions) =>
+      (await import('../commands/reference.ts')).importReference(context, files, options),
     );
   references
     .command('diff <a> <b>')
