@@ -113,7 +113,8 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       pins: pins.length,
       references: references.length,
     };
-    await to.declare(declaration, (changes) =>
+    const before = inForce;
+    const putInForce = to.declare(declaration, (changes) =>
       to.adopt(policy === null ? null : { source: policyPath, text: policy }, async () => {
         const changed = { ...detail, changed: changes.length };
         await store.apply({
@@ -125,6 +126,11 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
         inForce = next;
       }),
     );
+    await putInForce.catch((error: unknown) => {
+      // It may be stored and not in force: the next look does the same again.
+      inForce = before;
+      throw error;
+    });
     parts.inForce(serial);
   };
 
@@ -138,10 +144,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
 
   /** A checkout is written file by file: a fault counts where the next look finds the same. */
   const look = async (to: DeclaredPorts, isFirst = false) => {
-    const mark = await snapshotOf(directory).then(
-      (snapshot) => snapshot.mark,
-      (error: unknown) => String(error),
-    );
+    const mark = await markOf(directory);
     if (mark === known) return;
     try {
       await read(to);
@@ -188,7 +191,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       if (to === null) return;
       await oneByOne(async () => {
         signers = await readSigners(config.keys);
-        known = null;
+        known = await markOf(directory);
         await read(to);
       });
     },
@@ -197,6 +200,11 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       await oneByOne(() => {});
     },
   };
+}
+
+/** Another one when something was written there, or it cannot be looked at for another reason. */
+function markOf(directory: string): Promise<string> {
+  return snapshotOf(directory).then(({ mark }) => mark, String);
 }
 
 /** Where no directory is declared. */

@@ -106,13 +106,6 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
-  const put = (next: Policy | null) => oneByOne(() => putNow(next));
-  const putNow = async (next: Policy | null) => {
-    // The policy that is in force by then: another one may have come meanwhile.
-    const before = current.policy;
-    if (next !== null) await holdLatch(next, before);
-    await putInForce(next, before);
-  };
   const holdLatch = async (next: Policy, before: Policy) => {
     const its = await latched.read();
     if (its === null) return;
@@ -139,10 +132,15 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       if (!closing.signal.aborted) report.fault(error, 'comparison of policies');
     }
   };
+  // Read in turn, too: else it could be that of a directory which another one has taken the place of meanwhile.
   const readPolicyAgain = async () => {
-    const before = current.policy;
-    const next = await readPolicy(name, declared(), methods, logger);
-    await put(next);
+    const [before, next] = await oneByOne(async () => {
+      const old = current.policy;
+      const read = await readPolicy(name, declared(), methods, logger);
+      await holdLatch(read, old);
+      await putInForce(read, old);
+      return [old, read] as const;
+    });
     compareSoon(before, next);
   };
   const compareSoon = (before: Policy, next: Policy) => {
@@ -161,7 +159,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     policy,
     affirmedBy: (name) => current.affirmedBy(name),
     since: () => since,
-    readReferences: () => put(null),
+    readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     adopt: (policy, storeIt) =>
       oneByOne(async () => {
         const before = current.policy;

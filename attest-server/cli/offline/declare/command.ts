@@ -3,7 +3,7 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'nod
 import { join, resolve } from 'node:path';
 import { DirectoryFault } from '../../../declared/directory-fault.ts';
 import { type DirectoryContent, readContent, readDirectory } from '../../../declared/read-directory.ts';
-import { readSigners } from '../../../declared/read-signers.ts';
+import { isKeyFile, readSigners } from '../../../declared/read-signers.ts';
 import { snapshotOf } from '../../../declared/snapshot.ts';
 import { enrolments } from '../../../policy/policy.ts';
 import { shellWord } from '../../../protocol/advice.ts';
@@ -59,11 +59,11 @@ export async function declareDirectory(
 }
 
 async function checkSigned(io: CliContext['io'], directory: string, keys: readonly string[], format: Format) {
-  const signers = await readSigners(
-    keys.map((key) => (/^\S+$/.test(key) ? resolve(io.cwd, key) : key)),
-  ).catch((cause: unknown) => {
-    throw new CliError(String(cause instanceof Error ? cause.message : cause), null, exit.usage, cause);
-  });
+  const signers = await readSigners(keys.map((key) => (isKeyFile(key) ? resolve(io.cwd, key) : key))).catch(
+    (cause: unknown) => {
+      throw new CliError(String(cause instanceof Error ? cause.message : cause), null, exit.usage, cause);
+    },
+  );
   const read = await readDirectory(await snapshotOf(directory), signers, enrolments);
   const { manifest } = read;
   const answer = { ...answerOf(manifest, read, 'signed'), key: manifest.signer.name };
