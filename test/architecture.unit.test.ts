@@ -121,6 +121,7 @@ const rules: readonly Rule[] = [
       'agent/inspect',
       'agent/main.ts',
       `${server}/verify/tpm`,
+      `${server}/verify/boot/pe-image`,
       protocol,
       `${server}/policy`,
       `${server}/server.ts`,

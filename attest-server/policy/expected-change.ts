@@ -40,7 +40,7 @@ export function expectingChanges(
       for (const one of [open, ...others]) {
         const other = one.judge().judge(proven, node, at);
         const left = breaking(other, group);
-        if (left.length === 0 && other.affirmed) return arrived(other, one);
+        if (left.length === 0 && other.affirmed) return arrived(other, own, one);
         const isOnTheWay = namesNothing(one.reference) || explainsSome(against, left);
         if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
       }
@@ -104,11 +104,13 @@ function codesOf(findings: readonly Finding[]): readonly string[] {
   return findings.map(({ code }) => code);
 }
 
-function arrived(judgement: Judgement, expected: Expected): Judgement {
+/** @param own by what is in force: its unknown things wait for an approval, since the announcement ends */
+function arrived(judgement: Judgement, { unknown }: Judgement, expected: Expected): Judgement {
   const { name } = expected.reference;
   const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved.`;
   const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
-  return { ...judgement, findings: [...judgement.findings, finding] };
+  const waiting = unknown === undefined ? {} : { unknown };
+  return { ...judgement, findings: [...judgement.findings, finding], ...waiting };
 }
 
 function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {

@@ -35,9 +35,11 @@ export interface ClusterOptions {
   readonly narrator: Narrator;
   readonly signal: AbortSignal;
   /** Called after every verdict. */
-  readonly recorded?: () => void;
+  readonly recorded?: (node: string, verdict: Verdict) => void;
   /** Names of recorded logs, given out in turn; default: those of six real machines. */
   readonly recordings?: readonly string[];
+  /** How the machine at this place differs from the recorded one; default: in nothing. */
+  readonly differing?: (log: Buffer, index: number) => Buffer;
   /** Default: their sources. */
   readonly programs?: Programs;
   /** Of the Kubernetes API whose Nodes the server marks; default: it is in no cluster. */
@@ -155,7 +157,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
         );
       }
       for (const { code } of entry.verdict.reasons) seen.get(entry.node)?.add(code);
-      options.recorded?.();
+      options.recorded?.(entry.node, entry.verdict);
       verdicts.emit('verdict');
     });
     resources.defer(() => server.close());
@@ -169,6 +171,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
         const recording = names[index % names.length] ?? recordings[0];
         const node = await makeNode(
           { name: nameOf(index), recording, dir, program: programs['assay-agent'] },
+          (log) => options.differing?.(log, index) ?? log,
           authority,
           server,
           forget,
@@ -178,7 +181,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       }),
     );
     narrator.say(
-      `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of another real machine.`,
+      `${nodes.length} machines are powered on, each with a TPM of its own and the boot log of ${options.recordings === undefined ? 'another' : 'a'} real machine.`,
     );
     const measuring = nodes.filter(({ measures }) => measures).map(({ name }) => name);
     if (measuring.length > 0)
@@ -328,11 +331,12 @@ const hasList = (recording: string) => existsSync(recordedFile(recording, listFi
 
 async function makeNode(
   { name, recording, dir, program }: Readonly<Record<'name' | 'recording' | 'dir' | 'program', string>>,
+  differing: (log: Buffer) => Buffer,
   authority: TpmAuthority,
   server: RunningServer,
   forget: (name: string) => void,
 ): Promise<ClusterNode & { dispose(): Promise<void> }> {
-  const log = withMadeFiles(await readFile(recordedFile(recording, 'binary_bios_measurements')));
+  const log = withMadeFiles(differing(await readFile(recordedFile(recording, 'binary_bios_measurements'))));
   const ran = hasList(recording) ? await readFile(recordedFile(recording, listFile)) : null;
   const home = join(dir, 'nodes', name);
   await mkdir(home, { recursive: true, mode: 0o700 });

@@ -4,18 +4,21 @@ import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { compiledIn } from '../programs.ts';
+import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
-import { openCluster } from './cluster.ts';
+import { type ClusterOptions, openCluster } from './cluster.ts';
 import { tellClusterStory } from './cluster-story.ts';
 import { openMarkedNodes } from './marked-nodes.ts';
 import { createNarrator } from './narrator.ts';
 import { stayUp } from './stay-up.ts';
 import { type Change, changes, tellStory } from './story.ts';
+import { fleetMachine, fleetRecording, tellUpdateStory } from './update-story.ts';
 
 interface Flags {
   readonly once?: true;
   readonly cluster?: true;
-  readonly nodes: number;
+  readonly update?: true;
+  readonly nodes?: number;
   readonly tamper: Change;
   readonly output: 'text' | 'json';
   readonly stateDir: string;
@@ -35,7 +38,11 @@ const program = new Command('npm start --')
     '--cluster',
     'beside a Kubernetes API server of this process, whose Nodes are marked; with --once, tell the story of these marks',
   )
-  .option('--nodes <n>', 'how many nodes, at least 3', countOfNodes, 3)
+  .option(
+    '--update',
+    'with --once: tell how a fleet gets another kernel, and nobody is alarmed before the old one is back',
+  )
+  .option('--nodes <n>', 'how many nodes, at least 3; default: 3, with --update 4', countOfNodes)
   .addOption(
     new Option(
       '--tamper <what>',
@@ -61,6 +68,10 @@ program.parse();
 const flags = program.opts<Flags>();
 if (flags.cluster === true && flags.once === true && flags.tamper !== 'kernel')
   program.error('error: with --once --cluster, only a kernel is tampered with: leave --tamper away.');
+if (flags.update === true && (flags.once !== true || flags.cluster === true || flags.tamper !== 'kernel'))
+  program.error(
+    'error: --update is a story of its own: type --once --update, without --cluster and --tamper.',
+  );
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => interrupted.abort(new Error('interrupted')));
@@ -73,16 +84,18 @@ async function main(): Promise<number> {
   const dir = once ? await mkdtemp(join(tmpdir(), 'assay-')) : resolve(flags.stateDir);
   if (!once) await mkdir(dir, { recursive: true, mode: 0o700 });
   const narrator = createNarrator(flags.output, process.stdout);
+  const alarms = createAlarms();
+  const isOfOneModel = flags.cluster === true || flags.update === true;
   const timings = once
-    ? // In the story of a cluster nobody falls silent: a slow computer is not to look like it.
-      { challengeEvery: 1_000, unknownAfter: flags.cluster === true ? 15_000 : 3_000 }
+    ? // Only in the first story somebody falls silent: a slow computer is not to look like it.
+      { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 15_000 : 3_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
     await using _claim = await claimFolder(dir);
     await using marked = flags.cluster === true ? await openMarkedNodes(dir, interrupted.signal) : null;
     await using cluster = await openCluster({
       dir,
-      nodes: flags.nodes,
+      nodes: flags.nodes ?? (flags.update === true ? 4 : 3),
       ...timings,
       logLevel: flags.logLevel,
       ports: once ? 'free' : 'usual',
@@ -90,9 +103,10 @@ async function main(): Promise<number> {
       signal: interrupted.signal,
       ...(flags.programs !== undefined && { programs: compiledIn(resolve(flags.programs)) }),
       ...(marked !== null && { kubeconfig: marked.kubeconfig }),
-      // The bounds of the breaker are those of a group: all nodes are of one.
-      ...(marked !== null && once && { recordings: ['debian13-shim-grub'] }),
+      ...(once && machines(flags)),
+      recorded: alarms.see,
     });
+    if (flags.update === true) return (await tellUpdateStory(cluster, alarms, narrator)) ? 0 : 1;
     if (marked !== null && once) return (await tellClusterStory(cluster, marked, narrator)) ? 0 : 1;
     if (marked !== null) {
       narrator.say('Each machine is a Node of a Kubernetes API server.');
@@ -110,6 +124,13 @@ async function main(): Promise<number> {
   } finally {
     if (once) await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** Of which machines a story tells, where it is not those of six models. */
+function machines({ cluster, update }: Flags): Pick<ClusterOptions, 'recordings' | 'differing'> {
+  if (update === true) return { recordings: [fleetRecording], differing: fleetMachine };
+  // The bounds of the breaker are those of a group: all nodes are of one.
+  return cluster === true ? { recordings: ['debian13-shim-grub'] } : {};
 }
 
 function countOfNodes(text: string): number {

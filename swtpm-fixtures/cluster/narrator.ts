@@ -1,9 +1,11 @@
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 
-/** Writes the story to the terminal; as JSON only the transitions and the summary. */
+/** Writes the story to the terminal; as JSON only the transitions, the commands that are shown, and the summary. */
 export interface Narrator {
   /** One sentence that a newcomer understands. */
   say(sentence: string): void;
+  /** A command as it was typed, and what it printed. */
+  typed(command: string, output: string): void;
   transition(node: string, state: NodeState, reasons: readonly string[], sentence: string): void;
   summary(counts: Summary, ok: boolean): void;
 }
@@ -23,6 +25,7 @@ export function createNarrator(format: 'text' | 'json', out: { write(text: strin
   if (format === 'json')
     return {
       say: () => undefined,
+      typed: (command) => out.write(`${JSON.stringify({ t: seconds(), command })}\n`),
       transition: (node, state, reasons) =>
         out.write(`${JSON.stringify({ t: seconds(), node, state, reasons })}\n`),
       summary: (counts, ok) =>
@@ -30,6 +33,10 @@ export function createNarrator(format: 'text' | 'json', out: { write(text: strin
     };
   return {
     say: line,
+    typed(command, output) {
+      line(`$ ${command}`);
+      for (const each of output.split('\n')) if (each.trim() !== '') out.write(`          ${each}\n`);
+    },
     transition: (_node, _state, _reasons, sentence) => line(sentence),
     summary: ({ nodes, trusted, untrusted, unknown }, ok) =>
       line(

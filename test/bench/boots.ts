@@ -29,7 +29,12 @@ async function measure(dir: string): Promise<BootFigures> {
     logLevel: 'silent',
     ports: 'free',
     recordings: ['debian13-shim-grub'],
-    narrator: { say: () => undefined, transition: () => undefined, summary: () => undefined },
+    narrator: {
+      say: () => undefined,
+      typed: () => undefined,
+      transition: () => undefined,
+      summary: () => undefined,
+    },
     signal: new AbortController().signal,
     recorded: () => {
       verdicts += 1;

@@ -314,9 +314,11 @@ function toldBesides(
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
   if (outOfForce.length === 0) return { findings, knownBy: null };
-  const known = [...active, ...outOfForce];
-  const boot = measured === null ? null : vouchedBoot(measured, banks, rules, known);
-  return withOutOfForce(findings, outOfForce, boot, banks, unknown && { unknown, rules, node });
+  const bootAs = (known: readonly PreparedReference[]) =>
+    measured === null ? null : vouchedBoot(measured, banks, rules, known);
+  const bootWith = (reference: PreparedReference) => bootAs([...active, reference]);
+  const lacking = unknown && { unknown, rules, node, active, bootWith };
+  return withOutOfForce(findings, outOfForce, bootAs([...active, ...outOfForce]), banks, lacking);
 }
 
 function judgeLog(

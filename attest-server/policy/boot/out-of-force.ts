@@ -5,7 +5,7 @@ import type { Finding } from '../finding.ts';
 import { isComparedBy, type PreparedReference, prepareReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
-import { knowsUnknown, type UnknownBoot } from './unknown.ts';
+import { type Comparing, knowsUnknown, type UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
@@ -31,8 +31,14 @@ function byStep(a: Reference, b: Reference): number {
   return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
-/** What is unknown of a boot, by whose rules, and of which node it is; null where nothing is. */
-type Lacking = { readonly unknown: UnknownBoot; readonly rules: BootRules; readonly node: string } | null;
+/** What is unknown of a boot, and how it is compared; null where nothing is. */
+type Lacking =
+  | (Comparing & {
+      readonly unknown: UnknownBoot;
+      /** The boot as it is compared once this reference is in force, too. */
+      readonly bootWith: (reference: PreparedReference) => VouchedBoot | null;
+    })
+  | null;
 
 /**
  * The findings on a boot that no reference in force knows; where one that is out of force has it, the first one says which,
@@ -78,7 +84,10 @@ function isWanted(
 ): boolean {
   if (reference.reference.state === 'active' || lacking === null) return false;
   if (reference.strict) return referenceMatches(reference, quotes);
-  return boot !== null && knowsUnknown(reference, boot, lacking.unknown, lacking.rules, lacking.node);
+  if (boot === null || !knowsUnknown(reference, boot, lacking.unknown, lacking)) return false;
+  // What another one out of force would make known does not count.
+  const own = lacking.bootWith(reference);
+  return own !== null && knowsUnknown(reference, own, lacking.unknown, lacking);
 }
 
 function whyNotInForce({ state, expires, changed }: Reference, has: string): string {

@@ -99,23 +99,40 @@ function valuesOf(quoted: PcrValues): string {
     .join(' ');
 }
 
-/** True for a reference that, once it is in force, knows all that is unknown; what else is booted others know. */
+/** By whose rules a boot is compared, of which node it is, and with what. */
+export interface Comparing {
+  readonly rules: BootRules;
+  readonly node: string;
+  /** References in force. */
+  readonly active: readonly PreparedReference[];
+}
+
+/**
+ * True for a reference that makes all known that is unknown, once it is in force: it has a stage of that, and of each other one it
+ * has all, or one in force has. By the name of its kernel those know a loader's commands that name this version.
+ */
 export function knowsUnknown(
   reference: PreparedReference,
   boot: VouchedBoot,
   { stages }: UnknownBoot,
-  rules: BootRules,
-  node: string,
+  { rules, node, active }: Comparing,
 ): boolean {
   if (stages === null || reference.strict) return false;
-  const isOwn = reference.reference.captured?.node === node;
-  const differences = compareStages(boot, reference, rules);
-  return stages.every((stage) => {
-    const difference = differences.get(stage);
-    if (difference === undefined || sizeOf(difference) > 0) return false;
-    if (!reference.whole && !reference.components.stages.has(stage)) return false;
-    return isOwn || (difference.unseen === null && scopeOf(stage, rules.scope) !== 'node');
-  });
+  const knows = (one: PreparedReference) => {
+    const isOwn = one.reference.captured?.node === node;
+    const differences = compareStages(boot, one, rules);
+    return (stage: JudgedStage) => {
+      const difference = differences.get(stage);
+      if (difference === undefined || sizeOf(difference) > 0) return false;
+      if (!one.whole && !one.components.stages.has(stage)) return false;
+      return isOwn || (difference.unseen === null && scopeOf(stage, rules.scope) !== 'node');
+    };
+  };
+  const own = knows(reference);
+  const left = stages.filter((stage) => !own(stage));
+  if (left.length === 0 || left.length === stages.length) return left.length === 0;
+  const others = active.filter(({ strict }) => !strict).map(knows);
+  return left.every((stage) => others.some((known) => known(stage)));
 }
 
 /** Of one stage, what is unknown. */

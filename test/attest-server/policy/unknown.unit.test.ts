@@ -5,8 +5,11 @@ import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { type KeptUnknown, unknownIn } from '../../../attest-server/policy/unknown.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
+import { headerBytes, madePe } from '../../../swtpm-fixtures/made-pe.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { updatedLog } from '../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, sentLog } from './made-proof.ts';
 
@@ -217,5 +220,51 @@ describe('a reference that is out of force', () => {
   it('is named for a changed command line, too', () => {
     const boot = tamper(log, 'cmdline');
     assert.equal(knownBy(boot, staged(boot)), 'next');
+  });
+
+  describe('of the next kernel, by whose version its loader names an initrd', () => {
+    const fleet = withMadeFiles(recordedLog('centos9-shim-grub'));
+    const from = '5.14.0-183.el9.x86_64';
+    const files = {
+      kernel: madePe(true, [{ at: headerBytes, content: Buffer.from('next') }], Buffer.alloc(0)),
+      initrd: Buffer.from('the next initrd'),
+    };
+    const next = updatedLog(fleet, { ...files, from, to: '5.14.0-570.el9.x86_64' });
+    const first = capturedFrom(madeProof({ log: fleet }), { name: 'first', node: 'node-0' });
+    /** As one that was computed of these files. */
+    const ofFiles = (stages: readonly string[]) => ({
+      ...staged(next),
+      components: staged(next).components.filter(({ stage }) => stages.includes(stage)),
+    });
+    const judged = (...references: readonly Reference[]) =>
+      unknownOf(next, { references: [first, ...references] });
+
+    it('is named, since references in force know the loader once the kernel is known', () => {
+      assert.equal(judged(ofFiles(['kernel', 'initrd']))?.knownBy, 'next');
+    });
+
+    it('is not named where the initrd stays unknown, or nothing in force knows the loader', () => {
+      assert.equal(judged(ofFiles(['kernel']))?.knownBy, null);
+      assert.equal(unknownOf(next, { references: [base, ofFiles(['kernel', 'initrd'])] })?.knownBy, null);
+    });
+
+    it('is not named for what another one that is out of force would make known', () => {
+      const unnamed = ofFiles(['kernel', 'initrd']);
+      const components = unnamed.components.map((one) => ({ ...one, description: '/vmlinuz' }));
+      const other = { ...ofFiles(['kernel']), name: 'other' };
+      assert.equal(judged({ ...unnamed, components }, other)?.knownBy, null);
+    });
+
+    it('waits for an approval also while it is announced', () => {
+      const announced = {
+        nodes: null,
+        by: 'token:alice',
+        at: new Date(0).toISOString(),
+        until: new Date(1000).toISOString(),
+        reason: 'kernel update',
+      };
+      const waiting = judged({ ...ofFiles(['kernel', 'initrd']), announced });
+      assert.deepEqual([waiting?.knownBy, waiting?.codes], ['next', []]);
+    });
   });
 });

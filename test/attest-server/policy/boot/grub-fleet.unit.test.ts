@@ -7,8 +7,8 @@ import { versionInName } from '../../../../attest-server/policy/boot/kernel-vers
 import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
 import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
+import { updatedLog } from '../../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
-import { updatedLog } from '../../../vectors/kernel-update.ts';
 import { eventsWhere, insertBefore } from '../../../vectors/log-surgery.ts';
 import { runAssay } from '../../cli/cli-fixture.ts';
 import { namedPe } from '../../cli/offline/compute/named-pe.ts';

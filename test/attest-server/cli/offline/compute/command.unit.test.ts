@@ -7,9 +7,14 @@ import { after, before, describe, it } from 'mocha';
 import type { ComponentDifference } from '../../../../../attest-server/cli/offline/boot/component-diff.ts';
 import { captureReference } from '../../../../../attest-server/policy/boot/capture.ts';
 import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
+import {
+  certificateTableAt,
+  checksumAt,
+  headerBytes,
+  signedPe,
+} from '../../../../../swtpm-fixtures/made-pe.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { madeProof, policyOf, verdictOn } from '../../../policy/made-proof.ts';
-import { certificateTableAt, checksumAt, headerBytes, signedPe } from '../../../verify/boot/made-pe.ts';
 import { runAssay } from '../../cli-fixture.ts';
 import { namedPe } from './named-pe.ts';
 

@@ -1,4 +1,4 @@
-import { headerBytes, madePe } from '../../../verify/boot/made-pe.ts';
+import { headerBytes, madePe } from '../../../../../swtpm-fixtures/made-pe.ts';
 
 /** An image with named sections, one after the other. */
 export function namedPe(sections: Readonly<Record<string, Buffer>>, plus = true): Buffer {

@@ -4,7 +4,7 @@ import { describe, it } from 'mocha';
 import { unifiedComponents } from '../../../../../attest-server/cli/offline/compute/unified.ts';
 import { reference } from '../../../../../attest-server/protocol/reference.ts';
 import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
-import { headerBytes } from '../../../verify/boot/made-pe.ts';
+import { headerBytes } from '../../../../../swtpm-fixtures/made-pe.ts';
 import { namedPe } from './named-pe.ts';
 
 const kernel = namedPe({ '.text': Buffer.alloc(0x200, 0x90) });

@@ -1,15 +1,15 @@
-import { pcrBanks } from '../../attest-server/protocol/messages.ts';
-import { authenticodeDigests } from '../../attest-server/verify/boot/pe-image.ts';
-import { eventData } from '../../attest-server/verify/tpm/event-data.ts';
+import { pcrBanks } from '../attest-server/protocol/messages.ts';
+import { authenticodeDigests } from '../attest-server/verify/boot/pe-image.ts';
+import { eventData } from '../attest-server/verify/tpm/event-data.ts';
 import {
   eventBytes,
   type LogEvent,
   type ParsedLog,
   parseEventLog,
-} from '../../attest-server/verify/tpm/event-log.ts';
-import { digestsOf } from '../../swtpm-fixtures/remeasure.ts';
-import { type EventChange, rewriteLog } from '../../swtpm-fixtures/rewrite-log.ts';
-import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
+} from '../attest-server/verify/tpm/event-log.ts';
+import { digestsOf } from './remeasure.ts';
+import { type EventChange, rewriteLog } from './rewrite-log.ts';
+import { siblingLog } from './sibling.ts';
 
 /** What GRUB starts once a machine was updated. */
 export interface KernelUpdate {
