@@ -60,7 +60,10 @@ describe('assay expect, at a server with nodes', () => {
     const why = await assay('why', 'node-1');
     assert.match(why.out, /kernel update/);
     assert.match(why.out, /assay expect\n/);
-    assert.match((await assay('expect')).out, new RegExp(`^${name} +\\S+ +1 +in \\d+[smhd] +token:admin`, 'm'));
+    assert.match(
+      (await assay('expect')).out,
+      new RegExp(`^${name} +\\S+ +1 +in \\d+[smhd] +token:admin`, 'm'),
+    );
     const until = announced.until.replace(/\.\d+Z$/, 'Z');
     assert.match(
       (await assay('expect', '--utc')).out,

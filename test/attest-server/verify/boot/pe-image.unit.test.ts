@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { authenticodeDigests } from '../../../../attest-server/verify/boot/pe-image.ts';
-import { rejectionOf } from '../rejection-of.ts';
 import { certificateTableAt, checksumAt, madePe, signedPe } from '../../../../swtpm-fixtures/made-pe.ts';
+import { rejectionOf } from '../rejection-of.ts';
 
 const sections = [
   { at: 0x800, content: Buffer.alloc(0x200, 0x61) },
