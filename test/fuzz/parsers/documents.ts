@@ -72,7 +72,8 @@ export const reference: FuzzedParser = {
 export const yamlReference: FuzzedParser = {
   sources: referenceSources,
   form: { kind: 'text' },
-  most: 32 * 1024,
+  // A blank line takes the parser of YAML 3 KiB, which it gives back: more of them would be a finding each time.
+  most: 8 * 1024,
   // A few components and events of each: a person writes no more, and YAML takes its time.
   seeds: () =>
     references().map((bytes) => {
