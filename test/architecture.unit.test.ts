@@ -142,7 +142,7 @@ const impure: readonly (readonly [RegExp, string])[] = [
   [/\bMath\.random\b|\brandom(Bytes|UUID|Int|Fill|FillSync)\b|\bgenerateKey/, 'takes random numbers'],
   [/\bprocess\./, 'reaches for the process'],
   [/\bconsole\./, 'logs'],
-  [/\bset(Timeout|Interval|Immediate)\(|\bfetch\(/, 'waits or calls out'],
+  [/\b(set(Timeout|Interval|Immediate)|inSteps|othersFirst|fetch)\(/, 'waits or calls out'],
 ];
 
 interface Import {

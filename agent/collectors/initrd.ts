@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
-import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import type { AskedImage } from '../../attest-server/protocol/messages.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
 import { type FoundList, type ImageCollector, Unavailable } from './collector.ts';
-import { isInitrd, loaderTree, openRegular } from './loader-tree.ts';
+import { identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';
 
 /** A file whose digest was computed, as long as it stays what it was. */
 interface Hashed {
@@ -118,10 +117,6 @@ async function digestOf(file: FileHandle, length: number, signal: AbortSignal): 
     sum.update(piece.subarray(0, bytesRead));
     at += bytesRead;
   }
-}
-
-function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
 function textOf(error: unknown): string {

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, realpath } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
@@ -94,6 +94,11 @@ export async function openRegular(path: string): Promise<FileHandle | null> {
   }
   await file.close();
   return null;
+}
+
+/** Another one once its bytes may be others. */
+export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
 /** Null where there is no such thing, or it may not be seen, which is said. */

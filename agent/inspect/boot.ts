@@ -1,10 +1,10 @@
 import { createHash, hash } from 'node:crypto';
-import type { BigIntStats } from 'node:fs';
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { bootLogPath } from '../collectors/boot-log.ts';
 import {
+  identityOf,
   isEnvironment,
   isInitrd,
   isReadByGrub,
@@ -194,11 +194,8 @@ async function copyBooted(
       continue;
     }
     bytes += file.bytes;
-    const copied = bytes <= copiedBytes || note(path)(new Error('no copy of it: it is too large'));
-    const isThere = there.has(file.sha256);
-    const isCopied =
-      copied !== null && (isThere || (await copyInitrd(path, file, out).catch(note(path))) === true);
-    files.push({ ...file, copied: isCopied });
+    const copied = await copyOf(path, file, bytes, there, out).catch(note(path));
+    files.push({ ...file, copied: copied !== null });
   }
   return files;
 }
@@ -211,18 +208,29 @@ async function isOpenToAll(root: string, path: string): Promise<boolean> {
   return true;
 }
 
-async function copyInitrd(path: string, { identity, sha256 }: IndexedFile, out: OutFolder): Promise<boolean> {
+/**
+ * The name of its copy.
+ * @param bytes of all copies with this one @param there names of those that were made before
+ */
+async function copyOf(
+  path: string,
+  { identity, sha256 }: IndexedFile,
+  bytes: number,
+  there: ReadonlySet<string>,
+  out: OutFolder,
+): Promise<string> {
+  if (bytes > copiedBytes) throw new Error('no copy of it: it is too large');
+  if (there.has(sha256)) return sha256;
   const file = await openRegular(path);
-  if (file === null || identityOf(await file.stat({ bigint: true })) !== identity) {
-    await file?.close();
-    throw new Error('it was changed while it was read');
+  if (file === null) throw new Error('it is no regular file any more');
+  try {
+    if (identityOf(await file.stat({ bigint: true })) !== identity)
+      throw new Error('it was changed while it was read');
+    await out.write(sha256, file.createReadStream({ highWaterMark: 1024 * 1024, autoClose: false }));
+  } finally {
+    await file.close();
   }
-  await out.write(sha256, file.createReadStream({ highWaterMark: 1024 * 1024 }));
-  return true;
-}
-
-function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+  return sha256;
 }
 
 function digestsOf(content: Buffer): Pick<IndexedFile, 'sha256' | 'sha384' | 'sha512'> {

@@ -2,7 +2,7 @@ import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
-import { asksInitrds } from '../policy/aspects.ts';
+import { type AspectRules, asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
@@ -24,7 +24,6 @@ import {
   evidenceOf,
   expectedOf,
   type Given,
-  type GivenFiles,
   withListApart,
 } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
@@ -49,7 +48,7 @@ export interface Judged {
   readonly state: NodeState;
   readonly codes: readonly ReasonCode[];
   /** It is asked again at once: an initrd of its is on the way. */
-  readonly more?: boolean;
+  readonly more: boolean;
   /** Parts that its connection need not show again. */
   readonly enough: readonly PartName[];
   /** To a gate alone. */
@@ -199,83 +198,93 @@ export class Attestation {
     const { parts: all, lost } = await this.#complete(node.name, answer.parts);
     const { parts, arrived } = withListApart({ ...answer, parts: all });
     const before = this.#statuses.get(node.name)?.parts ?? {};
-    const held = await this.#files.heldFor(node.name, before);
-    const heldInitrds = this.#asksInitrds(node.name)
-      ? await this.#initrds.heldFor(node.name, before.initrds)
-      : noInitrds;
+    const held: Given = {
+      loader: await this.#files.heldFor(node.name, before),
+      initrds: await this.#initrdsHeld(node.name, before.initrds),
+    };
     const started = performance.now();
-    const verified = (loader: GivenFiles, initrds = heldInitrds) =>
-      this.#verifier.verify(evidenceOf(answer, parts, { loader, initrds }), expectedOf(node, answer));
+    const verified = (given: Given) =>
+      this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
     const first = verified(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
+    const { initrds } = held;
     const {
-      proven: explained,
+      proven,
       given: loader,
       wanted,
-    } = await this.#files.explain(node.name, answer, held, first, verified, this.#ports.now());
+    } = await this.#files.explain(
+      node.name,
+      answer,
+      held.loader,
+      first,
+      (files) => verified({ loader: files, initrds }),
+      this.#ports.now(),
+    );
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    return this.#lanes.inOrder(node.name, async () => {
-      await this.#recallArchived(node.name);
-      const inForce = this.#ports.inForce();
-      const whole = { ...answer, parts };
-      const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-      const looked = await this.#lookInto(node.name, explained, answer, place.group.rules, heldInitrds);
-      if (looked.isNew) {
-        this.#files.keep(node.name, loader);
-        return { files: [] };
-      }
-      const given: Given = { loader, initrds: looked.given };
-      const isSame = looked.given.list?.digest === heldInitrds.list?.digest;
-      const proven = isSame ? explained : verified(loader, looked.given);
-      const listed = await this.#proveList({ node, answer: whole, proven, given, place }, arrived, inForce);
-      if (listed === 'again') {
-        this.#files.keep(node.name, loader);
-        return { files: [] };
-      }
-      const ima = listed?.kept ?? null;
-      await this.#keepLong(node.name, ima?.pieces ?? []);
-      const judged = {
-        node,
-        answer: withIndex(whole, ima),
-        proven: listed?.proven ?? proven,
-        given,
-        place,
-        ima,
-        wait: looked.wait,
-        more: looked.more,
-      };
-      return this.#record(judged, inForce).catch((error: unknown) => {
-        // What was not written down was not said, also by a node that was revoked meanwhile.
-        const before = this.#statuses.get(node.name);
-        this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
-        this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
-        throw error;
-      });
+    const explained = { node, answer: { ...answer, parts }, proven, given: { loader, initrds } };
+    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived, verified));
+  }
+
+  /** What its boot was judged by before; most nodes have no such part, and are spared the search for their group. */
+  async #initrdsHeld(name: string, digest: string | undefined): Promise<GivenInitrds> {
+    if (digest === undefined) return noInitrds;
+    const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
+    return asksInitrds(group.rules) ? this.#initrds.heldFor(name, digest) : noInitrds;
+  }
+
+  /** @param verified proves the answer with other files or manifests */
+  async #judgeInTurn(
+    explained: Explained,
+    arrived: Answer['ima'],
+    verified: (given: Given) => Proven,
+  ): Promise<Judged | WantedFiles> {
+    const { node, answer, given: held } = explained;
+    await this.#recallArchived(node.name);
+    const inForce = this.#ports.inForce();
+    const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
+    const looked = await this.#lookInto(explained, place.group.rules);
+    const given: Given = { loader: held.loader, initrds: looked.given };
+    const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
+    const proven = looked.isNew || isSame ? explained.proven : verified(given);
+    const listed = looked.isNew
+      ? 'again'
+      : await this.#proveList({ ...explained, proven, given, place }, arrived, inForce);
+    if (listed === 'again') {
+      this.#files.keep(node.name, given.loader);
+      return { files: [] };
+    }
+    const ima = listed?.kept ?? null;
+    await this.#keepLong(node.name, ima?.pieces ?? []);
+    const judged: ProvenWhole = {
+      node,
+      answer: withIndex(answer, ima),
+      proven: listed?.proven ?? proven,
+      given,
+      place,
+      ima,
+      looked,
+    };
+    return this.#record(judged, inForce).catch((error: unknown) => {
+      // What was not written down was not said, also by a node that was revoked meanwhile.
+      const before = this.#statuses.get(node.name);
+      this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
+      this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
+      throw error;
     });
   }
 
-  #asksInitrds(name: string): boolean {
-    const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
-    return asksInitrds(group.rules);
-  }
-
-  async #lookInto(
-    name: string,
-    proven: Proven,
-    { initrd = notAsked }: Answer,
-    rules: Parameters<typeof asksInitrds>[0],
-    held: GivenInitrds,
-  ): Promise<Looked> {
-    if (asksInitrds(rules)) return this.#initrds.look(name, proven, initrd, held);
-    this.#initrds.leave(name);
+  async #lookInto({ node, proven, answer, given }: Explained, rules: AspectRules): Promise<Looked> {
+    const { initrd = notAsked } = answer;
+    if (asksInitrds(rules)) return this.#initrds.look(node.name, proven, initrd, given.initrds);
+    this.#initrds.leave(node.name);
     return { given: noInitrds, wait: null, more: false, isNew: false };
   }
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place: { labels } }: Omit<ProvenWhole, 'ima' | 'wait' | 'more'>,
+    { node, answer, proven: first, given, place: { labels } }: Explained & Pick<ProvenWhole, 'place'>,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
@@ -503,7 +512,8 @@ export class Attestation {
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proven, given, place, ima, wait, more } = whole;
+    const { node, answer, proven, given, place, ima, looked } = whole;
+    const { wait, more } = looked;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
@@ -690,19 +700,21 @@ export class Attestation {
   }
 }
 
-/** An answer that is proven as a whole, and what explains it. */
-interface ProvenWhole {
+/** An answer that is proven, but for its list, and what explains it. */
+interface Explained {
   readonly node: AttestedNode;
   readonly answer: Answer;
   readonly proven: Proven;
   readonly given: Given;
+}
+
+/** The same as a whole. */
+interface ProvenWhole extends Explained {
   /** The node's group, and those of its labels that count. */
   readonly place: ReturnType<InForce['groupOf']>;
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
-  /** Why it is not known what one of its initrds holds; null where all are known. */
-  readonly wait: string | null;
-  readonly more: boolean;
+  readonly looked: Pick<Looked, 'wait' | 'more'>;
 }
 
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };

@@ -47,7 +47,9 @@ export class ImageQueue {
   readonly #options: QueueOptions;
   /** By digest; whoever waits for longest comes first. */
   readonly #images = new Map<string, Image>();
-  /** By node, the image that it is to send: thousands of nodes may wait. */
+  /** By node, the images that it waits for: thousands of nodes may wait, and most answers are of those that do not. */
+  readonly #wanted = new Map<string, readonly string[]>();
+  /** By node, the image that it is to send. */
   readonly #turns = new Map<string, string>();
 
   constructor(options: QueueOptions) {
@@ -56,8 +58,11 @@ export class ImageQueue {
 
   /** The node was heard of, and has these images to send, and no others. */
   waits(node: string, digests: readonly string[]): void {
-    for (const [digest, { waiting }] of this.#images)
-      if (waiting.has(node) && !digests.includes(digest)) this.#leave(node, digest);
+    const before = this.#wanted.get(node) ?? digests;
+    if (before.length + digests.length === 0) return;
+    for (const digest of before) if (!digests.includes(digest)) this.#leave(node, digest);
+    if (digests.length === 0) this.#wanted.delete(node);
+    else this.#wanted.set(node, digests);
     const now = this.#options.monotonic();
     for (const digest of digests) {
       const image = this.#images.get(digest) ?? { waiting: new Map(), sender: null };
@@ -129,6 +134,7 @@ export class ImageQueue {
   close(): void {
     for (const image of this.#images.values()) this.#endTurn(image);
     this.#images.clear();
+    this.#wanted.clear();
   }
 
   #leave(node: string, digest: string): void {

@@ -1,13 +1,19 @@
+import { othersFirst } from '../protocol/in-steps.ts';
 import { keepsContent } from '../protocol/initrd-kinds.ts';
-import { InitrdReader } from '../verify/initrd/initrd-reader.ts';
+import { InitrdReader, stepBytes } from '../verify/initrd/initrd-reader.ts';
 import { packManifest } from '../verify/initrd/packed-manifest.ts';
 import type { ImageReader } from './initrds.ts';
 
-/** Reads an initrd as the kernel does. */
+/** Reads an initrd as the kernel does, and lets others come first in between. */
 export function imageReader(): ImageReader {
   const reader = new InitrdReader({ keepsContent });
   return {
-    push: (piece) => reader.push(piece),
+    async push(piece) {
+      for (let at = 0; at < piece.length; at += stepBytes) {
+        await reader.push(piece.subarray(at, at + stepBytes));
+        await othersFirst();
+      }
+    },
     async end() {
       const manifest = await reader.end();
       return { manifest, bytes: await packManifest(manifest) };

@@ -5,8 +5,7 @@ import type { Part } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import { fileList, parseFileList } from '../protocol/loader-files.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { isOfUnusedBank } from '../protocol/unused-bank.ts';
-import { isOfValuePcr } from '../protocol/value-pcrs.ts';
+import { explainsTheRest } from '../verify/boot/boot-problem.ts';
 import { hashPart } from '../verify/hashed-part.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
@@ -278,10 +277,7 @@ function listOf(digests: readonly string[]): Part | null {
 /** Digests of what its loader read and nobody knows; none of a log that does not replay, since it may say anything. */
 function wantedBy({ banks, boot }: Proven): readonly string[] {
   if (boot === null || boot.state.unexplained.length === 0) return nothing;
-  const replays = boot.problems.every(
-    (problem) => isOfValuePcr(problem) || isOfUnusedBank(problem, boot.problems, banks),
-  );
-  if (!replays) return nothing;
+  if (!explainsTheRest(boot.problems, banks)) return nothing;
   const digests = boot.state.unexplained.flatMap(({ content, digests: { sha256, sha384, sha512 } }) =>
     content === null ? (sha256 ?? sha384 ?? sha512 ?? []) : [],
   );

@@ -271,7 +271,7 @@ export class Connection<Node> {
           this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
           return [];
         }
-        const { state, codes, gate, more = false } = judged;
+        const { state, codes, gate, more } = judged;
         this.#schedule(more ? this.#rounds.reserve(this.#ports.now()) : this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);

@@ -84,7 +84,7 @@ export interface JudgedAnswer {
   /** To a gate alone. */
   readonly gate?: GateOrder;
   /** It is asked again at once: an initrd of its is on the way. */
-  readonly more?: boolean;
+  readonly more: boolean;
 }
 
 /**

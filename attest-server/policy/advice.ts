@@ -1,4 +1,5 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
+import { verbs } from '../protocol/candidates-api.ts';
 import type { ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
@@ -34,21 +35,20 @@ export function nextStep(
 
 /** The command that puts a reference in force. */
 export function approveCommand(reference: string, kind: ReferenceKind): string {
-  return `assay reference approve ${reference} --reason "its ${words[kind][1]} are wanted"`;
+  return `assay reference approve ${reference} --reason "its ${contents[kind]} are wanted"`;
 }
 
-/** What nodes do with what a reference of this kind has, and what that is. */
-const words: Readonly<Record<ReferenceKind, readonly [does: string, its: string]>> = {
-  boot: ['boot', 'boots'],
-  runtime: ['run', 'files'],
-  firewall: ['have', 'rules'],
-  disk: ['have', 'headers'],
+const contents: Readonly<Record<ReferenceKind, string>> = {
+  boot: 'boots',
+  runtime: 'files',
+  firewall: 'rules',
+  disk: 'headers',
 };
 
 function putInForce(reference: string, aspect: AspectName | undefined): Advice {
   const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
   return [
-    `If you want nodes to ${words[kind][0]} what reference ${reference} contains, put it in force:`,
+    `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force:`,
     `  ${approveCommand(reference, kind)}`,
   ].join('\n');
 }

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { limits } from './limits.ts';
 import { parseJson } from './parse-json.ts';
 import { Rejection } from './rejection.ts';
 
@@ -115,7 +116,13 @@ function written(entry: InitrdEntry): Readonly<Record<keyof InitrdEntry, unknown
 const what = 'initrd manifest';
 
 /** Those of a reader with its usual bounds; an entry may stand there twice. */
-const most = { bytes: 48 * 1024 * 1024, archives: 64, entries: 2 * 65_536, faults: 32, path: 4096 };
+const most = {
+  bytes: limits.initrd.unpackedManifest,
+  archives: limits.initrd.archives,
+  entries: 2 * limits.initrd.entries,
+  faults: 32,
+  path: 4096,
+};
 
 const digest = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const count = z.int().min(0);

@@ -40,7 +40,8 @@ export const limits = {
   ima: { piece: 1024 * 1024, pieces: 8, inAnswer: 8 * 1024 * 1024, list: 64 * 1024 * 1024 },
   /**
    * An initrd, in bytes: of one frame of it, of what one answer may bring, and of the whole. `pieces`: frames of one answer;
-   * `count`: images of one boot that are looked into; `manifest`: bytes of what is kept of one, packed.
+   * `count`: images of one boot that are looked into; `archives`, `entries`: what one may hold; `manifest`: bytes of what is kept
+   * of one, packed, and `unpackedManifest`: half of them are digests, which do not pack.
    */
   initrd: {
     piece: 1024 * 1024,
@@ -48,7 +49,10 @@ export const limits = {
     inAnswer: 8 * 1024 * 1024,
     image: 512 * 1024 * 1024,
     count: 4,
+    archives: 64,
+    entries: 65_536,
     manifest: 8 * 1024 * 1024,
+    unpackedManifest: 48 * 1024 * 1024,
   },
   /**
    * Known files of nodes, in bytes: the packed list of one reference, some 450,000 files, and its file or request. All references

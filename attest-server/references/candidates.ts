@@ -4,7 +4,7 @@ import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
-import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { type ReferenceCandidate, type ReferenceCandidates, verbs } from '../protocol/candidates-api.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Verdict } from '../protocol/verdict.ts';
@@ -242,13 +242,6 @@ function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[]
   const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
   return aspect?.named?.(rules[aspect.name]) ?? null;
 }
-
-const verbs: Readonly<Record<ReferenceKind, readonly [one: string, many: string]>> = {
-  boot: ['boots', 'boot'],
-  runtime: ['runs', 'run'],
-  firewall: ['has', 'have'],
-  disk: ['has', 'have'],
-};
 
 function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
   const count = nodes.length;

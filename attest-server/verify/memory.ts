@@ -1,8 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
-import { isOfUnusedBank } from '../protocol/unused-bank.ts';
-import { isOfValuePcr } from '../protocol/value-pcrs.ts';
-import type { BootProblem } from './boot/boot-problem.ts';
+import { explainsTheRest } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
@@ -150,9 +148,7 @@ export class Memory {
     const own = this.part(log.digest) ?? ownPart(log);
     const boot = measureBoot(own, pcrs.banks, userSpace, files);
     // What does not replay may be made up anew for each answer, and is worth no memory.
-    const mayStay = (problem: BootProblem) =>
-      isOfValuePcr(problem) || isOfUnusedBank(problem, boot.problems, pcrs.banks);
-    if (!boot.problems.every(mayStay)) return boot;
+    if (!explainsTheRest(boot.problems, pcrs.banks)) return boot;
     // Of a list that is not whole, more files may be known the next time.
     if (files.digest !== null && this.files(files.digest) === null) return boot;
     this.#parts.set(own.digest, own);

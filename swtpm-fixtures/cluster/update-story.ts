@@ -19,8 +19,8 @@ const [oldBoot, newBoot, newKernel] = ['boot-183', 'boot-570', 'kernel-570'];
 
 /** A machine of the fleet: its firmware gives its disk another number, and its file system has an identifier of its own. */
 export function fleetMachine(log: Buffer, index: number): Buffer {
-  const text = (line: string) =>
-    line.replaceAll('hd0', `hd${index}`).replaceAll('05ee75fe', `05ee75f${index.toString(16)}`);
+  const its = `05ee75${index.toString(16).padStart(2, '0')}`;
+  const text = (line: string) => line.replaceAll('hd0', `hd${index}`).replaceAll('05ee75fe', its);
   return siblingLog(log, { text, configuration: true, firmwareSettings: true });
 }
 

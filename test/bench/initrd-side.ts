@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { InitrdReader } from '../../attest-server/verify/initrd/initrd-reader.ts';
+import { imageReader } from '../../attest-server/attest/image-reader.ts';
 
 /**
- * Reads the image that is named, in pieces of a MiB as a node sends it, and prints: CPU time of all threads, the longest step
+ * Reads the image that is named as the server does, in pieces of a MiB as a node sends it, and prints: CPU time of all threads, the longest step
  * between which others come, and by how much memory grew.
  */
 setFlagsFromString('--expose-gc');
@@ -40,9 +40,11 @@ function threadMs(): number {
 }
 
 async function read(): Promise<number> {
-  const reader = new InitrdReader();
+  const reader = imageReader();
   for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 })) await reader.push(piece);
-  const { entries: made, faults } = await reader.end();
+  const {
+    manifest: { entries: made, faults },
+  } = await reader.end();
   if (faults.length > 0) throw new Error(`the image has a fault: ${faults[0]?.text}`);
   return made.length;
 }

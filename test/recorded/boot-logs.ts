@@ -67,7 +67,7 @@ export function parsePcrRead(text: string): MachinePcrs {
 }
 
 async function tried(folder: string, log: string): Promise<TriedLog> {
-  const text = await readFile(join(folder, `${log}${valuesEnding}`), 'utf8').catch(() => '');
+  const text = await readFile(join(folder, `${log}${valuesEnding}`), 'utf8').catch(noValues);
   try {
     const boot = tryBootLog(await readFile(join(folder, log)), parsePcrRead(text));
     return { log, unreadable: null, ...boot };
@@ -75,6 +75,12 @@ async function tried(folder: string, log: string): Promise<TriedLog> {
     if (!(cause instanceof Rejection)) throw cause;
     return { log, unreadable: `${cause.code}: ${cause.message}` };
   }
+}
+
+/** Most logs have none beside them. */
+function noValues(error: unknown): string {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+  throw error;
 }
 
 function replays({ unexplained }: TriedLog): string {

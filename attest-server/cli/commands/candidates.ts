@@ -2,9 +2,9 @@ import {
   type ReferenceCandidate,
   type ReferenceCandidates,
   referenceCandidates,
+  verbs,
 } from '../../protocol/candidates-api.ts';
 import { printable } from '../../protocol/printable.ts';
-import type { ReferenceKind } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../readable.ts';
@@ -61,13 +61,6 @@ function sumOf({ items, more, nodes, unknown }: ReferenceCandidates): string {
   const [one, many] = kinds.size === 1 && kind !== undefined ? verbs[kind] : ['shows', 'show'];
   return `${unknown} of ${all} ${unknown === 1 ? one : many} ${counted(things, 'thing')} that no reference has`;
 }
-
-const verbs: Readonly<Record<ReferenceKind, readonly [one: string, many: string]>> = {
-  boot: ['boots', 'boot'],
-  runtime: ['runs', 'run'],
-  firewall: ['has', 'have'],
-  disk: ['has', 'have'],
-};
 
 function candidateText(one: ReferenceCandidate, number: number, reading: Reading): string {
   const { text, codes, things, nodes, firstSeen, lastSeen, signed, notes, command } = one;

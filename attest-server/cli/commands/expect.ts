@@ -57,7 +57,7 @@ export async function expectChange(
   const name = made ?? options.reference ?? '';
   const announced = await client
     .post(`${pathOf(name)}/announce`, asked, referenceView)
-    .catch(async (error) => {
+    .catch(async (error: unknown) => {
       if (made !== null) await remove(client, made);
       throw error;
     });

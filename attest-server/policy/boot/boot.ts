@@ -259,17 +259,19 @@ function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNod
 }
 
 function judgementOf(
-  { boot: measured, banks, firmwareVersion }: Proven,
+  proven: Proven,
   made: MadeFrom,
   ready: Ready,
   active: readonly PreparedReference[],
   node: JudgedNode,
   at: number,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { findings, asReferenced, references, unknown } =
+  const { boot: measured, banks, firmwareVersion } = proven;
+  const judged =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node, at);
+  const { findings, asReferenced, references, unknown } = judged;
   const others = [
     made.denied ? deniedTpmFirmware(firmwareVersion) : null,
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
@@ -280,7 +282,7 @@ function judgementOf(
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const besides = asReferenced
     ? { findings, knownBy: null }
-    : toldBesides(findings, unknown, ready, active, measured, banks, node.name);
+    : toldBesides(judged, ready, active, proven, node);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   return {
     judgement: {
@@ -289,7 +291,7 @@ function judgementOf(
       references,
       source: 'tpm',
       enough,
-      ...(unknown !== null && { unknown: shownUnknown(unknown, besides.knownBy) }),
+      ...(unknown !== null && { unknown: asUnknown(unknown, besides.knownBy) }),
     },
     outcome,
   };
@@ -297,19 +299,17 @@ function judgementOf(
 
 const shown: readonly PartName[] = ['ima'];
 
-function shownUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
+function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
   return { ...unknown, knownBy };
 }
 
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
 function toldBesides(
-  findings: readonly Finding[],
-  unknown: UnknownBoot | null,
+  { findings, unknown }: BootJudgement,
   { set, idle, rules }: Ready,
   active: readonly PreparedReference[],
-  measured: Proven['boot'],
-  banks: readonly QuotedBank[],
-  node: string,
+  { boot: measured, banks }: Proven,
+  { name: node }: JudgedNode,
 ): ReturnType<typeof withOutOfForce> {
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];

@@ -15,8 +15,11 @@ interface Alternates {
   readonly as: string;
 }
 
+export const maskNames = ['ostree', 'flatcar', 'bottlerocket', 'eve'] as const;
+export type MaskName = (typeof maskNames)[number];
+
 /** Digests, root hashes of dm-verity and names of systems are in none of them. */
-export const namedMasks = {
+export const namedMasks: Readonly<Record<MaskName, NamedMask>> = {
   ostree: {
     masks: 'which of its two lists of deployments OSTree boots, and the index in it; name and checksum stay',
     source: 'OSTree, docs/atomic-upgrades.md, “The /ostree/boot directory”',
@@ -55,17 +58,13 @@ export const namedMasks = {
     source: 'lf-edge/eve, pkg/mkimage-raw-efi/make-raw and pkg/grub/rootfs.cfg',
     commands: [{ either: /(<hd\d+>,gpt)[23](?![\w,])/g, as: '$1<image>' }],
   },
-} as const satisfies Readonly<Record<string, NamedMask>>;
-
-export type MaskName = keyof typeof namedMasks;
-
-export const maskNames = ['ostree', 'flatcar', 'bottlerocket', 'eve'] as const satisfies readonly MaskName[];
+};
 
 /** An argument, as it is compared under these masks. */
 export function maskArgument(word: string, masks: readonly MaskName[]): string {
   let masked = word;
   for (const name of masks) {
-    const { argument }: NamedMask = namedMasks[name];
+    const { argument } = namedMasks[name];
     if (argument !== undefined) masked = masked.replace(argument.either, argument.as);
   }
   return masked;
@@ -75,7 +74,7 @@ export function maskArgument(word: string, masks: readonly MaskName[]): string {
 export function maskCommand(command: string, masks: readonly MaskName[]): string {
   let masked = command;
   for (const name of masks) {
-    const { commands }: NamedMask = namedMasks[name];
+    const { commands } = namedMasks[name];
     for (const { either, as } of commands) masked = masked.replace(either, as);
   }
   return masked;

@@ -1,4 +1,7 @@
+import type { PcrBank } from '../../protocol/messages.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
+import { isOfValuePcr } from '../../protocol/value-pcrs.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
 
 /** Something that a log shows about itself; the policy decides what it is worth. */
@@ -16,7 +19,15 @@ export interface BootProblem {
 export interface Noticed {
   readonly problems: BootProblem[];
   /**
-   * Codes: `other_data`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
+   * Codes: `other_data`, `value_alone`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
    */
   readonly notes: LogNote[];
+}
+
+/** True where a log explains all that was quoted, but for unused banks and PCRs that a policy may compare by value. */
+export function explainsTheRest(
+  problems: readonly BootProblem[],
+  banks: readonly { readonly bank: PcrBank }[],
+): boolean {
+  return problems.every((problem) => isOfValuePcr(problem) || isOfUnusedBank(problem, problems, banks));
 }

@@ -1,3 +1,5 @@
+import { limits } from '../../protocol/limits.ts';
+
 /** What an initrd may hold before nothing is said of it. */
 export interface InitrdBounds {
   /** Of the image, and of all that is unpacked of it. */
@@ -16,11 +18,11 @@ export interface InitrdBounds {
 
 /** The largest of real machines hold an operating system's whole image, of some 500 MB, which packs badly. */
 export const initrdBounds: InitrdBounds = {
-  imageBytes: 512 * 1024 * 1024,
+  imageBytes: limits.initrd.image,
   unpackedBytes: 2 * 1024 ** 3,
   ratio: { from: 64 * 1024 * 1024, times: 64 },
-  archives: 64,
-  entries: 65_536,
+  archives: limits.initrd.archives,
+  entries: limits.initrd.entries,
   names: 8 * 1024 * 1024,
   contentBytes: 1024 * 1024,
   contentsBytes: 8 * 1024 * 1024,

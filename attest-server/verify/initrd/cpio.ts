@@ -1,9 +1,23 @@
-import { createHash, type Hash, hash } from 'node:crypto';
 import { outsideText, printable } from '../../protocol/printable.ts';
 import type { InitrdBounds } from './bounds.ts';
-import { type Header, headerBytes, PATH_MAX, parseHeader, typeOf } from './cpio-header.ts';
+import {
+  type Header,
+  headerBytes,
+  PATH_MAX,
+  parseHeader,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFREG,
+  S_IFSOCK,
+  typeOf,
+} from './cpio-header.ts';
+import { FileContent } from './file-content.ts';
+import { PathFault } from './folders.ts';
 import { InitrdError } from './initrd-error.ts';
-import { type MadeFile, PathFault, type RootTree } from './root-tree.ts';
+import type { RootTree } from './root-tree.ts';
 
 /** What is asked and told while archives are read. */
 export interface CpioListener {
@@ -232,56 +246,11 @@ export class CpioReader {
   }
 }
 
-const S_IFLNK = 0o120000;
-const S_IFREG = 0o100000;
-/** Sockets, links, files, block devices, folders, character devices, pipes. */
 const madeTypes: ReadonlySet<number> = new Set([
-  0o140000, 0o120000, 0o100000, 0o060000, 0o040000, 0o020000, 0o010000,
+  ...[S_IFSOCK, S_IFLNK, S_IFREG, S_IFBLK, S_IFDIR, S_IFCHR, S_IFIFO],
 ]);
 
 /** Bytes of a name with what fills header and name up to a multiple of four. */
 function nameEnd(nameBytes: number): number {
   return ((nameBytes + 1) & ~3) + 2;
 }
-
-/** The bytes of one file, as they come. */
-class FileContent {
-  readonly made: MadeFile;
-  readonly bytes: number;
-  readonly #kept: Buffer[] | null;
-  readonly #expected: number | null;
-  #sum = 0;
-  #hash: Hash | null = null;
-  #whole: Buffer | null = null;
-
-  constructor(made: MadeFile, bytes: number, isKept: boolean, expected: number | null) {
-    this.made = made;
-    this.bytes = bytes;
-    this.#kept = isKept ? [] : null;
-    this.#expected = expected;
-  }
-
-  add(part: Buffer): void {
-    if (this.#expected !== null) for (const byte of part) this.#sum = (this.#sum + byte) >>> 0;
-    this.#kept?.push(Buffer.from(part));
-    // Most files come whole, which is hashed at half the price.
-    if (part.length === this.bytes) this.#whole = part;
-    else this.#hash = (this.#hash ?? createHash('sha256')).update(part);
-  }
-
-  digest(): string {
-    if (this.#whole !== null) return hash('sha256', this.#whole);
-    return this.#hash === null ? emptyDigest : this.#hash.digest('hex');
-  }
-
-  content(): Buffer | null {
-    return this.#kept === null ? null : Buffer.concat(this.#kept);
-  }
-
-  /** The kernel looks at it only for files that it writes, and so do we. */
-  hasItsSum(): boolean {
-    return this.#expected === null || this.made.node === null || this.#sum === this.#expected;
-  }
-}
-
-const emptyDigest = hash('sha256', '');

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { othersFirst } from '../../protocol/in-steps.ts';
 import type { InitrdArchive, InitrdFault, InitrdManifest } from '../../protocol/initrd-manifest.ts';
 import { outsideText } from '../../protocol/printable.ts';
 import { Rejection } from '../../protocol/rejection.ts';
@@ -29,7 +28,7 @@ export class InitrdReader {
   readonly #archives: { -readonly [Member in keyof InitrdArchive]: InitrdArchive[Member] }[] = [];
   readonly #faults: InitrdFault[] = [];
   /** Unpackers get the same bytes however the image was cut, or where their errors are seen would depend on it. */
-  readonly #chunk = Buffer.allocUnsafeSlow(chunkBytes);
+  readonly #chunk = Buffer.allocUnsafeSlow(stepBytes);
   #filled = 0;
   /** Bytes of the image that were looked at, and of all that was unpacked of them. */
   #at = 0;
@@ -61,18 +60,18 @@ export class InitrdReader {
   }
 
   /**
-   * The next piece, of some MiB at most; the one after it waits for the promise.
+   * The next piece; the one after it waits for the promise. Whoever serves others gives them a turn after each `stepBytes`.
    * @throws Rejection `too_large`
    */
   async push(piece: Buffer): Promise<void> {
     if (this.#isBusy) throw new Error('a piece of an initrd came before the one before it was read');
     this.#isBusy = true;
     for (let at = 0; at < piece.length; ) {
-      const part = piece.subarray(at, at + chunkBytes - this.#filled);
+      const part = piece.subarray(at, at + stepBytes - this.#filled);
       part.copy(this.#chunk, this.#filled);
       this.#filled += part.length;
       at += part.length;
-      if (this.#filled === chunkBytes) await this.#takeChunk();
+      if (this.#filled === stepBytes) await this.#takeChunk();
     }
     this.#isBusy = false;
   }
@@ -115,7 +114,6 @@ export class InitrdReader {
     for (const hash of this.#hashes) hash.update(chunk);
     this.#tail = Buffer.concat([this.#tail, chunk.subarray(-tailBytes)]).subarray(-tailBytes);
     while (this.#at < begin + chunk.length) this.#at += await this.#take(chunk.subarray(this.#at - begin));
-    if (this.#packed === null) await othersFirst();
   }
 
   /** How many of the bytes were taken; none where they are now something else. */
@@ -251,7 +249,8 @@ export class InitrdReader {
   }
 }
 
-const chunkBytes = 64 * 1024;
+/** What takes some milliseconds to be read. */
+export const stepBytes = 64 * 1024;
 const mostPathFaults = 16;
 /** With which headers of archives begin. */
 const zeroDigit = 0x30;

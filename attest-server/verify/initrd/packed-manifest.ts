@@ -1,9 +1,10 @@
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
 import { type InitrdManifest, manifestBytes, parseInitrdManifest } from '../../protocol/initrd-manifest.ts';
+import { limits } from '../../protocol/limits.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 
-/** Bytes that are unpacked: no manifest has more, and half of one are digests, which do not pack. */
-const most = { bytes: 48 * 1024 * 1024, short: 1024 * 1024, ratio: 256 };
+/** Bytes that are unpacked: for each packed one, beyond the first. */
+const most = { short: 1024 * 1024, ratio: 256 };
 
 /** A manifest as it is kept, and travels in a bundle. @throws Rejection `too_large` for one that could not be read again */
 export async function packManifest(manifest: InitrdManifest): Promise<Buffer> {
@@ -33,7 +34,7 @@ function unpacked(packed: Buffer): Buffer {
 }
 
 function mostOf(packed: Buffer): number {
-  return Math.min(most.bytes, most.short + most.ratio * packed.length);
+  return Math.min(limits.initrd.unpackedManifest, most.short + most.ratio * packed.length);
 }
 
 function tooLarge(text: string, cause?: unknown): Rejection {

@@ -1,24 +1,28 @@
 import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
-import { type Header, PATH_MAX, typeOf } from './cpio-header.ts';
+import { type Header, PATH_MAX, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOf } from './cpio-header.ts';
+import {
+  checkLength,
+  type Folder,
+  Folders,
+  newNode,
+  PathFault,
+  partsOf,
+  remove,
+  type Slot,
+} from './folders.ts';
+import { entryOf, type Listed, type Node } from './listed-entry.ts';
 
 /**
  * What the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one entry after
  * the other. Where that would not do what an archive says, there is a fault instead of a guess.
  */
 export class RootTree {
-  readonly #root: Folder = newFolder('', null);
+  readonly #folders = new Folders();
   readonly #listed: Listed[] = [];
   /** Names of files with several, by inode, until the archive ends. */
   #links = new Map<string, { readonly name: string; node: Node | null }>();
-  #steps = 0;
-
-  constructor() {
-    // What each kernel has of itself (usr/default_cpio_list): an entry of that path finds it there.
-    const dev = newFolder('dev', this.#root);
-    dev.children.set('console', { node: { type: S_IFCHR, mode: 0o20600, device: [5, 1] }, listed: null });
-    this.#root.children.set('dev', { node: dev, listed: null });
-    this.#root.children.set('root', { node: newFolder('root', this.#root), listed: null });
-  }
+  /** The entry that is the root itself. */
+  #rootListed: Listed | null = null;
 
   get size(): number {
     return this.#listed.length;
@@ -101,7 +105,7 @@ export class RootTree {
     const isFolder = typeOf(listed.mode) === S_IFDIR;
     if (name.endsWith('/') && !isFolder) throw new PathFault('it ends in a slash and is no folder');
     const last = parts.pop();
-    const folder = this.#walk(parts);
+    const folder = this.#folders.walk(parts);
     if (folder === null) return null;
     if (last === undefined) {
       if (!isFolder) throw new PathFault('it would be the root itself');
@@ -117,37 +121,10 @@ export class RootTree {
     return { folder, last, slot };
   }
 
-  /** The folder of that path, as the kernel walks: links from where they lie, `..` of the root is the root. */
-  #walk(parts: readonly string[]): Folder | null {
-    const ahead = [...parts].reverse();
-    let at = this.#root;
-    let links = 0;
-    for (let steps = 0; ; steps++) {
-      const part = ahead.pop();
-      if (part === undefined) return at;
-      if (steps >= most.stepsOfEntry || ++this.#steps > most.steps)
-        throw new PathFault('there are too many folders and links on the way');
-      checkLength(part);
-      if (part === '..') {
-        at = at.parent ?? at;
-        continue;
-      }
-      const node = at.children.get(part)?.node;
-      if (node === undefined) return null;
-      if (isFolder(node)) at = node;
-      else if (node.target === undefined) throw new PathFault('what it is to lie in is no folder');
-      else {
-        if (++links > most.links) throw new PathFault('its links lead round in a circle');
-        if (node.target.startsWith('/')) at = this.#root;
-        ahead.push(...partsOf(node.target).reverse());
-      }
-    }
-  }
-
   #makeAt({ folder, last, slot }: Place, header: Header, name: string, listed: Listed): void {
     const type = typeOf(header.mode);
     if (folder === null) {
-      this.#take(listed, this.#root, this.#rootListed, header);
+      this.#take(listed, this.#folders.root, this.#rootListed, header);
       this.#rootListed = listed;
       return;
     }
@@ -166,8 +143,6 @@ export class RootTree {
     folder.children.set(last, { node, listed });
     this.#remember(header, node);
   }
-
-  #rootListed: Listed | null = null;
 
   #openAt({ folder, last, slot }: Place, header: Header, name: string, listed: Listed): Node {
     if (folder === null) throw new PathFault('it would be the root itself');
@@ -202,7 +177,7 @@ export class RootTree {
     // Attack: a link put in the place of the first name has the kernel write where that link leads.
     const parts = partsOf(first.name);
     const firstName = parts.pop() ?? '';
-    const node = this.#walk(parts)?.children.get(firstName)?.node;
+    const node = this.#folders.walk(parts)?.children.get(firstName)?.node;
     if (node === undefined || node !== first.node)
       throw new PathFault('it is another name of a file that is no longer there');
     this.#take(listed, node, null, header);
@@ -234,45 +209,11 @@ export class RootTree {
   }
 }
 
-/** What the kernel could not make as it stands, or would make elsewhere. */
-export class PathFault extends Error {}
-
 /** A file between its name and its bytes. */
 export interface MadeFile {
   readonly listed: Listed;
   readonly node: Node | null;
   readonly fault: PathFault | null;
-}
-
-const S_IFBLK = 0o060000;
-const S_IFCHR = 0o020000;
-const S_IFDIR = 0o040000;
-const S_IFLNK = 0o120000;
-const S_IFREG = 0o100000;
-const NAME_MAX = 255;
-/** Links that the kernel follows for one path; folders and links that are walked for one entry, and for all. */
-const most = { links: 40, stepsOfEntry: 1024, steps: 4_000_000 };
-
-interface Node {
-  readonly type: number;
-  mode: number;
-  uid?: number;
-  gid?: number;
-  /** Of the file as it is now. */
-  content?: { readonly bytes: number; readonly sha256: string };
-  readonly target?: string;
-  readonly device?: readonly [number, number];
-}
-
-interface Folder extends Node {
-  readonly path: string;
-  readonly parent: Folder | null;
-  readonly children: Map<string, Slot>;
-}
-
-interface Slot {
-  readonly node: Node;
-  readonly listed: Listed | null;
 }
 
 interface Place {
@@ -282,62 +223,6 @@ interface Place {
   readonly slot: Slot | null;
 }
 
-/** An entry as it came, and what became of it. */
-type Listed = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
-  node?: Node;
-  linked?: true;
-};
-
-function newFolder(path: string, parent: Folder | null): Folder {
-  return { type: S_IFDIR, mode: S_IFDIR, path, parent, children: new Map() };
-}
-
-function newNode(type: number, parent: Folder, { path, target, device }: Listed): Node {
-  if (type === S_IFDIR) return newFolder(path, parent);
-  return {
-    type,
-    mode: type,
-    ...(target === undefined ? {} : { target }),
-    ...(device === undefined ? {} : { device }),
-  };
-}
-
-function isFolder(node: Node): node is Folder {
-  return node.type === S_IFDIR;
-}
-
-function remove(folder: Folder, last: string, { node, listed }: Slot): void {
-  if (isFolder(node) && node.children.size > 0)
-    throw new PathFault('it would take the place of a folder that is not empty');
-  if (listed !== null) listed.replaced = true;
-  folder.children.delete(last);
-}
-
-function partsOf(path: string): string[] {
-  return path.split('/').filter((part) => part !== '' && part !== '.');
-}
-
 function pathOf(parts: readonly string[]): string {
   return parts.length === 0 ? '.' : parts.join('/');
-}
-
-function checkLength(part: string): void {
-  if (part.length > NAME_MAX / 4 && Buffer.byteLength(part) > NAME_MAX)
-    throw new PathFault('a part of its name is too long');
-}
-
-type Attributes = Pick<InitrdEntry, 'mode' | 'uid' | 'gid' | 'bytes' | 'sha256' | 'device'>;
-
-/** @param now as it came, or as it is in the end, whichever of its names is asked */
-function entryOf({ path, target, replaced, unmade }: Listed, now: Attributes): InitrdEntry {
-  const entry: { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } = { path, mode: now.mode };
-  if (now.uid) entry.uid = now.uid;
-  if (now.gid) entry.gid = now.gid;
-  if (now.bytes !== undefined) entry.bytes = now.bytes;
-  if (now.sha256 !== undefined) entry.sha256 = now.sha256;
-  if (target !== undefined) entry.target = target;
-  if (now.device !== undefined) entry.device = now.device;
-  if (replaced) entry.replaced = true;
-  if (unmade) entry.unmade = true;
-  return entry;
 }

@@ -41,9 +41,18 @@ async function manifestOf(bytes: Buffer) {
 }
 
 export const initrd: FuzzedParser = {
-  sources: ['cpio', 'cpio-header', 'initrd-reader', 'magic', 'packed', 'root-tree', 'zstd-frame'].map(
-    (name) => `attest-server/verify/initrd/${name}.ts`,
-  ),
+  sources: [
+    'cpio',
+    'cpio-header',
+    'file-content',
+    'folders',
+    'initrd-reader',
+    'listed-entry',
+    'magic',
+    'packed',
+    'root-tree',
+    'zstd-frame',
+  ].map((name) => `attest-server/verify/initrd/${name}.ts`),
   form: {
     kind: 'text',
     records: headersOf,

@@ -25,7 +25,17 @@ describe('npm start -- --once --update', function () {
 
     const commands = lines.flatMap(({ command }) => (typeof command === 'string' ? [command] : []));
     const verbs = commands.map((line) => /^assay (?:reference )?([\w-]+)/.exec(line)?.[1]);
-    for (const verb of ['capture', 'compute', 'import', 'expect', 'approve', 'retire', 'revoke'])
+    for (const verb of [
+      'capture',
+      'compute',
+      'import',
+      'expect',
+      'why',
+      'candidates',
+      'approve',
+      'retire',
+      'revoke',
+    ])
       assert(verbs.includes(verb), `nobody typed ${verb}: ${commands.join('; ')}`);
 
     const told = lines.filter((line) => !('command' in line));

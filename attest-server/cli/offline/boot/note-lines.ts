@@ -2,14 +2,17 @@ import type { LogNote } from '../../../verify/tpm/log-notes.ts';
 
 /** One line for each kind of note: those that say the same of several events are told once. */
 export function noteLines(notes: readonly LogNote[]): readonly string[] {
-  const byText = new Map<string, LogNote[]>();
-  for (const note of notes) {
-    const key = `${note.code} ${note.text}`;
-    byText.set(key, [...(byText.get(key) ?? []), note]);
+  const kinds = new Map<
+    string,
+    { readonly code: string; readonly text: string; readonly events: number[] }
+  >();
+  for (const { code, text, event } of notes) {
+    const key = `${code} ${text}`;
+    const kind = kinds.get(key) ?? { code, text, events: [] };
+    kinds.set(key, kind);
+    if (event !== null) kind.events.push(event);
   }
-  return [...byText.values()].map((same) => {
-    const events = same.flatMap(({ event }) => event ?? []);
-    const [{ code, text }] = same as [LogNote];
+  return [...kinds.values()].map(({ code, text, events }) => {
     const where = events.length === 0 ? '' : ` (event${events.length === 1 ? '' : 's'} ${ranges(events)})`;
     return `note ${code}${where}: ${text}`;
   });

@@ -20,7 +20,13 @@ import {
 } from './parts.ts';
 import { unifiedComponents } from './unified.ts';
 
-export interface ComputeOptions {
+export interface ComputeOptions extends BootFiles {
+  readonly file?: string;
+  readonly output: Format;
+}
+
+/** What somebody typed of a boot, and for whom it is to be a reference. */
+interface BootFiles {
   readonly name: string;
   readonly group: string;
   readonly kernel: readonly string[];
@@ -32,8 +38,6 @@ export interface ComputeOptions {
   readonly via: string;
   readonly secureBoot: boolean;
   readonly state: string;
-  readonly file?: string;
-  readonly output: Format;
 }
 
 /** `reference compute`: what a boot of these files measures, as a reference file; offline. */
@@ -43,10 +47,7 @@ export async function writeComputedReference({ io }: CliContext, options: Comput
 }
 
 /** @param at where a path lies that somebody typed; @throws CliError for what cannot be measured */
-export function computeReference(
-  options: Omit<ComputeOptions, 'file' | 'output'>,
-  at: (path: string) => string,
-): Reference {
+export function computeReference(options: BootFiles, at: (path: string) => string): Reference {
   checkOptions(options);
   const starter = oneOf(starters, options.via, '--via');
   const components = componentsOf(options, starter, at);
@@ -67,11 +68,7 @@ export function computeReference(
   });
 }
 
-function componentsOf(
-  options: Parameters<typeof computeReference>[0],
-  starter: Starter,
-  at: (path: string) => string,
-): Component[] {
+function componentsOf(options: BootFiles, starter: Starter, at: (path: string) => string): Component[] {
   const { kernel, initrd, loader, uki } = options;
   const line = commandLineOf(options, at);
   return [
@@ -83,10 +80,7 @@ function componentsOf(
   ];
 }
 
-function commandLineOf(
-  { cmdline, cmdlineFile }: Pick<ComputeOptions, 'cmdline' | 'cmdlineFile'>,
-  at: (path: string) => string,
-): string | null {
+function commandLineOf({ cmdline, cmdlineFile }: BootFiles, at: (path: string) => string): string | null {
   const text = cmdlineFile === undefined ? cmdline : readFile(at(cmdlineFile)).toString('utf8');
   if (text === undefined) return null;
   const line = text.replace(/\n$/, '');
@@ -100,16 +94,7 @@ function commandLineOf(
 }
 
 /** What contradicts itself is refused before any file is read. */
-function checkOptions({
-  name,
-  group,
-  kernel,
-  initrd,
-  uki,
-  cmdline,
-  cmdlineFile,
-  via,
-}: Parameters<typeof computeReference>[0]): void {
+function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: BootFiles): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
     const fault = plainName.safeParse(value).error?.issues[0]?.message;

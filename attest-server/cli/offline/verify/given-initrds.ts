@@ -14,13 +14,10 @@ export interface GivenInitrd {
   readonly packed: Buffer;
 }
 
-const pieceBytes = 1024 * 1024;
-
 /** @throws Rejection `too_large` */
 export async function givenInitrd(file: string, bytes: Buffer): Promise<GivenInitrd> {
   const reader = new InitrdReader({ keepsContent });
-  for (let at = 0; at < bytes.length; at += pieceBytes)
-    await reader.push(bytes.subarray(at, at + pieceBytes));
+  await reader.push(bytes);
   const manifest = await reader.end();
   return { file, manifest, packed: await packManifest(manifest) };
 }

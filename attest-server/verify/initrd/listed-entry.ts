@@ -1,0 +1,35 @@
+import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
+
+/** An entry as it came, and what became of it. */
+export type Listed = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
+  node?: Node;
+  linked?: true;
+};
+
+/** What the kernel has in memory: all names of one file are one of them. */
+export interface Node {
+  readonly type: number;
+  mode: number;
+  uid?: number;
+  gid?: number;
+  /** Of the file as it is now. */
+  content?: { readonly bytes: number; readonly sha256: string };
+  readonly target?: string;
+  readonly device?: readonly [number, number];
+}
+
+type Attributes = Pick<InitrdEntry, 'mode' | 'uid' | 'gid' | 'bytes' | 'sha256' | 'device'>;
+
+/** @param now as it came, or as it is in the end, whichever of its names is asked */
+export function entryOf({ path, target, replaced, unmade }: Listed, now: Attributes): InitrdEntry {
+  const entry: { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } = { path, mode: now.mode };
+  if (now.uid) entry.uid = now.uid;
+  if (now.gid) entry.gid = now.gid;
+  if (now.bytes !== undefined) entry.bytes = now.bytes;
+  if (now.sha256 !== undefined) entry.sha256 = now.sha256;
+  if (target !== undefined) entry.target = target;
+  if (now.device !== undefined) entry.device = now.device;
+  if (replaced) entry.replaced = true;
+  if (unmade) entry.unmade = true;
+  return entry;
+}
