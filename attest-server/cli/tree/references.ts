@@ -86,7 +86,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('candidates')
     .description('show what nodes boot and run that no reference has, grouped, with the command for each')
     .option('--group <group>', 'only of nodes of this group')
-    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall, disk')
+    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: CandidatesOptions) =>
