@@ -1,5 +1,8 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import type { serverValues } from './config.ts';
+import { readDirectory } from './declared/read-directory.ts';
+import { isKeyFile, readSigners } from './declared/read-signers.ts';
+import { snapshotOf } from './declared/snapshot.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
 import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
@@ -56,6 +59,7 @@ export async function checkConfiguration(
     };
     const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = settings;
     const { 'kubernetes.api': api, cloudProgram } = settings;
+    const { 'declared.directory': directory, 'declared.keys': keys } = settings;
     const folders = settings.endorsementRoots.filter((name) => name !== 'none');
     await part(
       'endorsementRoots',
@@ -64,6 +68,10 @@ export async function checkConfiguration(
     );
     if (url !== null && secretFile !== null)
       await part('webhook.secretFile', [secretFile, caFile], () => readEndpoint({ url, secretFile, caFile }));
+    if (directory !== null)
+      await part('declared.directory', [directory, ...keys.filter(isKeyFile)], async () => {
+        await readDirectory(await snapshotOf(directory), await readSigners(keys), methodsOf(settings));
+      });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
     if (cloudProgram !== null)
       await part('cloudProgram', [cloudProgram], () => accessSync(cloudProgram, constants.X_OK));

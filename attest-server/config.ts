@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { DeclaredConfig } from './declared/open.ts';
 import type { SourceBounds } from './door/bounds.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
 import type { MarkingConfig } from './marking/open.ts';
@@ -72,6 +73,8 @@ export interface ServerConfig {
   readonly certificateLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
+  /** A signed directory of references, pins and policy; null: there is none. */
+  readonly declared: DeclaredConfig | null;
 }
 
 const notPort = 'not a port: a whole number from 0 to 65535';
@@ -152,6 +155,25 @@ export const serverSettings = {
     variable: 'ASSAY_POLICY',
     flag: '--policy',
     schema: path.default('observe').describe('`observe`, `strict`, or a policy file'),
+  },
+  'declared.directory': {
+    variable: 'ASSAY_DECLARED_DIRECTORY',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'signed directory of references, pins and policy, such as a checkout of Git or a mounted ConfigMap; what it holds is changed there alone',
+      ),
+  },
+  'declared.keys': {
+    variable: 'ASSAY_DECLARED_KEYS',
+    unit: 'list',
+    schema: z
+      .array(path)
+      .default([])
+      .describe(
+        'who may sign it: public keys of SSH or minisign, each as one line or as the path of a file of such lines',
+      ),
   },
   endorsementRoots: {
     variable: 'ASSAY_ENDORSEMENT_ROOTS',
@@ -522,6 +544,7 @@ export function configOf(values: ServerValues): ServerConfig {
     scrapeKeptFor: 1000,
     certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
+    declared: declaredOf(values),
   };
 }
 
@@ -532,6 +555,11 @@ function operatorsOf(audience: string): KubernetesConfig['operators'] {
 function webhookOf(values: ServerValues): WebhookConfig | null {
   const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = values;
   return url === null || secretFile === null ? null : { url, secretFile, caFile };
+}
+
+function declaredOf(values: ServerValues): DeclaredConfig | null {
+  const { 'declared.directory': directory, 'declared.keys': keys } = values;
+  return directory === null ? null : { directory, keys, lookEvery: 5000 };
 }
 
 function contradictionsIn(values: Partial<ServerValues>) {
@@ -559,6 +587,14 @@ function contradictionsIn(values: Partial<ServerValues>) {
     found.push({ key: 'webhook.secretFile', text: 'is missing: webhook.url needs a secret that signs' });
   if (url === null && typeof secretFile === 'string')
     found.push({ key: 'webhook.url', text: 'is missing: webhook.secretFile is for nobody' });
+  const { 'declared.directory': directory, 'declared.keys': signers } = values;
+  if (typeof directory === 'string' && signers?.length === 0)
+    found.push({
+      key: 'declared.keys',
+      text: 'is missing: declared.directory counts only where a key signed it',
+    });
+  if (directory === null && signers !== undefined && signers.length > 0)
+    found.push({ key: 'declared.directory', text: 'is missing: declared.keys sign nothing' });
   if (isLess(transitionEvidenceDays, evidenceDays))
     found.push({
       key: 'transitionEvidenceDays',

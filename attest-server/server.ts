@@ -6,6 +6,7 @@ import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
 import type { ServerConfig } from './config.ts';
+import { openDeclared } from './declared/open.ts';
 import { openDoors } from './door/open.ts';
 import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
@@ -37,7 +38,7 @@ export interface RunningServer extends AsyncDisposable {
   readonly caFile: string;
   /** Asks this node, or all that are connected, for evidence now. */
   challengeNow(node?: string): boolean;
-  /** Reads policy, authorities of TPMs, certificate and tokens again; what is faulty stays as it was. @throws that */
+  /** Reads signed directory, policy, authorities of TPMs, certificate and tokens again; what is faulty stays as it was. @throws that */
   reload(): Promise<void>;
   close(): Promise<void>;
 }
@@ -134,9 +135,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.presence(presence.figures);
   const present = async () => (await store.enrolment.nodes()).filter(({ name }) => !presence.isHidden(name));
+  const declared = rooms.use(
+    await openDeclared(config.declared, {
+      store: store.declared,
+      methods,
+      now,
+      inForce: metrics.declaredSerial,
+      fault,
+    }),
+  );
   const inForce = rooms.use(
     await openInForce({
       policy,
+      declared: declared.policy,
       methods,
       store: {
         enrolment: { node: store.enrolment.node, nodes: present },
@@ -195,6 +206,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       groupOf: inForce.groups.of,
       policy: inForce.policy,
       changed: inForce.readReferences,
+      directory: declared.directory,
+      serial: () => declared.inForce()?.serial ?? 0,
       fault,
     }),
   );
@@ -211,6 +224,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       trust: roots.trust,
       firstUsePerSource: config.firstUsePerSource,
       groups: inForce.groups,
+      checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
       checkWitness: audit.checkWitness,
@@ -219,6 +233,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
+  await declared.begin({
+    nodeByEk: store.enrolment.nodeByEk,
+    declare: references.life.declare,
+    adopt: inForce.adopt,
+    reloaded: () => inForce.told.reloaded('declared'),
+    notReloaded: (error) => inForce.told.notReloaded('declared', error),
+  });
   const marking =
     kubernetes &&
     rooms.use(
@@ -328,7 +349,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
-        policySource: resolve(policy),
+        get policySource() {
+          return declared.policy()?.source ?? resolve(policy);
+        },
+        declared: declared.shown,
         policySince: inForce.since,
         faulty: inForce.faulty,
         space: state.space,
@@ -370,6 +394,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     caFile: tls.identity.caFile,
     challengeNow: agents.challengeNow,
     reload: inForce.reloader({
+      declared: declared.read,
       roots: roots.read,
       certificate: tls.renew,
       tokens: http.readTokens,

@@ -26,7 +26,18 @@ const runner = 'agent/node-tpm2';
 const rooms = (...names: readonly string[]): readonly string[] => names.map((name) => `${server}/${name}`);
 /** Each has one opener, in `open.ts`, which server.ts calls. */
 const openedRooms = rooms(
-  ...['attest', 'audit', 'channel', 'enrolment', 'evidence', 'http', 'in-force', 'references', 'roots'],
+  ...[
+    'attest',
+    'audit',
+    'channel',
+    'declared',
+    'enrolment',
+    'evidence',
+    'http',
+    'in-force',
+    'references',
+    'roots',
+  ],
   ...['door', 'health', 'kubernetes', 'marking', 'presence', 'state', 'store', 'telemetry', 'tls', 'webhook'],
 );
 /** What one room needs of another is a port that it declares, and server.ts fills: types at most. */
@@ -75,7 +86,7 @@ const rules: readonly Rule[] = [
   ...rooms('audit', 'store', 'http').map((room) => ({ room, values: [protocol, `${server}/state`], types })),
   { room: `${server}/enrolment`, values: [protocol, `${server}/verify`, runner], types },
   ...rooms('evidence', 'roots').map((room) => ({ room, values: [protocol, `${server}/verify`], types })),
-  ...rooms('references', 'in-force', 'attest').map((room) => ({
+  ...rooms('references', 'in-force', 'attest', 'declared').map((room) => ({
     room,
     values: [protocol, ...rooms('verify', 'policy')],
     types,
@@ -86,7 +97,7 @@ const rules: readonly Rule[] = [
     values: [
       `${server}/cli`,
       protocol,
-      ...rooms('verify', 'policy', 'audit', 'keys', 'roots', 'kubernetes', 'marking'),
+      ...rooms('verify', 'policy', 'audit', 'declared', 'keys', 'roots', 'kubernetes', 'marking'),
       'agent/collectors',
       'agent/node-tpm2',
     ],

@@ -32,7 +32,7 @@ export function addCommands(program: Command, context: CliContext): void {
 const families: Readonly<Record<string, readonly string[]>> = {
   'Nodes:': ['get', 'describe', 'why', 'history', 'attest'],
   'Boots and evidence:': ['bundle', 'verify', 'eventlog', 'boot'],
-  'References and policy:': ['reference', 'expect', 'policy'],
+  'References and policy:': ['reference', 'expect', 'policy', 'declare'],
   'Enrolment:': ['join-token', 'enrol', 'ek', 'delete', 'remove'],
   'Marks in the cluster:': ['pause', 'resume', 'breaker', 'exempt', 'trust', 'unmark'],
   'Access to the server:': ['token', 'whoami', 'context'],

@@ -3,7 +3,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Candidates } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
-import type { Candidate, EnrolledNode, EnrolmentStore } from './ports.ts';
+import type { Candidate, EnrolledNode, EnrolmentStore, Pin } from './ports.ts';
 
 /** A candidate, and what a person needs to know before deciding. */
 export interface WaitingTpm extends Candidate {
@@ -40,6 +40,8 @@ export interface ApprovalParts {
   readonly store: EnrolmentStore;
   readonly candidates: Candidates;
   readonly mayEnrol: (node: string, by: Bound) => boolean;
+  /** @throws Rejection where a signed directory pins this name or this key otherwise */
+  readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   readonly alert: Alert;
   readonly now: () => number;
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
@@ -49,7 +51,7 @@ export interface ApprovalParts {
 }
 
 export function createApprovals(parts: ApprovalParts): Approvals {
-  const { store, candidates, mayEnrol, alert, now, release, approveAgain } = parts;
+  const { store, candidates, mayEnrol, checkPins, alert, now, release, approveAgain } = parts;
   return {
     async waiting() {
       const [nodes, approvals] = await Promise.all([store.everyNode(), store.approvals()]);
@@ -66,6 +68,7 @@ export function createApprovals(parts: ApprovalParts): Approvals {
     },
 
     async approve(node, ekDigest, actor) {
+      await checkPins([{ node, ekDigest }]);
       const isWaiting = candidates.list().some((each) => each.node === node && each.ekDigest === ekDigest);
       const holder = await store.nodeByEk(ekDigest);
       // What its TPM did is held against it until somebody says that it is still the right one: nobody enrols by that.

@@ -15,7 +15,7 @@ import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
 import { createIdentify, type Identify, isUndecided, type Peer } from './identify.ts';
 import { LastSeen } from './last-seen.ts';
-import type { EnrolmentStore, Seen } from './ports.ts';
+import type { EnrolmentStore, Pin, Seen } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
@@ -45,6 +45,8 @@ export interface EnrolmentParts {
     /** Whether policy expects that refusal of this node. */
     isExpected(code: ReasonCode, node: string | null): boolean;
   };
+  /** @throws Rejection where a signed directory pins one of these names or keys otherwise */
+  readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Does the work when no verdict of this node is under way, and forgets the node. */
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
@@ -112,6 +114,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
   const registry = createRegistry({
     store,
     mayEnrol,
+    checkPins: parts.checkPins,
     alert,
     authority,
     firstUsePerSource: parts.firstUsePerSource,
@@ -168,6 +171,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
       store,
       candidates,
       mayEnrol,
+      checkPins: parts.checkPins,
       alert,
       now,
       approveAgain,

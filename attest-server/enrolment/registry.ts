@@ -69,6 +69,8 @@ export interface RegistryParts {
   readonly store: EnrolmentStore;
   /** Whether the policy of this node's group allows that method. */
   readonly mayEnrol: (node: string, by: Bound) => boolean;
+  /** @throws Rejection where a signed directory pins this name or this key otherwise */
+  readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */
   readonly authority: { readonly digest: string };
   /** How many nodes of one source may be bound by first use. */
@@ -174,6 +176,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     },
 
     async importPins(pins, actor, now) {
+      await parts.checkPins(pins);
       for (const pin of pins) {
         const record = await store.nodeByEk(pin.ekDigest);
         if (record !== null && record.name !== pin.node)

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { Connected } from '../channel/ports.ts';
+import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
@@ -321,6 +322,8 @@ export interface ServerPort {
   readonly startedAt: number;
   /** What the server's policy is read from, as `assay policy check` takes it. */
   readonly policySource: string;
+  /** The signed directory of the settings; null where there is none. */
+  declared(): ShownDirectory | null;
   policySince(): number;
   /** Parts of the configuration whose old form is in force, since the new one has faults. */
   faulty(): readonly { readonly part: string; readonly at: number; readonly text: string }[];

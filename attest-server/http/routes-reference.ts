@@ -194,7 +194,8 @@ function notNow(error: unknown): never {
 }
 
 function referenceSummary(given: Reference): api.ReferenceView {
-  const { kind, name, group, state, expires, captured = null, changed = null, announced, runtime } = given;
+  const { kind, name, group, state, expires, captured = null, changed = null } = given;
+  const { announced, declared, runtime } = given;
   const unseen = unseenFiles(given);
   const byValue = pcrsByValue(given);
   return {
@@ -206,6 +207,7 @@ function referenceSummary(given: Reference): api.ReferenceView {
     captured,
     changed,
     ...(announced !== undefined && { announced }),
+    ...(declared !== undefined && { declared }),
     ...(unseen.length > 0 && { unseen: [...unseen] }),
     ...(byValue.length > 0 && { byValue }),
     ...(runtime !== undefined && {

@@ -51,6 +51,7 @@ export const serverRoutes: readonly Route[] = [
         stateDir: await server.space(),
         store: server.store(),
         policy: { name, revision, since: new Date(server.policySince()).toISOString() },
+        declared: declaredView(server.declared()),
         certificates: server.certificates().map(({ of, expiresAt }) => ({
           of,
           expiresAt: new Date(expiresAt).toISOString(),
@@ -65,7 +66,9 @@ export const serverRoutes: readonly Route[] = [
           next:
             part === 'policy'
               ? `assay policy check ${shellWord(server.policySource)}${cluster?.latch == null ? '' : ' --latched'}`
-              : 'journalctl -u assay-server -n 50',
+              : part === 'declared'
+                ? 'assay-server check --here'
+                : 'journalctl -u assay-server -n 50',
         })),
         cluster,
         webhook: ports.webhook?.shown() ?? null,
@@ -91,6 +94,14 @@ export const serverRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): StatusView['declared'] {
+  if (shown === null) return null;
+  const { directory, inForce } = shown;
+  if (inForce === null) return { directory, inForce };
+  const { serial, key, digest, at } = inForce;
+  return { directory, inForce: { serial, key, digest, since: new Date(at).toISOString() } };
+}
 
 async function nodesByState(ports: ApiPorts): Promise<StatusView['nodes']> {
   const states = (await listNodes(ports)).map(({ view }) => view().state);

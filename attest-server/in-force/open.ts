@@ -11,13 +11,15 @@ import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
-import type { LatchedPolicy } from './ports.ts';
-import { logFault, type ReloadedParts, reloadParts } from './reload.ts';
+import type { DeclaredPolicy, LatchedPolicy } from './ports.ts';
+import { logFault, type ReloadedParts, type ReloadTold, reloadParts } from './reload.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
   /** `observe`, `strict`, or a file; null: observe. */
   readonly policy: string | null;
+  /** That of the signed directory in force; null where there is none, or it has no policy. */
+  readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Enrolment[];
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
@@ -54,6 +56,13 @@ export interface RulesInForce extends AsyncDisposable {
   since(): number;
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
+  /**
+   * Puts the policy of a signed directory in force (null: it has none) with what `store` stores; the old one where it throws.
+   * @throws PolicyError
+   */
+  adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
+  /** What is told of a part that is read again beside SIGHUP. */
+  readonly told: ReloadTold;
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
   /** Told when other rules are in force: every node is to be judged by them. */
@@ -74,44 +83,42 @@ export interface FaultyPart {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, methods, store, latched, bundle, contextOf, labelsOf, now, logger, report } = parts;
+  const { policy: name, declared, methods, store, latched, bundle, contextOf, labelsOf, now } = parts;
+  const { logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
-  const notReloaded = (part: ReloadedPart, text: string) => {
-    faulty.set(part, { part, at: now(), text });
-    report.notReloaded(part, text);
+  const told: ReloadTold = {
+    reloaded: (part) => void faulty.delete(part),
+    notReloaded(part, error) {
+      logFault(part, error, logger);
+      const text = error instanceof Error ? error.message : String(error);
+      faulty.set(part, { part, at: now(), text });
+      report.notReloaded(part, text);
+    },
   };
-  const keep = ({ text }: Policy) => latched.keep({ source: sourceOf(name), text });
+  const keep = ({ text }: Policy) => latched.keep({ source: sourceOf(name, declared()), text });
   const latch = await latched.read();
-  const { policy: first, refused } = await firstPolicy(name, methods, latch, logger);
+  const { policy: first, refused } = await firstPolicy(name, declared(), methods, latch, logger);
   if (latch !== null && latch.policy?.text !== first.text) await keep(first);
   let current = new InForce(first, await store.references.list(), contextOf);
   let since = now();
   report.policyInForce(first);
-  if (refused !== null) {
-    logFault('policy', refused, logger);
-    notReloaded('policy', refused.message);
-  }
+  if (refused !== null) told.notReloaded('policy', refused);
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
-  const put = (next: Policy | null) => oneByOne(() => putNow(next));
-  const putNow = async (next: Policy | null) => {
-    const references = await store.references.list();
-    // The policy that is in force by then: another one may have come meanwhile.
-    const before = current.policy;
-    if (next !== null) await holdLatch(next, before);
-    current = new InForce(next ?? before, references, contextOf);
+  const holdLatch = async (next: Policy, before: Policy) => {
+    const its = await latched.read();
+    if (its === null) return;
+    checkLatched(next, sourceOf(name, declared()), its.groups, before);
+    await keep(next);
+  };
+  const putInForce = async (next: Policy | null, before: Policy) => {
+    current = new InForce(next ?? before, await store.references.list(), contextOf);
     if (next !== null) {
       if (next.revision !== before.revision) since = now();
       report.policyInForce(next);
     }
     for (const listener of listeners) listener();
-  };
-  const holdLatch = async (next: Policy, before: Policy) => {
-    const its = await latched.read();
-    if (its === null) return;
-    checkLatched(next, sourceOf(name), its.groups, before);
-    await keep(next);
   };
   const policy = () => current.policy;
   const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
@@ -125,10 +132,18 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       if (!closing.signal.aborted) report.fault(error, 'comparison of policies');
     }
   };
+  // Read in turn, too: else it could be that of a directory which another one has taken the place of meanwhile.
   const readPolicyAgain = async () => {
-    const before = current.policy;
-    const next = await readPolicy(name, methods, logger);
-    await put(next);
+    const [before, next] = await oneByOne(async () => {
+      const old = current.policy;
+      const read = await readPolicy(name, declared(), methods, logger);
+      await holdLatch(read, old);
+      await putInForce(read, old);
+      return [old, read] as const;
+    });
+    compareSoon(before, next);
+  };
+  const compareSoon = (before: Policy, next: Policy) => {
     if (next.revision === before.revision) return;
     const comparison = compare(before, next).finally(() => comparisons.delete(comparison));
     comparisons.add(comparison);
@@ -144,7 +159,21 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     policy,
     affirmedBy: (name) => current.affirmedBy(name),
     since: () => since,
-    readReferences: () => put(null),
+    readReferences: () => oneByOne(() => putInForce(null, current.policy)),
+    adopt: (policy, storeIt) =>
+      oneByOne(async () => {
+        const before = current.policy;
+        // One without a policy leaves that of the settings, which counts again where the one before had one.
+        const next =
+          policy === null && declared() === null ? null : await readPolicy(name, policy, methods, logger);
+        const its = next === null ? null : await latched.read();
+        if (next !== null && its !== null) checkLatched(next, sourceOf(name, policy), its.groups, before);
+        await storeIt();
+        if (next !== null && its !== null) await keep(next);
+        await putInForce(next, before);
+        if (next !== null) compareSoon(before, next);
+      }),
+    told,
     latch: (storeIt) =>
       oneByOne(async () => {
         await keep(current.policy);
@@ -152,13 +181,9 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       }),
     onChange: (listener) => void listeners.push(listener),
     faulty: () => [...faulty.values()],
-    reloader({ roots, certificate, tokens, webhook }) {
+    reloader(others) {
       const inTurn = pLimit(1);
-      const all = { policy: readPolicyAgain, roots, certificate, tokens, webhook };
-      const told = {
-        reloaded: (part: ReloadedPart) => void faulty.delete(part),
-        notReloaded,
-      };
+      const all = { ...others, policy: readPolicyAgain };
       return () => inTurn(() => reloadParts(all, logger, told));
     },
     async [Symbol.asyncDispose]() {

@@ -4,23 +4,29 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Enrolment, enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
-import type { KeptPolicy, Latched } from './ports.ts';
+import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 
 /**
- * A built-in policy by its name, or a file; null is `observe`. What is doubtful in it is logged.
+ * A built-in policy by its name, or a file; null is `observe`. One that a signed directory holds counts before both. What is
+ * doubtful in it is logged.
  * @param methods by which nodes can enrol at this server
  * @throws PolicyError with every fault of the file
  */
 export async function readPolicy(
   name: string | null,
+  declared: DeclaredPolicy | null,
   methods: readonly Enrolment[],
   logger: Logger,
 ): Promise<Policy> {
-  if (name === null) return observePolicy;
-  const builtIn = builtInPolicy(name);
+  const source = sourceOf(name, declared);
+  const builtIn = declared === null ? builtInPolicy(source) : null;
   if (builtIn !== null) return builtIn;
-  const { policy, warnings } = checkPolicy(await readFile(name, 'utf8'), name, methods);
-  for (const { line, field, text } of warnings) logger.warn({ file: name, line, field }, text);
+  const { policy, warnings } = checkPolicy(
+    declared?.text ?? (await readFile(source, 'utf8')),
+    source,
+    methods,
+  );
+  for (const { line, field, text } of warnings) logger.warn({ file: source, line, field }, text);
   return policy;
 }
 
@@ -37,14 +43,15 @@ interface FirstPolicy {
  */
 export async function firstPolicy(
   name: string | null,
+  declared: DeclaredPolicy | null,
   methods: readonly Enrolment[],
   latched: Latched | null,
   logger: Logger,
 ): Promise<FirstPolicy> {
-  const given = await readPolicy(name, methods, logger);
+  const given = await readPolicy(name, declared, methods, logger);
   const before = policyBefore(latched?.policy ?? null, logger);
   try {
-    if (latched !== null) checkLatched(given, sourceOf(name), latched.groups, before);
+    if (latched !== null) checkLatched(given, sourceOf(name, declared), latched.groups, before);
     return { policy: given, refused: null };
   } catch (error) {
     if (!(error instanceof PolicyError)) throw error;
@@ -56,8 +63,8 @@ export async function firstPolicy(
 }
 
 /** How faults of it are told, and by which it gets its name. */
-export function sourceOf(name: string | null): string {
-  return name ?? observePolicy.name;
+export function sourceOf(name: string | null, declared: DeclaredPolicy | null): string {
+  return declared?.source ?? name ?? observePolicy.name;
 }
 
 /** Null where an earlier or later program kept what this one cannot read: then nothing is known of it. */

@@ -18,3 +18,10 @@ export interface LatchedPolicy {
   /** Committed once it resolves. */
   keep(policy: KeptPolicy): Promise<void>;
 }
+
+/** A policy that a signed directory holds. */
+export interface DeclaredPolicy {
+  /** The path that faults are reported with. */
+  readonly source: string;
+  readonly text: string;
+}

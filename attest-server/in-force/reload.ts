@@ -5,21 +5,28 @@ import type { ReloadedPart } from '../telemetry/metrics.ts';
 /** How each part is read anew, in the order in which they are. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
+/** Told what became of a part that was read again. */
+export interface ReloadTold {
+  /** It counts as it is now. */
+  reloaded(part: ReloadedPart): void;
+  /** It is faulty: the old one stays in force. */
+  notReloaded(part: ReloadedPart, error: unknown): void;
+}
+
 /**
  * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
  * the others back.
  * @throws what was wrong, once all parts were tried
  */
 export async function reloadParts(
-  { policy, roots, certificate, tokens, webhook }: ReloadedParts,
+  { declared, policy, roots, certificate, tokens, webhook }: ReloadedParts,
   logger: Logger,
-  report: {
-    readonly reloaded: (part: ReloadedPart) => void;
-    readonly notReloaded: (part: ReloadedPart, text: string) => void;
-  },
+  told: ReloadTold,
 ): Promise<void> {
   const faults: unknown[] = [];
   const parts = [
+    // It may hold the policy.
+    ['declared', declared],
     ['policy', policy],
     ['roots', roots],
     ['certificate', certificate],
@@ -29,12 +36,11 @@ export async function reloadParts(
   for (const [part, read] of parts)
     try {
       await read();
-      report.reloaded(part);
+      told.reloaded(part);
       logger.info({ part }, `read again: ${part}`);
     } catch (error) {
       faults.push(error);
-      logFault(part, error, logger);
-      report.notReloaded(part, error instanceof Error ? error.message : String(error));
+      told.notReloaded(part, error);
     }
   if (faults.length === 1) throw faults[0];
   if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');

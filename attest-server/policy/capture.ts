@@ -148,9 +148,14 @@ function* checkModel<Rules>(
   const against = findings
     .map((finding) => weigh(finding, { require: [aspect.name], severity: {} }))
     // A policy may name other references than the one that is just made: to differ from them is no fault.
-    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && !besides.has(reason.code));
+    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && isNoModel(reason.code));
   if (against !== undefined)
     throw new Rejection(against.code, `${node} cannot be a model for others: ${against.text}`);
+}
+
+/** True for a broken rule by which a node is no model for others. Boots alone are captured whatever rule they break. */
+export function isNoModel(code: ReasonCode): boolean {
+  return !besides.has(code);
 }
 
 /**

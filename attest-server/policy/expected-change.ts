@@ -136,16 +136,17 @@ function somethingElse(judgement: Judgement, drift: readonly Finding[], expected
 }
 
 function told({ announced, reference }: Expected, actual: string, text: string): Finding {
-  const expected = namesNothing(reference) ? `a change until ${announced.until}` : reference.name;
+  const isAny = namesNothing(reference);
   return {
     code: 'change_expected',
     aspect: 'boot',
     source: 'server',
-    expected,
+    expected: isAny ? `a change until ${announced.until}` : reference.name,
     actual,
     text,
     evidence: null,
-    reference: reference.name,
+    // One that names nothing is not to be approved: it would make no node trusted, and be announced no more.
+    ...(!isAny && { reference: reference.name }),
   };
 }
 

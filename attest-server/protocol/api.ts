@@ -4,6 +4,7 @@ import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import {
   announcement,
+  declaredBy,
   longestAnnouncement,
   plainName,
   referenceKinds,
@@ -156,6 +157,8 @@ export const referenceView = z.object({
   changed: referenceStep.nullable().default(null),
   /** Somebody expects nodes to boot like it, although nobody has approved it. */
   announced: announcement.optional(),
+  /** A signed directory says what it is: it is changed there. */
+  declared: declaredBy.optional(),
   /** Files that the loader read and nobody has seen: for them it counts for the node that it was captured on alone. */
   unseen: z.array(z.string()).optional(),
   /** PCRs of which it has the value as a whole: the boot that was captured does not log all that its firmware measured. */

@@ -8,6 +8,8 @@ export const auditActions = {
   'ek.import': 'a list of nodes and endorsement keys was pinned',
   'join-token.create': 'a token with which one node can enrol was made',
   'join-token.revoke': 'a join token that nobody used was taken back',
+  declare: 'a signed directory came into force: its serial, the key, and how many references it changed',
+  'reference.declare': 'a reference is from now on as the signed directory says: from which state to which',
   'reference.capture': 'a boot of a node became a reference',
   'reference.import': 'a reference came from a file',
   'reference.approve': 'a reference counts from now on',

@@ -55,6 +55,13 @@ export const announcement = z.strictObject({
 });
 export type Announcement = z.infer<typeof announcement>;
 
+/** That a signed directory says what a reference is: who signed it, since which serial it is so, SHA-256 of its file. */
+export const declaredBy = z.strictObject({
+  key: shortText,
+  serial: z.int().min(1),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 in hex digits'),
+});
+
 /** Objects of a header by number, each as canonical JSON: members in order, no blanks. */
 const headerObjects = z
   .record(z.string().regex(/^\d{1,4}$/), z.string().max(64 * 1024))
@@ -168,6 +175,8 @@ export const reference = z.strictObject({
   changed: referenceStep.optional(),
   /** Of a staged one of kind `boot`: a change that somebody announced; an import drops it. */
   announced: announcement.optional(),
+  /** Where a signed directory says so; an import drops it. */
+  declared: declaredBy.optional(),
 });
 export type Reference = z.infer<typeof reference>;
 

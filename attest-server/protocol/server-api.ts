@@ -36,6 +36,17 @@ export const statusView = z.object({
     /** Since when this process judges by it. */
     since: z.iso.datetime(),
   }),
+  /** Null where the settings name no signed directory; a server of before says nothing. */
+  declared: z
+    .object({
+      directory: z.string(),
+      /** Null where none of it ever was; then, or where it is `faulty`, what was in force before is. */
+      inForce: z
+        .object({ serial: count, key: z.string(), digest: z.string(), since: z.iso.datetime() })
+        .nullable(),
+    })
+    .nullable()
+    .default(null),
   certificates: z.array(z.object({ of: z.enum(['server', 'authority']), expiresAt: z.iso.datetime() })),
   connections: z.array(
     z.object({

@@ -1,5 +1,6 @@
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
+import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
@@ -193,6 +194,8 @@ class Naming {
     if (known?.state === 'active')
       return none(`Reference ${known.name} is in force now: their next answers count.`);
     if (unknown.lacks !== null) return none(`It cannot be captured: ${unknown.lacks}.`);
+    if (kind !== 'boot' && unknown.rules.some(isNoModel))
+      return none('It cannot be captured: a node that breaks a rule is no model for others.');
     return this.#captureFor(alike, unknown);
   }
 

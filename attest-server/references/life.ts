@@ -1,6 +1,8 @@
 import pLimit from 'p-limit';
+import type { ReferenceChange } from '../declared/ports.ts';
 import type { Policy } from '../policy/policy.ts';
 import { type SharedReference, sharedWithInSteps } from '../policy/reference-reach.ts';
+import { isDeclaredActor } from '../protocol/declared.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import {
   type Announcement,
@@ -11,6 +13,7 @@ import {
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { brief } from './brief.ts';
+import { type Declaration, declaredChanges } from './declare.ts';
 import type { ReferenceStore } from './ports.ts';
 
 export interface ReferenceParts {
@@ -23,6 +26,10 @@ export interface ReferenceParts {
   readonly policy: () => Policy;
   /** Puts the stored references in force. */
   readonly changed: () => Promise<void>;
+  /** The signed directory that says what some references are; null where there is none. */
+  readonly directory: string | null;
+  /** The serial of the one in force; 0: none. */
+  readonly serial: () => number;
 }
 
 export interface ReferenceLife {
@@ -44,6 +51,11 @@ export interface ReferenceLife {
   endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
+  /** Gives `commit` what a signed directory changes; nobody else changes a reference meanwhile. */
+  declare(
+    declaration: Declaration,
+    commit: (changes: readonly ReferenceChange[]) => Promise<void>,
+  ): Promise<void>;
 }
 
 /** What a person announces. */
@@ -60,7 +72,14 @@ export interface ChangedReference {
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
 export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
-  const { store, now, separate, policy, changed } = parts;
+  const { store, now, separate, policy, changed, directory, serial } = parts;
+  /** What a directory declares is changed there: else a merge and an operator would undo each other's word. */
+  const checkUndeclared = ({ name, declared }: Reference, action: string) => {
+    if (directory !== null && declared !== undefined)
+      throw new NotNow(
+        `reference ${name} is declared in ${directory} (serial ${declared.serial}, key ${declared.key}): change it there; of declared references only revoke is done here, not ${action}`,
+      );
+  };
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
@@ -69,6 +88,9 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const found = references.find((reference) => reference.name === name);
       if (found === undefined) return null;
       const { state } = afterAction(found, action);
+      // A person may always say that something is bad, and take that word of a person back.
+      const isPersons = !isDeclaredActor(found.changed?.by ?? null);
+      if (action !== 'revoke' && !(action === 'restore' && isPersons)) checkUndeclared(found, action);
       // Attack: who captured it has it revoked and restores it, in the place of the other person's approval.
       if (separate && state === 'active' && found.captured?.by === actor)
         throw new Rejection(
@@ -80,7 +102,15 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
       // Approved it counts anyway, and out of force nobody is to boot like it.
       const { announced: _ended, ...lasting } = found;
-      const reference: Reference = { ...lasting, state, changed: step };
+      const reference: Reference = {
+        ...lasting,
+        state,
+        changed: step,
+        // It stays revoked until the directory takes it back in a later serial than the one of now.
+        ...(found.declared !== undefined && {
+          declared: { ...found.declared, serial: Math.max(serial(), found.declared.serial) },
+        }),
+      };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
       const affirmedBy = shared.map((other) => other.name).join(' ');
@@ -105,6 +135,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     async remove(name, reason, actor) {
       const found = (await store.list()).find((reference) => reference.name === name);
       if (found === undefined) return false;
+      checkUndeclared(found, 'delete');
       const { kind, state, group } = found;
       // Attack: a revocation that is deleted is taken back, and nobody sees it.
       if (state !== 'staged' && state !== 'retired')
@@ -126,6 +157,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     async announce(name, { nodes, reason, until }, actor) {
       const found = (await store.list()).find((reference) => reference.name === name);
       if (found === undefined) return null;
+      checkUndeclared(found, 'announce');
       const { kind, state, group } = found;
       if (kind !== 'boot') throw new NotNow(`reference ${name} is of kind ${kind}: only boots are announced`);
       if (state !== 'staged')
@@ -173,7 +205,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       return reference;
     },
 
-    async add({ changed: _elsewhere, announced: _there, ...reference }, actor) {
+    async add({ changed: _elsewhere, announced: _there, declared: _by, ...reference }, actor) {
       if ((await store.list()).some(({ name }) => name === reference.name))
         throw new NotNow(`a reference named ${reference.name} already exists`);
       // Empty means refuse: a reference without content would be compared with nothing.
@@ -199,6 +231,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       await changed();
       return added;
     },
+
+    declare: async (declaration, commit) => commit(declaredChanges(await store.list(), declaration)),
   };
   return {
     change: (...step) => inTurn(() => life.change(...step)),
@@ -206,5 +240,6 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     announce: (...step) => inTurn(() => life.announce(...step)),
     endAnnouncement: (...step) => inTurn(() => life.endAnnouncement(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
+    declare: (...step) => inTurn(() => life.declare(...step)),
   };
 }

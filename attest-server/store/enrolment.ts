@@ -419,7 +419,7 @@ async function revokeRecord(
 }
 
 /** Approvals and pins of this node, and those of this key. */
-async function takeBack(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
+export async function takeBack(transaction: Kysely<Tables>, node: string, ekDigest: string): Promise<void> {
   for (const table of ['approvals', 'pins'] as const)
     await transaction
       .deleteFrom(table)

@@ -1,5 +1,6 @@
 import type { InitrdStore } from '../attest/ports.ts';
 import type { AuditStore } from '../audit/ports.ts';
+import type { DeclaredStore } from '../declared/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
@@ -10,6 +11,7 @@ import type { ReferenceStore } from '../references/ports.ts';
 import type { WebhookStore } from '../webhook/ports.ts';
 import { auditAppender, auditStore, type ChainEntry } from './audit.ts';
 import type { WriteWatch } from './database.ts';
+import { declaredStore } from './declared.ts';
 import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { initrdStore } from './initrds.ts';
@@ -40,6 +42,7 @@ export interface Store extends AsyncDisposable {
   readonly evidence: EvidenceStore;
   readonly initrds: InitrdStore;
   readonly references: ReferenceStore;
+  readonly declared: DeclaredStore;
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
   readonly presence: PresenceStore;
@@ -79,12 +82,14 @@ export async function openStore(path: string, options: StoreOptions): Promise<St
   const database = openSqlite(path, keyDigest, watch);
   const append = auditAppender(database.db, chain);
   const writer = verdictWriter(database, chain);
+  const references = referenceStore(database, append, onUnreadable);
   return {
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
     verdicts: verdictStore(database, writer, onUnreadable),
     evidence: evidenceStore(database, append, writer.waiting),
     initrds: initrdStore(database),
-    references: referenceStore(database, append, onUnreadable),
+    references,
+    declared: declaredStore(database, append, references),
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),

@@ -1,4 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
+import type { Transaction } from 'kysely';
+import type { AuditEvent } from '../protocol/audit.ts';
 import { limits } from '../protocol/limits.ts';
 import { type Reference, reference } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
@@ -9,11 +11,24 @@ import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
 import { type OnUnreadable, parseRow, parseRows } from './unreadable-row.ts';
 
+/** References, and how they are written beside other things, all or nothing. */
+export interface StoredReferences extends ReferenceStore {
+  /** Puts each under its name, whatever was there, and writes its audit entry. @throws Rejection `too_large` */
+  writeWithin(transaction: Transaction<Tables>, changes: readonly WrittenReference[]): Promise<void>;
+  /** What is remembered of the table counts no longer. */
+  forget(): void;
+}
+
+interface WrittenReference {
+  readonly reference: Reference;
+  readonly audit: AuditEvent;
+}
+
 export function referenceStore(
   { db, isUniqueViolation }: Database,
   append: Append,
   onUnreadable: OnUnreadable,
-): ReferenceStore {
+): StoredReferences {
   // To parse megabytes of listed files for each who asks would hold up all others.
   let known: Promise<readonly Reference[]> | null = null;
   const read = async () => {
@@ -33,15 +48,8 @@ export function referenceStore(
       db.transaction().execute(async (transaction) => {
         for (const { reference, audit } of added) {
           const body = JSON.stringify(reference);
-          const kept = await transaction
-            .selectFrom('reference_values')
-            .select((row) => row.fn.sum<number>(row.fn<number>('octet_length', ['body'])).as('length'))
-            .executeTakeFirst();
-          if ((kept?.length ?? 0) + Buffer.byteLength(body) > limits.references.all)
-            throw new Rejection(
-              'too_large',
-              `the references would take more than ${limits.references.all / 2 ** 20} MiB together: import smaller ones, without events`,
-            );
+          if ((await bytesOf(transaction)) + Buffer.byteLength(body) > limits.references.all)
+            throw tooLarge();
           try {
             await transaction.insertInto('reference_values').values({ name: reference.name, body }).execute();
           } catch (cause) {
@@ -91,7 +99,40 @@ export function referenceStore(
           await append(transaction, event);
         }),
       ),
+
+    async writeWithin(transaction, changes) {
+      for (const { reference, audit } of changes) {
+        const body = JSON.stringify(reference);
+        await transaction
+          .insertInto('reference_values')
+          .values({ name: reference.name, body })
+          .onConflict((conflict) => conflict.column('name').doUpdateSet({ body }))
+          .execute();
+        await append(transaction, audit);
+      }
+      if ((await bytesOf(transaction)) > limits.references.all) throw tooLarge();
+    },
+
+    forget() {
+      known = null;
+    },
   };
+}
+
+/** Of all references, as they are stored. */
+async function bytesOf(transaction: Transaction<Tables>): Promise<number> {
+  const kept = await transaction
+    .selectFrom('reference_values')
+    .select((row) => row.fn.sum<number>(row.fn<number>('octet_length', ['body'])).as('length'))
+    .executeTakeFirst();
+  return kept?.length ?? 0;
+}
+
+function tooLarge(): Rejection {
+  return new Rejection(
+    'too_large',
+    `the references would take more than ${limits.references.all / 2 ** 20} MiB together: import smaller ones, without events`,
+  );
 }
 
 /** @throws UnreadableRow */

@@ -13,6 +13,8 @@ export interface Tables {
   /** `references` is a word of SQL. */
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
+  readonly declared_directory: DeclaredDirectoryRow;
+  readonly declared_pins: DeclaredPinRow;
   readonly join_tokens: JoinTokenRow;
   readonly api_tokens: ApiTokenRow;
   readonly candidates: CandidateRow;
@@ -258,4 +260,23 @@ interface InitrdRow {
   /** Of the manifest. */
   readonly bytes: number;
   readonly used_at: number;
+}
+
+/** Which signed directory is in force. One row at most. */
+interface DeclaredDirectoryRow {
+  readonly id: 1;
+  readonly serial: number;
+  /** SHA-256 of its manifest, hex. */
+  readonly digest: string;
+  /** Name of the key that signed it. */
+  readonly key: string;
+  readonly at: number;
+  /** Text of its policy; null where it has none. */
+  readonly policy: string | null;
+}
+
+/** What the list of pins of that directory says, whatever became of the pin. */
+interface DeclaredPinRow {
+  readonly node: string;
+  readonly ek_digest: string;
 }

@@ -16,7 +16,7 @@ export type Phase = 'verify' | 'appraise' | 'record' | 'total';
 /** `accepted`: a verdict was made; `rejected`: the evidence was refused; `fault`: the server failed. */
 export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 
-const reloadedParts = ['policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
+const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
@@ -53,6 +53,8 @@ export interface Metrics extends ClusterMetrics {
   certificatesExpire(server: { readonly notAfter: number; readonly authorityNotAfter: number }): void;
   /** @param at seconds since the epoch */
   policyChanged(policy: string, at: number): void;
+  /** Which serial of the signed directory is in force; 0: none. */
+  declaredSerial(serial: number): void;
   /** The server's certificate is due, and could not be made anew. */
   renewalFailed(): void;
   auditWriteFailed(): void;
@@ -154,6 +156,11 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   const policies = gauge('policy_last_change_timestamp_seconds', 'When another policy came into force', [
     'policy',
   ]);
+  const declaredSerial = gauge(
+    'declared_serial',
+    'Serial of the signed directory that is in force; 0: none',
+    [],
+  );
   const auditFailures = counter('audit_write_failures_total', 'Audit entries that could not be written', []);
   const serverFaults = counter(
     'server_faults_total',
@@ -372,6 +379,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
       expiries.set({ certificate: 'authority' }, authorityNotAfter / 1000);
     },
     renewalFailed: () => renewalFailures.inc(),
+    declaredSerial: (serial) => declaredSerial.set(serial),
     policyChanged(policy, at) {
       policies.reset();
       policies.set({ policy }, at);

@@ -56,6 +56,8 @@ export interface ServerSettings {
   readonly metricsPerNode?: boolean;
   /** Of IMA's list, of one node and boot. */
   readonly imaListMiB?: number;
+  /** Directory and keys; it is looked at each 50 ms. */
+  readonly declared?: { readonly directory: string; readonly keys: readonly string[] };
   /** Milliseconds. */
   readonly certificateLookedAtEvery?: number;
   /** Done to the state folder before the server starts. */
@@ -139,6 +141,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         // A test looks again at once.
         scrapeKeptFor: 0,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,
+        ...(settings.declared !== undefined && { declared: { ...settings.declared, lookEvery: 50 } }),
         ...(settings.presence !== undefined && { presence: settings.presence }),
       },
       {

@@ -14,6 +14,7 @@ const packed = () => import('./parsers/packed-manifest.ts');
 const audit = () => import('./parsers/audit.ts');
 const initrds = () => import('./parsers/initrd.ts');
 const initrdFiles = () => import('./parsers/initrd-files.ts');
+const declared = () => import('./parsers/declared.ts');
 const packages = () => import('./parsers/packages.ts');
 
 /** All that read bytes or text from outside; docs/fuzzing.md says what each stands for. */
@@ -58,6 +59,8 @@ export const parsers: ParserList = {
   'library-cache': async () => (await initrdFiles()).libraryCache,
   'initrd-file': async () => (await initrdFiles()).initrdFile,
   keylime: async () => (await packages()).keylime,
+  'keylime-boot': async () => (await packages()).keylimeBoot,
+  pcrlock: async () => (await packages()).pcrlock,
   'config-file': async () => (await documents()).configFile,
   pins: async () => (await documents()).pins,
   'kernel-words': async () => (await documents()).kernelWords,
@@ -85,5 +88,10 @@ export const parsers: ParserList = {
   'join-token': async () => (await host()).joinToken,
   'tool-output': async () => (await host()).toolOutput,
   'cloud-answers': async () => (await host()).cloudAnswers,
+  'declared-manifest': async () => (await declared()).declaredManifest,
+  'ssh-signature': async () => (await declared()).sshSignature,
+  'ssh-key': async () => (await declared()).sshKey,
+  'minisign-signature': async () => (await declared()).minisignSignature,
+  signers: async () => (await declared()).signers,
   'cluster-node': async () => (await host()).clusterNode,
 };

@@ -170,6 +170,7 @@ describe('values that would be something else where they are used', function () 
               { name: 'b', secret: text },
             ],
           },
+          declared: { configMaps: [text], keys: [`RW${'a'.repeat(54)} merge`] },
           webhook: {
             url: 'https://a.example.org',
             secret: { name: text, key: text },
@@ -329,6 +330,16 @@ describe('values that cannot stand together', function () {
       'a claim where there is no volume',
       { server: { persistence: { enabled: false, existingClaim: 'a' } } },
       'server.persistence.existingClaim',
+    ],
+    [
+      'a directory that nobody signs',
+      { server: { declared: { configMaps: ['fleet'] } } },
+      'server.declared.keys',
+    ],
+    [
+      'keys that sign nothing',
+      { server: { declared: { keys: [`RW${'a'.repeat(54)} merge`] } } },
+      'server.declared.configMaps',
     ],
     [
       'a receiver without a secret',

@@ -1,8 +1,8 @@
 import { pinsAnswer } from '../../protocol/api.ts';
+import { parsePins } from '../../protocol/pin-file.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
-import { parsePins } from '../pin-file.ts';
 import { readInput } from '../read-file.ts';
 
 /** Faults of one file that are shown: of a wrong file every line is one. */

@@ -185,6 +185,6 @@ function changedBefore(nodes: readonly NodeView[]): string {
       state === 'untrusted' && reasons.every((one) => one.severity !== 'fail' || one.class === 'drift'),
   );
   if (before.length === 0) return '';
-  const those = before.length === 1 ? 'it counts' : 'they count';
-  return `${counted(before.length, 'node')} changed before this was announced (${listed(before.map(({ name }) => name))}): ${those} as expected, too\n`;
+  const those = listed(before.map(({ name }) => name));
+  return `${counted(before.length, 'node')} changed before this was announced (${those}): what is like the announced change counts as expected there, too\n`;
 }

@@ -12,6 +12,7 @@ import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { relative, tableTime, utc } from '../moment.ts';
+import { type ReadForeign, readForeign } from '../offline/foreign/read-foreign.ts';
 import { withNftJson } from '../offline/nft-text.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
@@ -147,12 +148,33 @@ export async function exportReference(
   await print(into(file, io), format, found, () => '');
 }
 
-/** `reference import FILE`: one that was computed, exported or kept in Git. */
+export interface ImportOptions {
+  readonly staged?: boolean;
+  readonly name?: string;
+  readonly group?: string;
+  readonly output: Format;
+}
+
+/** `reference import FILE`: one that was computed, exported or kept in Git; or what another program expects of a boot. */
 export async function importReference(
-  { io, server }: CliContext,
-  file: string,
-  { staged = false, output: format }: { readonly staged?: boolean; readonly output: Format },
+  context: CliContext,
+  files: readonly string[],
+  options: ImportOptions,
 ): Promise<void> {
+  const { io, server } = context;
+  const foreign = readForeign(
+    files.map((file) => resolve(io.cwd, file)),
+    options,
+  );
+  if (foreign !== null) return importForeign(context, foreign, options.output);
+  const [file = '', ...more] = files;
+  const { staged = false, name, group } = options;
+  if (more.length > 0 || name !== undefined || group !== undefined)
+    throw new CliError(
+      'several files, --name and --group are for files of other programs',
+      'Import one reference at a time.',
+      exit.usage,
+    );
   const read = await withNftJson(readReference(resolve(io.cwd, file)), file);
   if (read.state !== 'active' && read.state !== 'staged')
     throw new CliError(
@@ -162,7 +184,20 @@ export async function importReference(
     );
   const sent = staged ? { ...read, state: 'staged' as const } : read;
   const added = await (await server()).post('/v1/references/import', sent, referenceView);
-  await print(io, format, added, () => stateSentence(added));
+  await print(io, options.output, added, () => stateSentence(added));
+}
+
+/** Staged: what of them was left out is for a person to weigh. */
+async function importForeign(
+  { io, server }: CliContext,
+  { references, notes }: ReadForeign,
+  format: Format,
+): Promise<void> {
+  for (const note of notes) io.err(`${printable(note)}\n`);
+  const client = await server();
+  const added: ReferenceView[] = [];
+  for (const each of references) added.push(await client.post('/v1/references/import', each, referenceView));
+  await print(io, format, { items: added, notes }, () => added.map(stateSentence).join(''));
 }
 
 /** What a person must know who vouches for it; empty where there is nothing. */

@@ -27,6 +27,7 @@ function page(status: StatusView, host: string, now: number): string {
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
     ['State folder', space(stateDir)],
     ['Policy', `${policy.name}@${policy.revision}, in force here since ${moment(policy.since)}`],
+    ...declaredLine(status, now),
     ...certificates.map(
       ({ of, expiresAt }) =>
         [
@@ -62,6 +63,17 @@ function page(status: StatusView, host: string, now: number): string {
 }
 
 type Line = readonly [label: string, text: string];
+
+/** Which signed directory counts. */
+function declaredLine({ declared }: StatusView, now: number): readonly Line[] {
+  if (declared === null) return [];
+  const { directory, inForce } = declared;
+  const which =
+    inForce === null
+      ? 'none of it is in force yet'
+      : `serial ${inForce.serial} by ${inForce.key}, in force since ${utc(inForce.since)} (${relative(inForce.since, now)})`;
+  return [['Declared', `${directory}: ${which}`]];
+}
 
 /** Who marks, and what people decided about it. */
 function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {

@@ -1,7 +1,6 @@
-import { parse } from 'yaml';
-import { hasPrototype } from '../../protocol/prototype-key.ts';
-import { type Reference, reference } from '../../protocol/reference.ts';
-import { inOurWords } from '../../protocol/shape-fault.ts';
+import { parseReferenceFile } from '../../policy/reference-file.ts';
+import type { Reference } from '../../protocol/reference.ts';
+import { Rejection } from '../../protocol/rejection.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
 import { filesIn } from './files-in.ts';
@@ -31,23 +30,10 @@ export function readReferences(dir: string): readonly Reference[] {
 /** Reads a reference file, JSON or YAML. @throws CliError naming the file and the field */
 export function readReference(path: string): Reference {
   const text = readFile(path).toString('utf8');
-  let value: unknown;
   try {
-    value = path.endsWith('.json') ? JSON.parse(text) : parse(text, { maxAliasCount: 0, logLevel: 'error' });
-  } catch (cause) {
-    throw new CliError(
-      `${path} is no reference: it is neither JSON nor YAML`,
-      exportAgain,
-      exit.error,
-      cause,
-    );
+    return parseReferenceFile(text, path);
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    throw new CliError(`${path} is no reference: ${error.message}`, exportAgain, exit.error, error);
   }
-  if (hasPrototype(value)) throw new CliError(`${path} is no reference: it names __proto__`, exportAgain);
-  const result = reference.safeParse(value, inOurWords);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  throw new CliError(
-    `${path} is no reference: ${issue?.path.join('.') || 'file'}: ${issue?.message}`,
-    exportAgain,
-  );
 }

@@ -34,6 +34,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'ssh worker-1 cat /sys/kernel/security/tpm0/binary_bios_measurements | assay eventlog -',
   ],
   'boot diff': ['assay boot diff node-1 node-2', 'assay boot diff good.json bad.json -o json'],
+  declare: [
+    'assay declare fleet/',
+    'assay declare fleet/ --restore workers-2026-10',
+    'assay declare fleet/ --check --key keys/merge.pub',
+  ],
   'reference list': ['assay reference list', 'assay reference list --kind boot -o name'],
   'reference candidates': [
     'assay reference candidates',
@@ -54,7 +59,11 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference restore': ['assay reference restore workers-2026-10 --reason "revoked by mistake"'],
   'reference delete': ['assay reference delete debian-13.1 --reason "no node runs it any more"'],
   'reference export': ['assay reference export workers-2026-11 -o yaml -f workers-2026-11.yaml'],
-  'reference import': ['assay reference import workers-2026-11.yaml --staged'],
+  'reference import': [
+    'assay reference import workers-2026-11.yaml --staged',
+    'assay reference import /var/lib/pcrlock.d --name worker-1 --group workers',
+    'assay reference import mb_refstate.json --name workers-keylime --group workers',
+  ],
   'reference diff': [
     'assay reference diff workers-2026-10 workers-2026-11',
     'assay reference diff ./a.json ./b.json',

@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
-import type { CaptureOptions, DeleteOptions, ListOptions } from '../commands/reference.ts';
+import type { CaptureOptions, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
+import type { DeclareOptions } from '../offline/declare/command.ts';
 import type { RuntimeOptions } from '../offline/runtime/command.ts';
 import {
   consentOptions,
@@ -39,6 +40,30 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .action(async (nodes: readonly string[], options: ExpectOptions) =>
       (await import('../commands/expect.ts')).expectChange(context, nodes, options),
     );
+  program
+    .command('declare <dir>')
+    .summary('write the manifest of a directory of references, pins and policy, to be signed')
+    .description(
+      'check a directory of references, pins and policy as a server would, and write its manifest with the next serial, to be signed; servers put it in force as a whole (docs/references.md)',
+    )
+    .option('--check', 'write nothing: say whether a server with these keys would take the directory')
+    .option(
+      '--key <key>',
+      'with --check: a key that may sign, or a file of keys; you may repeat this option',
+      several,
+      [],
+    )
+    .option('--serial <number>', 'this serial; default: one more than that of the manifest that is there')
+    .option(
+      '--restore <reference>',
+      'take back that a person revoked it at a server; you may repeat this option',
+      several,
+      [],
+    )
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (dir: string, options: DeclareOptions) =>
+      (await import('../offline/declare/command.ts')).declareDirectory(context, dir, options),
+    );
   const references = program
     .command('reference')
     .aliases(['references', 'ref'])
@@ -61,7 +86,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('candidates')
     .description('show what nodes boot and run that no reference has, grouped, with the command for each')
     .option('--group <group>', 'only of nodes of this group')
-    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall, disk')
+    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: CandidatesOptions) =>
@@ -118,14 +143,16 @@ export function addReferences(program: Command, get: Command, context: CliContex
       (await import('../commands/reference.ts')).exportReference(context, name, options),
     );
   references
-    .command('import <file>')
+    .command('import <file...>')
     .description(
-      'give the server a reference from a file (computed, exported, or from Git); you vouch for it',
+      'give the server a reference from a file (computed, exported, or from Git); you vouch for it. Also takes component files of systemd-pcrlock, or a folder of them, and a measured boot reference state of Keylime: what a reference can say of these is staged, and what it cannot is told',
     )
     .option('--staged', 'keep it for review: no node is trusted by it yet')
+    .option('--name <name>', 'of files of other programs: name of the new reference')
+    .option('--group <group>', 'of files of other programs: group of nodes that the reference is for')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (file: string, options: Formatted & { readonly staged?: boolean }) =>
-      (await import('../commands/reference.ts')).importReference(context, file, options),
+    .action(async (files: readonly string[], options: ImportOptions) =>
+      (await import('../commands/reference.ts')).importReference(context, files, options),
     );
   references
     .command('diff <a> <b>')

@@ -71,7 +71,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay expect',
     'When the node boots what was announced, approve that before the announcement ends. Afterwards only what is approved counts:',
     '  assay reference approve REFERENCE --reason "the update is done"',
-    'If the reference names the new kernel alone, or nothing, and you vouch for this node, capture what it booted:',
+    'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted:',
     capture,
   ].join('\n'),
   rebooted: 'Wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',

@@ -288,6 +288,18 @@ const migrations: readonly string[] = [
      bytes integer not null,
      used_at integer not null
    ) strict;`,
+
+  // A signed directory of references, pins and policy: which one is in force, and what it says of pins.
+  `create table declared_directory (
+     id integer primary key check (id = 1),
+     serial integer not null,
+     digest text not null,
+     key text not null,
+     at integer not null,
+     policy text
+   ) strict;
+
+   create table declared_pins (node text primary key, ek_digest text not null unique) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

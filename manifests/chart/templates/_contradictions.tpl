@@ -20,7 +20,7 @@ refuses the same where it can know it.
 {{- end -}}
 
 {{- /* What the chart sets itself. */ -}}
-{{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
+{{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "declared" "server.declared" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
 {{- if hasKey $settings $key -}}
 {{- $faults = append $faults (printf "server.settings.%s: the chart sets it: %s" $key (ternary "leave it out" (printf "use %s" $instead) (empty $instead))) -}}
 {{- end -}}
@@ -71,6 +71,12 @@ refuses the same where it can know it.
 
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.existingClaim: names a volume, and server.persistence.enabled is false: set one of both" -}}
+{{- end -}}
+{{- if and $server.declared.configMaps (empty $server.declared.keys) -}}
+{{- $faults = append $faults "server.declared.keys: is empty, and a directory counts only where a key signed it: name the keys" -}}
+{{- end -}}
+{{- if and $server.declared.keys (empty $server.declared.configMaps) -}}
+{{- $faults = append $faults "server.declared.configMaps: is empty, and there are keys for it: name the ConfigMaps, or leave the keys out" -}}
 {{- end -}}
 {{- if and $server.webhook.url (empty $server.webhook.secret.name) -}}
 {{- $faults = append $faults "server.webhook.secret.name: is empty, and server.webhook.url names a receiver: name the Secret that signs its messages" -}}

@@ -10,6 +10,9 @@
 {{- with .Values.server.cloud.program }}
 {{- $_ := set $own "cloudProgram" (ternary (printf "/usr/bin/assay-cloud-%s" .) . (has . (list "gce" "aws"))) -}}
 {{- end -}}
+{{- with .Values.server.declared -}}
+{{- if .configMaps }}{{ $_ := set $own "declared" (dict "directory" "/etc/assay-declared" "keys" .keys) }}{{ end -}}
+{{- end -}}
 {{- with .Values.server.webhook -}}
 {{- if .url -}}
 {{- $webhook := dict "url" .url "secretFile" (printf "/etc/assay-webhook/%s" .secret.key) -}}
@@ -51,6 +54,9 @@ seccompProfile: { type: RuntimeDefault }
 {{- range .Values.server.endorsementRoots.volumes }}
 - { name: roots-{{ .name }}, mountPath: /etc/assay-roots/{{ .name }}, readOnly: true }
 {{- end }}
+{{- if .Values.server.declared.configMaps }}
+- { name: declared, mountPath: /etc/assay-declared, readOnly: true }
+{{- end }}
 {{- with .Values.server.webhook }}
 {{- if .url }}
 - { name: webhook, mountPath: /etc/assay-webhook, readOnly: true }
@@ -79,6 +85,14 @@ seccompProfile: { type: RuntimeDefault }
       {{- toYaml . | nindent 6 }}
     {{- end }}
   {{- end }}
+{{- end }}
+{{- with .Values.server.declared.configMaps }}
+- name: declared
+  projected:
+    sources:
+      {{- range . }}
+      - configMap: { name: {{ . | quote }} }
+      {{- end }}
 {{- end }}
 {{- with .Values.server.webhook }}
 {{- if .url }}

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { parsePins } from '../../../attest-server/cli/pin-file.ts';
 import { printableJson } from '../../../attest-server/cli/printable.ts';
+import { parsePins } from '../../../attest-server/protocol/pin-file.ts';
 import { printable } from '../../../attest-server/protocol/printable.ts';
 
 const anyText = fc.string({ unit: 'binary' });

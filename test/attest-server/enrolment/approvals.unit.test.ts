@@ -19,6 +19,7 @@ describe('the approval of a key that is enrolled already', () => {
     held = true;
     ways = ['approval'];
     approvals = createApprovals({
+      checkPins: async () => {},
       store: store.enrolment,
       candidates: await Candidates.open(store.enrolment),
       now: () => 0,

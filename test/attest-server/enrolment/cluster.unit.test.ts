@@ -42,6 +42,7 @@ beforeEach(async () => {
 
 function registryWith(clusterPorts: ClusterPorts | null): Registry {
   return createRegistry({
+    checkPins: async () => {},
     store: store.enrolment,
     mayEnrol: (_node, by) => ways.includes(by),
     authority: { digest: 'c'.repeat(64) },

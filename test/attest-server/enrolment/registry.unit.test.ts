@@ -31,6 +31,7 @@ describe('the registry', () => {
     alerts = [];
     tpm = endorsed;
     registry = createRegistry({
+      checkPins: async () => {},
       store: store.enrolment,
       mayEnrol: (_node, by) => allowed(by),
       authority: { digest: 'c'.repeat(64) },

@@ -281,7 +281,15 @@ const authorityNow: AuthorityView = {
 function referenceLifeOf(world: World, separate: boolean) {
   const store = referencesOf(world);
   const policy = () => observePolicy;
-  return createReferenceLife({ store, separate, policy, now: () => now, changed: async () => {} });
+  return createReferenceLife({
+    store,
+    separate,
+    policy,
+    now: () => now,
+    changed: async () => {},
+    directory: null,
+    serial: () => 0,
+  });
 }
 
 /** The real capture, of what the world says that its nodes proved. */
@@ -475,6 +483,7 @@ export function portsOf(world: World): ApiPorts {
     server: {
       version: '0.2.0',
       startedAt: now - 86_400_000,
+      declared: () => null,
       get policySource() {
         return world.policySource;
       },

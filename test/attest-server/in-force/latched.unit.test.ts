@@ -34,6 +34,7 @@ describe('a policy under the latch', () => {
 
   const start = () =>
     openInForce({
+      declared: () => null,
       policy: file,
       methods: ['pin'],
       store: {
@@ -60,7 +61,7 @@ describe('a policy under the latch', () => {
       groups = ['workers'];
     });
   const reload = (rules: Rules) =>
-    rules.reloader({ roots() {}, certificate() {}, tokens() {}, webhook() {} })();
+    rules.reloader({ declared() {}, roots() {}, certificate() {}, tokens() {}, webhook() {} })();
   const mode = (rules: Rules) => rules.policy().groups[0]?.mode;
 
   it('is refused whole where it asks for less: the old one stays, with line and field', async () => {
@@ -95,6 +96,24 @@ describe('a policy under the latch', () => {
     await writeFile(file, policyOf('enforce'));
     await reload(rules);
     assert.deepEqual(rules.faulty(), []);
+  });
+
+  it('that a signed directory brings is refused whole where it asks for less, and nothing is stored', async () => {
+    await using rules = await start();
+    await latch(rules);
+    let stored = 0;
+    const adopt = (mode: string) =>
+      rules.adopt({ source: 'fleet/policy.yaml', text: policyOf(mode) }, async () => {
+        stored += 1;
+      });
+    const refused = await adopt('label').catch((error: unknown) => error);
+    assert.ok(refused instanceof PolicyError);
+    assert.deepEqual(
+      [refused.code, refused.file, stored, mode(rules)],
+      ['latched', 'fleet/policy.yaml', 0, 'enforce'],
+    );
+    await adopt('enforce');
+    assert.deepEqual([stored, kept?.text], [1, policyOf('enforce')]);
   });
 
   it('is the one below which no other goes, once it asks for more', async () => {

@@ -32,6 +32,7 @@ describe('the rules in force', () => {
     [references, changes, slow] = [[], 0, Promise.resolve()];
     compared.length = 0;
     rules = await openInForce({
+      declared: () => null,
       policy: join(dir, 'policy.yaml'),
       methods: ['pin'],
       store: {
@@ -76,7 +77,8 @@ describe('the rules in force', () => {
   });
 
   const group = () => rules.policy().groups[0]?.name;
-  const reloader = () => rules.reloader({ roots() {}, certificate() {}, tokens() {}, webhook() {} });
+  const reloader = () =>
+    rules.reloader({ declared() {}, roots() {}, certificate() {}, tokens() {}, webhook() {} });
 
   it('keep a policy that is read again where references change in the same moment', async () => {
     const reload = reloader();

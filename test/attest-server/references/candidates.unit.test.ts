@@ -27,6 +27,7 @@ const drifting = verdictOf({ state: 'untrusted', reasons: [reasonOf('kernel_unkn
 
 interface Node {
   readonly unknown?: Partial<KeptUnknown>;
+  readonly aspect?: 'firewall' | 'runtime';
   readonly verdict?: Verdict;
   readonly verifiedAt?: number;
 }
@@ -46,12 +47,11 @@ async function gathered(
   const found = await gatherCandidates(
     {
       statuses: () =>
-        Object.entries(nodes).map(([name, { unknown, verdict = drifting, verifiedAt = now - 5000 }]) => ({
-          name,
-          verdict,
-          verifiedAt,
-          memory: unknown === undefined ? {} : { unknown: { boot: { ...kernel, ...unknown } } },
-        })),
+        Object.entries(nodes).map(([name, node]) => {
+          const { unknown, aspect = 'boot', verdict = drifting, verifiedAt = now - 5000 } = node;
+          const memory = unknown === undefined ? {} : { unknown: { [aspect]: { ...kernel, ...unknown } } };
+          return { name, verdict, verifiedAt, memory };
+        }),
       store: { list: async () => references },
       policy: () => policy,
       now: () => now,
@@ -132,6 +132,18 @@ describe('candidates for references', () => {
       assert.deepEqual([items[0]?.step, items[0]?.command], [null, null]);
       assert.match(items[0]?.notes.join(' ') ?? '', told);
     }
+  });
+
+  it('have no command for rules of a firewall that break the policy: their node is no model', async () => {
+    const commandOf = async (aspect: 'firewall' | 'runtime' | undefined, rules: KeptUnknown['rules']) => {
+      const { items } = await gathered({ a: { unknown: { rules }, ...(aspect && { aspect }) } });
+      return items[0]?.command ?? null;
+    };
+    assert.equal(await commandOf('firewall', ['fw_policy_open']), null);
+    assert.match((await commandOf('firewall', [])) ?? '', /--kind firewall/);
+    // What a capture takes nevertheless: the kernel's policy is in no list of files, and a boot is judged later.
+    assert.match((await commandOf('runtime', ['ima_policy_weak'])) ?? '', /--kind runtime/);
+    assert.match((await commandOf(undefined, ['cmdline_policy'])) ?? '', /capture a --name/);
   });
 
   it('are captured node by node where a reference counts for its own node alone, 64 at once', async () => {

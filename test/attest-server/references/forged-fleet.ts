@@ -4,7 +4,7 @@ import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { replayedValues } from '../policy/made-proof.ts';
-import { startTestServer, type TestServer } from '../running-server.ts';
+import { type ServerSettings, startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
 /** A whole server, and nodes with forged TPMs that booted with these logs. */
@@ -15,8 +15,11 @@ export interface ForgedFleet extends AsyncDisposable {
   answer(node: string): Promise<string>;
 }
 
-export async function startForgedFleet(boots: Readonly<Record<string, Buffer>>): Promise<ForgedFleet> {
-  const world = await startTestServer();
+export async function startForgedFleet(
+  boots: Readonly<Record<string, Buffer>>,
+  settings: ServerSettings = {},
+): Promise<ForgedFleet> {
+  const world = await startTestServer(settings);
   const tpms = new Map<string, ForgedTpm>(Object.keys(boots).map((node) => [node, forgedTpm()]));
   for (const [node, { ekDigest }] of tpms) await world.pin(node, ekDigest);
   return {

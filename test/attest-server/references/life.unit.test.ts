@@ -23,6 +23,8 @@ function lifeOf(state: Reference['state'], separate = false) {
     changes: 0,
   };
   const life = createReferenceLife({
+    directory: null,
+    serial: () => 0,
     store: {
       list: async () => world.references,
       add: async (added, event) => {

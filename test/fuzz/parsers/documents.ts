@@ -1,5 +1,4 @@
-import { parse, stringify } from 'yaml';
-import { parsePins } from '../../../attest-server/cli/pin-file.ts';
+import { stringify } from 'yaml';
 import { versionInName, withoutVersion } from '../../../attest-server/policy/boot/kernel-version.ts';
 import { comparedCommands } from '../../../attest-server/policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../attest-server/policy/boot/masked-text.ts';
@@ -8,14 +7,14 @@ import { parseCommandLine } from '../../../attest-server/policy/command-line.ts'
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { enrolments } from '../../../attest-server/policy/policy.ts';
+import { parseReferenceFile } from '../../../attest-server/policy/reference-file.ts';
 import { ConfigError } from '../../../attest-server/protocol/config-error.ts';
 import { parseConfigFile } from '../../../attest-server/protocol/config-file.ts';
 import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
 import { parseKernelRelease } from '../../../attest-server/protocol/kernel-release.ts';
-import { checkShape, parseJson } from '../../../attest-server/protocol/parse-json.ts';
-import { hasPrototype } from '../../../attest-server/protocol/prototype-key.ts';
+import { parseJson } from '../../../attest-server/protocol/parse-json.ts';
+import { parsePins } from '../../../attest-server/protocol/pin-file.ts';
 import { reference as referenceShape } from '../../../attest-server/protocol/reference.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { examples, recordings } from '../recordings.ts';
 import { isBeyond, isMember, isRejection } from './refusals.ts';
@@ -82,22 +81,10 @@ export const yamlReference: FuzzedParser = {
         stringify({ ...rest, components: components.slice(0, 6), events: events.slice(0, 2) }),
       );
     }),
-  parse: (bytes) => {
-    const value = parsedYaml(bytes.toString('utf8'));
-    if (hasPrototype(value)) throw new Rejection('malformed', 'names __proto__', { field: 'reference' });
-    return checkShape(value, referenceShape, 'reference');
-  },
+  parse: (bytes) => parseReferenceFile(bytes.toString('utf8'), 'reference.yaml'),
   isDeclared: isRejection,
-  isPastHeader: isMember('reference'),
+  isPastHeader: isMember('file'),
 };
-
-function parsedYaml(text: string): unknown {
-  try {
-    return parse(text, { maxAliasCount: 0, logLevel: 'error' });
-  } catch (cause) {
-    throw new Rejection('malformed', 'neither JSON nor YAML', { field: 'reference', cause });
-  }
-}
 
 export const digestList: FuzzedParser = {
   sources: ['attest-server/protocol/digest-list.ts', 'attest-server/protocol/packed-list.ts'],
@@ -148,7 +135,7 @@ export const configFile: FuzzedParser = {
 };
 
 export const pins: FuzzedParser = {
-  sources: ['attest-server/cli/pin-file.ts'],
+  sources: ['attest-server/protocol/pin-file.ts'],
   form: { kind: 'text' },
   most: 16 * 1024,
   seeds: () => [Buffer.from(`# pins\nnode-1,${'ab'.repeat(32)}\nworker-2.example,${'CD'.repeat(32)}\r\n`)],

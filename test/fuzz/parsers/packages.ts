@@ -1,4 +1,7 @@
+import { hash } from 'node:crypto';
 import { ToolError } from 'node-tpm2/run';
+import { parseKeylimeBoot } from '../../../attest-server/cli/offline/foreign/keylime-boot.ts';
+import { parsePcrlock, pcrlockComponents } from '../../../attest-server/cli/offline/foreign/pcrlock.ts';
 import { readDeb } from '../../../attest-server/cli/offline/runtime/deb.ts';
 import { globOfExclude, parseKeylime } from '../../../attest-server/cli/offline/runtime/keylime.ts';
 import { parseRpm } from '../../../attest-server/cli/offline/runtime/rpm.ts';
@@ -111,4 +114,64 @@ export const keylime: FuzzedParser = {
   parse: (bytes) => parseKeylime(bytes.toString('utf8')).excludes.map(globOfExclude),
   isDeclared: isRejection,
   isPastHeader: isMember('policy', 'line 1'),
+};
+
+/** Keylime's measured boot reference state, as create_mb_refstate writes it. */
+export const keylimeBoot: FuzzedParser = {
+  sources: ['attest-server/cli/offline/foreign/keylime-boot.ts'],
+  form: { kind: 'json' },
+  most: 32 * 1024,
+  seeds: () => {
+    const digest = `0x${'ab'.repeat(32)}`;
+    const keys = [{ SignatureOwner: '605dab50-e046-4300-abb6-3dd810dd8b23', SignatureData: '0x3082' }];
+    const kernel = {
+      shim_authcode_sha256: digest,
+      grub_authcode_sha256: digest,
+      initrd_plain_sha256: digest,
+    };
+    const firmware = [
+      { scrtm: { sha1: `0x${'cd'.repeat(20)}`, sha256: digest }, platform_firmware: [{ sha256: digest }] },
+    ];
+    const lists = { pk: keys, kek: keys, db: keys, dbx: keys, vendor_db: [], mokdig: [], mokxdig: [] };
+    return [
+      { kernels: [{ ...kernel, kernel_authcode_sha256: digest, kernel_cmdline: 'root=/dev/vda\\ ro' }] },
+      {
+        has_secureboot: false,
+        kernels: [{ ...kernel, vmlinuz_plain_sha256: digest, kernel_cmdline: '^ro .*$' }],
+      },
+    ].map((kernels) => Buffer.from(JSON.stringify({ scrtm_and_bios: firmware, ...lists, ...kernels })));
+  },
+  parse: (bytes) => parseKeylimeBoot(bytes.toString('utf8')).references.length,
+  isDeclared: isRejection,
+  isPastHeader: isMember('file'),
+};
+
+/** A component of systemd-pcrlock, and what a reference takes of it. */
+export const pcrlock: FuzzedParser = {
+  sources: ['attest-server/cli/offline/foreign/pcrlock.ts'],
+  form: { kind: 'json' },
+  most: 32 * 1024,
+  seeds: () =>
+    [
+      [4, 'ab'],
+      [11, 'cd'],
+    ].map(([pcr, digits]) => {
+      const digests = [
+        { hashAlg: 'sha1', digest: String(digits).repeat(20) },
+        { hashAlg: 'sha256', digest: String(digits).repeat(32) },
+      ];
+      const separator = [{ hashAlg: 'sha256', digest: hash('sha256', Buffer.alloc(4), 'hex') }];
+      return Buffer.from(
+        JSON.stringify({
+          records: [
+            { pcr, digests },
+            { pcr, digests: separator },
+          ],
+        }),
+      );
+    }),
+  parse: (bytes) =>
+    pcrlockComponents([{ name: '650-uki', records: parsePcrlock(bytes.toString('utf8')) }]).components.length,
+  isDeclared: isRejection,
+  isPastHeader: isMember('file'),
 };

@@ -1,4 +1,4 @@
-import { nodeName } from '../protocol/messages.ts';
+import { nodeName } from './messages.ts';
 
 export interface PinFile {
   readonly pins: readonly { readonly node: string; readonly ek: string }[];

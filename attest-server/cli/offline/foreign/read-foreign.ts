@@ -1,0 +1,140 @@
+import { readdirSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { judgedStage, scopeOf } from '../../../policy/boot/judged-stage.ts';
+import { defaultScope } from '../../../policy/boot/rules.ts';
+import { plainName, type Reference, reference } from '../../../protocol/reference.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
+import { CliError, exit } from '../../exit.ts';
+import { readFile, unreadable } from '../../read-file.ts';
+import type { Foreign } from './foreign.ts';
+import { isKeylimeBoot, parseKeylimeBoot } from './keylime-boot.ts';
+import { parsePcrlock, pcrlockComponents } from './pcrlock.ts';
+
+/** References that another program's files make, staged, and what of these files is left out. */
+export interface ReadForeign {
+  readonly references: readonly Reference[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Reads component files of systemd-pcrlock (files, or a folder of them), or a measured boot reference state of Keylime.
+ * Null where it is neither: then it is a reference of ours.
+ * @throws CliError
+ */
+export function readForeign(
+  paths: readonly string[],
+  { name, group }: { readonly name?: string | undefined; readonly group?: string | undefined },
+): ReadForeign | null {
+  const [first = ''] = paths;
+  const isPcrlock = paths.every((path) => path.endsWith('.pcrlock') || isFolder(path));
+  if (!isPcrlock && (paths.length > 1 || !isKeylime(first))) return null;
+  if (name === undefined || group === undefined)
+    throw new CliError(
+      'a file of another program names no reference and no group',
+      'Give it --name NAME --group GROUP.',
+      exit.usage,
+    );
+  for (const each of [name, group]) {
+    const fault = plainName.safeParse(each).error?.issues[0]?.message;
+    if (fault !== undefined) throw new CliError(`${each} is no name`, `It ${fault}.`, exit.usage);
+  }
+  const { components, notes } = isPcrlock ? readPcrlock(paths) : readKeylime(first);
+  const made = components.map((found, index) =>
+    referenceOf(index === 0 ? name : `${name}-${index + 1}`, group, found),
+  );
+  if (made.length === 0)
+    throw new CliError(`${first} has nothing that a reference holds`, notes.join('\n') || null);
+  return { references: made, notes };
+}
+
+interface Found {
+  /** Of each reference. */
+  readonly components: readonly Foreign['components'][];
+  readonly notes: readonly string[];
+}
+
+function readPcrlock(paths: readonly string[]): Found {
+  const files = paths.flatMap((path) => (isFolder(path) ? componentsIn(path) : [path]));
+  const named = files.map((path) => ({
+    name: componentName(path),
+    records: refusing(path, () => parsePcrlock(readFile(path).toString('utf8'))),
+  }));
+  const { components, notes } = pcrlockComponents(named.sort((a, b) => (a.name < b.name ? -1 : 1)));
+  return { components: components.length === 0 ? [] : [components], notes };
+}
+
+/** Component files of a folder. Variants of one component are alternatives: a reference is one boot. */
+function componentsIn(folder: string): readonly string[] {
+  const entries = (() => {
+    try {
+      return readdirSync(folder).sort();
+    } catch (cause) {
+      throw unreadable(folder, cause);
+    }
+  })();
+  if (entries.length > 1024) throw new CliError(`${folder} holds more than 1024 files`, 'Name the files.');
+  const own = folder.endsWith('.pcrlock.d') ? entries.filter((entry) => entry.endsWith('.pcrlock')) : [];
+  if (own.length > 1)
+    throw new CliError(
+      `${folder} holds ${own.length} variants of one component, and a reference is one boot`,
+      `Name the files of one boot, and import again under another name for each of the others:\n${own.map((entry) => `  ${join(folder, entry)}`).join('\n')}`,
+    );
+  return entries.flatMap((entry) => {
+    const path = join(folder, entry);
+    if (entry.endsWith('.pcrlock.d') && isFolder(path)) return componentsIn(path);
+    return entry.endsWith('.pcrlock') ? [path] : [];
+  });
+}
+
+/** `650-uki`: of a variant, that of its folder. */
+function componentName(path: string): string {
+  const [, folder] = /([^/]+)\.pcrlock\.d\/[^/]+$/.exec(path) ?? [];
+  return folder ?? basename(path, '.pcrlock');
+}
+
+function readKeylime(path: string): Found {
+  const { references, notes } = refusing(path, () => parseKeylimeBoot(readFile(path).toString('utf8')));
+  return { components: references, notes };
+}
+
+function isKeylime(path: string): boolean {
+  if (!path.endsWith('.json')) return false;
+  try {
+    return isKeylimeBoot(JSON.parse(readFile(path).toString('utf8')));
+  } catch (error) {
+    // Whoever reads it as a reference says what is wrong.
+    if (error instanceof SyntaxError || error instanceof CliError) return false;
+    throw error;
+  }
+}
+
+function referenceOf(name: string, group: string, components: Foreign['components']): Reference {
+  return reference.parse({
+    version: 1,
+    name,
+    group,
+    state: 'staged',
+    expires: null,
+    pcrs: {},
+    components: components.map((component) => ({
+      ...component,
+      scope:
+        component.stage === 'cmdline'
+          ? defaultScope.cmdline
+          : scopeOf(judgedStage(component.stage, component.pcr ?? null), defaultScope),
+    })),
+  });
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function refusing<T>(path: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof Rejection)) throw error;
+    throw new CliError(`${path}: ${error.message}`, 'Is it the right file?', exit.error, error);
+  }
+}

@@ -1,0 +1,238 @@
+import { join } from 'node:path';
+import pLimit from 'p-limit';
+import type { Pin } from '../enrolment/ports.ts';
+import type { DeclaredPolicy } from '../in-force/ports.ts';
+import { PolicyError } from '../policy/file/policy-error.ts';
+import type { Enrolment } from '../policy/policy.ts';
+import { declaredActor, declaredFiles } from '../protocol/declared.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import type { Declaration } from '../references/declare.ts';
+import { DirectoryFault } from './directory-fault.ts';
+import type { DeclaredStore, DirectoryInForce, ReferenceChange } from './ports.ts';
+import { type DeclaredDirectory, readDirectory } from './read-directory.ts';
+import { readSigners } from './read-signers.ts';
+import { snapshotOf } from './snapshot.ts';
+
+export interface DeclaredConfig {
+  readonly directory: string;
+  /** Public keys, or files of them. */
+  readonly keys: readonly string[];
+  /** Milliseconds between two looks at the directory. */
+  readonly lookEvery: number;
+}
+
+export interface DeclaredParts {
+  readonly store: DeclaredStore;
+  /** By which nodes can enrol at this server. */
+  readonly methods: readonly Enrolment[];
+  readonly now: () => number;
+  /** Told which serial is in force. */
+  readonly inForce: (serial: number) => void;
+  readonly fault: (error: unknown, where: string) => void;
+}
+
+/** What a directory is put in force by; each leaves everything as it was where it throws. */
+export interface DeclaredPorts {
+  /** Who is enrolled with this key; null: nobody. */
+  nodeByEk(ekDigest: string): Promise<{ readonly name: string } | null>;
+  /** Calls `commit` with what becomes of the references, while nobody else changes any. */
+  declare(
+    declaration: Declaration,
+    commit: (changes: readonly ReferenceChange[]) => Promise<void>,
+  ): Promise<void>;
+  /** Puts this policy (null: that of the settings) in force with what `store` has stored. @throws PolicyError */
+  adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
+  /** The directory counts as it is. */
+  reloaded(): void;
+  /** It does not count: what was in force stays. */
+  notReloaded(error: Error): void;
+}
+
+/** The directory of the settings, and which one of it is in force; null: none yet. */
+export interface ShownDirectory {
+  readonly directory: string;
+  readonly inForce: DirectoryInForce | null;
+}
+
+/** References, pins and policy of a signed directory. */
+export interface Declared extends AsyncDisposable {
+  /** Of the settings; null where there is none. */
+  readonly directory: string | null;
+  /** Which one is in force; null where none is. */
+  inForce(): DirectoryInForce | null;
+  /** The same for people; null where the settings name no directory. */
+  shown(): ShownDirectory | null;
+  /** Its policy; null where it has none. */
+  policy(): DeclaredPolicy | null;
+  /** @throws Rejection `ek_already_bound` where its list of pins has another key for a node, or another node for a key */
+  checkPins(pins: readonly Pin[]): Promise<void>;
+  /** Looks at it, and again and again. What is wrong with it is told, and is no reason not to start. */
+  begin(ports: DeclaredPorts): Promise<void>;
+  /** Reads keys and directory anew. @throws DirectoryFault */
+  read(): Promise<void>;
+}
+
+/** @throws Error for a key that is none, or cannot be read */
+export async function openDeclared(config: DeclaredConfig | null, parts: DeclaredParts): Promise<Declared> {
+  if (config === null) return none;
+  const { directory } = config;
+  const { store, now } = parts;
+  let signers = await readSigners(config.keys);
+  let inForce = await store.read();
+  parts.inForce(inForce?.serial ?? 0);
+  const policyPath = join(directory, declaredFiles.policy);
+  const oneByOne = pLimit(1);
+  let ports: DeclaredPorts | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  /** How the directory was when it was last read, and when it was last seen to be faulty. */
+  let [known, doubted]: (string | null)[] = [null, null];
+
+  const apply = async ({ manifest, policy, pins, references }: DeclaredDirectory, to: DeclaredPorts) => {
+    const { serial, digest, signer, restored } = manifest;
+    if (inForce?.digest === digest) return;
+    checkSerial(serial, inForce);
+    for (const { node, ekDigest } of pins) {
+      const holder = await to.nodeByEk(ekDigest);
+      if (holder !== null && holder.name !== node)
+        throw new DirectoryFault('pins', `pins.csv: the key of ${node} is enrolled as ${holder.name}`);
+    }
+    const next = { serial, digest, key: signer.name, at: now(), policy };
+    const declaration = { ...next, before: inForce?.serial ?? 0, restored, references };
+    const audit = {
+      at: next.at,
+      actor: declaredActor(signer.name),
+      action: 'declare',
+      subject: directory,
+      code: null,
+    } as const;
+    const detail = {
+      serial,
+      manifest: digest,
+      key: signer.fingerprint,
+      policy: policy !== null,
+      pins: pins.length,
+      references: references.length,
+    };
+    const before = inForce;
+    const putInForce = to.declare(declaration, (changes) =>
+      to.adopt(policy === null ? null : { source: policyPath, text: policy }, async () => {
+        const changed = { ...detail, changed: changes.length };
+        await store.apply({
+          directory: next,
+          references: changes,
+          pins,
+          audit: { ...audit, detail: changed },
+        });
+        inForce = next;
+      }),
+    );
+    await putInForce.catch((error: unknown) => {
+      // It may be stored and not in force: the next look does the same again.
+      inForce = before;
+      throw error;
+    });
+    parts.inForce(serial);
+  };
+
+  const read = async (to: DeclaredPorts) => {
+    try {
+      await apply(await readDirectory(await snapshotOf(directory), signers, parts.methods), to);
+    } catch (error) {
+      throw faultOf(error);
+    }
+  };
+
+  /** A checkout is written file by file: a fault counts where the next look finds the same. */
+  const look = async (to: DeclaredPorts, isFirst = false) => {
+    const mark = await markOf(directory);
+    if (mark === known) return;
+    try {
+      await read(to);
+      known = mark;
+      to.reloaded();
+    } catch (error) {
+      if (!(error instanceof DirectoryFault)) return parts.fault(error, 'declared directory');
+      if (!isFirst && mark !== doubted) doubted = mark;
+      else {
+        known = mark;
+        to.notReloaded(error);
+      }
+    }
+  };
+
+  return {
+    directory,
+    inForce: () => inForce,
+    shown: () => ({ directory, inForce }),
+    policy: () => (inForce?.policy == null ? null : { source: policyPath, text: inForce.policy }),
+    async checkPins(pins) {
+      const declared = await store.pins();
+      const keyOf = new Map(declared.map(({ node, ekDigest }) => [node, ekDigest]));
+      const nodeOf = new Map(declared.map(({ node, ekDigest }) => [ekDigest, node]));
+      const other = pins.find(
+        ({ node, ekDigest }) =>
+          (keyOf.get(node) ?? ekDigest) !== ekDigest || (nodeOf.get(ekDigest) ?? node) !== node,
+      );
+      if (other !== undefined)
+        throw new Rejection(
+          'ek_already_bound',
+          `${join(directory, declaredFiles.pins)} binds ${other.node}, or this key, otherwise: change it there`,
+        );
+    },
+    async begin(given) {
+      ports = given;
+      await oneByOne(() => look(given, true));
+      timer = setInterval(() => {
+        if (oneByOne.activeCount + oneByOne.pendingCount === 0) void oneByOne(() => look(given));
+      }, config.lookEvery);
+    },
+    async read() {
+      const to = ports;
+      if (to === null) return;
+      await oneByOne(async () => {
+        signers = await readSigners(config.keys);
+        known = await markOf(directory);
+        await read(to);
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await oneByOne(() => {});
+    },
+  };
+}
+
+/** Another one when something was written there, or it cannot be looked at for another reason. */
+function markOf(directory: string): Promise<string> {
+  return snapshotOf(directory).then(({ mark }) => mark, String);
+}
+
+/** Where no directory is declared. */
+const none: Declared = {
+  directory: null,
+  inForce: () => null,
+  shown: () => null,
+  policy: () => null,
+  async checkPins() {},
+  async begin() {},
+  async read() {},
+  async [Symbol.asyncDispose]() {},
+};
+
+/** Attack: who may write the directory, and has no key, puts back what was signed before. */
+function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
+  if (inForce === null || serial > inForce.serial) return;
+  throw new DirectoryFault(
+    'serial',
+    serial < inForce.serial
+      ? `the manifest has the serial ${serial}, and ${inForce.serial} was in force: an older one does not count`
+      : `another manifest of the serial ${serial} is in force: sign this one with a higher serial`,
+  );
+}
+
+function faultOf(error: unknown): unknown {
+  if (error instanceof PolicyError) return new DirectoryFault('policy', error.message, error);
+  if (error instanceof Rejection && error.code === 'too_large')
+    return new DirectoryFault('too_large', error.message, error);
+  return error;
+}

@@ -1,0 +1,39 @@
+import type { Pin } from '../enrolment/ports.ts';
+import type { AuditEvent } from '../protocol/audit.ts';
+import type { Reference } from '../protocol/reference.ts';
+
+/** Which directory is in force. */
+export interface DirectoryInForce {
+  readonly serial: number;
+  /** SHA-256 of its manifest, hex. */
+  readonly digest: string;
+  /** Name of the key that signed it. */
+  readonly key: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Text of its policy; null where it has none. */
+  readonly policy: string | null;
+}
+
+/** What a directory changes of a reference; `audit` says so. */
+export interface ReferenceChange {
+  readonly reference: Reference;
+  readonly audit: AuditEvent;
+}
+
+export interface DeclaredStore {
+  /** Null where none ever was. */
+  read(): Promise<DirectoryInForce | null>;
+  /** What its list of pins said last; whether each still counts is the list of pins' own. */
+  pins(): Promise<readonly Pin[]>;
+  /**
+   * All of it, or nothing: references by their names, what became of the pins, and which directory that was.
+   * @throws Rejection `too_large` where all references together would be
+   */
+  apply(change: {
+    readonly directory: DirectoryInForce;
+    readonly references: readonly ReferenceChange[];
+    readonly pins: readonly Pin[];
+    readonly audit: AuditEvent;
+  }): Promise<void>;
+}

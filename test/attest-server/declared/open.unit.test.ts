@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { rename } from 'node:fs/promises';
+import { describe, it } from 'mocha';
+import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import { openDeclared } from '../../../attest-server/declared/open.ts';
+import { declaredChanges } from '../../../attest-server/references/declare.ts';
+import { openStore } from '../../../attest-server/store/open.ts';
+import { referenceOf } from '../http/api-fixture.ts';
+import { signedDirectory } from './signed-directory.ts';
+
+describe('a signed directory that cannot be put in force', () => {
+  it('is tried again, and is not said to be faulty: what failed is the server’s', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.declare();
+    const faults: unknown[] = [];
+    const faulty: unknown[] = [];
+    await using declared = await openDeclared(
+      { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 20 },
+      {
+        store: store.declared,
+        methods: ['pin'],
+        now: () => 1,
+        inForce() {},
+        fault: (error) => void faults.push(error),
+      },
+    );
+    // As where the disk is full: once before it is stored, once after.
+    const failures = [true, false];
+    let done = () => {};
+    const inForce = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    await declared.begin({
+      nodeByEk: store.enrolment.nodeByEk,
+      declare: async (declaration, commit) =>
+        commit(declaredChanges(await store.references.list(), declaration)),
+      async adopt(_policy, storeIt) {
+        const isBefore = failures.shift();
+        if (isBefore === true) throw new Error('no room');
+        await storeIt();
+        if (isBefore === false) throw new Error('no room');
+        done();
+      },
+      reloaded() {},
+      notReloaded: (error) => void faulty.push(error),
+    });
+    assert.equal(declared.inForce(), null);
+    await inForce;
+    assert.deepEqual([faults.length, faulty], [2, []]);
+    assert.deepEqual(
+      (await store.references.list()).map(({ name, declared: by }) => [name, by?.serial]),
+      [['a', 1]],
+    );
+  });
+
+  it('is told once where it is gone, and what was in force stays', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.declare();
+    const told: string[] = [];
+    await using declared = await openDeclared(
+      { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 10 },
+      {
+        store: store.declared,
+        methods: ['pin'],
+        now: () => 1,
+        inForce() {},
+        fault: (error) => assert.fail(String(error)),
+      },
+    );
+    let isTold = () => {};
+    const next = () =>
+      new Promise<void>((resolve) => {
+        isTold = resolve;
+      });
+    const note = (what: string) => {
+      told.push(what);
+      isTold();
+    };
+    await declared.begin({
+      nodeByEk: store.enrolment.nodeByEk,
+      declare: async (declaration, commit) =>
+        commit(declaredChanges(await store.references.list(), declaration)),
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded: () => note('counts'),
+      notReloaded: ({ message }) => note(message.split(':')[0] ?? ''),
+    });
+    const gone = next();
+    await rename(git.directory, `${git.directory}.gone`);
+    await gone;
+    const back = next();
+    await rename(`${git.directory}.gone`, git.directory);
+    await back;
+    assert.deepEqual(told, ['counts', 'unreadable', 'counts']);
+    assert.equal(declared.inForce()?.serial, 1);
+  });
+});
