@@ -162,15 +162,12 @@ function partOf(
   rules: BootRules,
   how: string | null = null,
 ): Part {
-  // A line that the log has as text counts by its words: its digest alone has the identifiers of the machine in it.
-  const told = components.filter(({ stage, text }) => stage !== 'cmdline' || text !== null);
-  const counted = told.length > 0 ? told : components;
   const mark = how === null ? '' : `${how} `;
   return {
-    lines: counted.map((component) => mark + lineOf(boot, component, rules)),
-    first: firstOf(counted),
+    lines: components.map((component) => mark + lineOf(boot, component, rules)),
+    first: firstOf(components),
     words: how,
-    count: counted.length,
+    count: components.length,
     own: false,
   };
 }
