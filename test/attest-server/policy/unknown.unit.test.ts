@@ -70,7 +70,7 @@ describe('what is remembered of a boot that no reference in force has', () => {
     assert.notEqual(unknownOf(updated)?.set, unknownOf(updated, { references: [] })?.set);
   });
 
-  it('is another one where a line is measured besides of which nobody knows the text (row 211)', () => {
+  it('is another one where a line is measured besides of which nobody knows the text (row 187)', () => {
     const changed = tamper(log, 'cmdline');
     const { index } = eventWhere(changed, ({ pcr, stage }) => pcr === 9 && stage === 'cmdline');
     const measured = Buffer.from('init=/bin/sh', 'utf16le');
@@ -87,7 +87,7 @@ describe('what is remembered of a boot that no reference in force has', () => {
     }
   });
 
-  it('is another one where one text looks like two (row 211)', () => {
+  it('is another one where one text looks like two (row 187)', () => {
     assert.notEqual(setOf(['loader 8 a\nloader 8 b']), setOf(['loader 8 a', 'loader 8 b']));
     assert.equal(setOf(['b', 'a', 'b']), setOf(['a', 'b']));
   });
