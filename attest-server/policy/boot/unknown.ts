@@ -1,6 +1,7 @@
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
+import { isLineWithoutText } from './capture.ts';
 import { compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
@@ -213,5 +214,6 @@ function lackOf({ state, quotes }: VouchedBoot): string | null {
   if (!measuresKernel(state)) return noKernel;
   const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));
   if (unquoted !== undefined) return `PCR ${unquoted} was not quoted`;
+  if (state.components.some(isLineWithoutText)) return 'the log does not have the text of a command line';
   return state.components.some(isHidden) ? 'a kernel or an initrd was measured under another name' : null;
 }

@@ -523,4 +523,12 @@ describe('rules on command lines where the log does not show one (row 210)', () 
     const hidden = edited(entry, index, Buffer.from('0000000000000000', 'hex'));
     assert.equal(judged(hidden, forbid, captured(entry)), 'untrusted cmdline_policy');
   });
+
+  it('are not evaded by a capture of that boot', () => {
+    const entry = recordedLog('debian13-sdboot-entry');
+    const { index } = eventWhere(entry, ({ pcr }) => pcr === 12);
+    const data = dataOf(entry, index);
+    data[0]! ^= 1;
+    assert.throws(() => captured(edited(entry, index, data)), /does not have the text of a command line/);
+  });
 });
