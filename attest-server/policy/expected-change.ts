@@ -41,7 +41,8 @@ export function expectingChanges(
         const other = one.judge().judge(proven, node, at);
         const left = breaking(other, group);
         if (left.length === 0 && other.affirmed) return arrived(other, own, one);
-        const isOnTheWay = namesNothing(one.reference) || explainsSome(against, left);
+        const isOnTheWay =
+          namesNothing(one.reference) || (explainsSome(against, left) && isMadeByNodes(left, other));
         if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
       }
       return foreseen ?? somethingElse(own, against, open);
@@ -95,9 +96,16 @@ function isDrift({ code }: Finding): boolean {
   return classOf(code) === 'drift';
 }
 
-/** Something is known once the announced reference counts: the kernel is there, and its initrd may be made on the node. */
+/** Something is known once the announced reference counts: the kernel is there. */
 function explainsSome(against: readonly Finding[], left: readonly Finding[]): boolean {
   return against.some(({ code }) => !left.some((other) => other.code === code));
+}
+
+/** Attack: another loader beside the kernel that was announced. What nodes make for themselves nobody can announce. */
+function isMadeByNodes(left: readonly Finding[], { unknown }: Judgement): boolean {
+  return (
+    unknown?.own === true || left.every(({ code }) => code === 'initrd_unknown' || code === 'no_reference')
+  );
 }
 
 function codesOf(findings: readonly Finding[]): readonly string[] {

@@ -59,6 +59,7 @@ const startedOtherwise = aggregateEntry('sha256', Buffer.from(values).fill(9, 9 
 const unified = recordedLog('debian13-sdboot-uki');
 const debian11 = withMadeFiles(recordedLog('debian11-shim-grub'));
 const fedora = withMadeFiles(recordedLog('fedora41-locality-3'));
+const centos9 = recordedLog('centos9-shim-grub');
 const entry = recordedLog('debian13-sdboot-entry');
 const seen = { resetCount: 7, restartCount: 1, clock: '1000000000', bootId: firstBoot };
 const type = { separator: 4, action: 0x80000007, authority: 0x800000e0, ipl: 0x0d, blob: 0x80000008 };
@@ -1023,5 +1024,21 @@ export const attacks: readonly Attack[] = [
     base: 'fedora41-locality-3+files',
     moment: { ...ofFedora(withMoreEntries(grub((line) => line.replaceAll('hd3', 'hd5')))), node: 'worker-2' },
     expected: trusted,
+  },
+  {
+    name: '210-line-not-shown',
+    rows: [210],
+    attack:
+      'the log does not show the kernel’s command line, which a rule forbids and a reference from before that rule has',
+    made: 'the data of the events of PCR 8 that carry the line made the name of a file, their digests kept',
+    base: 'centos9-shim-grub',
+    boot: 'cmdline: {forbid: ["resume=*"]}',
+    moment: {
+      log: eventsWhere(centos9, ({ pcr, stage }) => pcr === 8 && stage === 'cmdline').reduce(
+        (log, { index }) => edited(log, index, Buffer.from('grub.cfg\0')),
+        centos9,
+      ),
+    },
+    expected: untrusted('cmdline_policy'),
   },
 ];

@@ -67,6 +67,11 @@ export function captureReference(
     throw new CaptureError(
       `the boot of ${node} cannot become a reference: it measured a kernel or an initrd under the name ${shorten(hidden.describes)} (event ${hidden.event})`,
     );
+  const line = components.find(isLineWithoutText);
+  if (line !== undefined)
+    throw new CaptureError(
+      `the boot of ${node} cannot become a reference: its log does not have the text of a command line that a loader measured (event ${line.event})`,
+    );
   if (components.length === 0) throw new CaptureError(`the boot log of ${node} measures nothing`);
   const keys = keysByEvent(boot.state.secureBoot);
   const revocations = boot.state.secureBoot.databases
@@ -90,6 +95,11 @@ export function captureReference(
       .map(recordedEvent),
     captured: { by: shorten(by), node: shorten(node), at: new Date(at).toISOString() },
   };
+}
+
+/** Attack: a line that no rule reads ever after, since the reference has its digest and calls it something else. */
+export function isLineWithoutText({ stage, pcr, text }: BootComponent): boolean {
+  return stage === 'cmdline' && (pcr === 8 || pcr === 12) && text === null;
 }
 
 /** Some firmware leaves events of its own out of its log: a person may say that this model does. */

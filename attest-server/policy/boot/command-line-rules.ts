@@ -1,10 +1,11 @@
-import type { VouchedText } from '../../verify/boot/boot-state.ts';
+import type { BootComponent, VouchedText } from '../../verify/boot/boot-state.ts';
 import { asKernelReads, forKernel, hasOneOf, isCutOff, parseCommandLine } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
 import { globMatches } from '../glob.ts';
 import { neverResumes } from './kernel-words.ts';
 import { maskIdentifiers } from './masked-text.ts';
 import { maskArgument } from './named-masks.ts';
+import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import { ruleFinding } from './rule-finding.ts';
 import { type BootRules, type CommandLineRules, refusesLines } from './rules.ts';
@@ -33,6 +34,7 @@ export function commandLineFinding(
   const complete = whole(boot, lines, references);
   return (
     checkForbidden(boot, lines, cmdline) ??
+    checkShown(boot, references) ??
     checkRequired(boot, complete, cmdline) ??
     checkExact(boot, complete, rules) ??
     checkResume(boot, complete, cmdline)
@@ -52,6 +54,32 @@ function checkForbidden(
       return ruleFinding(boot, 'cmdline_policy', event, `no ${glob}`, word, text);
     }
   return null;
+}
+
+/**
+ * Attack: the log has other data where a loader measured a line, so that no rule reads it. The digest may be that of a
+ * reference, from before the rule; or nothing compares it, as where the policy leaves the loader open.
+ */
+function checkShown(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {
+  const hidden = boot.state.components.find((one) => mayBeText(boot, one, references));
+  if (hidden === undefined) return null;
+  const { event, pcr, describes } = hidden;
+  const text = `Event ${event} in PCR ${pcr} (${quoted(describes)}) may be a kernel command line of which the log does not have the text, so that the rules on command lines cannot be applied.`;
+  return ruleFinding(boot, 'cmdline_policy', event, 'the text that was measured', describes, text);
+}
+
+/** What GRUB puts into PCR 8 is text; into PCR 12 systemd puts lines, and Windows something else. */
+function mayBeText(
+  { texts }: VouchedBoot,
+  component: BootComponent,
+  references: readonly PreparedReference[],
+): boolean {
+  if (component.text !== null || (component.pcr !== 8 && component.pcr !== 12)) return false;
+  const known = references.flatMap(
+    ({ components }) => referencedComponent(components, component, texts) ?? [],
+  );
+  if (known.length === 0) return component.pcr === 8;
+  return known.some(({ kind }) => kind === 'cmdline' || kind === 'command');
 }
 
 /** However it is written, also within quotes, which an initrd's scripts do not see. */

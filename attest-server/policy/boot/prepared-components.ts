@@ -165,7 +165,7 @@ export interface CommandTexts {
 
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
- * loader's command of the same text. Null where the reference has none.
+ * loader's command, or a text of PCR 6, that is the same. Null where the reference has none.
  * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(
@@ -181,6 +181,8 @@ export function referencedComponent(
     if (found !== undefined && isOfDisk(reference, found, component, texts)) return found;
   }
   if (component.text === null || component.stage === 'cmdline') return null;
+  // PCR 6 may hold the UUID of the machine, whose place is all that counts.
+  if (component.pcr === 6) return byText.get(textKey(6, maskIdentifiers(component.text))) ?? null;
   // Long texts, of which no capture keeps any.
   if (component.kind !== 'command' || definesMenu(component)) return null;
   for (const text of texts.of(component)) {

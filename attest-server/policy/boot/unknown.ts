@@ -1,6 +1,7 @@
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
+import { isLineWithoutText } from './capture.ts';
 import { compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
@@ -179,15 +180,12 @@ function partOf(
   rules: BootRules,
   how: string | null = null,
 ): Part {
-  // A line that the log has as text counts by its words: its digest alone has the identifiers of the machine in it.
-  const told = components.filter(({ stage, text }) => stage !== 'cmdline' || text !== null);
-  const counted = told.length > 0 ? told : components;
   const mark = how === null ? '' : `${how} `;
   return {
-    lines: counted.map((component) => mark + lineOf(boot, component, rules)),
-    first: firstOf(counted),
+    lines: components.map((component) => mark + lineOf(boot, component, rules)),
+    first: firstOf(components),
     words: how,
-    count: counted.length,
+    count: components.length,
     own: false,
   };
 }
@@ -233,5 +231,6 @@ function lackOf({ state, quotes }: VouchedBoot): string | null {
   if (!measuresKernel(state)) return noKernel;
   const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));
   if (unquoted !== undefined) return `PCR ${unquoted} was not quoted`;
+  if (state.components.some(isLineWithoutText)) return 'the log does not have the text of a command line';
   return state.components.some(isHidden) ? 'a kernel or an initrd was measured under another name' : null;
 }

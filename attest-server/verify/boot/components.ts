@@ -120,6 +120,8 @@ function whatItIs(
       return { kind: 'other', text: measuredText(vouched, event) };
     case eventType.variableAuthority:
       return only(shimsOwn.has(efiVariable(dataOf(vouched, event))?.name ?? '') ? 'variable' : 'authority');
+    case eventType.compactHash:
+      return { kind: 'other', text: machineUuid(vouched, event) };
     case eventType.eventTag:
     case eventType.ipl:
       break;
@@ -140,14 +142,26 @@ function kindOf({ measured }: VouchedLog, event: number, type: number): Componen
 
 /** In PCR 7 an action says how the machine is protected; elsewhere it only tells how far the boot has come. */
 function action(vouched: VouchedLog, event: number): What {
-  const text = measuredText(vouched, event);
-  const tells = text !== null && isSentence(vouched.measured[event]) && vouched.log.raw.pcrs[event] !== 7;
-  return { kind: tells ? 'marker' : 'other', text };
+  const tells = isSentence(vouched.measured[event]) && vouched.log.raw.pcrs[event] !== 7;
+  return { kind: tells ? 'marker' : 'other', text: measuredText(vouched, event) };
 }
 
 /** Attack: code of printable bytes, as a boot sector can be, that the log calls an action. The longest has 80 letters. */
 function isSentence(measured: Buffer | null | undefined): boolean {
-  return !!measured && measured.length <= 128 && /^(?:[ -~]\0?)+\0*$/.test(measured.toString('latin1'));
+  if (!measured || measured.length > 128) return false;
+  return isWakeEvent(measured) || /^(?:[ -~]\0?)+\0*$/.test(measured.toString('latin1'));
+}
+
+/** Some firmware ends what woke the machine with the number as a byte. SMBIOS 3.7, section 7.2.2. */
+function isWakeEvent(measured: Buffer): boolean {
+  return measured.length === 12 && measured.toString('latin1', 0, 11) === 'Wake Event ' && measured[11]! < 16;
+}
+
+/** As Hyper-V's firmware, and so each machine of Azure, measures it. Nothing else may stand beside it. */
+function machineUuid({ log, measured }: VouchedLog, event: number): string | null {
+  const bytes = log.raw.pcrs[event] === 6 ? measured[event] : null;
+  const text = bytes?.length === 42 ? bytes.toString('latin1') : '';
+  return /^UUID: [\dA-F]{8}(?:-[\dA-F]{4}){3}-[\dA-F]{12}$/.test(text) ? text : null;
 }
 
 function tagged(tag: number, event: number, loadOptions: FindLoadOptions): What {

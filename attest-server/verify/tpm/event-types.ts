@@ -93,6 +93,7 @@ export const eventType = {
   crtmContents: 0x00000007,
   crtmVersion: 0x00000008,
   microcode: 0x00000009,
+  compactHash: 0x0000000c,
   ipl: 0x0000000d,
   postCode2: 0x00000013,
   variableDriverConfig: 0x80000001,

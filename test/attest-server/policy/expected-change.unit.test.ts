@@ -10,6 +10,7 @@ import { digestsOf } from '../../../swtpm-fixtures/remeasure.ts';
 import { rewriteLog } from '../../../swtpm-fixtures/rewrite-log.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { eventsWhere, insertBefore } from '../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from './made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -92,6 +93,30 @@ describe('a change that somebody announced', () => {
     assert.deepEqual(judged(foreign, [known, next]), untrusted);
     assert.deepEqual(judged(foreign, [known, kernelOf(updated)]), untrusted);
     assert.deepEqual(judged(otherLine, [known, kernelOf(updated)]), ['untrusted', 'cmdline_policy fail']);
+  });
+
+  it('is no excuse for another loader, file or command beside the kernel that was announced (row 180)', () => {
+    const boot = recordedLog('debian13-shim-grub-kernel');
+    const kernel = eventsWhere(boot, ({ pcr, stage }) => pcr === 9 && stage === 'kernel')[0]?.index ?? 0;
+    for (const [pcr, data] of [
+      [4, '/evil'],
+      [8, 'evil'],
+      [9, '/evil'],
+    ] as const) {
+      const besides = madeProof({
+        log: insertBefore(boot, kernel, { pcr, type: 13, data: Buffer.from(data) }),
+      });
+      assert.equal(judged(besides, [known, next])[0], 'untrusted', `PCR ${pcr}`);
+      // The initrd is unknown then, and GRUB's commands go with it.
+      const ofKernel = judged(besides, [known, kernelOf(updated)])[0];
+      assert.equal(ofKernel, pcr === 4 ? 'untrusted' : 'pending', `PCR ${pcr}`);
+      assert.deepEqual(judged(besides, [known, nothing]), pending);
+    }
+  });
+
+  it('leaves a node pending that needs a reference of its own besides', () => {
+    const policy = policyOf('require: [identity, boot]', 'boot: {scope: {loader: node}}');
+    assert.deepEqual(judged(updated, [known, next], { policy }), pending);
   });
 
   for (const [moment, at, expected] of [

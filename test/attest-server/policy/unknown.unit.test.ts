@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { appraise, type NodePast } from '../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import { type KeptUnknown, unknownIn } from '../../../attest-server/policy/unknown.ts';
+import { type KeptUnknown, setOf, unknownIn } from '../../../attest-server/policy/unknown.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
@@ -11,6 +11,7 @@ import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { updatedLog } from '../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { dataOf, eventWhere, insertBefore } from '../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, sentLog } from './made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -70,6 +71,28 @@ describe('what is remembered of a boot that no reference in force has', () => {
     const sets = new Set(boots.map((boot) => unknownOf(boot)?.set ?? assert.fail()));
     assert.equal(sets.size, boots.length);
     assert.notEqual(unknownOf(updated)?.set, unknownOf(updated, { references: [] })?.set);
+  });
+
+  it('is another one where a line is measured besides of which nobody knows the text (row 187)', () => {
+    const changed = tamper(log, 'cmdline');
+    const { index } = eventWhere(changed, ({ pcr, stage }) => pcr === 9 && stage === 'cmdline');
+    const measured = Buffer.from('init=/bin/sh', 'utf16le');
+    const besides = insertBefore(changed, index + 1, {
+      pcr: 9,
+      type: 6,
+      data: dataOf(changed, index),
+      measured,
+    });
+    for (const references of [[base], []]) {
+      const set = unknownOf(changed, { references })?.set ?? assert.fail();
+      assert.equal(unknownOf(sibling(changed), { references })?.set, set);
+      assert.notEqual(unknownOf(besides, { references })?.set ?? assert.fail(), set);
+    }
+  });
+
+  it('is another one where one text looks like two (row 187)', () => {
+    assert.notEqual(setOf(['loader 8 a\nloader 8 b']), setOf(['loader 8 a', 'loader 8 b']));
+    assert.equal(setOf(['b', 'a', 'b']), setOf(['a', 'b']));
   });
 
   it('tells stage by stage what it is, the cause first', () => {

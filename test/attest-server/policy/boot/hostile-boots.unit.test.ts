@@ -486,3 +486,49 @@ describe('what a rule requires of a command line (row 41)', () => {
       assert.equal(judged(good, boot, captured(entry)), 'trusted');
     });
 });
+
+describe('rules on command lines where the log does not show one (row 215)', () => {
+  const honest = withMadeFiles(recordedLog('rhel8-shim-grub'));
+  const evil = siblingLog(honest, { text: (text) => text.replace(/ ro /g, ' ro init=/bin/sh ') });
+  const lines = (from: Buffer) =>
+    eventsWhere(from, ({ pcr, stage }) => pcr === 8 && stage === 'cmdline').map(({ index }) => index);
+  const hide = (from: Buffer) =>
+    lines(from).reduce((log, index) => edited(log, index, Buffer.from('grub.cfg\0')), from);
+  /** As somebody computes it: kernel and initrd, and no line. */
+  const computed = () => {
+    const whole = captured(honest);
+    return {
+      ...whole,
+      events: [],
+      components: whole.components.filter(({ stage }) => stage !== 'cmdline' && stage !== 'loader'),
+    };
+  };
+
+  it('refuse the boot where nothing else compares that event', () => {
+    const boot = '{scope: {loader: unpinned}, cmdline: {forbid: ["init=*"]}}';
+    assert.match(judged(honest, boot, computed()), /^trusted/);
+    for (const from of [evil, hide(evil)])
+      assert.match(judged(from, boot, computed()), /^untrusted .*cmdline_policy/);
+  });
+
+  it('refuse it where a reference from before the rule has that line', () => {
+    const boot = '{cmdline: {forbid: ["init=*"]}}';
+    assert.equal(judged(hide(evil), '{}', captured(evil)), 'trusted');
+    for (const from of [evil, hide(evil)])
+      assert.equal(judged(from, boot, captured(evil)), 'untrusted cmdline_policy');
+    const entry = recordedLog('debian13-sdboot-entry');
+    const { index } = eventWhere(entry, ({ pcr }) => pcr === 12);
+    const forbid = '{cmdline: {forbid: ["nothing"]}}';
+    assert.equal(judged(entry, forbid, captured(entry)), 'trusted');
+    const hidden = edited(entry, index, Buffer.from('0000000000000000', 'hex'));
+    assert.equal(judged(hidden, forbid, captured(entry)), 'untrusted cmdline_policy');
+  });
+
+  it('are not evaded by a capture of that boot', () => {
+    const entry = recordedLog('debian13-sdboot-entry');
+    const { index } = eventWhere(entry, ({ pcr }) => pcr === 12);
+    const data = dataOf(entry, index);
+    data[0]! ^= 1;
+    assert.throws(() => captured(edited(entry, index, data)), /does not have the text of a command line/);
+  });
+});

@@ -4,7 +4,7 @@ import type { Reference } from '../../../../attest-server/protocol/reference.ts'
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
-import { eventsWhere, without } from '../../../vectors/log-surgery.ts';
+import { eventsWhere, eventWhere, insertBefore, without } from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
@@ -113,5 +113,34 @@ describe('a machine whose last boot ended otherwise', () => {
   it('is not where something else is set', () => {
     const other = siblingLog(shown, { text: (text) => text.replace('set pager=1', 'set root=hd0,gpt1') });
     assert.deepEqual(judged(other, [captured(log)]), ['untrusted', 'bootloader_unknown fail']);
+  });
+});
+
+describe('a sibling whose firmware measures what is of one machine or one boot into PCR 6', () => {
+  const log = recordedLog('debian13-shim-grub');
+  const separator = eventWhere(log, ({ pcr, type }) => pcr === 6 && type === 'EV_SEPARATOR').index;
+  const said = (type: number, text: string) =>
+    insertBefore(log, separator, { pcr: 6, type, data: Buffer.from(text, 'latin1') });
+  const [compactHash, action] = [0x0c, 0x80000007];
+  const uuid = (text: string) => said(compactHash, `UUID: ${text}`);
+  const one = uuid('A995622B-C5C6-4FF5-ABAB-EF032C52B7A3');
+
+  it('is trusted with another UUID, as each machine of Azure has one', () => {
+    assert.deepEqual(judged(uuid('0CB242B9-610A-4D83-889F-1DE953E7334A'), [captured(one)]), ['trusted']);
+    assert.deepEqual(judged(one, [captured(log)]), ['untrusted', 'firmware_unknown fail']);
+    assert.deepEqual(judged(log, [captured(one)]), ['untrusted', 'firmware_unknown fail']);
+  });
+
+  it('is not with anything beside the UUID, or in its place', () => {
+    const whole = '0CB242B9-610A-4D83-889F-1DE953E7334A';
+    for (const text of [`${whole}\0x`, `${whole} x`, whole.slice(1), whole.replaceAll('-', '')])
+      assert.deepEqual(judged(uuid(text), [captured(one)]), ['untrusted', 'firmware_unknown fail'], text);
+  });
+
+  it('is trusted whatever woke it, with the number as a byte too', () => {
+    for (const woken of ['Wake Event 6', 'Wake Event \x06'])
+      assert.deepEqual(judged(said(action, woken), [captured(log)]), ['trusted'], woken);
+    for (const other of ['Wake Event \x90', 'Wake Event \x06\x06', '\x06'])
+      assert.deepEqual(judged(said(action, other), [captured(log)]), ['untrusted', 'firmware_unknown fail']);
   });
 });
