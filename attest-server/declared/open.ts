@@ -191,8 +191,13 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       if (to === null) return;
       await oneByOne(async () => {
         signers = await readSigners(config.keys);
-        known = await markOf(directory);
-        await read(to);
+        const mark = await markOf(directory);
+        known = null;
+        await read(to).catch((error: unknown) => {
+          if (error instanceof DirectoryFault) known = mark;
+          throw error;
+        });
+        known = mark;
       });
     },
     async [Symbol.asyncDispose]() {
