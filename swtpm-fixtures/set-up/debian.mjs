@@ -28,6 +28,7 @@ const ofTests = [
   { program: 'unzip', package: 'unzip', why: 'unpacks Helm, which renders the chart' },
   { program: 'dpkg-deb', package: 'dpkg', why: 'makes packages whose files are listed' },
   { program: 'xz', package: 'xz-utils', why: 'unpacks what most of them are packed with' },
+  { program: 'ssh-keygen', package: 'openssh-client', why: 'signs directories of references' },
 ];
 
 /** The needs of virtual machines beside them. */
