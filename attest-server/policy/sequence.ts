@@ -159,7 +159,8 @@ function remembered(
   now: Sighting,
   { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
 ): Omit<Sequence, 'replaced' | 'held'> {
-  const back = now.resetCount < past.resetCount || now.restartCount < past.restartCount;
+  // A reset begins both anew: the count of restarts too.
+  const back = !anew && (now.resetCount < past.resetCount || now.restartCount < past.restartCount);
   const rewound = !anew && !concurrent && now.clock < past.clock;
   return {
     // What was highest is what the next one is compared with: a lower one must not launder itself.

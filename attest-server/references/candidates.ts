@@ -223,6 +223,12 @@ class Naming {
       `--name ${name} --staged`,
     ];
     const notes = [
+      // Attack: a node that ran the same first, and something else behind it that nobody is shown.
+      ...(kind === 'runtime' && unknown.only === undefined
+        ? [
+            `This takes all that ${first} ran, also what is not listed here: look at ${name} (assay reference diff) before you approve it.`,
+          ]
+        : []),
       ...(models.length > taken.length && unknown.own
         ? [`A capture takes ${mostCaptured} nodes: ask again for the others afterwards.`]
         : []),

@@ -39,6 +39,14 @@ describe('the life of a TPM and its kernel', () => {
     ],
     ['a reboot', [{ resetCount: 6, bootId: 'b', clock: 100_000_500n }], ['rebooted']],
     [
+      'a reboot after a suspend, which begins the restart counter anew',
+      [
+        { resetCount: 6, restartCount: 0, bootId: 'b', clock: 100_000_500n },
+        { resetCount: 6, restartCount: 0, bootId: 'b', clock: 100_000_900n },
+      ],
+      ['rebooted', ''],
+    ],
+    [
       'a power loss that took the last minutes of the clock with it',
       [{ resetCount: 6, bootId: 'b', clock: 97_000_000n }],
       ['rebooted'],

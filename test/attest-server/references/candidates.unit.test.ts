@@ -201,10 +201,9 @@ describe('candidates for references', () => {
     assert.equal((await chosen({ kind: 'boot' })).length, 2);
   });
 
-  it('say of files which ones, as one word each for a shell', async () => {
-    const memory = {
-      unknown: { runtime: { ...kernel, only: ['/opt/a b', "/opt/$(reboot)'"], codes: ['ima_unknown_file'] } },
-    };
+  /** Of a node that ran files which no reference has. */
+  const ofFiles = async (change: Partial<KeptUnknown>) => {
+    const memory = { unknown: { runtime: { ...kernel, ...change, codes: ['ima_unknown_file'] } } };
     const { items } = await gatherCandidates({
       statuses: () => [{ name: 'a', verdict: drifting, verifiedAt: now, memory }],
       store: { list: async () => [] },
@@ -212,10 +211,25 @@ describe('candidates for references', () => {
       now: () => now,
       unknownAfter,
     });
+    return items[0] ?? assert.fail();
+  };
+
+  it('say of files which ones, as one word each for a shell', async () => {
+    const { command, notes } = await ofFiles({ only: ['/opt/a b', "/opt/$(reboot)'"] });
     assert.equal(
-      items[0]?.command,
+      command,
       `assay reference capture a --kind runtime --only '/opt/a b' --only '/opt/$(reboot)'\\''' --name workers-runtime-2026-11-20 --staged`,
     );
+    assert.deepEqual(notes, []);
+  });
+
+  it('say where a capture takes files that are not listed (row 187)', async () => {
+    const { command, notes } = await ofFiles({});
+    assert.equal(
+      command,
+      'assay reference capture a --kind runtime --name workers-runtime-2026-11-20 --staged',
+    );
+    assert.match(notes.join(' '), /all that a ran, also what is not listed here/);
   });
 });
 
