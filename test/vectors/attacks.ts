@@ -1026,7 +1026,7 @@ export const attacks: readonly Attack[] = [
     expected: trusted,
   },
   {
-    name: '210-line-not-shown',
+    name: '215-line-not-shown',
     rows: [210],
     attack:
       'the log does not show the kernel’s command line, which a rule forbids and a reference from before that rule has',
