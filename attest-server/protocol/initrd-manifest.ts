@@ -27,6 +27,22 @@ export interface InitrdManifest {
   readonly faults: readonly InitrdFault[];
 }
 
+/** The banks by which an image is known: no two images have one digest of these. */
+export const imageBanks = ['sha256', 'sha384', 'sha512'] as const;
+type ImageBank = (typeof imageBanks)[number];
+
+/**
+ * True for the image that was measured with these digests.
+ * Attack: an image that has the digest of one bank, beside a log that names another one in the next.
+ */
+export function isImageOf(
+  image: Readonly<Record<ImageBank, string>>,
+  { digests }: { readonly digests: Readonly<Partial<Record<ImageBank, string>>> },
+): boolean {
+  const held = imageBanks.filter((bank) => digests[bank] !== undefined);
+  return held.length > 0 && held.every((bank) => digests[bank] === image[bank]);
+}
+
 export interface InitrdArchive {
   /** Where it begins in the image. */
   readonly offset: number;

@@ -173,8 +173,14 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
           `the same person captured ${name}; with approvals.separate another person must announce it`,
         );
       const at = now();
-      const [from, end] = [at, until].map((moment) => new Date(moment).toISOString()) as [string, string];
-      const announced: Announcement = { nodes, by: actor, at: from, until: end, reason };
+      const end = new Date(until).toISOString();
+      const announced: Announcement = {
+        nodes,
+        by: actor,
+        at: new Date(at).toISOString(),
+        until: end,
+        reason,
+      };
       const reference: Reference = { ...found, announced };
       await store.update(reference, {
         at,

@@ -1,8 +1,9 @@
+import { isImageOf } from '../protocol/initrd-manifest.ts';
 import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
-import { initrdsIn, isImageOf } from './boot/initrd-components.ts';
+import { initrdsIn } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
 import type { HashedPart } from './hashed-part.ts';
 import type { MeasuredBoot, QuotedBank, ReadInitrd, ReplayedBoot } from './proven.ts';

@@ -1,8 +1,5 @@
-import type { InitrdManifest } from '../../protocol/initrd-manifest.ts';
+import { imageBanks } from '../../protocol/initrd-manifest.ts';
 import type { BootComponent, BootState } from './boot-state.ts';
-
-/** The banks by which an image is known: no two images have one digest of these. */
-export const imageBanks = ['sha256', 'sha384', 'sha512'] as const;
 
 /** Where loaders, and the kernel's EFI stub, measure it. Within a unified image it is part of the kernel's. */
 const filePcr = 9;
@@ -22,13 +19,4 @@ export function initrdsIn({ components }: Pick<BootState, 'components'>): readon
 export function imageDigest({ digests }: Pick<BootComponent, 'digests'>): string | null {
   const bank = imageBanks.find((one) => digests[one] !== undefined);
   return bank === undefined ? null : (digests[bank] ?? null);
-}
-
-/** Attack: an image that has the digest of one bank, beside a log that names another one in the next. */
-export function isImageOf(
-  image: Pick<InitrdManifest['image'], (typeof imageBanks)[number]>,
-  { digests }: Pick<BootComponent, 'digests'>,
-): boolean {
-  const held = imageBanks.filter((bank) => digests[bank] !== undefined);
-  return held.length > 0 && held.every((bank) => digests[bank] === image[bank]);
 }

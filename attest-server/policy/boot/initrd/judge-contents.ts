@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { atOnce } from '../../../protocol/in-steps.ts';
+import { isImageOf } from '../../../protocol/initrd-manifest.ts';
 import type { Reference } from '../../../protocol/reference.ts';
-import type { BootComponent } from '../../../verify/boot/boot-state.ts';
 import type { ReadInitrd } from '../../../verify/proven.ts';
 import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
@@ -52,7 +52,9 @@ export class InitrdJudge {
     const components = boot.judged.flatMap(({ component, stage }) =>
       stage === 'initrd' && component.pcr === readPcr ? [component] : [],
     );
-    const images = components.map((component) => initrds.find((one) => isOf(one, component)) ?? null);
+    const images = components.map(
+      (component) => initrds.find((one) => isImageOf(one.image, component)) ?? null,
+    );
     const unseen = components.find((_component, index) => images[index] === null);
     const seen = [...new Set(images)].filter((one) => one !== null);
     const judged = seen.map((initrd) => atOnce(this.#judge(initrd, at)));
@@ -109,10 +111,4 @@ interface Remembered {
   readonly from: number;
   readonly until: number;
   readonly judged: JudgedInitrd;
-}
-
-/** True where each bank that both have names this image. */
-function isOf({ image }: ReadInitrd, { digests }: BootComponent): boolean {
-  const shared = (['sha256', 'sha384', 'sha512'] as const).filter((bank) => digests[bank] !== undefined);
-  return shared.length > 0 && shared.every((bank) => digests[bank] === image[bank]);
 }
