@@ -1027,7 +1027,7 @@ export const attacks: readonly Attack[] = [
   },
   {
     name: '215-line-not-shown',
-    rows: [210],
+    rows: [215],
     attack:
       'the log does not show the kernel’s command line, which a rule forbids and a reference from before that rule has',
     made: 'the data of the events of PCR 8 that carry the line made the name of a file, their digests kept',
