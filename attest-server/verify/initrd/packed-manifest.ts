@@ -1,4 +1,3 @@
-import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
 import { type InitrdManifest, manifestChunks, parseInitrdManifest } from '../../protocol/initrd-manifest.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -33,7 +32,11 @@ export function parsePackedManifest(packed: Buffer): Generator<void, InitrdManif
   return parseInitrdManifest(blocksOf(packed));
 }
 
-const compress = promisify<Buffer, Buffer>(zstdCompress);
+function compress(chunk: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) =>
+    zstdCompress(chunk, (error, block) => (error === null ? resolve(block) : reject(error))),
+  );
+}
 
 function* blocksOf(packed: Buffer): Generator<Buffer> {
   for (let at = 0; at < packed.length; ) {

@@ -9,6 +9,7 @@ export class InitrdContents {
 
   #bytesLeft = mostLookedAt.bytes;
   #placesLeft = mostLookedAt.places;
+  #placesInStep = 0;
 
   private constructor(
     entries: ReadonlyMap<string, InitrdEntry>,
@@ -61,7 +62,15 @@ export class InitrdContents {
   /** Whether so many places of a file may still be compared. Attack: files that packages have at a thousand paths, at all others. */
   mayCompare(places: number): boolean {
     this.#placesLeft -= places;
+    this.#placesInStep += places;
     return this.#placesLeft >= 0;
+  }
+
+  /** True where so many places were compared since it was asked last that others should come in between. */
+  tookLong(): boolean {
+    if (this.#placesInStep < placesInStep) return false;
+    this.#placesInStep = 0;
+    return true;
   }
 }
 
@@ -76,6 +85,7 @@ function isReadEarly({ path }: InitrdEntry): boolean {
 /** Contents are 8 MiB, and each is read some three times; of a file there are some ten places. */
 const mostLookedAt = { bytes: 64 * 1024 * 1024, places: 500_000 };
 const entriesInStep = 8192;
+const placesInStep = 512;
 
 /** By the bits of `st_mode` that say it (inode(7)). */
 const types: ReadonlyMap<number, EntryType> = new Map([

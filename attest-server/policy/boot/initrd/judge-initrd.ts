@@ -65,10 +65,10 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
   let unknownCount = 0;
   let done = 0;
   for (const entry of contents.entries()) {
-    if (++done % entriesInStep === 0) yield;
+    if (++done % entriesInStep === 0 || contents.tookLong()) yield;
     const type = typeOf(entry);
     if (type !== 'directory') count += 1;
-    const found = yield* judgeEntry(entry, type, lists.active, context);
+    const found = yield* judgeEntry(entry, type, lists.active, context, unknown.length < mostKept);
     if (typeof found !== 'string' && 'reference' in found) {
       listed.set(found.reference.name, (listed.get(found.reference.name) ?? 0) + 1);
       continue;
@@ -84,6 +84,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
       continue;
     }
     unknownCount += 1;
+    if (unknownCount <= mostKept) yield;
     for (const one of idle) if (knownIn([one], entry, type, contents) === null) idle.delete(one);
     if (unknown.length < mostKept)
       unknown.push({
@@ -128,6 +129,7 @@ function* judgeEntry(
   type: ReturnType<typeof typeOf>,
   active: readonly ListedFiles[],
   context: MadeContext,
+  isTold: boolean,
 ): Generator<void, Known | string> {
   const { contents } = context;
   const { path, target, device } = entry;
@@ -155,7 +157,8 @@ function* judgeEntry(
       const known = yield* madeOnHost(entry, context);
       const fault = known?.kind === 'empty' ? emptiedFault(entry, active) : (known?.fault ?? null);
       if (known !== null && fault === null) return { kind: known.kind };
-      return whyUnknown(entry, active, fault);
+      // Attack: to find where else a file lies is dear, and a hundred thousand of them are unknown.
+      return isTold ? whyUnknown(entry, active, fault) : 'unknown';
     }
   }
 }
