@@ -1,8 +1,6 @@
 import { z } from 'zod';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
-import { hasPrototype } from '../../../protocol/prototype-key.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
-import { inOurWords } from '../../../protocol/shape-fault.ts';
+import { parseJson } from '../../../protocol/parse-json.ts';
 import type { Foreign } from './foreign.ts';
 
 type Component = Foreign['components'][number];
@@ -45,20 +43,12 @@ export function parseKeylimeBoot(text: string): {
   readonly references: readonly Foreign['components'][];
   readonly notes: readonly string[];
 } {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Rejection('malformed', 'it is not JSON', { field: 'file', cause });
-  }
-  if (hasPrototype(value)) throw new Rejection('malformed', 'it names __proto__', { field: 'file' });
-  const result = shape.safeParse(value, inOurWords);
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    const field = issue?.path.join('.') || 'file';
-    throw new Rejection('malformed', `${field}: ${issue?.message}`, { field });
-  }
-  const { scrtm_and_bios: firmware, kernels = [], has_secureboot: isOn = true, ...others } = result.data;
+  const {
+    scrtm_and_bios: firmware,
+    kernels = [],
+    has_secureboot: isOn = true,
+    ...others
+  } = parseJson(text, shape, 'file');
   const notes: string[] = [];
   const references = [
     ...firmware.map(({ scrtm, platform_firmware: blobs }) => [

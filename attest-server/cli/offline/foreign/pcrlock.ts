@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { hasPrototype } from '../../../protocol/prototype-key.ts';
+import { parseJson } from '../../../protocol/parse-json.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
-import { inOurWords } from '../../../protocol/shape-fault.ts';
 import { digestsOf, separatorDigests } from '../../../verify/boot/known-digests.ts';
 import type { Foreign } from './foreign.ts';
 
@@ -36,20 +35,7 @@ const lengths: Readonly<Record<string, number>> = { sha1: 40, sha256: 64, sha384
  * @throws Rejection `malformed`; its field is the member, or `file`
  */
 export function parsePcrlock(text: string): readonly PcrlockRecord[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Rejection('malformed', 'it is not JSON', { field: 'file', cause });
-  }
-  if (hasPrototype(value)) throw new Rejection('malformed', 'it names __proto__', { field: 'file' });
-  const result = shape.safeParse(value, inOurWords);
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    const field = issue?.path.join('.') || 'file';
-    throw new Rejection('malformed', `${field}: ${issue?.message}`, { field });
-  }
-  return result.data.records.map(({ pcr, digests }, index) => {
+  return parseJson(text, shape, 'file').records.map(({ pcr, digests }, index) => {
     const known: Record<string, string> = {};
     for (const { hashAlg, digest } of digests) {
       const length = Object.hasOwn(lengths, hashAlg) ? lengths[hashAlg] : undefined;
