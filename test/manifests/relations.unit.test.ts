@@ -8,6 +8,8 @@ import { allManifests } from './renderings.ts';
 const broughtByOthers: Readonly<Record<string, readonly string[]>> = {
   'the chart, everything': [
     'ConfigMap assay/endorsement-roots',
+    'ConfigMap assay/fleet',
+    'ConfigMap assay/fleet-runtime',
     'ConfigMap assay/webhook-ca',
     'PriorityClass important',
     'Secret assay-agents/registry',
