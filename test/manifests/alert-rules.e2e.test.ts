@@ -93,9 +93,10 @@ describe('the alert rules on what a real server tells', () => {
     );
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
-    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place.
+    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
+      'assay_declared_serial',
       'assay_initrd_manifest_bytes',
       'assay_initrd_received_bytes_total',
       'assay_initrds_waiting',
