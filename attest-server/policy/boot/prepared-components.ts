@@ -158,6 +158,8 @@ function textKey(pcr: number | null, text: string): string {
 
 /** The commands of a boot's loader, as they are compared. */
 export interface CommandTexts {
+  /** As a command is compared by its text; undefined for all else. */
+  readonly compared: (component: BootComponent) => string | undefined;
   /** Texts under which a command may be known, the first one first; none for all else. */
   readonly of: (component: BootComponent) => readonly string[];
   readonly severalDisks: () => boolean;
@@ -201,7 +203,7 @@ function isOfDisk(
 ): boolean {
   if (kind !== 'command' || text === null) return true;
   if (!reference.severalDisks && !texts.severalDisks()) return true;
-  const compared = texts.of(component).at(-1);
+  const compared = texts.compared(component);
   return compared === undefined || compared === text;
 }
 

@@ -135,13 +135,21 @@ function commandTexts(
   { masks }: BootRules,
   known: readonly PreparedReference[],
 ): CommandTexts {
-  let made: ReadonlyMap<BootComponent, readonly string[]> | null = null;
+  let commands: ReadonlyMap<BootComponent, string> | null = null;
+  let version: string | null | undefined;
   let several: boolean | null = null;
+  const compared = (component: BootComponent) => {
+    commands ??= comparedCommands(components, masks);
+    return commands.get(component);
+  };
   return {
+    compared,
     of: (component) => {
-      made ??= textsOf(components, masks, known);
+      const command = compared(component);
       const { kind, text } = component;
-      return made.get(component) ?? (kind === 'command' && text !== null ? [maskIdentifiers(text)] : none);
+      if (command === undefined) return kind === 'command' && text !== null ? [maskIdentifiers(text)] : none;
+      if (version === undefined) version = versionOf(components, known);
+      return version === null ? [command] : [withoutVersion(command, version), command];
     },
     severalDisks: () => {
       several ??= namesSeveralDisks(components);
@@ -150,23 +158,19 @@ function commandTexts(
   };
 }
 
-function textsOf(
-  components: readonly BootComponent[],
-  masks: BootRules['masks'],
-  known: readonly PreparedReference[],
-): ReadonlyMap<BootComponent, readonly string[]> {
-  const commands = comparedCommands(components, masks);
-  const version = versionOfBoot(components, (file) =>
+function versionOf(components: readonly BootComponent[], known: readonly PreparedReference[]): string | null {
+  return versionOfBoot(components, (file) =>
     known.flatMap((one) => referencedComponent(one.components, file, noCommands) ?? []),
   );
-  const texts = (command: string) =>
-    version === null ? [command] : [withoutVersion(command, version), command];
-  return new Map([...commands].map(([component, command]) => [component, texts(command)]));
 }
 
 const none: readonly never[] = [];
 /** A kernel or an initrd is known by its digest alone. */
-const noCommands: CommandTexts = { of: () => none, severalDisks: () => false };
+const noCommands: CommandTexts = {
+  compared: () => undefined,
+  of: () => none,
+  severalDisks: () => false,
+};
 
 /** Shim's switches are one byte each, and any that is on may be the one that turns validation off. */
 function isJudgedAsOwners({ mok }: BootRules, state: BootState, component: BootComponent): boolean {
