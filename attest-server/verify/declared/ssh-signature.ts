@@ -1,7 +1,9 @@
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
+import { lengthPrefixed } from '../../protocol/binding.ts';
 import { declaredBounds } from '../../protocol/declared.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { Cursor } from '../tpm/cursor.ts';
+import { padded } from '../tpm/public-area.ts';
 
 /** A public key as SSH writes it, and what verifies by it. RFC 4253, section 6.6; RFC 5656, section 3.1; RFC 8709, section 4. */
 export interface SshKey {
@@ -12,6 +14,8 @@ export interface SshKey {
   readonly key: KeyObject;
   /** Of signatures that it makes: which name of an algorithm goes with which hash, null where the scheme hashes itself. */
   readonly algorithms: Readonly<Record<string, string | null>>;
+  /** Bytes of r and s each; null for keys that sign otherwise than by ECDSA. */
+  readonly numberBytes: number | null;
 }
 
 /** Of OpenSSH's PROTOCOL.sshsig: what the signature says of itself. */
@@ -44,7 +48,7 @@ export function parseSshKey(blob: Buffer): SshKey {
     cursor.end('key.pk');
     if (x.length !== 32) throw cursor.fault('key.pk', `a point of ${x.length} bytes, not 32`);
     const jwk = { kty: 'OKP', crv: 'Ed25519', x: x.toString('base64url') };
-    return { type, blob, key: keyOf(jwk, cursor), algorithms: { [type]: null } };
+    return { type, blob, key: keyOf(jwk, cursor), algorithms: { [type]: null }, numberBytes: null };
   }
   if (type === 'ssh-rsa') {
     const [e, n] = [numberOf(cursor, 'key.e'), numberOf(cursor, 'key.n')];
@@ -54,7 +58,8 @@ export function parseSshKey(blob: Buffer): SshKey {
     if ((key.asymmetricKeyDetails?.modulusLength ?? 0) < shortestRsa)
       throw new Rejection('weak_key', `an RSA key below ${shortestRsa} bits`, { field: 'key.n' });
     // Of SHA-1, `ssh-rsa` as an algorithm, nothing is taken.
-    return { type, blob, key, algorithms: { 'rsa-sha2-256': 'sha256', 'rsa-sha2-512': 'sha512' } };
+    const algorithms = { 'rsa-sha2-256': 'sha256', 'rsa-sha2-512': 'sha512' };
+    return { type, blob, key, algorithms, numberBytes: null };
   }
   const name = /^ecdsa-sha2-(nistp\d+)$/.exec(type)?.[1] ?? '';
   const curve = Object.hasOwn(curves, name) ? curves[name] : undefined;
@@ -67,7 +72,8 @@ export function parseSshKey(blob: Buffer): SshKey {
     throw cursor.fault('key.Q', 'no uncompressed point of its curve');
   const [x, y] = [point.subarray(1, 1 + curve.bytes), point.subarray(1 + curve.bytes)];
   const jwk = { kty: 'EC', crv: curve.crv, x: x.toString('base64url'), y: y.toString('base64url') };
-  return { type, blob, key: keyOf(jwk, cursor), algorithms: { [type]: curve.hash } };
+  const key = keyOf(jwk, cursor);
+  return { type, blob, key, algorithms: { [type]: curve.hash }, numberBytes: curve.bytes };
 }
 
 /** Parses the armoured file that `ssh-keygen -Y sign` writes. @throws Rejection `malformed`, `too_large` */
@@ -105,29 +111,26 @@ export function isSignedBySsh(message: Buffer, given: SshSignature, by: SshKey, 
   const digest = by.algorithms[given.algorithm] ?? null;
   const signed = Buffer.concat([
     Buffer.from(magic, 'latin1'),
-    ...[given.namespace, '', given.hashAlgorithm].map((text) => asString(Buffer.from(text, 'latin1'))),
-    asString(hash(given.hashAlgorithm, message, 'buffer')),
+    lengthPrefixed([
+      ...[given.namespace, '', given.hashAlgorithm].map((text) => Buffer.from(text, 'latin1')),
+      hash(given.hashAlgorithm, message, 'buffer'),
+    ]),
   ]);
-  if (by.key.asymmetricKeyType !== 'ec') return verify(digest, signed, by.key, given.signature);
-  const pair = pairOf(given.signature, by.key);
+  if (by.numberBytes === null) return verify(digest, signed, by.key, given.signature);
+  const pair = pairOf(given.signature, by.numberBytes);
   return pair !== null && verify(digest, signed, { key: by.key, dsaEncoding: 'ieee-p1363' }, pair);
 }
 
 const magic = 'SSHSIG';
 
 /** r and s side by side; null where they are none. RFC 5656, section 3.1.2. */
-function pairOf(blob: Buffer, key: KeyObject): Buffer | null {
-  const size = (key.export({ format: 'jwk' }).x ?? '').length;
-  const bytes = Math.floor((size * 3) / 4);
+function pairOf(blob: Buffer, bytes: number): Buffer | null {
   try {
     const cursor = new Cursor(blob);
     const [r, s] = [numberOf(cursor, 'r'), numberOf(cursor, 's')];
     cursor.end('s');
     if (r.length > bytes || s.length > bytes) return null;
-    const pair = Buffer.alloc(2 * bytes);
-    r.copy(pair, bytes - r.length);
-    s.copy(pair, 2 * bytes - s.length);
-    return pair;
+    return Buffer.concat([padded(r, bytes), padded(s, bytes)]);
   } catch (error) {
     if (error instanceof Rejection) return null;
     throw error;
@@ -158,10 +161,4 @@ function numberOf(cursor: Cursor, field: string): Buffer {
   if (bytes.length === 0 || top > 0x7f || (top === 0 && next < 0x80))
     throw cursor.fault(field, 'is no positive number in the fewest bytes');
   return top === 0 ? bytes.subarray(1) : bytes;
-}
-
-function asString(bytes: Buffer): Buffer {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(bytes.length);
-  return Buffer.concat([length, bytes]);
 }
