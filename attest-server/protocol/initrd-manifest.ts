@@ -121,20 +121,10 @@ export function* parseInitrdManifest(chunks: Iterable<Buffer>): Generator<void, 
   return { version, image, archives, entries, contents: Object.fromEntries(contents), faults };
 }
 
-function* linesOf({
-  version,
-  image,
-  archives,
-  entries,
-  contents,
-  faults,
-}: InitrdManifest): Generator<string> {
-  const { bytes, sha256, sha384, sha512 } = image;
-  const kept = Object.entries(contents).sort(([one], [other]) => (one < other ? -1 : 1));
-  const counts = { entries: entries.length, contents: kept.length };
-  yield JSON.stringify(
-    writtenHead({ version, image: { bytes, sha256, sha384, sha512 }, archives, faults, ...counts }),
-  );
+function* linesOf(manifest: InitrdManifest): Generator<string> {
+  const { entries } = manifest;
+  const kept = Object.entries(manifest.contents).sort(([one], [other]) => (one < other ? -1 : 1));
+  yield JSON.stringify(writtenHead({ ...manifest, entries: entries.length, contents: kept.length }));
   for (const entry of entries) yield JSON.stringify(written(entry));
   for (const content of kept) yield JSON.stringify(content);
 }

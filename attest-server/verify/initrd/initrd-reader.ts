@@ -1,5 +1,10 @@
 import { createHash } from 'node:crypto';
-import type { InitrdArchive, InitrdFault, InitrdManifest } from '../../protocol/initrd-manifest.ts';
+import {
+  type InitrdArchive,
+  type InitrdFault,
+  type InitrdManifest,
+  imageBanks,
+} from '../../protocol/initrd-manifest.ts';
 import { outsideText } from '../../protocol/printable.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { type InitrdBounds, initrdBounds } from './bounds.ts';
@@ -22,7 +27,7 @@ export interface InitrdOptions {
  */
 export class InitrdReader {
   readonly #bounds: InitrdBounds;
-  readonly #hashes = (['sha256', 'sha384', 'sha512'] as const).map((name) => createHash(name));
+  readonly #hashes = imageBanks.map((bank) => createHash(bank));
   readonly #tree = new RootTree();
   readonly #cpio: CpioReader;
   readonly #archives: { -readonly [Member in keyof InitrdArchive]: InitrdArchive[Member] }[] = [];
@@ -91,9 +96,7 @@ export class InitrdReader {
       archives: this.#archives,
       entries: this.#tree.entries(),
       contents: Object.fromEntries(
-        [...this.#cpio.contents]
-          .map(([digest, bytes]) => [digest, bytes.toString('base64')] as const)
-          .sort(([one], [other]) => (one < other ? -1 : 1)),
+        [...this.#cpio.contents].map(([digest, bytes]) => [digest, bytes.toString('base64')]),
       ),
       faults: this.#faults,
     };
