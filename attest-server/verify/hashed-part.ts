@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { Rejection } from '../protocol/rejection.ts';
 
 /** For the compiler alone, as in proven.ts. */
 declare class HashSeal {
@@ -14,6 +15,11 @@ export interface HashedPart extends HashSeal {
 
 export function hashPart(bytes: Buffer): HashedPart {
   return sealed({ digest: hash('sha256', bytes, 'hex'), bytes });
+}
+
+/** Of bytes that were sent under a digest that is not theirs. */
+export function otherDigest(field: string): Rejection {
+  return new Rejection('malformed', `${field}: its bytes have another SHA-256 digest`, { field });
 }
 
 /** The same bytes in memory of their own, which nobody else writes to or holds. */

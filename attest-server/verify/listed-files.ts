@@ -1,8 +1,7 @@
 import type { Part } from '../protocol/evidence.ts';
 import { parseFileList } from '../protocol/loader-files.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import { type FileSet, type KnownFile, knownFile, noFiles } from './boot/loader-files.ts';
-import { hashPart } from './hashed-part.ts';
+import { hashPart, otherDigest } from './hashed-part.ts';
 import type { Memory } from './memory.ts';
 
 /**
@@ -45,8 +44,4 @@ function fileOf(digest: string, bytes: Buffer | undefined, inAllBanks: boolean):
   const file = knownFile(bytes, inAllBanks);
   if (file.digests.sha256 !== digest) throw otherDigest(`files.${digest}`);
   return file;
-}
-
-function otherDigest(field: string): Rejection {
-  return new Rejection('malformed', `${field}: its bytes have another SHA-256 digest`, { field });
 }

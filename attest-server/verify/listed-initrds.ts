@@ -1,7 +1,6 @@
 import type { Part } from '../protocol/evidence.ts';
 import { parseInitrdList } from '../protocol/initrd-list.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { hashPart } from './hashed-part.ts';
+import { hashPart, otherDigest } from './hashed-part.ts';
 import { parsePackedManifest } from './initrd/packed-manifest.ts';
 import type { Memory } from './memory.ts';
 import type { ReadInitrd, ReadManifest } from './proven.ts';
@@ -61,8 +60,4 @@ function* manifestOf(bytes: Buffer, digest: string, memory: Memory | null): Gene
   }
   const { image } = yield* whole();
   return { image, whole } as ReadInitrd;
-}
-
-function otherDigest(field: string): Rejection {
-  return new Rejection('malformed', `${field}: its bytes have another SHA-256 digest`, { field });
 }
