@@ -1,8 +1,9 @@
-import { imagePath, variableHeaderBytes, variableValue } from '../tpm/efi-structures.ts';
+import { imagePath, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
 import type { Noticed } from './boot-problem.ts';
+import { wholeVariable } from './secure-boot-state.ts';
 import type { Boundaries } from './separators.ts';
 import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
@@ -119,13 +120,8 @@ function isVariable({ log: { bytes, raw } }: VouchedLog, event: number): boolean
 }
 
 /** Measured with its name; the rest of PCR 7 before its separator are actions, which say how the machine is protected. */
-function isWholeVariable({ log: { bytes, raw }, measured }: VouchedLog, event: number): boolean {
-  const data = measured[event];
-  if (!data || raw.types[event] === eventType.action) return false;
-  const from = raw.dataOffsets[event]!;
-  const value = variableValue(bytes, from, raw.ends[event]!);
-  if (value === null) return false;
-  return data.length >= variableHeaderBytes + bytes.readUInt32LE(from + 16) * 2 + value.length;
+function isWholeVariable(vouched: VouchedLog, event: number): boolean {
+  return vouched.log.raw.types[event] !== eventType.action && wholeVariable(vouched, event) !== null;
 }
 
 function isGrubLine({ log: { bytes, raw } }: VouchedLog, event: number): boolean {

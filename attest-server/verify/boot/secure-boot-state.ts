@@ -82,17 +82,24 @@ export function secureBootState(
   };
 }
 
-/** Null for an event that is no variable, and for one whose name is in no digest. */
-function measuredVariable({ log, measured }: VouchedLog, event: number): MeasuredVariable | null {
+function measuredVariable(vouched: VouchedLog, event: number): MeasuredVariable | null {
+  const value = wholeVariable(vouched, event);
+  if (value === null) return null;
+  const { bytes, raw } = vouched.log;
+  const from = raw.dataOffsets[event]!;
+  const name = variableName(bytes, from);
+  return { event, type: raw.types[event]!, guid: bytes.subarray(from, from + 16), name, value };
+}
+
+/** The value of a variable; null for an event that is none, and for one whose name is in no digest. */
+export function wholeVariable({ log, measured }: VouchedLog, event: number): Buffer | null {
   const { bytes, raw } = log;
   const from = raw.dataOffsets[event]!;
   const value = measured[event] ? variableValue(bytes, from, raw.ends[event]!) : null;
   if (value === null) return null;
   // A variable of which only the value was measured could have any name.
   const nameBytes = bytes.readUInt32LE(from + 16) * 2;
-  if ((measured[event]?.length ?? 0) < variableHeaderBytes + nameBytes + value.length) return null;
-  const name = variableName(bytes, from);
-  return { event, type: raw.types[event]!, guid: bytes.subarray(from, from + 16), name, value };
+  return (measured[event]?.length ?? 0) < variableHeaderBytes + nameBytes + value.length ? null : value;
 }
 
 /** Attack: two events for one switch, so that a reader takes the wrong one. The one before the separator counts. */
