@@ -105,7 +105,8 @@ function hasOtherData(vouched: VouchedLog, event: number): boolean {
 
 /** Facts are made of variables and actions in PCR 7, and of GRUB's lines; nothing is believed of other data. */
 function isFact(vouched: VouchedLog, event: number): boolean {
-  return vouched.log.raw.pcrs[event] !== 8 ? vouched.log.raw.pcrs[event] === 7 : isGrubLine(vouched, event);
+  const pcr = vouched.log.raw.pcrs[event];
+  return pcr === 7 || (pcr === 8 && isGrubLine(vouched, event));
 }
 
 /** UEFI_IMAGE_LOAD_EVENT: its device path takes the rest of the data. A boot sector, which is longer, may look like one. */
