@@ -181,10 +181,16 @@ export class CpioReader {
     this.#listener.onEntry();
     const text = this.#readable(name);
     if (type === S_IFREG) this.#beginFile(header, text);
-    else
-      this.#onPath(text, () =>
-        this.#tree.make(header, text, type === S_IFLNK ? this.#readable(target) : undefined),
-      );
+    else this.#make(header, text, type === S_IFLNK ? this.#readable(target) : undefined);
+  }
+
+  #make(header: Header, name: string, target: string | undefined): void {
+    try {
+      this.#tree.make(header, name, target);
+    } catch (error) {
+      if (!(error instanceof PathFault)) throw error;
+      this.#onPathFault(name, error);
+    }
   }
 
   #endArchive({ bytes }: Header): void {
@@ -196,11 +202,7 @@ export class CpioReader {
   #beginFile(header: Header, name: string): void {
     const { bytes } = header;
     const made = this.#tree.makeFile(header, name);
-    const { fault } = made;
-    if (fault !== null)
-      this.#onPath(name, () => {
-        throw fault;
-      });
+    if (made.fault !== null) this.#onPathFault(name, made.fault);
     const isKept =
       bytes <= this.#bounds.contentBytes &&
       this.#kept + bytes <= this.#bounds.contentsBytes &&
@@ -236,13 +238,8 @@ export class CpioReader {
     return latin;
   }
 
-  #onPath(name: string, make: () => void): void {
-    try {
-      make();
-    } catch (error) {
-      if (!(error instanceof PathFault)) throw error;
-      this.#listener.onPathFault(`${name}: ${error.message}`);
-    }
+  #onPathFault(name: string, { message }: PathFault): void {
+    this.#listener.onPathFault(`${name}: ${message}`);
   }
 }
 
