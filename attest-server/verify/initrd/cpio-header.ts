@@ -1,3 +1,4 @@
+import { typeOfMode } from '../../protocol/file-type.ts';
 import { InitrdError } from './initrd-error.ts';
 
 /** Of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
@@ -42,23 +43,10 @@ export function parseHeader(bytes: Buffer): Header {
     uid: field(2),
     gid: field(3),
     links: field(4),
-    inode: [typeOf(mode), field(7), field(8), field(0)].join(),
+    inode: [typeOfMode(mode), field(7), field(8), field(0)].join(),
     bytes: field(6),
     device,
     nameBytes: field(11),
     checksum: magic === '070702' ? field(12) : null,
   };
-}
-
-export const S_IFBLK = 0o060000;
-export const S_IFCHR = 0o020000;
-export const S_IFDIR = 0o040000;
-export const S_IFIFO = 0o010000;
-export const S_IFLNK = 0o120000;
-export const S_IFREG = 0o100000;
-export const S_IFSOCK = 0o140000;
-
-/** The bits S_IFMT (inode(7)): one of those above, where there is such a type. */
-export function typeOf(mode: number): number {
-  return mode & 0o170000;
 }

@@ -1,10 +1,4 @@
-import { outsideText, printable } from '../../protocol/printable.ts';
-import type { InitrdBounds } from './bounds.ts';
 import {
-  type Header,
-  headerBytes,
-  PATH_MAX,
-  parseHeader,
   S_IFBLK,
   S_IFCHR,
   S_IFDIR,
@@ -12,8 +6,11 @@ import {
   S_IFLNK,
   S_IFREG,
   S_IFSOCK,
-  typeOf,
-} from './cpio-header.ts';
+  typeOfMode,
+} from '../../protocol/file-type.ts';
+import { outsideText, printable } from '../../protocol/printable.ts';
+import type { InitrdBounds } from './bounds.ts';
+import { type Header, headerBytes, PATH_MAX, parseHeader } from './cpio-header.ts';
 import { FileContent } from './file-content.ts';
 import { PathFault } from './folders.ts';
 import { InitrdError } from './initrd-error.ts';
@@ -141,10 +138,11 @@ export class CpioReader {
     const { bytes, nameBytes, mode } = header;
     // The kernel passes such entries over, and some versions lose their place thereby.
     if (nameBytes === 0 || nameBytes > PATH_MAX) throw new InitrdError(`a name of ${nameBytes} bytes`);
-    const isLink = typeOf(mode) === S_IFLNK;
+    const isLink = typeOfMode(mode) === S_IFLNK;
     if (isLink && bytes > PATH_MAX) throw new InitrdError(`a link to ${bytes} bytes`);
     if (isLink && bytes === 0) throw new InitrdError('a link to nothing');
-    if (!isLink && typeOf(mode) !== S_IFREG && bytes > 0) throw new InitrdError('bytes of what is no file');
+    if (!isLink && typeOfMode(mode) !== S_IFREG && bytes > 0)
+      throw new InitrdError('bytes of what is no file');
     this.#header = header;
     this.#state = 'name';
     this.#needed = headerBytes + nameEnd(nameBytes) + (isLink ? bytes : 0);
@@ -163,13 +161,13 @@ export class CpioReader {
     if (length < 0) throw new InitrdError('a name without its end');
     if (name.subarray(length).some((byte) => byte !== 0)) throw new InitrdError('a name with a zero in it');
     if (length === 0) throw new InitrdError('an entry without a name');
-    if (typeOf(mode) !== S_IFLNK && name.toString('latin1', 0, length) === 'TRAILER!!!')
+    if (typeOfMode(mode) !== S_IFLNK && name.toString('latin1', 0, length) === 'TRAILER!!!')
       this.#endArchive(header);
     else this.#makeEntry(header, name.subarray(0, length), target);
   }
 
   #makeEntry(header: Header, name: Buffer, target: Buffer): void {
-    const type = typeOf(header.mode);
+    const type = typeOfMode(header.mode);
     if (this.#tree.size >= this.#bounds.entries)
       throw new InitrdError(`more than ${this.#bounds.entries} entries`, 'too_large');
     this.#names += name.length + target.length;

@@ -1,5 +1,6 @@
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../protocol/file-type.ts';
 import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
-import { type Header, PATH_MAX, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOf } from './cpio-header.ts';
+import { type Header, PATH_MAX } from './cpio-header.ts';
 import {
   checkLength,
   type Folder,
@@ -83,7 +84,7 @@ export class RootTree {
   }
 
   #list({ mode, uid, gid, device }: Header, name: string, target?: string): Listed {
-    const isDevice = typeOf(mode) === S_IFCHR || typeOf(mode) === S_IFBLK;
+    const isDevice = typeOfMode(mode) === S_IFCHR || typeOfMode(mode) === S_IFBLK;
     const listed: Listed = {
       path: pathOf(partsOf(name)),
       mode,
@@ -102,7 +103,7 @@ export class RootTree {
     const parts = partsOf(name);
     // Attack: a name that a reader of archives and the kernel take for two.
     if (parts.includes('..')) throw new PathFault('it leads to the folder above');
-    const isFolder = typeOf(listed.mode) === S_IFDIR;
+    const isFolder = typeOfMode(listed.mode) === S_IFDIR;
     if (name.endsWith('/') && !isFolder) throw new PathFault('it ends in a slash and is no folder');
     const last = parts.pop();
     const folder = this.#folders.walk(parts);
@@ -122,7 +123,7 @@ export class RootTree {
   }
 
   #makeAt({ folder, last, slot }: Place, header: Header, name: string, listed: Listed): void {
-    const type = typeOf(header.mode);
+    const type = typeOfMode(header.mode);
     if (folder === null) {
       this.#take(listed, this.#folders.root, this.#rootListed, header);
       this.#rootListed = listed;

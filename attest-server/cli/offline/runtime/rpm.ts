@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { ListedFile } from '../../../protocol/digest-list.ts';
+import { S_IFLNK, S_IFREG, typeOfMode } from '../../../protocol/file-type.ts';
 import { linkDigest } from '../../../protocol/link-digest.ts';
 import { mergedUsr } from '../../../protocol/merged-usr.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
@@ -64,8 +65,6 @@ const tags = {
 
 /** By the number of OpenPGP, the bytes of a digest; MD5 where none is named. */
 const digestBytes: Readonly<Record<number, number>> = { 2: 20, 8: 32, 9: 48, 10: 64 };
-const regularFile = 0o100000;
-const symbolicLink = 0o120000;
 /** rpm does not install it. */
 const ghost = 1 << 6;
 
@@ -97,9 +96,9 @@ function filesOf(header: Header): readonly ListedFile[] {
   const name = packageOf(header);
   return names.flatMap((base, index) => {
     const digest = digests[index] ?? '';
-    const type = (modes[index] ?? 0) & 0o170000;
-    const isLink = type === symbolicLink && links.length === names.length;
-    if ((type !== regularFile && !isLink) || ((flags[index] ?? 0) & ghost) !== 0) return [];
+    const type = typeOfMode(modes[index] ?? 0);
+    const isLink = type === S_IFLNK && links.length === names.length;
+    if ((type !== S_IFREG && !isLink) || ((flags[index] ?? 0) & ghost) !== 0) return [];
     if (!isLink && (digest.length !== length * 2 || !/^[0-9a-f]+$/.test(digest)))
       throw malformed(`the digest of ${base}`, 'digests', header.at);
     const folder = folders[folderOf[index] ?? -1];

@@ -1,3 +1,4 @@
+import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../../protocol/file-type.ts';
 import type { InitrdEntry, InitrdManifest } from '../../../protocol/initrd-manifest.ts';
 import { mergedUsr } from '../../../protocol/merged-usr.ts';
 
@@ -87,17 +88,16 @@ const mostLookedAt = { bytes: 64 * 1024 * 1024, places: 500_000 };
 const entriesInStep = 8192;
 const placesInStep = 512;
 
-/** By the bits of `st_mode` that say it (inode(7)). */
 const types: ReadonlyMap<number, EntryType> = new Map([
-  [0o040000, 'directory'],
-  [0o100000, 'file'],
-  [0o120000, 'link'],
-  [0o020000, 'device'],
+  [S_IFDIR, 'directory'],
+  [S_IFREG, 'file'],
+  [S_IFLNK, 'link'],
+  [S_IFCHR, 'device'],
 ]);
 export type EntryType = 'directory' | 'file' | 'link' | 'device' | 'other';
 
 export function typeOf({ mode }: InitrdEntry): EntryType {
-  return types.get(mode & 0o170000) ?? 'other';
+  return types.get(typeOfMode(mode)) ?? 'other';
 }
 
 export function isExecutable({ mode }: InitrdEntry): boolean {
