@@ -1,4 +1,4 @@
-import { othersFirst } from '../protocol/in-steps.ts';
+import { setImmediate } from 'node:timers/promises';
 import { keepsContent } from '../protocol/initrd-kinds.ts';
 import { InitrdReader, stepBytes } from '../verify/initrd/initrd-reader.ts';
 import { packManifest } from '../verify/initrd/packed-manifest.ts';
@@ -11,7 +11,7 @@ export function imageReader(): ImageReader {
     async push(piece) {
       for (let at = 0; at < piece.length; at += stepBytes) {
         await reader.push(piece.subarray(at, at + stepBytes));
-        await othersFirst();
+        await setImmediate();
       }
     },
     async end() {

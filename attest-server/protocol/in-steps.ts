@@ -3,13 +3,8 @@ export async function inSteps<T>(work: Iterator<void, T>): Promise<T> {
   for (;;) {
     const step = work.next();
     if (step.done === true) return step.value;
-    await othersFirst();
+    await new Promise((resolve) => setImmediate(resolve));
   }
-}
-
-/** Lets whatever else waits come first. */
-export function othersFirst(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The same at once. */
