@@ -1,6 +1,9 @@
 import { type DigestLines, digestLines, parseDigestLines } from './digest-lines.ts';
 import { limits } from './limits.ts';
 
+/** Where loaders, and the kernel's stub, measure the files that they read: kernels, initrds, configuration. */
+export const filePcr = 9;
+
 /** What the content of a file shows it to be. */
 export const fileContents = ['text', 'environment', 'font', 'module', 'code', 'archive', 'other'] as const;
 export type FileContent = (typeof fileContents)[number];

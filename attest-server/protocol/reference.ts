@@ -4,7 +4,7 @@ import { firewallBaseline } from './firewall.ts';
 import { imaAreas } from './ima-policy.ts';
 import { atOnce } from './in-steps.ts';
 import { limits } from './limits.ts';
-import { fileContents, loaderContents } from './loader-files.ts';
+import { fileContents, filePcr, loaderContents } from './loader-files.ts';
 import { nodeName, pcrBanks } from './messages.ts';
 import { Rejection } from './rejection.ts';
 
@@ -225,7 +225,7 @@ function* filesFault(runtime: RuntimeFiles): Generator<void, string | null> {
 export function unseenFiles({ components }: Pick<Reference, 'components'>): readonly string[] {
   const unseen = components.filter(
     ({ pcr, kind, stage, content }) =>
-      pcr === 9 &&
+      pcr === filePcr &&
       (kind === 'configuration' || (kind === 'file' && stage === 'loader')) &&
       (content === undefined || !loaderContents.has(content)),
   );

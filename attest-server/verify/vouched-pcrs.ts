@@ -1,3 +1,4 @@
+import { filePcr } from '../protocol/loader-files.ts';
 import { bankBytes } from '../protocol/messages.ts';
 import { type PcrValues, pcrValue } from '../protocol/pcr-values.ts';
 import type { Vouched } from './boot/vouched-log.ts';
@@ -16,7 +17,6 @@ export interface VouchedPcrs extends Vouched {
 const judged: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15];
 /** What systemd extends after the firmware's log has ended. */
 const userSpacePcrs: ReadonlySet<number> = new Set([9, 11, 12, 13, 15]);
-const filePcr = 9;
 /**
  * What systemd from 259 on says in PCR 9 of NV indices that serve as PCRs. Attack: a file that a loader read last, put
  * into the log of user space.

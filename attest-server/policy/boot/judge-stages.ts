@@ -1,3 +1,4 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { type BootDifference, compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
@@ -65,7 +66,7 @@ export function judgeStages(
       continue;
     }
     const isJudged = (one: JudgedComponent) =>
-      one.stage === stage && (scope !== 'contents' || one.component.pcr !== readPcr);
+      one.stage === stage && (scope !== 'contents' || one.component.pcr !== filePcr);
     const first = closest?.unknown[0] ?? boot.judged.find(isJudged)?.component;
     if (closest !== null) {
       const isOpen = isInPlace(stage, closest.unknown) && (stage !== 'initrd' || onlyReplaces(boot, closest));
@@ -116,8 +117,8 @@ function compareAll(
 /** An initrd that a loader read is judged by what is in it; one in a unified image is of the image. */
 function withoutRead(stages: BootDifference): BootDifference {
   const initrd = stages.get('initrd')!;
-  const unknown = initrd.unknown.filter(({ pcr }) => pcr !== readPcr);
-  const missing = initrd.missing.filter(({ pcr }) => pcr !== readPcr && pcr !== null);
+  const unknown = initrd.unknown.filter(({ pcr }) => pcr !== filePcr);
+  const missing = initrd.missing.filter(({ pcr }) => pcr !== filePcr && pcr !== null);
   return new Map([...stages, ['initrd', { ...initrd, unknown, missing }]]);
 }
 
@@ -148,9 +149,6 @@ function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): bo
   const pcrs = pcrsOfStage[stage];
   return pcrs !== undefined && components.every(({ pcr }) => pcrs.includes(pcr));
 }
-
-/** Where loaders, and the kernel's stub, measure the initrds that they read. */
-export const readPcr = 9;
 
 const pcrsOfStage: Readonly<Partial<Record<JudgedStage, readonly number[]>>> = {
   firmware: [0, 2, 6],

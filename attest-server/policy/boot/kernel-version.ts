@@ -1,3 +1,4 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { parseCommandLine } from '../command-line.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
@@ -45,12 +46,13 @@ export function versionOfBoot(
   known: (component: BootComponent) => readonly ReferencedComponent[],
 ): string | null {
   const files = components.filter(isFile).flatMap(known);
-  return onlyVersion(files.flatMap((one) => (isFile({ ...one, pcr: one.pcr ?? 9 }) ? one.description : [])));
+  return onlyVersion(
+    files.flatMap((one) => (isFile({ ...one, pcr: one.pcr ?? filePcr }) ? one.description : [])),
+  );
 }
 
-/** Loaders measure the files that they read into PCR 9. */
 function isFile({ pcr, stage, kind }: Pick<Versioned, 'pcr' | 'stage' | 'kind'>): boolean {
-  return pcr === 9 && kind === 'file' && (stage === 'kernel' || stage === 'initrd');
+  return pcr === filePcr && kind === 'file' && (stage === 'kernel' || stage === 'initrd');
 }
 
 function onlyVersion(names: readonly string[]): string | null {

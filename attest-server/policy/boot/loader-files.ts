@@ -1,3 +1,4 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { strongestDigest } from './compared-pcrs.ts';
 import { isConfiguration } from './only-read.ts';
@@ -5,8 +6,6 @@ import { referencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
-
-const filePcr = 9;
 
 /**
  * True where a configuration file that no reference has may be another one than the reference's: its place in the order of

@@ -1,3 +1,4 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 
 /**
@@ -21,7 +22,7 @@ export interface Read {
  * measured as commands.
  */
 export function isConfiguration(one: Pick<Read, 'pcr' | 'kind'> | undefined): boolean {
-  return one?.pcr === 9 && one.kind === 'configuration';
+  return one?.pcr === filePcr && one.kind === 'configuration';
 }
 
 /** GRUB measures an entry with all of its text when it defines it, and each command again when it runs it. */

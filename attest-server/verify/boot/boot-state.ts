@@ -1,4 +1,4 @@
-import type { FileContent } from '../../protocol/loader-files.ts';
+import { type FileContent, filePcr } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Stage } from '../tpm/event-stage.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
@@ -71,7 +71,8 @@ export interface BootComponent {
 /** A file that a loader read besides the kernel and its initrd: GRUB measures each of them into PCR 9. */
 export function isLoaderFile({ pcr, kind, stage }: Pick<BootComponent, 'pcr' | 'kind' | 'stage'>): boolean {
   return (
-    pcr === 9 && (kind === 'configuration' || (kind === 'file' && stage !== 'kernel' && stage !== 'initrd'))
+    pcr === filePcr &&
+    (kind === 'configuration' || (kind === 'file' && stage !== 'kernel' && stage !== 'initrd'))
   );
 }
 

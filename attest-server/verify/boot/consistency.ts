@@ -1,6 +1,6 @@
 import { imagePath, variableValue } from '../tpm/efi-structures.ts';
 import { eventType, eventTypeName } from '../tpm/event-types.ts';
-import { lacksDigest } from '../tpm/event-verified.ts';
+import { lacksDigest, machineOwnerPcr } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
 import type { Noticed } from './boot-problem.ts';
 import { wholeVariable } from './secure-boot-state.ts';
@@ -138,5 +138,4 @@ export function isTextOfSystem({ log: { raw }, measured }: VouchedLog, event: nu
   return !!bytes && bytes.length >= shortestText && bytes.every((byte) => byte >= 0x20 && byte < 0x7f);
 }
 
-const machineOwnerPcr = 14;
 const shortestText = 4;

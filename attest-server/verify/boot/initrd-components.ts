@@ -1,10 +1,8 @@
 import { imageBanks } from '../../protocol/initrd-manifest.ts';
+import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent, BootState } from './boot-state.ts';
 
-/** Where loaders, and the kernel's EFI stub, measure it. Within a unified image it is part of the kernel's. */
-const filePcr = 9;
-
-/** What was measured as an initrd and has a digest that counts, each once. */
+/** What was measured as an initrd and has a digest that counts, each once. Within a unified image it is part of the kernel's. */
 export function initrdsIn({ components }: Pick<BootState, 'components'>): readonly BootComponent[] {
   const found = new Map<string, BootComponent>();
   for (const component of components) {

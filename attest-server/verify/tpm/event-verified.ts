@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { filePcr } from '../../protocol/loader-files.ts';
 import { cryptoName, type LogBank, logBankBytes } from './algorithms.ts';
 import { variableValue } from './efi-structures.ts';
 import { eventType } from './event-types.ts';
@@ -188,8 +189,8 @@ function nthText(
   return terminator === 0 ? null : bytes.subarray(from, end - terminator);
 }
 
-const filePcr = 9;
-const machineOwnerPcr = 14;
+/** Where shim measures its lists of keys and its switches. */
+export const machineOwnerPcr = 14;
 
 /** systemd-boot before version 251 logged one byte less than it measured: half of the NUL of its UTF-16 text. */
 function completedText(bytes: Buffer, from: number, end: number): Buffer | null {

@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import { atOnce } from '../../../protocol/in-steps.ts';
 import { isImageOf } from '../../../protocol/initrd-manifest.ts';
+import { filePcr } from '../../../protocol/loader-files.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import type { ReadInitrd } from '../../../verify/proven.ts';
 import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
-import { readPcr } from '../judge-stages.ts';
 import type { BootRules } from '../rules.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './findings.ts';
@@ -50,7 +50,7 @@ export class InitrdJudge {
   /** @param waits why no manifest is here, for a person; null: nobody said */
   judge(boot: VouchedBoot, initrds: readonly ReadInitrd[], waits: string | null, at: number): JudgedContents {
     const components = boot.judged.flatMap(({ component, stage }) =>
-      stage === 'initrd' && component.pcr === readPcr ? [component] : [],
+      stage === 'initrd' && component.pcr === filePcr ? [component] : [],
     );
     const images = components.map(
       (component) => initrds.find((one) => isImageOf(one.image, component)) ?? null,
