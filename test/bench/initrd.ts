@@ -5,7 +5,7 @@ import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { initrdBounds } from '../../attest-server/verify/initrd/bounds.ts';
-import { file, folder, newc } from '../attest-server/verify/initrd/newc.ts';
+import { file, folder, newc } from '../../swtpm-fixtures/newc.ts';
 import { median } from './cpu-time.ts';
 
 export interface InitrdFigures {

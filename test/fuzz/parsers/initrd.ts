@@ -6,7 +6,7 @@ import {
   parseInitrdManifest,
 } from '../../../attest-server/protocol/initrd-manifest.ts';
 import { InitrdReader } from '../../../attest-server/verify/initrd/initrd-reader.ts';
-import { file, folder, link, mode, type NewcEntry, newc } from '../../attest-server/verify/initrd/newc.ts';
+import { file, folder, link, mode, type NewcEntry, newc } from '../../../swtpm-fixtures/newc.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isMember, isRejection } from './refusals.ts';
 

@@ -6,7 +6,7 @@ import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
 import { manifestChunks, parseInitrdManifest } from '../../../../attest-server/protocol/initrd-manifest.ts';
 import { initrdBounds } from '../../../../attest-server/verify/initrd/bounds.ts';
 import { InitrdReader } from '../../../../attest-server/verify/initrd/initrd-reader.ts';
-import { mode, type NewcEntry, newc } from './newc.ts';
+import { mode, type NewcEntry, newc } from '../../../../swtpm-fixtures/newc.ts';
 import { readInitrd } from './read-initrd.ts';
 
 const name = fc

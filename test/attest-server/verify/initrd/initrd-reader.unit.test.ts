@@ -4,7 +4,7 @@ import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, it } from 'mocha';
 import { initrdBounds } from '../../../../attest-server/verify/initrd/bounds.ts';
 import { InitrdReader } from '../../../../attest-server/verify/initrd/initrd-reader.ts';
-import { file, folder, link, mode, newc, newcEntry } from './newc.ts';
+import { file, folder, link, mode, newc, newcEntry } from '../../../../swtpm-fixtures/newc.ts';
 import { faultsOf, made, readInitrd } from './read-initrd.ts';
 
 const digest = (text: string | Buffer) => hash('sha256', text);

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, it } from 'mocha';
 import type { InitrdEntry } from '../../../../attest-server/protocol/initrd-manifest.ts';
-import { newc } from './newc.ts';
+import { newc } from '../../../../swtpm-fixtures/newc.ts';
 import { faultsOf, made, readInitrd } from './read-initrd.ts';
 
 const recorded = join(import.meta.dirname, '../../../../swtpm-fixtures/recorded-initrds');

@@ -13,11 +13,12 @@ import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import { keepsContent } from '../../../../../attest-server/protocol/initrd-kinds.ts';
 import type { InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
 import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
-import { InitrdReader } from '../../../../../attest-server/verify/initrd/initrd-reader.ts';
+import { newc } from '../../../../../swtpm-fixtures/newc.ts';
 import { asRead } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../../../cli/cli-fixture.ts';
 import { madeDeb } from '../../../cli/offline/runtime/made-archives.ts';
+import { readInitrd } from '../../../verify/initrd/read-initrd.ts';
 import { madeProof } from '../../made-proof.ts';
 
 interface File {
@@ -26,25 +27,11 @@ interface File {
   readonly mode?: number;
 }
 
-/** An archive as the kernel takes it (Documentation/driver-api/early-userspace/buffer-format.rst). */
 function archiveOf(files: readonly File[]): Buffer {
-  const member = ({ path, text, mode = 0o100755 }: File, index: number) => {
-    const sizes = [index + 1, mode, 0, 0, 1, 0, text.length, 0, 0, 0, 0, path.length + 1, 0];
-    const head = `070701${sizes.map((size) => size.toString(16).padStart(8, '0')).join('')}${path}\0`;
-    return [padded(Buffer.from(head)), padded(Buffer.from(text))];
-  };
-  return Buffer.concat([...files, { path: 'TRAILER!!!', text: '', mode: 0 }].flatMap(member));
+  return newc(files.map(({ path, text, mode = 0o100755 }) => ({ name: path, content: text, mode })));
 }
 
-function padded(bytes: Buffer): Buffer {
-  return Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
-}
-
-async function read(image: Buffer): Promise<InitrdManifest> {
-  const reader = new InitrdReader({ keepsContent });
-  await reader.push(image);
-  return reader.end();
-}
+const read = (image: Buffer): Promise<InitrdManifest> => readInitrd(image, { keepsContent });
 
 const good: readonly File[] = [
   { path: 'init', text: 'init' },
