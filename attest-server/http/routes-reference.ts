@@ -43,9 +43,10 @@ export const referenceRoutes: readonly Route[] = [
     query: candidatesQuery,
     answer: referenceCandidates,
     async handle({ candidates, store, policy }, { query }) {
-      const statuses = await store.statuses();
-      if (query.group !== undefined)
+      if (query.group !== undefined) {
+        const statuses = await store.statuses();
         checkGroups([query.group], { policy }, () => statuses.flatMap(({ verdict }) => verdict?.group ?? []));
+      }
       return ok(await candidates(query));
     },
   }),
