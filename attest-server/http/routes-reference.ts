@@ -13,6 +13,7 @@ import {
 } from '../protocol/reference.ts';
 import { readBody } from './body.ts';
 import { checkGroups } from './choose-nodes.ts';
+import { endOf } from './end-of.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
@@ -106,16 +107,8 @@ export const referenceRoutes: readonly Route[] = [
     body: api.announceRequest,
     answer: api.referenceView,
     async handle({ referenceLife, now }, { message, path, caller }) {
-      const { nodes, reason, until, forSeconds } = await readBody(message, api.announceRequest, bodyBytes);
-      const start = now();
-      const end = until === undefined ? start + (forSeconds ?? 0) * 1000 : Date.parse(until);
-      if (end <= start || end - start > longestAnnouncement * 1000)
-        throw new HttpProblem(
-          400,
-          `body.until: must be within the next ${longestAnnouncement / 86_400} days`,
-          { code: 'invalid_field', field: 'body.until' },
-        );
-      const change = { nodes: nodes ?? null, reason, until: end };
+      const { nodes = null, reason, ...ending } = await readBody(message, api.announceRequest, bodyBytes);
+      const change = { nodes, reason, until: endOf(ending, now(), longestAnnouncement) };
       const announced = await existing(referenceLife.announce(nameIn(path), change, actorOf(caller)));
       return ok(referenceSummary(announced));
     },
