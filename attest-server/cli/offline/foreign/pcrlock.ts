@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { parseJson } from '../../../protocol/parse-json.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { digestsOf, separatorDigests } from '../../../verify/boot/known-digests.ts';
+import { counted } from '../../sentence.ts';
 import type { Component } from '../boot-reference.ts';
 
 /** What one event measures, in the order in which it is measured. */
@@ -80,7 +81,7 @@ export function pcrlockComponents(
       section = null;
     }
     for (const [why, count] of left)
-      notes.push(`${name}: ${count === 1 ? '1 record is' : `${count} records are`} left out: ${why}`);
+      notes.push(`${name}: ${counted(count, 'record')} ${count === 1 ? 'is' : 'are'} left out: ${why}`);
   }
   return { components, notes };
 }
