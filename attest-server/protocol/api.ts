@@ -219,7 +219,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
 
 /** How many nodes are captured at once. */
-const mostCaptured = 64;
+export const mostCaptured = 64;
 /** How many files one capture may be about, where it is not about all. */
 const mostFiles = 256;
 export const captureRequest = z
