@@ -6,6 +6,7 @@ import * as api from '../protocol/cluster-api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { readBody } from './body.ts';
 import { clusterView, exemptionView, holdView, pauseView } from './cluster-view.ts';
+import { endOf } from './end-of.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
@@ -82,19 +83,9 @@ export const clusterRoutes: readonly Route[] = [
     answer: api.exemptionView,
     async handle(ports, { message, caller }) {
       const control = controlOf(ports);
-      const { node, reason, until, forSeconds } = await readBody(message, api.exemptRequest, bodyBytes);
-      const now = ports.now();
-      const end = until === undefined ? now + (forSeconds ?? 0) * 1000 : Date.parse(until);
-      if (end <= now || end - now > api.longestExemption * 1000)
-        throw new HttpProblem(
-          400,
-          `body.until: must be within the next ${api.longestExemption / 86_400} days`,
-          {
-            code: 'invalid_field',
-            field: 'body.until',
-          },
-        );
-      const made = await control.exempt({ node, reason, by: actorOf(caller), until: end });
+      const { node, reason, ...ending } = await readBody(message, api.exemptRequest, bodyBytes);
+      const until = endOf(ending, ports.now(), api.longestExemption);
+      const made = await control.exempt({ node, reason, by: actorOf(caller), until });
       if (made === null) throw new HttpProblem(404, `there is no such node: ${node}`);
       return { status: 201, body: exemptionView(made) };
     },

@@ -13,6 +13,7 @@ import {
 } from '../protocol/reference.ts';
 import { readBody } from './body.ts';
 import { checkGroups } from './choose-nodes.ts';
+import { endOf } from './end-of.ts';
 import { findNode } from './find-node.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
@@ -43,9 +44,10 @@ export const referenceRoutes: readonly Route[] = [
     query: candidatesQuery,
     answer: referenceCandidates,
     async handle({ candidates, store, policy }, { query }) {
-      const statuses = await store.statuses();
-      if (query.group !== undefined)
+      if (query.group !== undefined) {
+        const statuses = await store.statuses();
         checkGroups([query.group], { policy }, () => statuses.flatMap(({ verdict }) => verdict?.group ?? []));
+      }
       return ok(await candidates(query));
     },
   }),
@@ -54,9 +56,9 @@ export const referenceRoutes: readonly Route[] = [
     summary: 'One reference with its values, events and files',
     answer: reference,
     async handle({ store }, { path }) {
-      const name = plainName.safeParse(path.name).data;
+      const name = nameIn(path);
       const found = (await store.references()).find((candidate) => candidate.name === name);
-      if (found === undefined) throw new HttpProblem(404, 'there is no such reference');
+      if (found === undefined) throw noReference();
       return ok(found);
     },
   }),
@@ -105,19 +107,9 @@ export const referenceRoutes: readonly Route[] = [
     body: api.announceRequest,
     answer: api.referenceView,
     async handle({ referenceLife, now }, { message, path, caller }) {
-      const { nodes, reason, until, forSeconds } = await readBody(message, api.announceRequest, bodyBytes);
-      const start = now();
-      const end = until === undefined ? start + (forSeconds ?? 0) * 1000 : Date.parse(until);
-      if (end <= start || end - start > longestAnnouncement * 1000)
-        throw new HttpProblem(
-          400,
-          `body.until: must be within the next ${longestAnnouncement / 86_400} days`,
-          { code: 'invalid_field', field: 'body.until' },
-        );
-      const name = plainName.safeParse(path.name).data ?? '';
-      const change = { nodes: nodes ?? null, reason, until: end };
-      const announced = await referenceLife.announce(name, change, actorOf(caller)).catch(notNow);
-      if (announced === null) throw new HttpProblem(404, 'there is no such reference');
+      const { nodes = null, reason, ...ending } = await readBody(message, api.announceRequest, bodyBytes);
+      const change = { nodes, reason, until: endOf(ending, now(), longestAnnouncement) };
+      const announced = await existing(referenceLife.announce(nameIn(path), change, actorOf(caller)));
       return ok(referenceSummary(announced));
     },
   }),
@@ -127,9 +119,7 @@ export const referenceRoutes: readonly Route[] = [
     problems: [409],
     answer: api.referenceView,
     async handle({ referenceLife }, { path, caller }) {
-      const name = plainName.safeParse(path.name).data ?? '';
-      const ended = await referenceLife.endAnnouncement(name, actorOf(caller)).catch(notNow);
-      if (ended === null) throw new HttpProblem(404, 'there is no such reference');
+      const ended = await existing(referenceLife.endAnnouncement(nameIn(path), actorOf(caller)));
       return ok(referenceSummary(ended));
     },
   }),
@@ -141,9 +131,9 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.referenceDeleted,
     async handle({ referenceLife }, { message, path, caller }) {
       const { reason } = await readBody(message, api.referenceChange, bodyBytes);
-      const name = plainName.safeParse(path.name).data ?? '';
-      const found = await referenceLife.remove(name, reason, actorOf(caller)).catch(notNow);
-      if (!found) throw new HttpProblem(404, 'there is no such reference');
+      const name = nameIn(path);
+      const isRemoved = await referenceLife.remove(name, reason, actorOf(caller)).catch(notNow);
+      if (!isRemoved) throw noReference();
       return ok({ deleted: name });
     },
   }),
@@ -156,9 +146,7 @@ export const referenceRoutes: readonly Route[] = [
       answer: api.referenceChanged,
       async handle({ referenceLife }, { message, path, caller }) {
         const { reason } = await readBody(message, api.referenceChange, bodyBytes);
-        const name = plainName.safeParse(path.name).data ?? '';
-        const changed = await referenceLife.change(name, action, reason, actorOf(caller)).catch(notNow);
-        if (changed === null) throw new HttpProblem(404, 'there is no such reference');
+        const changed = await existing(referenceLife.change(nameIn(path), action, reason, actorOf(caller)));
         return ok({ ...referenceSummary(changed.reference), sharedWith: changed.sharedWith });
       },
     }),
@@ -172,14 +160,28 @@ export const referenceRoutes: readonly Route[] = [
       answer: referenceTrial,
       async handle({ policies }, { message, path }) {
         const page = await readBody(message, simulatedPage, bodyBytes);
-        const name = plainName.safeParse(path.name).data ?? '';
-        const simulated = await policies.simulateReference(name, action, page).catch(notNow);
-        if (simulated === null) throw new HttpProblem(404, 'there is no such reference');
+        const simulated = await existing(policies.simulateReference(nameIn(path), action, page));
         return ok({ ...simulated, reference: referenceSummary(simulated.reference) });
       },
     }),
   ),
 ];
+
+/** Empty for what no reference can be named: there is none of it. */
+function nameIn({ name }: Readonly<Record<string, string>>): string {
+  return plainName.safeParse(name).data ?? '';
+}
+
+/** @throws HttpProblem 404 where there is no reference of that name, 409 where it cannot be now */
+async function existing<T>(step: Promise<T | null>): Promise<T> {
+  const made = await step.catch(notNow);
+  if (made === null) throw noReference();
+  return made;
+}
+
+function noReference(): HttpProblem {
+  return new HttpProblem(404, 'there is no such reference');
+}
 
 /** What stands there in the path of another route could not be read. */
 function checkWord(name: string): void {

@@ -63,12 +63,7 @@ export const serverRoutes: readonly Route[] = [
           part,
           at: new Date(at).toISOString(),
           text,
-          next:
-            part === 'policy'
-              ? `assay policy check ${shellWord(server.policySource)}${cluster?.latch == null ? '' : ' --latched'}`
-              : part === 'declared'
-                ? 'assay-server check --here'
-                : 'journalctl -u assay-server -n 50',
+          next: nextFor(part, server, cluster),
         })),
         cluster,
         webhook: ports.webhook?.shown() ?? null,
@@ -94,6 +89,13 @@ export const serverRoutes: readonly Route[] = [
     },
   }),
 ];
+
+/** The command that says what is wrong with a part of the configuration. */
+function nextFor(part: string, { policySource }: ApiPorts['server'], cluster: StatusView['cluster']): string {
+  if (part === 'policy')
+    return `assay policy check ${shellWord(policySource)}${cluster?.latch == null ? '' : ' --latched'}`;
+  return part === 'declared' ? 'assay-server check --here' : 'journalctl -u assay-server -n 50';
+}
 
 function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): StatusView['declared'] {
   if (shown === null) return null;

@@ -95,7 +95,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       report.notReloaded(part, text);
     },
   };
-  const keep = ({ text }: Policy) => latched.keep({ source: sourceOf(name, declared()), text });
+  const keep = ({ text }: Policy, its = declared()) => latched.keep({ source: sourceOf(name, its), text });
   const latch = await latched.read();
   const { policy: first, refused } = await firstPolicy(name, declared(), methods, latch, logger);
   if (latch !== null && latch.policy?.text !== first.text) await keep(first);
@@ -106,12 +106,6 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
-  const holdLatch = async (next: Policy, before: Policy) => {
-    const its = await latched.read();
-    if (its === null) return;
-    checkLatched(next, sourceOf(name, declared()), its.groups, before);
-    await keep(next);
-  };
   const putInForce = async (next: Policy | null, before: Policy) => {
     current = new InForce(next ?? before, await store.references.list(), contextOf);
     if (next !== null) {
@@ -119,6 +113,17 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       report.policyInForce(next);
     }
     for (const listener of listeners) listener();
+  };
+  /** Puts the policy of the settings, or the one that a directory declares in its place, in force with what `storeIt` stores. */
+  const readAndPut = async (its: DeclaredPolicy | null, storeIt: () => Promise<void>) => {
+    const before = current.policy;
+    const next = await readPolicy(name, its, methods, logger);
+    const latch = await latched.read();
+    if (latch !== null) checkLatched(next, sourceOf(name, its), latch.groups, before);
+    await storeIt();
+    if (latch !== null) await keep(next, its);
+    await putInForce(next, before);
+    compareSoon(before, next);
   };
   const policy = () => current.policy;
   const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
@@ -131,17 +136,6 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     } catch (error) {
       if (!closing.signal.aborted) report.fault(error, 'comparison of policies');
     }
-  };
-  // Read in turn, too: else it could be that of a directory which another one has taken the place of meanwhile.
-  const readPolicyAgain = async () => {
-    const [before, next] = await oneByOne(async () => {
-      const old = current.policy;
-      const read = await readPolicy(name, declared(), methods, logger);
-      await holdLatch(read, old);
-      await putInForce(read, old);
-      return [old, read] as const;
-    });
-    compareSoon(before, next);
   };
   const compareSoon = (before: Policy, next: Policy) => {
     if (next.revision === before.revision) return;
@@ -162,16 +156,10 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     adopt: (policy, storeIt) =>
       oneByOne(async () => {
-        const before = current.policy;
         // One without a policy leaves that of the settings, which counts again where the one before had one.
-        const next =
-          policy === null && declared() === null ? null : await readPolicy(name, policy, methods, logger);
-        const its = next === null ? null : await latched.read();
-        if (next !== null && its !== null) checkLatched(next, sourceOf(name, policy), its.groups, before);
+        if (policy !== null || declared() !== null) return readAndPut(policy, storeIt);
         await storeIt();
-        if (next !== null && its !== null) await keep(next);
-        await putInForce(next, before);
-        if (next !== null) compareSoon(before, next);
+        await putInForce(null, current.policy);
       }),
     told,
     latch: (storeIt) =>
@@ -183,7 +171,9 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     faulty: () => [...faulty.values()],
     reloader(others) {
       const inTurn = pLimit(1);
-      const all = { ...others, policy: readPolicyAgain };
+      // Read in turn, too: else it could be that of a directory which another one has taken the place of meanwhile.
+      const policyAgain = () => oneByOne(() => readAndPut(declared(), async () => {}));
+      const all = { ...others, policy: policyAgain };
       return () => inTurn(() => reloadParts(all, logger, told));
     },
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { exemptionView, marksView } from './cluster-api.ts';
+import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { nodeName } from './messages.ts';
 import {
@@ -175,14 +176,9 @@ export const announceRequest = z
   .strictObject({
     nodes: announcement.shape.nodes.unwrap().optional(),
     reason: z.string().min(1).max(512),
-    /** Until this moment, or for so many seconds. */
-    until: z.iso.datetime().optional(),
-    forSeconds: z.int().min(1).max(longestAnnouncement).optional(),
+    ...endingMembers(longestAnnouncement),
   })
-  .refine(({ until, forSeconds }) => (until === undefined) !== (forSeconds === undefined), {
-    path: ['until'],
-    message: 'give either until or forSeconds',
-  });
+  .refine(isOneEnding, notOneEnding);
 
 /** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
@@ -223,7 +219,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
 
 /** How many nodes are captured at once. */
-const mostCaptured = 64;
+export const mostCaptured = 64;
 /** How many files one capture may be about, where it is not about all. */
 const mostFiles = 256;
 export const captureRequest = z

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { auditKeyCopy } from './audit-key-copy.ts';
+import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 import { suppressions } from './marking.ts';
 import { nodeName } from './messages.ts';
 import { modeSchema, nodeStateSchema } from './verdict.ts';
@@ -118,14 +119,9 @@ export const exemptRequest = z
   .strictObject({
     node: nodeName,
     reason,
-    /** Until this moment, or for so many seconds. */
-    until: moment.optional(),
-    forSeconds: z.int().min(1).max(longestExemption).optional(),
+    ...endingMembers(longestExemption),
   })
-  .refine(({ until, forSeconds }) => (until === undefined) !== (forSeconds === undefined), {
-    path: ['until'],
-    message: 'give either until or forSeconds',
-  });
+  .refine(isOneEnding, notOneEnding);
 export const exemptionEnded = z.object({ ended: z.string() });
 
 const workload = z.object({ namespace: z.string(), name: z.string() });

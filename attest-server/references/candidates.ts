@@ -4,6 +4,7 @@ import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
+import { mostCaptured } from '../protocol/api.ts';
 import { type ReferenceCandidate, type ReferenceCandidates, verbs } from '../protocol/candidates-api.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
@@ -37,8 +38,6 @@ export interface CandidateFilter {
 
 /** So many are told, those of most nodes first; the rest is counted. */
 const mostCandidates = 256;
-/** So many nodes one capture takes. */
-const mostCaptured = 64;
 
 /**
  * What nodes show and no reference in force has, grouped by what that is, with the step that would put it in force. It reads

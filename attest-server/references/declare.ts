@@ -76,7 +76,7 @@ function changeTo(
 
 function removed(held: Reference, declaration: Declaration): ReferenceChange {
   const { declared: _then, announced: _there, ...reference } = held;
-  const { state, changed } = held;
+  const { state } = held;
   const isOut = state === 'revoked' || state === 'retired';
   const step = {
     action: 'retire' as const,
@@ -85,10 +85,7 @@ function removed(held: Reference, declaration: Declaration): ReferenceChange {
     reason: `not in the declared directory since serial ${declaration.serial}`,
     from: state,
   };
-  const kept = changed === undefined ? {} : { changed };
-  const next: Reference = isOut
-    ? { ...reference, ...kept }
-    : { ...reference, state: 'retired', changed: step };
+  const next: Reference = isOut ? reference : { ...reference, state: 'retired', changed: step };
   return changeOf(next, held, declaration, { removed: true });
 }
 

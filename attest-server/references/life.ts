@@ -80,6 +80,14 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         `reference ${name} is declared in ${directory} (serial ${declared.serial}, key ${declared.key}): change it there; of declared references only revoke is done here, not ${action}`,
       );
   };
+  /** Attack: who captured it puts it in force alone: has it revoked and restores it, or announces what he captured. */
+  const checkOther = ({ name, captured }: Reference, actor: string, action: string) => {
+    if (separate && captured?.by === actor)
+      throw new Rejection(
+        'role_denied',
+        `the same person captured ${name}; with approvals.separate another person must ${action} it`,
+      );
+  };
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
@@ -91,12 +99,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       // A person may always say that something is bad, and take that word of a person back.
       const isPersons = !isDeclaredActor(found.changed?.by ?? null);
       if (action !== 'revoke' && !(action === 'restore' && isPersons)) checkUndeclared(found, action);
-      // Attack: who captured it has it revoked and restores it, in the place of the other person's approval.
-      if (separate && state === 'active' && found.captured?.by === actor)
-        throw new Rejection(
-          'role_denied',
-          `the same person captured ${name}; with approvals.separate another person must approve it`,
-        );
+      if (state === 'active') checkOther(found, actor, 'approve');
       const at = now();
       const from = found.state;
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
@@ -166,12 +169,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
             ? `reference ${name} is active: nodes that boot like it are known already`
             : `reference ${name} is ${state}: announce one that is staged`,
         );
-      // For these nodes it is what an approval is.
-      if (separate && found.captured?.by === actor)
-        throw new Rejection(
-          'role_denied',
-          `the same person captured ${name}; with approvals.separate another person must announce it`,
-        );
+      checkOther(found, actor, 'announce');
       const at = now();
       const end = new Date(until).toISOString();
       const announced: Announcement = {

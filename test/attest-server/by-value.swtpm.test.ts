@@ -73,11 +73,7 @@ describe('the real agent on a machine whose firmware does not log all of PCR 0',
   const assay = (...words: readonly string[]) =>
     runAssay(words, {
       cwd: dir,
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-        ASSAY_CA_FILE: world.server.caFile,
-      },
+      env: world.env(),
     });
   const failing = ({ state, reasons }: Verdict) => {
     const codes = reasons.filter(({ severity }) => severity === 'fail').map(({ code }) => code);

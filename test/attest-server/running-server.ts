@@ -78,6 +78,8 @@ export interface TestServer extends AsyncDisposable {
   call(method: 'GET' | 'POST', path: string, body?: object): Promise<unknown>;
   /** Calls the API with this token, or none, and gives whatever it answers. */
   ask(method: string, path: string, token: string | null, body?: object): Promise<ApiAnswer>;
+  /** Environment of a command line that asks it, with the token in this file of the state folder: the administrator's, if none is given. */
+  env(tokenFile?: string): Readonly<Record<string, string>>;
   /** What whoever enables trust shows. */
   auditKeyCopy(): Promise<AuditKeyCopy>;
   pin(node: string, ekDigest: string): Promise<void>;
@@ -199,6 +201,11 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       const line = text.split('\n').find((each) => each.startsWith(`${series} `));
       return line === undefined ? 0 : Number(line.slice(series.length + 1));
     },
+    env: (tokenFile = 'admin.token') => ({
+      ASSAY_SERVER: `https://127.0.0.1:${server.apiPort}`,
+      ASSAY_TOKEN_FILE: join(stateDir, tokenFile),
+      ASSAY_CA_FILE: server.caFile,
+    }),
     audit: () => store.audit.entries({ limit: 10_000 }),
     status: (node) => store.verdicts.status(node),
     async until(found, withinMs = 15_000) {

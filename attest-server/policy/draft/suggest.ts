@@ -1,4 +1,5 @@
 import { stringify } from 'yaml';
+import { mostCaptured } from '../../protocol/api.ts';
 import { nodeName } from '../../protocol/messages.ts';
 import type { Drafted } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';
@@ -190,9 +191,6 @@ function reasonsOf(each: readonly Observation[]): string[] {
       : []),
   ];
 }
-
-/** As many nodes as one command captures. */
-const mostCaptured = 64;
 
 /** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
 function captures(nodes: readonly string[], name: string, known: number): string[] {

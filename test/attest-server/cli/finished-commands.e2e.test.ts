@@ -43,12 +43,7 @@ describe('what `assay why` says to do', () => {
       ([, quoted, word]) => quoted ?? word ?? '',
     );
     assert.equal(words.shift(), 'assay', line);
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
-    return runAssay(words, { env, cwd, now: Date.now });
+    return runAssay(words, { env: world.env(), cwd, now: Date.now });
   }
   const told = async () => JSON.parse((await type(`assay why ${node} -o json`)).out);
   const commandsOf = (next: string) => next.split('\n').filter((line) => line.startsWith('  '));

@@ -2,11 +2,15 @@ import assert from 'node:assert/strict';
 import { rename } from 'node:fs/promises';
 import { describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openDeclared } from '../../../attest-server/declared/open.ts';
+import {
+  type DeclaredParts,
+  type DeclaredPorts,
+  openDeclared,
+} from '../../../attest-server/declared/open.ts';
 import { declaredChanges } from '../../../attest-server/references/declare.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
+import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
-import { signedDirectory } from './signed-directory.ts';
+import { type SignedDirectory, signedDirectory } from './signed-directory.ts';
 
 describe('a signed directory that cannot be put in force', () => {
   it('is tried again, and is not said to be faulty: what failed is the server’s', async () => {
@@ -16,16 +20,7 @@ describe('a signed directory that cannot be put in force', () => {
     await git.declare();
     const faults: unknown[] = [];
     const faulty: unknown[] = [];
-    await using declared = await openDeclared(
-      { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 20 },
-      {
-        store: store.declared,
-        methods: ['pin'],
-        now: () => 1,
-        inForce() {},
-        fault: (error) => void faults.push(error),
-      },
-    );
+    await using declared = await opened(git, store, (error) => void faults.push(error));
     // As where the disk is full: once before it is stored, once after.
     const failures = [true, false];
     let done = () => {};
@@ -33,9 +28,7 @@ describe('a signed directory that cannot be put in force', () => {
       done = resolve;
     });
     await declared.begin({
-      nodeByEk: store.enrolment.nodeByEk,
-      declare: async (declaration, commit) =>
-        commit(declaredChanges(await store.references.list(), declaration)),
+      ...changing(store),
       async adopt(_policy, storeIt) {
         const isBefore = failures.shift();
         if (isBefore === true) throw new Error('no room');
@@ -61,16 +54,7 @@ describe('a signed directory that cannot be put in force', () => {
     await git.write('a.json', referenceOf('a'));
     await git.declare();
     const told: string[] = [];
-    await using declared = await openDeclared(
-      { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 10 },
-      {
-        store: store.declared,
-        methods: ['pin'],
-        now: () => 1,
-        inForce() {},
-        fault: (error) => assert.fail(String(error)),
-      },
-    );
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     let isTold = () => {};
     const next = () =>
       new Promise<void>((resolve) => {
@@ -81,9 +65,7 @@ describe('a signed directory that cannot be put in force', () => {
       isTold();
     };
     await declared.begin({
-      nodeByEk: store.enrolment.nodeByEk,
-      declare: async (declaration, commit) =>
-        commit(declaredChanges(await store.references.list(), declaration)),
+      ...changing(store),
       adopt: (_policy, storeIt) => storeIt(),
       reloaded: () => note('counts'),
       notReloaded: ({ message }) => note(message.split(':')[0] ?? ''),
@@ -98,3 +80,18 @@ describe('a signed directory that cannot be put in force', () => {
     assert.equal(declared.inForce()?.serial, 1);
   });
 });
+
+function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault']) {
+  return openDeclared(
+    { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 10 },
+    { store: store.declared, methods: ['pin'], now: () => 1, inForce() {}, fault },
+  );
+}
+
+function changing(store: Store): Pick<DeclaredPorts, 'nodeByEk' | 'declare'> {
+  return {
+    nodeByEk: store.enrolment.nodeByEk,
+    declare: async (declaration, commit) =>
+      commit(declaredChanges(await store.references.list(), declaration)),
+  };
+}

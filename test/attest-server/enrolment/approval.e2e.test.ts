@@ -31,12 +31,7 @@ describe('a person who vouches for a machine from the command line', () => {
   });
 
   const assay = async (args: readonly string[], tokenFile = 'admin.token') => {
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, tokenFile),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
-    const ran = await runAssay(args, { env });
+    const ran = await runAssay(args, { env: world.env(tokenFile) });
     assert.equal(ran.code, 0, ran.err);
     return ran.out;
   };

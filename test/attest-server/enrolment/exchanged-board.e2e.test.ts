@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
@@ -33,11 +32,7 @@ describe('a board that is exchanged', () => {
 
   const run = (...args: string[]) =>
     runAssay(args, {
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-        ASSAY_CA_FILE: world.server.caFile,
-      },
+      env: world.env(),
     });
   /** The command lines of an answer that begin so, as a shell would take them. */
   const commandsIn = (text: string, begin: string) =>

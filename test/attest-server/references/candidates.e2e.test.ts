@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import {
   type ReferenceCandidates,
@@ -40,12 +39,7 @@ describe('what nodes boot and no reference has', () => {
   const candidates = async (query = ''): Promise<ReferenceCandidates> =>
     referenceCandidates.parse(await fleet.world.call('GET', `/v1/references/candidates${query}`));
   function assay(line: string, role: 'admin' | 'reader' = 'admin') {
-    const { server, stateDir } = fleet.world;
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(stateDir, `${role}.token`),
-      ASSAY_CA_FILE: server.caFile,
-    };
+    const env = fleet.world.env(`${role}.token`);
     // As a shell would take the words of a command that was printed.
     const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
     return runAssay(words, { env, now: Date.now });

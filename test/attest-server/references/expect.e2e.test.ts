@@ -31,13 +31,7 @@ describe('assay expect, at a server with nodes', () => {
   });
 
   function assay(...args: readonly string[]) {
-    const { world } = fleet;
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
-    return runAssay(args, { env, cwd: folder });
+    return runAssay(args, { env: fleet.world.env(), cwd: folder });
   }
   const because = ['--reason', 'kernel update'];
   const codesOf = async (node: string) =>

@@ -30,11 +30,7 @@ describe('references of files, at a real server', () => {
   const assay = (...words: readonly string[]) =>
     runAssay(words, {
       cwd: dir,
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-        ASSAY_CA_FILE: world.server.caFile,
-      },
+      env: world.env(),
     });
   async function done(...words: readonly string[]): Promise<string> {
     const { code, out, err } = await assay(...words);

@@ -89,11 +89,7 @@ describe('references of every kind, at one server', () => {
   const assay = (...words: readonly string[]) =>
     runAssay(words, {
       cwd: dir,
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-        ASSAY_CA_FILE: world.server.caFile,
-      },
+      env: world.env(),
     });
   const found = async (...words: readonly string[]) => JSON.parse((await assay(...words, '-o', 'json')).out);
 

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
@@ -30,12 +29,7 @@ describe('a step of a reference’s life, over kept evidence', () => {
   const simulate = async (name: string, action: ReferenceAction, page: object = {}) =>
     simulateAnswer.parse(await fleet.world.call('POST', `/v1/references/${name}/${action}/simulate`, page));
   function step(action: ReferenceAction, name: string) {
-    const { world } = fleet;
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
+    const env = fleet.world.env();
     return runAssay(['reference', action, name, '--reason', 'because', '--yes', '-o', 'json'], { env });
   }
   /** Rows of the table that the command printed: node, state now, state then. */

@@ -70,11 +70,7 @@ describe('the files that a node measured, as references of a real server', () =>
   async function assay(...words: readonly string[]): Promise<string> {
     const { code, out, err } = await runAssay(words, {
       cwd: dir,
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-        ASSAY_CA_FILE: world.server.caFile,
-      },
+      env: world.env(),
     });
     assert.equal(code, 0, err);
     return out;

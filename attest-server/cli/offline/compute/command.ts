@@ -1,7 +1,5 @@
 import { basename, resolve } from 'node:path';
-import { judgedStage, scopeOf } from '../../../policy/boot/judged-stage.ts';
-import { defaultScope } from '../../../policy/boot/rules.ts';
-import { plainName, type Reference, reference } from '../../../protocol/reference.ts';
+import type { Reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
@@ -9,8 +7,9 @@ import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
 import { into } from '../../write-file.ts';
 import { readBootFile } from '../boot/file.ts';
+import { bootReference, type Component } from '../boot-reference.ts';
+import { checkNames } from '../check-names.ts';
 import {
-  type Component,
   commandLineComponent,
   initrdComponents,
   kernelComponents,
@@ -57,15 +56,9 @@ export function computeReference(options: BootFiles, at: (path: string) => strin
       'Give --kernel, --initrd, --loader, --uki or --cmdline.',
       exit.usage,
     );
-  return reference.parse({
-    version: 1,
-    name: options.name,
-    group: options.group,
-    state: oneOf(['staged', 'active'] as const, options.state, '--state'),
-    expires: null,
-    pcrs: {},
-    components: components.map((component) => ({ ...component, scope: scopeName(component) })),
-  });
+  const { name, group } = options;
+  const state = oneOf(['staged', 'active'] as const, options.state, '--state');
+  return bootReference({ name, group, state }, components);
 }
 
 function componentsOf(options: BootFiles, starter: Starter, at: (path: string) => string): Component[] {
@@ -96,10 +89,7 @@ function commandLineOf({ cmdline, cmdlineFile }: BootFiles, at: (path: string) =
 /** What contradicts itself is refused before any file is read. */
 function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: BootFiles): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
-  for (const [option, value] of [['--name', name] as const, ['--group', group] as const]) {
-    const fault = plainName.safeParse(value).error?.issues[0]?.message;
-    if (fault !== undefined) throw usage(`${option} ${value} is no name`, `It ${fault}.`);
-  }
+  checkNames({ name, group });
   if (cmdline !== undefined && cmdlineFile !== undefined)
     throw usage('--cmdline and --cmdline-file do not go together', 'Give one of them.');
   if (
@@ -122,11 +112,6 @@ function oneOf<T extends string>(allowed: readonly T[], given: string, option: s
   if (found === undefined)
     throw new CliError(`${option} ${given} is not known`, `It may be ${allowed.join(', ')}.`, exit.usage);
   return found;
-}
-
-/** As the shipped policies have it; what counts is the policy in force. */
-function scopeName({ stage, pcr }: Component): string {
-  return stage === 'cmdline' ? defaultScope.cmdline : scopeOf(judgedStage(stage, pcr ?? null), defaultScope);
 }
 
 /** A fault within a file says which one, where, and why. */

@@ -2,14 +2,11 @@ import { basename } from 'node:path';
 import { versionInName } from '../../../policy/boot/kernel-version.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { parseCommandLine } from '../../../policy/command-line.ts';
-import type { Reference } from '../../../protocol/reference.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
 import { computedBanks, createDigester, digestsOf, readBootFile, readChunks } from '../boot/file.ts';
+import type { Component } from '../boot-reference.ts';
 import { loadOptions } from './load-options.ts';
 import { padding } from './stub-archive.ts';
-
-/** A component of a reference, before its scope is written down. */
-export type Component = Omit<Reference['components'][number], 'scope'>;
 
 /** Who starts the kernel: it decides what is measured of kernel, initrd and command line, and where. */
 export const starters = ['grub', 'systemd-boot', 'firmware'] as const;

@@ -2,8 +2,8 @@ import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
 import { computedBanks, digestsOf } from '../boot/file.ts';
+import type { Component } from '../boot-reference.ts';
 import { loadOptions, stubCommandLine } from './load-options.ts';
-import type { Component } from './parts.ts';
 import { type PeSection, peSections } from './pe-sections.ts';
 import { combinedInitrd, stubArchive } from './stub-archive.ts';
 

@@ -14,6 +14,7 @@ import { type Manifest, manifestText, parseManifest } from '../../../verify/decl
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
+import { counted } from '../../sentence.ts';
 import { unwritable } from '../../write-file.ts';
 
 export interface DeclareOptions {
@@ -169,8 +170,8 @@ function answerOf(
 
 function partsOf({ policy, pins, references }: DirectoryContent): string {
   return [
-    references.length === 1 ? '1 reference' : `${references.length} references`,
-    ...(pins.length === 0 ? [] : [pins.length === 1 ? '1 pin' : `${pins.length} pins`]),
+    counted(references.length, 'reference'),
+    ...(pins.length === 0 ? [] : [counted(pins.length, 'pin')]),
     ...(policy === null ? [] : ['a policy']),
   ].join(', ');
 }

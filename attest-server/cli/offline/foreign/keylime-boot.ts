@@ -1,9 +1,7 @@
 import { z } from 'zod';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { parseJson } from '../../../protocol/parse-json.ts';
-import type { Foreign } from './foreign.ts';
-
-type Component = Foreign['components'][number];
+import type { Component } from '../boot-reference.ts';
 
 const hex = (digits: number) =>
   z.string().regex(new RegExp(`^(0x)?[0-9a-f]{${digits}}$`, 'i'), 'not a digest');
@@ -40,7 +38,7 @@ export function isKeylimeBoot(value: unknown): boolean {
  * @throws Rejection `malformed`; its field is the member
  */
 export function parseKeylimeBoot(text: string): {
-  readonly references: readonly Foreign['components'][];
+  readonly references: readonly (readonly Component[])[];
   readonly notes: readonly string[];
 } {
   const {

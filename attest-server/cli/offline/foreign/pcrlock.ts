@@ -2,9 +2,8 @@ import { z } from 'zod';
 import { parseJson } from '../../../protocol/parse-json.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { digestsOf, separatorDigests } from '../../../verify/boot/known-digests.ts';
-import type { Foreign } from './foreign.ts';
-
-type Component = Foreign['components'][number];
+import { counted } from '../../sentence.ts';
+import type { Component } from '../boot-reference.ts';
 
 /** What one event measures, in the order in which it is measured. */
 interface PcrlockRecord {
@@ -57,10 +56,11 @@ export function parsePcrlock(text: string): readonly PcrlockRecord[] {
 /**
  * What these components measure, as components of a reference.
  * @param files in the order of their names, which is that of the boot
+ * @returns beside it what is left out, and why: a line each, for people
  */
 export function pcrlockComponents(
   files: readonly { readonly name: string; readonly records: readonly PcrlockRecord[] }[],
-): Foreign {
+): { readonly components: readonly Component[]; readonly notes: readonly string[] } {
   const components: Component[] = [];
   const notes: string[] = [];
   for (const { name, records } of files) {
@@ -81,7 +81,7 @@ export function pcrlockComponents(
       section = null;
     }
     for (const [why, count] of left)
-      notes.push(`${name}: ${count === 1 ? '1 record is' : `${count} records are`} left out: ${why}`);
+      notes.push(`${name}: ${counted(count, 'record')} ${count === 1 ? 'is' : 'are'} left out: ${why}`);
   }
   return { components, notes };
 }

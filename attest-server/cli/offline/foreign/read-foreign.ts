@@ -1,12 +1,11 @@
 import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { judgedStage, scopeOf } from '../../../policy/boot/judged-stage.ts';
-import { defaultScope } from '../../../policy/boot/rules.ts';
-import { plainName, type Reference, reference } from '../../../protocol/reference.ts';
+import type { Reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile, unreadable } from '../../read-file.ts';
-import type { Foreign } from './foreign.ts';
+import { bootReference, type Component } from '../boot-reference.ts';
+import { checkNames } from '../check-names.ts';
 import { isKeylimeBoot, parseKeylimeBoot } from './keylime-boot.ts';
 import { parsePcrlock, pcrlockComponents } from './pcrlock.ts';
 
@@ -34,13 +33,10 @@ export function readForeign(
       'Give it --name NAME --group GROUP.',
       exit.usage,
     );
-  for (const each of [name, group]) {
-    const fault = plainName.safeParse(each).error?.issues[0]?.message;
-    if (fault !== undefined) throw new CliError(`${each} is no name`, `It ${fault}.`, exit.usage);
-  }
+  checkNames({ name, group });
   const { components, notes } = isPcrlock ? readPcrlock(paths) : readKeylime(first);
   const made = components.map((found, index) =>
-    referenceOf(index === 0 ? name : `${name}-${index + 1}`, group, found),
+    bootReference({ name: index === 0 ? name : `${name}-${index + 1}`, group, state: 'staged' }, found),
   );
   if (made.length === 0)
     throw new CliError(`${first} has nothing that a reference holds`, notes.join('\n') || null);
@@ -49,7 +45,7 @@ export function readForeign(
 
 interface Found {
   /** Of each reference. */
-  readonly components: readonly Foreign['components'][];
+  readonly components: readonly (readonly Component[])[];
   readonly notes: readonly string[];
 }
 
@@ -106,24 +102,6 @@ function isKeylime(path: string): boolean {
     if (error instanceof SyntaxError || error instanceof CliError) return false;
     throw error;
   }
-}
-
-function referenceOf(name: string, group: string, components: Foreign['components']): Reference {
-  return reference.parse({
-    version: 1,
-    name,
-    group,
-    state: 'staged',
-    expires: null,
-    pcrs: {},
-    components: components.map((component) => ({
-      ...component,
-      scope:
-        component.stage === 'cmdline'
-          ? defaultScope.cmdline
-          : scopeOf(judgedStage(component.stage, component.pcr ?? null), defaultScope),
-    })),
-  });
 }
 
 function isFolder(path: string): boolean {

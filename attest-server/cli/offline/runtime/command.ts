@@ -11,7 +11,6 @@ import {
   type KnownImaPolicy,
   type KnownKey,
   parseFiles,
-  plainName,
   type Reference,
   type RuntimeFiles,
   reference,
@@ -24,6 +23,7 @@ import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
 import { counted } from '../../sentence.ts';
 import { into } from '../../write-file.ts';
+import { checkNames } from '../check-names.ts';
 import { readReference } from '../reference-file.ts';
 import { readDeb } from './deb.ts';
 import { readNodeFiles } from './from-node.ts';
@@ -69,13 +69,7 @@ export async function writeRuntimeReference(context: CliContext, options: Runtim
 }
 
 function checkOptions(options: RuntimeOptions): void {
-  for (const [option, value] of [
-    ['--name', options.name],
-    ['--group', options.group],
-  ] as const) {
-    const fault = plainName.safeParse(value).error?.issues[0]?.message;
-    if (fault !== undefined) throw new CliError(`${option} ${value} is no name`, `It ${fault}.`, exit.usage);
-  }
+  checkNames(options);
   if (options.state !== 'staged' && options.state !== 'active')
     throw new CliError(`--state ${options.state} is not known`, 'It may be staged, active.', exit.usage);
   const { fromDpkg, fromRpm, fromNode, fromKeylime, fromReference, policy } = options;

@@ -1,0 +1,25 @@
+import { judgedStage, scopeOf } from '../../policy/boot/judged-stage.ts';
+import { defaultScope } from '../../policy/boot/rules.ts';
+import { type Reference, reference } from '../../protocol/reference.ts';
+
+/** A component of a reference, before its scope is written down. */
+export type Component = Omit<Reference['components'][number], 'scope'>;
+
+/** A reference of kind `boot` that nobody captured: it says what is measured, and no PCR by its value. */
+export function bootReference(
+  about: Pick<Reference, 'name' | 'group' | 'state'>,
+  components: readonly Component[],
+): Reference {
+  return reference.parse({
+    ...about,
+    version: 1,
+    expires: null,
+    pcrs: {},
+    components: components.map((component) => ({ ...component, scope: scopeName(component) })),
+  });
+}
+
+/** As the shipped policies have it; what counts is the policy in force. */
+function scopeName({ stage, pcr }: Component): string {
+  return stage === 'cmdline' ? defaultScope.cmdline : scopeOf(judgedStage(stage, pcr ?? null), defaultScope);
+}
