@@ -32,10 +32,10 @@ export function openReferences(parts: ReferencesParts): References {
   let looking = Promise.resolve();
   // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
   const timer = setInterval(() => {
-    looking = looking.then(ended).then(
-      (some) => (some ? parts.changed() : undefined),
-      (error: unknown) => parts.fault(error, 'announcements'),
-    );
+    looking = looking
+      .then(ended)
+      .then((some) => (some ? parts.changed() : undefined))
+      .catch((error: unknown) => parts.fault(error, 'announcements'));
   }, lookEvery);
   return {
     life: createReferenceLife(parts),
