@@ -12,11 +12,9 @@ import { imageDigest, initrdsIn } from '../verify/boot/initrd-components.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import { ImageQueue, type Standing } from './image-queue.ts';
-import type { InitrdStore, KeptInitrd, VerdictStore } from './ports.ts';
+import { KeptInitrds, type KeptParts } from './kept-initrds.ts';
 
-export interface InitrdParts {
-  readonly store: InitrdStore;
-  readonly keepShared: VerdictStore['keepShared'];
+export interface InitrdParts extends KeptParts {
   /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   readonly verifier: Pick<Verifier, 'missing'>;
@@ -24,13 +22,9 @@ export interface InitrdParts {
   reader(): ImageReader;
   /** Images that are sent at a time, over all nodes. */
   readonly uploads: number;
-  /** Bytes of all manifests. */
-  readonly mostBytes: number;
   /** Milliseconds for an answer, and for which a verdict holds. */
   readonly answerWithin: number;
   readonly unknownAfter: number;
-  /** Milliseconds since the epoch. */
-  now(): number;
   /** Milliseconds of a clock that nobody sets. */
   monotonic(): number;
   /** Has this node asked for its image. */
@@ -100,9 +94,6 @@ const heldFor = 300_000;
 const turn = 600_000;
 /** For which a verdict waits at most for an image that has begun to come. */
 const holdBack = 20_000;
-/** Until a manifest that nobody used may give way to another one. */
-const usedFor = 3_600_000;
-const usedIsNotedEvery = 86_400_000;
 /** Images of one node: so many at once, and so many an hour. */
 const perNode = { burst: 8, perSecond: 1 / 3600 };
 
@@ -113,17 +104,14 @@ const perNode = { burst: 8, perSecond: 1 / 3600 };
 export class Initrds {
   readonly #parts: InitrdParts;
   readonly #queue: ImageQueue;
-  /** By each digest of the image. */
-  readonly #kept = new Map<string, KeptInitrd>();
-  /** By manifest, when it was used last: milliseconds since the epoch. */
-  readonly #used = new Map<string, number>();
+  readonly #kept: KeptInitrds;
   readonly #partials = new Map<string, Partial>();
   readonly #rates = new Map<string, Rate>();
-  #bytes = 0;
   #received = 0;
 
   constructor(parts: InitrdParts) {
     this.#parts = parts;
+    this.#kept = new KeptInitrds(parts);
     const { uploads, answerWithin, unknownAfter } = parts;
     this.#queue = new ImageQueue({
       atOnce: uploads,
@@ -136,12 +124,12 @@ export class Initrds {
   }
 
   /** Goes on with what is kept. */
-  async restore(): Promise<void> {
-    for (const kept of await this.#parts.store.all()) this.#know(kept);
+  restore(): Promise<void> {
+    return this.#kept.restore();
   }
 
   figures(): InitrdFigures {
-    return { waiting: this.#queue.length, received: this.#received, kept: this.#bytes };
+    return { waiting: this.#queue.length, received: this.#received, kept: this.#kept.bytes };
   }
 
   close(): void {
@@ -182,7 +170,9 @@ export class Initrds {
           );
     }
     const given = await this.#given(node, measured, held);
-    const missing = measured.filter((one) => this.#of(one) === null).flatMap((one) => imageDigest(one) ?? []);
+    const missing = measured
+      .filter((one) => this.#kept.of(one) === null)
+      .flatMap((one) => imageDigest(one) ?? []);
     this.#queue.waits(node, answer.speaks ? missing : []);
     return { given, ...this.#waitOf(node, missing, answer.speaks) };
   }
@@ -280,30 +270,17 @@ export class Initrds {
   }
 
   async #keep(node: string, digest: string, manifest: InitrdManifest, bytes: Buffer): Promise<void> {
-    const { keepShared, store, mostBytes, now } = this.#parts;
     if (bytes.length > limits.initrd.manifest) {
       this.#fail(node, digest, `what is in it takes ${bytes.length} bytes, more than are kept of one`);
       return;
     }
-    if (!(await this.#makeRoom(bytes.length))) {
+    if (await this.#kept.keep(manifest, bytes)) this.#queue.done(digest);
+    else
       this.#fail(
         node,
         digest,
-        `what is in initrds takes ${mostBytes} bytes (initrdManifestsMiB): there is no room`,
+        `what is in initrds takes ${this.#parts.mostBytes} bytes (initrdManifestsMiB): there is no room`,
       );
-      return;
-    }
-    const { sha256, sha384, sha512 } = manifest.image;
-    const kept: KeptInitrd = {
-      manifest: hash('sha256', bytes, 'hex'),
-      bytes: bytes.length,
-      image: { sha256, sha384, sha512 },
-      usedAt: now(),
-    };
-    await keepShared({ digest: kept.manifest, bytes }, now());
-    await store.keep(kept);
-    this.#know(kept);
-    this.#queue.done(digest);
   }
 
   /** Dropped first: whoever has the next turn is to begin anew. */
@@ -319,46 +296,11 @@ export class Initrds {
     this.#partials.delete(digest);
   }
 
-  #know(kept: KeptInitrd): void {
-    const { sha256, sha384, sha512 } = kept.image;
-    this.#bytes += kept.bytes;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, kept);
-    this.#used.set(kept.manifest, kept.usedAt);
-  }
-
-  async #forgetKept(kept: KeptInitrd): Promise<void> {
-    const { sha256, sha384, sha512 } = kept.image;
-    if (this.#kept.get(sha256) !== kept) return;
-    this.#bytes -= kept.bytes;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.delete(digest);
-    this.#used.delete(kept.manifest);
-    await this.#parts.store.forget(sha256);
-  }
-
-  async #makeRoom(bytes: number): Promise<boolean> {
-    const before = this.#parts.now() - usedFor;
-    const unused = [...new Set(this.#kept.values())]
-      .map((kept) => ({ kept, at: this.#used.get(kept.manifest) ?? 0 }))
-      .filter(({ at }) => at < before)
-      .sort((one, other) => one.at - other.at);
-    for (const { kept } of unused) {
-      if (this.#bytes + bytes <= this.#parts.mostBytes) break;
-      await this.#forgetKept(kept);
-    }
-    return this.#bytes + bytes <= this.#parts.mostBytes;
-  }
-
-  #of(component: BootComponent): KeptInitrd | null {
-    const digest = imageDigest(component);
-    const kept = digest === null ? undefined : this.#kept.get(digest);
-    return kept !== undefined && isImageOf(kept.image, component) ? kept : null;
-  }
-
   async #given(node: string, measured: readonly BootComponent[], held: GivenInitrds): Promise<GivenInitrds> {
     for (;;) {
-      const known = measured.flatMap((one) => this.#of(one) ?? []);
+      const known = measured.flatMap((one) => this.#kept.of(one) ?? []);
       if (known.length === 0) return noInitrds;
-      for (const one of known) await this.#noteUse(one);
+      for (const one of known) await this.#kept.noteUse(one);
       const bytes = initrdList(known.map(({ manifest }) => manifest));
       const digest = hash('sha256', bytes, 'hex');
       if (digest === held.list?.digest) return held;
@@ -371,7 +313,7 @@ export class Initrds {
       const gone = known.filter(({ manifest }) => !manifests.has(manifest));
       if (gone.length === 0) return { list: { digest, bytes }, manifests };
       // Nothing named it for long, and it is kept no more: the image comes again.
-      for (const one of gone) await this.#forgetKept(one);
+      for (const one of gone) await this.#kept.forget(one);
     }
   }
 
@@ -382,16 +324,6 @@ export class Initrds {
       if (bytes !== null) manifests.set(digest, bytes);
     }
     return manifests;
-  }
-
-  async #noteUse(kept: KeptInitrd): Promise<void> {
-    const now = this.#parts.now();
-    this.#used.set(kept.manifest, now);
-    if (now - kept.usedAt < usedIsNotedEvery) return;
-    const noted = { ...kept, usedAt: now };
-    await this.#parts.store.keep(noted);
-    const { sha256, sha384, sha512 } = kept.image;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, noted);
   }
 }
 
