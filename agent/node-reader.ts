@@ -59,20 +59,17 @@ const usualMs = 250;
 /** Asks every collector of the list, in parallel, each with a deadline of its own. */
 export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
   const facts = list
-    .filter(
-      (collector): collector is FactsCollector =>
-        collector.part === null && !collector.byDigest && !collector.byOffset && !collector.byImage,
-    )
+    .filter((collector): collector is FactsCollector => collector.part === null && collector.by === undefined)
     .map((collector) => new Asking(collector, sysroot, logger));
   const files = list
-    .filter((collector): collector is FileCollector => collector.byDigest === true)
+    .filter((collector): collector is FileCollector => collector.by === 'digest')
     .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
-  const ofList = list.find((collector): collector is ListCollector => collector.byOffset === true);
+  const ofList = list.find((collector): collector is ListCollector => collector.by === 'offset');
   const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
-  const ofImage = list.find((collector): collector is ImageCollector => collector.byImage === true);
+  const ofImage = list.find((collector): collector is ImageCollector => collector.by === 'image');
   const imaging = ofImage === undefined ? null : new Asking(ofImage, sysroot, logger);
   const toldMissing = new Set<string>();
 

@@ -23,7 +23,7 @@ export function initrd(): ImageCollector {
   return {
     name: 'initrd',
     part: null,
-    byImage: true,
+    by: 'image',
     // Some machines have five of them, of a hundred megabytes each.
     within: 20_000,
     async read(sysroot, signal, asked) {

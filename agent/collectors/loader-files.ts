@@ -12,7 +12,7 @@ import { isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loade
 export const loaderFiles: FileCollector = {
   name: 'loaderFiles',
   part: null,
-  byDigest: true,
+  by: 'digest',
   within: 10_000,
   async read(sysroot, signal, digests) {
     const sent = new Sent(digests);
