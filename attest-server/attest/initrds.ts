@@ -5,7 +5,6 @@ import { initrdList, parseInitrdList } from '../protocol/initrd-list.ts';
 import { type InitrdManifest, isImageOf } from '../protocol/initrd-manifest.ts';
 import { limits } from '../protocol/limits.ts';
 import type { ImagePlace } from '../protocol/messages.ts';
-import { Rate } from '../protocol/rate.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { BootComponent } from '../verify/boot/boot-state.ts';
 import { imageDigest, initrdsIn } from '../verify/boot/initrd-components.ts';
@@ -13,31 +12,17 @@ import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import { ImageQueue, type Standing } from './image-queue.ts';
 import { KeptInitrds, type KeptParts } from './kept-initrds.ts';
+import { type PartialImage, PartialImages, type PartialOptions } from './partial-images.ts';
 
-export interface InitrdParts extends KeptParts {
+export interface InitrdParts extends KeptParts, PartialOptions {
   /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   readonly verifier: Pick<Verifier, 'missing'>;
-  /** Reads an image as it comes, in steps of some milliseconds. */
-  reader(): ImageReader;
-  /** Images that are sent at a time, over all nodes. */
-  readonly uploads: number;
   /** Milliseconds for an answer, and for which a verdict holds. */
   readonly answerWithin: number;
   readonly unknownAfter: number;
-  /** Milliseconds of a clock that nobody sets. */
-  monotonic(): number;
   /** Has this node asked for its image. */
   called(node: string): void;
-}
-
-export interface ImageReader {
-  /** @throws Rejection */
-  push(piece: Buffer): Promise<void>;
-  /** The manifest, and its packed bytes. @throws Rejection */
-  end(): Promise<{ readonly manifest: InitrdManifest; readonly bytes: Buffer }>;
-  /** The rest will not come. */
-  close(): void;
 }
 
 /** What is known of the initrds that a node booted. */
@@ -78,24 +63,10 @@ export interface Looked {
   readonly isNew: boolean;
 }
 
-/** An image of which a part came. */
-interface Partial {
-  readonly reader: ImageReader;
-  bytes: number;
-  /** Who sent of it. */
-  readonly by: Set<string>;
-  readonly timer: NodeJS.Timeout;
-  isRead: boolean;
-}
-
-/** Milliseconds for which a part of an image is held when nothing follows. */
-const heldFor = 300_000;
-/** For which one node has a place while others wait. */
+/** Milliseconds for which one node has a place while others wait. */
 const turn = 600_000;
 /** For which a verdict waits at most for an image that has begun to come. */
 const holdBack = 20_000;
-/** Images of one node: so many at once, and so many an hour. */
-const perNode = { burst: 8, perSecond: 1 / 3600 };
 
 /**
  * Gets the initrds that nodes booted, each once, and keeps what is in them: a node that booted the same image sends
@@ -105,13 +76,13 @@ export class Initrds {
   readonly #parts: InitrdParts;
   readonly #queue: ImageQueue;
   readonly #kept: KeptInitrds;
-  readonly #partials = new Map<string, Partial>();
-  readonly #rates = new Map<string, Rate>();
+  readonly #partials: PartialImages;
   #received = 0;
 
   constructor(parts: InitrdParts) {
     this.#parts = parts;
     this.#kept = new KeptInitrds(parts);
+    this.#partials = new PartialImages(parts);
     const { uploads, answerWithin, unknownAfter } = parts;
     this.#queue = new ImageQueue({
       atOnce: uploads,
@@ -134,18 +105,17 @@ export class Initrds {
 
   close(): void {
     this.#queue.close();
-    for (const digest of [...this.#partials.keys()]) this.#drop(digest);
+    this.#partials.close();
   }
 
   /** What the node's challenge is to ask for; null where it is not its turn. */
   ask(node: string): ImagePlace | null {
     const digest = this.#queue.turnOf(node);
-    return digest === null ? null : { digest, from: this.#partials.get(digest)?.bytes ?? 0 };
+    return digest === null ? null : { digest, from: this.#partials.bytesOf(digest) };
   }
 
   /** What this node's boot was judged by before; nothing is read where the verifier remembers it. */
-  async heldFor(node: string, digest: string | undefined): Promise<GivenInitrds> {
-    if (digest === undefined) return noInitrds;
+  async heldFor(node: string, digest: string): Promise<GivenInitrds> {
     const named: Part = { digest, bytes: null };
     if (this.#parts.verifier.missing({ initrds: named }).length === 0)
       return { list: named, manifests: noInitrds.manifests };
@@ -184,7 +154,7 @@ export class Initrds {
 
   forget(node: string): void {
     this.leave(node);
-    this.#rates.delete(node);
+    this.#partials.forget(node);
   }
 
   #waitOf(node: string, missing: readonly string[], speaks: boolean): Omit<Looked, 'given'> {
@@ -207,9 +177,10 @@ export class Initrds {
 
   async #take(node: string, component: BootComponent, came: ArrivedImage): Promise<void> {
     const { digest, from, more, pieces } = came;
-    const partial = this.#partialOf(node, digest);
+    const partial = this.#partials.of(node, digest);
+    if (partial === null) return this.#fail(node, digest, 'this node has sent many images of late');
     // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
-    if (partial === null || partial.isRead || partial.bytes !== from) return;
+    if (partial.isRead || partial.bytes !== from) return;
     this.#queue.moved(digest);
     partial.timer.refresh();
     partial.by.add(node);
@@ -235,37 +206,15 @@ export class Initrds {
       this.#fail(node, digest, error.message);
     } finally {
       partial.isRead = false;
-      if (!isWell) this.#drop(digest);
+      if (!isWell) this.#partials.drop(digest);
     }
-  }
-
-  /** Null where the node has had its share. */
-  #partialOf(node: string, digest: string): Partial | null {
-    const known = this.#partials.get(digest);
-    if (known !== undefined) return known;
-    const now = this.#parts.monotonic();
-    const rate = this.#rates.get(node) ?? new Rate(perNode, now);
-    this.#rates.set(node, rate);
-    // Attack: a node that measures one image after the other, to have them all unpacked and kept.
-    if (!rate.take(now)) {
-      this.#fail(node, digest, 'this node has sent many images of late');
-      return null;
-    }
-    for (const other of this.#partials.keys()) {
-      if (this.#partials.size < this.#parts.uploads) break;
-      if (this.#partials.get(other)?.isRead === false) this.#drop(other);
-    }
-    const timer = setTimeout(() => this.#drop(digest), heldFor).unref();
-    const partial: Partial = { reader: this.#parts.reader(), bytes: 0, by: new Set(), timer, isRead: false };
-    this.#partials.set(digest, partial);
-    return partial;
   }
 
   /** Attack: half an image that is none, left for others to go on from. Whoever sent all of it himself is to blame. */
-  #otherDigest(node: string, digest: string, { by }: Partial): void {
+  #otherDigest(node: string, digest: string, { by }: PartialImage): void {
     const why =
       'what was sent of it has another digest than the one measured; was the file changed since the boot?';
-    this.#drop(digest);
+    this.#partials.drop(digest);
     for (const sender of by) if (by.size === 1 || sender !== node) this.#queue.failed(sender, digest, why);
   }
 
@@ -285,15 +234,8 @@ export class Initrds {
 
   /** Dropped first: whoever has the next turn is to begin anew. */
   #fail(node: string, digest: string, why: string): void {
-    this.#drop(digest);
+    this.#partials.drop(digest);
     this.#queue.failed(node, digest, why);
-  }
-
-  #drop(digest: string): void {
-    const partial = this.#partials.get(digest);
-    clearTimeout(partial?.timer);
-    partial?.reader.close();
-    this.#partials.delete(digest);
   }
 
   async #given(node: string, measured: readonly BootComponent[], held: GivenInitrds): Promise<GivenInitrds> {
