@@ -92,17 +92,6 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  const readList = async (asked: AskedList) => {
-    const found = (await listing?.ask(nothing, asked)) ?? null;
-    return found instanceof Unavailable ? null : found;
-  };
-
-  const readImage = async (asked: AskedImage | undefined) => {
-    if (asked === undefined || imaging === null) return null;
-    const found = await imaging.ask(nothing, asked);
-    return found instanceof Unavailable ? null : found;
-  };
-
   return async ({ parts: taken, files: wanted = [], paths = [], ima, initrd }) => {
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
@@ -114,7 +103,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
         paths,
       ),
       wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
-      readImage(initrd),
+      initrd === undefined ? null : readPieces(imaging, initrd),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
@@ -134,7 +123,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       image,
       unavailable,
       readGrowing: () => readParts(growing, paths),
-      ...(ima !== undefined && { readList: () => readList(ima) }),
+      ...(ima !== undefined && { readList: () => readPieces(listing, ima) }),
     };
   };
 }
@@ -148,6 +137,15 @@ async function readFiles(
   if (found instanceof Unavailable) return [];
   asking.note(found.unread);
   return found.files;
+}
+
+/** Null where nobody reads it, or nothing of it is there. */
+async function readPieces<For extends AskedList | AskedImage>(
+  asking: Asking<FoundList | null, For> | null,
+  asked: For,
+): Promise<FoundList | null> {
+  const found = (await asking?.ask(nothing, asked)) ?? null;
+  return found instanceof Unavailable ? null : found;
 }
 
 /** One collector, over all answers: each fault of it is told once. */
