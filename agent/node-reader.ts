@@ -59,20 +59,17 @@ const usualMs = 250;
 /** Asks every collector of the list, in parallel, each with a deadline of its own. */
 export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
   const facts = list
-    .filter(
-      (collector): collector is FactsCollector =>
-        collector.part === null && !collector.byDigest && !collector.byOffset && !collector.byImage,
-    )
+    .filter((collector): collector is FactsCollector => collector.part === null && collector.by === undefined)
     .map((collector) => new Asking(collector, sysroot, logger));
   const files = list
-    .filter((collector): collector is FileCollector => collector.byDigest === true)
+    .filter((collector): collector is FileCollector => collector.by === 'digest')
     .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
-  const ofList = list.find((collector): collector is ListCollector => collector.byOffset === true);
+  const ofList = list.find((collector): collector is ListCollector => collector.by === 'offset');
   const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
-  const ofImage = list.find((collector): collector is ImageCollector => collector.byImage === true);
+  const ofImage = list.find((collector): collector is ImageCollector => collector.by === 'image');
   const imaging = ofImage === undefined ? null : new Asking(ofImage, sysroot, logger);
   const toldMissing = new Set<string>();
 
@@ -95,17 +92,6 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  const readList = async (asked: AskedList) => {
-    const found = (await listing?.ask(nothing, asked)) ?? null;
-    return found instanceof Unavailable ? null : found;
-  };
-
-  const readImage = async (asked: AskedImage | undefined) => {
-    if (asked === undefined || imaging === null) return null;
-    const found = await imaging.ask(nothing, asked);
-    return found instanceof Unavailable ? null : found;
-  };
-
   return async ({ parts: taken, files: wanted = [], paths = [], ima, initrd }) => {
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
@@ -117,7 +103,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
         paths,
       ),
       wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
-      readImage(initrd),
+      initrd === undefined ? null : readPieces(imaging, initrd),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
@@ -137,7 +123,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       image,
       unavailable,
       readGrowing: () => readParts(growing, paths),
-      ...(ima !== undefined && { readList: () => readList(ima) }),
+      ...(ima !== undefined && { readList: () => readPieces(listing, ima) }),
     };
   };
 }
@@ -151,6 +137,15 @@ async function readFiles(
   if (found instanceof Unavailable) return [];
   asking.note(found.unread);
   return found.files;
+}
+
+/** Null where nobody reads it, or nothing of it is there. */
+async function readPieces<For extends AskedList | AskedImage>(
+  asking: Asking<FoundList | null, For> | null,
+  asked: For,
+): Promise<FoundList | null> {
+  const found = (await asking?.ask(nothing, asked)) ?? null;
+  return found instanceof Unavailable ? null : found;
 }
 
 /** One collector, over all answers: each fault of it is told once. */

@@ -20,9 +20,7 @@ interface Reads<Value> {
 /** Null where the machine has no such thing, which is a fact. */
 export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   readonly part: PartName;
-  readonly byDigest?: never;
-  readonly byOffset?: never;
-  readonly byImage?: never;
+  readonly by?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
@@ -33,17 +31,13 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
 
 export interface FactsCollector extends Reads<HostFacts> {
   readonly part: null;
-  readonly byDigest?: never;
-  readonly byOffset?: never;
-  readonly byImage?: never;
+  readonly by?: never;
 }
 
 /** Files that a server asks for by their digests; with those that were found, why others could not be looked at. */
 export interface FileCollector extends Omit<Reads<FoundFiles>, 'read'> {
   readonly part: null;
-  readonly byDigest: true;
-  readonly byOffset?: never;
-  readonly byImage?: never;
+  readonly by: 'digest';
   read(sysroot: string, signal: AbortSignal, digests: readonly string[]): Promise<FoundFiles | Unavailable>;
 }
 
@@ -56,18 +50,14 @@ export interface FoundFiles {
 /** A list that only grows: a server asks for it from where it has it. Read after the quote; null where the machine has none. */
 export interface ListCollector extends Omit<Reads<FoundList | null>, 'read'> {
   readonly part: null;
-  readonly byDigest?: never;
-  readonly byOffset: true;
-  readonly byImage?: never;
+  readonly by: 'offset';
   read(sysroot: string, signal: AbortSignal, asked: AskedList): Promise<FoundList | null | Unavailable>;
 }
 
 /** The initrd that a server asks for by its digest, from where it has it. */
 export interface ImageCollector extends Omit<Reads<FoundList>, 'read'> {
   readonly part: null;
-  readonly byDigest?: never;
-  readonly byOffset?: never;
-  readonly byImage: true;
+  readonly by: 'image';
   read(sysroot: string, signal: AbortSignal, asked: AskedImage): Promise<FoundList | Unavailable>;
 }
 

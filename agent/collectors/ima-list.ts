@@ -16,7 +16,7 @@ export function imaList(patienceMs = 5_000): ListCollector {
   return {
     name: 'ima',
     part: null,
-    byOffset: true,
+    by: 'offset',
     within: 15_000,
     async read(sysroot, signal, { from, bootId, most }) {
       const path = join(sysroot, imaLogPath);

@@ -5,7 +5,7 @@ import { limits } from '../../attest-server/protocol/limits.ts';
 import type { AskedImage } from '../../attest-server/protocol/messages.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
 import { type FoundList, type ImageCollector, Unavailable } from './collector.ts';
-import { identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';
+import { hashes, identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';
 
 /** A file whose digest was computed, as long as it stays what it was. */
 interface Hashed {
@@ -23,7 +23,7 @@ export function initrd(): ImageCollector {
   return {
     name: 'initrd',
     part: null,
-    byImage: true,
+    by: 'image',
     // Some machines have five of them, of a hundred megabytes each.
     within: 20_000,
     async read(sysroot, signal, asked) {
@@ -106,11 +106,9 @@ async function pieceOf(
 }
 
 const mostHashed = 256;
-/** By the length of a digest in hex. */
-const algorithms: Readonly<Record<number, string>> = { 64: 'sha256', 96: 'sha384', 128: 'sha512' };
 
 async function digestOf(file: FileHandle, length: number, signal: AbortSignal): Promise<string> {
-  const sum = createHash(algorithms[length] ?? 'sha256');
+  const sum = createHash(hashes.get(length) ?? 'sha256');
   const piece = Buffer.allocUnsafe(limits.initrd.piece);
   for (let at = 0; ; ) {
     signal.throwIfAborted();

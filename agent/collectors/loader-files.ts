@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
 import type { FileCollector } from './collector.ts';
-import { isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loader-tree.ts';
+import { hashes, isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loader-tree.ts';
 
 /**
  * The files that GRUB measured, as far as a server asks for them: whoever asks for a digest knows it from a boot log, so
@@ -12,7 +12,7 @@ import { isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loade
 export const loaderFiles: FileCollector = {
   name: 'loaderFiles',
   part: null,
-  byDigest: true,
+  by: 'digest',
   within: 10_000,
   async read(sysroot, signal, digests) {
     const sent = new Sent(digests);
@@ -85,15 +85,8 @@ class Sent {
   }
 }
 
-/** By their length, the digests are of SHA-256, SHA-384 or SHA-512. */
-const hashes = [
-  [64, 'sha256'],
-  [96, 'sha384'],
-  [128, 'sha512'],
-] as const;
-
 function digestsIn(content: Buffer, wanted: ReadonlySet<string>): readonly string[] {
-  return hashes
+  return [...hashes]
     .filter(([length]) => [...wanted].some((digest) => digest.length === length))
     .map(([, name]) => hash(name, content, 'hex'))
     .filter((digest) => wanted.has(digest));

@@ -18,6 +18,13 @@ const deepest = 8;
 const initrd = /^(?:initrd|initramfs)(?:$|[.-])|\.img$/;
 export const isInitrd = (name: string): boolean => initrd.test(name);
 
+/** By the length of a digest in hex, of which hash it is. */
+export const hashes: ReadonlyMap<number, string> = new Map([
+  [64, 'sha256'],
+  [96, 'sha384'],
+  [128, 'sha512'],
+]);
+
 export const isReadByGrub = (name: string): boolean => readByGrub.test(name);
 
 /** GRUB's environment is written after it was measured. */

@@ -5,45 +5,24 @@ import { initrdList, parseInitrdList } from '../protocol/initrd-list.ts';
 import { type InitrdManifest, isImageOf } from '../protocol/initrd-manifest.ts';
 import { limits } from '../protocol/limits.ts';
 import type { ImagePlace } from '../protocol/messages.ts';
-import { Rate } from '../protocol/rate.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { BootComponent } from '../verify/boot/boot-state.ts';
 import { imageDigest, initrdsIn } from '../verify/boot/initrd-components.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import { ImageQueue, type Standing } from './image-queue.ts';
-import type { InitrdStore, KeptInitrd, VerdictStore } from './ports.ts';
+import { KeptInitrds, type KeptParts } from './kept-initrds.ts';
+import { type PartialImage, PartialImages, type PartialOptions } from './partial-images.ts';
 
-export interface InitrdParts {
-  readonly store: InitrdStore;
-  readonly keepShared: VerdictStore['keepShared'];
+export interface InitrdParts extends KeptParts, PartialOptions {
   /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   readonly verifier: Pick<Verifier, 'missing'>;
-  /** Reads an image as it comes, in steps of some milliseconds. */
-  reader(): ImageReader;
-  /** Images that are sent at a time, over all nodes. */
-  readonly uploads: number;
-  /** Bytes of all manifests. */
-  readonly mostBytes: number;
   /** Milliseconds for an answer, and for which a verdict holds. */
   readonly answerWithin: number;
   readonly unknownAfter: number;
-  /** Milliseconds since the epoch. */
-  now(): number;
-  /** Milliseconds of a clock that nobody sets. */
-  monotonic(): number;
   /** Has this node asked for its image. */
   called(node: string): void;
-}
-
-export interface ImageReader {
-  /** @throws Rejection */
-  push(piece: Buffer): Promise<void>;
-  /** The manifest, and its packed bytes. @throws Rejection */
-  end(): Promise<{ readonly manifest: InitrdManifest; readonly bytes: Buffer }>;
-  /** The rest will not come. */
-  close(): void;
 }
 
 /** What is known of the initrds that a node booted. */
@@ -84,27 +63,10 @@ export interface Looked {
   readonly isNew: boolean;
 }
 
-/** An image of which a part came. */
-interface Partial {
-  readonly reader: ImageReader;
-  bytes: number;
-  /** Who sent of it. */
-  readonly by: Set<string>;
-  readonly timer: NodeJS.Timeout;
-  isRead: boolean;
-}
-
-/** Milliseconds for which a part of an image is held when nothing follows. */
-const heldFor = 300_000;
-/** For which one node has a place while others wait. */
+/** Milliseconds for which one node has a place while others wait. */
 const turn = 600_000;
 /** For which a verdict waits at most for an image that has begun to come. */
 const holdBack = 20_000;
-/** Until a manifest that nobody used may give way to another one. */
-const usedFor = 3_600_000;
-const usedIsNotedEvery = 86_400_000;
-/** Images of one node: so many at once, and so many an hour. */
-const perNode = { burst: 8, perSecond: 1 / 3600 };
 
 /**
  * Gets the initrds that nodes booted, each once, and keeps what is in them: a node that booted the same image sends
@@ -113,17 +75,14 @@ const perNode = { burst: 8, perSecond: 1 / 3600 };
 export class Initrds {
   readonly #parts: InitrdParts;
   readonly #queue: ImageQueue;
-  /** By each digest of the image. */
-  readonly #kept = new Map<string, KeptInitrd>();
-  /** By manifest, when it was used last: milliseconds since the epoch. */
-  readonly #used = new Map<string, number>();
-  readonly #partials = new Map<string, Partial>();
-  readonly #rates = new Map<string, Rate>();
-  #bytes = 0;
+  readonly #kept: KeptInitrds;
+  readonly #partials: PartialImages;
   #received = 0;
 
   constructor(parts: InitrdParts) {
     this.#parts = parts;
+    this.#kept = new KeptInitrds(parts);
+    this.#partials = new PartialImages(parts);
     const { uploads, answerWithin, unknownAfter } = parts;
     this.#queue = new ImageQueue({
       atOnce: uploads,
@@ -136,28 +95,27 @@ export class Initrds {
   }
 
   /** Goes on with what is kept. */
-  async restore(): Promise<void> {
-    for (const kept of await this.#parts.store.all()) this.#know(kept);
+  restore(): Promise<void> {
+    return this.#kept.restore();
   }
 
   figures(): InitrdFigures {
-    return { waiting: this.#queue.length, received: this.#received, kept: this.#bytes };
+    return { waiting: this.#queue.length, received: this.#received, kept: this.#kept.bytes };
   }
 
   close(): void {
     this.#queue.close();
-    for (const digest of [...this.#partials.keys()]) this.#drop(digest);
+    this.#partials.close();
   }
 
   /** What the node's challenge is to ask for; null where it is not its turn. */
   ask(node: string): ImagePlace | null {
     const digest = this.#queue.turnOf(node);
-    return digest === null ? null : { digest, from: this.#partials.get(digest)?.bytes ?? 0 };
+    return digest === null ? null : { digest, from: this.#partials.bytesOf(digest) };
   }
 
   /** What this node's boot was judged by before; nothing is read where the verifier remembers it. */
-  async heldFor(node: string, digest: string | undefined): Promise<GivenInitrds> {
-    if (digest === undefined) return noInitrds;
+  async heldFor(node: string, digest: string): Promise<GivenInitrds> {
     const named: Part = { digest, bytes: null };
     if (this.#parts.verifier.missing({ initrds: named }).length === 0)
       return { list: named, manifests: noInitrds.manifests };
@@ -182,7 +140,9 @@ export class Initrds {
           );
     }
     const given = await this.#given(node, measured, held);
-    const missing = measured.filter((one) => this.#of(one) === null).flatMap((one) => imageDigest(one) ?? []);
+    const missing = measured
+      .filter((one) => this.#kept.of(one) === null)
+      .flatMap((one) => imageDigest(one) ?? []);
     this.#queue.waits(node, answer.speaks ? missing : []);
     return { given, ...this.#waitOf(node, missing, answer.speaks) };
   }
@@ -194,7 +154,7 @@ export class Initrds {
 
   forget(node: string): void {
     this.leave(node);
-    this.#rates.delete(node);
+    this.#partials.forget(node);
   }
 
   #waitOf(node: string, missing: readonly string[], speaks: boolean): Omit<Looked, 'given'> {
@@ -217,9 +177,10 @@ export class Initrds {
 
   async #take(node: string, component: BootComponent, came: ArrivedImage): Promise<void> {
     const { digest, from, more, pieces } = came;
-    const partial = this.#partialOf(node, digest);
+    const partial = this.#partials.of(node, digest);
+    if (partial === null) return this.#fail(node, digest, 'this node has sent many images of late');
     // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
-    if (partial === null || partial.isRead || partial.bytes !== from) return;
+    if (partial.isRead || partial.bytes !== from) return;
     this.#queue.moved(digest);
     partial.timer.refresh();
     partial.by.add(node);
@@ -245,120 +206,43 @@ export class Initrds {
       this.#fail(node, digest, error.message);
     } finally {
       partial.isRead = false;
-      if (!isWell) this.#drop(digest);
+      if (!isWell) this.#partials.drop(digest);
     }
-  }
-
-  /** Null where the node has had its share. */
-  #partialOf(node: string, digest: string): Partial | null {
-    const known = this.#partials.get(digest);
-    if (known !== undefined) return known;
-    const now = this.#parts.monotonic();
-    const rate = this.#rates.get(node) ?? new Rate(perNode, now);
-    this.#rates.set(node, rate);
-    // Attack: a node that measures one image after the other, to have them all unpacked and kept.
-    if (!rate.take(now)) {
-      this.#fail(node, digest, 'this node has sent many images of late');
-      return null;
-    }
-    for (const other of this.#partials.keys()) {
-      if (this.#partials.size < this.#parts.uploads) break;
-      if (this.#partials.get(other)?.isRead === false) this.#drop(other);
-    }
-    const timer = setTimeout(() => this.#drop(digest), heldFor).unref();
-    const partial: Partial = { reader: this.#parts.reader(), bytes: 0, by: new Set(), timer, isRead: false };
-    this.#partials.set(digest, partial);
-    return partial;
   }
 
   /** Attack: half an image that is none, left for others to go on from. Whoever sent all of it himself is to blame. */
-  #otherDigest(node: string, digest: string, { by }: Partial): void {
+  #otherDigest(node: string, digest: string, { by }: PartialImage): void {
     const why =
       'what was sent of it has another digest than the one measured; was the file changed since the boot?';
-    this.#drop(digest);
+    this.#partials.drop(digest);
     for (const sender of by) if (by.size === 1 || sender !== node) this.#queue.failed(sender, digest, why);
   }
 
   async #keep(node: string, digest: string, manifest: InitrdManifest, bytes: Buffer): Promise<void> {
-    const { keepShared, store, mostBytes, now } = this.#parts;
     if (bytes.length > limits.initrd.manifest) {
       this.#fail(node, digest, `what is in it takes ${bytes.length} bytes, more than are kept of one`);
       return;
     }
-    if (!(await this.#makeRoom(bytes.length))) {
+    if (await this.#kept.keep(manifest, bytes)) this.#queue.done(digest);
+    else
       this.#fail(
         node,
         digest,
-        `what is in initrds takes ${mostBytes} bytes (initrdManifestsMiB): there is no room`,
+        `what is in initrds takes ${this.#parts.mostBytes} bytes (initrdManifestsMiB): there is no room`,
       );
-      return;
-    }
-    const { sha256, sha384, sha512 } = manifest.image;
-    const kept: KeptInitrd = {
-      manifest: hash('sha256', bytes, 'hex'),
-      bytes: bytes.length,
-      image: { sha256, sha384, sha512 },
-      usedAt: now(),
-    };
-    await keepShared({ digest: kept.manifest, bytes }, now());
-    await store.keep(kept);
-    this.#know(kept);
-    this.#queue.done(digest);
   }
 
   /** Dropped first: whoever has the next turn is to begin anew. */
   #fail(node: string, digest: string, why: string): void {
-    this.#drop(digest);
+    this.#partials.drop(digest);
     this.#queue.failed(node, digest, why);
-  }
-
-  #drop(digest: string): void {
-    const partial = this.#partials.get(digest);
-    clearTimeout(partial?.timer);
-    partial?.reader.close();
-    this.#partials.delete(digest);
-  }
-
-  #know(kept: KeptInitrd): void {
-    const { sha256, sha384, sha512 } = kept.image;
-    this.#bytes += kept.bytes;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, kept);
-    this.#used.set(kept.manifest, kept.usedAt);
-  }
-
-  async #forgetKept(kept: KeptInitrd): Promise<void> {
-    const { sha256, sha384, sha512 } = kept.image;
-    if (this.#kept.get(sha256) !== kept) return;
-    this.#bytes -= kept.bytes;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.delete(digest);
-    this.#used.delete(kept.manifest);
-    await this.#parts.store.forget(sha256);
-  }
-
-  async #makeRoom(bytes: number): Promise<boolean> {
-    const before = this.#parts.now() - usedFor;
-    const unused = [...new Set(this.#kept.values())]
-      .map((kept) => ({ kept, at: this.#used.get(kept.manifest) ?? 0 }))
-      .filter(({ at }) => at < before)
-      .sort((one, other) => one.at - other.at);
-    for (const { kept } of unused) {
-      if (this.#bytes + bytes <= this.#parts.mostBytes) break;
-      await this.#forgetKept(kept);
-    }
-    return this.#bytes + bytes <= this.#parts.mostBytes;
-  }
-
-  #of(component: BootComponent): KeptInitrd | null {
-    const digest = imageDigest(component);
-    const kept = digest === null ? undefined : this.#kept.get(digest);
-    return kept !== undefined && isImageOf(kept.image, component) ? kept : null;
   }
 
   async #given(node: string, measured: readonly BootComponent[], held: GivenInitrds): Promise<GivenInitrds> {
     for (;;) {
-      const known = measured.flatMap((one) => this.#of(one) ?? []);
+      const known = measured.flatMap((one) => this.#kept.of(one) ?? []);
       if (known.length === 0) return noInitrds;
-      for (const one of known) await this.#noteUse(one);
+      for (const one of known) await this.#kept.noteUse(one);
       const bytes = initrdList(known.map(({ manifest }) => manifest));
       const digest = hash('sha256', bytes, 'hex');
       if (digest === held.list?.digest) return held;
@@ -371,7 +255,7 @@ export class Initrds {
       const gone = known.filter(({ manifest }) => !manifests.has(manifest));
       if (gone.length === 0) return { list: { digest, bytes }, manifests };
       // Nothing named it for long, and it is kept no more: the image comes again.
-      for (const one of gone) await this.#forgetKept(one);
+      for (const one of gone) await this.#kept.forget(one);
     }
   }
 
@@ -382,16 +266,6 @@ export class Initrds {
       if (bytes !== null) manifests.set(digest, bytes);
     }
     return manifests;
-  }
-
-  async #noteUse(kept: KeptInitrd): Promise<void> {
-    const now = this.#parts.now();
-    this.#used.set(kept.manifest, now);
-    if (now - kept.usedAt < usedIsNotedEvery) return;
-    const noted = { ...kept, usedAt: now };
-    await this.#parts.store.keep(noted);
-    const { sha256, sha384, sha512 } = kept.image;
-    for (const digest of [sha256, sha384, sha512]) this.#kept.set(digest, noted);
   }
 }
 

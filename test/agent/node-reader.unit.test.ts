@@ -156,7 +156,7 @@ describe('reading a node', () => {
     const list: ListCollector = {
       name: 'ima',
       part: null,
-      byOffset: true,
+      by: 'offset',
       async read(_root, _signal, { from }): Promise<FoundList | Unavailable> {
         offsets.push(from);
         return isBroken ? new Unavailable('broken') : { from, more: false, pieces: [] };

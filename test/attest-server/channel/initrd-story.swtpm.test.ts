@@ -70,7 +70,7 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
     await mkdir(join(machine.sysroot, 'boot'), { recursive: true });
     await writeFile(join(machine.sysroot, 'boot/initrd.img-6.12'), booted);
     const counting = (collector: Collector): Collector => {
-      if (collector.byImage !== true) return collector;
+      if (collector.by !== 'image') return collector;
       const counted: ImageCollector = {
         ...collector,
         read(...asked) {

@@ -64,7 +64,7 @@ describe('real agents whose initrds count by what is in them', () => {
     const seen: AskedImage[] = [];
     asked.set(node, seen);
     const noting = (collector: Collector): Collector => {
-      if (collector.byImage !== true) return collector;
+      if (collector.by !== 'image') return collector;
       const noted: ImageCollector = {
         ...collector,
         async read(sysroot, signal, wanted) {
@@ -139,7 +139,7 @@ describe('real agents whose initrds count by what is in them', () => {
     await boot('node-3', bad);
     const seen: AskedImage[] = [];
     const lying = (collector: Collector): Collector => {
-      if (collector.byImage !== true) return collector;
+      if (collector.by !== 'image') return collector;
       const liar: ImageCollector = {
         ...collector,
         async read(_sysroot, _signal, wanted) {

@@ -64,7 +64,7 @@ describe('a real agent whose kernel has a long list', () => {
   });
 
   function noting(collector: Collector): Collector {
-    if (collector.byOffset !== true) return collector;
+    if (collector.by !== 'offset') return collector;
     const noted: ListCollector = {
       ...collector,
       async read(sysroot, signal, asked) {

@@ -36,25 +36,31 @@ export function faultyInitrd(
 }
 
 /** What is in it and nobody knows: the first by name, more below. */
-export function unknownFiles(boot: VouchedBoot, component: BootComponent, judged: JudgedInitrd): Finding {
+export function unknownFiles(
+  boot: VouchedBoot,
+  component: BootComponent,
+  first: UnknownEntry,
+  judged: JudgedInitrd,
+): Finding {
   const { unknown, unknownCount, count, outOfForce } = judged;
-  const [first] = unknown;
   const others = unknownCount === 1 ? '' : ` and ${unknownCount - 1} more of ${count}`;
   return {
     ...about(boot, component),
     code: 'initrd_unknown',
     expected,
-    actual: first === undefined ? null : shown(first),
-    text: `The initrd ${quoted(component.describes)} has ${first === undefined ? '' : quoted(placeOf(first.entry))}${others}, which nobody knows: ${first?.why}.`,
+    actual: shown(first),
+    text: `The initrd ${quoted(component.describes)} has ${quoted(placeOf(first.entry))}${others}, which nobody knows: ${first.why}.`,
     detail: [...unknown.flatMap(linesOf), ...summary(judged)],
     ...(outOfForce !== null && { outOfForce }),
-    ...(first !== undefined && { value: `initrd ${shown(first)}` }),
+    value: `initrd ${shown(first)}`,
   };
 }
 
-export function revokedFile(boot: VouchedBoot, component: BootComponent, { revoked }: JudgedInitrd): Finding {
-  if (revoked === null) throw new Error('nothing in the initrd is of a revoked reference');
-  const { entry, reference } = revoked;
+export function revokedFile(
+  boot: VouchedBoot,
+  component: BootComponent,
+  { entry, reference }: NonNullable<JudgedInitrd['revoked']>,
+): Finding {
   const { changed } = reference.reference;
   const by =
     changed?.action === 'revoke' ? `, which ${changed.by} revoked on ${changed.at} (${changed.reason})` : '';

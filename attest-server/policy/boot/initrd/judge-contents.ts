@@ -3,6 +3,7 @@ import { atOnce } from '../../../protocol/in-steps.ts';
 import { isImageOf } from '../../../protocol/initrd-manifest.ts';
 import { filePcr } from '../../../protocol/loader-files.ts';
 import type { Reference } from '../../../protocol/reference.ts';
+import type { BootComponent } from '../../../verify/boot/boot-state.ts';
 import type { ReadInitrd } from '../../../verify/proven.ts';
 import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
@@ -52,22 +53,27 @@ export class InitrdJudge {
     const components = boot.judged.flatMap(({ component, stage }) =>
       stage === 'initrd' && component.pcr === filePcr ? [component] : [],
     );
-    const images = components.map(
-      (component) => initrds.find((one) => isImageOf(one.image, component)) ?? null,
-    );
-    const unseen = components.find((_component, index) => images[index] === null);
-    const seen = [...new Set(images)].filter((one) => one !== null);
-    const judged = seen.map((initrd) => atOnce(this.#judge(initrd, at)));
-    const faulty = judged.find(({ faults }) => faults.length > 0);
-    const componentOf = (one: JudgedInitrd) => components[images.indexOf(seen[judged.indexOf(one)]!)]!;
-    const strange = judged.filter(({ unknownCount }) => unknownCount > 0);
+    const seen = new Map<ReadInitrd, SeenInitrd>();
+    let unseen: BootComponent | null = null;
+    for (const component of components) {
+      const initrd = initrds.find((one) => isImageOf(one.image, component));
+      if (initrd === undefined) unseen ??= component;
+      else if (!seen.has(initrd)) seen.set(initrd, { component, judged: atOnce(this.#judge(initrd, at)) });
+    }
+    const all = [...seen.values()];
+    const faulty = all.find(({ judged }) => judged.faults.length > 0);
     const findings = [
-      faulty === undefined ? null : faultyInitrd(boot, componentOf(faulty), faulty.faults),
-      ...strange.flatMap((one) => (one.revoked === null ? [] : [revokedFile(boot, componentOf(one), one)])),
-      ...strange.map((one) => unknownFiles(boot, componentOf(one), one)),
-      unseen === undefined ? null : unseenInitrd(boot, unseen, waits),
-    ].filter((finding) => finding !== null);
-    const names = new Set(judged.flatMap(({ listed }) => [...listed.keys()]));
+      ...(faulty === undefined ? [] : [faultyInitrd(boot, faulty.component, faulty.judged.faults)]),
+      ...all.flatMap(({ component, judged: { revoked } }) =>
+        revoked === null ? [] : [revokedFile(boot, component, revoked)],
+      ),
+      ...all.flatMap(({ component, judged }) => {
+        const [first] = judged.unknown;
+        return first === undefined ? [] : [unknownFiles(boot, component, first, judged)];
+      }),
+      ...(unseen === null ? [] : [unseenInitrd(boot, unseen, waits)]),
+    ];
+    const names = new Set(all.flatMap(({ judged }) => [...judged.listed.keys()]));
     return { findings, affirmed: findings.length === 0, references: [...names] };
   }
 
@@ -105,6 +111,12 @@ export class InitrdJudge {
 
 /** Images that are remembered: those of a fleet in which each host makes its own. */
 const mostImages = 8192;
+
+/** One that its loader read, and as what it was measured first. */
+interface SeenInitrd {
+  readonly component: BootComponent;
+  readonly judged: JudgedInitrd;
+}
 
 interface Remembered {
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */

@@ -34,7 +34,7 @@ export interface JudgedInitrd {
   readonly revoked: { readonly entry: InitrdEntry; readonly reference: ListedFiles } | null;
   /** A reference that is not in force, and has all that is unknown. */
   readonly outOfForce: string | null;
-  /** Paths that the archives have more than once. */
+  /** Paths that the archives have more than once, at most `mostKept`. */
   readonly twice: readonly string[];
 }
 
@@ -105,6 +105,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
     outOfForce: unknownCount > 0 && known !== undefined ? known.name : null,
     twice: manifest.entries
       .filter((one) => one.replaced && typeOf(one) !== 'directory')
+      .slice(0, mostKept)
       .map(({ path }) => path),
   };
 }
@@ -265,8 +266,12 @@ function packageText({ package: name }: ListedFile): string {
 
 /** Characters of a text that people are shown. */
 const longestText = 1024;
+/** At most. */
+const bytesOfCharacter = 4;
 
 function textOf(entry: InitrdEntry, contents: InitrdContents): string | null {
   if (vouchedKind(entry)?.isText !== true) return null;
-  return contents.bytesOf(entry)?.toString('utf8').slice(0, longestText) ?? null;
+  // A part of a long text would hold on to all of it, for as long as the judgement is remembered.
+  const begin = contents.bytesOf(entry)?.subarray(0, bytesOfCharacter * longestText);
+  return begin?.toString('utf8').slice(0, longestText) ?? null;
 }
