@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { after, before, describe, it } from 'mocha';
 import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
-import { judgeInitrd } from '../../../../../attest-server/policy/boot/initrd/judge-initrd.ts';
+import {
+  type JudgedInitrd,
+  judgeInitrd,
+} from '../../../../../attest-server/policy/boot/initrd/judge-initrd.ts';
 import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules.ts';
 import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-boot.ts';
 import { listedFiles } from '../../../../../attest-server/policy/listed-files.ts';
@@ -45,6 +48,42 @@ const crypttab: File = {
   mode: 0o100644,
 };
 
+/** Of each kind that a rule knows, what it takes. */
+const madeByHosts: Readonly<Record<string, string>> = {
+  'conf/arch.conf': 'DPKG_ARCH=amd64\n',
+  'conf/modules': 'ext4\n',
+  'conf/conf.d/resume': 'RESUME=none\n',
+  'usr/lib/modules/6.12/modules.order': 'kernel/fs/ext4/ext4.ko\n',
+  'lib/modules/6.12/modules.order': 'kernel/fs/ext4/ext4.ko\n',
+  'etc/motd': 'welcome\n',
+  'etc/ld.so.cache': `glibc-ld.so.cache1.1${'\0'.repeat(28)}`,
+  'etc/ld.so.conf': 'include /etc/ld.so.conf.d/*.conf\n',
+  'etc/ld.so.conf.d/libc.conf': '/usr/local/lib\n',
+  'usr/lib/os-release': 'ID=debian\n',
+  'usr/lib/initrd-release': 'ID=fedora\n',
+  'usr/lib/dracut/build-parameter.txt': '--hostonly\n',
+  'usr/lib/dracut/modules.txt': 'bash\n',
+  'usr/lib/dracut/dracut-105': '105\n',
+};
+/** Of each kind whose text is shown. */
+const vouchedFor: readonly string[] = [
+  'cryptroot/crypttab',
+  'etc/crypttab',
+  'etc/fstab',
+  'etc/fstab.empty',
+  'etc/mdadm/mdadm.conf',
+  'etc/mdadm/mdadm.conf.tmp',
+  'etc/cmdline',
+  'etc/cmdline.d/root.conf',
+  'etc/systemd/network/wired.network',
+  'usr/lib/systemd/network/wired.network',
+  'etc/netplan/wired.yaml',
+  'run/net-eth0.conf',
+  'conf/param.conf',
+  'etc/conf.d/keymap',
+  'etc/modprobe.d/options.conf',
+];
+
 describe('an image that is read, and judged by a list of packages', () => {
   let dir = '';
   let packages: Reference;
@@ -78,16 +117,38 @@ describe('an image that is read, and judged by a list of packages', () => {
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  async function unknownIn(...more: readonly File[]): Promise<readonly string[]> {
+  async function judgedWith(...more: readonly File[]): Promise<JudgedInitrd> {
     const listed = atOnce(listedFiles(packages));
     assert.ok(listed);
     const image = zstdCompressSync(archiveOf([...good, ...more]));
-    const judged = atOnce(judgeInitrd(await read(image), { active: [listed], revoked: [], idle: [] }));
-    return judged.unknown.map(({ entry }) => entry.path);
+    return atOnce(judgeInitrd(await read(image), { active: [listed], revoked: [], idle: [] }));
   }
+
+  const unknownIn = async (...more: readonly File[]) =>
+    (await judgedWith(...more)).unknown.map(({ entry }) => entry.path);
 
   it('is known as its packages have it', async () => {
     assert.deepEqual(await unknownIn(), []);
+  });
+
+  it('has the bytes of each file that a rule reads', async () => {
+    const files = Object.entries(madeByHosts).map(([path, text]) => ({ path, text, mode: 0o100644 }));
+    const { made, unknown } = await judgedWith(...files);
+    assert.deepEqual(unknown, []);
+    const order = 1;
+    assert.equal(
+      [...made.values()].reduce((sum, count) => sum + count),
+      files.length + order,
+    );
+  });
+
+  it('has the text of each file that people vouch for', async () => {
+    const files = vouchedFor.map((path) => ({ path, text: `of ${path}`, mode: 0o100644 }));
+    const { unknown } = await judgedWith(...files);
+    assert.deepEqual(
+      unknown.map(({ entry, text }) => [entry.path, text]),
+      files.map(({ path, text }) => [path, text]),
+    );
   });
 
   it('is unknown with a known program, or a link to one, in the place of another one (row 190)', async () => {
