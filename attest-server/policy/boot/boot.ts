@@ -63,14 +63,21 @@ export const boot: Aspect<'boot', BootRules> = {
   contradictions: contradictionsIn,
   doubts: doubtsIn,
   prepare(rules, prepared) {
-    const judgeBy = (references: readonly Reference[]) => judgeOf(rules, { ...prepared, references });
-    return expectingChanges(judgeBy(prepared.references), prepared, judgeBy);
+    const { group, references: all } = prepared;
+    // Announced are boots, never files: what is in an initrd is judged once.
+    const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
+    const judgeBy = (references: readonly Reference[]) =>
+      judgeOf(rules, { ...prepared, references }, initrds);
+    return expectingChanges(judgeBy(all), prepared, judgeBy);
   },
 };
 
-function judgeOf(rules: BootRules, { group, references, remembers }: Prepared): Judge {
-  const ready = prepare(rules, group, references);
-  const { initrds } = ready;
+function judgeOf(
+  rules: BootRules,
+  { group, references, remembers }: Prepared,
+  initrds: InitrdJudge | null,
+): Judge {
+  const ready = prepare(rules, group, references, initrds);
   const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
   return {
     judge(proven, node, at) {
@@ -125,9 +132,13 @@ interface Ready {
   readonly initrds: InitrdJudge | null;
 }
 
-function prepare(rules: BootRules, group: Prepared['group'], all: readonly Reference[]): Ready {
+function prepare(
+  rules: BootRules,
+  group: Prepared['group'],
+  all: readonly Reference[],
+  initrds: InitrdJudge | null,
+): Ready {
   const references = all.filter(({ kind }) => kind === 'boot');
-  const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
   const set = prepareReferences(group.name, rules, references);
   return {
     group: group.name,
