@@ -8,7 +8,6 @@ import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../pro
 import type { Proven } from '../verify/proven.ts';
 import type { Judge, JudgedNode, Judgement, Past, SharedVolume } from './aspect.ts';
 import { aspects } from './aspects.ts';
-import { expectingChanges } from './expected-change.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
@@ -158,13 +157,7 @@ function prepareGroup(
       const { name, referenceKind, alsoReads = [] } = aspect;
       const isItsOwn = ({ kind }: Reference) => kind === referenceKind || alsoReads.includes(kind);
       const itsOwn = group === unmatched ? [] : references.filter(isItsOwn);
-      const judgeBy = (compared: readonly Reference[]) =>
-        aspect.prepare(group.rules[name], { group, references: compared, remembers });
-      const judge = judgeBy(itsOwn);
-      return {
-        aspect,
-        judge: referenceKind === 'boot' ? expectingChanges(judge, group, itsOwn, judgeBy) : judge,
-      };
+      return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
     }),
     last: null,
   };

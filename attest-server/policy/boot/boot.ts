@@ -3,7 +3,7 @@ import type { PartName } from '../../protocol/evidence.ts';
 import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven, QuotedBank } from '../../verify/proven.ts';
-import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
@@ -19,6 +19,7 @@ import {
 } from './aggregate.ts';
 import { unmeasuredMask } from './compared-pcrs.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
+import { expectingChanges } from './expected-change.ts';
 import {
   bootLogGone,
   deniedTpmFirmware,
@@ -61,33 +62,45 @@ export const boot: Aspect<'boot', BootRules> = {
   named: ({ references }) => references,
   contradictions: contradictionsIn,
   doubts: doubtsIn,
-  prepare(rules, { group, references, remembers }) {
-    const ready = prepare(rules, group, references);
-    const { initrds } = ready;
-    const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
-    return {
-      judge(proven, node, at) {
-        const made = madeFrom(proven, node, ready);
-        let known = recall(remembered, proven, made, at);
-        if (known === null) {
-          known = judgeAnew(proven, made, ready, node, at);
-          if (remembers) remembered.set(keyOf(proven, made), known);
-        }
-        const next = nextAggregate(proven, node, made.aggregate, known.outcome);
-        const judgement = next === undefined ? known.judgement : { ...known.judgement, next };
-        const inTime = findingsInTime(node, made.aggregate);
-        return inTime.length === 0
-          ? judgement
-          : { ...judgement, findings: [...inTime, ...known.judgement.findings] };
-      },
-      ...(initrds !== null && {
-        *ahead({ boot: measured }: Proven, _node: JudgedNode, at: number) {
-          if (measured !== null) yield* initrds.ahead(measured.initrds, at);
-        },
-      }),
-    };
+  prepare(rules, prepared) {
+    const { group, references: all } = prepared;
+    // Announced are boots, never files: what is in an initrd is judged once.
+    const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
+    const judgeBy = (references: readonly Reference[]) =>
+      judgeOf(rules, { ...prepared, references }, initrds);
+    return expectingChanges(judgeBy(all), prepared, judgeBy);
   },
 };
+
+function judgeOf(
+  rules: BootRules,
+  { group, references, remembers }: Prepared,
+  initrds: InitrdJudge | null,
+): Judge {
+  const ready = prepare(rules, group, references, initrds);
+  const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+  return {
+    judge(proven, node, at) {
+      const made = madeFrom(proven, node, ready);
+      let known = recall(remembered, proven, made, at);
+      if (known === null) {
+        known = judgeAnew(proven, made, ready, node, at);
+        if (remembers) remembered.set(keyOf(proven, made), known);
+      }
+      const next = nextAggregate(proven, node, made.aggregate, known.outcome);
+      const judgement = next === undefined ? known.judgement : { ...known.judgement, next };
+      const inTime = findingsInTime(node, made.aggregate);
+      return inTime.length === 0
+        ? judgement
+        : { ...judgement, findings: [...inTime, ...known.judgement.findings] };
+    },
+    ...(initrds !== null && {
+      *ahead({ boot: measured }: Proven, _node: JudgedNode, at: number) {
+        if (measured !== null) yield* initrds.ahead(measured.initrds, at);
+      },
+    }),
+  };
+}
 
 /** Where the kernel is beside its TPM: of a kexec it is told once, by whatever shows it. */
 function findingsInTime({ sequence }: JudgedNode, { again }: AggregateClaim): readonly Finding[] {
@@ -119,9 +132,13 @@ interface Ready {
   readonly initrds: InitrdJudge | null;
 }
 
-function prepare(rules: BootRules, group: Prepared['group'], all: readonly Reference[]): Ready {
+function prepare(
+  rules: BootRules,
+  group: Prepared['group'],
+  all: readonly Reference[],
+  initrds: InitrdJudge | null,
+): Ready {
   const references = all.filter(({ kind }) => kind === 'boot');
-  const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
   const set = prepareReferences(group.name, rules, references);
   return {
     group: group.name,

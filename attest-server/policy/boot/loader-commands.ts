@@ -53,16 +53,22 @@ function diskNames(): (name: string, kind: string) => string {
   };
 }
 
-const anyDisk = new RegExp(`\\b(${kinds})\\d+`, 'g');
+const anyDisk = new RegExp(`\\b(?:${kinds})\\d+`, 'g');
 
-/** False where commands of the same texts name the same disk wherever they name one of its kind. */
+/**
+ * False where commands of the same texts name the same disk wherever they name one of its kind. Those of the menu do not
+ * count, as in `comparedCommands`.
+ */
 export function namesSeveralDisks(components: readonly Read[]): boolean {
   const names = new Map<string, string>();
-  for (const { pcr, kind, text } of components) {
-    if (pcr !== 8 || kind !== 'command' || text === null) continue;
-    for (const [name, of = ''] of text.matchAll(anyDisk)) {
-      if ((names.get(of) ?? name) !== name) return true;
-      names.set(of, name);
+  for (const one of components) {
+    if (one.pcr !== 8 || one.kind !== 'command') continue;
+    const named = one.text?.match(anyDisk) ?? null;
+    if (named === null || isOfMenu(one)) continue;
+    for (const name of named) {
+      const kind = name.replace(/\d+$/, '');
+      if ((names.get(kind) ?? name) !== name) return true;
+      names.set(kind, name);
     }
   }
   return false;

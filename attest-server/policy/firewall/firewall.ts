@@ -13,7 +13,7 @@ import { advice } from './advice.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
-import { type Baseline, baselineOf, judgeRules, type RevokedBaseline } from './judge-rules.ts';
+import { type Baselines, baselineOf, judgeRules, type RevokedBaseline } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
 import {
   type FirewallRules,
@@ -68,10 +68,9 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
         if (judgement === undefined) {
-          // Where nobody vouched for rules yet, and nobody asks for them, none wait for it.
           const isAsked = isRequired || rules.baseline !== null || active.length + idle().length > 0;
-          const judged = judgeBytes(part.bytes, part.digest, rules, { active, revoked, idle }, group.name);
-          judgement = isAsked ? judged : withoutUnknown(judged);
+          const by = { active, revoked, idle, isAsked };
+          judgement = judgeBytes(part.bytes, part.digest, rules, by, group.name);
           if (remembers) remembered.set(key, judgement);
         }
         return withPast(judgement, node);
@@ -79,10 +78,6 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
     };
   },
 };
-
-function withoutUnknown({ unknown: _, ...judgement }: Judgement): Judgement {
-  return judgement;
-}
 
 /** Rules whose judgement is remembered, by group: nodes of a kind have the same. */
 const mostRemembered = 1024;
@@ -128,27 +123,12 @@ function judgeBytes(
   bytes: Buffer,
   digest: string,
   rules: FirewallRules,
-  {
-    active,
-    revoked,
-    idle,
-  }: {
-    readonly active: readonly Baseline[];
-    readonly revoked: readonly RevokedBaseline[];
-    readonly idle: () => readonly Baseline[];
-  },
+  by: Baselines,
   group: string,
 ): Judgement {
   try {
-    const { findings, like, unknown, outOfForce } = judgeRules(
-      parseFirewallPart(bytes),
-      digest,
-      rules,
-      active,
-      revoked,
-      idle,
-    );
-    const none = active.length === 0 ? [noReference(group, rules.baseline, outOfForce)] : [];
+    const { findings, like, unknown, outOfForce } = judgeRules(parseFirewallPart(bytes), digest, rules, by);
+    const none = by.active.length === 0 ? [noReference(group, rules.baseline, outOfForce)] : [];
     const all = [...findings, ...none];
     const isClean = all.every(({ severity = 'fail' }) => severity !== 'fail');
     const references = like === null ? [] : [like];

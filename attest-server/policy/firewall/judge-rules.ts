@@ -20,7 +20,7 @@ import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
 import type { FirewallRules } from './rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
-import { emptyRuleset, knownOutOfForce, unknownRules } from './unknown.ts';
+import { knownOutOfForce, unknownRules } from './unknown.ts';
 import { wayFinder } from './walk.ts';
 
 /** A reference, its rules read. */
@@ -57,29 +57,36 @@ export interface JudgedRules {
   readonly findings: readonly Finding[];
   /** The reference that has exactly these rules; null: none. */
   readonly like: string | null;
-  /** Null where a baseline has these rules. */
+  /** Null where a baseline has these rules, or nobody asks. */
   readonly unknown: Unknown | null;
   /** A staged or retired reference that has exactly these rules; null: none, or one in force has. */
   readonly outOfForce: string | null;
 }
 
+/** By which references rules are judged. */
+export interface Baselines {
+  /** Any of which they may be like. */
+  readonly active: readonly Baseline[];
+  /** None of which they may be like, also where an active one says the same. */
+  readonly revoked: readonly RevokedBaseline[];
+  /** Staged or retired ones; asked for where no active one has the rules. */
+  readonly idle: () => readonly Baseline[];
+  /** False where nobody vouched for rules yet, and nobody asks for them: then none wait for it. */
+  readonly isAsked: boolean;
+}
+
 /**
  * @param digest of the part
- * @param baselines any of which the rules may be like
- * @param revoked none of which they may be like, also where an active one says the same
- * @param idle staged or retired ones; asked for where no baseline has the rules
  * @throws Rejection `malformed` where the part is no ruleset
  */
 export function judgeRules(
   part: FirewallPart,
   digest: string,
   rules: Pick<FirewallRules, 'require' | 'forbid'>,
-  baselines: readonly Baseline[],
-  revoked: readonly RevokedBaseline[],
-  idle: () => readonly Baseline[],
+  { active, revoked, idle, isAsked }: Baselines,
 ): JudgedRules {
   const node = comparedOf(rulesetOf(part));
-  const nearest = nearestOf(baselines, node);
+  const nearest = nearestOf(active, node);
   const isLike = nearest?.differences.length === 0;
   const outOfForce = isLike ? null : knownOutOfForce(node, idle());
   const waysOf = wayFinder(node);
@@ -118,11 +125,10 @@ export function judgeRules(
       ),
     );
   }
-  const differences = nearest?.differences ?? compareRulesets(emptyRuleset, node);
   return {
     findings,
     like: isLike ? (nearest?.baseline.name ?? null) : null,
-    unknown: isLike ? null : unknownRules(node, differences, outOfForce),
+    unknown: isLike || !isAsked ? null : unknownRules(node, nearest?.differences ?? null, outOfForce),
     outOfForce,
   };
 }

@@ -5,11 +5,11 @@ import { baseText, type Ruleset } from './ruleset.ts';
 
 /**
  * Rules that no baseline in force has.
- * @param node `comparedOf` @param differences from the nearest baseline; all that there is, where there is none
+ * @param node `comparedOf` @param differences from the nearest baseline; null where there is none: then all that there is
  */
 export function unknownRules(
   node: Ruleset,
-  differences: readonly Difference[],
+  differences: readonly Difference[] | null,
   knownBy: string | null,
 ): Unknown {
   const { chains, objects } = node;
@@ -21,16 +21,17 @@ export function unknownRules(
     ]),
     ...[...objects].map(([key, { head, elements }]) => [key, head, ...elements]),
   ];
+  const unlike = differences ?? compareRulesets(emptyRuleset, node);
   return {
     set: setOf(lines.map((line) => JSON.stringify(line))),
-    things: shownThings(differences.map(({ name }) => ({ what: 'rules', name, digest: null, more: 0 }))),
+    things: shownThings(unlike.map(({ name }) => ({ what: 'rules', name, digest: null, more: 0 }))),
     own: false,
     lacks: null,
     knownBy,
   };
 }
 
-export const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map() };
+const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map() };
 
 /** Name of a baseline that is not in force and has exactly these rules; null where none has. */
 export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[]): string | null {

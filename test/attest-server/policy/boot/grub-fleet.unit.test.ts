@@ -190,6 +190,21 @@ describe('a fleet that boots with GRUB', () => {
     assert.notDeepEqual(swapped, log);
     assert.equal(judged(swapped, [captured(log)]), 'untrusted bootloader_unknown');
   });
+
+  it('is not trusted where two disks changed places, and one command names the disk that it did (row 143)', () => {
+    const log = withMadeFiles(recordedLog('centos9-shim-grub'));
+    const named = (most: string, environment: string, initrd: string) =>
+      siblingLog(log, {
+        text: (text) => {
+          if (text.includes('load_env -f (hd0')) return text.replace('(hd0', `(${environment}`);
+          return text.replace('(hd0', `(${text.includes('initrd (hd0') ? initrd : most}`);
+        },
+        configuration: true,
+      });
+    const known = captured(named('hd0', 'hd1', 'hd0'));
+    assert.equal(judged(named('hd1', 'hd0', 'hd1'), [known]), 'trusted');
+    assert.equal(judged(named('hd1', 'hd0', 'hd0'), [known]), 'untrusted bootloader_unknown');
+  });
 });
 
 describe('a system with two places that update in turns', () => {

@@ -11,7 +11,7 @@ import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import type { InitrdEntry, InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
 import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../../../attest-server/protocol/verdict.ts';
-import type { MeasuredBoot, Proven } from '../../../../../attest-server/verify/proven.ts';
+import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
 import {
   asRead,
   recordedManifest,
@@ -39,9 +39,9 @@ const group = policy.groups[0]!;
 const initrd = proof.boot?.state.components.find(({ stage }) => stage === 'initrd');
 
 /** As if the image that was measured held this. */
-function bootedWith({ image, ...rest }: InitrdManifest): Proven {
+function bootedWith({ image, ...rest }: InitrdManifest, read = asRead): Proven {
   const measured = { ...image, sha256: initrd?.digests.sha256 ?? '' };
-  const initrds: MeasuredBoot['initrds'] = [asRead({ ...rest, image: measured })];
+  const initrds: MeasuredBoot['initrds'] = [read({ ...rest, image: measured })];
   // Only verify makes it: its seal is for the compiler alone.
   return { ...proof, boot: { ...proof.boot, initrds } } as Proven;
 }
@@ -406,6 +406,35 @@ describe('an initrd judged by what is in it', () => {
       at,
     );
     assert.equal(summary(verdict), 'untrusted kernel_unknown');
+  });
+
+  it('is read once for a boot that is compared with what is in force and with what was announced', () => {
+    const known = {
+      ...otherBoot,
+      components: otherBoot.components.map((one) =>
+        one.stage === 'kernel' ? { ...one, digests: { sha256: '3'.repeat(64) } } : one,
+      ),
+    };
+    const announced = { nodes: null, by: 'me', at: '2026-11-25T00:00:00Z', until: '2026-11-26T00:00:00Z' };
+    const next: Reference = {
+      ...otherBoot,
+      name: 'next',
+      state: 'staged',
+      announced: { ...announced, reason: 'a new kernel' },
+    };
+    let reads = 0;
+    const shown = bootedWith(recorded, (manifest) => {
+      const made = asRead(manifest);
+      const whole = () => {
+        reads++;
+        return made.whole();
+      };
+      return { ...made, whole } as ReadInitrd;
+    });
+    const verdict = verdictOn(shown, policy, { name: 'n' }, [known, next, packages, vouched], at);
+    assert.equal(verdict.state, 'trusted');
+    assert.equal(reasonOf(verdict, 'change_expected').reference, 'next');
+    assert.equal(reads, 1);
   });
 
   it('takes an empty list for nothing known', () => {

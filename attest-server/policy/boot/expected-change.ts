@@ -1,8 +1,8 @@
-import { classOf } from '../protocol/reasons.ts';
-import type { Announcement, Reference } from '../protocol/reference.ts';
-import type { Judge, JudgedNode, Judgement } from './aspect.ts';
-import { breaksPolicy, type Finding, weigh } from './finding.ts';
-import type { GroupBase } from './group.ts';
+import { classOf } from '../../protocol/reasons.ts';
+import type { Announcement, Reference } from '../../protocol/reference.ts';
+import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import { breaksPolicy, type Finding, weigh } from '../finding.ts';
+import type { GroupBase } from '../group.ts';
 
 /** A reference that is staged, and that somebody expects nodes to boot. */
 interface Expected {
@@ -18,15 +18,14 @@ interface Expected {
 /**
  * The same judge, but that a change which somebody announced is not held against a node: one that boots what was announced is
  * judged as if that were approved, and one that is on the way there is `change_expected`. On the way only drift is excused.
- * @param prepare makes a judge of these references
+ * @param judgeBy makes a judge of these references
  */
 export function expectingChanges(
   judge: Judge,
-  group: GroupBase,
-  references: readonly Reference[],
-  prepare: (references: readonly Reference[]) => Judge,
+  { group, references }: Pick<Prepared, 'group' | 'references'>,
+  judgeBy: (references: readonly Reference[]) => Judge,
 ): Judge {
-  const expected = references.flatMap((reference) => expectedBy(reference, group, references, prepare));
+  const expected = references.flatMap((reference) => expectedBy(reference, group, references, judgeBy));
   if (expected.length === 0) return judge;
   return {
     ...judge,
@@ -59,13 +58,13 @@ function expectedBy(
   reference: Reference,
   group: GroupBase,
   references: readonly Reference[],
-  prepare: (references: readonly Reference[]) => Judge,
+  judgeBy: (references: readonly Reference[]) => Judge,
 ): readonly Expected[] {
   const { announced, state } = reference;
   if (announced === undefined || state !== 'staged' || reference.group !== group.name) return [];
   let ready: Judge | null = null;
   const judge = () => {
-    ready ??= prepare(
+    ready ??= judgeBy(
       references.map((other) => (other === reference ? { ...reference, state: 'active' } : other)),
     );
     return ready;

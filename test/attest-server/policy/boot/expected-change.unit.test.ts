@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import type { Policy } from '../../../attest-server/policy/policy.ts';
-import type { Announcement, Reference } from '../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
-import type { Proven } from '../../../attest-server/verify/proven.ts';
-import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
-import { digestsOf } from '../../../swtpm-fixtures/remeasure.ts';
-import { rewriteLog } from '../../../swtpm-fixtures/rewrite-log.ts';
-import { tamper } from '../../../swtpm-fixtures/tamper.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { eventsWhere, insertBefore } from '../../vectors/log-surgery.ts';
-import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from './made-proof.ts';
+import type { Policy } from '../../../../attest-server/policy/policy.ts';
+import type { Announcement, Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { digestsOf } from '../../../../swtpm-fixtures/remeasure.ts';
+import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
+import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { eventsWhere, insertBefore } from '../../../vectors/log-surgery.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const old = madeProof({ log });
