@@ -14,7 +14,7 @@ import { capturedFrom } from '../attest-server/policy/made-proof.ts';
 import { kernelWords, shown } from './boots.ts';
 import { debianKernel } from './debian-kernel.ts';
 import { makeMachine } from './guest.ts';
-import { type Files, guestInitrd, newc } from './guest-image.ts';
+import { type Files, guestArchive, guestInitrd } from './guest-image.ts';
 
 const policy = parsePolicy(
   `apiVersion: assay.dev/v1
@@ -40,7 +40,7 @@ describe('a reference that was computed of the files of a machine', () => {
     await using machine = await makeMachine();
     const { image: kernel, version, grub, loader } = programs;
     const first = await guestInitrd(null);
-    const next = Buffer.concat([first, newc({ 'etc/next': 'another initrd' })]);
+    const next = Buffer.concat([first, guestArchive({ 'etc/next': 'another initrd' })]);
     const loaders: Readonly<Record<string, Loader>> = {
       grub: {
         image: grub,
