@@ -29,7 +29,6 @@ const failing = (reasons: readonly { readonly code: string; readonly severity: s
 describe('a fleet whose initrds are judged by lists of packages', () => {
   let folder = '';
   let world: TestServer;
-  let env: Record<string, string>;
   let uploads = 0;
   const machines: FixtureMachine[] = [];
   const agents: RealAgent[] = [];
@@ -48,13 +47,6 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
     const list = runtimeReference(DigestList.of(files), { name: 'packages', group: 'default' });
     await writeFile(join(folder, 'packages.json'), JSON.stringify(list));
     world = await startTestServer({ policy: join(folder, 'policy.yaml') });
-    const caFile = join(folder, 'ca.pem');
-    await writeFile(caFile, world.ca);
-    env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: caFile,
-    };
   });
   after(async () => {
     for (const agent of agents) await agent[Symbol.asyncDispose]();
@@ -85,7 +77,7 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
   }
 
   const assay = async (line: string) => {
-    const ran = await runAssay(line.split(' '), { env, cwd: folder, now: Date.now });
+    const ran = await runAssay(line.split(' '), { env: world.env(), cwd: folder, now: Date.now });
     return { ...ran, all: `${ran.out}${ran.err}` };
   };
   const done = async (line: string) => {
