@@ -4,8 +4,8 @@ import { judgeInitrd } from '../../attest-server/policy/boot/initrd/judge-initrd
 import { listedFiles } from '../../attest-server/policy/listed-files.ts';
 import { atOnce } from '../../attest-server/protocol/in-steps.ts';
 import { keepsContent } from '../../attest-server/protocol/initrd-kinds.ts';
+import { runtimeReference } from '../attest-server/policy/made-files.ts';
 import { readInitrd } from '../attest-server/verify/initrd/read-initrd.ts';
-import { runtimeReference } from '../swtpm-fixtures/recorded-initrd.ts';
 import { debianInitrd } from './debian-initrd.ts';
 import { listOfPackages } from './package-list.ts';
 

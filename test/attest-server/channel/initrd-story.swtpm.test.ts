@@ -8,10 +8,10 @@ import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
-import { runtimeReference } from '../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../boot-policy.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
+import { runtimeReference } from '../policy/made-files.ts';
 import { agentsOf, collectorsReading, ekDigestOf, type RealAgent, startAgent } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
