@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from './cluster.ts';
 import { Expectations, patience } from './expectations.ts';
 import type { MarkedNodes } from './marked-nodes.ts';
 import type { Narrator } from './narrator.ts';
-import { changed, enrol, settled } from './story.ts';
+import { allSettled, changed, enrol } from './story.ts';
 
 /** What is told: a cluster, its Nodes in Kubernetes, and who says it. */
 interface Told {
@@ -57,9 +57,7 @@ async function register({ cluster, marked, narrator, expected }: Told): Promise<
 async function becomeTrusted(told: Told, captured: ClusterNode, byToken: ClusterNode): Promise<void> {
   const { cluster, narrator } = told;
   await enrol(cluster, narrator, byToken);
-  for (const node of cluster.nodes)
-    if (!(await settled(cluster, node)))
-      throw new Error(`${node.name} did not answer; see its log with --log-level info`);
+  await allSettled(cluster);
   narrator.say(
     `The operator vouches for what ${captured.name} booted and ran, its disk and its firewall. The others are of its model: they follow.`,
   );

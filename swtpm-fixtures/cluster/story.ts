@@ -119,9 +119,7 @@ export async function enrol(
 
 /** Makes references of the boots of those nodes that have none yet. */
 async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
-  for (const node of cluster.nodes)
-    if (!(await settled(cluster, node)))
-      throw new Error(`${node.name} did not answer; see its log with --log-level info`);
+  await allSettled(cluster);
   const unknown = cluster.nodes.filter((node) => cluster.state(node.name)?.codes.includes('no_reference'));
   if (unknown.length === 0) return;
   narrator.say(
@@ -138,8 +136,14 @@ async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   );
 }
 
-/** Whether it was judged, or waits for a reference. */
-export async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {
+/** Once each was judged, or waits for a reference. @throws Error where one does not answer */
+export async function allSettled(cluster: Cluster): Promise<void> {
+  for (const node of cluster.nodes)
+    if (!(await settled(cluster, node)))
+      throw new Error(`${node.name} did not answer; see its log with --log-level info`);
+}
+
+async function settled(cluster: Cluster, { name }: ClusterNode): Promise<boolean> {
   const deadline = performance.now() + patience;
   while (performance.now() < deadline) {
     const now = cluster.state(name);

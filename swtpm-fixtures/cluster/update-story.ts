@@ -7,7 +7,7 @@ import type { Alarms } from './alarms.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
 import { Expectations, patience } from './expectations.ts';
 import type { Narrator } from './narrator.ts';
-import { enrol, settled } from './story.ts';
+import { allSettled, enrol } from './story.ts';
 
 /** The recorded boot of the whole fleet, and the version that its kernel has in its name. */
 export const fleetRecording = 'centos9-shim-grub';
@@ -77,9 +77,7 @@ export async function tellUpdateStory(
 async function vouchForOne(told: Told, captured: ClusterNode, byToken: ClusterNode): Promise<void> {
   const { cluster, narrator, type } = told;
   await enrol(cluster, narrator, byToken);
-  for (const node of cluster.nodes)
-    if (!(await settled(cluster, node)))
-      throw new Error(`${node.name} did not answer; see its log with --log-level info`);
+  await allSettled(cluster);
   narrator.say(
     `All start by shim and GRUB, from disks with other numbers and identifiers. The operator vouches for ${captured.name}; the others are like it.`,
   );

@@ -100,13 +100,8 @@ describe('a server whose disk is full', function () {
   const adminToken = () => readFileSync(join(world.stateDir, 'admin.token'), 'utf8').trim();
   /** The command line as people start it. */
   const assay = async (...args: readonly string[]) => {
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
     const child = start(process.execPath, [programs.assay, ...args], {
-      env,
+      env: world.env(),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let text = '';

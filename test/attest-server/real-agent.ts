@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
-import type { Collector } from '../../agent/collectors/collector.ts';
+import type { Collector, ImageCollector } from '../../agent/collectors/collector.ts';
+import { collectors } from '../../agent/collectors/list.ts';
 import { type AgentState, runAgent } from '../../agent/run.ts';
 import type { FixtureMachine } from '../../swtpm-fixtures/machine.ts';
 import type { TestServer } from './running-server.ts';
@@ -64,6 +65,15 @@ export async function startAgent(
 }
 
 export const agentsOf = ({ server }: TestServer) => ({ port: server.agentPort, caFile: server.caFile });
+
+/** The collectors of an agent that reads initrds in another way. @param by gives that way, by the true one */
+export function collectorsReading(
+  by: (real: ImageCollector) => ImageCollector['read'],
+): readonly Collector[] {
+  return collectors(null).map((collector) =>
+    collector.by === 'image' ? { ...collector, read: by(collector) } : collector,
+  );
+}
 
 /** SHA-256 of the machine's endorsement key, hex: what an inventory holds. */
 export async function ekDigestOf(machine: FixtureMachine): Promise<string> {

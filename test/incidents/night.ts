@@ -141,13 +141,7 @@ export function assay(world: TestServer, words: readonly string[]): Promise<End>
 }
 
 function environmentOf(world: TestServer): Record<string, string> {
-  return {
-    PATH: process.env.PATH ?? '',
-    HOME: world.stateDir,
-    ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-    ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-    ASSAY_CA_FILE: world.server.caFile,
-  };
+  return { PATH: process.env.PATH ?? '', HOME: world.stateDir, ...world.env() };
 }
 
 function adminToken({ stateDir }: TestServer): string {

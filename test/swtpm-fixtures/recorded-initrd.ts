@@ -5,6 +5,7 @@ import { DigestList } from '../../attest-server/protocol/digest-list.ts';
 import type { InitrdManifest } from '../../attest-server/protocol/initrd-manifest.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import type { ReadInitrd } from '../../attest-server/verify/proven.ts';
+import { type RuntimeChange, runtimeReference } from '../attest-server/policy/made-files.ts';
 
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/recorded-initrds/debian13');
 
@@ -24,23 +25,7 @@ function* afterOthers(manifest: InitrdManifest): Generator<void, InitrdManifest>
 }
 
 /** Of the files of its packages those that are in it. */
-export function recordedPackages(change: Partial<Reference> = {}): Reference {
+export function recordedPackages(change: RuntimeChange = {}): Reference {
   const list = DigestList.fromBytes(readFileSync(join(folder, 'packages.list')));
   return runtimeReference(list, { name: 'debian-13', ...change });
-}
-
-export function runtimeReference(list: DigestList, change: Partial<Reference> = {}): Reference {
-  return {
-    version: 1,
-    kind: 'runtime',
-    name: 'files',
-    group: 'workers',
-    state: 'active',
-    expires: null,
-    pcrs: {},
-    components: [],
-    events: [],
-    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount },
-    ...change,
-  };
 }

@@ -1,20 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import type { Bundle } from '../../attest-server/protocol/bundle.ts';
-import { type Reference, reference } from '../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { verifyBundleEvidence } from '../../attest-server/verify/bundle-evidence.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
-import { runAssay } from '../attest-server/cli/cli-fixture.ts';
+import { computedReference } from '../attest-server/cli/offline/compute/computed-reference.ts';
 import { capturedFrom } from '../attest-server/policy/made-proof.ts';
 import { kernelWords, shown } from './boots.ts';
 import { debianKernel } from './debian-kernel.ts';
 import { makeMachine } from './guest.ts';
-import { type Files, guestInitrd, newc } from './guest-image.ts';
+import { type Files, guestArchive, guestInitrd } from './guest-image.ts';
 
 const policy = parsePolicy(
   `apiVersion: assay.dev/v1
@@ -40,7 +37,7 @@ describe('a reference that was computed of the files of a machine', () => {
     await using machine = await makeMachine();
     const { image: kernel, version, grub, loader } = programs;
     const first = await guestInitrd(null);
-    const next = Buffer.concat([first, newc({ 'etc/next': 'another initrd' })]);
+    const next = Buffer.concat([first, guestArchive({ 'etc/next': 'another initrd' })]);
     const loaders: Readonly<Record<string, Loader>> = {
       grub: {
         image: grub,
@@ -67,8 +64,14 @@ describe('a reference that was computed of the files of a machine', () => {
       });
       const before = await shown(machine.boot(disk(first)), null);
       const after = await shown(machine.boot(disk(next)), null);
-      const files = { loader: image, kernel, initrd: next };
-      const computed = await computedOf(version, files, via);
+      const computed = await computedReference(
+        [
+          ['--loader', 'loader.efi', image],
+          ['--kernel', `vmlinuz-${version}`, kernel],
+          ['--initrd', `initrd.img-${version}`, next],
+        ],
+        ...via,
+      );
       const missing = computed.components.filter((one) => !isMeasured(after.log, one));
       assert.deepEqual(missing, [], `${name} measured something else`);
       assert.ok(computed.components.some((one) => one.stage === 'initrd' && !isMeasured(before.log, one)));
@@ -87,27 +90,6 @@ function isMeasured(log: Buffer, { pcr, digests }: Reference['components'][numbe
   return parseEventLog(log).events.some(
     (event) => event.pcr === pcr && event.digests.sha256 === digests.sha256,
   );
-}
-
-async function computedOf(
-  version: string,
-  { loader, kernel, initrd }: Readonly<Record<'loader' | 'kernel' | 'initrd', Buffer>>,
-  via: readonly string[],
-): Promise<Reference> {
-  const cwd = mkdtempSync(join(tmpdir(), 'assay-computed-'));
-  try {
-    const paths = { loader: 'loader.efi', kernel: `vmlinuz-${version}`, initrd: `initrd.img-${version}` };
-    writeFileSync(join(cwd, paths.loader), loader);
-    writeFileSync(join(cwd, paths.kernel), kernel);
-    writeFileSync(join(cwd, paths.initrd), initrd);
-    const files = Object.entries(paths).flatMap(([option, path]) => [`--${option}`, path]);
-    const named = ['--name', 'computed', '--group', 'workers', '--state', 'active', '-o', 'json'];
-    const { code, out, err } = await runAssay(['reference', 'compute', ...named, ...via, ...files], { cwd });
-    assert.equal(code, 0, err);
-    return reference.parse(JSON.parse(out));
-  } finally {
-    rmSync(cwd, { recursive: true });
-  }
 }
 
 function judged(bundle: Bundle, references: readonly Reference[]): string {

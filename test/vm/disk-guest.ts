@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { run } from 'node-tpm2/run';
 import { type DebianKernel, debianKernel } from './debian-kernel.ts';
-import { type Files, newc } from './guest-image.ts';
+import { type Files, guestArchive } from './guest-image.ts';
 
 const bounds = { timeoutMs: 300_000, maxOutputBytes: 64 * 1024 * 1024 };
 const repository = join(import.meta.dirname, '../..');
@@ -40,7 +40,7 @@ export async function inDiskGuest(script: string): Promise<ReadonlyMap<string, s
     await writeFile(join(dir, 'vmlinuz'), kernel.image);
     const app = join(dir, 'app');
     await run(process.execPath, [join(repository, 'swtpm-fixtures/set-up/build.ts'), '--out', app], bounds);
-    const initrd = newc({
+    const initrd = guestArchive({
       init,
       script,
       'bin/busybox': await readFile('/usr/bin/busybox'),

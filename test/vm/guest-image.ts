@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { folder, mode, newc } from '../../swtpm-fixtures/newc.ts';
 
 /** A file of an initrd or of an EFI system partition, by its path there. */
 export type Files = Readonly<Record<string, Buffer | string>>;
@@ -32,41 +33,26 @@ done
 
 /** An initrd that serves its second serial port. @param extend a TPM command that it sends first */
 export async function guestInitrd(extend: Buffer | null): Promise<Buffer> {
-  return newc({
+  return guestArchive({
     init,
     'bin/busybox': await readFile('/usr/bin/busybox'),
     ...(extend !== null && { extend }),
   });
 }
 
-/** A cpio archive of the kind that Linux unpacks at its start ("newc"): folders first, then files that may be run. */
-export function newc(files: Files, more: readonly string[] = []): Buffer {
+/** What Linux unpacks at its start: folders first, then files that may be run. */
+export function guestArchive(files: Files, more: readonly string[] = []): Buffer {
   const folders = new Set(['bin', 'dev', 'proc', 'sys', ...more, ...Object.keys(files).flatMap(foldersOf)]);
-  const parts = [
-    ...[...folders].map((name) => entry(name, 0o040755, Buffer.alloc(0))),
-    ...Object.entries(files).map(([name, content]) => entry(name, 0o100755, Buffer.from(content))),
-    entry('TRAILER!!!', 0, Buffer.alloc(0)),
-  ];
-  return Buffer.concat(parts);
+  return newc([
+    ...[...folders].map(folder),
+    ...Object.entries(files).map(([name, content]) => ({ name, content, mode: mode.program })),
+  ]);
 }
 
 /** Each comes before what is in it. */
 function foldersOf(path: string): readonly string[] {
   const parts = path.split('/').slice(0, -1);
   return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
-}
-
-let inode = 0;
-
-function entry(name: string, mode: number, content: Buffer): Buffer {
-  inode += 1;
-  const numbers = [inode, mode, 0, 0, 1, 0, content.length, 0, 0, 0, 0, name.length + 1, 0];
-  const head = `070701${numbers.map((each) => each.toString(16).padStart(8, '0')).join('')}${name}\0`;
-  return Buffer.concat([aligned(Buffer.from(head)), aligned(content)]);
-}
-
-function aligned(bytes: Buffer): Buffer {
-  return Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
 }
 
 /** Writes a disk that is one FAT file system with these files, as firmware boots it. */

@@ -4,8 +4,8 @@ import { judgeInitrd } from '../../attest-server/policy/boot/initrd/judge-initrd
 import { listedFiles } from '../../attest-server/policy/listed-files.ts';
 import { atOnce } from '../../attest-server/protocol/in-steps.ts';
 import { keepsContent } from '../../attest-server/protocol/initrd-kinds.ts';
-import { InitrdReader } from '../../attest-server/verify/initrd/initrd-reader.ts';
-import { runtimeReference } from '../swtpm-fixtures/recorded-initrd.ts';
+import { runtimeReference } from '../attest-server/policy/made-files.ts';
+import { readInitrd } from '../attest-server/verify/initrd/read-initrd.ts';
 import { debianInitrd } from './debian-initrd.ts';
 import { listOfPackages } from './package-list.ts';
 
@@ -15,9 +15,7 @@ describe('an initrd that Debian makes today', function () {
 
   async function judged(by: Parameters<typeof debianInitrd>[0]) {
     await using made = await debianInitrd(by);
-    const reader = new InitrdReader({ keepsContent });
-    await reader.push(made.image);
-    const manifest = await reader.end();
+    const manifest = await readInitrd(made.image, { keepsContent });
     assert.deepEqual(manifest.faults, []);
     const packages = atOnce(listedFiles(runtimeReference(await listOfPackages(made.packages))));
     assert.ok(packages);

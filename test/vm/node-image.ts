@@ -14,7 +14,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
 import type { DebianKernel } from './debian-kernel.ts';
-import { newc } from './guest-image.ts';
+import { guestArchive } from './guest-image.ts';
 
 /** Programs of this machine that the node has, besides busybox for all else. */
 const programs = [
@@ -108,7 +108,7 @@ export async function nodeInitrd({ modules: folder }: Pick<DebianKernel, 'module
     timeoutMs: 30_000,
     maxOutputBytes: 16 * 1024 * 1024,
   });
-  return newc(
+  return guestArchive(
     { init: firstStage, 'bin/busybox': await readFile('/usr/bin/busybox'), 'virtio_blk.ko': driver.stdout },
     ['root'],
   );

@@ -5,15 +5,13 @@ import { DigestList, type ListedFile } from '../../attest-server/protocol/digest
 import { keepsContent } from '../../attest-server/protocol/initrd-kinds.ts';
 import type { InitrdManifest } from '../../attest-server/protocol/initrd-manifest.ts';
 import { linkDigest } from '../../attest-server/protocol/link-digest.ts';
-import { InitrdReader } from '../../attest-server/verify/initrd/initrd-reader.ts';
+import { readInitrd } from '../attest-server/verify/initrd/read-initrd.ts';
 import { debianInitrd } from './debian-initrd.ts';
 import { listOfPackages } from './package-list.ts';
 
 /** Records what an initrd of Debian's holds, and of its packages' files those that are in it: run as root. */
 await using made = await debianInitrd('initramfs-tools', 'MODULES=list\\n');
-const reader = new InitrdReader({ keepsContent });
-await reader.push(made.image);
-const manifest = await reader.end();
+const manifest = await readInitrd(made.image, { keepsContent });
 const list = await listOfPackages(made.packages);
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/recorded-initrds/debian13');
 await mkdir(folder, { recursive: true });

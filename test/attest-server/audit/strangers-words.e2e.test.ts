@@ -111,11 +111,7 @@ describe("a stranger's own words in what he is refused with (row 119)", () => {
     const { text } = await world.ask('GET', '/v1/audit?limit=1000&after=10', token);
     const page = auditPage.parse(JSON.parse(text));
     assert(page.items.length < 10 && page.next !== null, `${page.items.length} entries`);
-    const env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'reader.token'),
-      ASSAY_CA_FILE: world.server.caFile,
-    };
+    const env = world.env('reader.token');
     const file = join(dir, 'export');
     const exported = await runAssay(['audit', 'export', file], { env });
     assert.equal(exported.code, 0, exported.err);

@@ -4,17 +4,15 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import type { Collector, ImageCollector } from '../../../agent/collectors/collector.ts';
-import { collectors } from '../../../agent/collectors/list.ts';
 import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
-import { runtimeReference } from '../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../boot-policy.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
-import { agentsOf, ekDigestOf, type RealAgent, startAgent } from '../real-agent.ts';
+import { runtimeReference } from '../policy/made-files.ts';
+import { agentsOf, collectorsReading, ekDigestOf, type RealAgent, startAgent } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
 const base = recordedLog('debian13-shim-grub');
@@ -29,7 +27,6 @@ const failing = (reasons: readonly { readonly code: string; readonly severity: s
 describe('a fleet whose initrds are judged by lists of packages', () => {
   let folder = '';
   let world: TestServer;
-  let env: Record<string, string>;
   let uploads = 0;
   const machines: FixtureMachine[] = [];
   const agents: RealAgent[] = [];
@@ -48,13 +45,6 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
     const list = runtimeReference(DigestList.of(files), { name: 'packages', group: 'default' });
     await writeFile(join(folder, 'packages.json'), JSON.stringify(list));
     world = await startTestServer({ policy: join(folder, 'policy.yaml') });
-    const caFile = join(folder, 'ca.pem');
-    await writeFile(caFile, world.ca);
-    env = {
-      ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-      ASSAY_TOKEN_FILE: join(world.stateDir, 'admin.token'),
-      ASSAY_CA_FILE: caFile,
-    };
   });
   after(async () => {
     for (const agent of agents) await agent[Symbol.asyncDispose]();
@@ -69,23 +59,16 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
     await world.pin(node, await ekDigestOf(machine));
     await mkdir(join(machine.sysroot, 'boot'), { recursive: true });
     await writeFile(join(machine.sysroot, 'boot/initrd.img-6.12'), booted);
-    const counting = (collector: Collector): Collector => {
-      if (collector.by !== 'image') return collector;
-      const counted: ImageCollector = {
-        ...collector,
-        read(...asked) {
-          uploads += 1;
-          return collector.read(...asked);
-        },
-      };
-      return counted;
-    };
-    agents.push(await startAgent(machine, node, agentsOf(world), collectors(null).map(counting)));
+    const counting = collectorsReading((real) => (...asked) => {
+      uploads += 1;
+      return real.read(...asked);
+    });
+    agents.push(await startAgent(machine, node, agentsOf(world), counting));
     await world.until(async () => (await world.status(node))?.verdict != null, 60_000);
   }
 
   const assay = async (line: string) => {
-    const ran = await runAssay(line.split(' '), { env, cwd: folder, now: Date.now });
+    const ran = await runAssay(line.split(' '), { env: world.env(), cwd: folder, now: Date.now });
     return { ...ran, all: `${ran.out}${ran.err}` };
   };
   const done = async (line: string) => {

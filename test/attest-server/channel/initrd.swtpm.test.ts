@@ -4,8 +4,6 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import type { Collector, ImageCollector } from '../../../agent/collectors/collector.ts';
-import { collectors } from '../../../agent/collectors/list.ts';
 import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
 import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
@@ -15,7 +13,7 @@ import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../boot-policy.ts';
-import { agentsOf, ekDigestOf, startAgent } from '../real-agent.ts';
+import { agentsOf, collectorsReading, ekDigestOf, startAgent } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
 const MiB = 1024 * 1024;
@@ -63,21 +61,14 @@ describe('real agents whose initrds count by what is in them', () => {
   function startNode(node: string, ends: (count: number) => Promise<void> = async () => {}) {
     const seen: AskedImage[] = [];
     asked.set(node, seen);
-    const noting = (collector: Collector): Collector => {
-      if (collector.by !== 'image') return collector;
-      const noted: ImageCollector = {
-        ...collector,
-        async read(sysroot, signal, wanted) {
-          seen.push(wanted);
-          const found = await collector.read(sysroot, signal, wanted);
-          await ends(seen.length);
-          return found;
-        },
-      };
-      return noted;
-    };
+    const noting = collectorsReading((real) => async (sysroot, signal, wanted) => {
+      seen.push(wanted);
+      const found = await real.read(sysroot, signal, wanted);
+      await ends(seen.length);
+      return found;
+    });
     const machine = machines.get(node) ?? assert.fail();
-    return startAgent(machine, node, agentsOf(world), collectors(null).map(noting));
+    return startAgent(machine, node, agentsOf(world), noting);
   }
 
   const pathsOf = async (node: string) => {
@@ -138,19 +129,12 @@ describe('real agents whose initrds count by what is in them', () => {
     const bad = imageOf('bad');
     await boot('node-3', bad);
     const seen: AskedImage[] = [];
-    const lying = (collector: Collector): Collector => {
-      if (collector.by !== 'image') return collector;
-      const liar: ImageCollector = {
-        ...collector,
-        async read(_sysroot, _signal, wanted) {
-          seen.push(wanted);
-          return { from: wanted.from, more: false, pieces: [common.subarray(0, MiB)] };
-        },
-      };
-      return liar;
-    };
+    const lying = collectorsReading(() => async (_sysroot, _signal, wanted) => {
+      seen.push(wanted);
+      return { from: wanted.from, more: false, pieces: [common.subarray(0, MiB)] };
+    });
     const machine = machines.get('node-3') ?? assert.fail();
-    await using _agent = await startAgent(machine, 'node-3', agentsOf(world), collectors(null).map(lying));
+    await using _agent = await startAgent(machine, 'node-3', agentsOf(world), lying);
     await verdictOf('node-3');
     const { state, verdict } = (await world.status('node-3')) ?? assert.fail();
     const codes = verdict?.reasons.map(({ code }) => code) ?? [];

@@ -167,20 +167,15 @@ describe('a policy in force, over real connections', () => {
     });
 
     it('is drafted from what was observed, by the command line', async () => {
-      const tokenFile = join(world.stateDir, 'admin.token');
-      const environment = {
-        ASSAY_SERVER: `https://127.0.0.1:${world.server.apiPort}`,
-        ASSAY_TOKEN_FILE: tokenFile,
-        ASSAY_CA_FILE: world.server.caFile,
-      };
-      const { code, out } = await runAssay(['policy', 'suggest'], { env: environment });
+      const env = world.env();
+      const { code, out } = await runAssay(['policy', 'suggest'], { env });
       assert.equal(code, 0);
       const drafted = parsePolicy(out, 'draft.yaml');
       assert.equal(groupOf(drafted, 'gpu-1').tpm, 'absent');
       assert.deepEqual(groupOf(drafted, 'node-1').require, ['identity']);
       await writeFile(join(folder, 'draft.yaml'), out);
       const simulated = await runAssay(['policy', 'simulate', join(folder, 'draft.yaml')], {
-        env: environment,
+        env,
       });
       assert.deepEqual([simulated.code, simulated.err], [0, '']);
       assert.match(simulated.out, /^1 of 4 nodes would change$/m);

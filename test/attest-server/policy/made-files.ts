@@ -15,15 +15,28 @@ export function filesReference(
       return { path, digest: hash('sha256', content, 'buffer'), package: null };
     }),
   );
-  return reference.parse({
+  return reference.parse(runtimeReference(list, { name, ...rest, runtime: more }));
+}
+
+/** What a reference of files has besides, or has otherwise. */
+export interface RuntimeChange extends Omit<Partial<Reference>, 'runtime'> {
+  readonly runtime?: Partial<RuntimeFiles> | undefined;
+}
+
+/** An active reference of kind `runtime` with this list. */
+export function runtimeReference(list: DigestList, change: RuntimeChange = {}): Reference {
+  const { runtime, ...others } = change;
+  return {
     version: 1,
     kind: 'runtime',
-    name,
+    name: 'files',
     group: 'workers',
     state: 'active',
     expires: null,
     pcrs: {},
-    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount, ...more },
-    ...rest,
-  });
+    components: [],
+    events: [],
+    ...others,
+    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount, ...runtime },
+  };
 }

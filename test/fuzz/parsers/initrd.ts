@@ -5,8 +5,8 @@ import {
   manifestChunks,
   parseInitrdManifest,
 } from '../../../attest-server/protocol/initrd-manifest.ts';
-import { InitrdReader } from '../../../attest-server/verify/initrd/initrd-reader.ts';
 import { file, folder, link, mode, type NewcEntry, newc } from '../../../swtpm-fixtures/newc.ts';
+import { readInitrd } from '../../attest-server/verify/initrd/read-initrd.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isMember, isRejection } from './refusals.ts';
 
@@ -39,10 +39,8 @@ function image(bytes: Buffer): Buffer {
   return turn === 0 ? gzipSync(bytes) : turn === 1 ? zstdCompressSync(bytes) : bytes;
 }
 
-async function manifestOf(bytes: Buffer): Promise<InitrdManifest> {
-  const reader = new InitrdReader({ keepsContent: (path) => path.length % 2 === 0 });
-  await reader.push(image(bytes));
-  return reader.end();
+function manifestOf(bytes: Buffer): Promise<InitrdManifest> {
+  return readInitrd(image(bytes), { keepsContent: (path) => path.length % 2 === 0 });
 }
 
 export const initrd: FuzzedParser = {

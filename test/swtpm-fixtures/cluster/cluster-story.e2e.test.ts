@@ -1,29 +1,13 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { storyArguments } from '../../programs.ts';
-import { endOf } from '../end-of.ts';
-
-const program = join(import.meta.dirname, '../../../swtpm-fixtures/cluster/main.ts');
+import { runStory, toldStory } from './told-story.ts';
 
 describe('npm start -- --once --cluster', function () {
   this.timeout(150_000);
 
   it('tells what becomes of the Nodes of a cluster, one object a line, and exits 0', async () => {
-    const { code, stdout, stderr } = await endOf(
-      [program, ...storyArguments, '--once', '--cluster', '-o', 'json'],
-      {},
-    );
-    assert.equal(stderr, '');
-    assert.equal(code, 0, stdout);
-    const lines = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => Object(JSON.parse(line)) as Record<string, unknown>);
-    const last = lines.pop() ?? assert.fail('nothing was said');
-    const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
-    assert.equal(typeof seconds, 'number');
-    assert.deepEqual([counts, last.ok], [{ nodes: 3, trusted: 3, untrusted: 0, unknown: 0 }, true]);
+    const { lines, counts, ok } = await toldStory('--cluster');
+    assert.deepEqual([counts, ok], [{ nodes: 3, trusted: 3, untrusted: 0, unknown: 0 }, true]);
     for (const line of lines) assert.deepEqual(Object.keys(line), ['t', 'node', 'state', 'reasons']);
     const untrusted = lines.filter(({ state }) => state === 'untrusted');
     // One by its own kernel, then all of them by a wrong reference.
@@ -33,10 +17,7 @@ describe('npm start -- --once --cluster', function () {
   });
 
   it('takes another change than that of a kernel for a mistake in the command', async () => {
-    const { code, stdout, stderr } = await endOf(
-      [program, ...storyArguments, '--once', '--cluster', '--tamper', 'disk'],
-      {},
-    );
+    const { code, stdout, stderr } = await runStory('--once', '--cluster', '--tamper', 'disk');
     assert.equal(code, 2);
     assert.equal(stdout, '');
     assert.match(stderr, /--tamper/);

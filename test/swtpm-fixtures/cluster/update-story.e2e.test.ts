@@ -1,27 +1,13 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { storyArguments } from '../../programs.ts';
-import { endOf } from '../end-of.ts';
-
-const program = join(import.meta.dirname, '../../../swtpm-fixtures/cluster/main.ts');
-const run = (...args: readonly string[]) => endOf([program, ...storyArguments, ...args], {});
+import { runStory, toldStory } from './told-story.ts';
 
 describe('npm start -- --once --update', function () {
   this.timeout(150_000);
 
   it('brings a kernel to a fleet by typed commands, and alarms nobody before the revoked one is booted', async () => {
-    const { code, stdout, stderr } = await run('--once', '--update', '-o', 'json');
-    assert.equal(stderr, '');
-    assert.equal(code, 0, stdout);
-    const lines = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => Object(JSON.parse(line)) as Record<string, unknown>);
-    const last = lines.pop() ?? assert.fail('nothing was said');
-    const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
-    assert.equal(typeof seconds, 'number');
-    assert.deepEqual([counts, last.ok], [{ nodes: 4, trusted: 3, untrusted: 1, unknown: 0 }, true]);
+    const { lines, counts, ok } = await toldStory('--update');
+    assert.deepEqual([counts, ok], [{ nodes: 4, trusted: 3, untrusted: 1, unknown: 0 }, true]);
 
     const commands = lines.flatMap(({ command }) => (typeof command === 'string' ? [command] : []));
     const verbs = commands.map((line) => /^assay (?:reference )?([\w-]+)/.exec(line)?.[1]);
@@ -55,7 +41,7 @@ describe('npm start -- --once --update', function () {
 
   it('is a story of its own: other stories beside it are a mistake in the command', async () => {
     for (const others of [['--once', '--cluster'], ['--once', '--tamper', 'disk'], []]) {
-      const { code, stdout, stderr } = await run('--update', ...others);
+      const { code, stdout, stderr } = await runStory('--update', ...others);
       assert.deepEqual([code, stdout], [2, ''], others.join(' '));
       assert.match(stderr, /--update/);
     }

@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, before, describe, it } from 'mocha';
+import { describe, it } from 'mocha';
 import { versionInName } from '../../../../attest-server/policy/boot/kernel-version.ts';
-import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { updatedLog } from '../../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, insertBefore } from '../../../vectors/log-surgery.ts';
-import { runAssay } from '../../cli/cli-fixture.ts';
+import { computedReference } from '../../cli/offline/compute/computed-reference.ts';
 import { namedPe } from '../../cli/offline/compute/named-pe.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
@@ -54,27 +51,14 @@ describe('a fleet that boots with GRUB', () => {
   const kernel = namedPe({ '.text': Buffer.alloc(0x200, 0x41) });
   const other = namedPe({ '.text': Buffer.alloc(0x200, 0x42) });
   const initrd = Buffer.from('the initrd of the next version');
-  let cwd: string;
-  before(() => {
-    cwd = mkdtempSync(join(tmpdir(), 'assay-fleet-'));
-  });
-  after(() => rmSync(cwd, { recursive: true, force: true }));
 
   /** What `assay reference compute` makes of these files, in force. */
   async function computed(of: Buffer, files: Readonly<Record<string, Buffer>>): Promise<Reference> {
     const checked = eventsWhere(of, ({ pcr, stage }) => pcr === 4 && stage === 'kernel').length > 0;
-    const args = Object.entries(files).flatMap(([path, bytes]) => {
-      mkdirSync(dirname(join(cwd, path)), { recursive: true });
-      writeFileSync(join(cwd, path), bytes);
-      return [/vmlinuz/.test(path) ? '--kernel' : '--initrd', path];
-    });
-    const named = ['--name', 'next', '--group', 'workers', '--state', 'active'];
-    if (!checked) named.push('--no-secure-boot');
-    const { code, out, err } = await runAssay(['reference', 'compute', ...named, ...args, '-o', 'json'], {
-      cwd,
-    });
-    assert.equal(code, 0, err);
-    return reference.parse(JSON.parse(out));
+    const given = Object.entries(files).map(
+      ([path, bytes]) => [/vmlinuz/.test(path) ? '--kernel' : '--initrd', path, bytes] as const,
+    );
+    return computedReference(given, ...(checked ? [] : ['--no-secure-boot']));
   }
 
   for (const name of fleet) {

@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
-import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { eventBytes, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { headerBytes, madePe } from '../../../../swtpm-fixtures/made-pe.ts';
@@ -12,7 +9,7 @@ import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { updatedLog } from '../../../../swtpm-fixtures/updated-boot.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { runAssay } from '../../cli/cli-fixture.ts';
+import { computedReference } from '../../cli/offline/compute/computed-reference.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 function judged(proof: Parameters<typeof verdictOn>[0], references: readonly Reference[], boot = '{}') {
@@ -73,25 +70,15 @@ describe('Fedora CoreOS, as docs/references.md has it', () => {
     assert.equal(judged(madeProof({ log: machine }), [after], masks), 'trusted');
   });
 
-  async function computed(line: string | null): Promise<Reference> {
-    const cwd = mkdtempSync(join(tmpdir(), 'assay-systems-'));
-    try {
-      const files = {
-        kernel: `usr/lib/modules/${version}/vmlinuz`,
-        initrd: `usr/lib/modules/${version}/initramfs.img`,
-      };
-      mkdirSync(dirname(join(cwd, files.kernel)), { recursive: true });
-      writeFileSync(join(cwd, files.kernel), kernel);
-      writeFileSync(join(cwd, files.initrd), initrd);
-      const given = ['--kernel', files.kernel, '--initrd', files.initrd, '--no-secure-boot'];
-      if (line !== null) given.push('--cmdline', line);
-      const named = ['--name', 'next', '--group', 'workers', '--state', 'active', '-o', 'json'];
-      const { code, out, err } = await runAssay(['reference', 'compute', ...named, ...given], { cwd });
-      assert.equal(code, 0, err);
-      return reference.parse(JSON.parse(out));
-    } finally {
-      rmSync(cwd, { recursive: true });
-    }
+  function computed(line: string | null): Promise<Reference> {
+    const folder = `usr/lib/modules/${version}`;
+    return computedReference(
+      [
+        ['--kernel', `${folder}/vmlinuz`, kernel],
+        ['--initrd', `${folder}/initramfs.img`, initrd],
+      ],
+      ...['--no-secure-boot', ...(line === null ? [] : ['--cmdline', line])],
+    );
   }
 });
 

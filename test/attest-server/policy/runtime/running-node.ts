@@ -8,13 +8,14 @@ import {
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
 import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference, RuntimeFiles } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { type KnownList, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { aggregateEntry, entryOfFields } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
+import { type RuntimeChange, runtimeReference } from '../made-files.ts';
 import { madeProof, policyOf, replayedValues } from '../made-proof.ts';
 
 export const at = Date.parse('2026-11-25T12:00:00Z');
@@ -120,10 +121,9 @@ export class RunningNode {
 /** A reference that knows files with these contents, by their paths. */
 export function knowing(
   files: Readonly<Record<string, string>>,
-  change: Omit<Partial<Reference>, 'runtime'> & { readonly runtime?: Partial<RuntimeFiles> } = {},
+  change: RuntimeChange = {},
   brings: string | null = null,
 ): Reference {
-  const { runtime, ...others } = change;
   const list = DigestList.of(
     Object.entries(files).map(([path, content]) => ({
       digest: hash('sha256', content, 'buffer'),
@@ -131,19 +131,7 @@ export function knowing(
       package: brings,
     })),
   );
-  return {
-    version: 1,
-    kind: 'runtime',
-    name: 'known',
-    group: 'workers',
-    state: 'active',
-    expires: null,
-    pcrs: {},
-    components: [],
-    events: [],
-    ...others,
-    runtime: { files: list.toBytes().toString('base64'), count: list.fileCount, ...runtime },
-  };
+  return runtimeReference(list, { name: 'known', ...change });
 }
 
 /** As the kernel of the recorded boot measures. */

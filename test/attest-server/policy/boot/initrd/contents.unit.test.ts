@@ -12,13 +12,9 @@ import type { InitrdEntry, InitrdManifest } from '../../../../../attest-server/p
 import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
 import type { Reason, Verdict } from '../../../../../attest-server/protocol/verdict.ts';
 import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
-import {
-  asRead,
-  recordedManifest,
-  recordedPackages,
-  runtimeReference,
-} from '../../../../swtpm-fixtures/recorded-initrd.ts';
+import { asRead, recordedManifest, recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
+import { runtimeReference } from '../../made-files.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn, verdictsBy } from '../../made-proof.ts';
 
 const at = Date.parse('2026-11-25T12:00:00Z');
