@@ -14,7 +14,11 @@ interface VouchedKind {
 const kinds: readonly VouchedKind[] = [
   { path: /^(?:cryptroot|etc)\/crypttab$/, what: 'which disks are opened, and how', isText: true },
   { path: /^etc\/fstab(?:\..+)?$/, what: 'what is mounted', isText: true },
-  { path: /^etc\/mdadm\/?.*mdadm\.conf(?:\.tmp)?$/, what: 'which RAID arrays are started', isText: true },
+  {
+    path: /^etc\/(?:mdadm\.conf|mdadm\/mdadm\.conf(?:\.tmp)?)$/,
+    what: 'which RAID arrays are started',
+    isText: true,
+  },
   {
     path: /^(?:etc\/cmdline\.d\/[^/]+\.conf|etc\/cmdline)$/,
     what: 'more words of the command line',

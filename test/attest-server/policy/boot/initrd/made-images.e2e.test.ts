@@ -71,6 +71,7 @@ const vouchedFor: readonly string[] = [
   'etc/crypttab',
   'etc/fstab',
   'etc/fstab.empty',
+  'etc/mdadm.conf',
   'etc/mdadm/mdadm.conf',
   'etc/mdadm/mdadm.conf.tmp',
   'etc/cmdline',
