@@ -31,8 +31,8 @@ export interface AgainstOptions {
 const root = join(import.meta.dirname, '../..');
 const program = join(import.meta.dirname, 'against-side.ts');
 const messagesOfKey = { rsa2048: 16, p256: 64 } as const;
-/** Of each figure, in each pair. */
-const warmUp = 8;
+/** Of each figure, in each pair: until both sides are compiled as they are in a server that runs for days. */
+const warmUp = 60;
 const turns = 16;
 
 /**

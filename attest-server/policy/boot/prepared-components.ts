@@ -175,12 +175,15 @@ export function referencedComponent(
   component: BootComponent,
   texts: CommandTexts,
 ): ReferencedComponent | null {
-  const { byDigest, byText } = reference;
-  for (const bank of comparedBanks) {
+  const { banks, byDigest, byText } = reference;
+  for (const bank of banks) {
     const digest = component.digests[bank];
     if (digest === undefined) continue;
-    const found = byDigest.get(digest)?.find((one) => isSame(one, component));
-    if (found !== undefined && isOfDisk(reference, found, component, texts)) return found;
+    for (const one of byDigest.get(digest) ?? none) {
+      if (!isSame(one, component, banks)) continue;
+      if (isOfDisk(reference, one, component, texts)) return one;
+      break;
+    }
   }
   if (component.text === null || component.stage === 'cmdline') return null;
   // PCR 6 may hold the UUID of the machine, whose place is all that counts.
@@ -207,12 +210,21 @@ function isOfDisk(
   return compared === undefined || compared === text;
 }
 
-function isSame(one: ReferencedComponent, { pcr, kind, digests }: BootComponent): boolean {
+/** @param banks those in which the reference has digests */
+function isSame(
+  one: ReferencedComponent,
+  { pcr, kind, digests }: BootComponent,
+  banks: readonly PcrBank[],
+): boolean {
   if (one.pcr !== null && one.pcr !== pcr) return false;
   // Attack: an event whose digest is the value that a PCR has on a good machine.
   if ((one.kind === 'value') !== (kind === 'value')) return false;
-  return comparedBanks.every(
-    (bank) =>
-      one.digests[bank] === undefined || digests[bank] === undefined || one.digests[bank] === digests[bank],
-  );
+  for (const bank of banks) {
+    const known = one.digests[bank];
+    const measured = digests[bank];
+    if (known !== undefined && measured !== undefined && known !== measured) return false;
+  }
+  return true;
 }
+
+const none: readonly never[] = [];
