@@ -60,15 +60,17 @@ const anyDisk = new RegExp(`\\b(?:${kinds})\\d+`, 'g');
  * count, as in `comparedCommands`.
  */
 export function namesSeveralDisks(components: readonly Read[]): boolean {
-  const names = new Map<string, string>();
+  const names = new Set<string>();
+  const ofKinds = new Set<string>();
   for (const one of components) {
     if (one.pcr !== 8 || one.kind !== 'command') continue;
     const named = one.text?.match(anyDisk) ?? null;
     if (named === null || isOfMenu(one)) continue;
     for (const name of named) {
-      const kind = name.replace(/\d+$/, '');
-      if ((names.get(kind) ?? name) !== name) return true;
-      names.set(kind, name);
+      if (names.has(name)) continue;
+      names.add(name);
+      ofKinds.add(name.replace(/\d+$/, ''));
+      if (names.size > ofKinds.size) return true;
     }
   }
   return false;

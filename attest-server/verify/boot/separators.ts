@@ -2,7 +2,7 @@ import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem, Noticed } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
-import { hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
+import { digestSieve, hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
 /** Where the boot passed from one owner to the next. Indices of events; null where nothing vouched for says it. */
 export interface Boundaries {
@@ -27,6 +27,7 @@ const secureBootPcr = 7;
 export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed): Boundaries {
   const { raw } = vouched.log;
   const seen = new SeenSeparators();
+  const maySeparate = digestSieve(vouched, Object.values(separatorDigests));
   const noticed: Noticed = { problems: [], notes: [] };
   const again: number[] = [];
   let left: number | null = null;
@@ -38,7 +39,7 @@ export function findBoundaries(vouched: VouchedLog, { problems, notes }: Noticed
     if (pcr >= firmwarePcrs || !isVouched(vouched, event)) continue;
     seen.extended[pcr] = 1;
     const typed = raw.types[event] === eventType.separator;
-    if (separates(vouched, event)) {
+    if (maySeparate(event) && separates(vouched, event)) {
       const counts = seen.add(event, pcr, typed);
       if (counts === 'again') again.push(event);
       checkWords(vouched, event, counts === 'no', noticed);
