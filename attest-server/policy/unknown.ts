@@ -150,7 +150,8 @@ export type ShownUnknown = readonly (readonly [AspectName, Omit<KeptUnknown, 'si
 
 /** @param judged each aspect that was judged by this answer */
 export function shownUnknown(judged: readonly (readonly [AspectName, Judgement])[]): ShownUnknown {
-  const held = unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy)));
+  const isUnknown = judged.some(([, { unknown }]) => unknown !== undefined);
+  const held = isUnknown ? unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy))) : [];
   return judged.map(([aspect, { unknown, findings }]) => {
     if (unknown === undefined) return [aspect, null] as const;
     const against = findings.filter(
