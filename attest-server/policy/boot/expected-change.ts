@@ -1,8 +1,10 @@
 import { classOf } from '../../protocol/reasons.ts';
-import type { Announcement, Reference } from '../../protocol/reference.ts';
+import { type Announcement, type Reference, saysNothing } from '../../protocol/reference.ts';
 import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { breaksPolicy, type Finding, weigh } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
+import { isComparedBy } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
 
 /** A reference that is staged, and that somebody expects nodes to boot. */
 interface Expected {
@@ -11,6 +13,8 @@ interface Expected {
   /** Milliseconds since the epoch. */
   readonly from: number;
   readonly until: number;
+  /** Once it is approved it counts; else the policy names others. */
+  readonly isNamed: boolean;
   /** Judges as if it were active. */
   readonly judge: () => Judge;
 }
@@ -22,17 +26,21 @@ interface Expected {
  */
 export function expectingChanges(
   judge: Judge,
+  rules: Pick<BootRules, 'references'>,
   { group, references }: Pick<Prepared, 'group' | 'references'>,
   judgeBy: (references: readonly Reference[]) => Judge,
 ): Judge {
-  const expected = references.flatMap((reference) => expectedBy(reference, group, references, judgeBy));
+  const expected = references.flatMap((reference) =>
+    expectedBy(reference, rules, group, references, judgeBy),
+  );
   if (expected.length === 0) return judge;
   return {
     ...judge,
     judge(proven, node, at) {
       const own = judge.judge(proven, node, at);
       const against = breaking(own, group);
-      if (against.length === 0 || against.some(isNeverExcused)) return own;
+      // Where no reference is in force at all nothing is against a node, and nothing affirms it either.
+      if ((against.length === 0 && own.affirmed) || against.some(isNeverExcused)) return own;
       const [open, ...others] = expected.filter((one) => isOpenFor(one, node, at));
       if (open === undefined) return own;
       let foreseen: Judgement | null = null;
@@ -40,22 +48,19 @@ export function expectingChanges(
         const other = one.judge().judge(proven, node, at);
         const left = breaking(other, group);
         if (left.length === 0 && other.affirmed) return arrived(other, own, one);
+        if (against.length === 0) continue;
         const isOnTheWay =
-          namesNothing(one.reference) || (explainsSome(against, left) && isMadeByNodes(left, other));
+          saysNothing(one.reference) || (explainsSome(against, left) && isMadeByNodes(left, other));
         if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
       }
-      return foreseen ?? somethingElse(own, against, open);
+      return foreseen ?? (against.length === 0 ? own : somethingElse(own, against, open));
     },
   };
 }
 
-/** True for an announcement of any change: its reference says nothing of a boot. */
-function namesNothing({ components, pcrs }: Reference): boolean {
-  return components.length === 0 && Object.keys(pcrs).length === 0;
-}
-
 function expectedBy(
   reference: Reference,
+  rules: Pick<BootRules, 'references'>,
   group: GroupBase,
   references: readonly Reference[],
   judgeBy: (references: readonly Reference[]) => Judge,
@@ -70,7 +75,8 @@ function expectedBy(
     return ready;
   };
   const [from, until] = [Date.parse(announced.at), Date.parse(announced.until)];
-  return [{ reference, announced, from, until, judge }];
+  const isNamed = isComparedBy(group.name, rules, reference);
+  return [{ reference, announced, from, until, isNamed, judge }];
 }
 
 function isOpenFor(
@@ -114,14 +120,14 @@ function codesOf(findings: readonly Finding[]): readonly string[] {
 /** @param own by what is in force: its unknown things wait for an approval, since the announcement ends */
 function arrived(judgement: Judgement, { unknown }: Judgement, expected: Expected): Judgement {
   const { name } = expected.reference;
-  const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved.`;
+  const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved${expected.isNamed ? '' : ', and if the policy names it (boot.references)'}.`;
   const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
   const waiting = unknown === undefined ? {} : { unknown };
   return { ...judgement, findings: [...judgement.findings, finding], ...waiting };
 }
 
 function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
-  const what = namesNothing(expected.reference)
+  const what = saysNothing(expected.reference)
     ? 'A change of this boot was announced'
     : `This boot is on the way to the announced one, as in reference ${expected.reference.name}`;
   const finding: Finding = {
@@ -143,7 +149,7 @@ function somethingElse(judgement: Judgement, drift: readonly Finding[], expected
 }
 
 function told({ announced, reference }: Expected, actual: string, text: string): Finding {
-  const isAny = namesNothing(reference);
+  const isAny = saysNothing(reference);
   return {
     code: 'change_expected',
     aspect: 'boot',

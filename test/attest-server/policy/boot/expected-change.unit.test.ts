@@ -73,6 +73,14 @@ describe('a change that somebody announced', () => {
     assert.deepEqual(judged(old, [known, next]), ['trusted']);
   });
 
+  it('makes them trusted where nothing is in force yet, and leaves all others as they are', () => {
+    const none = ['pending', 'no_reference fail'];
+    assert.deepEqual(judged(updated, [next]), arrived);
+    for (const proven of [old, foreign]) assert.deepEqual(judged(proven, [next]), none);
+    assert.deepEqual(judged(updated, [nothing]), none);
+    assert.deepEqual(judged(updated, [kernelOf(updated)]), none);
+  });
+
   it('makes them trusted with another command line that the announced reference has', () => {
     const line: Reference = { ...capturedFrom(otherLine, { name: 'line', state: 'staged' }), announced };
     assert.deepEqual(judged(otherLine, [known]), ['untrusted', 'cmdline_policy fail']);
