@@ -50,7 +50,7 @@ export function expectingChanges(
         if (left.length === 0 && other.affirmed) return arrived(other, own, one);
         if (against.length === 0) continue;
         const isOnTheWay =
-          saysNothing(one.reference) || (explainsSome(against, left) && isMadeByNodes(left, other));
+          saysNothing(one.reference) || (explainsSome(against, left) && left.every(isMadeByNode));
         if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
       }
       return foreseen ?? (against.length === 0 ? own : somethingElse(own, against, open));
@@ -107,10 +107,8 @@ function explainsSome(against: readonly Finding[], left: readonly Finding[]): bo
 }
 
 /** Attack: another loader beside the kernel that was announced. What nodes make for themselves nobody can announce. */
-function isMadeByNodes(left: readonly Finding[], { unknown }: Judgement): boolean {
-  return (
-    unknown?.own === true || left.every(({ code }) => code === 'initrd_unknown' || code === 'no_reference')
-  );
+function isMadeByNode({ code, ofNode }: Finding): boolean {
+  return ofNode === true || code === 'initrd_unknown' || code === 'no_reference';
 }
 
 function codesOf(findings: readonly Finding[]): readonly string[] {

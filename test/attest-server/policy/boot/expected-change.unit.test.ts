@@ -61,10 +61,14 @@ const kernelEvent = parseEventLog(recordedLog('debian13-shim-grub-kernel')).even
 
 /** The same boot, whose initrd was made on the node. */
 function withOtherInitrd(boot: Buffer): Proven {
+  return madeProof({ log: otherInitrdIn(boot) });
+}
+
+function otherInitrdIn(boot: Buffer): Buffer {
   const events = parseEventLog(boot).events.filter(({ stage, pcr }) => stage === 'initrd' && pcr === 9);
   assert.ok(events.length > 0);
   const digest = digestsOf((bank) => hash(bank, 'another initrd', 'hex'));
-  return madeProof({ log: rewriteLog(boot, new Map(events.map(({ index }) => [index, { digest }]))) });
+  return rewriteLog(boot, new Map(events.map(({ index }) => [index, { digest }])));
 }
 
 describe('a change that somebody announced', () => {
@@ -125,6 +129,27 @@ describe('a change that somebody announced', () => {
   it('leaves a node pending that needs a reference of its own besides', () => {
     const policy = policyOf('require: [identity, boot]', 'boot: {scope: {loader: node}}');
     assert.deepEqual(judged(updated, [known, next], { policy }), pending);
+  });
+
+  it('excuses what a node makes for itself, and no loader or firmware beside it (row 230)', () => {
+    const boot = otherInitrdIn(recordedLog('debian13-shim-grub-kernel'));
+    const kernel = eventsWhere(boot, ({ pcr, stage }) => pcr === 9 && stage === 'kernel')[0]?.index ?? 0;
+    const [firmware = assert.fail()] = eventsWhere(boot, ({ pcr, type }) => pcr === 0 && /BLOB/.test(type));
+    const digest = digestsOf((bank) => hash(bank, 'another firmware', 'hex'));
+    const evil = {
+      loader: insertBefore(boot, kernel, { pcr: 4, type: 13, data: Buffer.from('/evil') }),
+      firmware: rewriteLog(boot, new Map([[firmware.index, { digest }]])),
+    };
+    for (const initrd of ['group', 'node']) {
+      const policy = policyOf('require: [identity, boot]', `boot: {scope: {initrd: ${initrd}}}`);
+      assert.deepEqual(judged(madeProof({ log: boot }), [known, kernelOf(updated)], { policy }), pending);
+      for (const [what, log] of Object.entries(evil))
+        assert.equal(
+          judged(madeProof({ log }), [known, kernelOf(updated)], { policy })[0],
+          'untrusted',
+          what,
+        );
+    }
   });
 
   for (const [moment, at, expected] of [
