@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { classOf } from '../../protocol/reasons.ts';
 import { type Announcement, type Reference, saysNothing } from '../../protocol/reference.ts';
 import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
@@ -15,8 +16,8 @@ interface Expected {
   readonly until: number;
   /** Once it is approved it counts; else the policy names others. */
   readonly isNamed: boolean;
-  /** Judges as if it were active. */
-  readonly judge: () => Judge;
+  /** As if it were approved. */
+  readonly active: Reference;
 }
 
 /**
@@ -30,10 +31,9 @@ export function expectingChanges(
   { group, references }: Pick<Prepared, 'group' | 'references'>,
   judgeBy: (references: readonly Reference[]) => Judge,
 ): Judge {
-  const expected = references.flatMap((reference) =>
-    expectedBy(reference, rules, group, references, judgeBy),
-  );
+  const expected = references.flatMap((reference) => expectedBy(reference, rules, group));
   if (expected.length === 0) return judge;
+  const judgeWith = jointJudges(references, judgeBy);
   return {
     ...judge,
     judge(proven, node, at) {
@@ -41,19 +41,24 @@ export function expectingChanges(
       const against = breaking(own, group);
       // Where no reference is in force at all nothing is against a node, and nothing affirms it either.
       if ((against.length === 0 && own.affirmed) || against.some(isNeverExcused)) return own;
-      const [open, ...others] = expected.filter((one) => isOpenFor(one, node, at));
-      if (open === undefined) return own;
-      let foreseen: Judgement | null = null;
-      for (const one of [open, ...others]) {
-        const other = one.judge().judge(proven, node, at);
+      const open = expected.filter((one) => isOpenFor(one, node, at));
+      const [first] = open;
+      if (first === undefined) return own;
+      const named = open.filter(({ reference }) => !saysNothing(reference));
+      const [wanted] = named;
+      if (wanted !== undefined) {
+        const other = judgeWith(named).judge(proven, node, at);
         const left = breaking(other, group);
-        if (left.length === 0 && other.affirmed) return arrived(other, own, one);
-        if (against.length === 0) continue;
-        const isOnTheWay =
-          saysNothing(one.reference) || (explainsSome(against, left) && left.every(isMadeByNode));
-        if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
+        const used = named.find(({ reference: { name } }) => other.references?.includes(name)) ?? wanted;
+        if (left.length === 0 && other.affirmed) return arrived(other, own, used);
+        const isOnTheWay = explainsSome(against, left) && left.every(isMadeByNode);
+        if (isOnTheWay && [...against, ...left].every(isDrift)) return onTheWay(own, against, used);
       }
-      return foreseen ?? (against.length === 0 ? own : somethingElse(own, against, open));
+      if (against.length === 0) return own;
+      const any = open.find(({ reference }) => saysNothing(reference));
+      return any !== undefined && against.every(isDrift)
+        ? onTheWay(own, against, any)
+        : somethingElse(own, against, first);
     },
   };
 }
@@ -62,21 +67,32 @@ function expectedBy(
   reference: Reference,
   rules: Pick<BootRules, 'references'>,
   group: GroupBase,
-  references: readonly Reference[],
-  judgeBy: (references: readonly Reference[]) => Judge,
 ): readonly Expected[] {
   const { announced, state } = reference;
   if (announced === undefined || state !== 'staged' || reference.group !== group.name) return [];
-  let ready: Judge | null = null;
-  const judge = () => {
-    ready ??= judgeBy(
-      references.map((other) => (other === reference ? { ...reference, state: 'active' } : other)),
-    );
-    return ready;
-  };
   const [from, until] = [Date.parse(announced.at), Date.parse(announced.until)];
   const isNamed = isComparedBy(group.name, rules, reference);
-  return [{ reference, announced, from, until, isNamed, judge }];
+  return [{ reference, announced, from, until, isNamed, active: { ...reference, state: 'active' } }];
+}
+
+/** Which announcements are open together: few, unless each node has one of its own. */
+const mostJudges = 16;
+
+/** Judges as if all of these were active: an update may bring what two people announced. */
+function jointJudges(
+  references: readonly Reference[],
+  judgeBy: (references: readonly Reference[]) => Judge,
+): (open: readonly Expected[]) => Judge {
+  const judges = new LRUCache<string, Judge>({ max: mostJudges });
+  return (open) => {
+    const key = open.map(({ reference: { name } }) => name).join(' ');
+    const known = judges.get(key);
+    if (known !== undefined) return known;
+    const active = new Map(open.map((one) => [one.reference, one.active]));
+    const made = judgeBy(references.map((one) => active.get(one) ?? one));
+    judges.set(key, made);
+    return made;
+  };
 }
 
 function isOpenFor(

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Judge } from '../../../../attest-server/policy/aspect.ts';
+import { expectingChanges } from '../../../../attest-server/policy/boot/expected-change.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import type { Announcement, Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
@@ -11,6 +13,7 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, insertBefore } from '../../../vectors/log-surgery.ts';
+import { judgedNode } from '../disk/made-disk.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -165,6 +168,43 @@ describe('a change that somebody announced', () => {
     const one: Reference = { ...next, announced: { ...announced, nodes: ['worker-1'] } };
     assert.deepEqual(judged(updated, [known, one]), arrived);
     assert.deepEqual(judged(updated, [known, one], { node: 'worker-2' }), untrusted);
+  });
+
+  it('makes a node trusted that boots what two announcements have together, and each alone has not', () => {
+    const parts = (name: string, is: (stage: string) => boolean): Reference => {
+      const whole = capturedFrom(updated, { name, state: 'staged' });
+      return {
+        ...whole,
+        components: whole.components.filter(({ stage }) => is(stage)),
+        events: [],
+        announced,
+      };
+    };
+    const kernel = parts('kernel', (stage) => stage === 'kernel');
+    const rest = parts('rest', (stage) => stage !== 'kernel');
+    assert.deepEqual(judged(updated, [kernel, rest]), arrived);
+    for (const one of [kernel, rest])
+      assert.deepEqual(judged(updated, [one]), ['pending', 'no_reference fail']);
+    const forOthers = { ...rest, announced: { ...announced, nodes: ['worker-2'] } };
+    assert.deepEqual(judged(updated, [kernel, forOthers]), ['pending', 'no_reference fail']);
+  });
+
+  it('costs one more judgement, however many are announced', () => {
+    const group = required.groups[0] ?? assert.fail();
+    const judgements: (readonly Reference[])[] = [];
+    const judgeBy = (references: readonly Reference[]): Judge => ({
+      judge: () => {
+        judgements.push(references);
+        return { findings: [], affirmed: false, source: 'tpm' };
+      },
+    });
+    const references = Array.from({ length: 64 }, (_, index) => ({ ...next, name: `next-${index}` }));
+    const judge = expectingChanges(judgeBy(references), group.rules.boot, { group, references }, judgeBy);
+    judge.judge(updated, judgedNode({ node: 'worker-1' }), within);
+    assert.deepEqual(
+      judgements.map((seen) => seen.filter(({ state }) => state === 'active').length),
+      [0, 64],
+    );
   });
 
   it('counts for the group of its reference alone', () => {
