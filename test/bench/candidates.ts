@@ -80,6 +80,7 @@ async function cost(
     const found = await gatherCandidates({
       statuses: () => statuses,
       store: { list: async () => references },
+      directory: null,
       policy: () => policy,
       now: () => at,
       unknownAfter: 180_000,

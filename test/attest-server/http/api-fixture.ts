@@ -404,6 +404,7 @@ export function portsOf(world: World): ApiPorts {
         {
           statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
           store: referencesOf(world),
+          directory: null,
           policy: () => ({ groups: world.policyGroups }),
           now: () => now,
           unknownAfter: 180_000,

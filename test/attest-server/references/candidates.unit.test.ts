@@ -5,7 +5,8 @@ import type { KeptUnknown } from '../../../attest-server/policy/unknown.ts';
 import { referenceCandidates } from '../../../attest-server/protocol/candidates-api.ts';
 import { plainName, type Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { type CandidateFilter, gatherCandidates } from '../../../attest-server/references/candidates.ts';
+import type { CandidateFilter } from '../../../attest-server/references/alike-nodes.ts';
+import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { FreeNames } from '../../../attest-server/references/free-name.ts';
 import { now, reasonOf, referenceOf, verdictOf } from '../http/api-fixture.ts';
 import { policyOf } from '../policy/made-proof.ts';
@@ -54,6 +55,7 @@ async function gathered(
         }),
       store: { list: async () => references },
       policy: () => policy,
+      directory: '/etc/assay/fleet',
       now: () => now,
       unknownAfter,
     },
@@ -171,6 +173,14 @@ describe('candidates for references', () => {
       assert.deepEqual(await stateOf(change), ['capture', undefined]);
   });
 
+  it('have no command where a signed directory says what the reference is: there it is changed', async () => {
+    const declared = { key: 'merge', serial: 7, sha256: '00'.repeat(32) };
+    const references = [{ ...referenceOf('next'), state: 'staged' as const, declared }];
+    const [one] = (await gathered({ a: { unknown: { knownBy: 'next' } } }, { references })).items;
+    assert.deepEqual([one?.step, one?.command, one?.knownBy?.name], [null, null, 'next']);
+    assert.match(one?.notes.join(' ') ?? '', /fleet/);
+  });
+
   it('take the name that the policy compares the group with, where it names some', async () => {
     const policy = policyOf('boot: {references: [model-1, model-2]}');
     const nameWith = async (...names: readonly string[]) => {
@@ -218,6 +228,7 @@ describe('candidates for references', () => {
       statuses: () => [{ name: 'a', verdict: drifting, verifiedAt: now, memory }],
       store: { list: async () => [] },
       policy: () => policyOf(),
+      directory: null,
       now: () => now,
       unknownAfter,
     });
