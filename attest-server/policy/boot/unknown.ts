@@ -1,3 +1,4 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
@@ -160,7 +161,9 @@ function ownPart(components: readonly BootComponent[]): Part {
 
 /** A loader itself before what it was told; a kernel's file, which has its version in its name, before its image in memory. */
 function firstOf(components: readonly BootComponent[]): BootComponent | null {
-  const file = components.find(({ stage, kind }) => stage === 'kernel' && kind === 'file');
+  const file = components.find(
+    ({ pcr, stage, kind }) => pcr === filePcr && stage === 'kernel' && kind === 'file',
+  );
   return file ?? components.find(({ kind }) => kind === 'code') ?? components[0] ?? null;
 }
 
