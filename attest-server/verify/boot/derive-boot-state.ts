@@ -59,7 +59,7 @@ function findAll(vouched: VouchedLog): Found {
   const { problems, notes } = noticed;
   const boundaries = findBoundaries(vouched, noticed);
   const secureBoot = secureBootState(vouched, boundaries, problems);
-  checkConsistency(vouched, boundaries, noticed);
+  checkConsistency(vouched, boundaries, secureBoot, noticed);
   return {
     boundaries,
     secureBoot,
