@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { dataOf, edited, eventWhere, remeasured, retyped } from '../../../vectors/log-surgery.ts';
+import {
+  dataOf,
+  edited,
+  eventsWhere,
+  eventWhere,
+  remeasured,
+  retyped,
+} from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const started = recordedLog('debian13-efistub');
@@ -51,5 +58,32 @@ describe('a kernel with a command line that the log calls something else (row 22
     assert.equal(judged(line, capturedFrom(madeProof({ log: line })), ''), 'trusted');
     const without = recordedLog('gce-sp800-155');
     assert.equal(judged(without, capturedFrom(madeProof({ log: without })), ''), 'trusted');
+  });
+});
+
+describe('a section of a unified image (row 223)', () => {
+  const unified = recordedLog('debian13-sdboot-uki');
+  const whole = capturedFrom(madeProof({ log: unified }));
+  const part = (name: string, holds: (one: Reference['components'][number]) => boolean): Reference => ({
+    ...whole,
+    name,
+    events: [],
+    components: whole.components.filter(holds),
+  });
+  const isOfImage = ({ stage, pcr }: Reference['components'][number]) =>
+    pcr === 11 || ['kernel', 'initrd', 'cmdline'].includes(stage);
+  const parts = [part('image', isOfImage), part('rest', (one) => !isOfImage(one))];
+  const state = (from: Buffer) => {
+    const policy = policyOf('require: [identity, boot]');
+    return verdictOn(madeProof({ log: from }), policy, { name: 'n' }, parts, 0).state;
+  };
+
+  it('is compared by who has sections, whatever the log calls it', () => {
+    assert.equal(state(unified), 'trusted');
+    const [section] = eventsWhere(unified, ({ pcr }) => pcr === 11);
+    assert.ok(section);
+    const other = remeasured(unified, section.index, dataOf(unified, section.index), Buffer.from('other'));
+    for (const type of [0x0d, 0x01, 0x80000001, 0x800000e0, 0x80000004])
+      assert.equal(state(retyped(other, section.index, type)), 'untrusted');
   });
 });
