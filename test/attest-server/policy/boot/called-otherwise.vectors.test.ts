@@ -8,6 +8,7 @@ import {
   eventsWhere,
   eventWhere,
   remeasured,
+  reordered,
   retyped,
 } from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
@@ -85,5 +86,19 @@ describe('a section of a unified image (row 223)', () => {
     const other = remeasured(unified, section.index, dataOf(unified, section.index), Buffer.from('other'));
     for (const type of [0x0d, 0x01, 0x80000001, 0x800000e0, 0x80000004])
       assert.equal(state(retyped(other, section.index, type)), 'untrusted');
+  });
+});
+
+describe('a switch of Secure Boot behind the settings (row 224)', () => {
+  it('is none: who extends what the reference has, where the firmware measured nothing, is told', () => {
+    const log = recordedLog('debian13-shim-grub');
+    const { index } = eventWhere(log, ({ describes }) => describes === 'SecureBoot = 01');
+    const end = eventsWhere(log, ({ pcr }) => pcr === 7).at(-1)!.index;
+    const all = eventsWhere(log, (event) => event.index !== index).map((event) => event.index);
+    const late = reordered(log, all.toSpliced(end, 0, index));
+    const reference = capturedFrom(madeProof({ log }));
+    assert.equal(judged(log, reference, ''), 'trusted');
+    assert.match(judged(late, reference, ''), /^untrusted unverified_event/);
+    assert.match(judged(retyped(late, end, 0x800000e0), reference, ''), /^untrusted unverified_event/);
   });
 });
