@@ -34,6 +34,8 @@ export interface InForceParts {
   readonly logger: Logger;
   readonly report: {
     policyInForce(policy: Policy): void;
+    /** What was read again counts. */
+    reloaded(part: ReloadedPart): void;
     /** What was read again is faulty; the old one stays in force. */
     notReloaded(part: ReloadedPart, text: string): void;
     /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
@@ -87,7 +89,10 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
-    reloaded: (part) => void faulty.delete(part),
+    reloaded(part) {
+      faulty.delete(part);
+      report.reloaded(part);
+    },
     notReloaded(part, error) {
       logFault(part, error, logger);
       const text = error instanceof Error ? error.message : String(error);

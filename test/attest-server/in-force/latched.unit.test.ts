@@ -50,6 +50,7 @@ describe('a policy under the latch', () => {
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},
+        reloaded() {},
         notReloaded: (part, text) => void refusals.push(`${part} ${text}`),
         policyCompared() {},
         fault: (error) => assert.fail(String(error)),
