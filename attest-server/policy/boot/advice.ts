@@ -40,6 +40,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted:',
     capture,
+    'If the reason names an image in PCR 4, somebody opened the setup or the boot menu of the firmware in this boot: reboot the node without.',
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
   ].join('\n'),
@@ -82,6 +83,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   log_incomplete: [
     'The boot log, or a part of it, is missing. That can hide what ran. Check on the node that it is there and that the agent may read it:',
     bootLog,
+    'If it is of another bank, as the reason then says, the kernel has the log of before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch: [
