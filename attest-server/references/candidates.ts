@@ -231,8 +231,10 @@ class Naming {
       ...(models.length > taken.length && unknown.own
         ? [`A capture takes ${mostCaptured} nodes: ask again for the others afterwards.`]
         : []),
-      ...(named !== null && wanted === null
-        ? [`The policy compares group ${group} with references that it names: name this one in it, too.`]
+      ...(named !== null && (wanted === null || taken.length > 1)
+        ? [
+            `The policy compares group ${group} with references that it names: name ${taken.length > 1 ? 'all that this makes' : 'this one'} in it, too.`,
+          ]
         : []),
     ];
     return { knownBy: null, step: 'capture', name, command: words.join(' '), notes };

@@ -182,6 +182,16 @@ describe('candidates for references', () => {
     const third = await nameWith('model-1', 'model-2');
     assert.equal(third?.name, 'workers-2026-11-20');
     assert.match(third?.notes.join(' ') ?? '', /name this one in it/);
+    assert.deepEqual((await nameWith())?.notes, []);
+    // The first one has the name of the policy, and those of the other nodes have none of it.
+    const each = (
+      await gathered(
+        many(3, () => ({ unknown: { own: true } })),
+        { policy },
+      )
+    ).items[0];
+    assert.equal(each?.name, 'model-1');
+    assert.match(each?.notes.join(' ') ?? '', /name all/);
   });
 
   it('are so many at most, those of most nodes first, and the rest is counted', async () => {
