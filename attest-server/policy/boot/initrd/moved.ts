@@ -24,6 +24,8 @@ const moves: readonly Move[] = [
   },
   { from: /^\/usr\/bin\/(?<name>busybox)$/, to: /^\/usr\/lib\/initramfs-tools\/bin\/(?<name>busybox)$/ },
   { from: /^\/usr\/lib\/initramfs-tools\/bin\/(?<name>busybox)$/, to: /^\/usr\/bin\/(?<name>busybox)$/ },
+  // plymouth's hook.
+  { from: /^\/usr\/lib\/(?<name>os-release)$/, to: /^\/etc\/(?<name>os-release)$/ },
   // One program, in whichever of both folders.
   { from: /^\/usr\/s?bin\/(?<name>[^/]+)$/, to: /^\/usr\/s?bin\/(?<name>[^/]+)$/ },
   // dracut: each module says where its files go; hooks get a number.
