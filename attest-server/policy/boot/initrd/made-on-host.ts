@@ -79,9 +79,9 @@ function isLogin({ path, sha256, mode }: InitrdEntry, { logins }: MadeContext): 
   );
 }
 
-/** Attack: a unit, a rule of udev or a script is emptied, which masks it. dracut does so to its emergency unit. */
+/** Attack: a unit, a rule of udev or a script is emptied, which masks it, as in each folder of which /usr/lib has another one. dracut does so to its emergency unit. */
 const mayBeEmpty =
-  /^(?:etc\/(?!systemd\/|udev\/)|conf\/|run\/|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
+  /^(?:(?:etc|run)\/(?!(?:systemd|udev|(?:modprobe|sysctl|tmpfiles|sysusers|modules-load|environment)\.d)\/)|conf\/|usr\/lib\/(?:passwd|group)$|var\/lib\/iscsi\/nodes\/\.dracut$|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
 
 interface Rule {
   readonly kind: MadeKind;

@@ -43,7 +43,7 @@ const moves: readonly Move[] = [
   },
   {
     from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/(?<name>[^/]+)$/,
-    to: /^\/(?:etc|usr\/lib)\/(?:udev\/rules\.d|udev|systemd\/(?:system|network|[a-z]+\.conf\.d)|tmpfiles\.d|sysusers\.d|modprobe\.d|sysctl\.d)\/(?<name>[^/]+)$/,
+    to: /^\/(?:etc|usr\/lib)\/(?:udev\/rules\.d|udev|systemd\/(?:system|network|[a-z]+\.conf\.d)|NetworkManager\/conf\.d|tmpfiles\.d|sysusers\.d|modprobe\.d|sysctl\.d)\/(?<name>[^/]+)$/,
   },
   {
     from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/emergency\.service$/,

@@ -142,6 +142,57 @@ describe('entries of an archive, judged', () => {
     assert.deepEqual(await others('0123456789', 'key', 'sh'), ['usr/bin/setupcon']);
   });
 
+  it('know the settings of mdadm again that are generated each time, but no other ones', async () => {
+    const path = 'etc/mdadm/mdadm.conf';
+    const at = (date: string, rest = 'HOMEHOST <system>') => [
+      ...['etc', 'etc/mdadm'].map(folder),
+      file(path, `${rest}\n# This configuration was auto-generated on ${date} by mkconf\n`),
+    ];
+    const list = DigestList.of(await captured(at('Fri, 27 Nov 2026 18:28:06 +0000')));
+    const others = async (...all: Parameters<typeof at>) =>
+      (await judgedBy(list, at(...all))).unknown.map(({ entry }) => entry.path);
+    assert.deepEqual(await others('Sat, 05 Dec 2026 09:01:00 +0100'), []);
+    assert.deepEqual(await others('Sat, 05 Dec 2026 09:01:00 +0100', 'PROGRAM /evil'), [path]);
+    assert.deepEqual(
+      await others('x by mkconf\nPROGRAM /evil\n# This configuration was auto-generated on y'),
+      [path],
+    );
+  });
+
+  for (const path of [
+    'etc/modprobe.d/blacklist.conf',
+    'etc/sysctl.d/50-default.conf',
+    'etc/tmpfiles.d/dev.conf',
+    'run/systemd/system/a.service',
+    'run/udev/rules.d/60-a.rules',
+  ])
+    it(`do not know ${path} without a byte, which masks another one`, async () => {
+      const parts = path.split('/').slice(0, -1);
+      const folders = parts.map((_, count) => folder(parts.slice(0, count + 1).join('/')));
+      assert.deepEqual(await unknownIn({}, [...folders, file(path, ''), file('etc/empty', '')]), [path]);
+    });
+
+  it('know the units of NetworkManager that dracut has wanted, and its setting', async () => {
+    const setting = '/usr/lib/dracut/modules.d/35network-manager/initrd-no-auto-default.conf';
+    const unit = (target: string, name: string) =>
+      link(`etc/systemd/system/${target}.wants/${name}`, `/usr/lib/systemd/system/${name}`);
+    const all = [
+      'etc etc/systemd etc/systemd/system etc/systemd/system/initrd.target.wants',
+      'etc/systemd/system/network-online.target.wants etc/systemd/system/sysinit.target.wants',
+      'usr usr/lib usr/lib/NetworkManager usr/lib/NetworkManager/conf.d',
+    ].flatMap((some) => some.split(' ').map(folder));
+    assert.deepEqual(
+      await unknownIn({ [setting]: 'setting' }, [
+        ...all,
+        unit('initrd.target', 'nm-initrd.service'),
+        unit('network-online.target', 'nm-wait-online-initrd.service'),
+        unit('sysinit.target', 'nm-initrd.service'),
+        file('usr/lib/NetworkManager/conf.d/initrd-no-auto-default.conf', 'setting'),
+      ]),
+      ['etc/systemd/system/sysinit.target.wants/nm-initrd.service'],
+    );
+  });
+
   it('know no user but the one that a hook made, with its own folder, and no seed that may be run', async () => {
     const home = 'root-abcdefghij';
     const passwd = (text: string) => unknownIn({}, [folder('etc'), folder(home), file('etc/passwd', text)]);
