@@ -34,8 +34,6 @@ export interface InForceParts {
   readonly logger: Logger;
   readonly report: {
     policyInForce(policy: Policy): void;
-    /** What was read again counts. */
-    reloaded(part: ReloadedPart): void;
     /** What was read again is faulty; the old one stays in force. */
     notReloaded(part: ReloadedPart, text: string): void;
     /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
@@ -89,10 +87,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
-    reloaded(part) {
-      faulty.delete(part);
-      report.reloaded(part);
-    },
+    reloaded: (part) => void faulty.delete(part),
     notReloaded(part, error) {
       logFault(part, error, logger);
       const text = error instanceof Error ? error.message : String(error);

@@ -63,7 +63,6 @@ export interface Metrics extends ClusterMetrics {
   /** For which cause nothing can be stored at present; null: it can. */
   storage(cause: StorageCause | null): void;
   /** A part of the configuration was read again and is faulty. */
-  reloaded(part: ReloadedPart): void;
   reloadFailed(part: ReloadedPart): void;
   /** A row of this table of the store cannot be read; reported once each. */
   rowUnreadable(table: string): void;
@@ -189,11 +188,6 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   const reloadFailures = counter(
     'reload_failures_total',
     'Parts that were faulty when the server read them again',
-    ['part'],
-  );
-  const reloadFault = gauge(
-    'reload_fault',
-    '1 while what was last read again of this part is faulty and the old one in force, else 0',
     ['part'],
   );
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
@@ -325,10 +319,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   for (const why of gateOpenings) gatesOpened.inc({ why }, 0);
   for (const result of ['done', 'failed']) kept.inc({ result }, 0);
   for (const check of aspects) checkFailures.inc({ check }, 0);
-  for (const part of reloadedParts) {
-    reloadFailures.inc({ part }, 0);
-    reloadFault.set({ part }, 0);
-  }
+  for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
   for (const reason of watchRestartReasons) watchRestarts.inc({ reason }, 0);
   for (const cause of clusterFaults) clusterFault.set({ cause }, 0);
@@ -398,11 +389,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     storage(now) {
       for (const cause of storageCauses) storageFault.set({ cause }, cause === now ? 1 : 0);
     },
-    reloaded: (part) => reloadFault.set({ part }, 0),
-    reloadFailed: (part) => {
-      reloadFailures.inc({ part });
-      reloadFault.set({ part }, 1);
-    },
+    reloadFailed: (part) => reloadFailures.inc({ part }),
     rowUnreadable: (table) => unreadableRows.inc({ table }),
     checkpointed: (size) => checkpointSize.set(size),
     checkpointKept: (isKept) => kept.inc({ result: isKept ? 'done' : 'failed' }),

@@ -58,8 +58,6 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
     policy: { readonly name: string; readonly revision: string },
     nodes: readonly ComparedNode[],
   ): void;
-  /** What was read again counts. */
-  reloaded(part: ReloadedPart): void;
   /** What was read again is faulty; the old one stays in force. */
   notReloaded(part: ReloadedPart, text: string): void;
   /** Another certificate of the server took the place of one that was good until `before`. Milliseconds since the epoch. */
@@ -249,10 +247,6 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       };
       const text = `on the latest evidence, the new policy changes the verdict of ${changed.length} of ${nodes.length} nodes; ${untrusted.length} turn untrusted`;
       logger[untrusted.length > 0 ? 'warn' : 'info'](fields, text);
-    },
-
-    reloaded(part) {
-      metrics.reloaded(part);
     },
 
     notReloaded(part, text) {

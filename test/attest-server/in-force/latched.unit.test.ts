@@ -50,7 +50,6 @@ describe('a policy under the latch', () => {
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},
-        reloaded() {},
         notReloaded: (part, text) => void refusals.push(`${part} ${text}`),
         policyCompared() {},
         fault: (error) => assert.fail(String(error)),

@@ -61,7 +61,6 @@ describe('the rules in force', () => {
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},
-        reloaded() {},
         notReloaded() {},
         policyCompared: ({ groups }, nodes) => void compared.push([groups[0]?.name, nodes.length]),
         fault: (error) => void faults.push(error),
