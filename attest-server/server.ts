@@ -207,7 +207,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       policy: inForce.policy,
       changed: inForce.readReferences,
       directory: declared.directory,
-      serial: () => declared.inForce()?.serial ?? 0,
       fault,
     }),
   );

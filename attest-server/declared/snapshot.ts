@@ -25,7 +25,7 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
   const marks: string[] = [base];
   const paths: string[] = [];
   let entries = 0;
-  const walk = async (folder: string, depth: number): Promise<void> => {
+  const walk = async (folder: string): Promise<void> => {
     const found = await readdir(join(base, folder), { withFileTypes: true }).catch(unreadable(folder));
     entries += found.length;
     if (entries > declaredBounds.entries)
@@ -35,7 +35,7 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
       if (entry.name.startsWith('.')) continue;
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) {
-        if (depth < 4) await walk(path, depth + 1);
+        await walk(path);
         continue;
       }
       const isOfManifest = folder === '' && ofManifest.has(entry.name);
@@ -47,12 +47,12 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
       if (!isOfManifest) paths.push(path);
     }
   };
-  await walk('', 1);
+  await walk('');
   const strange = paths.find((path) => !isListable(path));
   if (strange !== undefined)
     throw new DirectoryFault(
       'malformed',
-      `${JSON.stringify(strange)}: a manifest cannot name it; names have letters, digits, dot, dash and underscore`,
+      `${JSON.stringify(strange)}: a manifest cannot name it; names have letters, digits, dot, dash and underscore, and a file lies at most three folders deep`,
     );
   return { paths: paths.sort(), mark: marks.join('\n'), read: (path, most) => readBelow(base, path, most) };
 }

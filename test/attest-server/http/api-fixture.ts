@@ -288,7 +288,6 @@ function referenceLifeOf(world: World, separate: boolean) {
     now: () => now,
     changed: async () => {},
     directory: null,
-    serial: () => 0,
   });
 }
 
