@@ -333,7 +333,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       advise: (reason, known) =>
         reason.code === 'server_fault' && known.node != null
           ? health.advice(attest.serverFault(known.node) ?? 'internal')
-          : nextStep(reason, known),
+          : nextStep(reason, {
+              ...known,
+              declaredIn: inForce.current().isDeclared(reason.outOfForce ?? '') ? declared.directory : null,
+            }),
       faultAdvice: health.advice,
       storageFault: health.fault,
       policy: inForce.policy,

@@ -109,6 +109,10 @@ describe('a signed directory', () => {
     assert.deepEqual([await stateOf('fleet'), await stateOf('two')], ['revoked', 'staged']);
     assert.equal(await step('restore', 'fleet'), 200);
     assert.equal(await fleet.answer('node-1'), 'trusted');
+    assert.equal(await fleet.answer('node-2'), 'untrusted');
+    const node = await fleet.world.call('GET', '/v1/nodes/node-2');
+    assert.ok(!JSON.stringify(node).includes('reference approve two'), 'a command that would be refused');
+    assert.ok(JSON.stringify(node).includes(`two is declared in ${git.directory}`));
   });
 
   it('retires what it names no longer, which then is the operators’ again', async () => {
