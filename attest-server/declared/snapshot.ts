@@ -40,6 +40,12 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
       }
       const isOfManifest = folder === '' && ofManifest.has(entry.name);
       if (!isOfManifest && !isPart(path)) continue;
+      // No manifest names so many: to ask of each of them at every look would be for nothing.
+      if (!isOfManifest && paths.length === declaredBounds.files)
+        throw new DirectoryFault(
+          'too_large',
+          `${directory} holds more than ${declaredBounds.files} files that are references, and none may be left out`,
+        );
       const { ino, size, mtimeNs, ctimeNs } = await lstat(join(base, path), { bigint: true }).catch(
         unreadable(path),
       );

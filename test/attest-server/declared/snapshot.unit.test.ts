@@ -12,6 +12,18 @@ describe('what is in a directory', () => {
     assert.deepEqual((await snapshotOf(git.directory)).paths, ['a/b/c/deep.json', 'policy.yaml']);
   });
 
+  it('is looked at no further where it is more than a manifest can name', async () => {
+    await using git = await signedDirectory([]);
+    const names = Array.from({ length: 1025 }, (_, index) => `r${index}.json`);
+    await Promise.all(names.map((name) => git.write(name, '{}')));
+    await assert.rejects(
+      snapshotOf(git.directory),
+      (error) => error instanceof DirectoryFault && error.code === 'too_large',
+    );
+    await git.remove('r0.json');
+    assert.equal((await snapshotOf(git.directory)).paths.length, 1024);
+  });
+
   it('is not left out because no manifest can name it: it is refused', async () => {
     for (const path of ['a/b/c/d/deeper.json', 'with blank.json', 'a/b/c/d/e/f/g/pins.json']) {
       await using git = await signedDirectory([]);
