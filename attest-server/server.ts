@@ -163,6 +163,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  metrics.faultyParts(() => inForce.faulty().map(({ part }) => part));
   const attest = rooms.use(
     await openAttest({
       verdicts: store.verdicts,

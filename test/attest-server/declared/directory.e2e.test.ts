@@ -280,10 +280,13 @@ describe('a signed directory', () => {
     await world.restart();
     assert.deepEqual([await references(), await serial()], [before, 8]);
     assert.match((await faulty()) ?? '', /^sig_invalid: manifest/);
+    // A counter that begins with 1 has no increase that an alert could see.
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 1);
     const { text } = (await world.call('GET', '/v1/policy')) as { text: string };
     assert.match(text, /# from Git/);
     await git.sign();
     await inForce(77);
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 0);
     await git.remove('policy.yaml');
     await git.declare();
     await inForce(78);
