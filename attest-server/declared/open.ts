@@ -3,6 +3,7 @@ import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
+import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment } from '../policy/policy.ts';
 import { declaredActor, declaredFiles } from '../protocol/declared.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -88,6 +89,18 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   /** Whether what is held was compared with it since the start. */
   let isCompared = false;
 
+  const readNow = async () => readDirectory(await snapshotOf(directory), signers, parts.methods);
+  /**
+   * What it holds by now, where the policy in force is one that an earlier version took, or a server with other settings:
+   * nothing could be merged that has this one start. Whoever reads the policy tells what is wrong where this fails, too.
+   */
+  let startsWith = isTaken(inForce?.policy ?? null, parts.methods)
+    ? null
+    : await readNow().then(
+        (found) => (found.manifest.serial > (inForce?.serial ?? 0) ? found : null),
+        () => null,
+      );
+
   const apply = async ({ manifest, policy, pins, references }: DeclaredDirectory, to: DeclaredPorts) => {
     const { serial, digest, signer, restored } = manifest;
     const isSame = inForce?.digest === digest;
@@ -141,7 +154,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
 
   const read = async (to: DeclaredPorts) => {
     try {
-      await apply(await readDirectory(await snapshotOf(directory), signers, parts.methods), to);
+      await apply(await readNow(), to);
     } catch (error) {
       throw faultOf(error);
     }
@@ -151,7 +164,10 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
     directory,
     inForce: () => inForce,
     shown: () => ({ directory, inForce }),
-    policy: () => (inForce?.policy == null ? null : { source: policyPath, text: inForce.policy }),
+    policy() {
+      const text = startsWith === null ? inForce?.policy : startsWith.policy;
+      return text == null ? null : { source: policyPath, text };
+    },
     async checkPins(pins) {
       const declared = await store.pins();
       const keyOf = new Map(declared.map(({ node, ekDigest }) => [node, ekDigest]));
@@ -171,6 +187,11 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       const { fault } = parts;
       const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
+      if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
+        throw new Error(
+          `${directory}: its serial ${startsWith.manifest.serial} does not come into force, and the policy of the one in force is not taken here`,
+        );
+      startsWith = null;
       looks = begun;
       timer = setInterval(() => {
         if (oneByOne.activeCount + oneByOne.pendingCount === 0) void oneByOne(() => begun.look(false));
@@ -212,6 +233,17 @@ function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
       ? `the manifest has the serial ${serial}, and ${inForce.serial} was in force: an older one does not count`
       : `another manifest of the serial ${serial} is in force: sign this one with a higher serial`,
   );
+}
+
+function isTaken(policy: string | null, methods: readonly Enrolment[]): boolean {
+  if (policy === null) return true;
+  try {
+    parsePolicy(policy, declaredFiles.policy, methods);
+    return true;
+  } catch (error) {
+    if (error instanceof PolicyError) return false;
+    throw error;
+  }
 }
 
 function faultOf(error: unknown): unknown {
