@@ -30,7 +30,14 @@ export function nextStep(
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
   const own = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
   const step = adviceOn(code, { ...known, twin, file, reference: reference ?? null }, own);
-  return outOfForce === undefined ? step : `${putInForce(outOfForce, aspect)}\n${step}`;
+  return outOfForce === undefined
+    ? step
+    : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
+}
+
+/** How a reference that a signed directory declares comes into force: no command here does that. */
+export function declareActive(reference: string, directory: string): string {
+  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
 }
 
 /** The command that puts a reference in force. */
@@ -45,10 +52,10 @@ const contents: Readonly<Record<ReferenceKind, string>> = {
   disk: 'headers',
 };
 
-function putInForce(reference: string, aspect: AspectName | undefined): Advice {
+function putInForce(reference: string, aspect: AspectName | undefined, declaredIn: string | null): Advice {
   const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
-  return [
-    `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force:`,
-    `  ${approveCommand(reference, kind)}`,
-  ].join('\n');
+  const wish = `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force`;
+  return declaredIn === null
+    ? `${wish}:\n  ${approveCommand(reference, kind)}`
+    : `${wish}. ${declareActive(reference, declaredIn)}`;
 }

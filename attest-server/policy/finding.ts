@@ -15,6 +15,8 @@ import type { GroupBase } from './group.ts';
 export interface Finding extends Omit<Reason, 'class' | 'severity'> {
   /** What it weighs where the group requires the aspect and says nothing of the code; default `fail`. */
   readonly severity?: Severity;
+  /** Only a reference of this very node can know it, so that nobody can announce it. */
+  readonly ofNode?: boolean;
 }
 
 /** Not proven is not broken: these leave a node `pending`, whatever their severity. */

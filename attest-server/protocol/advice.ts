@@ -21,6 +21,8 @@ export interface Known {
   readonly reference?: string | null;
   /** Digest of a file that it ran, in hex. */
   readonly file?: string | null;
+  /** The signed directory that says what a reference is which is not in force; null: people say it here. */
+  readonly declaredIn?: string | null;
   /** Another node that is enrolled with its TPM. */
   readonly twin?: string | null;
 }

@@ -1,4 +1,4 @@
-import type { Reference, ReferenceAction } from './reference.ts';
+import { type Reference, type ReferenceAction, saysNothing } from './reference.ts';
 
 /** From which states an action leads to which one; null: to the one before. Nothing else leads out of `revoked`. */
 const transitions = {
@@ -23,7 +23,14 @@ export function afterAction(reference: Reference, action: ReferenceAction): Refe
     throw new NotNow(
       `reference ${reference.name} is ${reference.state}: ${action} needs one that is ${from.join(' or ')}${reference.state === 'revoked' ? '; restore takes a revocation back' : ''}`,
     );
-  return { ...reference, state: to ?? beforeRevocation(reference) };
+  const state = to ?? beforeRevocation(reference);
+  if (state === 'active' && saysNothing(reference))
+    throw new NotNow(
+      `reference ${reference.name} says nothing of a boot, so that it would make no node trusted: capture a node that booted the change, and delete this one`,
+    );
+  // Approved it counts anyway, and out of force nobody is to boot like it.
+  const { announced: _ended, ...lasting } = reference;
+  return { ...lasting, state };
 }
 
 /** Where nobody knows what it was, it makes nobody trusted before somebody approves it. */

@@ -191,6 +191,15 @@ export function* contentFaultInSteps(given: Reference): Generator<void, string |
   return given.runtime === undefined ? null : yield* filesFault(given.runtime);
 }
 
+/** True for a reference of kind `boot` that no boot can be compared with: one of an announcement of any change. */
+export function saysNothing({
+  kind,
+  components,
+  pcrs,
+}: Pick<Reference, 'kind' | 'components' | 'pcrs'>): boolean {
+  return kind === 'boot' && components.length === 0 && Object.keys(pcrs).length === 0;
+}
+
 /** The files that a reference of kind `runtime` lists. @throws Rejection `malformed`, `too_large` */
 export function parseFiles(runtime: Pick<RuntimeFiles, 'files'>): DigestList {
   return atOnce(parseFilesInSteps(runtime));

@@ -1,4 +1,4 @@
-import { approveCommand } from '../policy/advice.ts';
+import { approveCommand, declareActive } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
@@ -18,6 +18,8 @@ export interface CandidatePorts {
   statuses(): readonly CandidateStatus[];
   readonly store: Pick<ReferenceStore, 'list'>;
   readonly policy: () => { readonly groups: readonly PolicyGroup[] };
+  /** The signed directory that says what some references are; null where there is none. */
+  readonly directory: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
@@ -182,12 +184,17 @@ class Naming {
     const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
     if (known?.state === 'staged' || known?.state === 'retired') {
       const { name, state } = known;
+      const { directory } = this.#ports;
+      const knownBy = { name, state };
+      const note = `Reference ${name} has it, and is ${state}.`;
+      if (directory !== null && known.declared !== undefined)
+        return { ...none(note), knownBy, notes: [note, declareActive(name, directory)] };
       return {
-        knownBy: { name, state },
+        knownBy,
         step: 'approve',
         name: null,
         command: approveCommand(name, kind),
-        notes: [`Reference ${name} has it, and is ${state}.`],
+        notes: [note],
       };
     }
     if (known?.state === 'active')
@@ -231,8 +238,10 @@ class Naming {
       ...(models.length > taken.length && unknown.own
         ? [`A capture takes ${mostCaptured} nodes: ask again for the others afterwards.`]
         : []),
-      ...(named !== null && wanted === null
-        ? [`The policy compares group ${group} with references that it names: name this one in it, too.`]
+      ...(named !== null && (wanted === null || taken.length > 1)
+        ? [
+            `The policy compares group ${group} with references that it names: name ${taken.length > 1 ? 'all that this makes' : 'this one'} in it, too.`,
+          ]
         : []),
     ];
     return { knownBy: null, step: 'capture', name, command: words.join(' '), notes };

@@ -9,9 +9,11 @@ import {
   contentFaultInSteps,
   type Reference,
   type ReferenceAction,
+  saysNothing,
 } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { announcingFault } from './announcing-fault.ts';
 import { brief } from './brief.ts';
 import { type Declaration, declaredChanges } from './declare.ts';
 import type { ReferenceStore } from './ports.ts';
@@ -28,8 +30,6 @@ export interface ReferenceParts {
   readonly changed: () => Promise<void>;
   /** The signed directory that says what some references are; null where there is none. */
   readonly directory: string | null;
-  /** The serial of the one in force; 0: none. */
-  readonly serial: () => number;
 }
 
 export interface ReferenceLife {
@@ -72,7 +72,7 @@ export interface ChangedReference {
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
 export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
-  const { store, now, separate, policy, changed, directory, serial } = parts;
+  const { store, now, separate, policy, changed, directory } = parts;
   /** What a directory declares is changed there: else a merge and an operator would undo each other's word. */
   const checkUndeclared = ({ name, declared }: Reference, action: string) => {
     if (directory !== null && declared !== undefined)
@@ -95,7 +95,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const references = await store.list();
       const found = references.find((reference) => reference.name === name);
       if (found === undefined) return null;
-      const { state } = afterAction(found, action);
+      const next = afterAction(found, action);
+      const { state } = next;
       // A person may always say that something is bad, and take that word of a person back.
       const isPersons = !isDeclaredActor(found.changed?.by ?? null);
       if (action !== 'revoke' && !(action === 'restore' && isPersons)) checkUndeclared(found, action);
@@ -103,17 +104,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const at = now();
       const from = found.state;
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
-      // Approved it counts anyway, and out of force nobody is to boot like it.
-      const { announced: _ended, ...lasting } = found;
-      const reference: Reference = {
-        ...lasting,
-        state,
-        changed: step,
-        // It stays revoked until the directory takes it back in a later serial than the one of now.
-        ...(found.declared !== undefined && {
-          declared: { ...found.declared, serial: Math.max(serial(), found.declared.serial) },
-        }),
-      };
+      const reference: Reference = { ...next, changed: step };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
       const affirmedBy = shared.map((other) => other.name).join(' ');
@@ -161,16 +152,12 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const found = (await store.list()).find((reference) => reference.name === name);
       if (found === undefined) return null;
       checkUndeclared(found, 'announce');
-      const { kind, state, group } = found;
-      if (kind !== 'boot') throw new NotNow(`reference ${name} is of kind ${kind}: only boots are announced`);
-      if (state !== 'staged')
-        throw new NotNow(
-          state === 'active'
-            ? `reference ${name} is active: nodes that boot like it are known already`
-            : `reference ${name} is ${state}: announce one that is staged`,
-        );
-      checkOther(found, actor, 'announce');
+      const { group } = found;
       const at = now();
+      const fault = announcingFault(found, nodes, at);
+      if (fault !== null) throw new NotNow(fault);
+      // What says nothing makes nobody trusted: that needs no second person.
+      if (!saysNothing(found)) checkOther(found, actor, 'announce');
       const end = new Date(until).toISOString();
       const announced: Announcement = {
         nodes,

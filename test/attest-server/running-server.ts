@@ -58,6 +58,8 @@ export interface ServerSettings {
   readonly imaListMiB?: number;
   /** Directory and keys; it is looked at each 50 ms. */
   readonly declared?: { readonly directory: string; readonly keys: readonly string[] };
+  /** Whether who captures a reference may not approve it. */
+  readonly separateApprovals?: boolean;
   /** Milliseconds. */
   readonly certificateLookedAtEvery?: number;
   /** Done to the state folder before the server starts. */
@@ -138,6 +140,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'sources.unprovenMiB': settings.sources?.unprovenMiB,
             'metrics.perNode': settings.metricsPerNode,
             imaListMiB: settings.imaListMiB,
+            'approvals.separate': settings.separateApprovals,
           },
         ),
         // A test looks again at once.

@@ -81,6 +81,7 @@ async function cost(
       statuses: () => statuses,
       store: { list: async () => references },
       policy: () => policy,
+      directory: null,
       now: () => at,
       unknownAfter: 180_000,
     });

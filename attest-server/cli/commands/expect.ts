@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { shellWord } from '../../protocol/advice.ts';
 import {
   listOf,
   type NodeView,
@@ -8,7 +9,7 @@ import {
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { longestAnnouncement, type Reference } from '../../protocol/reference.ts';
-import type { Client } from '../client.ts';
+import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { type Ending, endOf, relative, utc } from '../moment.ts';
@@ -52,19 +53,18 @@ export async function expectChange(
     options.kernel === undefined ? null : kernelReference(options, (path) => resolve(io.cwd, path));
   const client = await server();
   const { its, nodes } = await whom(client, names, group);
+  if (options.reference !== undefined) await checkGroup(client, options.reference, its);
   const made = options.reference === undefined ? await stage(client, computed, its) : null;
   const asked = { reason, ...ends, ...(names.length > 0 && { nodes: nodes.map(({ name }) => name) }) };
   const name = made ?? options.reference ?? '';
   const announced = await client
     .post(`${pathOf(name)}/announce`, asked, referenceView)
     .catch(async (error: unknown) => {
-      if (made !== null) await remove(client, made);
+      if (made === null) throw error;
+      if (error instanceof Refusal && error.code === 'role_denied') throw forAnother(made, names, options);
+      await remove(client, made);
       throw error;
     });
-  if (announced.group !== its)
-    io.err(
-      `reference ${printable(name)} is for group ${printable(announced.group)}: nodes of ${printable(its)} are not expected to change\n`,
-    );
   await print(io, format, announced, () => `${sentence(announced, names)}${changedBefore(nodes)}`);
 }
 
@@ -107,6 +107,28 @@ async function whom(
         : 'Announce the change to their group: --group.',
     );
   return { its, nodes: found.nodes };
+}
+
+/** @throws CliError for one of another group: its announcement would be moved to nodes that it says nothing of. */
+async function checkGroup(client: Client, name: string, its: string): Promise<void> {
+  const { items } = await client.get('/v1/references', references);
+  const found = items.find((item) => item.name === name);
+  if (found === undefined || found.group === its) return;
+  throw new CliError(
+    `reference ${printable(name)} is for group ${printable(found.group)}, and says nothing of nodes of ${printable(its)}`,
+    'Announce one that is for this group. See which there are:\n  assay reference list --kind boot',
+  );
+}
+
+/** Of a server that wants two persons: what was made stays, so that the second one can announce it. */
+function forAnother(made: string, names: readonly string[], options: ExpectOptions): CliError {
+  const { group, until, reason = '' } = options;
+  const whose = group === undefined ? names.map(shellWord).join(' ') : `--group ${shellWord(group)}`;
+  const ending = until === undefined ? `--for ${options.for}` : `--until ${until}`;
+  return new CliError(
+    `reference ${printable(made)} is staged, and is not announced: what makes nodes trusted needs two persons here (approvals.separate)`,
+    `Have another person look at it and type:\n  assay expect ${whose} --reference ${made} ${ending} --reason ${shellWord(reason)}`,
+  );
 }
 
 function kernelReference(
@@ -155,7 +177,9 @@ async function endAnnouncement(
 async function listAnnounced({ io, server }: CliContext, options: ExpectOptions): Promise<void> {
   const { output: format, utc: absolute = false } = options;
   const { items } = await (await server()).get('/v1/references', references);
-  const announced = items.filter((item) => item.announced !== undefined);
+  const announced = items.filter(
+    ({ announced: its }) => its !== undefined && io.now() < Date.parse(its.until),
+  );
   await print(io, format, { items: announced, next: null }, () =>
     announced.length === 0
       ? 'no change is announced\n'

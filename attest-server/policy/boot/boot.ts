@@ -68,7 +68,7 @@ export const boot: Aspect<'boot', BootRules> = {
     const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
     const judgeBy = (references: readonly Reference[]) =>
       judgeOf(rules, { ...prepared, references }, initrds);
-    return expectingChanges(judgeBy(all), prepared, judgeBy);
+    return expectingChanges(judgeBy(all), rules, prepared, judgeBy);
   },
 };
 

@@ -1,8 +1,11 @@
+import { LRUCache } from 'lru-cache';
 import { classOf } from '../../protocol/reasons.ts';
-import type { Announcement, Reference } from '../../protocol/reference.ts';
+import { type Announcement, type Reference, saysNothing } from '../../protocol/reference.ts';
 import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { breaksPolicy, type Finding, weigh } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
+import { isComparedBy } from './reference-set.ts';
+import type { BootRules } from './rules.ts';
 
 /** A reference that is staged, and that somebody expects nodes to boot. */
 interface Expected {
@@ -11,8 +14,10 @@ interface Expected {
   /** Milliseconds since the epoch. */
   readonly from: number;
   readonly until: number;
-  /** Judges as if it were active. */
-  readonly judge: () => Judge;
+  /** Once it is approved it counts; else the policy names others. */
+  readonly isNamed: boolean;
+  /** As if it were approved. */
+  readonly active: Reference;
 }
 
 /**
@@ -22,55 +27,72 @@ interface Expected {
  */
 export function expectingChanges(
   judge: Judge,
+  rules: Pick<BootRules, 'references'>,
   { group, references }: Pick<Prepared, 'group' | 'references'>,
   judgeBy: (references: readonly Reference[]) => Judge,
 ): Judge {
-  const expected = references.flatMap((reference) => expectedBy(reference, group, references, judgeBy));
+  const expected = references.flatMap((reference) => expectedBy(reference, rules, group));
   if (expected.length === 0) return judge;
+  const judgeWith = jointJudges(references, judgeBy);
   return {
     ...judge,
     judge(proven, node, at) {
       const own = judge.judge(proven, node, at);
       const against = breaking(own, group);
-      if (against.length === 0 || against.some(isNeverExcused)) return own;
-      const [open, ...others] = expected.filter((one) => isOpenFor(one, node, at));
-      if (open === undefined) return own;
-      let foreseen: Judgement | null = null;
-      for (const one of [open, ...others]) {
-        const other = one.judge().judge(proven, node, at);
+      // Where no reference is in force at all nothing is against a node, and nothing affirms it either.
+      if ((against.length === 0 && own.affirmed) || against.some(isNeverExcused)) return own;
+      const open = expected.filter((one) => isOpenFor(one, node, at));
+      const [first] = open;
+      if (first === undefined) return own;
+      const named = open.filter(({ reference }) => !saysNothing(reference));
+      const [wanted] = named;
+      if (wanted !== undefined) {
+        const other = judgeWith(named).judge(proven, node, at);
         const left = breaking(other, group);
-        if (left.length === 0 && other.affirmed) return arrived(other, own, one);
-        const isOnTheWay =
-          namesNothing(one.reference) || (explainsSome(against, left) && isMadeByNodes(left, other));
-        if (isOnTheWay && [...against, ...left].every(isDrift)) foreseen ??= onTheWay(own, against, one);
+        const used = named.find(({ reference: { name } }) => other.references?.includes(name)) ?? wanted;
+        if (left.length === 0 && other.affirmed) return arrived(other, own, used);
+        const isOnTheWay = explainsSome(against, left) && left.every(isMadeByNode);
+        if (isOnTheWay && [...against, ...left].every(isDrift)) return onTheWay(own, against, used);
       }
-      return foreseen ?? somethingElse(own, against, open);
+      if (against.length === 0) return own;
+      const any = open.find(({ reference }) => saysNothing(reference));
+      return any !== undefined && against.every(isDrift)
+        ? onTheWay(own, against, any)
+        : somethingElse(own, against, first);
     },
   };
 }
 
-/** True for an announcement of any change: its reference says nothing of a boot. */
-function namesNothing({ components, pcrs }: Reference): boolean {
-  return components.length === 0 && Object.keys(pcrs).length === 0;
-}
-
 function expectedBy(
   reference: Reference,
+  rules: Pick<BootRules, 'references'>,
   group: GroupBase,
-  references: readonly Reference[],
-  judgeBy: (references: readonly Reference[]) => Judge,
 ): readonly Expected[] {
   const { announced, state } = reference;
   if (announced === undefined || state !== 'staged' || reference.group !== group.name) return [];
-  let ready: Judge | null = null;
-  const judge = () => {
-    ready ??= judgeBy(
-      references.map((other) => (other === reference ? { ...reference, state: 'active' } : other)),
-    );
-    return ready;
-  };
   const [from, until] = [Date.parse(announced.at), Date.parse(announced.until)];
-  return [{ reference, announced, from, until, judge }];
+  const isNamed = isComparedBy(group.name, rules, reference);
+  return [{ reference, announced, from, until, isNamed, active: { ...reference, state: 'active' } }];
+}
+
+/** Which announcements are open together: few, unless each node has one of its own. */
+const mostJudges = 16;
+
+/** Judges as if all of these were active: an update may bring what two people announced. */
+function jointJudges(
+  references: readonly Reference[],
+  judgeBy: (references: readonly Reference[]) => Judge,
+): (open: readonly Expected[]) => Judge {
+  const judges = new LRUCache<string, Judge>({ max: mostJudges });
+  return (open) => {
+    const key = open.map(({ reference: { name } }) => name).join(' ');
+    const known = judges.get(key);
+    if (known !== undefined) return known;
+    const active = new Map(open.map((one) => [one.reference, one.active]));
+    const made = judgeBy(references.map((one) => active.get(one) ?? one));
+    judges.set(key, made);
+    return made;
+  };
 }
 
 function isOpenFor(
@@ -101,10 +123,8 @@ function explainsSome(against: readonly Finding[], left: readonly Finding[]): bo
 }
 
 /** Attack: another loader beside the kernel that was announced. What nodes make for themselves nobody can announce. */
-function isMadeByNodes(left: readonly Finding[], { unknown }: Judgement): boolean {
-  return (
-    unknown?.own === true || left.every(({ code }) => code === 'initrd_unknown' || code === 'no_reference')
-  );
+function isMadeByNode({ code, ofNode }: Finding): boolean {
+  return ofNode === true || code === 'initrd_unknown' || code === 'no_reference';
 }
 
 function codesOf(findings: readonly Finding[]): readonly string[] {
@@ -114,14 +134,14 @@ function codesOf(findings: readonly Finding[]): readonly string[] {
 /** @param own by what is in force: its unknown things wait for an approval, since the announcement ends */
 function arrived(judgement: Judgement, { unknown }: Judgement, expected: Expected): Judgement {
   const { name } = expected.reference;
-  const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved.`;
+  const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved${expected.isNamed ? '' : ', and if the policy names it (boot.references)'}.`;
   const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
   const waiting = unknown === undefined ? {} : { unknown };
   return { ...judgement, findings: [...judgement.findings, finding], ...waiting };
 }
 
 function onTheWay(judgement: Judgement, drift: readonly Finding[], expected: Expected): Judgement {
-  const what = namesNothing(expected.reference)
+  const what = saysNothing(expected.reference)
     ? 'A change of this boot was announced'
     : `This boot is on the way to the announced one, as in reference ${expected.reference.name}`;
   const finding: Finding = {
@@ -143,7 +163,7 @@ function somethingElse(judgement: Judgement, drift: readonly Finding[], expected
 }
 
 function told({ announced, reference }: Expected, actual: string, text: string): Finding {
-  const isAny = namesNothing(reference);
+  const isAny = saysNothing(reference);
   return {
     code: 'change_expected',
     aspect: 'boot',

@@ -48,5 +48,6 @@ export function unseenFinding(
     actual: strongestDigest(digests),
     text: `Nobody knows what the boot loader read as ${quoted(describes)} (event ${event}): ${node} did not send that file, and a reference of another machine does not vouch for it.`,
     evidence: { digest, position: `event ${event}` },
+    ofNode: true,
   };
 }

@@ -40,7 +40,8 @@ export const namedMasks: Readonly<Record<MaskName, NamedMask>> = {
     source: 'flatcar/scripts, build_library/grub.cfg',
     commands: [
       { either: /^(set gptprio_kernel=\/(?:flatcar|coreos)\/vmlinuz-)[ab]$/, as: '$1<slot>' },
-      { either: /^(set slot=)[ab]$/, as: '$1<slot>' },
+      // Also by a function of its configuration, whose call GRUB measures like any command.
+      { either: /^(set slot=|load_slot )[ab]$/, as: '$1<slot>' },
       { either: /^(configfile \S+\/flatcar\/load-)[ab]$/, as: '$1<slot>' },
       {
         either: /^(verify_detached \S+\/flatcar\/load-)([ab])( \S+\/flatcar\/load-)\2(\.sig)$/,

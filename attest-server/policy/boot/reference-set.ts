@@ -43,14 +43,14 @@ export function prepareReferences(
   references: readonly Reference[],
 ): ReferenceSet {
   const isNamed = (reference: Reference) => isComparedBy(group, rules, reference);
-  const prepared = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
+  const preparedOf = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
     references
       .filter((reference) => reference.state === state && applies(reference))
       .map((reference) => prepareReference(reference, rules.masks));
   return {
     // Whom it was announced to is in the announcement, whatever names the policy has.
-    active: prepared('active', (reference) => isNamed(reference) || reference.announced !== undefined),
-    revoked: prepared('revoked', (reference) => isNamed(reference) || reference.group === group),
+    active: preparedOf('active', (reference) => isNamed(reference) || reference.announced !== undefined),
+    revoked: preparedOf('revoked', (reference) => isNamed(reference) || reference.group === group),
   };
 }
 
@@ -63,7 +63,18 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
+/** Made once for each: judges of several groups, and of announced changes, compare with the same ones. */
 export function prepareReference(reference: Reference, masks: readonly MaskName[]): PreparedReference {
+  const made = prepared.get(reference) ?? new Map<string, PreparedReference>();
+  const key = masks.join(' ');
+  const known = made.get(key) ?? prepare(reference, masks);
+  prepared.set(reference, made.set(key, known));
+  return known;
+}
+
+const prepared = new WeakMap<Reference, Map<string, PreparedReference>>();
+
+function prepare(reference: Reference, masks: readonly MaskName[]): PreparedReference {
   // A capture keeps its boot's events; what was computed or written by hand has none.
   const whole = reference.events.length > 0;
   const components = prepareComponents(reference, whole, masks);

@@ -4,7 +4,14 @@ import type { Finding } from '../finding.ts';
 import type { StageDifference } from './compare-stages.ts';
 import { strongestDigest } from './compared-pcrs.ts';
 import type { OpenStage } from './judge-stages.ts';
-import { type Cause, type JudgedStage, secureBootOff, stageCauses, stageNames } from './judged-stage.ts';
+import {
+  type Cause,
+  type JudgedStage,
+  scopeOf,
+  secureBootOff,
+  stageCauses,
+  stageNames,
+} from './judged-stage.ts';
 import { keyChange } from './key-change.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { PreparedReference } from './reference-set.ts';
@@ -48,6 +55,7 @@ export function stageFinding(
     reference: name,
     ...changedValue(stage, actual),
     ...(isSigned && { signed: true }),
+    ...(scopeOf(stage, rules.scope) === 'node' && { ofNode: true }),
   };
 }
 
@@ -173,6 +181,7 @@ export function foreignFinding(boot: VouchedBoot, { stage, component }: OpenStag
   return {
     ...openFinding(boot, { stage, component }),
     severity: 'fail',
+    ofNode: true,
     expected: `an active reference captured on ${node}`,
     text: `The policy wants a reference captured on ${node} itself, and no active one was: this concerns its ${stageNames[stage]} ${quoted(nameOf(namedActual(component)))} (scope ${stage}: node).`,
   };

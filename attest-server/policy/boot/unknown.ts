@@ -195,9 +195,10 @@ function ownPart(components: readonly BootComponent[]): Part {
   return { lines: ['its own'], first: firstOf(components), words: null, count: components.length, own: true };
 }
 
-/** A loader itself before what it was told. */
+/** A loader itself before what it was told; a kernel's file, which has its version in its name, before its image in memory. */
 function firstOf(components: readonly BootComponent[]): BootComponent | null {
-  return components.find(({ kind }) => kind === 'code') ?? components[0] ?? null;
+  const file = components.find(({ stage, kind }) => stage === 'kernel' && kind === 'file');
+  return file ?? components.find(({ kind }) => kind === 'code') ?? components[0] ?? null;
 }
 
 function lineOf(boot: VouchedBoot, component: BootComponent, { scope }: BootRules): string {

@@ -109,6 +109,10 @@ describe('a signed directory', () => {
     assert.deepEqual([await stateOf('fleet'), await stateOf('two')], ['revoked', 'staged']);
     assert.equal(await step('restore', 'fleet'), 200);
     assert.equal(await fleet.answer('node-1'), 'trusted');
+    assert.equal(await fleet.answer('node-2'), 'untrusted');
+    const node = await fleet.world.call('GET', '/v1/nodes/node-2');
+    assert.ok(!JSON.stringify(node).includes('reference approve two'), 'a command that would be refused');
+    assert.ok(JSON.stringify(node).includes(`two is declared in ${git.directory}`));
   });
 
   it('retires what it names no longer, which then is the operators’ again', async () => {
@@ -276,10 +280,13 @@ describe('a signed directory', () => {
     await world.restart();
     assert.deepEqual([await references(), await serial()], [before, 8]);
     assert.match((await faulty()) ?? '', /^sig_invalid: manifest/);
+    // A counter that begins with 1 has no increase that an alert could see.
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 1);
     const { text } = (await world.call('GET', '/v1/policy')) as { text: string };
     assert.match(text, /# from Git/);
     await git.sign();
     await inForce(77);
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 0);
     await git.remove('policy.yaml');
     await git.declare();
     await inForce(78);

@@ -79,6 +79,39 @@ describe('a signed directory that cannot be put in force', () => {
     assert.deepEqual(told, ['counts', 'unreadable', 'counts']);
     assert.equal(declared.inForce()?.serial, 1);
   });
+
+  it('is read again by and by where what is wrong is not in its files, and told once', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.write('pins.csv', `node-1,${'ab'.repeat(32)}\n`);
+    await git.declare();
+    const told: string[] = [];
+    let holder: { readonly name: string } | null = { name: 'node-2' };
+    let reads = 0;
+    let counts = () => {};
+    const inForce = new Promise<void>((resolve) => {
+      counts = resolve;
+    });
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
+    await declared.begin({
+      ...changing(store),
+      async nodeByEk() {
+        reads += 1;
+        // Revoked after a while: nobody writes the directory for that.
+        if (reads === 3) holder = null;
+        return holder;
+      },
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded() {
+        told.push('counts');
+        counts();
+      },
+      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+    });
+    await inForce;
+    assert.deepEqual([told, declared.inForce()?.serial], [['pins', 'counts'], 1]);
+  });
 });
 
 function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault']) {

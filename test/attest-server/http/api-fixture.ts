@@ -288,7 +288,6 @@ function referenceLifeOf(world: World, separate: boolean) {
     now: () => now,
     changed: async () => {},
     directory: null,
-    serial: () => 0,
   });
 }
 
@@ -405,6 +404,7 @@ export function portsOf(world: World): ApiPorts {
           statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
           store: referencesOf(world),
           policy: () => ({ groups: world.policyGroups }),
+          directory: null,
           now: () => now,
           unknownAfter: 180_000,
         },

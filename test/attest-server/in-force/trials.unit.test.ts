@@ -39,7 +39,12 @@ const kept = bundle.parse({
   parts: { boot: { digest: hash('sha256', log), bytes: log.toString('base64') } },
 });
 
-function trialsOver(references: readonly Reference[], isLate = false, latched: Latched | null = null) {
+function trialsOver(
+  references: readonly Reference[],
+  isLate = false,
+  latched: Latched | null = null,
+  boot = '{}',
+) {
   let asked = 0;
   return createTrials({
     store: {
@@ -54,7 +59,7 @@ function trialsOver(references: readonly Reference[], isLate = false, latched: L
     },
     bundle: async (_node, digest) => (digest === 'kept' ? kept : null),
     latched: { read: async () => latched },
-    policy: () => policyOf('require: [identity, boot]'),
+    policy: () => policyOf('require: [identity, boot]', `boot: ${boot}`),
     labelsOf: () => ({}),
     methods: [],
     now: () => now,
@@ -94,6 +99,26 @@ describe('a trial of a step of a reference’s life', () => {
       );
       assert.equal(references[0]?.state, state);
     });
+
+  it('ends what was announced of it: approved, it counts only where the policy names it', async () => {
+    const announced = {
+      nodes: null,
+      by: 'token:bob',
+      at: new Date(now - 1000).toISOString(),
+      until: new Date(now + 1000).toISOString(),
+      reason: 'update',
+    };
+    const staged: Reference = { ...reference('staged'), announced };
+    for (const [boot, after] of [
+      ['{references: [another]}', 'pending'],
+      ['{}', 'trusted'],
+    ] as const) {
+      const trials = trialsOver([staged, other], false, null, boot);
+      const answer = await trials.simulateReference('boot', 'approve', { limit: 10 });
+      const [judged] = answer?.items ?? [];
+      assert.deepEqual([judged?.before?.state, judged?.after?.state], ['trusted', after]);
+    }
+  });
 
   it('judges the latest evidence, also where a verdict came while that before was looked up', async () => {
     const trials = trialsOver([reference('active')], true);

@@ -104,6 +104,13 @@ describe('what is remembered of a boot that no reference in force has', () => {
     assert.ok((whats(log, [])?.length ?? 0) >= 5);
   });
 
+  it('calls a kernel by its file, which has the version in its name, and not by its image in memory', () => {
+    for (const name of ['centos9-shim-grub', 'debian13-shim-grub']) {
+      const things = unknownOf(recordedLog(name), { references: [] })?.things;
+      assert.match(things?.find(({ what }) => what === 'kernel')?.name ?? '', /\/vmlinuz/);
+    }
+  });
+
   it('is of the stages that the policy compares', () => {
     const open = policyOf('require: [identity, boot]', 'boot: {scope: {initrd: unpinned}}');
     assert.equal(unknownOf(sibling(log, { initrd: true }), { policy: open }), null);

@@ -54,6 +54,7 @@ async function gathered(
         }),
       store: { list: async () => references },
       policy: () => policy,
+      directory: '/etc/fleet',
       now: () => now,
       unknownAfter,
     },
@@ -80,6 +81,22 @@ describe('candidates for references', () => {
     assert.deepEqual(items.map(({ nodes }) => nodes.join(' ')).sort(), ['a b', 'c', 'd', 'e']);
     assert.equal(items[0]?.firstSeen, new Date(now - 90_000).toISOString());
     assert.equal(items[0]?.text, '2 nodes of group workers boot something unknown: kernel');
+  });
+
+  it('have no command for what a signed directory declares: it says where that comes into force', async () => {
+    const ours = { ...referenceOf('ours'), state: 'staged' } as const;
+    const declared = { key: 'merge', serial: 3, sha256: 'ab'.repeat(32) };
+    const step = async (held: Reference) => {
+      const { items } = await gathered({ a: { unknown: { knownBy: 'ours' } } }, { references: [held] });
+      const { command, knownBy, notes } = items[0] ?? assert.fail();
+      return [command, knownBy?.name, notes.some((note) => note.includes('/etc/fleet'))];
+    };
+    assert.deepEqual(await step({ ...ours, declared }), [null, 'ours', true]);
+    assert.deepEqual(await step(ours), [
+      'assay reference approve ours --reason "its boots are wanted"',
+      'ours',
+      false,
+    ]);
   });
 
   it('leave out who is silent, and who is of no concern', async () => {
@@ -182,6 +199,16 @@ describe('candidates for references', () => {
     const third = await nameWith('model-1', 'model-2');
     assert.equal(third?.name, 'workers-2026-11-20');
     assert.match(third?.notes.join(' ') ?? '', /name this one in it/);
+    assert.deepEqual((await nameWith())?.notes, []);
+    // The first one has the name of the policy, and those of the other nodes have none of it.
+    const each = (
+      await gathered(
+        many(3, () => ({ unknown: { own: true } })),
+        { policy },
+      )
+    ).items[0];
+    assert.equal(each?.name, 'model-1');
+    assert.match(each?.notes.join(' ') ?? '', /name all/);
   });
 
   it('are so many at most, those of most nodes first, and the rest is counted', async () => {
@@ -208,6 +235,7 @@ describe('candidates for references', () => {
       statuses: () => [{ name: 'a', verdict: drifting, verifiedAt: now, memory }],
       store: { list: async () => [] },
       policy: () => policyOf(),
+      directory: null,
       now: () => now,
       unknownAfter,
     });

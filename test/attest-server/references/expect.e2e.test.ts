@@ -4,10 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
+import { tokenAnswer } from '../../../attest-server/protocol/api.ts';
 import type { Reason } from '../../../attest-server/protocol/verdict.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
+import { namedPe } from '../cli/offline/compute/named-pe.ts';
+import { referenceOf } from '../http/api-fixture.ts';
 import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
 
 const old = recordedLog('debian13-shim-grub');
@@ -31,7 +34,7 @@ describe('assay expect, at a server with nodes', () => {
   });
 
   function assay(...args: readonly string[]) {
-    return runAssay(args, { env: fleet.world.env(), cwd: folder });
+    return runAssay(args, { env: fleet.world.env(), cwd: folder, now: Date.now });
   }
   const because = ['--reason', 'kernel update'];
   const codesOf = async (node: string) =>
@@ -112,6 +115,27 @@ describe('assay expect, at a server with nodes', () => {
     let state = 'pending';
     for (; state === 'pending'; await delay(100)) state = await fleet.answer('node-3');
     assert.deepEqual([state, Date.now() >= Date.parse(announced.until)], ['untrusted', true]);
+    const { items } = JSON.parse((await assay('expect', '-o', 'json')).out);
+    assert.deepEqual(
+      items.filter(({ announced: { until } }: { announced: { until: string } }) => until === announced.until),
+      [],
+    );
+  });
+
+  it('keeps whom it covers: one of fewer nodes, or of another group, is refused', async () => {
+    const { world } = fleet;
+    await world.call('POST', '/v1/references', { node: 'node-3', name: 'wave', staged: true });
+    const announce = (...args: readonly string[]) =>
+      assay('expect', ...args, '--reference', 'wave', '--for', '1h', ...because);
+    assert.equal((await announce('node-3')).code, 0);
+    assert.equal((await announce('node-1')).code, 1);
+    assert.equal(await fleet.answer('node-3'), 'trusted');
+    assert.equal((await announce('node-3', 'node-1')).code, 0);
+    const other = { ...referenceOf('elsewhere'), group: 'others', state: 'staged' };
+    await world.call('POST', '/v1/references/import', other);
+    const refused = await assay('expect', 'node-1', '--reference', 'elsewhere', '--for', '1h', ...because);
+    assert.equal(refused.code, 1);
+    assert.doesNotMatch((await assay('expect', '-o', 'json')).out, /elsewhere/);
   });
 
   for (const [what, code, args] of [
@@ -131,9 +155,37 @@ describe('assay expect, at a server with nodes', () => {
   ] as const)
     it(`refuses ${what}, and leaves no reference behind`, async () => {
       writeFileSync(join(folder, 'none.txt'), 'no kernel');
-      const before = await fleet.world.store.references.list();
+      const before = await fleet.world.call('GET', '/v1/references');
       const refused = await assay(...args);
       assert.deepEqual([refused.code, refused.out], [code, '']);
-      assert.deepEqual(await fleet.world.store.references.list(), before);
+      assert.deepEqual(await fleet.world.call('GET', '/v1/references'), before);
     });
+});
+
+describe('assay expect, where approvals are separate', () => {
+  it('announces any change by one person, and a kernel by two', async () => {
+    await using fleet = await startForgedFleet({ 'node-1': old }, { separateApprovals: true });
+    const { world } = fleet;
+    const cwd = mkdtempSync(join(tmpdir(), 'assay-expect-'));
+    try {
+      await fleet.answer('node-1');
+      writeFileSync(join(cwd, 'vmlinuz'), namedPe({ '.text': Buffer.alloc(0x200, 0x41) }));
+      const assay = (...args: readonly string[]) => runAssay(args, { env: world.env(), cwd });
+      const ending = ['--for', '1h', '--reason', 'kernel update'];
+      assert.equal((await assay('expect', 'node-1', ...ending)).code, 0);
+      const made = await assay('expect', 'node-1', '--kernel', 'vmlinuz', ...ending);
+      assert.equal(made.code, 1);
+      // What it says is typed by another person.
+      const [, typed = ''] = /\n +assay (expect .*)/.exec(made.err) ?? assert.fail(made.err);
+      const words = [...typed.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+      const { token } = tokenAnswer.parse(
+        await world.call('POST', '/v1/tokens', { name: 'second', role: 'operator', ttlSeconds: 3600 }),
+      );
+      writeFileSync(join(world.stateDir, 'second.token'), token, { mode: 0o600 });
+      const done = await runAssay(words, { env: world.env('second.token'), cwd });
+      assert.equal(done.code, 0, done.err);
+    } finally {
+      rmSync(cwd, { recursive: true });
+    }
+  });
 });

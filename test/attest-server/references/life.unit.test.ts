@@ -24,7 +24,6 @@ function lifeOf(state: Reference['state'], separate = false) {
   };
   const life = createReferenceLife({
     directory: null,
-    serial: () => 0,
     store: {
       list: async () => world.references,
       add: async (added, event) => {
@@ -177,6 +176,41 @@ describe('the life of a reference', () => {
     assert.deepEqual(world.events, []);
     assert.ok(await life.announce('workers-1', expected, 'token:bob'));
   });
+
+  it('announces a change of any kind alone, where approvals are separate: that makes nobody trusted', async () => {
+    const { world, life } = lifeOf('staged', true);
+    world.references[0] = { ...(world.references[0] ?? assert.fail()), pcrs: {}, events: [] };
+    assert.ok(await life.announce('workers-1', expected, 'token:ann'));
+  });
+
+  it('approves none that says nothing of a boot', async () => {
+    const { world, life } = lifeOf('staged');
+    world.references[0] = { ...(world.references[0] ?? assert.fail()), pcrs: {}, events: [] };
+    await assert.rejects(life.change('workers-1', 'approve', 'because', 'token:bob'), { name: 'NotNow' });
+    assert.deepEqual(world.events, []);
+  });
+
+  const announcements: readonly (readonly [string[] | null, string[] | null, boolean])[] = [
+    [['node-1'], ['node-2'], false],
+    [['node-1'], ['node-1', 'node-2'], true],
+    [['node-1'], null, true],
+    [null, ['node-1'], false],
+    [null, null, true],
+  ];
+  for (const [before, nodes, isTaken] of announcements)
+    it(`${isTaken ? 'takes' : 'refuses'} an announcement for ${nodes ?? 'all'} after one for ${before ?? 'all'}: who is in the middle of an update stays so`, async () => {
+      const { world, life } = lifeOf('staged');
+      await life.announce('workers-1', { ...expected, nodes: before }, 'token:bob');
+      const done = life.announce('workers-1', { ...expected, nodes, reason: 'more' }, 'token:bob');
+      if (isTaken) assert.deepEqual((await done)?.announced?.nodes, nodes);
+      else {
+        await assert.rejects(done, { name: 'NotNow' });
+        assert.deepEqual(world.references[0]?.announced?.nodes, before);
+        // Once it is over, nobody is left out.
+        await life.endAnnouncement('workers-1', 'token:bob');
+        assert.ok(await life.announce('workers-1', { ...expected, nodes }, 'token:bob'));
+      }
+    });
 
   it('takes no announcement from a file', async () => {
     const { world, life } = lifeOf('staged');

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Judge } from '../../../../attest-server/policy/aspect.ts';
+import { expectingChanges } from '../../../../attest-server/policy/boot/expected-change.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
 import type { Announcement, Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
@@ -11,6 +13,7 @@ import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { eventsWhere, insertBefore } from '../../../vectors/log-surgery.ts';
+import { judgedNode } from '../disk/made-disk.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -61,16 +64,28 @@ const kernelEvent = parseEventLog(recordedLog('debian13-shim-grub-kernel')).even
 
 /** The same boot, whose initrd was made on the node. */
 function withOtherInitrd(boot: Buffer): Proven {
+  return madeProof({ log: otherInitrdIn(boot) });
+}
+
+function otherInitrdIn(boot: Buffer): Buffer {
   const events = parseEventLog(boot).events.filter(({ stage, pcr }) => stage === 'initrd' && pcr === 9);
   assert.ok(events.length > 0);
   const digest = digestsOf((bank) => hash(bank, 'another initrd', 'hex'));
-  return madeProof({ log: rewriteLog(boot, new Map(events.map(({ index }) => [index, { digest }]))) });
+  return rewriteLog(boot, new Map(events.map(({ index }) => [index, { digest }])));
 }
 
 describe('a change that somebody announced', () => {
   it('makes nodes trusted that boot what was announced, and leaves those trusted that boot as before', () => {
     assert.deepEqual(judged(updated, [known, next]), arrived);
     assert.deepEqual(judged(old, [known, next]), ['trusted']);
+  });
+
+  it('makes them trusted where nothing is in force yet, and leaves all others as they are', () => {
+    const none = ['pending', 'no_reference fail'];
+    assert.deepEqual(judged(updated, [next]), arrived);
+    for (const proven of [old, foreign]) assert.deepEqual(judged(proven, [next]), none);
+    assert.deepEqual(judged(updated, [nothing]), none);
+    assert.deepEqual(judged(updated, [kernelOf(updated)]), none);
   });
 
   it('makes them trusted with another command line that the announced reference has', () => {
@@ -119,6 +134,27 @@ describe('a change that somebody announced', () => {
     assert.deepEqual(judged(updated, [known, next], { policy }), pending);
   });
 
+  it('excuses what a node makes for itself, and no loader or firmware beside it (row 230)', () => {
+    const boot = otherInitrdIn(recordedLog('debian13-shim-grub-kernel'));
+    const kernel = eventsWhere(boot, ({ pcr, stage }) => pcr === 9 && stage === 'kernel')[0]?.index ?? 0;
+    const [firmware = assert.fail()] = eventsWhere(boot, ({ pcr, type }) => pcr === 0 && /BLOB/.test(type));
+    const digest = digestsOf((bank) => hash(bank, 'another firmware', 'hex'));
+    const evil = {
+      loader: insertBefore(boot, kernel, { pcr: 4, type: 13, data: Buffer.from('/evil') }),
+      firmware: rewriteLog(boot, new Map([[firmware.index, { digest }]])),
+    };
+    for (const initrd of ['group', 'node']) {
+      const policy = policyOf('require: [identity, boot]', `boot: {scope: {initrd: ${initrd}}}`);
+      assert.deepEqual(judged(madeProof({ log: boot }), [known, kernelOf(updated)], { policy }), pending);
+      for (const [what, log] of Object.entries(evil))
+        assert.equal(
+          judged(madeProof({ log }), [known, kernelOf(updated)], { policy })[0],
+          'untrusted',
+          what,
+        );
+    }
+  });
+
   for (const [moment, at, expected] of [
     ['before it begins', Date.parse(begin) - 1, untrusted],
     ['when it begins', Date.parse(begin), arrived],
@@ -132,6 +168,43 @@ describe('a change that somebody announced', () => {
     const one: Reference = { ...next, announced: { ...announced, nodes: ['worker-1'] } };
     assert.deepEqual(judged(updated, [known, one]), arrived);
     assert.deepEqual(judged(updated, [known, one], { node: 'worker-2' }), untrusted);
+  });
+
+  it('makes a node trusted that boots what two announcements have together, and each alone has not', () => {
+    const parts = (name: string, is: (stage: string) => boolean): Reference => {
+      const whole = capturedFrom(updated, { name, state: 'staged' });
+      return {
+        ...whole,
+        components: whole.components.filter(({ stage }) => is(stage)),
+        events: [],
+        announced,
+      };
+    };
+    const kernel = parts('kernel', (stage) => stage === 'kernel');
+    const rest = parts('rest', (stage) => stage !== 'kernel');
+    assert.deepEqual(judged(updated, [kernel, rest]), arrived);
+    for (const one of [kernel, rest])
+      assert.deepEqual(judged(updated, [one]), ['pending', 'no_reference fail']);
+    const forOthers = { ...rest, announced: { ...announced, nodes: ['worker-2'] } };
+    assert.deepEqual(judged(updated, [kernel, forOthers]), ['pending', 'no_reference fail']);
+  });
+
+  it('costs one more judgement, however many are announced', () => {
+    const group = required.groups[0] ?? assert.fail();
+    const judgements: (readonly Reference[])[] = [];
+    const judgeBy = (references: readonly Reference[]): Judge => ({
+      judge: () => {
+        judgements.push(references);
+        return { findings: [], affirmed: false, source: 'tpm' };
+      },
+    });
+    const references = Array.from({ length: 64 }, (_, index) => ({ ...next, name: `next-${index}` }));
+    const judge = expectingChanges(judgeBy(references), group.rules.boot, { group, references }, judgeBy);
+    judge.judge(updated, judgedNode({ node: 'worker-1' }), within);
+    assert.deepEqual(
+      judgements.map((seen) => seen.filter(({ state }) => state === 'active').length),
+      [0, 64],
+    );
   });
 
   it('counts for the group of its reference alone', () => {

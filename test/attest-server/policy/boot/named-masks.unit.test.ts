@@ -26,6 +26,7 @@ describe('a named mask', () => {
   const alike: readonly (readonly [MaskName, string, string])[] = [
     ['flatcar', 'set gptprio_kernel=/flatcar/vmlinuz-a', 'set gptprio_kernel=/flatcar/vmlinuz-b'],
     ['flatcar', 'set slot=a', 'set slot=b'],
+    ['flatcar', 'load_slot a', 'load_slot b'],
     ['flatcar', 'configfile (hd0,gpt1)/flatcar/load-a', 'configfile (hd0,gpt1)/flatcar/load-b'],
     [
       'flatcar',
@@ -51,6 +52,7 @@ describe('a named mask', () => {
 
   const different: readonly (readonly [MaskName, string, string])[] = [
     ['flatcar', 'set slot=a', 'set slot=c'],
+    ['flatcar', 'load_slot a', 'load_slot a b'],
     ['flatcar', 'set gptprio_kernel=/flatcar/vmlinuz-a', 'set gptprio_kernel=/flatcar/vmlinuz-b x'],
     [
       'flatcar',

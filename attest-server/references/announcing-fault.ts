@@ -1,0 +1,29 @@
+import type { Reference } from '../protocol/reference.ts';
+import { brief } from './brief.ts';
+
+/**
+ * Why no change may be announced by this reference to these nodes; null where it may.
+ * @param nodes null: its whole group
+ */
+export function announcingFault(
+  reference: Reference,
+  nodes: readonly string[] | null,
+  at: number,
+): string | null {
+  const { kind, name, state, announced } = reference;
+  if (kind !== 'boot') return `reference ${name} is of kind ${kind}: only boots are announced`;
+  if (state === 'active') return `reference ${name} is active: nodes that boot like it are known already`;
+  if (state !== 'staged') return `reference ${name} is ${state}: announce one that is staged`;
+  const left = leftOut(announced, nodes, at);
+  return left === null
+    ? null
+    : `reference ${name} is announced for ${left} until ${announced?.until}, whom this leaves out: name them, too, or end that announcement first`;
+}
+
+/** Whom an open announcement covers, and another one would not: they would be untrusted in the middle of their update. */
+function leftOut(open: Reference['announced'], nodes: readonly string[] | null, at: number): string | null {
+  if (open === undefined || Date.parse(open.until) <= at || nodes === null) return null;
+  if (open.nodes === null) return 'all nodes of its group';
+  const left = open.nodes.filter((node) => !nodes.includes(node));
+  return left.length === 0 ? null : brief(left.join(', '));
+}
