@@ -75,7 +75,10 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted:',
     capture,
   ].join('\n'),
-  rebooted: 'Wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
+  rebooted: [
+    'If the severity is info, the node has proven its new boot. There is nothing to do, unless somebody cleared its TPM.',
+    'Otherwise wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
+  ].join('\n'),
   resumed: 'Servers should not sleep: find out who suspended the node, and switch suspend off.',
   no_boot_log: ['Check on the node that there is a boot log and that the agent may read it:', bootLog].join(
     '\n',

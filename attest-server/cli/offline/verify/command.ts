@@ -3,7 +3,7 @@ import { nextStep } from '../../../policy/advice.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
-import { paragraph } from '../../commands/why.ts';
+import { paragraphs } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
@@ -115,5 +115,5 @@ function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
     ...(boot === null ? [] : noteLines(boot.notes).map((line) => `  ${line}`)),
   ];
   const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
-  return head + reasons.map((reason) => paragraph(reason, reading, node)).join('');
+  return head + paragraphs(reasons, reading, node);
 }

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { dataOf, edited, eventWhere, remeasured, retyped } from '../../../vectors/log-surgery.ts';
+import {
+  dataOf,
+  edited,
+  eventsWhere,
+  eventWhere,
+  remeasured,
+  reordered,
+  retyped,
+} from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';
 
 const started = recordedLog('debian13-efistub');
@@ -51,5 +59,46 @@ describe('a kernel with a command line that the log calls something else (row 22
     assert.equal(judged(line, capturedFrom(madeProof({ log: line })), ''), 'trusted');
     const without = recordedLog('gce-sp800-155');
     assert.equal(judged(without, capturedFrom(madeProof({ log: without })), ''), 'trusted');
+  });
+});
+
+describe('a section of a unified image (row 223)', () => {
+  const unified = recordedLog('debian13-sdboot-uki');
+  const whole = capturedFrom(madeProof({ log: unified }));
+  const part = (name: string, holds: (one: Reference['components'][number]) => boolean): Reference => ({
+    ...whole,
+    name,
+    events: [],
+    components: whole.components.filter(holds),
+  });
+  const isOfImage = ({ stage, pcr }: Reference['components'][number]) =>
+    pcr === 11 || ['kernel', 'initrd', 'cmdline'].includes(stage);
+  const parts = [part('image', isOfImage), part('rest', (one) => !isOfImage(one))];
+  const state = (from: Buffer) => {
+    const policy = policyOf('require: [identity, boot]');
+    return verdictOn(madeProof({ log: from }), policy, { name: 'n' }, parts, 0).state;
+  };
+
+  it('is compared by who has sections, whatever the log calls it', () => {
+    assert.equal(state(unified), 'trusted');
+    const [section] = eventsWhere(unified, ({ pcr }) => pcr === 11);
+    assert.ok(section);
+    const other = remeasured(unified, section.index, dataOf(unified, section.index), Buffer.from('other'));
+    for (const type of [0x0d, 0x01, 0x80000001, 0x800000e0, 0x80000004])
+      assert.equal(state(retyped(other, section.index, type)), 'untrusted');
+  });
+});
+
+describe('a switch of Secure Boot behind the settings (row 224)', () => {
+  it('is none: who extends what the reference has, where the firmware measured nothing, is told', () => {
+    const log = recordedLog('debian13-shim-grub');
+    const { index } = eventWhere(log, ({ describes }) => describes === 'SecureBoot = 01');
+    const end = eventsWhere(log, ({ pcr }) => pcr === 7).at(-1)!.index;
+    const all = eventsWhere(log, (event) => event.index !== index).map((event) => event.index);
+    const late = reordered(log, all.toSpliced(end, 0, index));
+    const reference = capturedFrom(madeProof({ log }));
+    assert.equal(judged(log, reference, ''), 'trusted');
+    assert.match(judged(late, reference, ''), /^untrusted unverified_event/);
+    assert.match(judged(retyped(late, end, 0x800000e0), reference, ''), /^untrusted unverified_event/);
   });
 });
