@@ -14,15 +14,20 @@ export function announcingFault(
   if (kind !== 'boot') return `reference ${name} is of kind ${kind}: only boots are announced`;
   if (state === 'active') return `reference ${name} is active: nodes that boot like it are known already`;
   if (state !== 'staged') return `reference ${name} is ${state}: announce one that is staged`;
-  const left = leftOut(announced, nodes, at);
+  const left = isAnnounced(reference, at) ? leftOut(announced, nodes) : null;
   return left === null
     ? null
     : `reference ${name} is announced for ${left} until ${announced?.until}, whom this leaves out: name them, too, or end that announcement first`;
 }
 
+/** It counts now for the nodes that its announcement names. */
+export function isAnnounced({ announced }: Pick<Reference, 'announced'>, at: number): boolean {
+  return announced !== undefined && at < Date.parse(announced.until);
+}
+
 /** Whom an open announcement covers, and another one would not: they would be untrusted in the middle of their update. */
-function leftOut(open: Reference['announced'], nodes: readonly string[] | null, at: number): string | null {
-  if (open === undefined || Date.parse(open.until) <= at || nodes === null) return null;
+function leftOut(open: Reference['announced'], nodes: readonly string[] | null): string | null {
+  if (open === undefined || nodes === null) return null;
   if (open.nodes === null) return 'all nodes of its group';
   const left = open.nodes.filter((node) => !nodes.includes(node));
   return left.length === 0 ? null : brief(left.join(', '));

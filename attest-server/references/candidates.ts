@@ -2,13 +2,19 @@ import { approveCommand, declareActive } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type KeptUnknown, unknownIn, unknownMarks } from '../policy/unknown.ts';
+import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
 import { mostCaptured } from '../protocol/api.ts';
 import { type ReferenceCandidate, type ReferenceCandidates, verbs } from '../protocol/candidates-api.ts';
-import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
-import type { Aspect as AspectName, Verdict } from '../protocol/verdict.ts';
+import {
+  type Alike,
+  byNode,
+  byNodes,
+  type CandidateFilter,
+  type CandidateStatus,
+  group,
+} from './alike-nodes.ts';
 import { FreeNames } from './free-name.ts';
 import type { ReferenceStore } from './ports.ts';
 
@@ -24,18 +30,6 @@ export interface CandidatePorts {
   now(): number;
   /** How long a verdict holds without a new one, in milliseconds. */
   readonly unknownAfter: number;
-}
-
-interface CandidateStatus {
-  readonly name: string;
-  readonly verdict: Verdict | null;
-  readonly verifiedAt: number | null;
-  readonly memory: Readonly<Record<string, unknown>>;
-}
-
-export interface CandidateFilter {
-  readonly group?: string | undefined;
-  readonly kind?: ReferenceKind | undefined;
 }
 
 /** So many are told, those of most nodes first; the rest is counted. */
@@ -64,72 +58,6 @@ export async function gatherCandidates(
     more: { candidates: left.length, nodes: left.reduce((sum, { nodes }) => sum + nodes.length, 0) },
     held: [...held].map(([node, codes]) => ({ node, codes: [...codes] })).sort(byNode),
   };
-}
-
-/** Nodes that show the same. */
-interface Alike {
-  readonly aspect: AspectName;
-  readonly kind: ReferenceKind;
-  readonly group: string;
-  readonly key: string;
-  readonly nodes: CandidateStatus[];
-  firstSeen: number;
-}
-
-interface Grouped {
-  readonly alike: ReadonlyMap<string, Alike>;
-  readonly held: ReadonlyMap<string, ReadonlySet<ReasonCode>>;
-  readonly unknown: number;
-}
-
-const kindOf: ReadonlyMap<AspectName, ReferenceKind | null> = new Map(
-  aspects.map(({ name, referenceKind }) => [name, referenceKind]),
-);
-
-function group(statuses: readonly CandidateStatus[], filter: CandidateFilter): Grouped {
-  const alike = new Map<string, Alike>();
-  const held = new Map<string, ReadonlySet<ReasonCode>>();
-  let count = 0;
-  for (const status of statuses) {
-    const { name, verdict, memory } = status;
-    if (verdict === null || verdict.state === 'unknown' || verdict.state === 'unsupported') continue;
-    if (filter.group !== undefined && verdict.group !== filter.group) continue;
-    const against = new Set(verdict.reasons.filter(isHeldBy).map(({ code }) => code));
-    let isUnknown = false;
-    for (const { aspect, key: its, since, isHeld } of unknownMarks(memory)) {
-      const kind = kindOf.get(aspect) ?? null;
-      if (kind === null || (filter.kind !== undefined && kind !== filter.kind)) continue;
-      if (isHeld || against.size > 0) {
-        held.set(name, new Set([...(unknownIn(memory)[aspect]?.held ?? []), ...against]));
-        continue;
-      }
-      isUnknown = true;
-      const key = `${aspect} ${verdict.group} ${its}`;
-      const known = alike.get(key);
-      if (known === undefined)
-        alike.set(key, { aspect, kind, group: verdict.group, key, nodes: [status], firstSeen: since });
-      else {
-        known.nodes.push(status);
-        known.firstSeen = Math.min(known.firstSeen, since);
-      }
-    }
-    if (isUnknown) count += 1;
-  }
-  return { alike, held, unknown: count };
-}
-
-/** Also what was found since the node was judged, as that its TPM is another node, too. */
-function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
-  return severity === 'fail' && classOf(code) === 'failed';
-}
-
-function byNodes(a: Alike, b: Alike): number {
-  if (a.nodes.length !== b.nodes.length) return b.nodes.length - a.nodes.length;
-  return a.key < b.key ? -1 : 1;
-}
-
-function byNode(a: { readonly node: string }, b: { readonly node: string }): number {
-  return a.node < b.node ? -1 : 1;
 }
 
 interface Step extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {

@@ -13,7 +13,7 @@ import {
 } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { announcingFault } from './announcing-fault.ts';
+import { announcingFault, isAnnounced } from './announcing-fault.ts';
 import { brief } from './brief.ts';
 import { type Declaration, declaredChanges } from './declare.ts';
 import type { ReferenceStore } from './ports.ts';
@@ -136,8 +136,13 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
         throw new NotNow(
           `reference ${name} is ${state}: delete needs one that is staged or retired, which decides nothing`,
         );
+      const at = now();
+      if (isAnnounced(found, at))
+        throw new NotNow(
+          `reference ${name} is announced until ${found.announced?.until}, and counts until then: end that announcement first`,
+        );
       await store.remove(name, {
-        at: now(),
+        at,
         actor,
         action: 'reference.delete',
         subject: name,

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
-import { type CandidateFilter, type CandidatePorts, gatherCandidates } from './candidates.ts';
+import type { CandidateFilter } from './alike-nodes.ts';
+import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
 

@@ -80,8 +80,8 @@ async function cost(
     const found = await gatherCandidates({
       statuses: () => statuses,
       store: { list: async () => references },
-      policy: () => policy,
       directory: null,
+      policy: () => policy,
       now: () => at,
       unknownAfter: 180_000,
     });

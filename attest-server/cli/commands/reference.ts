@@ -117,7 +117,7 @@ export async function deleteReference(
   const { items } = await client.get('/v1/references', listOf(referenceView));
   const found = items.find((item) => item.name === name);
   if (found === undefined) throw new CliError(`there is no reference ${name}`, 'See: assay reference list');
-  const told = deletedText(found);
+  const told = deletedText(found, io.now());
   if (dryRun) return io.out(told);
   io.err(told);
   await ask(`Delete reference ${printable(name)}?`);
@@ -129,12 +129,12 @@ export async function deleteReference(
   io.out(`reference ${printable(deleted)} is deleted\n`);
 }
 
-function deletedText({ name, kind, group, state, files }: ReferenceView): string {
+function deletedText({ name, kind, group, state, files, announced }: ReferenceView, now: number): string {
   const what = files === undefined ? kind : `${kind}, ${counted(files, 'file')}`;
-  const outcome =
-    state === 'staged' || state === 'retired'
-      ? 'no node would change'
-      : 'it decides something, and is not deleted';
+  const isOpen = announced !== undefined && now < Date.parse(announced.until);
+  const decidesNothing = (state === 'staged' || state === 'retired') && !isOpen;
+  const why = isOpen ? 'it is announced, which assay expect --end takes back' : 'it decides something';
+  const outcome = decidesNothing ? 'no node would change' : `${why}, and is not deleted`;
   return `reference ${printable(name)} (${what}) of group ${printable(group)} is ${state}: ${outcome}\n`;
 }
 

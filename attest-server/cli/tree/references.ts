@@ -168,7 +168,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .description('compute a reference file from kernel, initrd, loader or unified image, offline')
     .requiredOption('--name <name>', 'name of the new reference')
     .requiredOption('--group <group>', 'group of nodes that the reference is for')
-    .option('--kernel <file>', 'a kernel image; you may repeat this option', several, [])
+    .option('--kernel <file>', 'a kernel image', several, [])
     .option('--initrd <file>', 'an initrd; repeat this option in the order of loading', several, [])
     .option('--loader <file>', 'an image that runs before the kernel: shim, GRUB, systemd-boot', several, [])
     .option('--uki <file>', 'a unified kernel image: kernel, initrd and command line in one file')

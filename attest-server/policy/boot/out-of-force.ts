@@ -2,10 +2,11 @@ import type { PcrValues } from '../../protocol/pcr-values.ts';
 import { classOf } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Finding } from '../finding.ts';
+import { type Comparing, inForceKnow, knowsUnknown } from './knows-unknown.ts';
 import { isComparedBy, type PreparedReference, prepareReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
-import { type Comparing, knowsUnknown, type UnknownBoot } from './unknown.ts';
+import type { UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
@@ -51,7 +52,8 @@ export function withOutOfForce(
   quotes: readonly PcrValues[],
   lacking: Lacking,
 ): { readonly findings: readonly Finding[]; readonly knownBy: string | null } {
-  const wanted = references.find((reference) => isWanted(reference, boot, quotes, lacking));
+  const isWanted = wantedFor(boot, quotes, lacking);
+  const wanted = references.find(isWanted);
   const known = wanted ?? references.find((reference) => bootsLike(reference, boot, quotes));
   const knownBy = wanted?.reference.name ?? null;
   const position = findings.findIndex(isOfReference);
@@ -76,18 +78,22 @@ function isOfReference({ code, reference }: Finding): boolean {
 }
 
 /** True for one that can be approved, and then knows the boot. */
-function isWanted(
-  reference: PreparedReference,
+function wantedFor(
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
   lacking: Lacking,
-): boolean {
-  if (reference.reference.state === 'active' || lacking === null) return false;
-  if (reference.strict) return referenceMatches(reference, quotes);
-  if (boot === null || !knowsUnknown(reference, boot, lacking.unknown, lacking)) return false;
-  // What another one out of force would make known does not count.
-  const own = lacking.bootWith(reference);
-  return own !== null && knowsUnknown(reference, own, lacking.unknown, lacking);
+): (reference: PreparedReference) => boolean {
+  if (lacking === null) return () => false;
+  // Of one boot: hundreds of hosts have references of their own, in force and out of it.
+  const inForce = boot === null ? undefined : inForceKnow(boot, lacking);
+  return (reference) => {
+    if (reference.reference.state === 'active') return false;
+    if (reference.strict) return referenceMatches(reference, quotes);
+    if (boot === null || !knowsUnknown(reference, boot, lacking.unknown, lacking, inForce)) return false;
+    // What another one out of force would make known does not count.
+    const own = lacking.bootWith(reference);
+    return own !== null && knowsUnknown(reference, own, lacking.unknown, lacking);
+  };
 }
 
 function whyNotInForce({ state, expires, changed }: Reference, has: string): string {

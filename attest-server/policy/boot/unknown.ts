@@ -1,15 +1,15 @@
+import { filePcr } from '../../protocol/loader-files.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
 import { isLineWithoutText } from './capture.ts';
-import { compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
+import type { StageDifference } from './compare-stages.ts';
 import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
 import { isHidden } from './file-content.ts';
 import type { JudgedStages } from './judge-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf, stageNames } from './judged-stage.ts';
 import { measuresKernel, noKernel } from './kernel-rule.ts';
 import { maskIdentifiers } from './masked-text.ts';
-import type { PreparedReference } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import { nameOf } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
@@ -100,42 +100,6 @@ function valuesOf(quoted: PcrValues): string {
     .join(' ');
 }
 
-/** By whose rules a boot is compared, of which node it is, and with what. */
-export interface Comparing {
-  readonly rules: BootRules;
-  readonly node: string;
-  /** References in force. */
-  readonly active: readonly PreparedReference[];
-}
-
-/**
- * True for a reference that makes all known that is unknown, once it is in force: it has a stage of that, and of each other one it
- * has all, or one in force has. By the name of its kernel those know a loader's commands that name this version.
- */
-export function knowsUnknown(
-  reference: PreparedReference,
-  boot: VouchedBoot,
-  { stages }: UnknownBoot,
-  { rules, node, active }: Comparing,
-): boolean {
-  if (stages === null || reference.strict) return false;
-  const knows = (one: PreparedReference) => {
-    const isOwn = one.reference.captured?.node === node;
-    const differences = compareStages(boot, one, rules);
-    return (stage: JudgedStage) => {
-      const difference = differences.get(stage);
-      if (difference === undefined || sizeOf(difference) > 0) return false;
-      if (!one.whole && !one.components.stages.has(stage)) return false;
-      return isOwn || (difference.unseen === null && scopeOf(stage, rules.scope) !== 'node');
-    };
-  };
-  const own = knows(reference);
-  const left = stages.filter((stage) => !own(stage));
-  if (left.length === 0 || left.length === stages.length) return left.length === 0;
-  const others = active.filter(({ strict }) => !strict).map(knows);
-  return left.every((stage) => others.some((known) => known(stage)));
-}
-
 /** Of one stage, what is unknown. */
 interface Part {
   readonly lines: readonly string[];
@@ -197,7 +161,9 @@ function ownPart(components: readonly BootComponent[]): Part {
 
 /** A loader itself before what it was told; a kernel's file, which has its version in its name, before its image in memory. */
 function firstOf(components: readonly BootComponent[]): BootComponent | null {
-  const file = components.find(({ stage, kind }) => stage === 'kernel' && kind === 'file');
+  const file = components.find(
+    ({ pcr, stage, kind }) => pcr === filePcr && stage === 'kernel' && kind === 'file',
+  );
   return file ?? components.find(({ kind }) => kind === 'code') ?? components[0] ?? null;
 }
 

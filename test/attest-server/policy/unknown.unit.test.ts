@@ -105,9 +105,13 @@ describe('what is remembered of a boot that no reference in force has', () => {
   });
 
   it('calls a kernel by its file, which has the version in its name, and not by its image in memory', () => {
-    for (const name of ['centos9-shim-grub', 'debian13-shim-grub']) {
+    for (const [name, path] of [
+      ['centos9-shim-grub', /\/vmlinuz/],
+      ['debian13-shim-grub', /\/vmlinuz/],
+      ['debian13-sdboot-uki', /\.efi$/],
+    ] as const) {
       const things = unknownOf(recordedLog(name), { references: [] })?.things;
-      assert.match(things?.find(({ what }) => what === 'kernel')?.name ?? '', /\/vmlinuz/);
+      assert.match(things?.find(({ what }) => what === 'kernel')?.name ?? '', path);
     }
   });
 

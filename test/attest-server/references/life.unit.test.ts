@@ -177,6 +177,15 @@ describe('the life of a reference', () => {
     assert.ok(await life.announce('workers-1', expected, 'token:bob'));
   });
 
+  it('deletes none that is announced: until that ends, it counts', async () => {
+    const { world, life } = lifeOf('staged');
+    await life.announce('workers-1', expected, 'token:bob');
+    await assert.rejects(life.remove('workers-1', 'because', 'token:bob'), { name: 'NotNow' });
+    assert.equal(world.references.length, 1);
+    await life.endAnnouncement('workers-1', 'token:bob');
+    assert.equal(await life.remove('workers-1', 'because', 'token:bob'), true);
+  });
+
   it('announces a change of any kind alone, where approvals are separate: that makes nobody trusted', async () => {
     const { world, life } = lifeOf('staged', true);
     world.references[0] = { ...(world.references[0] ?? assert.fail()), pcrs: {}, events: [] };

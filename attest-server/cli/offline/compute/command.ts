@@ -90,6 +90,8 @@ function commandLineOf({ cmdline, cmdlineFile }: BootFiles, at: (path: string) =
 function checkOptions({ name, group, kernel, initrd, uki, cmdline, cmdlineFile, via }: BootFiles): void {
   const usage = (text: string, hint: string) => new CliError(text, hint, exit.usage);
   checkNames({ name, group });
+  // No boot would have both, so that the reference would make none known.
+  if (kernel.length > 1) throw usage('a boot starts one kernel', 'Compute a reference of each kernel.');
   if (cmdline !== undefined && cmdlineFile !== undefined)
     throw usage('--cmdline and --cmdline-file do not go together', 'Give one of them.');
   if (

@@ -267,6 +267,7 @@ describe('assay reference compute', () => {
       ['--cmdline', 'ro', '--cmdline-file', 'cmdline'],
       ['--via', 'firmware', '--initrd', 'initrd.img'],
       ['--kernel', 'vmlinuz', '--via', 'lilo'],
+      ['--kernel', 'vmlinuz', '--kernel', 'other'],
       ['--kernel', 'vmlinuz', '--state', 'revoked'],
       ['--kernel', 'vmlinuz', '--name', '../r'],
       ['--kernel', 'vmlinuz', '-o', 'table'],
