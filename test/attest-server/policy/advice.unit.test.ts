@@ -13,9 +13,10 @@ const known: Required<Known> = {
   name: 'worker-3-20261126-cdcdcd',
   reference: 'workers-1',
   file: 'ef'.repeat(32),
+  path: '/init',
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|FILE_PATH|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {
