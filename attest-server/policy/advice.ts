@@ -4,6 +4,7 @@ import type { ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
+import { initrdAdvice } from './boot/advice.ts';
 
 /** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
@@ -21,15 +22,19 @@ export function nextStep(
     aspect,
     reference,
     outOfForce,
+    expected,
     actual,
     value,
-  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'actual' | 'value'>>,
+  }: Pick<Reason, 'code'> &
+    Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value'>>,
   known: Known = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
-  const own = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
-  const step = adviceOn(code, { ...known, twin, file, reference: reference ?? null }, own);
+  const path = (value === undefined ? null : initrdPath.exec(value)?.[1]) ?? null;
+  const inside = code === 'initrd_unknown' ? initrdAdvice.get(expected ?? '') : undefined;
+  const its = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
+  const step = adviceOn(code, { ...known, twin, file, path, reference: reference ?? null }, inside ?? its);
   return outOfForce === undefined
     ? step
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
@@ -39,6 +44,9 @@ export function nextStep(
 export function declareActive(reference: string, directory: string): string {
   return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
 }
+
+/** Of what `unknownFiles` finds: a file, or a link. */
+const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */
 export function approveCommand(reference: string, kind: ReferenceKind): string {

@@ -14,9 +14,10 @@ const known: Required<Known> = {
   reference: 'workers-1',
   file: 'ef'.repeat(32),
   declaredIn: '/etc/fleet',
+  path: '/init',
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|FILE_PATH|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {

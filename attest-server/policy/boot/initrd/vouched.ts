@@ -59,10 +59,14 @@ export function vouchedKind({ path }: InitrdEntry): VouchedKind | null {
   return kinds.find((kind) => kind.path.test(path)) ?? null;
 }
 
+/** Bytes of a text that counts so; a longer one counts by its digest alone. */
+const longestAlike = 64 * 1024;
+
 /** What stands in a list for the text of such a file on all machines that are alike; null where it is no text. */
 export function alikeDigest(entry: InitrdEntry, contents: InitrdContents): Buffer | null {
   const bytes = vouchedKind(entry)?.isText === true ? contents.bytesOf(entry) : null;
-  if (bytes === null) return null;
+  // Attack: texts of a megabyte, each masked at one go.
+  if (bytes === null || bytes.length > longestAlike) return null;
   const text = maskTemporaryNames(maskIdentifiers(bytes.toString('latin1')));
   return hash('sha256', `alike\0${text}`, 'buffer');
 }

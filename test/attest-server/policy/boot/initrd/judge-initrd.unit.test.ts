@@ -153,6 +153,10 @@ describe('entries of an archive, judged', () => {
       (await judgedBy(list, at(...all))).unknown.map(({ entry }) => entry.path);
     assert.deepEqual(await others('Sat, 05 Dec 2026 09:01:00 +0100'), []);
     assert.deepEqual(await others('Sat, 05 Dec 2026 09:01:00 +0100', 'PROGRAM /evil'), [path]);
+    const long = `HOMEHOST <system>\n${'#\n'.repeat(40_000)}`;
+    const whole = DigestList.of(await captured(at('Fri, 27 Nov 2026 18:28:06 +0000', long)));
+    assert.equal((await judgedBy(whole, at('Fri, 27 Nov 2026 18:28:06 +0000', long))).unknownCount, 0);
+    assert.equal((await judgedBy(whole, at('Sat, 28 Nov 2026 18:28:06 +0000', long))).unknownCount, 1);
     assert.deepEqual(
       await others('x by mkconf\nPROGRAM /evil\n# This configuration was auto-generated on y'),
       [path],
