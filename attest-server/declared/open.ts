@@ -169,18 +169,12 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       return text == null ? null : { source: policyPath, text };
     },
     async checkPins(pins) {
-      const declared = await store.pins();
-      const keyOf = new Map(declared.map(({ node, ekDigest }) => [node, ekDigest]));
-      const nodeOf = new Map(declared.map(({ node, ekDigest }) => [ekDigest, node]));
-      const other = pins.find(
-        ({ node, ekDigest }) =>
-          (keyOf.get(node) ?? ekDigest) !== ekDigest || (nodeOf.get(ekDigest) ?? node) !== node,
-      );
-      if (other !== undefined)
-        throw new Rejection(
-          'ek_already_bound',
-          `${join(directory, declaredFiles.pins)} binds ${other.node}, or this key, otherwise: change it there`,
-        );
+      for (const pin of pins)
+        if (await store.hasOtherPin(pin))
+          throw new Rejection(
+            'ek_already_bound',
+            `${join(directory, declaredFiles.pins)} binds ${pin.node}, or this key, otherwise: change it there`,
+          );
     },
     async begin(to) {
       const { reloaded, notReloaded } = to;
