@@ -231,6 +231,13 @@ describe('a signed directory', () => {
         await attack();
         await world.until(async () => (await faulty())?.startsWith(told) ?? false);
         assert.deepEqual([await references(), await serial()], [before, 5]);
+        // A check of the files would find nothing where the server alone knows it.
+        const next = (await status()).faulty.find(({ part }) => part === 'declared')?.next;
+        const known = {
+          'serial: ': `assay declare ${git.directory} --serial 6`,
+          'pins: pins.csv': 'assay get enrolments',
+        };
+        assert.equal(next, new Map(Object.entries(known)).get(told) ?? 'assay-server check --here');
         assert.equal(await fleet.answer('node-1'), 'trusted');
       } finally {
         await rename(git.directory, `${copy}.faulty-${what.replaceAll(/\W/g, '-')}`);
