@@ -53,7 +53,7 @@ export async function declareDirectory(
     if (!(error instanceof DirectoryFault)) throw error;
     throw new CliError(
       `${given}: ${error.message}`,
-      `No server would take it. ${error.code === 'malformed' ? 'Each .json and .yaml in it is a reference, but for policy.yaml beside the manifest. ' : ''}docs/references.md, "From Git", says what belongs into the directory.`,
+      `No server would take it. ${error.message.includes(': version: ') ? 'Each .json and .yaml in it is a reference, but for policy.yaml beside the manifest. ' : ''}docs/references.md, "From Git", says what belongs into the directory.`,
       exit.error,
       error,
     );
