@@ -90,10 +90,13 @@ describe('the registry', () => {
 
   it('takes nobody’s word against a signed directory: not of a token, nor of the first use (row 251)', async () => {
     allowed = () => true;
-    declared = { 'node-1': 'a' };
+    // Pinned while the settings named no directory.
+    await pin('node-3', 'c');
+    declared = { 'node-1': 'a', 'node-3': 'd' };
     for (const [node, digit] of [
       ['node-1', 'b'],
       ['node-2', 'a'],
+      ['node-3', 'c'],
     ] as const) {
       await refused(join(node, digit, await token(node)), 'enrolment_pending');
       await refused(join(node, digit), 'enrolment_pending');
