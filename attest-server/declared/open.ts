@@ -80,6 +80,8 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   const { directory } = config;
   const { store, now } = parts;
   let signers = await readSigners(config.keys);
+  /** Keys of before count: a directory that is right does not make that right. */
+  let areKeysFaulty = false;
   let inForce = await store.read();
   parts.inForce(inForce?.serial ?? 0);
   const policyPath = join(directory, declaredFiles.policy);
@@ -177,8 +179,11 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
           );
     },
     async begin(to) {
-      const { reloaded, notReloaded } = to;
+      const { notReloaded } = to;
       const { fault } = parts;
+      const reloaded = () => {
+        if (!areKeysFaulty) to.reloaded();
+      };
       const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
       if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
@@ -195,7 +200,9 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       const begun = looks;
       if (begun === null) return;
       await oneByOne(async () => {
+        areKeysFaulty = true;
         signers = await readSigners(config.keys);
+        areKeysFaulty = false;
         await begun.readNow();
       });
     },
