@@ -246,6 +246,19 @@ describe('a signed directory', () => {
       await world.until(async () => (await faulty()) === null);
     });
 
+  it('says what is wrong although somebody writes it at every look (row 252)', async () => {
+    const { world } = fleet;
+    let turn = 0;
+    await world.until(async () => {
+      turn += 1;
+      await git.write('more.json', `{"turn": ${turn}}`);
+      return (await faulty())?.startsWith('unsigned: more.json');
+    });
+    await git.remove('more.json');
+    await world.until(async () => (await faulty()) === null);
+    assert.equal(await serial(), 5);
+  });
+
   it('also holds the policy and pins: neither settings nor operators change them', async () => {
     const { world } = fleet;
     const policy = await readFile(bootPolicyFile, 'utf8');

@@ -81,6 +81,26 @@ describe('a signed directory that cannot be put in force', () => {
     assert.equal(declared.inForce()?.serial, 1);
   });
 
+  it('is told although somebody writes it at every look (row 252)', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.declare();
+    const told: string[] = [];
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
+    await declared.begin({
+      ...changing(store),
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded() {},
+      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+    });
+    for (let turn = 0; told.length === 0; turn += 1) {
+      await git.write('more.json', `{"turn": ${turn}}`);
+      await sleep(2);
+    }
+    assert.deepEqual([told, declared.inForce()?.serial], [['unsigned'], 1]);
+  });
+
   it('stays faulty where its keys are, whatever its files say', async () => {
     await using git = await signedDirectory();
     await using store = await openStore(':memory:', { chain: chainEntry });
