@@ -27,10 +27,11 @@ export function createLooks({ directory, read, reloaded, notReloaded, fault }: L
   /** What it was last told to have; null: nothing. */
   let told: DirectoryFault | null = null;
   let looksLeft = 0;
+  let doubts = 0;
 
   const readAs = async (mark: string) => {
     await read();
-    [known, told] = [mark, null];
+    [known, told, doubts] = [mark, null, 0];
   };
   const isToTell = (error: DirectoryFault, mark: string) => {
     const isNew = mark !== known || error.message !== told?.message;
@@ -49,9 +50,11 @@ export function createLooks({ directory, read, reloaded, notReloaded, fault }: L
         reloaded();
       } catch (error) {
         if (!(error instanceof DirectoryFault)) return fault(error, 'declared directory');
-        // A checkout is written file by file: a fault counts where the next look finds the same.
-        if (!isFirst && mark !== doubted) doubted = mark;
-        else if (isToTell(error, mark)) notReloaded(error);
+        doubts = mark === doubted ? mostDoubts : doubts + 1;
+        doubted = mark;
+        if (!isFirst && doubts < mostDoubts) return;
+        doubts = 0;
+        if (isToTell(error, mark)) notReloaded(error);
       }
     },
 
@@ -68,6 +71,11 @@ export function createLooks({ directory, read, reloaded, notReloaded, fault }: L
 
 /** Faults that can pass although nobody writes the directory: a disk answers again, a node is revoked, room is made. */
 const passing: ReadonlySet<DeclaredFault> = new Set(['unreadable', 'too_large', 'policy', 'pins']);
+/**
+ * A checkout is written file by file: a fault counts where the next look finds the same. Attack: who writes something at every
+ * look has nobody told.
+ */
+const mostDoubts = 12;
 /** To read all of it may take a second. */
 const looksBetweenTries = 60;
 

@@ -80,6 +80,8 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   const { directory } = config;
   const { store, now } = parts;
   let signers = await readSigners(config.keys);
+  /** Keys of before count: a directory that is right does not make that right. */
+  let areKeysFaulty = false;
   let inForce = await store.read();
   parts.inForce(inForce?.serial ?? 0);
   const policyPath = join(directory, declaredFiles.policy);
@@ -169,22 +171,19 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       return text == null ? null : { source: policyPath, text };
     },
     async checkPins(pins) {
-      const declared = await store.pins();
-      const keyOf = new Map(declared.map(({ node, ekDigest }) => [node, ekDigest]));
-      const nodeOf = new Map(declared.map(({ node, ekDigest }) => [ekDigest, node]));
-      const other = pins.find(
-        ({ node, ekDigest }) =>
-          (keyOf.get(node) ?? ekDigest) !== ekDigest || (nodeOf.get(ekDigest) ?? node) !== node,
-      );
-      if (other !== undefined)
-        throw new Rejection(
-          'ek_already_bound',
-          `${join(directory, declaredFiles.pins)} binds ${other.node}, or this key, otherwise: change it there`,
-        );
+      for (const pin of pins)
+        if (await store.hasOtherPin(pin))
+          throw new Rejection(
+            'ek_already_bound',
+            `${join(directory, declaredFiles.pins)} binds ${pin.node}, or this key, otherwise: change it there`,
+          );
     },
     async begin(to) {
-      const { reloaded, notReloaded } = to;
+      const { notReloaded } = to;
       const { fault } = parts;
+      const reloaded = () => {
+        if (!areKeysFaulty) to.reloaded();
+      };
       const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
       if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
@@ -201,7 +200,9 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       const begun = looks;
       if (begun === null) return;
       await oneByOne(async () => {
+        areKeysFaulty = true;
         signers = await readSigners(config.keys);
+        areKeysFaulty = false;
         await begun.readNow();
       });
     },

@@ -231,6 +231,13 @@ describe('a signed directory', () => {
         await attack();
         await world.until(async () => (await faulty())?.startsWith(told) ?? false);
         assert.deepEqual([await references(), await serial()], [before, 5]);
+        // A check of the files would find nothing where the server alone knows it.
+        const next = (await status()).faulty.find(({ part }) => part === 'declared')?.next;
+        const known = {
+          'serial: ': `assay declare ${git.directory} --serial 6`,
+          'pins: pins.csv': 'assay get enrolments',
+        };
+        assert.equal(next, new Map(Object.entries(known)).get(told) ?? 'assay-server check --here');
         assert.equal(await fleet.answer('node-1'), 'trusted');
       } finally {
         await rename(git.directory, `${copy}.faulty-${what.replaceAll(/\W/g, '-')}`);
@@ -238,6 +245,19 @@ describe('a signed directory', () => {
       }
       await world.until(async () => (await faulty()) === null);
     });
+
+  it('says what is wrong although somebody writes it at every look (row 252)', async () => {
+    const { world } = fleet;
+    let turn = 0;
+    await world.until(async () => {
+      turn += 1;
+      await git.write('more.json', `{"turn": ${turn}}`);
+      return (await faulty())?.startsWith('unsigned: more.json');
+    });
+    await git.remove('more.json');
+    await world.until(async () => (await faulty()) === null);
+    assert.equal(await serial(), 5);
+  });
 
   it('also holds the policy and pins: neither settings nor operators change them', async () => {
     const { world } = fleet;
