@@ -1,4 +1,5 @@
 import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { serverValues } from './config.ts';
 import { readDirectory } from './declared/read-directory.ts';
 import { isKeyFile, readSigners } from './declared/read-signers.ts';
@@ -10,6 +11,7 @@ import { checkPolicy } from './policy/file/policy-file.ts';
 import type { Enrolment } from './policy/policy.ts';
 import { builtInPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
+import { declaredFiles } from './protocol/declared.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
 
@@ -57,6 +59,7 @@ export async function checkConfiguration(
         else absent.push({ setting, path: path ?? '' });
       if (missing.length === 0) await tryOut(setting, look, faults);
     };
+    let source = null as PolicySource | null;
     const { 'webhook.url': url, 'webhook.secretFile': secretFile, 'webhook.caFile': caFile } = settings;
     const { 'kubernetes.api': api, cloudProgram } = settings;
     const { 'declared.directory': directory, 'declared.keys': keys } = settings;
@@ -70,7 +73,9 @@ export async function checkConfiguration(
       await part('webhook.secretFile', [secretFile, caFile], () => readEndpoint({ url, secretFile, caFile }));
     if (directory !== null)
       await part('declared.directory', [directory, ...keys.filter(isKeyFile)], async () => {
-        await readDirectory(await snapshotOf(directory), await readSigners(keys), methodsOf(settings));
+        const snapshot = await snapshotOf(directory);
+        const read = await readDirectory(snapshot, await readSigners(keys), methodsOf(settings));
+        if (read.policy !== null) source = { name: join(directory, declaredFiles.policy), text: read.policy };
       });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
     if (cloudProgram !== null)
@@ -78,9 +83,11 @@ export async function checkConfiguration(
     await tryOut(
       'policy',
       () => {
-        const checked = policyOf(settings.policy, methodsOf(settings));
+        // A server begins with it where no directory is in force yet.
+        const ofSettings = policyOf({ name: settings.policy, text: null }, methodsOf(settings));
+        const checked = source === null ? ofSettings : policyOf(source, methodsOf(settings));
         policy = checked.name;
-        warnings.push(...checked.warnings.map((warning) => placed(settings.policy, warning)));
+        warnings.push(...checked.warnings.map((warning) => placed(source?.name ?? settings.policy, warning)));
       },
       faults,
     );
@@ -110,10 +117,16 @@ function methodsOf(settings: Values): readonly Enrolment[] {
   });
 }
 
-function policyOf(name: string, methods: readonly Enrolment[]) {
-  const builtIn = builtInPolicy(name);
+/** A policy: built in, or a file; `text` where that was read already. */
+interface PolicySource {
+  readonly name: string;
+  readonly text: string | null;
+}
+
+function policyOf({ name, text }: PolicySource, methods: readonly Enrolment[]) {
+  const builtIn = text === null ? builtInPolicy(name) : null;
   if (builtIn !== null) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
-  const { policy, warnings } = checkPolicy(textOf(name), name, methods);
+  const { policy, warnings } = checkPolicy(text ?? textOf(name), name, methods);
   return { name: `${policy.name}@${policy.revision}`, warnings };
 }
 

@@ -163,6 +163,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
+  metrics.faultyParts(() => inForce.faulty().map(({ part }) => part));
   const attest = rooms.use(
     await openAttest({
       verdicts: store.verdicts,
@@ -207,7 +208,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       policy: inForce.policy,
       changed: inForce.readReferences,
       directory: declared.directory,
-      serial: () => declared.inForce()?.serial ?? 0,
       fault,
     }),
   );
@@ -334,7 +334,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       advise: (reason, known) =>
         reason.code === 'server_fault' && known.node != null
           ? health.advice(attest.serverFault(known.node) ?? 'internal')
-          : nextStep(reason, known),
+          : nextStep(reason, {
+              ...known,
+              declaredIn: inForce.current().isDeclared(reason.outOfForce ?? '') ? declared.directory : null,
+            }),
       faultAdvice: health.advice,
       storageFault: health.fault,
       policy: inForce.policy,

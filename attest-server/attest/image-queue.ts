@@ -4,7 +4,7 @@ export interface QueueOptions {
   readonly atOnce: number;
   /** Milliseconds in which whoever has a place must send something; then the next one has it. */
   readonly patience: number;
-  /** Milliseconds for which a place is had while others wait. */
+  /** Milliseconds for which a place is had while others wait, for it or for the same image. */
   readonly turn: number;
   /** Milliseconds for which a node is thought to be there after it was heard of. */
   readonly aliveFor: number;
@@ -113,8 +113,8 @@ export class ImageQueue {
     if (image === undefined || image.sender === null) return;
     image.sender.timer.refresh();
     const isOver = this.#options.monotonic() - image.sender.since >= this.#options.turn;
-    // Attack: a node that sends a byte at a time, and keeps others from it.
-    if (isOver && this.#isWaitedFor()) this.#giveUp(digest);
+    // Attack: a node that sends a byte at a time, and keeps others from it, also those that booted the same image.
+    if (isOver && (this.#isWaitedFor() || this.#ready(image) !== null)) this.#giveUp(digest);
   }
 
   failed(node: string, digest: string, why: string): void {

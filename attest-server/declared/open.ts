@@ -3,11 +3,13 @@ import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
+import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Enrolment } from '../policy/policy.ts';
 import { declaredActor, declaredFiles } from '../protocol/declared.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Declaration } from '../references/declare.ts';
 import { DirectoryFault } from './directory-fault.ts';
+import { createLooks, type Looks } from './look.ts';
 import type { DeclaredStore, DirectoryInForce, ReferenceChange } from './ports.ts';
 import { type DeclaredDirectory, readDirectory } from './read-directory.ts';
 import { readSigners } from './read-signers.ts';
@@ -78,20 +80,35 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   const { directory } = config;
   const { store, now } = parts;
   let signers = await readSigners(config.keys);
+  /** Keys of before count: a directory that is right does not make that right. */
+  let areKeysFaulty = false;
   let inForce = await store.read();
   parts.inForce(inForce?.serial ?? 0);
   const policyPath = join(directory, declaredFiles.policy);
   const oneByOne = pLimit(1);
-  let ports: DeclaredPorts | null = null;
+  let looks: Looks | null = null;
   let timer: NodeJS.Timeout | undefined;
-  /** How the directory was when it was last read, and when it was last seen to be faulty. */
-  let [known, doubted]: (string | null)[] = [null, null];
+  /** Whether what is held was compared with it since the start. */
+  let isCompared = false;
+
+  const readNow = async () => readDirectory(await snapshotOf(directory), signers, parts.methods);
+  /**
+   * What it holds by now, where the policy in force is one that an earlier version took, or a server with other settings:
+   * nothing could be merged that has this one start. Whoever reads the policy tells what is wrong where this fails, too.
+   */
+  let startsWith = isTaken(inForce?.policy ?? null, parts.methods)
+    ? null
+    : await readNow().then(
+        (found) => (found.manifest.serial > (inForce?.serial ?? 0) ? found : null),
+        () => null,
+      );
 
   const apply = async ({ manifest, policy, pins, references }: DeclaredDirectory, to: DeclaredPorts) => {
     const { serial, digest, signer, restored } = manifest;
-    if (inForce?.digest === digest) return;
-    checkSerial(serial, inForce);
-    for (const { node, ekDigest } of pins) {
+    const isSame = inForce?.digest === digest;
+    if (isSame && isCompared) return;
+    if (!isSame) checkSerial(serial, inForce);
+    for (const { node, ekDigest } of isSame ? [] : pins) {
       const holder = await to.nodeByEk(ekDigest);
       if (holder !== null && holder.name !== node)
         throw new DirectoryFault('pins', `pins.csv: the key of ${node} is enrolled as ${holder.name}`);
@@ -114,8 +131,10 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       references: references.length,
     };
     const before = inForce;
-    const putInForce = to.declare(declaration, (changes) =>
-      to.adopt(policy === null ? null : { source: policyPath, text: policy }, async () => {
+    const putInForce = to.declare(declaration, async (changes) => {
+      // While the settings named no directory, people changed what it declares as if it were theirs.
+      if (isSame && changes.length === 0) return;
+      await to.adopt(policy === null ? null : { source: policyPath, text: policy }, async () => {
         const changed = { ...detail, changed: changes.length };
         await store.apply({
           directory: next,
@@ -124,39 +143,22 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
           audit: { ...audit, detail: changed },
         });
         inForce = next;
-      }),
-    );
+      });
+    });
     await putInForce.catch((error: unknown) => {
       // It may be stored and not in force: the next look does the same again.
       inForce = before;
       throw error;
     });
+    isCompared = true;
     parts.inForce(serial);
   };
 
   const read = async (to: DeclaredPorts) => {
     try {
-      await apply(await readDirectory(await snapshotOf(directory), signers, parts.methods), to);
+      await apply(await readNow(), to);
     } catch (error) {
       throw faultOf(error);
-    }
-  };
-
-  /** A checkout is written file by file: a fault counts where the next look finds the same. */
-  const look = async (to: DeclaredPorts, isFirst = false) => {
-    const mark = await markOf(directory);
-    if (mark === known) return;
-    try {
-      await read(to);
-      known = mark;
-      to.reloaded();
-    } catch (error) {
-      if (!(error instanceof DirectoryFault)) return parts.fault(error, 'declared directory');
-      if (!isFirst && mark !== doubted) doubted = mark;
-      else {
-        known = mark;
-        to.notReloaded(error);
-      }
     }
   };
 
@@ -164,40 +166,44 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
     directory,
     inForce: () => inForce,
     shown: () => ({ directory, inForce }),
-    policy: () => (inForce?.policy == null ? null : { source: policyPath, text: inForce.policy }),
-    async checkPins(pins) {
-      const declared = await store.pins();
-      const keyOf = new Map(declared.map(({ node, ekDigest }) => [node, ekDigest]));
-      const nodeOf = new Map(declared.map(({ node, ekDigest }) => [ekDigest, node]));
-      const other = pins.find(
-        ({ node, ekDigest }) =>
-          (keyOf.get(node) ?? ekDigest) !== ekDigest || (nodeOf.get(ekDigest) ?? node) !== node,
-      );
-      if (other !== undefined)
-        throw new Rejection(
-          'ek_already_bound',
-          `${join(directory, declaredFiles.pins)} binds ${other.node}, or this key, otherwise: change it there`,
-        );
+    policy() {
+      const text = startsWith === null ? inForce?.policy : startsWith.policy;
+      return text == null ? null : { source: policyPath, text };
     },
-    async begin(given) {
-      ports = given;
-      await oneByOne(() => look(given, true));
+    async checkPins(pins) {
+      for (const pin of pins)
+        if (await store.hasOtherPin(pin))
+          throw new Rejection(
+            'ek_already_bound',
+            `${join(directory, declaredFiles.pins)} binds ${pin.node}, or this key, otherwise: change it there`,
+          );
+    },
+    async begin(to) {
+      const { notReloaded } = to;
+      const { fault } = parts;
+      const reloaded = () => {
+        if (!areKeysFaulty) to.reloaded();
+      };
+      const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
+      await oneByOne(() => begun.look(true));
+      if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
+        throw new Error(
+          `${directory}: its serial ${startsWith.manifest.serial} does not come into force, and the policy of the one in force is not taken here`,
+        );
+      startsWith = null;
+      looks = begun;
       timer = setInterval(() => {
-        if (oneByOne.activeCount + oneByOne.pendingCount === 0) void oneByOne(() => look(given));
+        if (oneByOne.activeCount + oneByOne.pendingCount === 0) void oneByOne(() => begun.look(false));
       }, config.lookEvery);
     },
     async read() {
-      const to = ports;
-      if (to === null) return;
+      const begun = looks;
+      if (begun === null) return;
       await oneByOne(async () => {
+        areKeysFaulty = true;
         signers = await readSigners(config.keys);
-        const mark = await markOf(directory);
-        known = null;
-        await read(to).catch((error: unknown) => {
-          if (error instanceof DirectoryFault) known = mark;
-          throw error;
-        });
-        known = mark;
+        areKeysFaulty = false;
+        await begun.readNow();
       });
     },
     async [Symbol.asyncDispose]() {
@@ -205,11 +211,6 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       await oneByOne(() => {});
     },
   };
-}
-
-/** Another one when something was written there, or it cannot be looked at for another reason. */
-function markOf(directory: string): Promise<string> {
-  return snapshotOf(directory).then(({ mark }) => mark, String);
 }
 
 /** Where no directory is declared. */
@@ -233,6 +234,17 @@ function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
       ? `the manifest has the serial ${serial}, and ${inForce.serial} was in force: an older one does not count`
       : `another manifest of the serial ${serial} is in force: sign this one with a higher serial`,
   );
+}
+
+function isTaken(policy: string | null, methods: readonly Enrolment[]): boolean {
+  if (policy === null) return true;
+  try {
+    parsePolicy(policy, declaredFiles.policy, methods);
+    return true;
+  } catch (error) {
+    if (error instanceof PolicyError) return false;
+    throw error;
+  }
 }
 
 function faultOf(error: unknown): unknown {

@@ -24,8 +24,8 @@ export interface ReferenceChange {
 export interface DeclaredStore {
   /** Null where none ever was. */
   read(): Promise<DirectoryInForce | null>;
-  /** What its list of pins said last; whether each still counts is the list of pins' own. */
-  pins(): Promise<readonly Pin[]>;
+  /** Whether its list of pins said last that this name has another key, or this key another name, used up or not. */
+  hasOtherPin(pin: Pin): Promise<boolean>;
   /**
    * All of it, or nothing: references by their names, what became of the pins, and which directory that was.
    * @throws Rejection `too_large` where all references together would be

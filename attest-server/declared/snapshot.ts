@@ -25,7 +25,7 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
   const marks: string[] = [base];
   const paths: string[] = [];
   let entries = 0;
-  const walk = async (folder: string, depth: number): Promise<void> => {
+  const walk = async (folder: string): Promise<void> => {
     const found = await readdir(join(base, folder), { withFileTypes: true }).catch(unreadable(folder));
     entries += found.length;
     if (entries > declaredBounds.entries)
@@ -35,11 +35,17 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
       if (entry.name.startsWith('.')) continue;
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
       if (entry.isDirectory()) {
-        if (depth < 4) await walk(path, depth + 1);
+        await walk(path);
         continue;
       }
       const isOfManifest = folder === '' && ofManifest.has(entry.name);
       if (!isOfManifest && !isPart(path)) continue;
+      // No manifest names so many: to ask of each of them at every look would be for nothing.
+      if (!isOfManifest && paths.length === declaredBounds.files)
+        throw new DirectoryFault(
+          'too_large',
+          `${directory} holds more than ${declaredBounds.files} files that are references, and none may be left out`,
+        );
       const { ino, size, mtimeNs, ctimeNs } = await lstat(join(base, path), { bigint: true }).catch(
         unreadable(path),
       );
@@ -47,12 +53,12 @@ export async function snapshotOf(directory: string): Promise<Snapshot> {
       if (!isOfManifest) paths.push(path);
     }
   };
-  await walk('', 1);
+  await walk('');
   const strange = paths.find((path) => !isListable(path));
   if (strange !== undefined)
     throw new DirectoryFault(
       'malformed',
-      `${JSON.stringify(strange)}: a manifest cannot name it; names have letters, digits, dot, dash and underscore`,
+      `${JSON.stringify(strange)}: a manifest cannot name it; names have letters, digits, dot, dash and underscore, and a file lies at most three folders deep`,
     );
   return { paths: paths.sort(), mark: marks.join('\n'), read: (path, most) => readBelow(base, path, most) };
 }

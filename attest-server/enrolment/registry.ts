@@ -215,6 +215,10 @@ export function createRegistry(parts: RegistryParts): Registry {
     { at: now, source }: Arrival,
   ): Promise<MethodUsed> {
     const { ekDigest } = keys;
+    // Attack: the pin was used up, and its node revoked: a token, the cluster or the first use gives the name to another TPM.
+    await parts.checkPins([{ node, ekDigest }]).catch((error: unknown) => {
+      throw error instanceof Rejection ? new Rejection('enrolment_pending', error.message) : error;
+    });
     const pin = await store.pinFor(node);
     if (pin !== null && mayEnrol(node, 'pin')) {
       if (pin.ekDigest === ekDigest) return { by: 'pin', who: pin.by };

@@ -1,4 +1,6 @@
+import { join } from 'node:path';
 import { shellWord } from '../protocol/advice.ts';
+import { type DeclaredFault, declaredFiles } from '../protocol/declared.ts';
 import {
   type StatusView,
   statusView,
@@ -63,7 +65,7 @@ export const serverRoutes: readonly Route[] = [
           part,
           at: new Date(at).toISOString(),
           text,
-          next: nextFor(part, server, cluster),
+          next: nextFor(part, text, server, cluster),
         })),
         cluster,
         webhook: ports.webhook?.shown() ?? null,
@@ -91,10 +93,25 @@ export const serverRoutes: readonly Route[] = [
 ];
 
 /** The command that says what is wrong with a part of the configuration. */
-function nextFor(part: string, { policySource }: ApiPorts['server'], cluster: StatusView['cluster']): string {
-  if (part === 'policy')
-    return `assay policy check ${shellWord(policySource)}${cluster?.latch == null ? '' : ' --latched'}`;
-  return part === 'declared' ? 'assay-server check --here' : 'journalctl -u assay-server -n 50';
+function nextFor(
+  part: string,
+  text: string,
+  server: ApiPorts['server'],
+  cluster: StatusView['cluster'],
+): string {
+  const check = (policy: string) =>
+    `assay policy check ${shellWord(policy)}${cluster?.latch == null ? '' : ' --latched'}`;
+  if (part === 'policy') return check(server.policySource);
+  const shown = server.declared();
+  if (part !== 'declared' || shown === null) return 'journalctl -u assay-server -n 50';
+  const { directory, inForce } = shown;
+  // Of these the files alone do not tell: whoever checks them finds nothing.
+  const known = new Map<string, string>([
+    ['serial', `assay declare ${shellWord(directory)} --serial ${(inForce?.serial ?? 0) + 1}`],
+    ['pins', 'assay get enrolments'],
+    ['policy', check(join(directory, declaredFiles.policy))],
+  ] satisfies [DeclaredFault, string][]);
+  return known.get(text.split(':', 1)[0] ?? '') ?? 'assay-server check --here';
 }
 
 function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): StatusView['declared'] {

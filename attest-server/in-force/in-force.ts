@@ -17,16 +17,25 @@ export class InForce {
   /** What is kept of both beside each answer. */
   readonly context: Context;
   readonly #affirming: ReadonlyMap<string, Affirming | null>;
+  readonly #declared: ReadonlySet<string>;
 
   constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
     this.policy = policy;
     this.appraise = createAppraiser(policy, references);
     this.context = contextOf(policy.text, references);
     this.#affirming = new Map(references.map((reference) => [reference.name, affirming(reference)]));
+    this.#declared = new Set(
+      references.flatMap(({ name, declared }) => (declared === undefined ? [] : [name])),
+    );
   }
 
   affirmedBy(reference: string): Affirming | null {
     return this.#affirming.get(reference) ?? null;
+  }
+
+  /** Whether a signed directory says what the reference of this name is. */
+  isDeclared(reference: string): boolean {
+    return this.#declared.has(reference);
   }
 
   groupOf(

@@ -4,6 +4,7 @@ import type { ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
+import { initrdAdvice } from './boot/advice.ts';
 
 /** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
@@ -21,17 +22,31 @@ export function nextStep(
     aspect,
     reference,
     outOfForce,
+    expected,
     actual,
     value,
-  }: Pick<Reason, 'code'> & Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'actual' | 'value'>>,
+  }: Pick<Reason, 'code'> &
+    Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value'>>,
   known: Known = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
-  const own = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
-  const step = adviceOn(code, { ...known, twin, file, reference: reference ?? null }, own);
-  return outOfForce === undefined ? step : `${putInForce(outOfForce, aspect)}\n${step}`;
+  const path = (value === undefined ? null : initrdPath.exec(value)?.[1]) ?? null;
+  const inside = code === 'initrd_unknown' ? initrdAdvice.get(expected ?? '') : undefined;
+  const its = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
+  const step = adviceOn(code, { ...known, twin, file, path, reference: reference ?? null }, inside ?? its);
+  return outOfForce === undefined
+    ? step
+    : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
 }
+
+/** How a reference that a signed directory declares comes into force: no command here does that. */
+export function declareActive(reference: string, directory: string): string {
+  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
+}
+
+/** Of what `unknownFiles` finds: a file, or a link. */
+const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */
 export function approveCommand(reference: string, kind: ReferenceKind): string {
@@ -45,10 +60,10 @@ const contents: Readonly<Record<ReferenceKind, string>> = {
   disk: 'headers',
 };
 
-function putInForce(reference: string, aspect: AspectName | undefined): Advice {
+function putInForce(reference: string, aspect: AspectName | undefined, declaredIn: string | null): Advice {
   const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
-  return [
-    `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force:`,
-    `  ${approveCommand(reference, kind)}`,
-  ].join('\n');
+  const wish = `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force`;
+  return declaredIn === null
+    ? `${wish}:\n  ${approveCommand(reference, kind)}`
+    : `${wish}. ${declareActive(reference, declaredIn)}`;
 }

@@ -60,7 +60,7 @@ function initrdsOf(
 ): Generator<void, readonly Reference[]> {
   return captureEach(answers, about, function* ({ node, proven }, as) {
     const whole = yield* captureInitrds(proven, as);
-    return only === null ? whole : yield* withFilesInSteps(whole, only, node);
+    return only === null ? whole : yield* withFilesInSteps(whole, only, `the initrd of ${node} has no file`);
   });
 }
 
@@ -103,7 +103,8 @@ function captureBy<Name extends AspectName, Rules>(
       throw new CaptureError(
         `references of kind ${aspect.referenceKind} are written, not captured: import one`,
       );
-    const reference = only === null ? whole : yield* withFilesInSteps(whole, only, node);
+    const reference =
+      only === null ? whole : yield* withFilesInSteps(whole, only, `${node} measured no file`);
     yield* checkModel(aspect, rules, { node, proven }, reference, about);
     return reference;
   });

@@ -5,12 +5,12 @@ import { CaptureError } from './capture-error.ts';
 /**
  * The same reference of kind `runtime` with these files alone, each a path, or a digest in hex digits; in steps of some
  * milliseconds.
- * @throws CaptureError where it has none of that name
+ * @param lacks what is said before a name that it has not @throws CaptureError where it has none of that name
  */
 export function* withFilesInSteps(
   reference: Reference,
   only: readonly string[],
-  node: string,
+  lacks: string,
 ): Generator<void, Reference> {
   const { runtime } = reference;
   if (runtime === undefined) throw new Error(`${reference.name} lists no files`);
@@ -22,7 +22,7 @@ export function* withFilesInSteps(
       const keys = (runtime.keyrings ?? []).filter(({ digest }) => digest === hexOf(which));
       if (files.length + keys.length === 0)
         throw new CaptureError(
-          `${node} measured no file ${which}: name a path or a whole digest as its list has it`,
+          `${lacks} ${which}: name a path from its first slash on, or a whole digest, as its list has it`,
         );
       kept.push(...keys);
       return files;

@@ -21,6 +21,10 @@ export interface Known {
   readonly reference?: string | null;
   /** Digest of a file that it ran, in hex. */
   readonly file?: string | null;
+  /** The signed directory that says what a reference is which is not in force; null: people say it here. */
+  readonly declaredIn?: string | null;
+  /** Path of a file in its initrd. */
+  readonly path?: string | null;
   /** Another node that is enrolled with its TPM. */
   readonly twin?: string | null;
 }
@@ -191,6 +195,7 @@ function wordsOf({
   name,
   reference,
   file,
+  path,
   twin,
 }: Known): Record<string, string | null> {
   return {
@@ -201,13 +206,14 @@ function wordsOf({
     NEW_NAME: name ?? null,
     REFERENCE: reference ?? null,
     FILE_DIGEST: file ?? null,
+    FILE_PATH: path === null || path === undefined ? null : shellWord(path),
     TWIN: twin ?? null,
   };
 }
 
 /** A step that needs one of these is no step for a node of which it is not known. */
-const optional = ['EVIDENCE', 'REFERENCE', 'FILE_DIGEST', 'TWIN'] as const;
-const anyWord = /\b(?:NODE|GROUP|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/g;
+const optional = ['EVIDENCE', 'REFERENCE', 'FILE_DIGEST', 'FILE_PATH', 'TWIN'] as const;
+const anyWord = /\b(?:NODE|GROUP|EK_DIGEST|EVIDENCE|NEW_NAME|REFERENCE|FILE_DIGEST|FILE_PATH|TWIN)\b/g;
 
 /** Each line of prose with the commands below it. */
 function stepsOf(advice: Advice): readonly string[] {

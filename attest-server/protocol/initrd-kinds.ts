@@ -6,6 +6,8 @@ const read: readonly RegExp[] = [
   /^(?:usr\/)?lib\/modules\/[^/]+\/modules\.[a-z.]+$/,
   /^etc\/(?:crypttab|fstab(?:\..+)?|motd|ld\.so\.cache|ld\.so\.conf|cmdline|mdadm\.conf)$/,
   /^etc\/(?:mdadm|ld\.so\.conf\.d|modprobe\.d|cmdline\.d|conf\.d|netplan|systemd\/network)\/[^/]+$/,
+  /^usr\/bin\/setupcon$/,
+  /^etc\/(?:initiatorname\.iscsi|multipath\/(?:wwids|bindings))$/,
   /^usr\/lib\/systemd\/network\/[^/]+$/,
   /^usr\/lib\/(?:initrd|os)-release$/,
   /^usr\/lib\/dracut\/(?:[^/]+\.txt|dracut-[^/]+)$/,

@@ -1,4 +1,4 @@
-import { approveCommand } from '../policy/advice.ts';
+import { approveCommand, declareActive } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
@@ -111,21 +111,18 @@ class Naming {
     const { kind } = alike;
     const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
     if (known?.state === 'staged' || known?.state === 'retired') {
-      const { name, state, declared } = known;
+      const { name, state } = known;
       const { directory } = this.#ports;
-      if (declared !== undefined && directory !== null)
-        return {
-          ...none(
-            `Reference ${name} has it, and is ${state}. It is declared in ${directory}: change its state there.`,
-          ),
-          knownBy: { name, state },
-        };
+      const knownBy = { name, state };
+      const note = `Reference ${name} has it, and is ${state}.`;
+      if (directory !== null && known.declared !== undefined)
+        return { ...none(note), knownBy, notes: [note, declareActive(name, directory)] };
       return {
-        knownBy: { name, state },
+        knownBy,
         step: 'approve',
         name: null,
         command: approveCommand(name, kind),
-        notes: [`Reference ${name} has it, and is ${state}.`],
+        notes: [note],
       };
     }
     if (known?.state === 'active')

@@ -45,12 +45,11 @@ function changeTo(
   const { serial, before, key, at, restored } = declaration;
   const by = declaredActor(key);
   const moment = new Date(at).toISOString();
-  /** The serial that was in force when a person revoked it. */
-  const since = held?.declared?.serial ?? before;
+  // What was in force before had its say already: a revocation that is still there came after it.
   const staysRevoked =
     held?.state === 'revoked' &&
     !isDeclaredActor(held.changed?.by ?? null) &&
-    (restored.get(file.name) ?? 0) <= since;
+    (restored.get(file.name) ?? 0) <= before;
   const state = staysRevoked ? 'revoked' : file.state;
   const isSame = held?.declared?.sha256 === sha256;
   if (isSame && held?.state === state) return [];
@@ -69,7 +68,7 @@ function changeTo(
     state,
     ...(captured !== undefined && { captured }),
     ...(changed !== undefined && { changed }),
-    declared: { key, serial: staysRevoked ? since : serial, sha256 },
+    declared: { key, serial, sha256 },
   };
   return [changeOf(reference, held, declaration, { sha256 })];
 }

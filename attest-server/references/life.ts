@@ -30,8 +30,6 @@ export interface ReferenceParts {
   readonly changed: () => Promise<void>;
   /** The signed directory that says what some references are; null where there is none. */
   readonly directory: string | null;
-  /** The serial of the one in force; 0: none. */
-  readonly serial: () => number;
 }
 
 export interface ReferenceLife {
@@ -74,7 +72,7 @@ export interface ChangedReference {
 
 /** The life of reference values: staged, active, retired, revoked; each step is in the audit log. */
 export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
-  const { store, now, separate, policy, changed, directory, serial } = parts;
+  const { store, now, separate, policy, changed, directory } = parts;
   /** What a directory declares is changed there: else a merge and an operator would undo each other's word. */
   const checkUndeclared = ({ name, declared }: Reference, action: string) => {
     if (directory !== null && declared !== undefined)
@@ -106,14 +104,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       const at = now();
       const from = found.state;
       const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
-      const reference: Reference = {
-        ...next,
-        changed: step,
-        // It stays revoked until the directory takes it back in a later serial than the one of now.
-        ...(found.declared !== undefined && {
-          declared: { ...found.declared, serial: Math.max(serial(), found.declared.serial) },
-        }),
-      };
+      const reference: Reference = { ...next, changed: step };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
       const affirmedBy = shared.map((other) => other.name).join(' ');

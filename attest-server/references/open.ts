@@ -10,7 +10,6 @@ export interface ReferencesParts extends CapturePorts {
   readonly policy: ReferenceParts['policy'];
   readonly changed: ReferenceParts['changed'];
   readonly directory: ReferenceParts['directory'];
-  readonly serial: ReferenceParts['serial'];
   readonly fault: (error: unknown, where: string) => void;
   readonly statuses: CandidatePorts['statuses'];
   readonly logger: Logger;

@@ -23,11 +23,19 @@ export function declaredStore(
       return { serial, digest, key, at, policy };
     },
 
-    pins: async () =>
-      (await db.selectFrom('declared_pins').selectAll().execute()).map(({ node, ek_digest }) => ({
-        node,
-        ekDigest: ek_digest,
-      })),
+    async hasOtherPin({ node, ekDigest }) {
+      const row = await db
+        .selectFrom('declared_pins')
+        .select('node')
+        .where((is) =>
+          is.or([
+            is.and([is('node', '=', node), is('ek_digest', '!=', ekDigest)]),
+            is.and([is('ek_digest', '=', ekDigest), is('node', '!=', node)]),
+          ]),
+        )
+        .executeTakeFirst();
+      return row !== undefined;
+    },
 
     async apply({ directory, references: changes, pins, audit }) {
       try {

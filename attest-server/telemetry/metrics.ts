@@ -72,6 +72,8 @@ export interface Metrics extends ClusterMetrics {
   checkpointKept(isKept: boolean): void;
   /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
   auditRollback(of: () => boolean): void;
+  /** Parts whose old form is in force. */
+  faultyParts(of: () => readonly ReloadedPart[]): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -190,6 +192,17 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     'Parts that were faulty when the server read them again',
     ['part'],
   );
+  let faultyParts: Parameters<Metrics['faultyParts']>[0] = () => [];
+  new Gauge({
+    name: 'assay_reload_faulty',
+    help: '1 while the old form of this part is in force, since the new one has faults, else 0',
+    labelNames: ['part'],
+    registers,
+    collect() {
+      const faulty = new Set(faultyParts());
+      for (const part of reloadedParts) this.set({ part }, faulty.has(part) ? 1 : 0);
+    },
+  });
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
     'table',
   ]);
@@ -395,6 +408,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     checkpointKept: (isKept) => kept.inc({ result: isKept ? 'done' : 'failed' }),
     auditRollback(of) {
       auditRollback = of;
+    },
+    faultyParts(of) {
+      faultyParts = of;
     },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),

@@ -35,12 +35,16 @@ export function checkReplay(
 function bankProblems(log: ParsedLog, quoted: PcrValues, later: ReadonlySet<number>): BootProblem[] {
   const replayed = log.replay(quoted.bank);
   const problems: BootProblem[] = [];
+  if (replayed === null || replayed.extended === 0) {
+    const isExtended = firmwarePcrs.some((pcr) => compareReplay(quoted, replayed, pcr) === 'unlogged');
+    return isExtended ? [ofOtherBanks(log, quoted.bank)] : problems;
+  }
   for (const pcr of firmwarePcrs) {
     const comparison = compareReplay(quoted, replayed, pcr);
     if (comparison !== 'different' && comparison !== 'unlogged') continue;
-    if (replayed !== null && replayed.extended !== 0 && later.has(pcr)) continue;
+    if (later.has(pcr)) continue;
     const value = pcrValue(quoted, pcr);
-    const replay = replayed && replayedValue(replayed, pcr);
+    const replay = replayedValue(replayed, pcr);
     if (value === null) continue;
     problems.push(
       replay === null
@@ -49,6 +53,20 @@ function bankProblems(log: ParsedLog, quoted: PcrValues, later: ReadonlySet<numb
     );
   }
   return problems;
+}
+
+/** As firmware does that logs one bank and extends each, and a kernel that takes the log of before TPM 2.0. */
+function ofOtherBanks(log: ParsedLog, bank: PcrBank): BootProblem {
+  const others = log.raw.banks.filter((other) => (log.replay(other)?.extended ?? 0) !== 0);
+  const has = others.join(', ') || 'no bank';
+  return {
+    code: 'log_incomplete',
+    pcr: null,
+    event: null,
+    expected: `events of the ${bank} bank`,
+    actual: has,
+    text: `the log has no event of the ${bank} bank, which was extended: it is a log of ${has}`,
+  };
 }
 
 function incomplete(bank: PcrBank, pcr: number, value: Buffer): BootProblem {
@@ -63,14 +81,15 @@ function incomplete(bank: PcrBank, pcr: number, value: Buffer): BootProblem {
 }
 
 function bankMismatch(good: PcrBank, bad: PcrBank, problems: readonly BootProblem[]): BootProblem {
-  const pcrs = problems.map(({ pcr }) => pcr).join(', ');
+  const isWhole = problems.some(({ pcr }) => pcr === null);
+  const pcrs = isWhole ? 'all PCRs' : `PCR ${problems.map(({ pcr }) => pcr).join(', ')}`;
   return {
     code: 'bank_mismatch',
     pcr: problems[0]?.pcr ?? null,
     event: null,
     expected: `as in ${good}`,
-    actual: `${bad}: PCR ${pcrs} differ`,
-    text: `the log replays in the ${good} bank and not in the ${bad} bank (PCR ${pcrs})`,
+    actual: `${bad}: ${pcrs} differ`,
+    text: `the log replays in the ${good} bank and not in the ${bad} bank (${pcrs})`,
   };
 }
 

@@ -8,6 +8,7 @@ import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
 import { type serverSettings, serverValues } from '../../attest-server/config.ts';
+import { signedDirectory } from './declared/signed-directory.ts';
 
 const main = join(import.meta.dirname, '../../attest-server/main.ts');
 const answer = z.object({ valid: z.boolean(), faults: z.array(z.object({ field: z.string() })) });
@@ -35,6 +36,22 @@ describe('what assay-server check finds', function () {
     assert.deepEqual([found.valid, found.faults, found.warnings, found.absent], [true, [], [], []]);
     assert.match(found.policy ?? '', /^policy@[0-9a-f]{12}$/);
     assert.equal((await check({})).policy?.split('@')[0], 'observe');
+  });
+
+  it('looks at the policy of a signed directory in the place of that of the settings', async () => {
+    await using git = await signedDirectory();
+    const keys = [git.publicKey('merge')];
+    const directory = { 'declared.directory': git.directory, 'declared.keys': keys };
+    await git.write('policy.yaml', policy(marked));
+    await git.declare();
+    const found = await check({ ...directory, policy: 'strict' });
+    assert.deepEqual([found.valid, found.policy?.split('@')[0]], [true, 'policy']);
+    await git.remove('policy.yaml');
+    await git.write('pins.csv', `node-1,${'ab'.repeat(32)}\n`);
+    await git.declare();
+    assert.equal((await check(directory)).policy?.split('@')[0], 'observe');
+    await git.sign('merge', 'git');
+    assert.deepEqual(await fieldsOf(directory), ['declared.directory']);
   });
 
   it('is each fault of the policy, with its line', async () => {

@@ -304,7 +304,7 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
   ],
   [
     'a faulty file',
-    [[`assay_reload_failures_total{instance="${instance}",part="policy"}`, '0 0 1x90']],
+    [[`assay_reload_faulty{instance="${instance}",part="policy"}`, '1x90']],
     '5m',
     { alert: 'AssayReloadFailed', labels: of({ part: 'policy' }) },
   ],
@@ -394,7 +394,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAuditShorter: [[series('audit_checkpoint_size'), '0x10 80+2x90']],
   AssayAuditNotWritten: [[series('audit_write_failures_total'), '3x90']],
   AssayStoreUnreadable: [[series('store_unreadable_rows_total', { table: 'history' }), '0x90']],
-  AssayReloadFailed: [[series('reload_failures_total', { part: 'policy' }), '2x90']],
+  AssayReloadFailed: [[series('reload_faulty', { part: 'policy' }), '1 1 0x90']],
   AssayWebhookFailing: [
     [series('webhook_oldest_timestamp_seconds'), '0x90'],
     [series('webhook_queue_length'), '0x90'],

@@ -67,13 +67,23 @@ export function parsePcrRead(text: string): MachinePcrs {
 }
 
 async function tried(folder: string, log: string): Promise<TriedLog> {
-  const text = await readFile(join(folder, `${log}${valuesEnding}`), 'utf8').catch(noValues);
+  const values = await valuesIn(join(folder, `${log}${valuesEnding}`));
   try {
-    const boot = tryBootLog(await readFile(join(folder, log)), parsePcrRead(text));
+    const boot = tryBootLog(await readFile(join(folder, log)), values);
     return { log, unreadable: null, ...boot };
   } catch (cause) {
     if (!(cause instanceof Rejection)) throw cause;
     return { log, unreadable: `${cause.code}: ${cause.message}` };
+  }
+}
+
+/** @throws where a value has not the length of its bank */
+async function valuesIn(file: string): Promise<MachinePcrs> {
+  const text = await readFile(file, 'utf8').catch(noValues);
+  try {
+    return parsePcrRead(text);
+  } catch (cause) {
+    throw new Error(`${file}: ${cause instanceof Error ? cause.message : cause}`, { cause });
   }
 }
 

@@ -102,6 +102,11 @@ describe('a folder of logs', () => {
     assert.match(bootTable(b === undefined ? [] : [b]), / trusted +-$/m);
   });
 
+  it('names the file with values that are none', async () => {
+    await writeFile(join(dir, 'b.pcrs'), 'sha256:\n 0 : 0x00\n');
+    await assert.rejects(tryBootLogs(dir), /b\.pcrs: PCR 0 of sha256/);
+  });
+
   it('is told where it holds nothing', async () => {
     await rm(join(dir, 'a'));
     await rm(join(dir, 'b'));

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Argument, Command, Option } from 'commander';
-import { paragraph } from '../../attest-server/cli/commands/why.ts';
+import { paragraphs } from '../../attest-server/cli/commands/why.ts';
 import { nextStep } from '../../attest-server/policy/advice.ts';
 import { printable } from '../../attest-server/protocol/printable.ts';
 import { bootTable, tryBootLogs } from './boot-logs.ts';
@@ -38,8 +38,7 @@ await new Command('npm run recorded --')
       const told = reasons.map((reason) => ({ ...reason, next: nextStep(reason) }));
       const page = () => {
         const reading = { width: process.stdout.columns ?? 100, utc: true, now: 0 };
-        const paragraphs = told.map((reason) => paragraph(reason, reading));
-        return `${printable(folder)} is ${state}\n${paragraphs.join('') || '  no problem was found\n'}`;
+        return `${printable(folder)} is ${state}\n${paragraphs(told, reading) || '  no problem was found\n'}`;
       };
       process.stdout.write(output === 'json' ? `${JSON.stringify({ state, reasons: told })}\n` : page());
       process.exitCode = state === 'trusted' ? 0 : 10;

@@ -39,7 +39,10 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'service',
     'The machine has no TPM 2.0 that can be used, or the policy says that machines of its group have none.',
   ],
-  rebooted: ['service', 'The TPM was reset since the node was last seen: what runs now is not proven yet.'],
+  rebooted: [
+    'service',
+    'The TPM was reset since the node was last seen: what runs now is not proven yet. At `info`: it is proven, and the clock of the TPM began anew.',
+  ],
   change_expected: [
     'service',
     'Somebody announced a change of what this node boots (`assay expect`), and it is on the way there.',

@@ -20,9 +20,7 @@ export function explainNodes(
 function explanation(node: NodeView, reading: Reading): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n`;
   const reasons =
-    node.reasons.length === 0
-      ? '  no problem was found\n'
-      : node.reasons.map((reason) => paragraph(reason, reading, node.name)).join('');
+    node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, reading, node.name);
   return head + reasons + standing(node, reading);
 }
 
@@ -32,8 +30,22 @@ const sources = {
   server: 'server (observed by the server)',
 } as const;
 
-/** One reason for a person; also for the offline `verify`. */
-export function paragraph(reason: ReasonView, reading: Reading, node: string | null = null): string {
+/** Reasons for a person; also for the offline `verify`. What to do about several is said once, below the last of them. */
+export function paragraphs(
+  reasons: readonly ReasonView[],
+  reading: Reading,
+  node: string | null = null,
+): string {
+  const advice = reasons.map((reason) => reason.next ?? adviceOn(reason.code, { node }));
+  return reasons
+    .map((reason, at) => {
+      const next = advice.indexOf(advice[at]!, at + 1) < 0 ? steps('    next', advice[at]!, 15, reading) : '';
+      return `${paragraph(reason, reading)}${next}`;
+    })
+    .join('');
+}
+
+function paragraph(reason: ReasonView, reading: Reading): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [
@@ -48,8 +60,7 @@ export function paragraph(reason: ReasonView, reading: Reading, node: string | n
   const detail = (reason.detail ?? [])
     .map((line) => `      ${withAges(printable(line), reading)}\n`)
     .join('');
-  const next = steps('    next', reason.next ?? adviceOn(reason.code, { node }), 15, reading);
-  return `${head.map((line) => `  ${line}\n`).join('')}${body}${detail}${next}`;
+  return `${head.map((line) => `  ${line}\n`).join('')}${body}${detail}`;
 }
 
 /** By the digest that `bundle` and `boot diff` take; a part's own where that is not known, and of a file that ran its own. */

@@ -1,5 +1,6 @@
 import type { Advice } from '../../protocol/advice.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import { expectedArchives, expectedFiles } from './initrd/findings.ts';
 
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
 
@@ -23,8 +24,6 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted:',
     capture,
     'If each machine builds its own initrd, have the server look at what is in it: set boot.scope.initrd: contents in the policy.',
-    'If the reason names a file in the initrd that you vouch for, capture that file:',
-    '  assay reference capture NODE --kind runtime --initrd --only PATH --name NEW_NAME',
     'If not, take the node out of service and compare its initrd with a good one.',
     keep,
   ].join('\n'),
@@ -40,6 +39,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     compare,
     'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted:',
     capture,
+    'If the reason names an image in PCR 4, somebody opened the setup or the boot menu of the firmware in this boot: reboot the node without.',
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
   ].join('\n'),
@@ -74,7 +74,10 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted:',
     capture,
   ].join('\n'),
-  rebooted: 'Wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
+  rebooted: [
+    'If the severity is info, the node has proven its new boot. There is nothing to do, unless somebody cleared its TPM.',
+    'Otherwise wait for the agent to prove the new boot. If nothing comes, check that the agent runs.',
+  ].join('\n'),
   resumed: 'Servers should not sleep: find out who suspended the node, and switch suspend off.',
   no_boot_log: ['Check on the node that there is a boot log and that the agent may read it:', bootLog].join(
     '\n',
@@ -82,6 +85,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   log_incomplete: [
     'The boot log, or a part of it, is missing. That can hide what ran. Check on the node that it is there and that the agent may read it:',
     bootLog,
+    'If it is of another bank, as the reason then says, the kernel has the log of before TPM 2.0. Boot it by UEFI and by its EFI stub (GRUB: linuxefi, or 2.06 and later), and update the firmware.',
     'If the log is there and complete, take the node out of service.',
   ].join('\n'),
   log_replay_mismatch: [
@@ -128,3 +132,27 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     '  assay reference restore REFERENCE --reason "revoked by mistake"',
   ].join('\n'),
 };
+
+/** The same where the policy asks what is in the initrd, by what the reason expects. */
+export const initrdAdvice: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedFiles,
+    [
+      'Below the reason stands each file that nobody knows, and why. If it is of a package, the list of the group needs that package (docs/initrd.md).',
+      'If you vouch for this file, capture it:',
+      '  assay reference capture NODE --kind runtime --initrd --only FILE_PATH --name NEW_NAME',
+      'If you vouch for all that is in this initrd, capture all of it:',
+      '  assay reference capture NODE --kind runtime --initrd --name NEW_NAME',
+      'If not, take the node out of service and compare its initrd with a good one.',
+      keep,
+    ].join('\n'),
+  ],
+  [
+    expectedArchives,
+    [
+      'Have the initrd made anew in a form that is read here, and reboot the node: COMPRESS=zstd in /etc/initramfs-tools/initramfs.conf, or compress="zstd" for dracut (docs/initrd.md).',
+      'If it was made in such a form, take the node out of service: something was added to it.',
+      keep,
+    ].join('\n'),
+  ],
+]);

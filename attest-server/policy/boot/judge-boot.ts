@@ -179,7 +179,11 @@ const toBeQuoted = [...comparedPcrs, ...addOnPcrs, 14];
  */
 function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }: BootRules): boolean {
   const parts = judged.filter((one) => one.stage === stage).map(({ component }) => component);
-  if (stage !== 'cmdline' || !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text))))
+  if (
+    stage !== 'cmdline' ||
+    parts.length === 0 ||
+    !parts.every(({ pcr, text }) => (text === null ? pcr === 11 : !isCutOff(text)))
+  )
     return false;
   return judgesLines(cmdline);
 }

@@ -21,9 +21,12 @@ export type JudgedStage = (typeof judgedStages)[number];
  */
 export const judgedPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 14]);
 
-/** A stage by its name in a log or reference; the sections of a unified image that are none are the kernel's. */
+/**
+ * A stage by its name in a log or reference; the sections of a unified image that are none are the kernel's. Attack: a section
+ * that the log calls something of which a reference without sections has all.
+ */
 export function judgedStage(stage: string, pcr: number | null): JudgedStage {
-  if (stage === 'os' && pcr === 11) return 'kernel';
+  if (pcr === 11 && stage !== 'initrd' && stage !== 'cmdline') return 'kernel';
   return byName.get(stage) ?? 'other';
 }
 

@@ -19,7 +19,7 @@ export interface BootProblem {
 export interface Noticed {
   readonly problems: BootProblem[];
   /**
-   * Codes: `other_data`, `value_alone`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
+   * Codes: `other_data`, `value_alone`, `before_settings`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.
    */
   readonly notes: LogNote[];
 }

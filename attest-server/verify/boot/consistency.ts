@@ -3,6 +3,7 @@ import { eventType, eventTypeName } from '../tpm/event-types.ts';
 import { lacksDigest, machineOwnerPcr } from '../tpm/event-verified.ts';
 import { grubPrefix } from '../tpm/grub-text.ts';
 import type { Noticed } from './boot-problem.ts';
+import type { SecureBootState } from './boot-state.ts';
 import { wholeVariable } from './secure-boot-state.ts';
 import type { Boundaries } from './separators.ts';
 import { isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
@@ -35,9 +36,11 @@ const factPcrs: ReadonlySet<number> = new Set([0, 2, 4, 6, 7, 8, 9, 11, 12, 13, 
 export function checkConsistency(
   vouched: VouchedLog,
   { secureBoot, bootServicesLeft }: Boundaries,
+  settings: SecureBootState,
   { problems, notes }: Noticed,
 ): void {
   const { raw } = vouched.log;
+  const opening = openingEvent(vouched, settings);
   const unnamed: number[] = [];
   let hasSettings = false;
   for (let event = 0; event < raw.count; event++) {
@@ -46,6 +49,10 @@ export function checkConsistency(
     if (bootServicesLeft !== null && event > bootServicesLeft && factPcrs.has(pcr)) {
       if (isTextOfSystem(vouched, event)) notes.push({ event, code: 'after_boot', text: ofSystem });
       else problems.push(problemAt(vouched, event, 'unverified_event', late));
+    }
+    if (event === opening) {
+      notes.push({ event, code: 'before_settings', text: beforeSettings });
+      continue;
     }
     const type = raw.types[event]!;
     const held = typeOfContent(vouched, event);
@@ -75,10 +82,26 @@ export function checkConsistency(
 const late = 'it was extended after the firmware had left, as only the system can';
 const noSetting =
   'before its separator, PCR 7 has only variables, measured whole. This event is not one, so it hides what was measured';
+const beforeSettings =
+  'it was measured before any setting of Secure Boot, as Boot Guard measures who vouched for the firmware, and is no fact';
 const valueAlone = 'only its value was measured, so that nothing vouches for its name, and it is no fact';
 const altered = 'the log was altered: its data is not what the TPM was extended with';
 const otherData = 'its data is not what the TPM was extended with, and is no fact';
 const ofSystem = 'a text that the system measured once the firmware had left, and no fact of the boot';
+
+/**
+ * The first event of PCR 7, where it is no fact: firmware measures its settings in one order, beginning with SecureBoot, so that
+ * nothing of them can be hidden in front of them all. -1 where there is none such.
+ */
+function openingEvent({ log: { raw }, counts, measured }: VouchedLog, settings: SecureBootState): number {
+  const first = raw.pcrs.subarray(0, raw.count).findIndex((pcr, event) => pcr === 7 && counts[event] === 1);
+  const { event: begin, databases } = settings;
+  if (first < 0 || measured[first] !== null || begin === null) return -1;
+  const whole = keyLists.every((list) => databases.some(({ name }) => name === list));
+  return whole && databases.every(({ event }) => event > begin) ? first : -1;
+}
+
+const keyLists = ['PK', 'KEK', 'db'] as const;
 
 /** The type that an event must have by its PCR and content: its own, unless it was rewritten; null for none known. */
 function typeOfContent(vouched: VouchedLog, event: number): number | null {

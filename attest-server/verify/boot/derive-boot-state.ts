@@ -19,7 +19,7 @@ import { bootComponents, type Component } from './components.ts';
 import { checkConsistency } from './consistency.ts';
 import { type FileSet, noFiles } from './loader-files.ts';
 import { secureBootState } from './secure-boot-state.ts';
-import { type Boundaries, findBoundaries } from './separators.ts';
+import { type Boundaries, findBoundaries, isSeparator } from './separators.ts';
 import { isVouched, type Vouched, type VouchedLog, vouchedLog } from './vouched-log.ts';
 
 /**
@@ -59,7 +59,7 @@ function findAll(vouched: VouchedLog): Found {
   const { problems, notes } = noticed;
   const boundaries = findBoundaries(vouched, noticed);
   const secureBoot = secureBootState(vouched, boundaries, problems);
-  checkConsistency(vouched, boundaries, noticed);
+  checkConsistency(vouched, boundaries, secureBoot, noticed);
   return {
     boundaries,
     secureBoot,
@@ -142,11 +142,16 @@ class DerivedBootState implements BootState {
   }
 }
 
-/** Measured first of all, into PCR 0; some firmware has a GUID there. PC Client PFP 1.06, section 10.4.1. */
+/**
+ * Measured first of all, into PCR 0; some firmware has a GUID there. Attack: a version that the system extended behind the
+ * separator. PC Client PFP 1.06, section 10.4.1.
+ */
 function firmwareVersion(vouched: VouchedLog): VouchedText | null {
   const { raw } = vouched.log;
   for (let event = 0; event < raw.count; event++) {
-    if (raw.types[event] !== eventType.crtmVersion || raw.pcrs[event] !== 0) continue;
+    if (raw.pcrs[event] !== 0) continue;
+    if (isSeparator(vouched, event)) return null;
+    if (raw.types[event] !== eventType.crtmVersion) continue;
     const measured = vouched.measured[event];
     if (!measured || !isVouched(vouched, event)) return null;
     const text = (utf16Text(measured) ?? byteText(measured) ?? '').trim();

@@ -121,10 +121,16 @@ function secureBootSwitch(
     );
   const counts = switches.filter(({ event }) => separator !== null && event < separator);
   const [first] = counts;
+  const [late] = switches;
+  // Attack: firmware that measured no settings, and the system extends those of another machine.
+  if (first === undefined && late !== undefined && separator !== null)
+    problems.push(problemAt(vouched, late.event, 'unverified_event', behindSettings));
   const same = counts.every(({ value }) => first !== undefined && value.equals(first.value));
   if (first === undefined || !same) return { enabled: null, event: null };
   return { enabled: switchValue(first.value), event: first.event };
 }
+
+const behindSettings = 'SecureBoot was measured behind the settings of PCR 7, where no firmware does';
 
 /** Firmware without the variable measures it with no value. */
 function switchValue(value: Buffer): boolean | null {

@@ -232,6 +232,9 @@ export class InitrdReader {
     if (this.#firstByte !== null) this.#stop('trailing', this.#at - 1, 'a last byte that is nothing');
     if (this.#mode === 'archive' && !this.#cpio.isComplete)
       this.#stop('malformed', this.#archiveAt, 'an archive that is cut off');
+    // Attack: the next image that the loader reads writes into files of this one.
+    if (this.#mode !== 'stopped' && this.#tree.mayGoOn)
+      this.#tell('malformed', this.#archiveAt, 'files with several names in an archive that has no end');
     if (hasBootConfig(this.#tail))
       this.#tell(
         'trailing',

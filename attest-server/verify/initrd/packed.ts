@@ -105,11 +105,15 @@ class Stream {
   #error: Error | null = null;
   #settle: (() => void) | null = null;
 
+  /** @param give keeps nothing of the piece */
   constructor(unpacking: InflateRaw | ZstdDecompress, give: (piece: Buffer) => void) {
     this.#unpacking = unpacking;
     const settle = () => this.#settle?.();
     unpacking
-      .on('data', give)
+      .on('data', (piece: Buffer<ArrayBuffer>) => {
+        give(piece);
+        giveBack(piece);
+      })
       .on('error', (error) => {
         this.#error = error;
         settle();
@@ -147,6 +151,14 @@ class Stream {
     this.#settle = null;
     if (this.#error !== null) throw new InitrdError(`packed bytes that are damaged (${codeOf(this.#error)})`);
   }
+}
+
+/**
+ * zlib unpacks into one new buffer after the other, and these would wait for a collection by the hundred. What ends where its
+ * buffer does was the last of it.
+ */
+function giveBack({ buffer, byteOffset, byteLength }: Buffer<ArrayBuffer>): void {
+  if (buffer.byteLength === pieceBytes && byteOffset + byteLength === pieceBytes) buffer.transfer(0);
 }
 
 function codeOf(error: Error): string {

@@ -29,6 +29,11 @@ export class RootTree {
     return this.#listed.length;
   }
 
+  /** Whether a file that comes, also of the next image, may be another name of one that is here. */
+  get mayGoOn(): boolean {
+    return this.#links.size > 0;
+  }
+
   /** `TRAILER!!!`: files of the next archive are no links to those of this one. */
   endArchive(): void {
     this.#links = new Map();
@@ -118,6 +123,9 @@ export class RootTree {
       throw new PathFault('it ends in a slash, and what is there is a link');
     const path = folder.path === '' ? last : `${folder.path}/${last}`;
     if (path.length > PATH_MAX) throw new PathFault('its folder lies too deep');
+    // Attack: the kernel finds it by this name before links are made, and here it would be listed as something else.
+    if (parts[0] === 'kernel' && !path.startsWith('kernel/'))
+      throw new PathFault('what is read early from kernel/ would lie elsewhere');
     listed.path = path;
     return { folder, last, slot };
   }

@@ -2,6 +2,7 @@ import { type EfiImage, efiImage, efiVariable } from './efi-structures.ts';
 import { dynamicLaunchEvents, eventTypeName, noAction } from './event-types.ts';
 import { handoffTables } from './handoff-tables.ts';
 import { partitionTable } from './partition-table.ts';
+import { localityIn } from './replay.ts';
 import { byteText, shownText, utf16Text } from './shown-text.ts';
 import { variableText } from './variable-text.ts';
 
@@ -54,8 +55,9 @@ const describers: Readonly<Record<string, (data: Buffer) => EventData | null>> =
 };
 
 function describeNoAction(data: Buffer): EventData {
+  const locality = localityIn(data);
+  if (locality !== null) return plain(`StartupLocality ${locality}`);
   const name = byteText(data.subarray(0, 16)) ?? '';
-  if (name === 'StartupLocality' && data.length === 17) return plain(`StartupLocality ${data[16]}`);
   return plain(name === '' ? `${data.length} bytes` : shownText(name));
 }
 

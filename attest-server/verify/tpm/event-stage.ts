@@ -29,12 +29,13 @@ export const stubTags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed } as const
 
 /**
  * The stage of each event, from its type, PCR and data, and from what came before it: an image without a file
- * is the firmware's until a loader ran, and the kernel after that.
+ * is the kernel's once a loader ran. Where the first boot option failed, firmware separates again, and begins anew.
  */
 export function eventStages(events: readonly StagedEvent[]): Stage[] {
   const last = lastImageBeforeStub(events);
   let loaded = false;
   return events.map((event, index) => {
+    if (event.pcr === 4 && event.type === 'EV_SEPARATOR') loaded = false;
     const stage = stageOf(event, loaded, index === last);
     if (isApplication(event) && stage === 'loader') loaded = true;
     return stage;

@@ -15,31 +15,35 @@ export interface StartupLocality {
 const localityTag = Buffer.from('StartupLocality\0');
 
 /**
- * Finds the locality of TPM2_Startup, which is what PCR 0 starts from. Only events before the first one that
- * extends are believed: one injected later would let a liar choose the start of PCR 0.
+ * Finds the locality of TPM2_Startup, which is what PCR 0 starts from. Only events before the first one of PCR 0 are
+ * believed, and of those the first: one injected later would let a liar choose the start.
  * PC Client PFP 1.06, sections 10.4.5.3 and 3.3.2.1 (H-CRTM starts PCR 0 at 4).
  */
 export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality {
   const { pcrs, types, dataOffsets, ends } = log;
   let locality: number | null = null;
   const ignored: number[] = [];
-  let extended = false;
+  /** Of the first event of PCR 0; null before it. */
   let hcrtm: boolean | null = null;
   for (let index = 0; index < log.count; index++) {
     const type = types[index]!;
     if (type !== noAction) {
-      extended = true;
       if (pcrs[index] === 0) hcrtm ??= type === eventType.hcrtm;
       continue;
     }
-    const end = ends[index]!;
-    if (end - dataOffsets[index]! !== localityTag.length + 1) continue;
-    if (localityTag.compare(bytes, dataOffsets[index]!, end - 1) !== 0) continue;
-    const value = bytes[end - 1] ?? 0;
-    if (extended || locality !== null || ![0, 3, 4].includes(value)) ignored.push(index);
+    const value = localityIn(bytes.subarray(dataOffsets[index], ends[index]));
+    if (value === null) continue;
+    if (hcrtm !== null || locality !== null || ![0, 3, 4].includes(value)) ignored.push(index);
     else locality = value;
   }
   return { locality, pcr0: locality ?? (hcrtm ? 4 : 0), ignored };
+}
+
+/** The locality that an EV_NO_ACTION names; null where it names none. Firmware with events of one size fills it with zeros. */
+export function localityIn(data: Buffer): number | null {
+  const at = localityTag.length;
+  if (data.length <= at || localityTag.compare(data, 0, at) !== 0) return null;
+  return data.subarray(at + 1).every((byte) => byte === 0) ? data[at]! : null;
 }
 
 /** True where the event goes into a PCR of a bank that the header declares. */

@@ -86,6 +86,18 @@ describe('the queue of initrds that nodes send', () => {
     assert.deepEqual(queue.standing('node-1', 'image-1'), { is: 'waiting', place: 1, of: 1 });
   });
 
+  it('has the next node of the same image go on once the turn of one that is slow is over (row 243)', () => {
+    for (const which of [1, 2]) queue.waits(`node-${which}`, ['image']);
+    now = 10 * minute;
+    queue.waits('node-2', ['image']);
+    queue.moved('image');
+    assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-2')], [null, 'image']);
+    // Nobody else is there any more.
+    now = 20 * minute;
+    queue.moved('image');
+    assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-2')], [null, 'image']);
+  });
+
   it('calls no node that was not heard of for long, and one node for one image at a time', () => {
     queue.waits('node-1', ['image-1', 'image-2']);
     assert.deepEqual([called, is('node-1', 'image-2')], [['node-1'], 'waiting']);

@@ -267,13 +267,13 @@ describe('the initrds that nodes booted', () => {
       (verifyBundle(JSON.stringify(text), { now: 0, initrds }).verdict.notes ?? []).filter((note) =>
         /initrd|image/.test(note),
       );
-    const given = await givenInitrd('initrd.img', image);
+    const given = await givenInitrd('initrd.img', [image]);
     assert.match(notesOf(bundle, []).join(), /word of the exporter/);
     assert.deepEqual(notesOf(bundle, [given]), []);
     assert.match(notesOf(lying, [given]).join(), /^The bundle says something else/);
     const proven = verifyBundleEvidence(withGivenInitrds(lying, [given]).bundle, null);
     assert.equal(proven.boot?.initrds.flatMap(entriesOf).length, said.entries.length);
-    const [unmeasured] = notesOf(bundle, [await givenInitrd('other.img', other)]);
+    const [unmeasured] = notesOf(bundle, [await givenInitrd('other.img', [other])]);
     assert.match(unmeasured ?? '', /No initrd that this boot measured is other.img/);
   });
 

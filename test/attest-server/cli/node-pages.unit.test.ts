@@ -151,6 +151,16 @@ describe('the pages about one node', () => {
     });
   }
 
+  it('why: says once what to do about several reasons, below the last of them', async () => {
+    const [first] = view.reasons;
+    const reasons = [4, 8, 9].map((pcr) => ({ ...first, text: `PCR ${pcr} differs` }));
+    const other = { ...first, text: 'something else', next: 'Do that.' };
+    const several = nodeView.parse({ ...view, reasons: [...reasons, other] });
+    const page = await shown(why, 100, several);
+    const marks = page.match(/PCR \d|something else|If not, do that|Do that/g);
+    assert.deepEqual(marks, ['PCR 4', 'PCR 8', 'PCR 9', 'If not, do that', 'something else', 'Do that']);
+  });
+
   it('gives programs the whole of it: next, since, evidence', async () => {
     const json = JSON.parse(await shown((context) => explainNodes(context, ['node-2'], { output: 'json' })));
     assert.deepEqual([json.since, json.evidence, json.reasons[0].next], [view.since, evidence, advice]);

@@ -109,6 +109,10 @@ describe('a signed directory', () => {
     assert.deepEqual([await stateOf('fleet'), await stateOf('two')], ['revoked', 'staged']);
     assert.equal(await step('restore', 'fleet'), 200);
     assert.equal(await fleet.answer('node-1'), 'trusted');
+    assert.equal(await fleet.answer('node-2'), 'untrusted');
+    const node = await fleet.world.call('GET', '/v1/nodes/node-2');
+    assert.ok(!JSON.stringify(node).includes('reference approve two'), 'a command that would be refused');
+    assert.ok(JSON.stringify(node).includes(`two is declared in ${git.directory}`));
   });
 
   it('retires what it names no longer, which then is the operators’ again', async () => {
@@ -227,6 +231,13 @@ describe('a signed directory', () => {
         await attack();
         await world.until(async () => (await faulty())?.startsWith(told) ?? false);
         assert.deepEqual([await references(), await serial()], [before, 5]);
+        // A check of the files would find nothing where the server alone knows it.
+        const next = (await status()).faulty.find(({ part }) => part === 'declared')?.next;
+        const known = {
+          'serial: ': `assay declare ${git.directory} --serial 6`,
+          'pins: pins.csv': 'assay get enrolments',
+        };
+        assert.equal(next, new Map(Object.entries(known)).get(told) ?? 'assay-server check --here');
         assert.equal(await fleet.answer('node-1'), 'trusted');
       } finally {
         await rename(git.directory, `${copy}.faulty-${what.replaceAll(/\W/g, '-')}`);
@@ -234,6 +245,19 @@ describe('a signed directory', () => {
       }
       await world.until(async () => (await faulty()) === null);
     });
+
+  it('says what is wrong although somebody writes it at every look (row 252)', async () => {
+    const { world } = fleet;
+    let turn = 0;
+    await world.until(async () => {
+      turn += 1;
+      await git.write('more.json', `{"turn": ${turn}}`);
+      return (await faulty())?.startsWith('unsigned: more.json');
+    });
+    await git.remove('more.json');
+    await world.until(async () => (await faulty()) === null);
+    assert.equal(await serial(), 5);
+  });
 
   it('also holds the policy and pins: neither settings nor operators change them', async () => {
     const { world } = fleet;
@@ -276,10 +300,13 @@ describe('a signed directory', () => {
     await world.restart();
     assert.deepEqual([await references(), await serial()], [before, 8]);
     assert.match((await faulty()) ?? '', /^sig_invalid: manifest/);
+    // A counter that begins with 1 has no increase that an alert could see.
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 1);
     const { text } = (await world.call('GET', '/v1/policy')) as { text: string };
     assert.match(text, /# from Git/);
     await git.sign();
     await inForce(77);
+    assert.equal(await world.metric('assay_reload_faulty{part="declared"}'), 0);
     await git.remove('policy.yaml');
     await git.declare();
     await inForce(78);

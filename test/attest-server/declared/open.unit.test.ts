@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { rename } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import {
@@ -78,6 +79,90 @@ describe('a signed directory that cannot be put in force', () => {
     await back;
     assert.deepEqual(told, ['counts', 'unreadable', 'counts']);
     assert.equal(declared.inForce()?.serial, 1);
+  });
+
+  it('is told although somebody writes it at every look (row 252)', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.declare();
+    const told: string[] = [];
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
+    await declared.begin({
+      ...changing(store),
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded() {},
+      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+    });
+    for (let turn = 0; told.length === 0; turn += 1) {
+      await git.write('more.json', `{"turn": ${turn}}`);
+      await sleep(2);
+    }
+    assert.deepEqual([told, declared.inForce()?.serial], [['unsigned'], 1]);
+  });
+
+  it('stays faulty where its keys are, whatever its files say', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.declare();
+    const key = await readFile(git.publicKey('merge'));
+    let counts = 0;
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
+    await declared.begin({
+      ...changing(store),
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded() {
+        counts += 1;
+      },
+      // Between manifest and signature there is none.
+      notReloaded() {},
+    });
+    await writeFile(git.publicKey('merge'), 'no key\n');
+    await assert.rejects(declared.read());
+    await git.write('b.json', referenceOf('b'));
+    await git.declare();
+    while (declared.inForce()?.serial !== 2) await sleep(10);
+    assert.equal(counts, 1);
+    await writeFile(git.publicKey('merge'), key);
+    await declared.read();
+    await git.write('c.json', referenceOf('c'));
+    await git.declare();
+    while (counts < 2) await sleep(10);
+    assert.equal(declared.inForce()?.serial, 3);
+  });
+
+  it('is read again by and by where what is wrong is not in its files, and told once', async () => {
+    await using git = await signedDirectory();
+    await using store = await openStore(':memory:', { chain: chainEntry });
+    await git.write('a.json', referenceOf('a'));
+    await git.write('pins.csv', `node-1,${'ab'.repeat(32)}\n`);
+    await git.declare();
+    const told: string[] = [];
+    let holder: { readonly name: string } | null = { name: 'node-2' };
+    let reads = 0;
+    let counts = () => {};
+    const inForce = new Promise<void>((resolve) => {
+      counts = resolve;
+    });
+    await using declared = await opened(git, store, (error) => assert.fail(String(error)));
+    await declared.begin({
+      ...changing(store),
+      async nodeByEk() {
+        reads += 1;
+        // Revoked after a while: nobody writes the directory for that.
+        if (reads === 3) holder = null;
+        return holder;
+      },
+      adopt: (_policy, storeIt) => storeIt(),
+      reloaded() {
+        told.push('counts');
+        counts();
+      },
+      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+    });
+    await inForce;
+    assert.deepEqual([told, declared.inForce()?.serial], [['pins', 'counts'], 1]);
   });
 });
 

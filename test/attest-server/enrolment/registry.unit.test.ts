@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
+import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import { openStore, type Store } from '../../../attest-server/store/open.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
@@ -24,14 +25,22 @@ describe('the registry', () => {
   let registry: Registry;
   let allowed: (by: string) => boolean;
   let alerts: string[];
+  /** What a signed directory pins: the digit of a key by the name of its node. */
+  let declared: Readonly<Record<string, string>>;
 
   beforeEach(async () => {
     store = await openStore(':memory:', { chain: chainEntry });
     allowed = (by) => by !== 'first-use';
     alerts = [];
+    declared = {};
     tpm = endorsed;
     registry = createRegistry({
-      checkPins: async () => {},
+      async checkPins(pins) {
+        for (const { node, ekDigest } of pins)
+          for (const [name, digit] of Object.entries(declared))
+            if ((node === name) !== (ekDigest === digit.repeat(64)))
+              throw new Rejection('ek_already_bound', 'it is pinned there');
+      },
       store: store.enrolment,
       mayEnrol: (_node, by) => allowed(by),
       authority: { digest: 'c'.repeat(64) },
@@ -77,6 +86,24 @@ describe('the registry', () => {
     allowed = (by) => by === 'join-token';
     await refused(join('node-1', 'a'), 'enrolment_pending');
     assert.equal(await store.enrolment.node('node-1'), null);
+  });
+
+  it('takes nobody’s word against a signed directory: not of a token, nor of the first use (row 251)', async () => {
+    allowed = () => true;
+    // Pinned while the settings named no directory.
+    await pin('node-3', 'c');
+    declared = { 'node-1': 'a', 'node-3': 'd' };
+    for (const [node, digit] of [
+      ['node-1', 'b'],
+      ['node-2', 'a'],
+      ['node-3', 'c'],
+    ] as const) {
+      await refused(join(node, digit, await token(node)), 'enrolment_pending');
+      await refused(join(node, digit), 'enrolment_pending');
+      assert.equal(await store.enrolment.node(node), null);
+    }
+    const found = await join('node-1', 'a', await token('node-1'));
+    assert.ok('candidate' in found && found.candidate.bound === 'join-token');
   });
 
   it('enrols a gate only where somebody named its very key, and none for an enrolled name (row 95)', async () => {

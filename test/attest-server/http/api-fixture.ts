@@ -288,7 +288,6 @@ function referenceLifeOf(world: World, separate: boolean) {
     now: () => now,
     changed: async () => {},
     directory: null,
-    serial: () => 0,
   });
 }
 
@@ -404,8 +403,8 @@ export function portsOf(world: World): ApiPorts {
         {
           statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
           store: referencesOf(world),
-          directory: null,
           policy: () => ({ groups: world.policyGroups }),
+          directory: null,
           now: () => now,
           unknownAfter: 180_000,
         },

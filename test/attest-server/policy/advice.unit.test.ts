@@ -13,9 +13,11 @@ const known: Required<Known> = {
   name: 'worker-3-20261126-cdcdcd',
   reference: 'workers-1',
   file: 'ef'.repeat(32),
+  declaredIn: '/etc/fleet',
+  path: '/init',
   twin: 'worker-9',
 };
-const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|TWIN)\b/;
+const placeholder = /\b(?:NODE|EK_DIGEST|EVIDENCE|GROUP|NEW_NAME|REFERENCE|FILE_DIGEST|FILE_PATH|TWIN)\b/;
 const linesOf = (advice: string) => advice.split('\n');
 
 describe('what to do next', () => {
@@ -68,6 +70,18 @@ describe('what to do next', () => {
       '  assay enrol revoke worker-9 --reason "its TPM is that of worker-3"',
       '  assay enrol revoke worker-3 --reason "its TPM is that of worker-9"',
     ]);
+  });
+
+  it('puts a reference in force by a command, or where a signed directory says what it is', () => {
+    const commands = (more: Known) =>
+      linesOf(nextStep({ code: 'no_reference', aspect: 'boot', outOfForce: 'next' }, more)).filter((line) =>
+        line.startsWith('  assay reference approve'),
+      );
+    assert.deepEqual(commands({ ...known, declaredIn: null }), [
+      '  assay reference approve next --reason "its boots are wanted"',
+    ]);
+    assert.deepEqual(commands(known), []);
+    assert.ok(nextStep({ code: 'no_reference', outOfForce: 'next' }, known).includes('/etc/fleet'));
   });
 
   it('is that of the aspect whose reason it is, where several know the code', () => {

@@ -55,7 +55,7 @@ async function gathered(
         }),
       store: { list: async () => references },
       policy: () => policy,
-      directory: '/etc/assay/fleet',
+      directory: '/etc/fleet',
       now: () => now,
       unknownAfter,
     },
@@ -82,6 +82,22 @@ describe('candidates for references', () => {
     assert.deepEqual(items.map(({ nodes }) => nodes.join(' ')).sort(), ['a b', 'c', 'd', 'e']);
     assert.equal(items[0]?.firstSeen, new Date(now - 90_000).toISOString());
     assert.equal(items[0]?.text, '2 nodes of group workers boot something unknown: kernel');
+  });
+
+  it('have no command for what a signed directory declares: it says where that comes into force', async () => {
+    const ours = { ...referenceOf('ours'), state: 'staged' } as const;
+    const declared = { key: 'merge', serial: 3, sha256: 'ab'.repeat(32) };
+    const step = async (held: Reference) => {
+      const { items } = await gathered({ a: { unknown: { knownBy: 'ours' } } }, { references: [held] });
+      const { command, knownBy, notes } = items[0] ?? assert.fail();
+      return [command, knownBy?.name, notes.some((note) => note.includes('/etc/fleet'))];
+    };
+    assert.deepEqual(await step({ ...ours, declared }), [null, 'ours', true]);
+    assert.deepEqual(await step(ours), [
+      'assay reference approve ours --reason "its boots are wanted"',
+      'ours',
+      false,
+    ]);
   });
 
   it('leave out who is silent, and who is of no concern', async () => {
@@ -171,14 +187,6 @@ describe('candidates for references', () => {
       { kind: 'firewall', state: 'staged' },
     ] as const)
       assert.deepEqual(await stateOf(change), ['capture', undefined]);
-  });
-
-  it('have no command where a signed directory says what the reference is: there it is changed', async () => {
-    const declared = { key: 'merge', serial: 7, sha256: '00'.repeat(32) };
-    const references = [{ ...referenceOf('next'), state: 'staged' as const, declared }];
-    const [one] = (await gathered({ a: { unknown: { knownBy: 'next' } } }, { references })).items;
-    assert.deepEqual([one?.step, one?.command, one?.knownBy?.name], [null, null, 'next']);
-    assert.match(one?.notes.join(' ') ?? '', /fleet/);
   });
 
   it('take the name that the policy compares the group with, where it names some', async () => {

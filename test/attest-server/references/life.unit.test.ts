@@ -24,7 +24,6 @@ function lifeOf(state: Reference['state'], separate = false) {
   };
   const life = createReferenceLife({
     directory: null,
-    serial: () => 0,
     store: {
       list: async () => world.references,
       add: async (added, event) => {

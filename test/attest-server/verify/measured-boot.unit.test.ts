@@ -48,6 +48,25 @@ describe('a firmware log beside quoted PCRs', () => {
     assert.deepEqual(problems(log, quote), [['log_incomplete', 8]]);
   });
 
+  it('is told once to be of another bank, as old firmware writes it, which extended the quoted one as well', () => {
+    const old = recordedLog('sha1-tpm12');
+    assert.deepEqual(problems(old, quoted('sha256')), [['log_incomplete', null]]);
+    const [told] = replayBoot(hashPart(old), [quoted('sha256')]).problems;
+    assert.match(told?.text ?? '', /sha256.* sha1/);
+  });
+
+  it('is told to be of one bank where two were extended', () => {
+    const [alone, other] = [recordedLog('centos9-shim-grub'), quoted('sha384')];
+    const values = parseEventLog(alone).banks.sha256 ?? {};
+    assert.deepEqual(
+      problems(alone, quoted('sha256', { ...values, 14: values[14] ?? '00'.repeat(32) }), other),
+      [
+        ['bank_mismatch', null],
+        ['log_incomplete', null],
+      ],
+    );
+  });
+
   it('is not judged on what IMA and user space extend', () =>
     assert.deepEqual(
       problems(bytes, quoted('sha256', { 10: anything, 11: anything, 12: anything, 15: anything })),

@@ -14,7 +14,7 @@ import { type Manifest, manifestText, parseManifest } from '../../../verify/decl
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { counted } from '../../sentence.ts';
+import { counted, listed } from '../../sentence.ts';
 import { unwritable } from '../../write-file.ts';
 
 export interface DeclareOptions {
@@ -43,16 +43,17 @@ export async function declareDirectory(
     throw new CliError('--check writes no manifest', 'Leave out --serial and --restore.', exit.usage);
   try {
     if (check) return await checkSigned(io, directory, keys, format);
-    const { manifest, content, isNew } = await nextManifest(directory, options);
+    const { manifest, content, isNew, since } = await nextManifest(directory, options);
     if (isNew) writeManifest(directory, manifestText(manifest));
-    await print(io, format, answerOf(manifest, content, isNew ? 'written' : 'unchanged'), () =>
-      isNew ? writtenText(given, manifest, content) : unchangedText(given, manifest),
+    const answer = { ...answerOf(manifest, content, isNew ? 'written' : 'unchanged'), ...since };
+    await print(io, format, answer, () =>
+      isNew ? writtenText(given, manifest, content, since) : unchangedText(given, manifest),
     );
   } catch (error) {
     if (!(error instanceof DirectoryFault)) throw error;
     throw new CliError(
       `${given}: ${error.message}`,
-      'No server would take it. docs/references.md, "From Git", says what belongs into the directory.',
+      `No server would take it. ${error.message.includes(': version: ') ? 'Each .json and .yaml in it is a reference, but for policy.yaml beside the manifest. ' : ''}docs/references.md, "From Git", says what belongs into the directory.`,
       exit.error,
       error,
     );
@@ -107,7 +108,25 @@ async function nextManifest(directory: string, { serial, restore }: DeclareOptio
     before === null ||
     JSON.stringify(before.files) !== JSON.stringify(files);
   const manifest: Manifest = isNew ? { serial: next, restored, files } : before;
-  return { manifest, content, isNew };
+  return { manifest, content, isNew, since: sinceManifest(before, files) };
+}
+
+/** Paths that the manifest of before has otherwise, or not at all; all are new where there is none. */
+interface Since {
+  readonly added: readonly string[];
+  readonly changed: readonly string[];
+  readonly removed: readonly string[];
+}
+
+function sinceManifest(before: Manifest | null, files: Manifest['files']): Since {
+  const said = new Map(before?.files.map(({ path, sha256 }) => [path, sha256]));
+  const is = new Set(files.map(({ path }) => path));
+  const pathsOf = (found: Manifest['files']) => found.map(({ path }) => path);
+  return {
+    added: pathsOf(files.filter(({ path }) => !said.has(path))),
+    changed: pathsOf(files.filter(({ path, sha256 }) => (said.get(path) ?? sha256) !== sha256)),
+    removed: [...said.keys()].filter((path) => !is.has(path)),
+  };
 }
 
 function manifestBefore(directory: string): Manifest | null {
@@ -176,10 +195,24 @@ function partsOf({ policy, pins, references }: DirectoryContent): string {
   ].join(', ');
 }
 
-function writtenText(directory: string, { serial }: Manifest, content: DirectoryContent): string {
+function writtenText(
+  directory: string,
+  { serial }: Manifest,
+  content: DirectoryContent,
+  { added, changed, removed }: Since,
+): string {
+  const told = [
+    ['new', added],
+    ['changed', changed],
+    // A checkout of a part would take the rest out of force on every server.
+    ['gone, and out of force once this is signed', removed],
+  ] as const;
+  const since = told.flatMap(([what, paths]) =>
+    paths.length === 0 ? [] : [`  ${what}: ${listed(paths)}\n`],
+  );
   const manifest = shellWord(join(directory, declaredFiles.manifest));
   return `serial ${serial}: ${partsOf(content)}
-Sign the manifest by one of these, and commit both:
+${since.join('')}Sign the manifest by one of these, and commit both:
   ssh-keygen -Y sign -n ${declaredNamespace} -f KEY ${manifest}
   minisign -S -m ${manifest}
 `;

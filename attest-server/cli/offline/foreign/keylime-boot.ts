@@ -145,7 +145,8 @@ function digitsOf(text: string): string {
  * a one.
  */
 function literalOf(expression: string): string | null {
-  const inner = expression.replace(/^\^/, '').replace(/\$$/, '');
+  // Where tpm2_eventlog shows how GRUB ends the line, so does Keylime.
+  const inner = expression.replace(/\0$/, '').replace(/^\^/, '').replace(/\$$/, '');
   if (!/^(?:[^\\.^$*+?{}[\]|()]|\\[^A-Za-z0-9])*$/.test(inner)) return null;
   return inner.replaceAll(/\\(.)/g, '$1');
 }

@@ -64,6 +64,7 @@ export function pcrlockComponents(
   const components: Component[] = [];
   const notes: string[] = [];
   for (const { name, records } of files) {
+    const before = components.length;
     const left = new Map<string, number>();
     const leave = (why: string) => left.set(why, (left.get(why) ?? 0) + 1);
     /** Of a unified image: the section whose content comes next. */
@@ -80,6 +81,10 @@ export function pcrlockComponents(
       else components.push({ stage, pcr, digests, description: section ?? `${name} (PCR ${pcr})` });
       section = null;
     }
+    if (components.slice(before).some(({ description }) => description === '.linux'))
+      notes.push(
+        `${name}: of an image lock-uki does not say what is measured once it runs: the kernel (PCR 4, with systemd-stub up to 257), its command line and initrd (PCR 9). reference compute --uki makes a reference of all of it`,
+      );
     for (const [why, count] of left)
       notes.push(`${name}: ${counted(count, 'record')} ${count === 1 ? 'is' : 'are'} left out: ${why}`);
   }

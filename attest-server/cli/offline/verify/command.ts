@@ -1,13 +1,15 @@
+import { createReadStream } from 'node:fs';
 import { resolve } from 'node:path';
 import { nextStep } from '../../../policy/advice.ts';
 import { printable } from '../../../protocol/printable.ts';
+import { Rejection } from '../../../protocol/rejection.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
-import { paragraph } from '../../commands/why.ts';
+import { paragraphs } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { readFile, readInput } from '../../read-file.ts';
+import { readInput, unreadable } from '../../read-file.ts';
 import { type Reading, readingOf, withShortDigests } from '../../readable.ts';
 import { noteLines } from '../boot/note-lines.ts';
 import { readPolicy } from '../policy/text.ts';
@@ -78,7 +80,15 @@ async function readInitrds(
   at: (path: string) => string,
 ): Promise<readonly GivenInitrd[]> {
   const given: GivenInitrd[] = [];
-  for (const file of files) given.push(await givenInitrd(file, readFile(at(file))));
+  for (const file of files)
+    try {
+      given.push(await givenInitrd(file, createReadStream(at(file))));
+    } catch (cause) {
+      if (cause instanceof Rejection)
+        throw new CliError(`${at(file)}: ${cause.message}`, 'Is it the right file?', exit.error, cause);
+      if (cause instanceof Error && 'code' in cause) throw unreadable(at(file), cause);
+      throw cause;
+    }
   return given;
 }
 
@@ -115,5 +125,5 @@ function page({ verdict, rejected }: JudgedBundle, reading: Reading): string {
     ...(boot === null ? [] : noteLines(boot.notes).map((line) => `  ${line}`)),
   ];
   const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
-  return head + reasons.map((reason) => paragraph(reason, reading, node)).join('');
+  return head + paragraphs(reasons, reading, node);
 }

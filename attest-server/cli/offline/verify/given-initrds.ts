@@ -17,9 +17,12 @@ export interface GivenInitrd {
 }
 
 /** @throws Rejection `too_large` */
-export async function givenInitrd(file: string, bytes: Buffer): Promise<GivenInitrd> {
+export async function givenInitrd(
+  file: string,
+  pieces: AsyncIterable<Buffer> | Iterable<Buffer>,
+): Promise<GivenInitrd> {
   const reader = new InitrdReader({ keepsContent });
-  await reader.push(bytes);
+  for await (const piece of pieces) await reader.push(piece);
   const manifest = await reader.end();
   return { file, manifest, packed: await packManifest(manifest) };
 }

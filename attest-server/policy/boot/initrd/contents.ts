@@ -5,7 +5,7 @@ import { mergedUsr } from '../../../protocol/merged-usr.ts';
 /** What stands in an initrd when the kernel has unpacked it, as far as one judgement looks into it. */
 export class InitrdContents {
   readonly #entries: ReadonlyMap<string, InitrdEntry>;
-  readonly #early: readonly InitrdEntry[];
+  readonly #unseen: readonly InitrdEntry[];
   readonly #contents: InitrdManifest['contents'];
 
   #bytesLeft = mostLookedAt.bytes;
@@ -14,30 +14,30 @@ export class InitrdContents {
 
   private constructor(
     entries: ReadonlyMap<string, InitrdEntry>,
-    early: readonly InitrdEntry[],
+    unseen: readonly InitrdEntry[],
     contents: InitrdManifest['contents'],
   ) {
     this.#entries = entries;
-    this.#early = early;
+    this.#unseen = unseen;
     this.#contents = contents;
   }
 
   /** In steps of some milliseconds. */
   static *of({ entries, contents }: InitrdManifest): Generator<void, InitrdContents> {
     const standing = new Map<string, InitrdEntry>();
-    const early: InitrdEntry[] = [];
+    const unseen: InitrdEntry[] = [];
     for (const [index, entry] of entries.entries()) {
-      if (entry.replaced !== true) standing.set(entry.path, entry);
-      else if (isReadEarly(entry)) early.push(entry);
+      if (entry.replaced !== true && entry.unmade !== true) standing.set(entry.path, entry);
+      else if (entry.unmade === true || isReadEarly(entry)) unseen.push(entry);
       if (index % entriesInStep === entriesInStep - 1) yield;
     }
-    return new InitrdContents(standing, early, contents);
+    return new InitrdContents(standing, unseen, contents);
   }
 
-  /** Of each path the one that counts, and whatever the kernel may have read before that came. */
+  /** Of each path the one that counts, and whatever else the kernel may have read: before that came, or without making it. */
   *entries(): Generator<InitrdEntry> {
     yield* this.#entries.values();
-    yield* this.#early;
+    yield* this.#unseen;
   }
 
   /** @param path with or without a slash before it; folders that are links into /usr elsewhere may be some here */

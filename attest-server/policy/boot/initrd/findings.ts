@@ -5,7 +5,9 @@ import { quoted } from '../sentence.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
 
-const expected = 'files of active references, or made on the host in a known way';
+/** What findings about the files in an initrd expect, and about one that is not read: by it they are told apart from one about its digest. */
+export const expectedFiles = 'files of active references, or made on the host in a known way';
+export const expectedArchives = 'archives of cpio, as they are or packed by gzip or zstd';
 
 /** Nobody here knows what is in it. @param waits why, for a person */
 export function unseenInitrd(boot: VouchedBoot, component: BootComponent, waits: string | null): Finding {
@@ -28,7 +30,7 @@ export function faultyInitrd(
   return {
     ...about(boot, component),
     code: 'initrd_unknown',
-    expected: 'archives of cpio, as they are or packed by gzip or zstd',
+    expected: expectedArchives,
     actual: strongestDigest(component.digests),
     text: `The initrd ${quoted(component.describes)} (event ${component.event}) cannot be judged by what is in it: ${lines[0]}.`,
     detail: lines,
@@ -47,7 +49,7 @@ export function unknownFiles(
   return {
     ...about(boot, component),
     code: 'initrd_unknown',
-    expected,
+    expected: expectedFiles,
     actual: shown(first),
     text: `The initrd ${quoted(component.describes)} has ${quoted(placeOf(first.entry))}${others}, which nobody knows: ${first.why}.`,
     detail: [...unknown.flatMap(linesOf), ...summary(judged)],

@@ -7,6 +7,7 @@ import { InitrdContents, typeOf } from './contents.ts';
 import { isKnownLink } from './links.ts';
 import { type MadeContext, type MadeKind, madeContext, madeOnHost } from './made-on-host.ts';
 import { isApplet, isMoved } from './moved.ts';
+import { lastingPlace } from './temporary-names.ts';
 import { alikeDigest, keyScriptFault, vouchedKind } from './vouched.ts';
 
 /** Lists of known files, those that know a file longest first. */
@@ -172,9 +173,14 @@ function emptiedFault(entry: InitrdEntry, active: readonly ListedFiles[]): strin
   return list === undefined ? null : `it is empty, and ${list.name} has another one`;
 }
 
-/** Attack: a program that anybody may change, or that gives its rights to whoever runs it. */
-function modeFault({ path, mode }: InitrdEntry, type: ReturnType<typeof typeOf>): string | null {
+/** Attack: a program that others may change, or that gives its rights to whoever runs it. Makers of initrds give all to root. */
+function modeFault(
+  { path, mode, uid = 0, gid = 0 }: InitrdEntry,
+  type: ReturnType<typeof typeOf>,
+): string | null {
   if (type === 'link' || type === 'device') return null;
+  if (uid !== 0) return `it belongs to user ${uid}, who may change it`;
+  if (gid !== 0 && (mode & 0o020) !== 0) return `group ${gid} may write to it`;
   const isSticky = (mode & 0o1000) !== 0;
   if ((mode & 0o002) !== 0 && !(type === 'directory' && isSticky)) return 'everybody may write to it';
   if (type === 'directory' || (mode & 0o6000) === 0) return null;
@@ -184,7 +190,16 @@ function modeFault({ path, mode }: InitrdEntry, type: ReturnType<typeof typeOf>)
 /** Of their packages with these rights. */
 const setuid: ReadonlySet<string> = new Set([
   ...['mount', 'umount', 'su', 'passwd', 'newgrp', 'chsh', 'chfn', 'gpasswd', 'unix_chkpwd', 'ping'],
-  ...['dbus-daemon-launch-helper', 'write', 'wall', 'mount.nfs', 'ssh-agent', 'fusermount', 'fusermount3'],
+  ...[
+    'dbus-daemon-launch-helper',
+    'write',
+    'wall',
+    'mount.nfs',
+    'ssh-agent',
+    'fusermount',
+    'fusermount3',
+    'ntfs-3g',
+  ],
 ]);
 
 const devices: ReadonlySet<string> = new Set([
@@ -232,9 +247,9 @@ export function digestOf({ sha256, target }: InitrdEntry): Buffer | null {
   return sha256 === undefined ? null : Buffer.from(sha256, 'hex');
 }
 
-/** As lists name it. */
+/** As lists name it, also those of siblings. */
 export function placeOf({ path }: InitrdEntry): string {
-  return mergedUsr(`/${path}`);
+  return lastingPlace(mergedUsr(`/${path}`));
 }
 
 function revokedWith(entry: InitrdEntry, revoked: readonly ListedFiles[]): ListedFiles | null {
@@ -247,7 +262,8 @@ function whyUnknown(entry: InitrdEntry, active: readonly ListedFiles[], fault: s
   if (fault !== null) return fault;
   const vouched = vouchedKind(entry);
   if (vouched !== null) return `made on the host (${vouched.what}): somebody must vouch for it`;
-  const digest = digestOf(entry);
+  // Files without bytes are known at thousands of paths, of which none says anything.
+  const digest = entry.bytes === 0 ? null : digestOf(entry);
   for (const { files, name } of active) {
     const index = digest === null ? -1 : files.find(digest);
     const [other] = index < 0 ? [] : files.filesOf(index);

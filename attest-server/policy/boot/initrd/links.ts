@@ -15,7 +15,8 @@ const written: readonly (readonly [RegExp, RegExp])[] = [
   [/^usr\/bin\/loginctl$/, /^true$/],
 ];
 
-const wanted = /^etc\/systemd\/system\/initrd\.target\.wants\/(dracut-[a-z-]+\.service)$/;
+const wanted =
+  /^etc\/systemd\/system\/(?:initrd\.target\.wants\/(?:dracut-[a-z-]+|nm-initrd|nm-wait-online-initrd)|network-online\.target\.wants\/nm-wait-online-initrd)\.service$/;
 const unit = /^(?:\.\.\/|\/usr\/lib\/systemd\/system\/)([^/]+)$/;
 const library = /^usr\/lib(?:32|64|x32)?\/(?:[^/]+\/)?([^/]+\.so(?:\.[^/]+)?)$/;
 const program = /^usr\/s?bin\/([^/]+)$/;

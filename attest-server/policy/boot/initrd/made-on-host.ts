@@ -3,6 +3,7 @@ import { Rejection } from '../../../protocol/rejection.ts';
 import { type InitrdContents, isExecutable } from './contents.ts';
 import { parseLibraryCache } from './library-cache.ts';
 import { faultInLines, literalLine } from './literal-lines.ts';
+import { isSeed, loginFiles } from './made-by-hooks.ts';
 import { type KernelModules, moduleIndexFault, modulesIn } from './modules.ts';
 
 /** Kinds of files that each host makes for its initrd, and what is held against each. */
@@ -14,6 +15,8 @@ export const madeKinds = {
   settings: 'sets known words to plain values',
   folders: 'names folders of libraries',
   text: 'is read by people alone',
+  login: 'lets root log in with the folder that a hook made, as dropbear needs it',
+  seed: 'is mixed into random numbers',
 } as const;
 export type MadeKind = keyof typeof madeKinds;
 
@@ -21,12 +24,18 @@ export type MadeKind = keyof typeof madeKinds;
 export interface MadeContext {
   readonly contents: InitrdContents;
   readonly modulesOf: (folder: string) => Generator<void, KernelModules>;
+  readonly logins: () => ReturnType<typeof loginFiles>;
 }
 
 export function madeContext(contents: InitrdContents): MadeContext {
   const known = new Map<string, KernelModules>();
+  let logins: ReturnType<typeof loginFiles> | null = null;
   return {
     contents,
+    logins: () => {
+      logins ??= loginFiles(contents);
+      return logins;
+    },
     *modulesOf(folder) {
       const its = known.get(folder) ?? (yield* modulesIn(contents, folder));
       known.set(folder, its);
@@ -45,6 +54,8 @@ export function* madeOnHost(
 ): Generator<void, { readonly kind: MadeKind; readonly fault: string | null } | null> {
   if (entry.bytes === 0 && !isExecutable(entry) && mayBeEmpty.test(entry.path))
     return { kind: 'empty', fault: null };
+  if (isSeed(entry)) return { kind: 'seed', fault: null };
+  if (isLogin(entry, context)) return { kind: 'login', fault: null };
   const rule = rules.find(({ path }) => path.test(entry.path));
   if (rule === undefined) return null;
   const { kind } = rule;
@@ -59,9 +70,18 @@ export function* madeOnHost(
   }
 }
 
-/** Attack: a unit, a rule of udev or a script is emptied, which masks it. dracut does so to its emergency unit. */
+function isLogin({ path, sha256, mode }: InitrdEntry, { logins }: MadeContext): boolean {
+  if (!path.startsWith('etc/') || (mode & 0o111) !== 0) return false;
+  return (
+    logins()
+      .get(path)
+      ?.has(sha256 ?? '') ?? false
+  );
+}
+
+/** Attack: a unit, a rule of udev or a script is emptied, which masks it, as in each folder of which /usr/lib has another one. dracut does so to its emergency unit. */
 const mayBeEmpty =
-  /^(?:etc\/(?!systemd\/|udev\/)|conf\/|run\/|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
+  /^(?:(?:etc|run)\/(?!(?:systemd|udev|(?:modprobe|sysctl|tmpfiles|sysusers|modules-load|environment)\.d)\/)|conf\/|usr\/lib\/(?:passwd|group)$|var\/lib\/iscsi\/nodes\/\.dracut$|usr\/lib\/dracut\/(?!hooks\/)|usr\/lib\/systemd\/system\/emergency\.service$)/;
 
 interface Rule {
   readonly kind: MadeKind;

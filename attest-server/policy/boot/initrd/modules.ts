@@ -90,8 +90,9 @@ function isModulePath(path: string): boolean {
   return moduleFile.test(path) && !path.split('/').includes('..');
 }
 
+/** Attack: a disk under the name of the one that is mounted, which udev's list of static nodes has before that is there. */
 function isDeviceName(line: string, modules: KernelModules): boolean {
-  const [, name = ''] = /^([A-Za-z0-9_-]+) [^\s.][^\s]* [bc]\d+:\d+$/.exec(line) ?? [];
+  const [, name = ''] = /^([A-Za-z0-9_-]+) [A-Za-z0-9_-]+(?:\/[A-Za-z0-9_-]+)* c\d+:\d+$/.exec(line) ?? [];
   return isModule(name, modules);
 }
 

@@ -24,6 +24,8 @@ const moves: readonly Move[] = [
   },
   { from: /^\/usr\/bin\/(?<name>busybox)$/, to: /^\/usr\/lib\/initramfs-tools\/bin\/(?<name>busybox)$/ },
   { from: /^\/usr\/lib\/initramfs-tools\/bin\/(?<name>busybox)$/, to: /^\/usr\/bin\/(?<name>busybox)$/ },
+  // plymouth's hook.
+  { from: /^\/usr\/lib\/(?<name>os-release)$/, to: /^\/etc\/(?<name>os-release)$/ },
   // One program, in whichever of both folders.
   { from: /^\/usr\/s?bin\/(?<name>[^/]+)$/, to: /^\/usr\/s?bin\/(?<name>[^/]+)$/ },
   // dracut: each module says where its files go; hooks get a number.
@@ -41,7 +43,7 @@ const moves: readonly Move[] = [
   },
   {
     from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/(?<name>[^/]+)$/,
-    to: /^\/(?:etc|usr\/lib)\/(?:udev\/rules\.d|udev|systemd\/(?:system|network|[a-z]+\.conf\.d)|tmpfiles\.d|sysusers\.d|modprobe\.d|sysctl\.d)\/(?<name>[^/]+)$/,
+    to: /^\/(?:etc|usr\/lib)\/(?:udev\/rules\.d|udev|systemd\/(?:system|network|[a-z]+\.conf\.d)|NetworkManager\/conf\.d|tmpfiles\.d|sysusers\.d|modprobe\.d|sysctl\.d)\/(?<name>[^/]+)$/,
   },
   {
     from: /^\/usr\/lib\/dracut\/modules\.d\/[^/]+\/emergency\.service$/,

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { InitrdEntry } from '../../../protocol/initrd-manifest.ts';
 import { maskIdentifiers } from '../masked-text.ts';
 import type { InitrdContents } from './contents.ts';
+import { maskTemporaryNames } from './temporary-names.ts';
 
 /** What a host puts into its initrd and no rule can judge: somebody vouches for it, for all that have the same. */
 interface VouchedKind {
@@ -30,6 +31,9 @@ const kinds: readonly VouchedKind[] = [
     isText: true,
   },
   { path: /^conf\/|^etc\/conf\.d\/[^/]+$/, what: 'settings that are run as shell', isText: true },
+  { path: /^usr\/bin\/setupcon$/, what: 'how the keyboard is set up, which is run as shell', isText: true },
+  { path: /^etc\/initiatorname\.iscsi$/, what: 'as what this host asks for disks', isText: true },
+  { path: /^etc\/multipath\/(?:wwids|bindings)$/, what: 'which disks are one', isText: true },
   { path: /^etc\/modprobe\.d\/[^/]+$/, what: 'how modules are loaded, which may run programs', isText: true },
   {
     path: /^(?:etc|usr\/lib)\/udev\/rules\.d\/[^/]+$/,
@@ -55,11 +59,16 @@ export function vouchedKind({ path }: InitrdEntry): VouchedKind | null {
   return kinds.find((kind) => kind.path.test(path)) ?? null;
 }
 
+/** Bytes of a text that counts so; a longer one counts by its digest alone. */
+const longestAlike = 64 * 1024;
+
 /** What stands in a list for the text of such a file on all machines that are alike; null where it is no text. */
 export function alikeDigest(entry: InitrdEntry, contents: InitrdContents): Buffer | null {
   const bytes = vouchedKind(entry)?.isText === true ? contents.bytesOf(entry) : null;
-  if (bytes === null) return null;
-  return hash('sha256', `alike\0${maskIdentifiers(bytes.toString('latin1'))}`, 'buffer');
+  // Attack: texts of a megabyte, each masked at one go.
+  if (bytes === null || bytes.length > longestAlike) return null;
+  const text = maskTemporaryNames(maskIdentifiers(bytes.toString('latin1')));
+  return hash('sha256', `alike\0${text}`, 'buffer');
 }
 
 /**

@@ -4,7 +4,15 @@ import type { Reference } from '../../../../attest-server/protocol/reference.ts'
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
-import { dataOf, edited, eventsWhere, insertBefore, reordered } from '../../../vectors/log-surgery.ts';
+import {
+  dataOf,
+  edited,
+  eventsWhere,
+  insertBefore,
+  remeasured,
+  reordered,
+  without,
+} from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -87,6 +95,26 @@ describe('the order of what was measured (row 136)', () => {
     const tried = first(log, isKernelImage);
     assert.equal(judged(tried, [captured(tried)]), 'trusted');
     assert.equal(judged(log, [captured(tried)]), 'untrusted pcr_mismatch');
+  });
+
+  it('begins anew for the loader of the next boot option, so that a new kernel is one like elsewhere', () => {
+    const twice = recordedLog('amd-second-attempt');
+    const start = eventsWhere(twice, ({ pcr, type }) => pcr === 4 && type === 'EV_SEPARATOR').at(-1)!.index;
+    const early = eventsWhere(
+      twice,
+      ({ stage, index }) => index < start && (stage === 'kernel' || stage === 'initrd'),
+    );
+    const failed = without(
+      twice,
+      early.map(({ index }) => index),
+    );
+    const next = eventsWhere(failed, ({ stage }) => stage === 'kernel').reduce(
+      (from, { index, pcr }) => remeasured(from, index, dataOf(from, index), Buffer.from(`new ${pcr}`)),
+      failed,
+    );
+    assert.equal(eventsWhere(failed, isKernelImage).length, 1);
+    assert.equal(judged(next, [captured(failed), onlyOf(next, 'kernel')]), 'trusted');
+    assert.equal(judged(next, [captured(failed)]), 'untrusted kernel_unknown');
   });
 
   it('is that of each PCR: between two of them a log may tell any', () => {

@@ -8,6 +8,7 @@ import {
 } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { append, eventWhere, retyped } from '../../../vectors/log-surgery.ts';
 
 function stateOf(name: string): BootState {
   const log = parseEventLog(recordedLog(name));
@@ -176,6 +177,19 @@ describe('the state of a recorded boot', () => {
       assert.deepEqual(Object.keys(digests), ['sha256']);
       assert.notEqual(text, null);
     }
+  });
+
+  it('has no version of the firmware that the system extended behind the separator (row 222)', () => {
+    const log = recordedLog('debian13-shim-grub');
+    const data = Buffer.from('9.9\0', 'utf16le');
+    const more = append(log, { pcr: 0, type: 8, data });
+    const version = (from: Buffer) => {
+      const parsed = parseEventLog(from);
+      return bootState(parsed, asTheLogSays(parsed)).firmwareVersion?.text ?? null;
+    };
+    assert.equal(version(more), '2025.02-8+deb13u1');
+    const { index } = eventWhere(log, ({ type }) => type === 'EV_S_CRTM_VERSION');
+    assert.equal(version(retyped(more, index, 7)), null);
   });
 
   it('shows no problem of a log that a machine wrote', () => {

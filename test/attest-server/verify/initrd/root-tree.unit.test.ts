@@ -59,6 +59,15 @@ describe('the tree that the kernel makes of entries', () => {
     });
   });
 
+  it('is at fault where its archive has no end, and the next image would write on into its files (row 242)', async () => {
+    const first = { ...file('init', 'one'), links: 2, inode: 7 };
+    const faults = async (trailer: boolean, ...all: readonly NewcEntry[]) =>
+      faultsOf(await readInitrd(newc(all, { trailer })));
+    assert.deepEqual(await faults(true, first), []);
+    assert.deepEqual(await faults(false, file('init', 'one')), []);
+    assert.deepEqual(await faults(false, first), ['malformed']);
+  });
+
   it('lacks what has no folder, which is listed all the same', async () => {
     assert.deepEqual(await entries([file('none/a', '1')]), [
       { path: 'none/a', mode: mode.file, unmade: true, bytes: 1, sha256: digest('1') },

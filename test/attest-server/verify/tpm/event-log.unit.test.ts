@@ -72,13 +72,35 @@ describe('an event log', () => {
       assert.equal(log.banks.sha256?.[0], extended('sha256', value, one));
     });
 
+  it('starts PCR 0 from a locality that is named before its first event, whatever was measured elsewhere before', () => {
+    const other = event(7, 4, Buffer.alloc(4), banks);
+    const log = parseEventLog(
+      Buffer.concat([header(banks), other, locality(3, banks), event(0, 8, one, banks)]),
+    );
+    assert.equal(log.banks.sha256?.[0], extended('sha256', 3, one));
+    assert.deepEqual(log.notes, []);
+  });
+
+  it('starts PCR 0 from a locality behind which firmware has filled its event with zeros', () => {
+    const filled = (rest: Buffer) => {
+      const data = Buffer.concat([Buffer.from('StartupLocality\0\x03'), rest]);
+      return parseEventLog(
+        Buffer.concat([header(banks), event(0, noAction, data, banks), event(0, 8, one, banks)]),
+      );
+    };
+    const log = filled(Buffer.alloc(33));
+    assert.equal(log.banks.sha256?.[0], extended('sha256', 3, one));
+    assert.equal(log.events[1]?.describes, 'StartupLocality 3');
+    assert.equal(filled(Buffer.from('more')).startupLocality, null);
+  });
+
   it('starts PCR 0 from 4 after an H-CRTM event', () => {
     const log = parseEventLog(Buffer.concat([header(banks), event(0, 0x80000010, one, banks)]));
     assert.equal(log.startupLocality, null);
     assert.equal(log.banks.sha256?.[0], extended('sha256', 4, one));
   });
 
-  it('ignores a startup locality injected after the first extend, a second one, and one that cannot be', () => {
+  it('ignores a startup locality injected after the first event of PCR 0, a second one, and one that cannot be', () => {
     const late = Buffer.concat([header(banks), event(0, 8, one, banks), locality(3, banks)]);
     const doubled = Buffer.concat([
       header(banks),

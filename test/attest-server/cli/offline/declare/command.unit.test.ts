@@ -33,8 +33,22 @@ describe('assay declare', () => {
       pins: 0,
       references: ['a', 'b'].map((name) => ({ name, group: 'workers', state: 'active' })),
       restored: [],
+      added: ['references/b.yaml'],
+      changed: [],
+      removed: [],
     });
     assert.ok(!existsSync(join(git.directory, 'manifest.sig')));
+  });
+
+  it('names what is otherwise than in the manifest of before, above all what is gone', async () => {
+    for (const name of ['b', 'c']) await git.write(`references/${name}.json`, referenceOf(name));
+    await git.declare();
+    await git.write('references/a.json', { ...referenceOf('a'), state: 'retired' });
+    await git.remove('references/b.json');
+    const { added, changed, removed } = JSON.parse((await declare('-o', 'json')).out);
+    assert.deepEqual([added, changed, removed], [[], ['references/a.json'], ['references/b.json']]);
+    await git.remove('references/c.json');
+    assert.match((await declare()).out, /gone.*references\/c\.json/);
   });
 
   it('keeps what was taken back, and since which serial', async () => {

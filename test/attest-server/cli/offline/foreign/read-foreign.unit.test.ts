@@ -88,6 +88,17 @@ describe('component files of systemd-pcrlock', () => {
       );
   });
 
+  it('of a unified image, as lock-uki writes them, say what is missing: what it measures once it runs', () => {
+    components();
+    const uki = recordsOf((event) => isOf(4, 'debian.efi')(event) || event.pcr === 11);
+    write('650-uki.pcrlock.d/debian.pcrlock', uki);
+    rmSync(join(folder, '710-kernel-cmdline.pcrlock'));
+    rmSync(join(folder, '720-kernel-initrd.pcrlock'));
+    const { references, notes } = readForeign([folder], asked) ?? assert.fail();
+    assert.notEqual(codesOf(log, references)[0], 'trusted');
+    assert.ok(notes.some((note) => /^650-uki: .*reference compute --uki/.test(note)));
+  });
+
   it('that are alternatives of each other are refused together, and taken one by one', () => {
     components();
     const other = write('650-uki.pcrlock.d/other.pcrlock', {
@@ -207,6 +218,13 @@ describe('a measured boot reference state of Keylime', () => {
       readForeign([write('mb_refstate.json', { ...state, kernels })], asked) ?? assert.fail();
     assert.ok(!references[1]?.components.some(({ stage }) => stage === 'cmdline'));
     assert.ok(notes.some((note) => note.startsWith('kernels.0.kernel_cmdline: ')));
+  });
+
+  it('has a command line also where that ends as GRUB measures it', () => {
+    const kernels = [{ ...state.kernels[0], kernel_cmdline: 'BOOT_IMAGE=/vmlinuz\\ ro\\ quiet\0' }];
+    const { references } =
+      readForeign([write('mb_refstate.json', { ...state, kernels })], asked) ?? assert.fail();
+    assert.equal(references[1]?.components.at(-1)?.text, 'BOOT_IMAGE=/vmlinuz ro quiet');
   });
 
   it('with a member that nobody knows says so', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { nextStep } from '../../../../../attest-server/policy/advice.ts';
 import { noPast } from '../../../../../attest-server/policy/appraise.ts';
 import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
 import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules.ts';
@@ -310,6 +311,22 @@ describe('an initrd judged by what is in it', () => {
     const console: InitrdEntry = { path: 'dev/console', mode: 0o020600, device: [5, 1] };
     const verdict = judged({ ...recorded, entries: [...recorded.entries, disk, memory, console] });
     assert.deepEqual(unknownIn(verdict), ['/dev/sda', '/dev/null']);
+  });
+
+  it('is told with the command that takes the file, and none that would not help', () => {
+    const stepsFor = (manifest: InitrdManifest) =>
+      nextStep(reasonOf(judged(manifest)), { node: 'n', name: 'x' })
+        .split('\n')
+        .filter((line) => line.startsWith('  assay reference'));
+    const path = 'etc/it is';
+    assert.deepEqual(stepsFor(changed({ path, text: 'new' })), [
+      "  assay reference capture n --kind runtime --initrd --only '/etc/it is' --name x",
+      '  assay reference capture n --kind runtime --initrd --name x',
+    ]);
+    const link = changed({ path: 'usr/bin/a', entry: { mode: 0o120777, target: 'b' } });
+    assert.match(stepsFor(link)[0] ?? '', / --only \/usr\/bin\/a /);
+    const fault = { offset: 512, code: 'compression', text: 'packed by lz4' } as const;
+    assert.deepEqual(stepsFor({ ...recorded, faults: [fault] }), []);
   });
 
   it('counts the last of two files of one path, and tells that there are two', () => {

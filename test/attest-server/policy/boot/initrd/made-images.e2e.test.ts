@@ -16,7 +16,7 @@ import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import { keepsContent } from '../../../../../attest-server/protocol/initrd-kinds.ts';
 import type { InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
 import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
-import { newc } from '../../../../../swtpm-fixtures/newc.ts';
+import { folder, newc } from '../../../../../swtpm-fixtures/newc.ts';
 import { asRead } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../../../cli/cli-fixture.ts';
@@ -31,7 +31,13 @@ interface File {
 }
 
 function archiveOf(files: readonly File[]): Buffer {
-  return newc(files.map(({ path, text, mode = 0o100755 }) => ({ name: path, content: text, mode })));
+  const folders = new Set<string>();
+  for (const { path } of files)
+    for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) folders.add(path.slice(0, at));
+  return newc([
+    ...[...folders].map(folder),
+    ...files.map(({ path, text, mode = 0o100755 }) => ({ name: path, content: text, mode })),
+  ]);
 }
 
 const read = (image: Buffer): Promise<InitrdManifest> => readInitrd(image, { keepsContent });
