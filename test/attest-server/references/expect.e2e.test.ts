@@ -8,9 +8,11 @@ import { tokenAnswer } from '../../../attest-server/protocol/api.ts';
 import type { Reason } from '../../../attest-server/protocol/verdict.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { eventsWhere, insertBefore } from '../../vectors/log-surgery.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { namedPe } from '../cli/offline/compute/named-pe.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { capturedFrom, madeProof } from '../policy/made-proof.ts';
 import { type ForgedFleet, startForgedFleet } from './forged-fleet.ts';
 
 const old = recordedLog('debian13-shim-grub');
@@ -186,6 +188,41 @@ describe('assay expect, where approvals are separate', () => {
       assert.equal(done.code, 0, done.err);
     } finally {
       rmSync(cwd, { recursive: true });
+    }
+  });
+});
+
+describe('assay expect, where each node makes its own initrd', () => {
+  it('excuses that initrd, and no loader beside the kernel that was announced (row 230)', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'assay-expect-'));
+    const policy = join(folder, 'policy.yaml');
+    writeFileSync(
+      policy,
+      'apiVersion: assay.dev/v1\nkind: Policy\ngroups: [{name: workers, nodes: ["*"], require: [identity, boot], boot: {scope: {initrd: node}}}]\n',
+    );
+    const boots: Record<string, Buffer> = { 'node-1': old };
+    await using fleet = await startForgedFleet(boots, { policy });
+    const { world } = fleet;
+    try {
+      await fleet.answer('node-1');
+      await world.call('POST', '/v1/references', { node: 'node-1', name: 'old' });
+      assert.equal(await fleet.answer('node-1'), 'trusted');
+      const whole = capturedFrom(madeProof({ log: updated }), { name: 'kernel', state: 'staged' });
+      const components = whole.components.filter(({ stage }) => stage === 'kernel');
+      await world.call('POST', '/v1/references/import', { ...whole, components, events: [] });
+      const ends = ['--for', '1h', '--reason', 'kernel update'];
+      const made = await runAssay(['expect', 'node-1', '--reference', 'kernel', ...ends], {
+        env: world.env(),
+      });
+      assert.equal(made.code, 0, made.err);
+      // Its initrd is another one than that of before, and no reference has it.
+      boots['node-1'] = updated;
+      assert.equal(await fleet.answer('node-1'), 'pending');
+      const kernel = eventsWhere(updated, ({ pcr, stage }) => pcr === 9 && stage === 'kernel')[0]?.index ?? 0;
+      boots['node-1'] = insertBefore(updated, kernel, { pcr: 4, type: 13, data: Buffer.from('/evil') });
+      assert.equal(await fleet.answer('node-1'), 'untrusted');
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 });

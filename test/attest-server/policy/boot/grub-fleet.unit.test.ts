@@ -164,6 +164,29 @@ describe('a fleet that boots with GRUB', () => {
     assert.equal(judged(renamed, [captured(log)]), 'trusted');
   });
 
+  it('is trusted in the first boots after an update, which some systems count down, and by nothing else that counts', () => {
+    const log = withMadeFiles(recordedLog('fedora41-locality-3'));
+    const [test = assert.fail()] = eventsWhere(
+      log,
+      ({ describes }) => describes === 'grub_cmd: [ -n  -a 1 = 0 ]',
+    );
+    const counting = (...commands: readonly string[]) =>
+      commands.reduce((before, text, index) => {
+        const data = Buffer.from(`grub_cmd: ${text}\0`);
+        return insertBefore(before, test.index + 1 + index, {
+          pcr: 8,
+          type: 13,
+          data,
+          measured: Buffer.from(text),
+        });
+      }, log);
+    const counted = counting('[ 2 = 0 -o 2 = -1 ]', 'decrement boot_counter', 'save_env boot_counter');
+    assert.equal(judged(counted, [captured(log)]), 'trusted');
+    assert.equal(judged(log, [captured(counted)]), 'trusted');
+    for (const text of ['decrement boot_counter x', 'decrement root', 'increment boot_counter\nlinux /evil'])
+      assert.equal(judged(counting(text), [captured(log)]), 'untrusted bootloader_unknown', text);
+  });
+
   it('is not trusted where one machine reads from another partition, or from two disks in turn', () => {
     const log = withMadeFiles(recordedLog('rhel8-shim-grub'));
     const changed = (from: string | RegExp, to: string) =>
