@@ -32,7 +32,7 @@ export function nextStep(
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
   const path = (value === undefined ? null : initrdPath.exec(value)?.[1]) ?? null;
-  const inside = code === 'initrd_unknown' ? initrdAdvice.get(expected ?? '') : undefined;
+  const inside = initrdAdvice.get(expected ?? '');
   const its = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
   const step = adviceOn(code, { ...known, twin, file, path, reference: reference ?? null }, inside ?? its);
   return outOfForce === undefined

@@ -1,6 +1,6 @@
 import type { Advice } from '../../protocol/advice.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
-import { expectedArchives, expectedFiles } from './initrd/findings.ts';
+import { expectedArchives, expectedFiles, expectedImage } from './initrd/findings.ts';
 
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
 
@@ -135,6 +135,16 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
 
 /** The same where the policy asks what is in the initrd, by what the reason expects. */
 export const initrdAdvice: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedImage,
+    [
+      'The reason says why it is not here; docs/initrd.md tells what to do about each. While it waits or is sent, there is nothing to do.',
+      'If root alone may read the initrd, have it copied for the agent. On the node:',
+      '  assay-agent inspect --initrd',
+      'If it was made anew since the boot, reboot the node.',
+      'If the reason stays, treat the node as untrusted: whoever controls the agent can fake this reason.',
+    ].join('\n'),
+  ],
   [
     expectedFiles,
     [

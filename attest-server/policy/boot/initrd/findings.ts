@@ -5,8 +5,9 @@ import { quoted } from '../sentence.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
 
-/** What findings about the files in an initrd expect, and about one that is not read: by it they are told apart from one about its digest. */
+/** What findings about what is in an initrd expect: by it they are told apart from others of their codes. */
 export const expectedFiles = 'files of active references, or made on the host in a known way';
+export const expectedImage = 'the initrd itself, of which the policy judges each file';
 export const expectedArchives = 'archives of cpio, as they are or packed by gzip or zstd';
 
 /** Nobody here knows what is in it. @param waits why, for a person */
@@ -14,7 +15,7 @@ export function unseenInitrd(boot: VouchedBoot, component: BootComponent, waits:
   return {
     ...about(boot, component),
     code: 'facts_unavailable',
-    expected: 'the initrd itself, of which the policy judges each file',
+    expected: expectedImage,
     actual: strongestDigest(component.digests),
     text: `It is not known yet what is in the initrd ${quoted(component.describes)} (event ${component.event}). ${waits ?? 'The node has not sent it.'}`,
   };

@@ -71,16 +71,16 @@ const ofIndex: ReadonlyMap<string, Check<IndexEntry>> = new Map<string, Check<In
   ['builtin.alias', ({ value }) => word.test(value)],
 ]);
 
-const softDependency = /^softdep [A-Za-z0-9_-]+(?: (?:pre:|post:|[A-Za-z0-9_-]+))*[ \t]*$/;
-const weakDependency = /^weakdep [A-Za-z0-9_-]+(?: [A-Za-z0-9_-]+)*[ \t]*$/;
+/** Others are named as they are, or by an alias, as `platform:idma64`. */
+const dependency = /^(?:softdep|weakdep) [A-Za-z0-9_-]+(?: [A-Za-z0-9_:-]+)*[ \t]*$/;
 
 const ofText: ReadonlyMap<string, Check<string>> = new Map<string, Check<string>>([
   ['dep', isDependency],
   ['alias', isAlias],
   ['symbols', isAlias],
   // Read as configuration, in which other words run programs.
-  ['softdep', (line) => softDependency.test(line)],
-  ['weakdep', (line) => weakDependency.test(line)],
+  ['softdep', (line) => dependency.test(line)],
+  ['weakdep', (line) => dependency.test(line)],
   ['devname', isDeviceName],
   ['builtin', isModulePath],
   ['order', isModulePath],

@@ -346,6 +346,7 @@ describe('an initrd judged by what is in it', () => {
     const verdict = verdictOn(unseen, policy, { name: 'n', past: wait }, [otherBoot, packages, vouched], at);
     assert.equal(summary(verdict), 'pending facts_unavailable');
     assert.match(reasonOf(verdict, 'facts_unavailable').text, /third of 12/);
+    assert.match(nextStep(reasonOf(verdict, 'facts_unavailable')), /^ {2}assay-agent inspect --initrd$/m);
     const other = { ...recorded, image: { ...recorded.image, sha256: '2'.repeat(64) } };
     const another = { ...proof, boot: { ...proof.boot, initrds: [other] } } as unknown as Proven;
     assert.equal(

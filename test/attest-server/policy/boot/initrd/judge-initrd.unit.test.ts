@@ -114,6 +114,23 @@ describe('entries of an archive, judged', () => {
       assert.deepEqual(await unknownIn(known, [...begin, list(line)]), [`${modules}/modules.devname`]);
     });
 
+  it('know what else is loaded before a module, also by an alias, as Debian’s usual kernel has it', async () => {
+    const modules = 'usr/lib/modules/6.12';
+    const listed = (text: string) =>
+      unknownIn({}, [
+        ...['usr', 'usr/lib', 'usr/lib/modules', modules].map(folder),
+        file(`${modules}/modules.softdep`, `# Soft dependencies\n${text}\n`),
+      ]);
+    for (const line of ['softdep intel_lpss pre: platform:idma64', 'softdep amd_pmf pre: amdtee post: a-b'])
+      assert.deepEqual(await listed(line), [], line);
+    for (const line of [
+      'install intel_lpss platform:idma64',
+      'softdep intel_lpss pre: platform:idma64\\',
+      'softdep a pre: /evil',
+    ])
+      assert.deepEqual(await listed(line), [`${modules}/modules.softdep`], line);
+  });
+
   /** As the hooks of Debian's dropbear and console-setup write them, which let mktemp find names. */
   function madeWith(name: string, key = 'key', loads = 'loadkeys'): readonly NewcEntry[] {
     const [home, keymap] = [`root-${name}`, `etc/console-setup/tmpkbd.${name.slice(4)}`];
