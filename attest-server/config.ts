@@ -441,7 +441,7 @@ export const serverSettings = {
     variable: 'ASSAY_INITRD_MANIFESTS_MIB',
     unit: 'MiB',
     schema: count(4096)
-      .default(64)
+      .default(512)
       .describe('how much is kept of what initrds hold; images that no node boots any more give way'),
   },
   firstUsePerSource: {

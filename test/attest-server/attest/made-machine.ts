@@ -62,7 +62,7 @@ export function madePorts(
     imaList: limits.ima.list,
     initrds,
     initrdUploads: 2,
-    initrdManifests: 64 * 1024 * 1024,
+    initrdManifests: 512 * 1024 * 1024,
     answerWithin: timings.answerWithin,
     askAgain: () => {},
     inForce: () => inForce,
