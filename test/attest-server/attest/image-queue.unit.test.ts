@@ -86,7 +86,7 @@ describe('the queue of initrds that nodes send', () => {
     assert.deepEqual(queue.standing('node-1', 'image-1'), { is: 'waiting', place: 1, of: 1 });
   });
 
-  it('has the next node of the same image go on once the turn of one that is slow is over (row 243)', () => {
+  it('has the next node of the same image go on once the turn of one that is slow is over', () => {
     for (const which of [1, 2]) queue.waits(`node-${which}`, ['image']);
     now = 10 * minute;
     queue.waits('node-2', ['image']);

@@ -103,6 +103,7 @@ describe('an image that is read, and judged by a list of packages', () => {
         { name: './usr/share/initramfs-tools/scripts/init-top/udev', content: 'udev' },
         { name: './sbin/cryptsetup', content: 'cryptsetup' },
         { name: './bin/true', content: 'true' },
+        { name: './usr/lib/modules/6.12/dm-mod.ko', content: 'module' },
         { name: './cryptroot/crypttab', content: crypttab.text },
       ),
     );
@@ -124,15 +125,18 @@ describe('an image that is read, and judged by a list of packages', () => {
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  async function judgedWith(...more: readonly File[]): Promise<JudgedInitrd> {
+  const judgedWith = (...more: readonly File[]) => judged(zstdCompressSync(archiveOf([...good, ...more])));
+
+  async function judged(image: Buffer): Promise<JudgedInitrd> {
     const listed = atOnce(listedFiles(packages));
     assert.ok(listed);
-    const image = zstdCompressSync(archiveOf([...good, ...more]));
     return atOnce(judgeInitrd(await read(image), { active: [listed], revoked: [], idle: [] }));
   }
 
-  const unknownIn = async (...more: readonly File[]) =>
-    (await judgedWith(...more)).unknown.map(({ entry }) => entry.path);
+  const unknownIn = (...more: readonly File[]) =>
+    unknownInImage(zstdCompressSync(archiveOf([...good, ...more])));
+  const unknownInImage = async (image: Buffer) =>
+    (await judged(image)).unknown.map(({ entry }) => entry.path);
 
   it('is known as its packages have it', async () => {
     assert.deepEqual(await unknownIn(), []);
@@ -177,6 +181,28 @@ describe('an image that is read, and judged by a list of packages', () => {
   it('is unknown with a crypttab whose keyscript is not there, though a list has it (row 194)', async () => {
     assert.deepEqual(await unknownIn(crypttab), [crypttab.path]);
     assert.deepEqual(await unknownIn(crypttab, { path: 'lib/keys', text: 'evil' }), ['lib/keys']);
+  });
+
+  it('is unknown with a table of the firmware that stands before its folder (row 240)', async () => {
+    const table = { name: 'kernel/firmware/acpi/dsdt.aml', content: 'evil' };
+    const early = newc([table, folder('kernel')]);
+    assert.deepEqual(await unknownInImage(Buffer.concat([early, archiveOf(good)])), [table.name]);
+  });
+
+  it('is unknown with a list of devices that gives a disk the name of another one (row 241)', async () => {
+    const path = 'usr/lib/modules/6.12/modules.devname';
+    const list = (device: string) => ({ path, text: `dm_mod mapper/root ${device}\n`, mode: 0o100644 });
+    const module = { path: 'usr/lib/modules/6.12/dm-mod.ko', text: 'module', mode: 0o100644 };
+    assert.deepEqual(await unknownIn(module, list('c10:236')), []);
+    assert.deepEqual(await unknownIn(module, list('b8:1')), [path]);
+  });
+
+  it('is at fault where it ends without its end, so that the next one writes into its files (row 242)', async () => {
+    const first = { name: 'init', content: 'init', mode: 0o100755, links: 2, inode: 7 };
+    const codes = async (trailer: boolean) =>
+      (await read(gzipSync(newc([first], { trailer })))).faults.map(({ code }) => code);
+    assert.deepEqual(await codes(true), []);
+    assert.deepEqual(await codes(false), ['malformed']);
   });
 
   it('is unknown where more follows that is packed by lz4 (row 193)', async () => {
