@@ -32,6 +32,8 @@ export interface Unknown {
   readonly knownBy: string | null;
   /** To be captured alone, by path; absent where a capture takes all. */
   readonly only?: readonly string[];
+  /** Of what is in initrds, which references of kind `runtime` list. */
+  readonly inInitrd?: true;
 }
 
 /** The same as it is remembered of a node, with what its latest verdict says of it. */
@@ -79,6 +81,7 @@ const kept = z.object({
   own: z.boolean(),
   lacks: z.string().nullable(),
   only: z.array(z.string()).readonly().exactOptional(),
+  inInitrd: z.literal(true).exactOptional(),
   since: z.int(),
   codes,
   rules: codes,
@@ -101,6 +104,7 @@ export interface UnknownMark {
   readonly key: string;
   readonly since: number;
   readonly isHeld: boolean;
+  readonly inInitrd: boolean;
 }
 
 export function unknownMarks(remembered: Past['memory']): readonly UnknownMark[] {
@@ -110,7 +114,8 @@ export function unknownMarks(remembered: Past['memory']): readonly UnknownMark[]
     const aspect = aspectNames.find((each) => each === name);
     if (aspect === undefined || !isMarked(one)) return [];
     const { set, since, held, knownBy, codes: against, signed } = one;
-    return [{ aspect, key: JSON.stringify([set, knownBy, against, signed]), since, isHeld: held.length > 0 }];
+    const key = JSON.stringify([set, knownBy, against, signed]);
+    return [{ aspect, key, since, isHeld: held.length > 0, inInitrd: 'inInitrd' in one }];
   });
 }
 

@@ -46,8 +46,8 @@ export function group(statuses: readonly CandidateStatus[], filter: CandidateFil
     if (filter.group !== undefined && verdict.group !== filter.group) continue;
     const against = new Set(verdict.reasons.filter(isHeldBy).map(({ code }) => code));
     let isUnknown = false;
-    for (const { aspect, key: its, since, isHeld } of unknownMarks(memory)) {
-      const kind = kindOf.get(aspect) ?? null;
+    for (const { aspect, key: its, since, isHeld, inInitrd } of unknownMarks(memory)) {
+      const kind = inInitrd ? 'runtime' : (kindOf.get(aspect) ?? null);
       if (kind === null || (filter.kind !== undefined && kind !== filter.kind)) continue;
       if (isHeld || against.size > 0) {
         held.set(name, new Set([...(unknownIn(memory)[aspect]?.held ?? []), ...against]));

@@ -146,21 +146,24 @@ class Naming {
     if (first === undefined)
       return none('None of them has proven itself lately: wait for the next answer of one.');
     const taken = unknown.own ? models.slice(0, mostCaptured) : [first];
-    const named = namedBy(kind, rules);
+    const { only, inInitrd = false } = unknown;
+    // Lists of the group count for initrds, whatever references the policy names.
+    const named = inInitrd ? null : namedBy(kind, rules);
     const wanted = named?.find((name) => this.#names.take(name)) ?? null;
     const name = wanted ?? this.#names.makeFor(group, kind, now());
     const words = [
       'assay reference capture',
       ...taken.map(shellWord),
       ...(kind === 'boot' ? [] : [`--kind ${kind}`]),
-      ...(unknown.only ?? []).map((path) => `--only ${shellWord(path)}`),
+      ...(inInitrd ? ['--initrd'] : []),
+      ...(only ?? []).map((path) => `--only ${shellWord(path)}`),
       `--name ${name} --staged`,
     ];
     const notes = [
       // Attack: a node that ran the same first, and something else behind it that nobody is shown.
-      ...(kind === 'runtime' && unknown.only === undefined
+      ...(kind === 'runtime' && only === undefined
         ? [
-            `This takes all that ${first} ran, also what is not listed here: look at ${name} (assay reference diff) before you approve it.`,
+            `This takes all that ${inInitrd ? `is in the initrd of ${first}` : `${first} ran`}, also what is not listed here: look at ${name} (assay reference diff) before you approve it.`,
           ]
         : []),
       ...(models.length > taken.length && unknown.own
@@ -187,7 +190,7 @@ function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[]
 
 function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
   const count = nodes.length;
-  const verb = verbs[kind][count === 1 ? 0 : 1];
+  const verb = verbs[unknown.inInitrd ? 'boot' : kind][count === 1 ? 0 : 1];
   const whats = [...new Set(unknown.things.map(({ what }) => what))];
   const list = whats.length < 2 ? whats.join('') : `${whats.slice(0, -1).join(', ')} and ${whats.at(-1)}`;
   const each = unknown.own && count > 1 ? '; each needs a reference of its own' : '';

@@ -288,7 +288,7 @@ function judgementOf(
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node, at);
-  const { findings, asReferenced, references, unknown } = judged;
+  const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
     made.denied ? deniedTpmFirmware(firmwareVersion) : null,
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
@@ -301,6 +301,7 @@ function judgementOf(
     ? { findings, knownBy: null }
     : toldBesides(judged, ready, active, proven, node);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
+  const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
   return {
     judgement: {
       findings: all,
@@ -308,7 +309,7 @@ function judgementOf(
       references,
       source: 'tpm',
       enough,
-      ...(unknown !== null && { unknown: asUnknown(unknown, besides.knownBy) }),
+      ...(shows !== null && { unknown: shows }),
     },
     outcome,
   };
@@ -361,6 +362,7 @@ function judgeLog(
     asReferenced: false,
     references: [],
     unknown: judged.unknown,
+    inInitrds: judged.inInitrds,
   };
 }
 
@@ -390,5 +392,6 @@ function judgeValues(
     asReferenced: enough && !sentBootLog && revoked === null,
     references: match === undefined ? [] : [match.reference.name],
     unknown: match === undefined ? unknownValues(banks) : null,
+    inInitrds: null,
   };
 }

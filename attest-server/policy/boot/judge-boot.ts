@@ -1,6 +1,7 @@
 import { type PcrValues, pcrsOf } from '../../protocol/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
+import type { Unknown } from '../unknown.ts';
 import { valueFinding } from './by-value.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
@@ -41,6 +42,8 @@ export interface BootJudgement {
   readonly references: readonly string[];
   /** What no reference in force has of it. */
   readonly unknown: UnknownBoot | null;
+  /** What is in its initrds and no list in force has. */
+  readonly inInitrds: Unknown | null;
 }
 
 export interface BootContext {
@@ -88,6 +91,7 @@ export function judgeBoot(
     asReferenced: asReferenced && knowsKernel(boot, usable) && contents?.affirmed !== false,
     references: [...references, ...(contents?.references ?? [])],
     unknown,
+    inInitrds: contents?.unknown ?? null,
   };
 }
 
@@ -103,7 +107,7 @@ function judgeByReferences(
   usable: readonly PreparedReference[],
   { group, rules, active, node }: BootContext,
   secureBootHolds: boolean,
-): BootJudgement {
+): Omit<BootJudgement, 'inInitrds'> {
   if (active.length > 0 && usable.length === 0)
     return {
       findings: [explainMismatch(active, banks, boot)],

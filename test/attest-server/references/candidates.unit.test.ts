@@ -189,6 +189,30 @@ describe('candidates for references', () => {
       assert.deepEqual(await stateOf(change), ['capture', undefined]);
   });
 
+  it('have a list made of a file in initrds, whatever references the policy names', async () => {
+    const policy = policyOf('boot: {references: [model-1]}');
+    const things = [{ what: 'file in the initrd', name: '/init', digest: null, more: 0 }];
+    const unknown = { things, inInitrd: true, only: ['/init'] } as const;
+    const found = async (more: Partial<KeptUnknown>, filter: CandidateFilter = {}) =>
+      (await gathered({ a: { unknown: { ...unknown, ...more } } }, { policy, filter })).items[0];
+    const one = await found({});
+    assert.deepEqual(
+      [one?.kind, one?.text],
+      ['runtime', '1 node of group workers boots something unknown: file in the initrd'],
+    );
+    assert.match(
+      one?.command ?? '',
+      /^assay reference capture a --kind runtime --initrd --only \/init --name /,
+    );
+    assert.deepEqual(one?.notes, []);
+    const { only: _, ...all } = unknown;
+    const whole = (await gathered({ a: { unknown: all } })).items[0];
+    assert.match(whole?.command ?? '', /--initrd --name /);
+    assert.equal(whole?.notes.length, 1);
+    assert.equal(await found({}, { kind: 'boot' }), undefined);
+    assert.equal((await found({ lacks: 'it is setuid' }))?.command, null);
+  });
+
   it('take the name that the policy compares the group with, where it names some', async () => {
     const policy = policyOf('boot: {references: [model-1, model-2]}');
     const nameWith = async (...names: readonly string[]) => {

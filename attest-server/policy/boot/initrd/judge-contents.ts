@@ -8,10 +8,12 @@ import type { ReadInitrd } from '../../../verify/proven.ts';
 import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
+import type { Unknown } from '../../unknown.ts';
 import type { BootRules } from '../rules.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './findings.ts';
 import { type InitrdLists, type JudgedInitrd, judgeInitrd } from './judge-initrd.ts';
+import { unknownInInitrds } from './unknown.ts';
 
 /** What the initrds of a boot are worth, by what is in them. */
 export interface JudgedContents {
@@ -20,6 +22,8 @@ export interface JudgedContents {
   readonly affirmed: boolean;
   /** Names of the references that know files in them. */
   readonly references: readonly string[];
+  /** What is in them and no list in force has. */
+  readonly unknown: Unknown | null;
 }
 
 /** Judges initrds by the lists of one group; an image that many boots have is judged once. */
@@ -74,7 +78,12 @@ export class InitrdJudge {
       ...(unseen === null ? [] : [unseenInitrd(boot, unseen, waits)]),
     ];
     const names = new Set(all.flatMap(({ judged }) => [...judged.listed.keys()]));
-    return { findings, affirmed: findings.length === 0, references: [...names] };
+    return {
+      findings,
+      affirmed: findings.length === 0,
+      references: [...names],
+      unknown: unknownInInitrds(all.map(({ judged }) => judged)),
+    };
   }
 
   *#judge(initrd: ReadInitrd, at: number): Generator<void, JudgedInitrd> {

@@ -45,6 +45,8 @@ export interface UnknownEntry {
   readonly why: string;
   /** Of a file that people must vouch for: what it says, as far as that is kept. */
   readonly text: string | null;
+  /** As a list has it that makes it known: SHA-256, hex; null where none does. */
+  readonly listed: string | null;
 }
 
 /** As many are told of at most. */
@@ -92,6 +94,7 @@ export function* judgeInitrd(manifest: InitrdManifest, lists: InitrdLists): Gene
         entry,
         why: typeof found === 'string' ? found : 'a revoked reference has it',
         text: textOf(entry, contents),
+        listed: listedAs(entry, type, contents),
       });
   }
   const [known] = idle;
@@ -239,6 +242,16 @@ function knownIn(
   const alike = type === 'file' ? alikeDigest(entry, contents) : null;
   if (alike === null) return null;
   return lists.find(({ files }) => files.filesAt(path).some((file) => file.digest.equals(alike))) ?? null;
+}
+
+/** Null for what a rule forbids, whatever list has it. */
+function listedAs(
+  entry: InitrdEntry,
+  type: ReturnType<typeof typeOf>,
+  contents: InitrdContents,
+): string | null {
+  if (modeFault(entry, type) !== null || keyScriptFault(entry, contents) !== null) return null;
+  return (alikeDigest(entry, contents) ?? digestOf(entry))?.toString('hex') ?? null;
 }
 
 /** As lists have it; null for what they do not list. */

@@ -5,8 +5,10 @@ import { nextStep } from '../../../../../attest-server/policy/advice.ts';
 import { noPast } from '../../../../../attest-server/policy/appraise.ts';
 import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
 import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules.ts';
+import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-boot.ts';
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
+import type { Unknown } from '../../../../../attest-server/policy/unknown.ts';
 import { DigestList } from '../../../../../attest-server/protocol/digest-list.ts';
 import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
 import type { InitrdEntry, InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
@@ -62,6 +64,19 @@ function captured(manifest: InitrdManifest, only: readonly string[] | null, name
 
 const hostMade = ['/cryptroot/crypttab'];
 const vouched = captured(recorded, hostMade);
+
+function unknownOf(
+  manifest: InitrdManifest,
+  references: readonly Reference[] = [packages, vouched],
+): Unknown | null {
+  const { boot: measured, banks } = proof;
+  assert.ok(measured);
+  const judge = new InitrdJudge(references, group.name, defaultBootRules);
+  const image = { ...manifest.image, sha256: initrd?.digests.sha256 ?? '' };
+  const boot = vouchedBoot(measured, banks, defaultBootRules, []);
+  return judge.judge(boot, [asRead({ ...manifest, image })], null, at).unknown;
+}
+const shown = (...changes: readonly Change[]) => unknownOf(changed(...changes));
 
 const summary = ({ state, reasons }: Verdict) =>
   [state, ...reasons.filter(({ severity }) => severity === 'fail').map(({ code }) => code)].join(' ');
@@ -123,6 +138,32 @@ describe('an initrd judged by what is in it', () => {
       at,
     );
     assert.equal(summary(group), 'untrusted initrd_unknown');
+  });
+
+  it('shows what no list has as one thing for all nodes that have the same, identifiers of machines aside', () => {
+    const crypttab = (uuid: string) =>
+      shown({ path: 'cryptroot/crypttab', text: `root UUID=${uuid} none luks\n` });
+    const one = crypttab('5f9a1c1e-0000-4000-8000-000000000001');
+    assert.deepEqual([one?.only, one?.lacks, one?.inInitrd], [['/cryptroot/crypttab'], null, true]);
+    assert.equal(one?.set, crypttab('5f9a1c1e-0000-4000-8000-000000000002')?.set);
+    assert.notEqual(one?.set, shown({ path: 'cryptroot/crypttab', text: 'root /dev/sda none luks\n' })?.set);
+    assert.equal(shown(), null);
+  });
+
+  it('offers no list where none would make known what is in it', () => {
+    const setuid = shown({ path: 'usr/bin/tool', text: 'tool', entry: { mode: 0o104755 } });
+    assert.match(setuid?.lacks ?? '', /\/usr\/bin\/tool/);
+    assert.equal(shown({ path: 'usr/bin/tool', text: 'tool', entry: { mode: 0o100755 } })?.lacks, null);
+    const faults = [{ offset: 0, code: 'compression', text: 'lz4' }] as const;
+    assert.notEqual(unknownOf({ ...recorded, faults })?.lacks, null);
+  });
+
+  it('names a list that has all of it and is not in force, and takes more than some files as a whole', () => {
+    const staged: Reference = { ...vouched, state: 'staged' };
+    const known = unknownOf(recorded, [packages, staged]);
+    assert.deepEqual([known?.knownBy, known?.only], [vouched.name, hostMade]);
+    const many = Array.from({ length: 9 }, (_, index) => ({ path: `usr/bin/tool-${index}`, text: 'tool' }));
+    assert.equal(shown(...many)?.only, undefined);
   });
 
   it('is judged in steps that are short, however long a list of modules is that it holds', () => {

@@ -1,0 +1,48 @@
+import { setOf, shownThings, type Unknown } from '../../unknown.ts';
+import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
+
+/** More files than these are not typed one by one. */
+const mostTyped = 8;
+
+/** What is in initrds and no list in force has; null where nothing is. Of many files, those are alike that have the same ones first. */
+export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | null {
+  const strange = judged.filter(({ unknownCount, faults }) => unknownCount + faults.length > 0);
+  if (strange.length === 0) return null;
+  const entries = strange.flatMap(({ unknown }) => unknown);
+  const faults = strange.flatMap((one) => one.faults);
+  const isFew = strange.every(({ unknown, unknownCount }) => unknown.length === unknownCount);
+  const [known = null, ...others] = new Set(strange.map(({ outOfForce }) => outOfForce));
+  return {
+    set: setOf([...entries.map(markOf), ...faults.map(({ offset, code }) => `fault ${offset} ${code}`)]),
+    things: shownThings([
+      ...entries.map((one) => thingOf(one)),
+      ...faults.map(({ text }) => ({
+        what: 'initrd that cannot be read',
+        name: text,
+        digest: null,
+        more: 0,
+      })),
+    ]),
+    own: false,
+    knownBy: others.length === 0 ? known : null,
+    lacks: lackOf(entries, faults),
+    inInitrd: true,
+    ...(isFew && entries.length <= mostTyped && { only: entries.map(({ entry }) => placeOf(entry)) }),
+  };
+}
+
+function markOf({ entry, listed }: UnknownEntry): string {
+  return `${placeOf(entry)} ${listed ?? `${entry.sha256} ${entry.mode} ${entry.device}`}`;
+}
+
+function thingOf({ entry }: UnknownEntry) {
+  const digest = entry.sha256 === undefined ? null : `sha256:${entry.sha256}`;
+  return { what: 'file in the initrd', name: placeOf(entry), digest, more: 0 };
+}
+
+function lackOf(entries: readonly UnknownEntry[], faults: JudgedInitrd['faults']): string | null {
+  const [fault] = faults;
+  if (fault !== undefined) return `its initrd cannot be read: ${fault.text}`;
+  const bad = entries.find(({ listed }) => listed === null);
+  return bad === undefined ? null : `no list makes ${placeOf(bad.entry)} known: ${bad.why}`;
+}
