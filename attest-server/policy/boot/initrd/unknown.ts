@@ -1,8 +1,9 @@
 import { setOf, shownThings, type Unknown } from '../../unknown.ts';
 import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts';
 
-/** More files than these are not typed one by one. */
+/** More files than these are not typed one by one, nor any with a longer path. */
 const mostTyped = 8;
+const longestTyped = 256;
 
 /** What is in initrds and no list in force has; null where nothing is. Of many files, those are alike that have the same ones first. */
 export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | null {
@@ -10,7 +11,9 @@ export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | nul
   if (strange.length === 0) return null;
   const entries = strange.flatMap(({ unknown }) => unknown);
   const faults = strange.flatMap((one) => one.faults);
-  const isFew = strange.every(({ unknown, unknownCount }) => unknown.length === unknownCount);
+  const count = strange.reduce((sum, { unknownCount }) => sum + unknownCount, 0);
+  const paths = entries.map(({ entry }) => placeOf(entry));
+  const areTyped = count <= mostTyped && paths.every((path) => path.length <= longestTyped);
   const [known = null, ...others] = new Set(strange.map(({ outOfForce }) => outOfForce));
   return {
     set: setOf([...entries.map(markOf), ...faults.map(({ offset, code }) => `fault ${offset} ${code}`)]),
@@ -27,7 +30,7 @@ export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | nul
     knownBy: others.length === 0 ? known : null,
     lacks: lackOf(entries, faults),
     inInitrd: true,
-    ...(isFew && entries.length <= mostTyped && { only: entries.map(({ entry }) => placeOf(entry)) }),
+    ...(areTyped && { only: paths }),
   };
 }
 
