@@ -104,6 +104,7 @@ describe('the alert rules on what a real server tells', () => {
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',
       'assay_presence_doubt',
+      'assay_reload_faulty',
       'assay_startup_taints_restored_total',
       'assay_unproven_bytes',
     ]);
