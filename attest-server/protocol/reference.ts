@@ -200,6 +200,11 @@ export function saysNothing({
   return kind === 'boot' && components.length === 0 && Object.keys(pcrs).length === 0;
 }
 
+/** It is announced now, for the nodes that the announcement names. @param at milliseconds since the epoch */
+export function isAnnounced({ announced }: Pick<Reference, 'announced'>, at: number): boolean {
+  return announced !== undefined && at < Date.parse(announced.until);
+}
+
 /** The files that a reference of kind `runtime` lists. @throws Rejection `malformed`, `too_large` */
 export function parseFiles(runtime: Pick<RuntimeFiles, 'files'>): DigestList {
   return atOnce(parseFilesInSteps(runtime));

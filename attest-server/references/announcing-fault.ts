@@ -1,4 +1,4 @@
-import type { Reference } from '../protocol/reference.ts';
+import { isAnnounced, type Reference } from '../protocol/reference.ts';
 import { brief } from './brief.ts';
 
 /**
@@ -18,11 +18,6 @@ export function announcingFault(
   return left === null
     ? null
     : `reference ${name} is announced for ${left} until ${announced?.until}, whom this leaves out: name them, too, or end that announcement first`;
-}
-
-/** It counts now for the nodes that its announcement names. */
-export function isAnnounced({ announced }: Pick<Reference, 'announced'>, at: number): boolean {
-  return announced !== undefined && at < Date.parse(announced.until);
 }
 
 /** Whom an open announcement covers, and another one would not: they would be untrusted in the middle of their update. */

@@ -7,13 +7,14 @@ import { inSteps } from '../protocol/in-steps.ts';
 import {
   type Announcement,
   contentFaultInSteps,
+  isAnnounced,
   type Reference,
   type ReferenceAction,
   saysNothing,
 } from '../protocol/reference.ts';
 import { afterAction, NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { announcingFault, isAnnounced } from './announcing-fault.ts';
+import { announcingFault } from './announcing-fault.ts';
 import { brief } from './brief.ts';
 import { type Declaration, declaredChanges } from './declare.ts';
 import type { ReferenceStore } from './ports.ts';

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { isAnnounced } from '../protocol/reference.ts';
 import type { CandidateFilter } from './alike-nodes.ts';
 import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
@@ -62,10 +63,7 @@ function endedAnnouncements({ store, now }: Pick<ReferencesParts, 'store' | 'now
   return async () => {
     const at = now();
     const references = await store.list();
-    const some = references.some(({ announced }) => {
-      const until = announced === undefined ? Number.NaN : Date.parse(announced.until);
-      return before < until && until <= at;
-    });
+    const some = references.some((one) => isAnnounced(one, before) && !isAnnounced(one, at));
     before = at;
     return some;
   };

@@ -8,7 +8,7 @@ import {
   referenceView,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
-import { longestAnnouncement, type Reference } from '../../protocol/reference.ts';
+import { isAnnounced, longestAnnouncement, type Reference } from '../../protocol/reference.ts';
 import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -177,9 +177,7 @@ async function endAnnouncement(
 async function listAnnounced({ io, server }: CliContext, options: ExpectOptions): Promise<void> {
   const { output: format, utc: absolute = false } = options;
   const { items } = await (await server()).get('/v1/references', references);
-  const announced = items.filter(
-    ({ announced: its }) => its !== undefined && io.now() < Date.parse(its.until),
-  );
+  const announced = items.filter((item) => isAnnounced(item, io.now()));
   await print(io, format, { items: announced, next: null }, () =>
     announced.length === 0
       ? 'no change is announced\n'

@@ -7,7 +7,7 @@ import {
   referenceView,
 } from '../../protocol/api.ts';
 import { printable } from '../../protocol/printable.ts';
-import { reference, referenceKinds } from '../../protocol/reference.ts';
+import { isAnnounced, reference, referenceKinds } from '../../protocol/reference.ts';
 import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -129,9 +129,10 @@ export async function deleteReference(
   io.out(`reference ${printable(deleted)} is deleted\n`);
 }
 
-function deletedText({ name, kind, group, state, files, announced }: ReferenceView, now: number): string {
+function deletedText(found: ReferenceView, now: number): string {
+  const { name, kind, group, state, files } = found;
   const what = files === undefined ? kind : `${kind}, ${counted(files, 'file')}`;
-  const isOpen = announced !== undefined && now < Date.parse(announced.until);
+  const isOpen = isAnnounced(found, now);
   const decidesNothing = (state === 'staged' || state === 'retired') && !isOpen;
   const why = isOpen ? 'it is announced, which assay expect --end takes back' : 'it decides something';
   const outcome = decidesNothing ? 'no node would change' : `${why}, and is not deleted`;

@@ -15,10 +15,8 @@ import { type SignedDirectory, signedDirectory } from './signed-directory.ts';
 
 describe('a signed directory that cannot be put in force', () => {
   it('is tried again, and is not said to be faulty: what failed is the server’s', async () => {
-    await using git = await signedDirectory();
+    await using git = await declaredOnce();
     await using store = await openStore(':memory:', { chain: chainEntry });
-    await git.write('a.json', referenceOf('a'));
-    await git.declare();
     const faults: unknown[] = [];
     const faulty: unknown[] = [];
     await using declared = await opened(git, store, (error) => void faults.push(error));
@@ -50,10 +48,8 @@ describe('a signed directory that cannot be put in force', () => {
   });
 
   it('is told once where it is gone, and what was in force stays', async () => {
-    await using git = await signedDirectory();
+    await using git = await declaredOnce();
     await using store = await openStore(':memory:', { chain: chainEntry });
-    await git.write('a.json', referenceOf('a'));
-    await git.declare();
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     let isTold = () => {};
@@ -67,7 +63,6 @@ describe('a signed directory that cannot be put in force', () => {
     };
     await declared.begin({
       ...changing(store),
-      adopt: (_policy, storeIt) => storeIt(),
       reloaded: () => note('counts'),
       notReloaded: ({ message }) => note(message.split(':')[0] ?? ''),
     });
@@ -82,15 +77,12 @@ describe('a signed directory that cannot be put in force', () => {
   });
 
   it('is told although somebody writes it at every look (row 252)', async () => {
-    await using git = await signedDirectory();
+    await using git = await declaredOnce();
     await using store = await openStore(':memory:', { chain: chainEntry });
-    await git.write('a.json', referenceOf('a'));
-    await git.declare();
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      adopt: (_policy, storeIt) => storeIt(),
       reloaded() {},
       notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
     });
@@ -102,16 +94,13 @@ describe('a signed directory that cannot be put in force', () => {
   });
 
   it('stays faulty where its keys are, whatever its files say', async () => {
-    await using git = await signedDirectory();
+    await using git = await declaredOnce();
     await using store = await openStore(':memory:', { chain: chainEntry });
-    await git.write('a.json', referenceOf('a'));
-    await git.declare();
     const key = await readFile(git.publicKey('merge'));
     let counts = 0;
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      adopt: (_policy, storeIt) => storeIt(),
       reloaded() {
         counts += 1;
       },
@@ -154,7 +143,6 @@ describe('a signed directory that cannot be put in force', () => {
         if (reads === 3) holder = null;
         return holder;
       },
-      adopt: (_policy, storeIt) => storeIt(),
       reloaded() {
         told.push('counts');
         counts();
@@ -166,6 +154,14 @@ describe('a signed directory that cannot be put in force', () => {
   });
 });
 
+/** Of one reference, signed. */
+async function declaredOnce(): Promise<SignedDirectory> {
+  const git = await signedDirectory();
+  await git.write('a.json', referenceOf('a'));
+  await git.declare();
+  return git;
+}
+
 function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault']) {
   return openDeclared(
     { directory: git.directory, keys: [git.publicKey('merge')], lookEvery: 10 },
@@ -173,10 +169,11 @@ function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault'
   );
 }
 
-function changing(store: Store): Pick<DeclaredPorts, 'nodeByEk' | 'declare'> {
+function changing(store: Store): Pick<DeclaredPorts, 'nodeByEk' | 'declare' | 'adopt'> {
   return {
     nodeByEk: store.enrolment.nodeByEk,
     declare: async (declaration, commit) =>
       commit(declaredChanges(await store.references.list(), declaration)),
+    adopt: (_policy, storeIt) => storeIt(),
   };
 }

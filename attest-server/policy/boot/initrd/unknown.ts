@@ -18,7 +18,7 @@ export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | nul
   return {
     set: setOf([...entries.map(markOf), ...faults.map(({ offset, code }) => `fault ${offset} ${code}`)]),
     things: shownThings([
-      ...entries.map((one) => thingOf(one)),
+      ...entries.map(thingOf),
       ...faults.map(({ text }) => ({
         what: 'initrd that cannot be read',
         name: text,
