@@ -180,9 +180,11 @@ export class Attestation {
 
   /** The parts that this node need not send again. */
   heldParts(name: string): NodeStatus['parts'] {
-    // The list goes on from where it is: no digest says that.
-    const { ima: _, ...parts } = this.#statuses.get(name)?.parts ?? {};
+    const all = this.#statuses.get(name)?.parts ?? {};
     const lost = this.#lost.get(name);
+    if (all.ima === undefined && lost === undefined) return all;
+    // The list goes on from where it is: no digest says that.
+    const { ima: _, ...parts } = all;
     if (lost === undefined) return parts;
     return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
   }
@@ -610,7 +612,7 @@ export class Attestation {
       begun: begun?.code ?? null,
       at,
       systemUuid,
-      evidenceDigest: kept.digest,
+      evidenceDigest: kept.own.digest,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
     const { boot } = answer.parts;
@@ -626,8 +628,9 @@ export class Attestation {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
     } else {
-      budget.take(node.name, kept.bytes.length + newBytes, at);
-      const evidence = [kept, ...kept.shared];
+      const { digest, bytes } = kept.own;
+      budget.take(node.name, bytes.length + newBytes, at);
+      const evidence = [{ digest, bytes }, ...kept.shared];
       const from = previous?.state ?? null;
       const record = isSame
         ? summaryRecord(status, at, verdict, evidence)
@@ -648,7 +651,7 @@ export class Attestation {
         why: gate.mode === 'observe' ? 'observe' : 'affirmed',
         bootId: proven.facts?.bootId ?? null,
         boot: `${resetCount}.${restartCount}`,
-        evidence: gate.proven ? kept.digest : null,
+        evidence: gate.proven ? kept.own.digest : null,
         policy: verdict.policy,
       });
     return { state: verdict.state, codes, enough, gate, more };
@@ -660,13 +663,7 @@ export class Attestation {
   }
 
   /** The verdict is the one before: it is shown at once, and written within a second. */
-  #repeat(
-    previous: NodeStatus,
-    judged: NodeStatus,
-    { shared, ...own }: Packed,
-    at: number,
-    ima: KeptIma | null,
-  ): void {
+  #repeat(previous: NodeStatus, judged: NodeStatus, evidence: Packed, at: number, ima: KeptIma | null): void {
     const { name } = judged;
     if (previous.verdict === null) return;
     const verdict = withTextsOf(judged.verdict, previous.verdict);
@@ -675,12 +672,8 @@ export class Attestation {
     this.#statuses.set(name, status);
     this.#stored.delete(name);
     this.#deadlines.set(name, status.expiresAt, at);
-    const { digest } = own;
-    const written = this.#ports.verdicts.recordRepeat({
-      ...status,
-      evidenceDigest: digest,
-      evidence: { own, shared },
-    });
+    const { digest } = evidence.own;
+    const written = this.#ports.verdicts.recordRepeat({ ...status, evidenceDigest: digest, evidence });
     this.#unwritten
       .follow(name, before, this.#proofOf(status), written)
       .then(() => this.#imaLists.written(name, ima?.pieces ?? []))

@@ -25,7 +25,7 @@ interface Search {
   /** SHA-256 of the log. */
   readonly log: string;
   /** An agent that was started anew may read more. */
-  readonly connection: string;
+  readonly connection: Buffer;
   /** Digests that were looked for among what is kept. */
   readonly looked: Set<string>;
   /** Those that the node was asked for in vain. */
@@ -108,10 +108,12 @@ export class LoaderFiles {
   ): Promise<ExplainedAnswer> {
     const { asked, came } = answer.files ?? unasked;
     let explained: ExplainedAnswer = { proven, given: held, wanted: [] };
-    if (came.length === 0 && wantedBy(proven).length === 0) return this.#done(node, explained);
-    const search = this.#searchOf(node, proven, answer.channel.toString('hex'));
+    const lacking = wantedBy(proven);
+    if (came.length === 0 && lacking.length === 0) return this.#done(node, explained);
+    const search = this.#searchOf(node, proven, answer.channel);
+    if (came.length === 0 && isOver(search, asked, lacking)) return this.#done(node, explained);
     noteAnswer(search, asked ?? []);
-    const before = wantedBy(proven).length;
+    const before = lacking.length;
     const sent = checkAsked(came, asked ?? []);
     explained = await this.#with(node, explained, sent, verified);
     let size = 0;
@@ -195,10 +197,10 @@ export class LoaderFiles {
     return found;
   }
 
-  #searchOf(node: string, { boot }: Proven, connection: string): Search {
+  #searchOf(node: string, { boot }: Proven, connection: Buffer): Search {
     const log = boot?.digest ?? '';
     const before = this.#searches.get(node);
-    const isSame = before?.connection === connection;
+    const isSame = before?.connection.equals(connection) === true;
     if (isSame && before.log === log) return before;
     // Attack: a log that is another one each time, so that the server asks without end.
     const rounds = isSame ? before.rounds : 0;
@@ -243,6 +245,14 @@ function noteAnswer(search: Search, asked: readonly string[]): void {
   else if (search.open.length > 0 && ++search.unanswered >= mostUnanswered)
     for (const digest of search.open) search.missing.add(digest);
   search.open = [];
+}
+
+/** All of these were looked for here and asked of the node, and nothing is on its way. */
+function isOver(search: Search, asked: readonly string[] | null, lacking: readonly string[]): boolean {
+  if (search.open.length > 0 || (asked !== null && asked.length > 0)) return false;
+  return lacking.every(
+    (digest) => search.looked.has(digest) && (asked === null || search.missing.has(digest)),
+  );
 }
 
 const unasked: NonNullable<Answer['files']> = { asked: null, came: [] };

@@ -1,6 +1,5 @@
 import type { Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
-import { askedPaths } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -64,13 +63,14 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
   return {
     ask: (peer, hello) => {
       const { name, banks } = peer.record;
-      const { group } = parts.inForce().groupOf(name, parts.labelsOf(name));
+      const inForce = parts.inForce();
+      const { group } = inForce.groupOf(name, parts.labelsOf(name));
       const held = attestation.heldParts(name);
       return questionFor(
         banks ?? hello.banks,
         held,
         enough.get(peer),
-        askedPaths(group.rules),
+        inForce.pathsOf(group),
         attestation.imaList(name),
         attestation.initrd(name),
       );

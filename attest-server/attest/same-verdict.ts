@@ -1,4 +1,4 @@
-import type { AspectResult, Verdict } from '../protocol/verdict.ts';
+import { type AspectResult, aspects, type Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
 /**
@@ -43,6 +43,8 @@ function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][numbe
 /** The verdict that is kept, with what is said now of what could not be read: such as a place among those that wait. */
 export function withTextsOf(now: Verdict | null, kept: Verdict): Verdict {
   if (now === null) return kept;
+  // Nothing in it is a text: nodes with the same verdict hold one, and compare it at a glance.
+  if (kept.reasons.length === 0) return now;
   let isOther = false;
   const reasons = kept.reasons.map((reason, index) => {
     const { code, text, actual } = now.reasons[index] ?? reason;
@@ -54,21 +56,20 @@ export function withTextsOf(now: Verdict | null, kept: Verdict): Verdict {
 }
 
 function hasSameAspects(a: Verdict['aspects'], b: Verdict['aspects']): boolean {
-  return isSameList(
-    Object.entries(a).sort(byName),
-    Object.entries(b).sort(byName),
-    ([name, one], [other, two]) =>
-      name === other && one.status === two.status && one.source === two.source && areAffirmedAlike(one, two),
-  );
+  if (Object.keys(a).length !== Object.keys(b).length) return false;
+  for (const name of aspects) {
+    const [one, other] = [a[name], b[name]];
+    if (one === other) continue;
+    if (one === undefined || other === undefined) return false;
+    if (one.status !== other.status || one.source !== other.source || !areAffirmedAlike(one, other))
+      return false;
+  }
+  return true;
 }
 
 /** Another reference that speaks for the same boot is news: the one of before may be out of force. */
 function areAffirmedAlike(a: AspectResult, b: AspectResult): boolean {
   return isSameList(a.references ?? [], b.references ?? [], (one, other) => one === other);
-}
-
-function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return a < b ? -1 : 1;
 }
 
 function isSameList<T>(a: readonly T[], b: readonly T[], isSame: (one: T, other: T) => boolean): boolean {

@@ -54,7 +54,8 @@ export function questionFor(
   strongBanks.forEach((bank, bit) => {
     if (banks.includes(bank)) has |= 1 << bit;
   });
-  const holds = askedParts.flatMap((name) => held[name] ?? []);
+  const holds: string[] = [];
+  for (const name of askedParts) if (held[name] !== undefined) holds.push(held[name]);
   const left = list === null && !enough.includes('ima') ? [...enough, 'ima'] : enough;
   const parts = left.length === 0 ? askedParts : askedParts.filter((name) => !left.includes(name));
   const ima = parts.includes('ima') ? list : null;

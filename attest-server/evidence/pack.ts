@@ -79,14 +79,16 @@ export interface Moment {
 }
 
 /** The answer's own blob, and those that it names. */
-export interface Packed extends Blob {
+export interface Packed {
+  readonly own: Blob;
   readonly shared: readonly Blob[];
 }
 
 /** Who signed last, and how a root vouched for it. */
 interface SeenKeys {
+  readonly ekDigest: string;
   readonly certificate: Buffer | null;
-  readonly root: string | null;
+  readonly path: Pick<EndorsementPath, 'root' | 'until'> | null;
   /** Of the blob that holds them. */
   readonly digest: string;
 }
@@ -94,12 +96,20 @@ interface SeenKeys {
 /** What a node's PCR values were last. */
 interface SeenValues {
   readonly resetCount: number;
-  /** Banks, masks and digests of the quotes that cover them. */
-  readonly values: string;
+  readonly values: readonly SeenBank[];
   /** How often they moved within this boot. */
   readonly moved: number;
   /** Of the blob that holds them; null until they held still once. */
   readonly digest: string | null;
+}
+
+/** Digest: of the quote that covers it. */
+type SeenBank = Pick<Proven['banks'][number], 'bank' | 'mask' | 'pcrDigest'>;
+
+/** What one attestation key showed last. */
+interface Seen {
+  keys: SeenKeys | null;
+  values: SeenValues | null;
 }
 
 /** Shared blobs stay for long: a node whose values move more often within a boot keeps its own in each answer. */
@@ -109,8 +119,8 @@ const mostNodes = 131_072;
 
 /** Packs answers as they are kept. What it remembers saves hashes and rows, and changes nothing else. */
 export class Packer {
-  readonly #keys = new LRUCache<string, SeenKeys>({ max: mostNodes });
-  readonly #seen = new LRUCache<string, SeenValues>({ max: mostNodes });
+  /** By the name of the attestation key. */
+  readonly #seen = new LRUCache<string, Seen>({ max: mostNodes });
 
   pack(
     node: AnsweringNode,
@@ -119,8 +129,9 @@ export class Packer {
     moment: Moment,
     { policy, references, blobs }: Context,
   ): Packed {
-    const keys = this.#keysOf(node, moment.at);
-    const values = this.#valuesOf(node.ak.name, clock.resetCount, banks);
+    const seen = this.#seenOf(node.ak.name);
+    const keys = keysOf(seen, node, moment.at);
+    const values = valuesOf(seen, clock.resetCount, banks);
     const own = values === null ? packValues(banks) : [];
     const kept: Kept = {
       version: 2,
@@ -149,47 +160,63 @@ export class Packer {
         by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
       },
     };
-    const { digest, bytes } = blob(JSON.stringify(kept));
-    return {
-      digest,
-      bytes,
-      shared: [
-        keys,
-        ...(values === null ? [] : [values]),
-        ...cameWith(parts),
-        ...ofFiles(files),
-        ...(ima?.pieces ?? []),
-        ...blobs,
-      ],
-    };
+    const text = JSON.stringify(kept);
+    const shared: Blob[] = [keys, ...blobs];
+    if (values !== null) shared.push(values);
+    addParts(parts, shared);
+    for (const [digest, bytes] of files ?? noFiles) shared.push({ digest, bytes });
+    if (ima !== null) shared.push(...ima.pieces);
+    return { own: new SeldomWritten(hash('sha256', text, 'hex'), () => text), shared };
   }
 
-  /** Hashed anew where the certificate, or how a root vouches for it, is another one than before. */
-  #keysOf(node: AnsweringNode, at: number): Blob {
-    const path = pathOf(node, at);
-    const name = `${node.ak.name} ${node.ekDigest} ${path?.until ?? 'no path'}`;
-    const root = path?.root ?? null;
-    const { ekCertificate: certificate } = node;
-    const known = this.#keys.get(name);
-    const isSame = known?.root === root && sameBytes(known.certificate, certificate);
-    const digest = isSame ? known.digest : blob(keysText(node, path)).digest;
-    // Also where it is the same: what is held is then what the connection of now holds anyway.
-    this.#keys.set(name, { certificate, root, digest });
-    return new SeldomWritten(digest, () => keysText(node, path));
+  #seenOf(akName: string): Seen {
+    const known = this.#seen.get(akName);
+    if (known !== undefined) return known;
+    const fresh: Seen = { keys: null, values: null };
+    this.#seen.set(akName, fresh);
+    return fresh;
   }
+}
 
-  /** The PCR values as one blob where they held still since the answer before; else null. */
-  #valuesOf(akName: string, resetCount: number, banks: Proven['banks']): Blob | null {
-    const values = banks.map(({ bank, mask, pcrDigest }) => `${bank} ${mask} ${pcrDigest}`).join(' ');
-    const before = this.#seen.get(akName);
-    const heldStill = before?.values === values;
-    const moved = before?.resetCount === resetCount ? before.moved + (heldStill ? 0 : 1) : 0;
-    const isShared = heldStill && before.moved < sharedPerBoot;
-    const text = () => JSON.stringify(packValues(banks));
-    const digest = isShared ? (before.digest ?? blob(text()).digest) : null;
-    this.#seen.set(akName, { resetCount, values, moved, digest });
-    return digest === null ? null : new SeldomWritten(digest, text);
-  }
+/** Hashed anew where the certificate, or how a root vouches for it, is another one than before. */
+function keysOf(seen: Seen, node: AnsweringNode, at: number): Blob {
+  const path = pathOf(node, at);
+  const { ekDigest, ekCertificate: certificate } = node;
+  const known = seen.keys;
+  const isSame =
+    known?.ekDigest === ekDigest &&
+    known.path?.root === path?.root &&
+    known.path?.until === path?.until &&
+    sameBytes(known.certificate, certificate);
+  const digest = isSame ? known.digest : blob(keysText(node, path)).digest;
+  // Also where it is the same: what is held is then what the connection of now holds anyway.
+  seen.keys = { ekDigest, certificate, path, digest };
+  return new SeldomWritten(digest, () => keysText(node, path));
+}
+
+/** The PCR values as one blob where they held still since the answer before; else null. */
+function valuesOf(seen: Seen, resetCount: number, banks: Proven['banks']): Blob | null {
+  const before = seen.values;
+  const heldStill = before !== null && areSameBanks(before.values, banks);
+  const moved = before?.resetCount === resetCount ? before.moved + (heldStill ? 0 : 1) : 0;
+  const isShared = heldStill && before.moved < sharedPerBoot;
+  const text = () => JSON.stringify(packValues(banks));
+  const digest = isShared ? (before.digest ?? blob(text()).digest) : null;
+  const values = heldStill
+    ? before.values
+    : banks.map(({ bank, mask, pcrDigest }) => ({ bank, mask, pcrDigest }));
+  seen.values = { resetCount, values, moved, digest };
+  return digest === null ? null : new SeldomWritten(digest, text);
+}
+
+function areSameBanks(some: readonly SeenBank[], others: readonly SeenBank[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every(({ bank, mask, pcrDigest }, index) => {
+      const other = others[index];
+      return bank === other?.bank && mask === other.mask && pcrDigest === other.pcrDigest;
+    })
+  );
 }
 
 function sameBytes(one: Buffer | null, other: Buffer | null): boolean {
@@ -225,20 +252,20 @@ function byDigest(parts: Parts): Kept['parts'] {
   return named;
 }
 
-function cameWith(parts: Parts): readonly Blob[] {
-  return partNames.flatMap((name) => {
-    const { digest, bytes = null } = parts[name] ?? {};
-    return digest === undefined || bytes === null ? [] : [{ digest, bytes }];
-  });
+/** Those that came with it. */
+function addParts(parts: Parts, to: Blob[]): void {
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined && part.bytes !== null) to.push({ digest: part.digest, bytes: part.bytes });
+  }
 }
 
-function ofFiles(files: ReadonlyMap<string, Buffer> | undefined): readonly Blob[] {
-  return files === undefined || files.size === 0
-    ? []
-    : [...files].map(([digest, bytes]) => ({ digest, bytes }));
-}
+const noFiles: ReadonlyMap<string, Buffer> = new Map();
 
-/** What the store has already, but for the first time: its bytes are made when they are asked for, and kept for no node. */
+/**
+ * What the store has already, but for the first time; or what another takes the place of, often before it is written. Its
+ * bytes are made when they are asked for, and kept for no node.
+ */
 class SeldomWritten implements Blob {
   readonly digest: string;
   readonly #make: () => string | Buffer;

@@ -1,6 +1,7 @@
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { Context } from '../evidence/pack.ts';
 import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
+import { askedPaths } from '../policy/aspects.ts';
 import { groupOf, labelsThatCount, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
 
@@ -18,6 +19,8 @@ export class InForce {
   readonly context: Context;
   readonly #affirming: ReadonlyMap<string, Affirming | null>;
   readonly #declared: ReadonlySet<string>;
+  readonly #labels: ReadonlySet<string>;
+  readonly #paths: ReadonlyMap<PolicyGroup, readonly string[]>;
 
   constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
     this.policy = policy;
@@ -27,6 +30,8 @@ export class InForce {
     this.#declared = new Set(
       references.flatMap(({ name, declared }) => (declared === undefined ? [] : [name])),
     );
+    this.#labels = labelsThatCount(policy);
+    this.#paths = new Map(policy.groups.map((group) => [group, askedPaths(group.rules)]));
   }
 
   affirmedBy(reference: string): Affirming | null {
@@ -42,10 +47,23 @@ export class InForce {
     node: string,
     inCluster: Readonly<Record<string, string>>,
   ): { readonly group: PolicyGroup; readonly labels: Readonly<Record<string, string>> } {
-    const labels = labelsThatCount(this.policy, inCluster);
+    const labels = this.#thatCount(inCluster);
     return { group: groupOf(this.policy, node, labels), labels };
   }
+
+  /** The paths of a node that the rules of its group speak of. */
+  pathsOf(group: PolicyGroup): readonly string[] {
+    return this.#paths.get(group) ?? none;
+  }
+
+  #thatCount(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    if (this.#labels.size === 0) return noLabels;
+    return Object.fromEntries(Object.entries(labels).filter(([key]) => this.#labels.has(key)));
+  }
 }
+
+const none: readonly string[] = [];
+const noLabels: Readonly<Record<string, string>> = {};
 
 /** Who put it in force; of one that nobody approved, who captured it. */
 function affirming({ changed, captured }: Reference): Affirming | null {

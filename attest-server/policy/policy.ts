@@ -54,14 +54,9 @@ export function groupOf(
   return policy.groups.find((group) => appliesTo(group, node, labels)) ?? unmatched;
 }
 
-/** Those by which a group of the policy chooses: the others are kept nowhere. */
-export function labelsThatCount(
-  { groups }: Policy,
-  labels: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  if (Object.keys(labels).length === 0) return labels;
-  const named = new Set(groups.flatMap((group) => Object.keys(group.labels)));
-  return Object.fromEntries(Object.entries(labels).filter(([key]) => named.has(key)));
+/** The labels by which some group of the policy chooses: of a node the others are kept nowhere. */
+export function labelsThatCount({ groups }: Policy): ReadonlySet<string> {
+  return new Set(groups.flatMap(({ labels }) => Object.keys(labels)));
 }
 
 /** As a file has it, defaults filled in: the rules of an aspect stand under its name, where it has any. */

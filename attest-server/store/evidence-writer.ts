@@ -87,10 +87,7 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
     async share(blob, at) {
       const { digest } = blob;
       if (isNoted(digest, at)) return;
-      // Asked for once: some callers make them anew each time.
-      const { bytes } = blob;
-      check({ digest, bytes });
-      await insertShared({ digest, bytes, at });
+      await insertShared({ digest, bytes: checked(blob), at });
       await noteUse({ digest, at });
       written.set(digest, at);
     },
@@ -102,12 +99,11 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
       written.set(key, at);
     },
     async keep(blob, id) {
-      check(blob);
-      await insertAnswer({ id, bytes: blob.bytes });
+      await insertAnswer({ id, bytes: checked(blob) });
     },
     async keepLatest(blob, { ekDigest, node, at }) {
-      check(blob);
-      await replaceLatest({ ek_digest: ekDigest, node, at, digest: blob.digest, bytes: blob.bytes });
+      const bytes = checked(blob);
+      await replaceLatest({ ek_digest: ekDigest, node, at, digest: blob.digest, bytes });
     },
     async endLatest(ekDigest, named) {
       if (named !== null) await moveLatest({ id: named.row, ek_digest: ekDigest, digest: named.digest });
@@ -122,7 +118,9 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
   };
 }
 
-function check({ digest, bytes }: KeptBlob): void {
+/** Its bytes, asked for once: some callers make them anew each time. */
+function checked({ digest, bytes }: KeptBlob): Buffer {
   const actual = hash('sha256', bytes, 'hex');
   if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
+  return bytes;
 }

@@ -8,6 +8,7 @@ import type {
   RepeatRecord,
 } from '../attest/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
+import { partNames } from '../protocol/evidence.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { auditWriter, type ChainEntry } from './audit.ts';
 import type { Database } from './database.ts';
@@ -183,14 +184,12 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
   };
   /** Parts that came with repeats which may never be written: who names one of them must bring its bytes. */
   const cameBefore = ({ name, parts }: Moved, blobs: readonly KeptBlob[]): readonly KeptBlob[] => {
-    const its = underWay.get(name);
-    if (its === undefined) return [];
-    const lacking = new Set(Object.values(parts));
-    for (const { digest } of blobs) lacking.delete(digest);
-    const came = new Map<string, KeptBlob>();
-    for (const { evidence: before } of its)
-      for (const blob of before.shared) if (lacking.has(blob.digest)) came.set(blob.digest, blob);
-    return [...came.values()];
+    let came = noBlobs;
+    for (const { evidence: before } of underWay.get(name) ?? noRecords)
+      for (const blob of before.shared)
+        if (isNamed(parts, blob.digest) && !isAmong(blobs, blob) && !isAmong(came, blob))
+          came = [...came, blob];
+    return came;
   };
 
   const change = (record: ChangeRecord, over?: ReadRow): Promise<void> => {
@@ -250,6 +249,18 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
 
     settled: flush,
   };
+}
+
+const noRecords: ReadonlySet<RepeatRecord> = new Set();
+const noBlobs: readonly KeptBlob[] = [];
+
+function isNamed(parts: Moved['parts'], digest: string): boolean {
+  for (const name of partNames) if (parts[name] === digest) return true;
+  return false;
+}
+
+function isAmong(blobs: readonly KeptBlob[], { digest }: KeptBlob): boolean {
+  return blobs.some((blob) => blob.digest === digest);
 }
 
 function notEnrolled({ name, ekDigest }: Moved): Rejection {

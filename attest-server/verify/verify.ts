@@ -207,7 +207,7 @@ function signedOver({ facts, parts }: Evidence, binding: ConnectionBinding, chan
   return qualifyingData({
     nonce: binding.nonce,
     channel,
-    facts: facts === null ? absent : Buffer.from(hash('sha256', facts, 'hex'), 'hex'),
+    facts: facts === null ? absent : hash('sha256', facts, 'buffer'),
     bootLog: parts.boot === undefined ? absent : Buffer.from(parts.boot.digest, 'hex'),
     keyRequest: binding.keyRequest ?? absent,
   });

@@ -171,11 +171,13 @@ function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {
 
 /** Attack: a node that was found wrong leaves the part out, or sends what says nothing, to be merely unproven. */
 function unread({ past }: JudgedNode, findings: readonly Finding[]): Judgement {
+  if (findings.length === 0) return nothingSaid;
   const { against } = diskMemoryIn(past.memory);
-  const kept =
-    against === null || findings.length === 0 ? [] : [{ ...against, text: stillSaid(against.text) }];
+  const kept = against === null ? [] : [{ ...against, text: stillSaid(against.text) }];
   return { findings: [...findings, ...kept], affirmed: false, source: 'host' };
 }
+
+const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
 
 /** What is remembered is shown beside what is seen, which has the layers. */
 function withoutDetail({ detail: _, severity: __, ...finding }: Finding): DiskMemory['against'] {

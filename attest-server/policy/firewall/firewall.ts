@@ -161,17 +161,16 @@ function captured(bytes: Buffer, node: string): NonNullable<Reference['firewall'
 /** Where a node says why, that is found for all aspects at once. */
 function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired: boolean): Judgement {
   const isSaid = unread.some(({ name }) => name === 'firewall');
+  // Of what nobody asks for and the node does not show, nothing is said.
+  if (isSaid || (part === undefined && !isRequired)) return nothingSaid;
   const text =
     part === undefined
       ? 'The node sent nothing of its firewall.'
       : 'The rules that the node named were not sent.';
-  return {
-    // Of what nobody asks for and the node does not show, nothing is said.
-    findings: isSaid || (part === undefined && !isRequired) ? [] : [unreadable('no cause was given', text)],
-    affirmed: false,
-    source: 'host',
-  };
+  return { findings: [unreadable('no cause was given', text)], affirmed: false, source: 'host' };
 }
+
+const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
 
 const memory = z.object({ against: reasonSchema.omit({ class: true, severity: true }).nullable() });
 
@@ -180,7 +179,8 @@ const memory = z.object({ against: reasonSchema.omit({ class: true, severity: tr
  * changed sends what nobody can read, so that it is pending, and no more untrusted.
  */
 function withPast(judgement: Judgement, { past, unread }: JudgedNode): Judgement {
-  const before = memory.safeParse(past.memory.firewall).data?.against ?? null;
+  const { firewall: kept } = past.memory;
+  const before = kept === undefined ? null : (memory.safeParse(kept).data?.against ?? null);
   const isRead =
     !judgement.findings.some(({ code }) => code === 'fw_unreadable') &&
     !unread.some(({ name }) => name === 'firewall');

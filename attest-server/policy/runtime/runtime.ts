@@ -189,6 +189,7 @@ const unused = {
 };
 
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'tpm' };
+const stillWanted: Judgement = { ...nothingSaid, wants };
 
 function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {
   // What is wrong at one place is no accident of who reads.
@@ -204,8 +205,7 @@ function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isR
 function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
   const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!before.sent)
-    return isRequired ? withPast([noList(false, cause ?? why)], node) : { ...nothingSaid, wants };
+  if (!before.sent) return isRequired ? withPast([noList(false, cause ?? why)], node) : stillWanted;
   if (cause === undefined && before.missed === true) return withPast([noList(true, why)], node);
   const told = withPast([unreadList(cause ?? why ?? 'the node sent none')], node);
   return before.missed === true ? told : { ...told, next: { ...before, missed: true } };

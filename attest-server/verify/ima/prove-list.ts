@@ -61,6 +61,7 @@ export function* proveList(
   banks: readonly QuotedBank[],
   known: KnownList | null,
 ): Generator<void, ListProof> {
+  if (tail === null && known === null) return nothingSaid;
   const quoted = quotedValues(banks);
   if (tail === null) return withoutTail(quoted, known);
   // Of a list that goes on somewhere nothing is said of its begin.
@@ -117,11 +118,13 @@ interface QuotedValue {
 
 /** PCR 10 of each bank that has it, from the best on. */
 function quotedValues(banks: readonly QuotedBank[]): readonly QuotedValue[] {
-  return fromBest.flatMap((bank) => {
-    const held = banks.find((each) => each.bank === bank);
-    const value = held === undefined ? null : pcrValue(held, imaPcr);
-    return value === null ? [] : [{ bank, value: value.toString('latin1') }];
-  });
+  const quoted: QuotedValue[] = [];
+  for (const bank of fromBest)
+    for (const held of banks) {
+      const value = held.bank === bank ? pcrValue(held, imaPcr) : null;
+      if (value !== null) quoted.push({ bank, value: value.toString('latin1') });
+    }
+  return quoted;
 }
 
 const fromBest = ['sha256', 'sha384', 'sha512', 'sha1'] as const satisfies readonly PcrBank[];
@@ -130,9 +133,11 @@ function headOf({ bank, value }: QuotedValue): string {
   return `${bank}:${Buffer.from(value, 'latin1').toString('hex')}`;
 }
 
+const nothingSaid: ListProof = { list: null, aggregate: null, known: null };
+
 /** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
 function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
-  if (known === null) return { list: null, aggregate: null, known };
+  if (known === null) return nothingSaid;
   const { last } = known;
   const said = (list: ListProof['list']) => ({ list, aggregate: null, known });
   if (quoted.length === 0) return said(incomplete(unquoted));

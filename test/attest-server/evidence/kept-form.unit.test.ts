@@ -81,15 +81,15 @@ function fleetOfOne(one: AnsweringNode = node) {
         },
       );
       const { quotes, facts } = evidence;
-      const kept = packer.pack(
+      const { own, shared } = packer.pack(
         one,
         { nonce, channel, quotes, facts, parts },
         proven,
         { at, sentParts: [], memory: {}, labels: {}, previous: undefined, ...moment },
         context,
       );
-      for (const blob of [kept, ...kept.shared]) put(blob);
-      return { kept, evidence };
+      for (const blob of [own, ...shared]) put(blob);
+      return { kept: { digest: own.digest, bytes: own.bytes, shared }, evidence };
     },
   };
 }

@@ -68,7 +68,7 @@ describe('the parts of kept evidence', () => {
 
   it('are of the node that is asked for, or there is no bundle', async () => {
     const blobs = new Map<string, Buffer>();
-    const packed = new Packer().pack(
+    const { own, shared } = new Packer().pack(
       {
         name: 'node-1',
         ekDigest: '',
@@ -81,9 +81,9 @@ describe('the parts of kept evidence', () => {
       { at: 0, sentParts: [], memory: {}, labels: {}, previous: undefined },
       keptContext('policy', []),
     );
-    for (const { digest, bytes } of [packed, ...packed.shared]) blobs.set(digest, bytes);
+    for (const { digest, bytes } of [own, ...shared]) blobs.set(digest, bytes);
     await using room = openOver(blobs).room;
-    assert.equal((await room.bundle('node-1', packed.digest))?.context?.node, 'node-1');
-    assert.equal(await room.bundle('node-2', packed.digest), null);
+    assert.equal((await room.bundle('node-1', own.digest))?.context?.node, 'node-1');
+    assert.equal(await room.bundle('node-2', own.digest), null);
   });
 });
