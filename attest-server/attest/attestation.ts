@@ -2,7 +2,7 @@ import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import { type AppraisedNode, type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
-import { type AspectRules, asksInitrds } from '../policy/aspects.ts';
+import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
@@ -211,14 +211,19 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
-    const { parts: all, lost } = await this.#complete(node.name, answer.parts);
+    const before = this.#statuses.get(node.name)?.parts ?? noParts;
+    // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
+    const unread = this.#unread(answer.parts, before);
+    const { parts: all, lost } =
+      unread.length === 0
+        ? { parts: answer.parts, lost: null }
+        : await this.#complete(node.name, answer.parts, unread, before);
     const { parts, arrived } = withListApart({ ...answer, parts: all });
-    const before = this.#statuses.get(node.name)?.parts ?? {};
     const held: Given = {
-      loader: await this.#files.heldFor(node.name, before),
-      initrds: await this.#initrdsHeld(node.name, before.initrds),
+      loader: this.#files.remembered(node.name, before) ?? (await this.#files.heldFor(node.name, before)),
+      initrds: before.initrds === undefined ? noInitrds : await this.#initrdsHeld(node.name, before.initrds),
     };
-    await this.#readAhead(held.initrds);
+    if (held.initrds.list !== null) await this.#readAhead(held.initrds);
     const started = performance.now();
     const verified = (given: Given) =>
       this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
@@ -230,23 +235,23 @@ export class Attestation {
       proven,
       given: loader,
       wanted,
-    } = await this.#files.explain(
+    } = this.#files.explainedBy(node.name, answer, held.loader, first) ??
+    (await this.#files.explain(
       node.name,
       answer,
       held.loader,
       first,
       (files) => verified({ loader: files, initrds }),
       this.#ports.now(),
-    );
+    ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
     const explained = { node, answer: { ...answer, parts }, proven, given: { loader, initrds } };
     return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived, verified));
   }
 
-  /** What its boot was judged by before; most nodes have no such part, and are spared the search for their group. */
-  async #initrdsHeld(name: string, digest: string | undefined): Promise<GivenInitrds> {
-    if (digest === undefined) return noInitrds;
+  /** What its boot was judged by before. */
+  async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
     const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
     return asksInitrds(group.rules) ? this.#initrds.heldFor(name, digest) : noInitrds;
   }
@@ -258,21 +263,23 @@ export class Attestation {
     verified: (given: Given) => Proven,
   ): Promise<Judged | WantedFiles> {
     const { node, answer, given: held } = explained;
-    await this.#recallArchived(node.name);
+    if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = await this.#lookInto(explained, place.group.rules);
+    const looked = asksInitrds(place.group.rules) ? await this.#lookInto(explained) : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
     const given: Given = { loader: held.loader, initrds: looked.given };
-    await this.#readAhead(given.initrds);
+    if (given.initrds.list !== null) await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
     const proven = isSame ? explained.proven : verified(given);
     if (given.initrds.list !== null)
       await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
-    const listed = await this.#proveList({ ...explained, proven, given, place }, arrived, inForce);
+    const listed = this.#imaLists.concerns(node.name, proven, arrived)
+      ? await this.#proveList({ ...explained, proven, given, place }, arrived, inForce)
+      : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
-    await this.#keepLong(node.name, ima?.pieces ?? []);
+    if (ima !== null && ima.pieces.length > shortPieces) await this.#keepLong(node.name, ima.pieces);
     const judged: ProvenWhole = {
       node,
       answer: withIndex(answer, ima),
@@ -282,13 +289,15 @@ export class Attestation {
       ima,
       looked,
     };
-    return this.#record(judged, inForce).catch((error: unknown) => {
+    try {
+      return await this.#record(judged, inForce);
+    } catch (error) {
       // What was not written down was not said, also by a node that was revoked meanwhile.
       const before = this.#statuses.get(node.name);
       this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
       this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
       throw error;
-    });
+    }
   }
 
   /** Nothing is judged yet, and what explains the loader is at hand then. */
@@ -312,11 +321,14 @@ export class Attestation {
     return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
   }
 
-  async #lookInto({ node, proven, answer, given }: Explained, rules: AspectRules): Promise<Looked> {
-    const { initrd = notAsked } = answer;
-    if (asksInitrds(rules)) return this.#initrds.look(node.name, proven, initrd, given.initrds);
-    this.#initrds.leave(node.name);
-    return { given: noInitrds, wait: null, more: false, isNew: false };
+  #lookInto({ node, proven, answer, given }: Explained): Promise<Looked> {
+    return this.#initrds.look(node.name, proven, answer.initrd ?? notAsked, given.initrds);
+  }
+
+  /** By the rules of its group nobody looks into its initrds. */
+  #leave(name: string): Looked {
+    this.#initrds.leave(name);
+    return notLookedInto;
   }
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
@@ -342,7 +354,6 @@ export class Attestation {
 
   /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
   async #keepLong(name: string, pieces: KeptIma['pieces']): Promise<void> {
-    if (pieces.length <= shortPieces) return;
     for (const piece of pieces) {
       await this.#ports.verdicts.keepShared(piece, this.#ports.now());
       this.#imaLists.written(name, [piece]);
@@ -351,7 +362,6 @@ export class Attestation {
 
   /** Attack: a node stays away until its record is archived, so that what was held against it is forgotten. */
   async #recallArchived(name: string): Promise<void> {
-    if (this.#statuses.has(name)) return;
     const archived = await this.#ports.verdicts.archivedStatus(name);
     if (archived === null) return;
     await this.#remember(archived);
@@ -380,20 +390,28 @@ export class Attestation {
     )();
   }
 
-  /** The parts with the bytes of those that were only named, where the verifier needs them; `lost`: nobody has them. */
+  /** Parts that were only named, and whose bytes the verifier needs, or nobody has seen of this node. */
+  #unread(arrived: Parts, held: NodeStatus['parts']): readonly PartName[] {
+    const unknown = this.#verifier.missing(arrived);
+    return partNames.filter((name) => {
+      const part = arrived[name];
+      if (part === undefined || part.bytes !== null) return false;
+      return held[name] !== part.digest || unknown.includes(name);
+    });
+  }
+
+  /** The parts with the bytes of those that are not read yet; `lost`: nobody has them. */
   async #complete(
     node: string,
     arrived: Parts,
+    unread: readonly PartName[],
+    held: NodeStatus['parts'],
   ): Promise<{ readonly parts: Parts; readonly lost: PartName | null }> {
-    const held = this.#statuses.get(node)?.parts ?? {};
-    const unknown = this.#verifier.missing(arrived);
     let read: Partial<Record<PartName, Part>> | null = null;
     let lost: PartName | null = null;
-    for (const name of partNames) {
-      const part = arrived[name];
-      if (part === undefined || part.bytes !== null) continue;
-      const { digest } = part;
-      if (held[name] === digest && !unknown.includes(name)) continue;
+    for (const name of unread) {
+      const digest = arrived[name]?.digest;
+      if (digest === undefined) continue;
       const bytes = await this.#ports.evidence.readPart(digest, node);
       if (bytes === null) {
         lost = name;
@@ -674,14 +692,14 @@ export class Attestation {
     this.#deadlines.set(name, status.expiresAt, at);
     const { digest } = evidence.own;
     const written = this.#ports.verdicts.recordRepeat({ ...status, evidenceDigest: digest, evidence });
-    this.#unwritten
-      .follow(name, before, this.#proofOf(status), written)
-      .then(() => this.#imaLists.written(name, ima?.pieces ?? []))
-      .catch((error: unknown) => {
+    this.#unwritten.follow(name, before, this.#proofOf(status), written).then(
+      () => this.#imaLists.written(name, ima?.pieces ?? []),
+      (error: unknown) => {
         // Of a node that was revoked meanwhile nothing is to be stored.
         if (!(error instanceof Rejection)) this.failed(name, error);
         this.#ports.fault(error, 'verdict');
-      });
+      },
+    );
     this.#ports.recorded(
       { node: name, at, verdict, evidenceDigest: digest, transition: false, repeats: 0, since: at },
       status.state,
@@ -743,6 +761,8 @@ interface ProvenWhole extends Explained {
   readonly looked: Pick<Looked, 'wait' | 'more'>;
 }
 
+const noParts: NodeStatus['parts'] = {};
+const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 
 /** Undefined where there is none. */

@@ -104,6 +104,11 @@ export class ImaLists {
     return this.#pausedBy(list) === null ? { from: lengthOf(list), bootId: list.bootId } : null;
   }
 
+  /** Whether there is something to prove of a list: one came, or one is known. @param first proven without it */
+  concerns(node: string, first: Proven, arrived: ArrivedIma | null | undefined): boolean {
+    return arrived != null || first.ima !== null || this.#lists.has(node);
+  }
+
   /**
    * Proves an answer with the list that it brings. `again`: the node is to be asked for more of it first. Null: there is
    * nothing to say of a list.

@@ -74,14 +74,20 @@ export class LoaderFiles {
     this.#verifier = verifier;
   }
 
-  /** The files that explained this node's boot before; nothing is read where the verifier remembers them. */
-  async heldFor(node: string, { loaderFiles: digest }: NodeStatus['parts']): Promise<GivenFiles> {
+  /** The files that explained this node's boot before; null where they must be read. */
+  remembered(node: string, { loaderFiles: digest }: NodeStatus['parts']): GivenFiles | null {
     const found = this.#found.get(node);
     if (found !== undefined) return found;
     if (digest === undefined) return none;
     const named: Part = { digest, bytes: null };
-    if (this.#verifier.missing({ loaderFiles: named }).length === 0)
-      return { list: named, files: none.files };
+    return this.#verifier.missing({ loaderFiles: named }).length === 0
+      ? { list: named, files: none.files }
+      : null;
+  }
+
+  /** The same, read. */
+  async heldFor(node: string, { loaderFiles: digest }: NodeStatus['parts']): Promise<GivenFiles> {
+    if (digest === undefined) return none;
     const bytes = await this.#evidence.readPart(digest, node);
     if (bytes === null) return none;
     const files = new Map<string, Buffer>();
@@ -90,6 +96,16 @@ export class LoaderFiles {
       if (file !== null) files.set(each, file);
     }
     return { list: { digest, bytes }, files };
+  }
+
+  /** The answer, where nothing is lacking, or all was looked for and asked in vain; else null. */
+  explainedBy(node: string, answer: Answer, held: GivenFiles, proven: Proven): ExplainedAnswer | null {
+    const { asked, came } = answer.files ?? unasked;
+    if (came.length > 0) return null;
+    const lacking = wantedBy(proven);
+    const isOver =
+      lacking.length === 0 || isInVain(this.#searchOf(node, proven, answer.channel), asked, lacking);
+    return isOver ? this.#done(node, { proven, given: held, wanted: [] }) : null;
   }
 
   /**
@@ -108,12 +124,9 @@ export class LoaderFiles {
   ): Promise<ExplainedAnswer> {
     const { asked, came } = answer.files ?? unasked;
     let explained: ExplainedAnswer = { proven, given: held, wanted: [] };
-    const lacking = wantedBy(proven);
-    if (came.length === 0 && lacking.length === 0) return this.#done(node, explained);
     const search = this.#searchOf(node, proven, answer.channel);
-    if (came.length === 0 && isOver(search, asked, lacking)) return this.#done(node, explained);
     noteAnswer(search, asked ?? []);
-    const before = lacking.length;
+    const before = wantedBy(proven).length;
     const sent = checkAsked(came, asked ?? []);
     explained = await this.#with(node, explained, sent, verified);
     let size = 0;
@@ -248,7 +261,7 @@ function noteAnswer(search: Search, asked: readonly string[]): void {
 }
 
 /** All of these were looked for here and asked of the node, and nothing is on its way. */
-function isOver(search: Search, asked: readonly string[] | null, lacking: readonly string[]): boolean {
+function isInVain(search: Search, asked: readonly string[] | null, lacking: readonly string[]): boolean {
   if (search.open.length > 0 || (asked !== null && asked.length > 0)) return false;
   return lacking.every(
     (digest) => search.looked.has(digest) && (asked === null || search.missing.has(digest)),

@@ -24,20 +24,27 @@ export class Unwritten {
   }
 
   /** @param written settles with the write. @returns the same, once what it means is done */
-  async follow(name: string, before: Proof, now: Proof, written: Promise<void>): Promise<void> {
+  follow(name: string, before: Proof, now: Proof, written: Promise<void>): Promise<void> {
     const node = this.#nodes.get(name) ?? { stored: before, latest: now };
     node.latest = now;
     this.#nodes.set(name, node);
-    try {
-      await written;
-      node.stored = now;
-    } finally {
-      // Else a change of the node is on disk since then, or it is none any more.
-      if (this.#nodes.get(name) === node) {
-        if (node.latest === now) this.#nodes.delete(name);
-        this.#settle(name, node, now);
-      }
-    }
+    return written.then(
+      () => {
+        node.stored = now;
+        this.#end(name, node, now);
+      },
+      (error: unknown) => {
+        this.#end(name, node, now);
+        throw error;
+      },
+    );
+  }
+
+  #end(name: string, node: Node, now: Proof): void {
+    // Else a change of the node is on disk since then, or it is none any more.
+    if (this.#nodes.get(name) !== node) return;
+    if (node.latest === now) this.#nodes.delete(name);
+    this.#settle(name, node, now);
   }
 
   /** What is shown of the node now is on disk, or it is none any more. */

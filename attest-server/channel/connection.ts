@@ -312,8 +312,8 @@ export class Connection<Node> {
   #becameProven(): void {
     const name = this.name;
     // Gone or refused while it was judged: the verdict counts, the connection does not.
-    if (name === null || !this.session.open) return;
-    this.#probation?.prove();
+    if (name === null || !this.session.open || this.#probation === null) return;
+    this.#probation.prove();
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
     if (before === this) return;

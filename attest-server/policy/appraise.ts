@@ -142,6 +142,8 @@ interface PreparedGroup {
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
   /** Nodes of one kind give the same judgements, one after the other: joined once. */
   last: Joined | null;
+  /** By node, where some judgement is of that node alone. */
+  readonly ofNodes: LRUCache<string, Joined>;
 }
 
 function prepareGroup(
@@ -160,6 +162,7 @@ function prepareGroup(
       return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
     }),
     last: null,
+    ofNodes: new LRUCache({ max: mostNames }),
   };
 }
 
@@ -197,7 +200,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     judgements.push(judgement);
   }
-  const { verdict: whole, unknown } = joined(prepared, judgements);
+  const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
   const verdict = isGate ? byGateAlone(whole) : whole;
   const read = isGate ? aspects.filter(({ name }) => isProvenByGate(name)) : aspects;
   const next = nextAgainst(against, verdict.reasons, read, unread);
@@ -242,13 +245,20 @@ interface Joined {
 }
 
 /** `join`, where the judgements before were others. */
-function joined(prepared: PreparedGroup, judgements: readonly Judgement[]): Joined {
-  const { last, judges } = prepared;
-  if (last?.judgements.every((judgement, index) => judgement === judgements[index])) return last;
+function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node: string): Joined {
+  const { last, ofNodes, judges } = prepared;
+  if (last !== null && isOf(last, judgements)) return last;
+  const own = ofNodes.get(node);
+  if (own !== undefined && isOf(own, judgements)) return own;
   const verdict = join(prepared, judgements);
   const unknown = shownUnknown(judges.map(({ aspect: { name } }, index) => [name, judgements[index]!]));
   prepared.last = { judgements, verdict, unknown };
+  ofNodes.set(node, prepared.last);
   return prepared.last;
+}
+
+function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
+  return one.judgements.every((judgement, index) => judgement === judgements[index]);
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */
