@@ -2,9 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 
-/** Which server the process shall be: ours, or bare TLS and ws that sends each message back. */
+/** Which server the process shall be: ours, bare TLS and ws that sends each message back, or the least that answers. */
 export interface Order {
-  readonly kind: 'assay' | 'bare';
+  readonly kind: 'assay' | 'bare' | 'least';
   readonly stateDir: string;
   readonly challengeEveryMs: number;
   /** The cluster that it is in; without it none. */

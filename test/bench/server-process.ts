@@ -8,6 +8,7 @@ import { serverConfig } from '../../attest-server/config.ts';
 import { startServer } from '../../attest-server/server.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { bootPolicyFile } from '../attest-server/boot-policy.ts';
+import { answerLeast } from './least-server.ts';
 import type { Addresses, Order, Sample } from './measured-server.ts';
 
 /** A server in a process of its own: its CPU time and memory are nobody else's. Orders come by IPC. */
@@ -16,7 +17,7 @@ const order: Order = JSON.parse(process.argv[2] ?? '{}');
 const collectGarbage = 'gc' in globalThis && typeof globalThis.gc === 'function' ? globalThis.gc : () => {};
 const lag = monitorEventLoopDelay({ resolution: 5 });
 const counts = { answered: 0, overdue: 0 };
-const running = await (order.kind === 'assay' ? assay(order) : bare(order));
+const running = await (order.kind === 'assay' ? assay(order) : bare(order, order.kind));
 let before = process.cpuUsage();
 lag.enable();
 process.on('message', async (asked: 'sample' | 'settle' | 'close') => {
@@ -97,19 +98,27 @@ async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none', perNode 
   };
 }
 
-/** Nothing but TLS and ws: what a message comes to, goes back. A binary frame stands for a boot log: it only arrives. */
-async function bare({ stateDir }: Order): Promise<Running> {
+/**
+ * Nothing but TLS and ws. `bare`: what a message comes to, goes back; a binary frame stands for a boot log, which only
+ * arrives. `least`: it is answered, and no more.
+ */
+async function bare({ stateDir, challengeEveryMs }: Order, kind: 'bare' | 'least'): Promise<Running> {
   const { chain, key, caFile } = await ensureIdentity(stateDir, ['localhost', '127.0.0.1'], Date.now());
   const server = createServer({ cert: chain, key, minVersion: 'TLSv1.3' });
   const sockets = new WebSocketServer({ server, perMessageDeflate: false });
-  sockets.on('connection', (socket) => {
-    socket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (isBinary) return;
+  if (kind === 'least')
+    answerLeast(sockets, challengeEveryMs, () => {
       counts.answered += 1;
-      socket.send(data, { binary: false });
     });
-    socket.on('error', () => socket.terminate());
-  });
+  else
+    sockets.on('connection', (socket) => {
+      socket.on('message', (data: Buffer, isBinary: boolean) => {
+        if (isBinary) return;
+        counts.answered += 1;
+        socket.send(data, { binary: false });
+      });
+      socket.on('error', () => socket.terminate());
+    });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the bare server has no port');
