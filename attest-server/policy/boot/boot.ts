@@ -168,8 +168,8 @@ interface MadeFrom {
   /** The node says that its kernel can load another one. */
   readonly kexec: boolean;
   readonly commandLine: string | null;
-  /** The policy denies the TPM's firmware. */
-  readonly denied: boolean;
+  /** The TPM's firmware, where the policy denies it. */
+  readonly denied: string | null;
   /** Where a reference may be of one node alone, or count for one: its name. */
   readonly node: string | null;
   /** Values of PCRs that are not measured ones, where references name some: hex. */
@@ -188,7 +188,7 @@ function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
     sentBootLog: past.sentParts.includes('boot'),
     kexec: saysKexecIsPossible(facts),
     commandLine: facts?.host?.commandLine ?? null,
-    denied: ready.denied.has(firmwareVersion),
+    denied: ready.denied.has(firmwareVersion) ? firmwareVersion : null,
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
     unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
     initrds: ready.initrds === null ? '' : initrdsOf(measured, past.initrdWait),
@@ -283,14 +283,14 @@ function judgementOf(
   node: JudgedNode,
   at: number,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { boot: measured, banks, firmwareVersion } = proven;
+  const { boot: measured, banks } = proven;
   const judged =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node, at);
   const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
-    made.denied ? deniedTpmFirmware(firmwareVersion) : null,
+    made.denied === null ? null : deniedTpmFirmware(made.denied),
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
   const required = ready.rules.aggregate === 'required';
