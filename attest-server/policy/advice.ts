@@ -1,6 +1,5 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
-import { verbs } from '../protocol/candidates-api.ts';
-import type { ReferenceKind } from '../protocol/reference.ts';
+import { kindWords, type ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
@@ -50,19 +49,12 @@ const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */
 export function approveCommand(reference: string, kind: ReferenceKind): string {
-  return `assay reference approve ${reference} --reason "its ${contents[kind]} are wanted"`;
+  return `assay reference approve ${reference} --reason "its ${kindWords[kind].contents} are wanted"`;
 }
-
-const contents: Readonly<Record<ReferenceKind, string>> = {
-  boot: 'boots',
-  runtime: 'files',
-  firewall: 'rules',
-  disk: 'headers',
-};
 
 function putInForce(reference: string, aspect: AspectName | undefined, declaredIn: string | null): Advice {
   const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
-  const wish = `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force`;
+  const wish = `If you want nodes to ${kindWords[kind].many} what reference ${reference} contains, put it in force`;
   return declaredIn === null
     ? `${wish}:\n  ${approveCommand(reference, kind)}`
     : `${wish}. ${declareActive(reference, declaredIn)}`;
