@@ -3,13 +3,13 @@ import { kindWords, type ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
-import { initrdAdvice } from './boot/advice.ts';
 
 /** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
 const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
   aspects.map(({ name, advice }) => [name, advice]),
 );
+const byExpected = new Map(aspects.flatMap(({ adviceByExpected }) => [...(adviceByExpected ?? [])]));
 
 /**
  * What a person does next about a reason: the word of its aspect on the code, else that of the protocol.
@@ -31,9 +31,12 @@ export function nextStep(
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
   const path = (value === undefined ? null : initrdPath.exec(value)?.[1]) ?? null;
-  const inside = initrdAdvice.get(expected ?? '');
   const its = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
-  const step = adviceOn(code, { ...known, twin, file, path, reference: reference ?? null }, inside ?? its);
+  const step = adviceOn(
+    code,
+    { ...known, twin, file, path, reference: reference ?? null },
+    byExpected.get(expected ?? '') ?? its,
+  );
   return outOfForce === undefined
     ? step
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
