@@ -40,6 +40,7 @@ import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
   type PreparedReference,
   prepareReferences,
+  preparer,
   type ReferenceSet,
   referenceMatches,
 } from './reference-set.ts';
@@ -67,8 +68,9 @@ export const boot: Aspect<'boot', BootRules> = {
     const { group, references: all } = prepared;
     // Announced are boots, never files: what is in an initrd is judged once.
     const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
+    const ready = preparer(rules.masks);
     const judgeBy = (references: readonly Reference[]) =>
-      judgeOf(rules, { ...prepared, references }, initrds);
+      judgeOf(rules, { ...prepared, references }, initrds, ready);
     return expectingChanges(judgeBy(all), rules, prepared, judgeBy);
   },
 };
@@ -77,8 +79,9 @@ function judgeOf(
   rules: BootRules,
   { group, references, remembers }: Prepared,
   initrds: InitrdJudge | null,
+  makeReady: ReturnType<typeof preparer>,
 ): Judge {
-  const ready = prepare(rules, group, references, initrds);
+  const ready = prepare(rules, group, references, initrds, makeReady);
   const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
   return {
     judge(proven, node, at) {
@@ -138,14 +141,15 @@ function prepare(
   group: Prepared['group'],
   all: readonly Reference[],
   initrds: InitrdJudge | null,
+  makeReady: ReturnType<typeof preparer>,
 ): Ready {
   const references = all.filter(({ kind }) => kind === 'boot');
-  const set = prepareReferences(group.name, rules, references);
+  const set = prepareReferences(group.name, rules, references, makeReady);
   return {
     group: group.name,
     rules,
     set,
-    idle: idleReferences(group.name, rules, references),
+    idle: idleReferences(group.name, rules, references, makeReady),
     expiries: [
       ...set.active.map(({ expires }) => expires).filter(Number.isFinite),
       ...(initrds?.expiries ?? []),
