@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { describe, it } from 'mocha';
+import { aspects } from '../attest-server/protocol/verdict.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -142,6 +143,15 @@ const rules: readonly Rule[] = [
   },
 ];
 
+const aspectRooms = aspects.map((name) => `${server}/policy/${name}`);
+
+/** Besides the list: who asks what boots alone have, and the pipeline, which knows the volumes of all nodes. */
+const importersOfAspects: readonly RegExp[] = [
+  /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/observation)\.ts -> \S+\/boot$/,
+  /^attest-server\/cli\/offline\/\S+ -> \S+\/boot$/,
+  /^attest-server\/attest\/attestation\.ts -> \S+\/disk$/,
+];
+
 /** Files that may start a process, and why each is not the one runner of node-tpm2. */
 const startersOfProcesses: readonly string[] = ['agent/node-tpm2/run.ts'];
 
@@ -232,6 +242,31 @@ describe('the architecture', () => {
     assert.deepEqual(
       openers.filter(([name, ...more]) => more.length > 0 || !name?.startsWith('open')),
       [],
+    );
+  });
+
+  it('imports aspects in the list of aspects only, and no aspect another one', () => {
+    const roomOf = (file: string) => aspectRooms.find((room) => isWithin(file, room));
+    const found = files.flatMap((file) =>
+      importsOf(read(file)).flatMap(({ from }) => {
+        const room = roomOf(resolve(file, from) ?? '');
+        return room === undefined || room === roomOf(file) ? [] : [`${file} -> ${room}`];
+      }),
+    );
+    const list = `${server}/policy/aspects.ts`;
+    assert.deepEqual(
+      found.filter((line) => line.startsWith(`${list} `)).sort(),
+      aspectRooms.map((room) => `${list} -> ${room}`).sort(),
+    );
+    const others = found.filter((line) => !line.startsWith(`${list} `));
+    assert.deepEqual(
+      others.filter((line) => !importersOfAspects.some((allowed) => allowed.test(line))),
+      [],
+    );
+    assert.deepEqual(
+      importersOfAspects.filter((allowed) => !others.some((line) => allowed.test(line))),
+      [],
+      'nobody needs this exception any more',
     );
   });
 

@@ -3,17 +3,15 @@ import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 import { readSsh } from './ssh.ts';
-import { sshDaemons } from './ssh-daemons.ts';
 import { readSysctls } from './sysctls.ts';
 import { upkeep } from './upkeep.ts';
 
 /**
  * How the machine and its kernel run: what listens, what the kernel has gone through, how it is set and kept. What cannot be
  * told is left out, with its cause where a policy may need it. A collector of its own: a boot is proven without all this. For
- * one agent: what it remembers of daemons and packages is its own.
+ * one agent: what it remembers of packages is its own.
  */
 export function running(): FactsCollector {
-  const findDaemons = sshDaemons();
   const readUpkeep = upkeep();
   return {
     name: 'running',
@@ -23,7 +21,7 @@ export function running(): FactsCollector {
     async read(sysroot, signal) {
       const [tainted, ssh, sysctls, kept] = await Promise.all([
         readTainted(sysroot, signal),
-        readSsh(sysroot, findDaemons, signal),
+        readSsh(sysroot, signal),
         readSysctls(sysroot, signal),
         readUpkeep(sysroot, signal),
       ]);

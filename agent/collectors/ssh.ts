@@ -3,9 +3,9 @@ import type { HostFacts } from '../../attest-server/protocol/facts.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { resolveBelow } from './below-root.ts';
 import { isRunningMachine, readHostView, showsProcesses } from './host-view.ts';
-import { type ListeningSocket, readListening, socketText } from './listening.ts';
+import { readListening, socketText } from './listening.ts';
 import { readBounded } from './read-bounded.ts';
-import type { SshDaemon } from './ssh-daemons.ts';
+import { findDaemons } from './ssh-daemons.ts';
 import { portOf, type SshPort } from './ssh-ports.ts';
 import { readSocketPorts } from './ssh-sockets.ts';
 import { readSshdPorts } from './sshd-config.ts';
@@ -15,18 +15,8 @@ export interface SshFacts extends Pick<HostFacts, 'listening' | 'ssh'> {
   readonly unread: Readonly<Record<string, string>>;
 }
 
-type FindDaemons = (
-  sysroot: string,
-  listening: readonly ListeningSocket[],
-  signal?: AbortSignal,
-) => Promise<readonly SshDaemon[]>;
-
 /** Never rejects but for the signal: what is not seen is said. */
-export async function readSsh(
-  sysroot: string,
-  findDaemons: FindDaemons,
-  signal?: AbortSignal,
-): Promise<SshFacts> {
+export async function readSsh(sysroot: string, signal?: AbortSignal): Promise<SshFacts> {
   const unread: Record<string, string> = {};
   const orSay = async <Value>(name: string, reading: Promise<Value>): Promise<Value | null> =>
     reading.catch((error: unknown) => {

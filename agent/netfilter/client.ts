@@ -33,7 +33,7 @@ export async function watchFirewall(
 ): Promise<void> {
   if (signal.aborted) return;
   if (source === null) {
-    // What reads rules is loaded only where nobody else does.
+    // What reads rules is loaded only where nobody else does: 0.3 MiB, held for as long as the node runs.
     const { RuleWatch } = await import('./rule-watch.ts');
     if (signal.aborted) return;
     await using _watch = new RuleWatch({ netns: null, logger, onMoved });

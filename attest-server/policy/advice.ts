@@ -1,16 +1,15 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
-import { verbs } from '../protocol/candidates-api.ts';
-import type { ReferenceKind } from '../protocol/reference.ts';
+import { kindWords, type ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
-import { initrdAdvice } from './boot/advice.ts';
 
 /** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
 const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
   aspects.map(({ name, advice }) => [name, advice]),
 );
+const byExpected = new Map(aspects.flatMap(({ adviceByExpected }) => [...(adviceByExpected ?? [])]));
 
 /**
  * What a person does next about a reason: the word of its aspect on the code, else that of the protocol.
@@ -32,9 +31,12 @@ export function nextStep(
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;
   const path = (value === undefined ? null : initrdPath.exec(value)?.[1]) ?? null;
-  const inside = initrdAdvice.get(expected ?? '');
   const its = aspect === undefined ? byCode.get(code) : (byAspect.get(aspect)?.[code] ?? byCode.get(code));
-  const step = adviceOn(code, { ...known, twin, file, path, reference: reference ?? null }, inside ?? its);
+  const step = adviceOn(
+    code,
+    { ...known, twin, file, path, reference: reference ?? null },
+    byExpected.get(expected ?? '') ?? its,
+  );
   return outOfForce === undefined
     ? step
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
@@ -50,19 +52,12 @@ const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */
 export function approveCommand(reference: string, kind: ReferenceKind): string {
-  return `assay reference approve ${reference} --reason "its ${contents[kind]} are wanted"`;
+  return `assay reference approve ${reference} --reason "its ${kindWords[kind].contents} are wanted"`;
 }
-
-const contents: Readonly<Record<ReferenceKind, string>> = {
-  boot: 'boots',
-  runtime: 'files',
-  firewall: 'rules',
-  disk: 'headers',
-};
 
 function putInForce(reference: string, aspect: AspectName | undefined, declaredIn: string | null): Advice {
   const kind = aspects.find(({ name }) => name === aspect)?.referenceKind ?? 'boot';
-  const wish = `If you want nodes to ${verbs[kind][1]} what reference ${reference} contains, put it in force`;
+  const wish = `If you want nodes to ${kindWords[kind].many} what reference ${reference} contains, put it in force`;
   return declaredIn === null
     ? `${wish}:\n  ${approveCommand(reference, kind)}`
     : `${wish}. ${declareActive(reference, declaredIn)}`;

@@ -59,6 +59,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   prepare(rules: Rules, context: Prepared): Judge;
   /** What a person does next about its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
+  /** Where one code needs several pieces of advice: by what the finding expects, before that by its code. */
+  readonly adviceByExpected?: ReadonlyMap<string, Advice>;
 }
 
 /** What a node showed of an aspect when rules are drafted. */

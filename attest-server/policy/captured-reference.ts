@@ -1,9 +1,9 @@
-import type { Reference } from '../protocol/reference.ts';
+import type { Reference, ReferenceKind } from '../protocol/reference.ts';
 import type { CapturedAs } from './aspect.ts';
 
 /** A reference that is made of what one node proved. @param content its kind, and the member of that kind */
 export function capturedReference(
-  { kind, ...content }: Pick<Reference, 'kind'> & Partial<Pick<Reference, 'disk' | 'firewall' | 'runtime'>>,
+  { kind, ...content }: Pick<Reference, 'kind'> & Partial<Pick<Reference, Exclude<ReferenceKind, 'boot'>>>,
   { name, state, group, node, by, at }: CapturedAs,
 ): Reference {
   return {

@@ -1,3 +1,4 @@
+import type { Role } from '../protocol/messages.ts';
 import { printable } from '../protocol/printable.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import {
@@ -105,10 +106,12 @@ function rank(reason: Reason): number {
 /**
  * The one place that decides a state, whoever asks and whatever it follows from: evidence, silence, a boot that began.
  * @param vouched aspects that the TPM must vouch for
+ * @param by who answered: what a policy asks for besides, and a token of the cluster, come from the agent alone
  */
 export function stateOf(
   { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
   vouched: readonly Aspect[] = [],
+  by: Role = 'agent',
 ): NodeState {
   if (reasons.some(({ code }) => code === 'evidence_overdue')) return 'unknown';
   if (reasons.some((reason) => breaksPolicy(reason) && counts(reason, require))) return 'untrusted';
@@ -116,5 +119,5 @@ export function stateOf(
     aspects[aspect]?.status === 'affirming' &&
     (!vouched.includes(aspect) || aspects[aspect].source === 'tpm');
   // A policy that requires nothing proves nothing.
-  return require.length > 0 && require.every(affirms) ? 'trusted' : 'pending';
+  return by === 'agent' && require.length > 0 && require.every(affirms) ? 'trusted' : 'pending';
 }

@@ -1,7 +1,7 @@
 import type { GateOrder } from '../protocol/gate.ts';
 import type { Aspect as AspectName, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Judgement } from './aspect.ts';
-import { byWeight, type Finding, weigh } from './finding.ts';
+import { byWeight, type Finding, stateOf, weigh } from './finding.ts';
 import type { GroupBase } from './group.ts';
 
 /** What a gate proves: it runs before whatever the other aspects are about. */
@@ -20,16 +20,13 @@ export function leftByGate(against: Finding | null): Judgement {
 
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
 
-/** A gate makes no node trusted: what its policy asks for besides, and a token of the cluster, come from the agent. */
+/** A gate makes no node trusted. */
 export function byGateAlone(verdict: Verdict): Verdict {
-  const { state } = verdict;
-  if (state === 'untrusted' || state === 'unsupported') return verdict;
-  if (verdict.reasons.some(({ severity }) => severity === 'fail')) return { ...verdict, state: 'pending' };
-  return {
-    ...verdict,
-    state: 'pending',
-    reasons: [awaitsAgent, ...verdict.reasons].toSorted(byWeight),
-  };
+  if (verdict.state === 'unsupported') return verdict;
+  const state = stateOf(verdict, [], 'gate');
+  const tellsWhy = verdict.reasons.some(({ severity }) => severity === 'fail');
+  if (state === 'untrusted' || tellsWhy) return { ...verdict, state };
+  return { ...verdict, state, reasons: [awaitsAgent, ...verdict.reasons].toSorted(byWeight) };
 }
 
 const awaitsAgent: Reason = weigh(

@@ -1,15 +1,7 @@
 import { z } from 'zod';
 import { listOf } from './api.ts';
-import { plainName, type ReferenceKind, referenceKinds, referenceStates } from './reference.ts';
+import { plainName, referenceKinds, referenceStates } from './reference.ts';
 import { reasonCodeSchema } from './verdict.ts';
-
-/** What nodes do with what a reference of a kind has. */
-export const verbs: Readonly<Record<ReferenceKind, readonly [one: string, many: string]>> = {
-  boot: ['boots', 'boot'],
-  runtime: ['runs', 'run'],
-  firewall: ['has', 'have'],
-  disk: ['has', 'have'],
-};
 
 /** Which candidates are asked for. */
 export const candidatesQuery = z.strictObject({

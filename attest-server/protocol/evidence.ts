@@ -14,6 +14,24 @@ export const partNames = [
 ] as const;
 export type PartName = (typeof partNames)[number];
 
+/** The most bytes of each. */
+export const partBytes: Readonly<Record<PartName, number>> = {
+  /** A firmware log; some machines pad theirs to 1 MB. */
+  boot: 2 * 1024 * 1024,
+  /** What systemd measures from user space: some dozens of records of 700 bytes. */
+  userSpace: 64 * 1024,
+  /** The list of them, by digest; each file travels by itself. */
+  loaderFiles: 32 * 1024,
+  /** The list of what initrds hold, by digest; each of them travels by itself. */
+  initrds: 1024,
+  /** Without an IMA policy it is one entry, of some 110 bytes. */
+  ima: 256 * 1024,
+  disk: 256 * 1024,
+  /** 10,000 rules of iptables, of 200 bytes each. */
+  firewall: 2 * 1024 * 1024,
+  inventory: 256 * 1024,
+};
+
 /**
  * No digest of these is signed, since they vouch for themselves: logs that grow while a quote is made by replay onto the
  * PCRs, and the files that a loader read by the digests that it measured. What initrds hold is the server's word on images

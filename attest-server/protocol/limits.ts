@@ -1,29 +1,11 @@
-import type { PartName } from './evidence.ts';
-
-/** Of each part of evidence, in bytes. */
-const parts: Readonly<Record<PartName, number>> = {
-  /** A firmware log; some machines pad theirs to 1 MB. */
-  boot: 2 * 1024 * 1024,
-  /** What systemd measures from user space: some dozens of records of 700 bytes. */
-  userSpace: 64 * 1024,
-  /** The list of them, by digest; each file travels by itself. */
-  loaderFiles: 32 * 1024,
-  /** The list of what initrds hold, by digest; each of them travels by itself. */
-  initrds: 1024,
-  /** Without an IMA policy it is one entry, of some 110 bytes. */
-  ima: 256 * 1024,
-  disk: 256 * 1024,
-  /** 10,000 rules of iptables, of 200 bytes each. */
-  firewall: 2 * 1024 * 1024,
-  inventory: 256 * 1024,
-};
+import { partBytes } from './evidence.ts';
 
 /** Sizes, in bytes, and counts that both sides hold to. A larger message is refused with `too_large`. */
 export const limits = {
   textFrame: 256 * 1024,
   /** Values in one of them: `,`, `[` and `{`, wherever they stand. */
   values: 16_384,
-  parts,
+  parts: partBytes,
   /** Events of one log; the longest of a real machine seen so far has some hundreds. */
   bootLogEvents: 16_384,
   binaryFrame: 4 * 1024 * 1024 + 64,

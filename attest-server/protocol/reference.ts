@@ -24,6 +24,16 @@ export const plainName = z
 export const referenceKinds = ['boot', 'runtime', 'firewall', 'disk'] as const;
 export type ReferenceKind = (typeof referenceKinds)[number];
 
+/** How people say what a node does, or nodes do, with what a reference of a kind has, and what that is. */
+export const kindWords: Readonly<
+  Record<ReferenceKind, { readonly one: string; readonly many: string; readonly contents: string }>
+> = {
+  boot: { one: 'boots', many: 'boot', contents: 'boots' },
+  runtime: { one: 'runs', many: 'run', contents: 'files' },
+  firewall: { one: 'has', many: 'have', contents: 'rules' },
+  disk: { one: 'has', many: 'have', contents: 'headers' },
+};
+
 /** The steps of a reference's life that a person takes. */
 export const referenceActions = ['approve', 'retire', 'revoke', 'restore'] as const;
 export type ReferenceAction = (typeof referenceActions)[number];
@@ -182,7 +192,8 @@ export type Reference = z.infer<typeof reference>;
 
 /** What a reference of its kind must hold and does not, or holds and must not; null where it is whole. In steps: lists are long. */
 export function* contentFaultInSteps(given: Reference): Generator<void, string | null> {
-  for (const kind of ['disk', 'firewall', 'runtime'] as const) {
+  for (const kind of referenceKinds) {
+    if (kind === 'boot') continue;
     if (given.kind === kind && given[kind] === undefined)
       return `it is of kind ${kind} and has no member ${kind}`;
     if (given.kind !== kind && given[kind] !== undefined)

@@ -5,8 +5,8 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
 import { mostCaptured } from '../protocol/api.ts';
-import { type ReferenceCandidate, type ReferenceCandidates, verbs } from '../protocol/candidates-api.ts';
-import type { Reference, ReferenceKind } from '../protocol/reference.ts';
+import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { kindWords, type Reference, type ReferenceKind } from '../protocol/reference.ts';
 import {
   type Alike,
   byNode,
@@ -190,7 +190,7 @@ function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[]
 
 function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
   const count = nodes.length;
-  const verb = verbs[unknown.inInitrd ? 'boot' : kind][count === 1 ? 0 : 1];
+  const verb = kindWords[unknown.inInitrd ? 'boot' : kind][count === 1 ? 'one' : 'many'];
   const whats = [...new Set(unknown.things.map(({ what }) => what))];
   const list = whats.length < 2 ? whats.join('') : `${whats.slice(0, -1).join(', ')} and ${whats.at(-1)}`;
   const each = unknown.own && count > 1 ? '; each needs a reference of its own' : '';

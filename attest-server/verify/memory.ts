@@ -83,7 +83,7 @@ export class Memory {
   ofKey(akName: string): KeyMemory {
     const known = this.#keys.get(akName);
     if (known !== undefined) return known;
-    const fresh = new KeyMemory();
+    const fresh = KeyMemory.empty();
     this.#keys.set(akName, fresh);
     return fresh;
   }
@@ -125,10 +125,9 @@ export class Memory {
 
   /** `parseFacts`, where the same text that came with this key's last quote is not parsed again. @throws Rejection */
   facts(akName: string, of: KeyMemory, text: string): Facts {
-    const known = of.factsOf(text);
-    if (known !== null) return known;
-    const facts = parseFacts(text);
-    of.keepFacts(text, facts);
+    if (of.hasFacts(text)) return of.facts(text);
+    const facts = of.facts(text);
+    // Set anew: it has another size now.
     this.#keys.set(akName, of);
     return facts;
   }
@@ -180,11 +179,17 @@ export class Memory {
   }
 }
 
-/** What one attestation key proved last, and where in the memory its boot lies. */
-export class KeyMemory {
+/** What one attestation key proved last, and where in the memory its boot lies; nobody can write it, or extend it. */
+class KeyMemory {
   #pcrs: QuotedPcrs | null = null;
   #facts: { readonly text: string; readonly facts: Facts } | null = null;
   #boot = { log: '', measured: '', userSpace: '', files: '', key: '' };
+
+  private constructor() {}
+
+  static empty(): KeyMemory {
+    return new KeyMemory();
+  }
 
   /** Characters of the facts' text. */
   get factsLength(): number {
@@ -197,12 +202,14 @@ export class KeyMemory {
     return this.#pcrs;
   }
 
-  factsOf(text: string): Facts | null {
-    return this.#facts?.text === text ? this.#facts.facts : null;
+  hasFacts(text: string): boolean {
+    return this.#facts?.text === text;
   }
 
-  keepFacts(text: string, facts: Facts): void {
-    this.#facts = { text, facts };
+  /** @throws Rejection as `parseFacts` */
+  facts(text: string): Facts {
+    if (this.#facts?.text !== text) this.#facts = { text, facts: parseFacts(text) };
+    return this.#facts.facts;
   }
 
   /** The same string while nothing of it changed: it is hashed once then. */

@@ -35,14 +35,19 @@ const replacedImport = "import { runtime } from './runtime/runtime.ts';\n";
 /** All that a new aspect touches. */
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
 
-/** Copies the product and adds the aspect and its collector. @throws Error where a list has another form than known here */
-export async function makeProductCopy(copy: string): Promise<void> {
+/** What programs and compiler need, and nothing that was compiled. */
+export async function copyProduct(copy: string): Promise<void> {
   for (const name of needed)
     await cp(join(root, name), join(copy, name), {
       recursive: true,
       filter: (path) => !/\/(node_modules|dist)(\/|$)/.test(path.slice(root.length)),
     });
   await symlink(join(root, 'node_modules'), join(copy, 'node_modules'));
+}
+
+/** Copies the product and adds the aspect and its collector. @throws Error where a list has another form than known here */
+export async function makeProductCopy(copy: string): Promise<void> {
+  await copyProduct(copy);
   await rm(join(copy, replacedRoom), { recursive: true });
   for (const [place, from] of Object.entries(added)) {
     await mkdir(dirname(join(copy, place)), { recursive: true });

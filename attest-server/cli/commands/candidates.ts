@@ -2,9 +2,9 @@ import {
   type ReferenceCandidate,
   type ReferenceCandidates,
   referenceCandidates,
-  verbs,
 } from '../../protocol/candidates-api.ts';
 import { printable } from '../../protocol/printable.ts';
+import { kindWords } from '../../protocol/reference.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../readable.ts';
@@ -58,7 +58,8 @@ function sumOf({ items, more, nodes, unknown }: ReferenceCandidates): string {
   const things = items.length + more.candidates;
   const kinds = new Set(items.map(({ kind }) => kind));
   const [kind] = kinds;
-  const [one, many] = kinds.size === 1 && kind !== undefined ? verbs[kind] : ['shows', 'show'];
+  const { one, many } =
+    kinds.size === 1 && kind !== undefined ? kindWords[kind] : { one: 'shows', many: 'show' };
   return `${unknown} of ${all} ${unknown === 1 ? one : many} ${counted(things, 'thing')} that no reference has`;
 }
 

@@ -76,7 +76,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
   ])
     list
       .description('list the references that the server holds')
-      .option('--kind <kind>', 'only references of this kind: boot, runtime, firewall, disk')
+      .option('--kind <kind>', 'only references of this kind, such as boot or disk')
       .addOption(outputOption('table', 'wide', 'json', 'yaml', 'name'))
       .addOption(utcOption())
       .action(async (options: ListOptions) =>
@@ -86,7 +86,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('candidates')
     .description('show what nodes boot and run that no reference has, grouped, with the command for each')
     .option('--group <group>', 'only of nodes of this group')
-    .option('--kind <kind>', 'only of this kind: boot, runtime, firewall')
+    .option('--kind <kind>', 'only of this kind, such as boot or runtime')
     .addOption(outputOption('table', 'json', 'yaml'))
     .addOption(utcOption())
     .action(async (options: CandidatesOptions) =>
@@ -96,7 +96,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .command('capture <node...>')
     .description('make references from what 1 to 64 nodes last proved; you vouch for these nodes')
     .requiredOption('--name <name>', 'name of the new reference')
-    .option('--kind <kind>', 'of what: boot, runtime, firewall, disk', 'boot')
+    .option('--kind <kind>', 'of what, such as runtime or disk', 'boot')
     .option(
       '--only <path>',
       'of kind runtime: this file alone, by its path or digest; you may repeat this option',

@@ -7,7 +7,7 @@ import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.t
 import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
-import { advice } from './advice.ts';
+import { advice, initrdAdvice } from './advice.ts';
 import {
   type AggregateClaim,
   type AggregateOutcome,
@@ -40,6 +40,7 @@ import { idleReferences, withOutOfForce } from './out-of-force.ts';
 import {
   type PreparedReference,
   prepareReferences,
+  preparer,
   type ReferenceSet,
   referenceMatches,
 } from './reference-set.ts';
@@ -58,6 +59,7 @@ export const boot: Aspect<'boot', BootRules> = {
   referenceKind: 'boot',
   alsoReads: ['runtime'],
   advice,
+  adviceByExpected: initrdAdvice,
   rules: bootRules,
   named: ({ references }) => references,
   contradictions: contradictionsIn,
@@ -66,8 +68,9 @@ export const boot: Aspect<'boot', BootRules> = {
     const { group, references: all } = prepared;
     // Announced are boots, never files: what is in an initrd is judged once.
     const initrds = rules.scope.initrd === 'contents' ? new InitrdJudge(all, group.name, rules) : null;
+    const ready = preparer(rules.masks);
     const judgeBy = (references: readonly Reference[]) =>
-      judgeOf(rules, { ...prepared, references }, initrds);
+      judgeOf(rules, { ...prepared, references }, initrds, ready);
     return expectingChanges(judgeBy(all), rules, prepared, judgeBy);
   },
 };
@@ -76,8 +79,9 @@ function judgeOf(
   rules: BootRules,
   { group, references, remembers }: Prepared,
   initrds: InitrdJudge | null,
+  makeReady: ReturnType<typeof preparer>,
 ): Judge {
-  const ready = prepare(rules, group, references, initrds);
+  const ready = prepare(rules, group, references, initrds, makeReady);
   const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
   return {
     judge(proven, node, at) {
@@ -137,14 +141,15 @@ function prepare(
   group: Prepared['group'],
   all: readonly Reference[],
   initrds: InitrdJudge | null,
+  makeReady: ReturnType<typeof preparer>,
 ): Ready {
   const references = all.filter(({ kind }) => kind === 'boot');
-  const set = prepareReferences(group.name, rules, references);
+  const set = prepareReferences(group.name, rules, references, makeReady);
   return {
     group: group.name,
     rules,
     set,
-    idle: idleReferences(group.name, rules, references),
+    idle: idleReferences(group.name, rules, references, makeReady),
     expiries: [
       ...set.active.map(({ expires }) => expires).filter(Number.isFinite),
       ...(initrds?.expiries ?? []),
@@ -168,8 +173,8 @@ interface MadeFrom {
   /** The node says that its kernel can load another one. */
   readonly kexec: boolean;
   readonly commandLine: string | null;
-  /** The policy denies the TPM's firmware. */
-  readonly denied: boolean;
+  /** The TPM's firmware, where the policy denies it. */
+  readonly denied: string | null;
   /** Where a reference may be of one node alone, or count for one: its name. */
   readonly node: string | null;
   /** Values of PCRs that are not measured ones, where references name some: hex. */
@@ -188,7 +193,7 @@ function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
     sentBootLog: past.sentParts.includes('boot'),
     kexec: saysKexecIsPossible(facts),
     commandLine: facts?.host?.commandLine ?? null,
-    denied: ready.denied.has(firmwareVersion),
+    denied: ready.denied.has(firmwareVersion) ? firmwareVersion : null,
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
     unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
     initrds: ready.initrds === null ? '' : initrdsOf(measured, past.initrdWait),
@@ -283,14 +288,14 @@ function judgementOf(
   node: JudgedNode,
   at: number,
 ): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { boot: measured, banks, firmwareVersion } = proven;
+  const { boot: measured, banks } = proven;
   const judged =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
       : judgeLog(ready, active, measured, banks, node, at);
   const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
-    made.denied ? deniedTpmFirmware(firmwareVersion) : null,
+    made.denied === null ? null : deniedTpmFirmware(made.denied),
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
   const required = ready.rules.aggregate === 'required';

@@ -3,7 +3,7 @@ import { classOf } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Finding } from '../finding.ts';
 import { type Comparing, inForceKnow, knowsUnknown } from './knows-unknown.ts';
-import { isComparedBy, type PreparedReference, prepareReference, referenceMatches } from './reference-set.ts';
+import { isComparedBy, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
 import type { UnknownBoot } from './unknown.ts';
@@ -12,8 +12,9 @@ import type { VouchedBoot } from './vouched-boot.ts';
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
 export function idleReferences(
   group: string,
-  rules: Pick<BootRules, 'references' | 'masks'>,
+  rules: Pick<BootRules, 'references'>,
   references: readonly Reference[],
+  ready: (reference: Reference) => PreparedReference,
 ): () => readonly PreparedReference[] {
   let prepared: readonly PreparedReference[] | null = null;
   return () => {
@@ -21,7 +22,7 @@ export function idleReferences(
       references
         .filter((reference) => reference.state === state && isComparedBy(group, rules, reference))
         .sort(byStep)
-        .map((reference) => prepareReference(reference, rules.masks)),
+        .map(ready),
     );
     return prepared;
   };

@@ -36,17 +36,17 @@ export interface ReferenceSet {
 /**
  * What was revoked counts for the whole group, also where the policy names others.
  * @param group its name
+ * @param ready makes one ready, by these masks
  */
 export function prepareReferences(
   group: string,
   rules: Pick<BootRules, 'references' | 'masks'>,
   references: readonly Reference[],
+  ready = preparer(rules.masks),
 ): ReferenceSet {
   const isNamed = (reference: Reference) => isComparedBy(group, rules, reference);
   const preparedOf = (state: Reference['state'], applies: (reference: Reference) => boolean) =>
-    references
-      .filter((reference) => reference.state === state && applies(reference))
-      .map((reference) => prepareReference(reference, rules.masks));
+    references.filter((reference) => reference.state === state && applies(reference)).map(ready);
   return {
     // Whom it was announced to is in the announcement, whatever names the policy has.
     active: preparedOf('active', (reference) => isNamed(reference) || reference.announced !== undefined),
@@ -63,18 +63,17 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
-/** Made once for each: judges of several groups, and of announced changes, compare with the same ones. */
-export function prepareReference(reference: Reference, masks: readonly MaskName[]): PreparedReference {
-  const made = prepared.get(reference) ?? new Map<string, PreparedReference>();
-  const key = masks.join(' ');
-  const known = made.get(key) ?? prepare(reference, masks);
-  prepared.set(reference, made.set(key, known));
-  return known;
+/** Makes each ready once, for as long as it lives: the judges of one group and of its announced changes share it. */
+export function preparer(masks: readonly MaskName[]): (reference: Reference) => PreparedReference {
+  const made = new Map<Reference, PreparedReference>();
+  return (reference) => {
+    const known = made.get(reference) ?? prepareReference(reference, masks);
+    made.set(reference, known);
+    return known;
+  };
 }
 
-const prepared = new WeakMap<Reference, Map<string, PreparedReference>>();
-
-function prepare(reference: Reference, masks: readonly MaskName[]): PreparedReference {
+export function prepareReference(reference: Reference, masks: readonly MaskName[]): PreparedReference {
   // A capture keeps its boot's events; what was computed or written by hand has none.
   const whole = reference.events.length > 0;
   const components = prepareComponents(reference, whole, masks);

@@ -131,12 +131,14 @@ interface Remembered {
 }
 
 function madeFrom(
-  { boot, measuredDigest }: Proven,
+  { boot, measuredDigest, facts }: Proven,
   { aggregates, elsewhere }: ProvenImaList,
   { past }: JudgedNode,
 ): string {
   const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  return `${booted} ${aggregates.length} ${elsewhere} ${JSON.stringify(past.memory.runtime)}`;
+  // Of a unified image the log has the digest of its command line alone: the line is what the node says.
+  const said = JSON.stringify([facts?.host?.commandLine, past.memory.runtime]);
+  return `${booted} ${aggregates.length} ${elsewhere} ${said}`;
 }
 
 function judgeAnew(

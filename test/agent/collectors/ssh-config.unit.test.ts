@@ -105,7 +105,7 @@ describe('where SSH is configured to listen', () => {
     ]) {
       await put(main, garbage);
       await assert.rejects(sshd(), Error, garbage.slice(0, 20));
-      const { unread, listening } = await readSsh(root, async () => []);
+      const { unread, listening } = await readSsh(root);
       assert.deepEqual([Object.keys(unread).sort(), listening], [['listening', 'ssh'], undefined]);
     }
     await chmod(join(root, 'etc/ssh'), 0);

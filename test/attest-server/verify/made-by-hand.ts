@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Part } from '../../../attest-server/protocol/evidence.ts';
 import type { PcrValues } from '../../../attest-server/protocol/pcr-values.ts';
+import type { BootState } from '../../../attest-server/verify/boot/boot-state.ts';
 import type { MeasuredBoot, Proven, QuotedBank, ReplayedBoot } from '../../../attest-server/verify/proven.ts';
 
 /** Whose values no quote signed. The casts here are the only way to make one: see sealed.unit.test.ts. */
@@ -12,6 +13,20 @@ export function bankByHand({ bank, mask, values }: PcrValues): QuotedBank {
 export function bootByHand(boot: ReplayedBoot, userSpaceDigest: string | null = null): MeasuredBoot {
   const { digest, log, userSpace = [], problems, state } = boot;
   return { digest, log, userSpace, problems, state, userSpaceDigest } as MeasuredBoot;
+}
+
+/** What a boot was, as values, not as they are derived. */
+export function plainState({
+  components,
+  secureBoot,
+  firmwareVersion,
+  problems,
+  notes,
+  commandLines,
+  unexplained,
+  explaining,
+}: BootState): BootState {
+  return { components, secureBoot, firmwareVersion, problems, notes, commandLines, unexplained, explaining };
 }
 
 /** A proof in which something was put that its quotes did not sign. */

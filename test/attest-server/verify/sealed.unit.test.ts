@@ -24,6 +24,7 @@ const sealed = [
   'Checkpoint',
   'ReadInitrd',
   'ReadManifest',
+  'KnownFile',
 ] as const;
 
 /** Names that each line below may use: real ones, and what anybody can make by hand. */
@@ -34,6 +35,7 @@ declare const quote: Quote; declare const ak: AttestationKey; declare const part
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
 declare const list: ProvenImaList; declare const checkpoint: Checkpoint; declare const tail: ImaTail;
+declare const said: Facts; declare const file: KnownFile;
 declare const initrd: ReadInitrd; declare const read: ReadManifest; declare const manifest: InitrdManifest;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
 const { banks, measuredDigest } = pcrs; const { digest } = part;
@@ -98,6 +100,12 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ['Memory', 'memory.boot(part, { banks, measuredDigest }, null);'],
   ['Memory', 'memory.boot(part, proven, null);'],
   ['Memory', 'memory.keep({ digest, bytes });'],
+  ['Memory', "memory.ofKey(akName).facts('{}', said);"],
+  ['Memory', "memory.facts(akName, { factsLength: 0, hasFacts: () => true, facts: () => said }, '{}');"],
+  ['Memory', "memory.keepFile({ digests: { sha256: digest }, content: 'text', lines: null });"],
+  ['Memory', "memory.keepFiles({ digest, files: [{ ...file, content: 'text' }] });"],
+  ['KnownFile', "export const f: KnownFile = { digests: { sha256: digest }, content: 'text', lines: null };"],
+  ['Verifier', 'new Verifier().verify({ quotes: [carrier], facts: null, parts: { boot } }, expected);'],
   [
     'verify',
     'verify({ quotes: [carrier], facts: null, bootLog: { digest, measure: () => boot } }, expected);',
@@ -111,6 +119,7 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ],
   ['verify', 'verify(evidence, expected, { banks, boot });'],
   ['verifyBundleEvidence', 'verifyBundleEvidence({ ...bundle, banks }, null);'],
+  ['verifyBundleInSteps', 'verifyBundleInSteps({ ...bundle, banks }, null);'],
   ['checkSignature', 'checkSignature({ ...quote, pcrDigest: digest }, carrier.signature, ak, true);'],
   ['checkSignature', "checkSignature(quote, carrier.signature, { ...ak, name: '000b' }, true);"],
   ['checkPcrs', 'checkPcrs([quote], [carrier]);'],
@@ -170,7 +179,7 @@ describe('what the verifier proves', function () {
       .map(({ name }) => name);
     assert.ok(givers.includes('verify') && givers.includes('measureBoot'), `${givers}`);
     // These make one of bytes alone: that is no forgery.
-    const ofBytes = ['parseQuote', 'checkAttestationKey', 'hashPart'];
+    const ofBytes = ['parseQuote', 'checkAttestationKey', 'hashPart', 'knownFile'];
     // This one tells what it is given.
     const tells = ['isProvenList'];
     assert.deepEqual(
@@ -209,8 +218,10 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('verify, verifyInSteps, type Evidence, type Expected, type ImaTail', 'verify/verify.ts'),
     from('proveList, type Checkpoint', 'verify/ima/prove-list.ts'),
     from('type ProvenImaList', 'verify/ima/proven-list.ts'),
-    from('verifyBundleEvidence', 'verify/bundle-evidence.ts'),
+    from('verifyBundleEvidence, verifyBundleInSteps', 'verify/bundle-evidence.ts'),
     from('type PcrValues', 'protocol/pcr-values.ts'),
+    from('type KnownFile', 'verify/boot/loader-files.ts'),
+    from('type Facts', 'protocol/facts.ts'),
     from('type Parts', 'protocol/evidence.ts'),
     from('type Bundle', 'protocol/bundle.ts'),
     from('appraise', 'policy/appraise.ts'),
@@ -257,11 +268,23 @@ async function compiled(folder: string): Promise<string> {
   return printed;
 }
 
-/** Exported functions and classes, with what the functions give back. */
+/** Exported functions and classes, with what the functions and the methods give back. */
 function exportsOf(folder: string): readonly { readonly name: string; readonly gives: string }[] {
   return globSync('**/*.ts', { cwd: folder }).flatMap((file) => {
     const source = readFileSync(join(folder, file), 'utf8');
-    const functions = [...source.matchAll(/^export function (\w+)[\s\S]*?\)(?:: ([^{]*?))? \{$/gm)];
-    return functions.map(([, name = '', gives = '']) => ({ name, gives }));
+    const functions = [...source.matchAll(/^export function\*? (\w+)[\s\S]*?\)(?:: ([^{]*?))? \{$/gm)];
+    const classes = [...source.matchAll(/^export class (\w+)([\s\S]*?)^\}$/gm)];
+    const methodsOf = (body: string) => [
+      ...body.matchAll(/^ {2}(?:static )?\*?\w+\([\s\S]*?\)(?:: ([^{]*?))? \{$/gm),
+    ];
+    return [
+      ...functions.map(([, name = '', gives = '']) => ({ name, gives })),
+      ...classes.map(([, name = '', body = '']) => ({
+        name,
+        gives: methodsOf(body)
+          .map(([, its = '']) => its)
+          .join(' '),
+      })),
+    ];
   });
 }

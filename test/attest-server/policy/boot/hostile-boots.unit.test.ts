@@ -3,7 +3,6 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { parseCommandLine } from '../../../../attest-server/policy/command-line.ts';
 import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { BootState } from '../../../../attest-server/verify/boot/boot-state.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
@@ -23,7 +22,7 @@ import {
   withoutKernel,
 } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
-import { bootByHand, provenByHand } from '../../verify/made-by-hand.ts';
+import { bootByHand, plainState, provenByHand } from '../../verify/made-by-hand.ts';
 import { byValues, capturedFrom, madeProof, policyOf, replayedValues, verdictsBy } from '../made-proof.ts';
 
 const log = recordedLog('debian13-shim-grub');
@@ -45,20 +44,6 @@ function judged(of: Buffer | Proven, boot = '{}', reference = captured(log)): st
   const proven = 'banks' in of ? of : madeProof({ log: of });
   const { state, reasons } = appraise(proven, { name: 'n' }, 0);
   return [state, ...reasons.map(({ code }) => code)].join(' ');
-}
-
-/** As values, not as they are derived. */
-function plainState({
-  components,
-  secureBoot,
-  firmwareVersion,
-  problems,
-  notes,
-  commandLines,
-  unexplained,
-  explaining,
-}: BootState): BootState {
-  return { components, secureBoot, firmwareVersion, problems, notes, commandLines, unexplained, explaining };
 }
 
 const withText = (text: (text: string) => string) => siblingLog(log, { text });

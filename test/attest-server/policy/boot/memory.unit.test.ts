@@ -118,6 +118,18 @@ describe('what the boot aspect remembers', () => {
       }
     });
 
+  it('names the firmware of the TPM that was judged, of two that are denied', () => {
+    const versions = ['a', 'b'].map((digit) => digit.repeat(16));
+    const denying = policyOf('require: [identity, boot]', `boot: {tpmFirmware: {deny: [${versions}]}}`);
+    const rules = denying.groups[0]?.rules.boot ?? assert.fail();
+    const { judge: judged } = boot.prepare(rules, { group, references, remembers: true });
+    for (const version of versions) {
+      const proven = provenByHand(madeProof({ log }), { firmwareVersion: version });
+      const [denied] = judged(proven, nodeOf(proven), 0).findings;
+      assert.deepEqual([denied?.code, denied?.actual], ['tpm_firmware', version]);
+    }
+  });
+
   it('goes by what the node sent before', () => {
     const { judge: judged } = judge();
     const silent = madeProof({ values: replayedValues(log, 'sha256') });

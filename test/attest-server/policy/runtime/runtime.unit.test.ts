@@ -14,7 +14,7 @@ import {
 } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
-import { provenByHand } from '../../verify/made-by-hand.ts';
+import { bootByHand, plainState, provenByHand } from '../../verify/made-by-hand.ts';
 import { policyOf } from '../made-proof.ts';
 import { signatures } from './recorded-signatures.ts';
 import {
@@ -38,6 +38,12 @@ const known = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' });
 const good = () => new RunningNode().run(file('/usr/bin/a', 'a'), file('/usr/bin/b', 'b'));
 const evil = file('/usr/bin/evil', 'evil');
 const day = 86_400_000;
+const bare: NonNullable<Proven['facts']> = {
+  purpose: 'attest',
+  node: 'one',
+  bootId: '00000000-0000-4000-8000-000000000000',
+  helloDigest: '00'.repeat(32),
+};
 
 describe('what a node ran', () => {
   it('is affirmed by the TPM where references know all of it', () => {
@@ -448,6 +454,19 @@ describe('the IMA policy in force', () => {
     assert.deepEqual([verdict.state, codesOf(verdict)], ['pending', ['facts_unavailable fail']]);
   });
 
+  it('is judged anew where the node no longer says the command line, under equal digests', () => {
+    const proven = good().answer();
+    const { boot } = proven;
+    assert.ok(boot);
+    const facts = { ...bare, host: { commandLine: 'ro quiet' } };
+    const saying = provenByHand(proven, { facts, boot: bootByHand(boot) });
+    const state = { ...plainState(boot.state), commandLines: [] };
+    const silent = provenByHand(proven, { facts: bare, boot: bootByHand({ ...boot, state }) });
+    const verdicts = inTurn(createAppraiser(runtimePolicy(), [all]), [silent, saying, silent]);
+    const unproven = ['facts_unavailable fail'];
+    assert.deepEqual(verdicts.map(codesOf), [unproven, [], unproven]);
+  });
+
   it('is vouched for by the reference that says what its file covers', () => {
     const policies = withPolicy(['exec']).runtime?.policies;
     const reference = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' }, { runtime: { policies } });
@@ -462,12 +481,6 @@ describe('a node that shows no list', () => {
   const saying = (cause: string): Proven['facts'] => {
     const { facts } = good().answer();
     return { ...(facts ?? bare), unavailable: { ima: cause } };
-  };
-  const bare: NonNullable<Proven['facts']> = {
-    purpose: 'attest',
-    node: 'one',
-    bootId: '00000000-0000-4000-8000-000000000000',
-    helloDigest: '00'.repeat(32),
   };
   const none = () => withFacts(good().answer(), { ima: null });
 
