@@ -94,7 +94,7 @@ export class Candidates {
       await this.#store.saveCandidates({ changed: due.map(([, { candidate }]) => candidate), gone });
     } catch (error) {
       for (const each of gone)
-        if (!this.#waiting.get(keyOf(each)) === undefined) this.#gone.set(keyOf(each), each);
+        if (this.#waiting.get(keyOf(each)) === undefined) this.#gone.set(keyOf(each), each);
       for (const [key] of due) {
         const now = this.#waiting.get(key);
         if (now !== undefined) this.#waiting.replace(key, { ...now, isWritten: false });
