@@ -14,6 +14,14 @@ export function liveness(): Answer {
   return { status: 200, body: { ok: true } };
 }
 
+/** What the first says that is not ready; else the first that says something all the same. */
+export function isReady(rooms: readonly (() => Readiness)[]): Readiness {
+  const said = rooms.map((ready) => ready());
+  return (
+    said.find(({ ok }) => !ok) ?? said.find(({ reason }) => reason !== null) ?? { ok: true, reason: null }
+  );
+}
+
 export function readiness({ ok, reason }: Readiness): Answer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
