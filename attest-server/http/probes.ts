@@ -3,14 +3,14 @@ import { z } from 'zod';
 import type { NodeStanding } from '../protocol/api.ts';
 import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
-import type { Answer } from './route.ts';
+import type { RouteAnswer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
 
 export const live = z.object({ ok: z.literal(true) });
 /** `reason` is one sentence where not ok. */
 export const readinessView = z.object({ ok: z.boolean(), reason: z.string().nullable() });
 
-export function liveness(): Answer {
+export function liveness(): RouteAnswer {
   return { status: 200, body: { ok: true } };
 }
 
@@ -22,7 +22,7 @@ export function isReady(rooms: readonly (() => Readiness)[]): Readiness {
   );
 }
 
-export function readiness({ ok, reason }: Readiness): Answer {
+export function readiness({ ok, reason }: Readiness): RouteAnswer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
@@ -50,7 +50,8 @@ export function createProbes(ports: ProbePorts): RequestListener {
       response.writeHead(status, { ...securityHeaders, 'content-type': type });
       response.end(request.method === 'HEAD' ? undefined : body);
     };
-    const json = ({ status, body }: Answer) => send(status, 'application/json', `${JSON.stringify(body)}\n`);
+    const json = ({ status, body }: RouteAnswer) =>
+      send(status, 'application/json', `${JSON.stringify(body)}\n`);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
       send(405, 'text/plain; charset=utf-8', 'GET or HEAD only\n');

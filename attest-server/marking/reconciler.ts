@@ -4,7 +4,7 @@ import { attestationStatus, shareOfHour, transitionOf } from './attestation-stat
 import { backOff } from './back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
-import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
+import { judgedNode, type MarkedGroup, type NodeToMark } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn, taintText } from './marks-on-node.ts';
@@ -136,7 +136,7 @@ export class Reconciler {
   shown(name: string): {
     readonly there: MarksOnNode;
     readonly marks: Marks;
-    readonly judged: JudgedNode;
+    readonly judged: NodeToMark;
     readonly tamperedAt: number | null;
   } | null {
     const node = this.#current(name);
@@ -324,7 +324,7 @@ export class Reconciler {
   }
 
   /** Writes what differs. @returns false where that is put off */
-  async #apply(node: ClusterNode, known: KnownNode, judged: JudgedNode, marks: Marks): Promise<boolean> {
+  async #apply(node: ClusterNode, known: KnownNode, judged: NodeToMark, marks: Marks): Promise<boolean> {
     const { keys, writer, breaker, now, monotonic } = this.#parts;
     const at = monotonic();
     const there = marksOn(node, keys);
@@ -455,7 +455,7 @@ export class Reconciler {
   }
 
   /** What this Node is worth and to carry now; the breaker learns of it. */
-  #assess(node: ClusterNode, known: KnownNode): { readonly judged: JudgedNode; readonly marks: Marks } {
+  #assess(node: ClusterNode, known: KnownNode): { readonly judged: NodeToMark; readonly marks: Marks } {
     const { committed, decisions, breaker, doubts, keys, ownNode, report, groupOf, now, monotonic } =
       this.#parts;
     const { name } = node;
@@ -682,7 +682,7 @@ function isOlder(told: ClusterNode, written: ClusterNode): boolean {
 }
 
 /** Whether it carries the taint that its state asks for. */
-function isTainted({ taints }: MarksOnNode, { state }: JudgedNode, keys: TaintKeys): boolean {
+function isTainted({ taints }: MarksOnNode, { state }: NodeToMark, keys: TaintKeys): boolean {
   const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
   return taints.some(({ key }) => key === wanted);
 }
@@ -694,7 +694,7 @@ function isMinor({ condition }: MarksOnNode, { actions }: NodePatch, marks: Mark
   );
 }
 
-function eventOf({ state, code, text }: JudgedNode): ClusterEvent {
+function eventOf({ state, code, text }: NodeToMark): ClusterEvent {
   const message = text === null ? `The node is ${state}.` : firstSentence(text);
   return {
     type: state === 'untrusted' ? 'Warning' : 'Normal',
