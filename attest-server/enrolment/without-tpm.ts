@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
 
 /** A machine that said it has no TPM, of a kind of which policy says so too. */
@@ -36,7 +37,7 @@ export class MachinesWithoutTpm {
   readonly #written = new Map<string, number>();
   readonly #changed = new Set<string>();
   /** Of which policy expects a TPM; known while the server runs, and in a room of their own. */
-  readonly #claimed = new Map<string, number>();
+  readonly #claimed = new LRUCache<string, number>({ max: most });
 
   private constructor(ports: UnsupportedPorts) {
     this.#ports = ports;
@@ -58,8 +59,6 @@ export class MachinesWithoutTpm {
     this.#claimed.delete(node);
     if (this.#ports.absentBy(node) === null) {
       this.#claimed.set(node, now);
-      const [oldest] = this.#claimed.keys();
-      if (this.#claimed.size > most && oldest !== undefined) this.#claimed.delete(oldest);
       return false;
     }
     this.#put(node, now);
