@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache';
+import type { Mode } from '../protocol/verdict.ts';
 import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
 
 /** A machine that said it has no TPM, of a kind of which policy says so too. */
 export interface UnsupportedNode {
   readonly name: string;
   readonly group: string;
-  readonly mode: 'observe' | 'label' | 'enforce';
+  readonly mode: Mode;
   /** `name@revision` of the policy that says so. */
   readonly policy: string;
 }
