@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { z } from 'zod';
 import { type AuditKey, followRotations } from '../attest-server/protocol/audit-key.ts';
 import { type Checkpoint, checkpointLength, verifyCheckpoint } from '../attest-server/protocol/checkpoint.ts';
@@ -39,7 +40,7 @@ export async function openAuditWitness(
   let { kept, head } = text === null ? { kept: null, head: null } : parseKept(text);
   let writtenAt = Number.NEGATIVE_INFINITY;
   let isDirty = false;
-  let writing = Promise.resolve();
+  const inTurn = pLimit(1);
 
   let isProofKept = false;
   /** The oldest proof of another log stays for a person to see, also once this one is longer than what was seen. */
@@ -47,10 +48,9 @@ export async function openAuditWitness(
     if (isProofKept) return;
     isProofKept = true;
     const proof = `${JSON.stringify(kept)}\n`;
-    writing = writing
-      .then(async () => (await state.read('auditEarlier')) ?? state.write('auditEarlier', proof))
-      .then(() => {})
-      .catch(failed);
+    inTurn(async () => (await state.read('auditEarlier')) ?? state.write('auditEarlier', proof)).catch(
+      failed,
+    );
   };
 
   /** Told once, then the new origin is what is witnessed. */
@@ -67,7 +67,7 @@ export async function openAuditWitness(
     isDirty = false;
     writtenAt = performance.now();
     const content = `${JSON.stringify(kept)}\n`;
-    writing = writing.then(() => state.write('audit', content)).catch(failed);
+    inTurn(() => state.write('audit', content)).catch(failed);
   };
 
   const writeWhenDue = () => {
@@ -111,7 +111,7 @@ export async function openAuditWitness(
     },
     flush() {
       write();
-      return writing;
+      return inTurn(() => {});
     },
   };
 }

@@ -8,10 +8,10 @@ import { offeredMethods } from './enrolment/methods.ts';
 import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
 import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
-import type { Enrolment } from './policy/policy.ts';
 import { builtInPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
 import { declaredFiles } from './protocol/declared.ts';
+import type { Bound } from './protocol/enrolment-method.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
 
@@ -108,7 +108,7 @@ export function checkedText({ valid, policy, faults, warnings, absent }: Checked
   return `${lines.join('\n')}\n`;
 }
 
-function methodsOf(settings: Values): readonly Enrolment[] {
+function methodsOf(settings: Values): readonly Bound[] {
   const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;
   return offeredMethods({
     isInCluster: api !== 'none',
@@ -123,7 +123,7 @@ interface PolicySource {
   readonly text: string | null;
 }
 
-function policyOf({ name, text }: PolicySource, methods: readonly Enrolment[]) {
+function policyOf({ name, text }: PolicySource, methods: readonly Bound[]) {
   const builtIn = text === null ? builtInPolicy(name) : null;
   if (builtIn !== null) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
   const { policy, warnings } = checkPolicy(text ?? textOf(name), name, methods);

@@ -103,7 +103,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.auditRollback(() => audit.ports.rollback() !== null);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
-    await await openTls({
+    await openTls({
       stateDir,
       names,
       enrolment: store.enrolment,
@@ -331,23 +331,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       audit: audit.ports,
       webhook: webhook.told,
       authority: tls.ports,
-      advise: (reason, known) =>
-        reason.code === 'server_fault' && known.node != null
-          ? health.advice(attest.serverFault(known.node) ?? 'internal')
-          : nextStep(reason, {
-              ...known,
-              declaredIn: inForce.current().isDeclared(reason.outOfForce ?? '') ? declared.directory : null,
-            }),
+      advice: {
+        nextStep,
+        serverFault: attest.serverFault,
+        isDeclared: (reference) => inForce.current().isDeclared(reference),
+        directory: declared.directory,
+      },
       faultAdvice: health.advice,
       storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
-      ready() {
-        const reason = health.text();
-        if (reason !== null) return { ok: false, reason };
-        const certificate = tls.ready();
-        return certificate.ok ? audit.ready() : certificate;
-      },
+      readiness: [health.ready, tls.ready, audit.ready],
       challengeNow: agents.challengeNow,
       server: {
         version,
@@ -361,12 +355,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         space: state.space,
         store: store.size,
         certificates: tls.expiries,
-        connections: () =>
-          (['agents', 'api', 'metrics'] as const).map((port) => ({
-            port,
-            proven: port === 'agents' ? agents.proven : null,
-            unproven: doors.unproven(port).connections,
-          })),
+        connections: () => doors.connections(agents.proven),
       },
       metrics,
       now,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readBounded } from '../collectors/read-bounded.ts';
 
 /** A block device of the machine, by what sysfs says of it. */
-export interface BlockDevice {
+export interface InspectedDevice {
   /** `major:minor` */
   readonly device: string;
   /** As sysfs names it: `sda1`, `dm-0`; a `!` stands for the `/` of its node. */
@@ -18,8 +18,8 @@ export interface BlockDevice {
   readonly holders: readonly string[];
 }
 
-export interface BlockDevices {
-  readonly devices: readonly BlockDevice[];
+export interface InspectedDevices {
+  readonly devices: readonly InspectedDevice[];
   /** Why some are not among them. */
   readonly faults: readonly string[];
 }
@@ -30,12 +30,12 @@ const mostDevices = 1024;
 const passed = /^(?:sr|fd|ram)\d+$/;
 
 /** @throws what the file system throws where sysfs has no list at all */
-export async function readBlockDevices(sysroot: string): Promise<BlockDevices> {
+export async function readBlockDevices(sysroot: string): Promise<InspectedDevices> {
   const folder = join(sysroot, 'sys/class/block');
   const names = (await readdir(folder)).filter((name) => !passed.test(name)).sort();
   const faults: string[] = [];
   if (names.length > mostDevices) faults.push(`${names.length} block devices: ${mostDevices} were looked at`);
-  const devices: BlockDevice[] = [];
+  const devices: InspectedDevice[] = [];
   for (const name of names.slice(0, mostDevices)) {
     const found = await readDevice(sysroot, name).catch((error: unknown) => {
       faults.push(`${name}: ${textOf(error)}`);
@@ -49,7 +49,7 @@ export async function readBlockDevices(sysroot: string): Promise<BlockDevices> {
 /** Whether it is read as a device: its node is that device, or, below another root, a file that stands for it. */
 export async function isNodeOf(
   sysroot: string,
-  { node, device }: BlockDevice,
+  { node, device }: InspectedDevice,
 ): Promise<'block' | 'file' | null> {
   const found = await stat(join(sysroot, node));
   if (found.isBlockDevice()) return deviceOf(found.rdev) === device ? 'block' : null;
@@ -65,7 +65,7 @@ export function deviceOf(number: number): string {
 }
 
 /** Null for one that is gone meanwhile. */
-async function readDevice(sysroot: string, name: string): Promise<BlockDevice | null> {
+async function readDevice(sysroot: string, name: string): Promise<InspectedDevice | null> {
   const at = join(sysroot, 'sys/class/block', name);
   const line = async (file: string) =>
     (await readBounded(join(at, file), 4096))?.toString('utf8').replace(/\n$/, '') ?? null;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
 import type { Inspected, LuksHeader } from '../../attest-server/protocol/disk.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
-import { type BlockDevice, deviceOf, isNodeOf, readBlockDevices } from './block-devices.ts';
+import { deviceOf, type InspectedDevice, isNodeOf, readBlockDevices } from './block-devices.ts';
 import { insideRoot, readHeaderPaths } from './detached-headers.ts';
 import type { InspectedFile } from './inspected-file.ts';
 import { parseKeyResidue, readKeyFiles } from './key-residue.ts';
@@ -68,7 +68,7 @@ interface Unreadable {
 /** Those that a volume is open on come first: where there are too many, they are not the ones left out. */
 async function readHeaders(
   sysroot: string,
-  devices: readonly BlockDevice[],
+  devices: readonly InspectedDevice[],
   tools: DiskTools,
   unreadable: Unreadable[],
 ): Promise<readonly LuksHeader[]> {
@@ -78,7 +78,7 @@ async function readHeaders(
     ...devices.filter(({ name }) => !volumes.has(name)),
   ].filter(({ bytes }) => bytes > 0);
   const until = performance.now() + withinMs;
-  const found = new Map<BlockDevice, LuksHeader>();
+  const found = new Map<InspectedDevice, LuksHeader>();
   const left = order.values();
   const work = async () => {
     for (const one of left) {
@@ -101,7 +101,7 @@ async function readHeaders(
 
 async function readHeader(
   sysroot: string,
-  device: BlockDevice,
+  device: InspectedDevice,
   isOpen: boolean,
   tools: DiskTools,
 ): Promise<Pick<HeaderFound, 'header' | 'faults'>> {
@@ -144,7 +144,7 @@ async function pieceOf(tools: DiskTools, path: string, direct: boolean, place: P
   });
 }
 
-function isVolume({ mapping }: BlockDevice): boolean {
+function isVolume({ mapping }: InspectedDevice): boolean {
   return mapping !== null && /^CRYPT-/.test(mapping.uuid);
 }
 
@@ -153,7 +153,7 @@ const openVolume = /^CRYPT-LUKS[12]-([0-9a-f]{32})-/;
 /** Open volumes that have no header on the device below them: it lies on another device, or where crypttab says. */
 async function findDetached(
   sysroot: string,
-  devices: readonly BlockDevice[],
+  devices: readonly InspectedDevice[],
   found: readonly LuksHeader[],
   tools: DiskTools,
   unreadable: Unreadable[],
@@ -198,13 +198,16 @@ async function findDetached(
 
 const isOn =
   (header: LuksHeader) =>
-  ({ device }: BlockDevice) =>
+  ({ device }: InspectedDevice) =>
     device === header.device;
 
 /** The devices of an open volume, from the top: below its cipher may lie integrity, a mapping of its own. */
-function belowOf(top: BlockDevice, byName: ReadonlyMap<string, BlockDevice>): readonly BlockDevice[] {
-  const below: BlockDevice[] = [];
-  let at: readonly BlockDevice[] = [top];
+function belowOf(
+  top: InspectedDevice,
+  byName: ReadonlyMap<string, InspectedDevice>,
+): readonly InspectedDevice[] {
+  const below: InspectedDevice[] = [];
+  let at: readonly InspectedDevice[] = [top];
   for (let depth = 0; depth < 8 && at.length > 0; depth++) {
     at = at
       .filter((one) => one === top || isVolume(one))
@@ -251,7 +254,7 @@ function listed(unreadable: readonly Unreadable[]): Unreadable[] {
   ];
 }
 
-async function readSwaps(sysroot: string, devices: readonly BlockDevice[]): Promise<Inspected['swaps']> {
+async function readSwaps(sysroot: string, devices: readonly InspectedDevice[]): Promise<Inspected['swaps']> {
   const bytes = await readBounded(join(sysroot, 'proc/swaps'), 1024 * 1024);
   if (bytes === null) return [];
   const swaps = parseSwaps(bytes);
@@ -271,7 +274,7 @@ async function readSwaps(sysroot: string, devices: readonly BlockDevice[]): Prom
   );
 }
 
-function byNode(devices: readonly BlockDevice[], path: string): string | null {
+function byNode(devices: readonly InspectedDevice[], path: string): string | null {
   const found = devices.find(
     ({ node, mapping }) =>
       path === `/${node}` || (mapping !== null && path === `/dev/mapper/${mapping.name}`),
@@ -281,7 +284,7 @@ function byNode(devices: readonly BlockDevice[], path: string): string | null {
 
 async function readResidue(
   sysroot: string,
-  devices: readonly BlockDevice[],
+  devices: readonly InspectedDevice[],
   headers: readonly LuksHeader[],
 ): Promise<Inspected['residue']> {
   const bytes = await readBounded(join(sysroot, 'proc/keys'), 4 * 1024 * 1024);
@@ -317,7 +320,7 @@ function keysOfTokens(headers: readonly LuksHeader[]): ReadonlySet<string> {
 
 async function readTables(
   sysroot: string,
-  devices: readonly BlockDevice[],
+  devices: readonly InspectedDevice[],
   { dmsetup }: DiskTools,
 ): Promise<Pick<InspectedFile, 'tables' | 'tablesUnread'>> {
   const mappings = devices.flatMap(({ device, mapping }) =>

@@ -49,7 +49,8 @@ export function netfilterConfig(
   const faults: ConfigFault[] = [];
   const fault = (key: Key, text: string) =>
     faults.push({ key, also: [variables[key], flagOf[key]], file: null, line: null, text });
-  const given = (key: Key) => flags[key] ?? environment[variables[key]];
+  // An empty variable is none, as for every program.
+  const given = (key: Key) => flags[key] ?? (environment[variables[key]] || undefined);
   const pathOf = (key: Key): string | null => {
     const text = given(key);
     if (text === undefined) return null;

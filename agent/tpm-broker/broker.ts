@@ -36,7 +36,7 @@ export interface Broker {
 }
 
 export function serve(server: Server, { verbs, on, bounds = brokerBounds }: BrokerParts): Broker {
-  const places = new Set<Connection>();
+  const places = new Set<CallerConnection>();
   const turns = new Turns(async (request) => {
     try {
       return await verbs.run(request);
@@ -49,7 +49,7 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
   // No descriptor is left for another client, for example: it is gone, and those that are there go on.
   server.on('error', () => on({ code: 'client_refused', why: 'no_place' }));
   server.on('connection', (socket) => {
-    const connection = new Connection(socket, turns, bounds, on);
+    const connection = new CallerConnection(socket, turns, bounds, on);
     places.add(connection);
     socket.once('close', () => places.delete(connection));
     if (places.size <= bounds.places) return;
@@ -72,8 +72,8 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
 }
 
 /** Of those that ask nothing: first who never asked, then who asked longest ago; null where all wait for the TPM. */
-function idlest(places: Iterable<Connection>, newcomer: Connection): Connection | null {
-  let found: Connection | null = null;
+function idlest(places: Iterable<CallerConnection>, newcomer: CallerConnection): CallerConnection | null {
+  let found: CallerConnection | null = null;
   for (const each of places)
     if (each !== newcomer && !each.isAsking && (found === null || each.lastAt < found.lastAt)) found = each;
   return found;
@@ -143,7 +143,7 @@ class Turns {
 }
 
 /** One client, from its first byte to its last. */
-class Connection {
+class CallerConnection {
   readonly #socket: Socket;
   readonly #turns: Turns;
   readonly #bounds: BrokerBounds;

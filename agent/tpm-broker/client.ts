@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bank, PcrSelection, PcrValues, Quote, QuoteRequest } from 'node-tpm2';
 import { ToolError } from 'node-tpm2/run';
 import { AgentError } from '../agent-error.ts';
-import { encodeFrame, type Frame, FrameReader } from './frames.ts';
+import { type BrokerFrame, encodeFrame, FrameReader } from './frames.ts';
 import { answerBounds, answers, checkNoFault, decodeValues, isBusy, type Request } from './messages.ts';
 
 export interface BrokerTpmOptions {
@@ -102,7 +102,7 @@ function numbersOf(selection: PcrSelection): { [bank in Bank]?: number[] } {
 const askAgainMs = 10_000;
 
 /** @throws ToolError of the broker, AgentError `tpm_broker` */
-async function askBroker(socket: string, request: Request, options: BrokerTpmOptions): Promise<Frame> {
+async function askBroker(socket: string, request: Request, options: BrokerTpmOptions): Promise<BrokerFrame> {
   const began = performance.now();
   for (;;) {
     try {
@@ -121,9 +121,9 @@ async function askBroker(socket: string, request: Request, options: BrokerTpmOpt
 const displaced = new Error('the connection ended without an answer');
 
 /** One connection: the request out, the first frame back. */
-function exchange(path: string, request: Request, options: BrokerTpmOptions): Promise<Frame> {
+function exchange(path: string, request: Request, options: BrokerTpmOptions): Promise<BrokerFrame> {
   const { signal, timeoutMs = 120_000 } = options;
-  return new Promise<Frame>((resolve, reject) => {
+  return new Promise<BrokerFrame>((resolve, reject) => {
     if (signal?.aborted) return reject(aborted(signal));
     const reader = new FrameReader(answerBounds);
     const socket = connect(path);

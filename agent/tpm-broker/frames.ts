@@ -2,7 +2,7 @@
 export const frameKinds = { json: 1, secret: 2 } as const;
 export type FrameKind = keyof typeof frameKinds;
 
-export interface Frame {
+export interface BrokerFrame {
   readonly kind: FrameKind;
   /** A copy. Whoever takes a secret wipes it. */
   readonly payload: Buffer;
@@ -44,7 +44,7 @@ export class FrameReader {
   }
 
   /** The next whole frame; null where it is still to come. @throws FrameError at the header, before the bytes are there */
-  next(): Frame | null {
+  next(): BrokerFrame | null {
     const [code] = this.#held;
     if (code === undefined) return null;
     const kind = code === frameKinds.json ? 'json' : code === frameKinds.secret ? 'secret' : undefined;

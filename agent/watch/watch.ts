@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { inspected } from './inspected.ts';
 import { listeners } from './listeners.ts';
@@ -44,11 +45,8 @@ export function startWatch(list: readonly Watched[], note: (what: string) => voi
   );
   let timer: NodeJS.Timeout;
   let isOver = false;
-  let last = Promise.resolve();
-  const look = () => {
-    last = last.then(lookOnce);
-    return last;
-  };
+  const inTurn = pLimit(1);
+  const look = () => inTurn(lookOnce);
   const next = () => {
     timer = setTimeout(() => void look().finally(() => isOver || next()), 1_000).unref();
   };

@@ -8,6 +8,7 @@ import {
 import { existsSync } from 'node:fs';
 import { type AuditKey, followRotations, signRotation } from '../protocol/audit-key.ts';
 import { auditKeyFile, rawOf } from '../protocol/audit-key-copy.ts';
+import { jsonOrNothing } from '../protocol/parse-json.ts';
 import { readPrivate, writePrivate } from '../state/private-file.ts';
 
 /** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the audit log. */
@@ -28,7 +29,10 @@ export interface AuditSigner {
 export function readSigner(path: string): AuditSigner | null {
   if (!existsSync(path)) return null;
   try {
-    const { installation, keys, privateKey } = auditKeyFile.parse(JSON.parse(readPrivate(path)));
+    const value = jsonOrNothing(readPrivate(path));
+    // The error of JSON.parse repeats a piece of the file, in which the private key stands.
+    if (value === undefined) throw new Error('it is not JSON');
+    const { installation, keys, privateKey } = auditKeyFile.parse(value);
     const signer = signerOf(installation, keys, createPrivateKey(privateKey));
     if (signer.keys.at(-1)?.publicKey !== signer.publicKey.toString('base64'))
       throw new Error('its private key is not that of its last public key');

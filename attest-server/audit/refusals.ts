@@ -7,7 +7,7 @@ import { sourceOf } from '../protocol/source.ts';
 import { ByteBudget, type ByteRate } from './byte-budget.ts';
 
 /** One refused message, connection or request. */
-export interface Refusal {
+export interface AuditRefusal {
   readonly code: ReasonCode;
   readonly text: string;
   /** The name that was claimed, or that it is about; null before a hello. */
@@ -30,7 +30,7 @@ export interface Noted {
 
 /** Decides which refusals the audit log holds: the first of each kind, as far as there is room, and a number for the others. */
 export interface RefusalLog {
-  note(refusal: Refusal, at: number): Noted;
+  note(refusal: AuditRefusal, at: number): Noted;
   /** The entry for all that have none, by code, and begins to count anew; null where there are none. */
   count(at: number): AuditEvent | null;
 }
@@ -82,7 +82,7 @@ export function createRefusalLog(startedAt: number): RefusalLog {
     kind.leftOut += 1;
     return { event: null, isRepeated: true };
   };
-  const budgetsOf = (source: string, { node, isEnrolled, isProven }: Refusal, at: number) => {
+  const budgetsOf = (source: string, { node, isEnrolled, isProven }: AuditRefusal, at: number) => {
     if (isProven) return [budgetIn(proven, node ?? source, ofProven, at)];
     const { all, bySource } = isEnrolled ? shares.enrolled : shares.others;
     return [budgetIn(bySource, source, ofSource, at), all];
@@ -137,7 +137,7 @@ function next(before: Kind | undefined, at: number): Kind {
   return { at, quiet: wait, names: new Set(), leftOut: before?.leftOut ?? 0 };
 }
 
-function isAnotherName({ node, isEnrolled }: Refusal, names: ReadonlySet<string>): boolean {
+function isAnotherName({ node, isEnrolled }: AuditRefusal, names: ReadonlySet<string>): boolean {
   return node !== null && !isEnrolled && names.size < namesOfKind && !names.has(node);
 }
 

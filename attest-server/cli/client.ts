@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { authorityDigest } from '../protocol/authority.ts';
 import { dateFault, dateFaults } from '../protocol/certificate-dates.ts';
 import { parseCertificates, plainNames } from '../protocol/certificates.ts';
+import { jsonOrNothing } from '../protocol/parse-json.ts';
 import { printable } from '../protocol/printable.ts';
 import { anyProblem } from '../protocol/problem.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
@@ -58,7 +59,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
     throw refusal(access, path, answer.status, answer.text);
   };
   const shaped = <T extends z.ZodType>(text: string, schema: T): z.output<T> => {
-    const result = schema.safeParse(parseJson(text));
+    const result = schema.safeParse(jsonOrNothing(text));
     if (result.success) return result.data;
     const field = result.error.issues[0]?.path.join('.') || 'answer';
     throw new CliError(
@@ -224,7 +225,7 @@ function unreachable(server: URL, code: string, cause: Error): [text: string, hi
 }
 
 function refusal({ server, tokenFile }: ServerAccess, path: string, status: number, text: string): Refusal {
-  const said = anyProblem.safeParse(parseJson(text)).data;
+  const said = anyProblem.safeParse(jsonOrNothing(text)).data;
   const detail = printable(said?.detail ?? `status ${status}`);
   const code = said?.code ?? null;
   const because = (sentence: string, hint: string | null) => new Refusal(status, code, sentence, hint);
@@ -285,12 +286,4 @@ function listing(path: string): string {
   if (ofNode !== undefined) return `assay history ${printable(decodeURIComponent(ofNode))} -o wide`;
   if (path.startsWith('/v1/cluster/exemptions/')) return 'assay status';
   return path.startsWith('/v1/references/') ? 'assay reference list' : 'assay get nodes';
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

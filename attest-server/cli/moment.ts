@@ -15,7 +15,7 @@ export function parseDuration(text: string, option: string): number {
 }
 
 /** When something ends that a person begins now. */
-export interface Ending {
+export interface EndingOptions {
   readonly until?: string;
   readonly for?: string;
 }
@@ -27,7 +27,7 @@ export interface Ending {
  */
 export function endOf(
   command: string,
-  { until, for: duration }: Ending,
+  { until, for: duration }: EndingOptions,
   longest: number,
 ): { readonly until: string } | { readonly forSeconds: number } {
   if ((until === undefined) === (duration === undefined))

@@ -5,7 +5,8 @@ import { CliError, exit } from './exit.ts';
 
 type Order = (a: NodeView, b: NodeView) => number;
 
-const worstFirst: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
+/** In the order in which a person looks at them. */
+export const worstFirst: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
 
 const orders = {
   name: byText(({ name }) => name),

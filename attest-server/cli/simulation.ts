@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { type MarksView, turnsUntrusted } from '../protocol/policy-api.ts';
+import { type SimulatedMarksView, turnsUntrusted } from '../protocol/policy-api.ts';
 import { printable } from '../protocol/printable.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Client } from './client.ts';
@@ -15,7 +15,7 @@ export interface Simulated {
   } | null;
   readonly changed: boolean;
   /** Null, or left out, where it has no Node in a cluster. */
-  readonly marks?: { readonly before: MarksView | null; readonly after: MarksView } | null;
+  readonly marks?: { readonly before: SimulatedMarksView | null; readonly after: SimulatedMarksView } | null;
   readonly note: string | null;
 }
 
@@ -86,8 +86,8 @@ function marksText({
   before,
   after,
 }: {
-  readonly before: MarksView | null;
-  readonly after: MarksView;
+  readonly before: SimulatedMarksView | null;
+  readonly after: SimulatedMarksView;
 }): string {
   const [was, will] = [before, after].map((marks) => [
     ...(marks?.label === true ? ['label'] : []),

@@ -4,8 +4,8 @@ import type { Pin } from '../enrolment/ports.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
-import type { Enrolment } from '../policy/policy.ts';
 import { declaredActor, declaredFiles } from '../protocol/declared.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Declaration } from '../references/declare.ts';
 import { DirectoryFault } from './directory-fault.ts';
@@ -26,7 +26,7 @@ export interface DeclaredConfig {
 export interface DeclaredParts {
   readonly store: DeclaredStore;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Enrolment[];
+  readonly methods: readonly Bound[];
   readonly now: () => number;
   /** Told which serial is in force. */
   readonly inForce: (serial: number) => void;
@@ -236,7 +236,7 @@ function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
   );
 }
 
-function isTaken(policy: string | null, methods: readonly Enrolment[]): boolean {
+function isTaken(policy: string | null, methods: readonly Bound[]): boolean {
   if (policy === null) return true;
   try {
     parsePolicy(policy, declaredFiles.policy, methods);

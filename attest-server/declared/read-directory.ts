@@ -3,9 +3,9 @@ import { setImmediate } from 'node:timers/promises';
 import type { Pin } from '../enrolment/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkPolicy } from '../policy/file/policy-file.ts';
-import type { Enrolment } from '../policy/policy.ts';
 import { parseReferenceFile } from '../policy/reference-file.ts';
 import { declaredBounds, declaredFiles } from '../protocol/declared.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { limits } from '../protocol/limits.ts';
 import { parsePins } from '../protocol/pin-file.ts';
@@ -42,7 +42,7 @@ export interface DeclaredDirectory extends DirectoryContent {
 export async function readDirectory(
   snapshot: Snapshot,
   signers: readonly Signer[],
-  methods: readonly Enrolment[],
+  methods: readonly Bound[],
 ): Promise<DeclaredDirectory> {
   const [manifestBytes, ssh, minisign] = await Promise.all([
     snapshot.read(declaredFiles.manifest, declaredBounds.manifest),
@@ -72,7 +72,7 @@ export async function readDirectory(
 export async function readContent(
   snapshot: Snapshot,
   paths: readonly string[],
-  methods: readonly Enrolment[],
+  methods: readonly Bound[],
   check: (path: string, bytes: Buffer) => void,
 ): Promise<DirectoryContent> {
   let policy: string | null = null;
@@ -110,7 +110,7 @@ function mostOf(path: string): number {
   return path === declaredFiles.pins ? declaredBounds.pins : limits.references.one;
 }
 
-function checkPolicyFile(text: string, path: string, methods: readonly Enrolment[]): void {
+function checkPolicyFile(text: string, path: string, methods: readonly Bound[]): void {
   try {
     checkPolicy(text, path, methods);
   } catch (error) {

@@ -17,6 +17,12 @@ export interface DoorsParts {
 export interface Doors extends AsyncDisposable, Readonly<Record<DoorPort, Door>> {
   /** What unproven connections hold at present. */
   unproven(port: DoorPort): { readonly bytes: number; readonly connections: number };
+  /** Of each port, for people. @param provenAgents those who proved themselves: at the other ports nobody counts them */
+  connections(provenAgents: number): readonly {
+    readonly port: DoorPort;
+    readonly proven: number | null;
+    readonly unproven: number;
+  }[];
 }
 
 export function openDoors({ sources, helloWithin }: DoorsConfig, { now, turnedAway }: DoorsParts): Doors {
@@ -33,6 +39,12 @@ export function openDoors({ sources, helloWithin }: DoorsConfig, { now, turnedAw
     api: doors.api,
     metrics: doors.metrics,
     unproven: (port) => doors[port].unproven,
+    connections: (provenAgents) =>
+      (['agents', 'api', 'metrics'] as const).map((port) => ({
+        port,
+        proven: port === 'agents' ? provenAgents : null,
+        unproven: doors[port].unproven.connections,
+      })),
     async [Symbol.asyncDispose]() {},
   };
 }

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { outsideText } from '../protocol/printable.ts';
 import { sourceOf } from '../protocol/source.ts';
 import { Crowd, inAll, type Member } from './crowd.ts';
@@ -22,7 +23,8 @@ interface Waiting extends Member {
 export class Candidates {
   readonly #store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>;
   readonly #waiting = new Crowd<Waiting>(({ candidate }, key) => this.#drop(key, candidate));
-  readonly #gone = new Map<string, Pick<Candidate, 'node' | 'ekDigest'>>();
+  /** What was dropped and never written needs no more memory than what waits. */
+  readonly #gone = new LRUCache<string, Pick<Candidate, 'node' | 'ekDigest'>>({ max: inAll * 2 });
 
   private constructor(store: Pick<EnrolmentStore, 'candidates' | 'saveCandidates'>) {
     this.#store = store;
@@ -75,9 +77,6 @@ export class Candidates {
 
   #drop(key: string, { node, ekDigest }: Pick<Candidate, 'node' | 'ekDigest'>): void {
     this.#gone.set(key, { node, ekDigest });
-    // What was dropped and never written needs no more memory than what waits.
-    const [oldest] = this.#gone.keys();
-    if (this.#gone.size > inAll * 2 && oldest !== undefined) this.#gone.delete(oldest);
   }
 
   /** Writes what changed; with `all`, also what was written a moment ago. */
@@ -94,7 +93,7 @@ export class Candidates {
       await this.#store.saveCandidates({ changed: due.map(([, { candidate }]) => candidate), gone });
     } catch (error) {
       for (const each of gone)
-        if (!this.#waiting.get(keyOf(each)) === undefined) this.#gone.set(keyOf(each), each);
+        if (this.#waiting.get(keyOf(each)) === undefined) this.#gone.set(keyOf(each), each);
       for (const [key] of due) {
         const now = this.#waiting.get(key);
         if (now !== undefined) this.#waiting.replace(key, { ...now, isWritten: false });

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
+import { jsonOrNothing } from '../protocol/parse-json.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { EkOfMachine } from './cluster.ts';
 
@@ -72,17 +73,9 @@ async function ask(
     if (error instanceof ToolError && error.code === 'failed' && error.exitCode === notKnown) return null;
     throw error;
   }
-  const answer = answerSchema.safeParse(parseJson(text));
+  const answer = answerSchema.safeParse(jsonOrNothing(text));
   if (answer.success) return answer.data.ek;
   throw new Error(`the cloud program ${program} wrote no {"ek":"<64 hex digits>"} for ${id}`);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function show(id: string): string {

@@ -1,4 +1,5 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
+import pLimit from 'p-limit';
 import type { ShownTokens } from '../channel/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
@@ -83,7 +84,7 @@ export interface RegistryParts {
 /** Which endorsement key is which node, and by which enrolment method. */
 export function createRegistry(parts: RegistryParts): Registry {
   const { store, mayEnrol, alert, clusterPorts, firstUsePerSource } = parts;
-  let firstUses: Promise<unknown> = Promise.resolve();
+  const firstUses = pLimit(1);
   return {
     async identify(hello, keys, tokens, { at: now, source }) {
       const record = await store.nodeByEk(keys.ekDigest);
@@ -165,12 +166,10 @@ export function createRegistry(parts: RegistryParts): Registry {
       if (!isFirstUse || enrolledFrom === undefined) await enrol();
       else {
         // One after the other: else many at once pass the bound together.
-        const turn = firstUses.then(async () => {
+        await firstUses(async () => {
           await checkFirstUses(enrolledFrom);
           await enrol();
         });
-        firstUses = turn.catch(() => {});
-        await turn;
       }
       return candidate;
     },

@@ -1,10 +1,12 @@
+import { LRUCache } from 'lru-cache';
+import type { Mode } from '../protocol/verdict.ts';
 import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
 
 /** A machine that said it has no TPM, of a kind of which policy says so too. */
 export interface UnsupportedNode {
   readonly name: string;
   readonly group: string;
-  readonly mode: 'observe' | 'label' | 'enforce';
+  readonly mode: Mode;
   /** `name@revision` of the policy that says so. */
   readonly policy: string;
 }
@@ -36,7 +38,7 @@ export class MachinesWithoutTpm {
   readonly #written = new Map<string, number>();
   readonly #changed = new Set<string>();
   /** Of which policy expects a TPM; known while the server runs, and in a room of their own. */
-  readonly #claimed = new Map<string, number>();
+  readonly #claimed = new LRUCache<string, number>({ max: most });
 
   private constructor(ports: UnsupportedPorts) {
     this.#ports = ports;
@@ -58,8 +60,6 @@ export class MachinesWithoutTpm {
     this.#claimed.delete(node);
     if (this.#ports.absentBy(node) === null) {
       this.#claimed.set(node, now);
-      const [oldest] = this.#claimed.keys();
-      if (this.#claimed.size > most && oldest !== undefined) this.#claimed.delete(oldest);
       return false;
     }
     this.#put(node, now);

@@ -32,8 +32,8 @@ export interface HealthParts {
  * is tried each second, and the room that is kept for people is taken again.
  */
 export interface Health extends WriteWatch, AsyncDisposable {
-  /** What `/readyz` says of it; null where all works. */
-  text(): string | null;
+  /** What `/readyz` says of it. */
+  ready(): { readonly ok: boolean; readonly reason: string | null };
   /** Why nothing can be stored; null where all works. */
   fault(): StorageFault | null;
   /** What a person does about such a fault. */
@@ -80,11 +80,13 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
     if (before !== null) report.storageWorks(before);
   };
 
+  const text = () =>
+    state === null
+      ? null
+      : `${faultText(state.cause)}, since ${new Date(state.since).toISOString()}: no verdict can be stored (server_fault)`;
+
   return {
-    text: () =>
-      state === null
-        ? null
-        : `${faultText(state.cause)}, since ${new Date(state.since).toISOString()}: no verdict can be stored (server_fault)`,
+    ready: () => ({ ok: state === null, reason: text() }),
     isFull: () => state?.cause === 'disk_full',
     failed,
     fault: () => (state === null ? null : new StorageFault(state.cause)),

@@ -3,7 +3,7 @@ import { entityTag, isKnown } from './entity-tag.ts';
 import type { ApiPorts } from './ports.ts';
 import { Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
 import { allows, type Caller, verbOf } from './roles.ts';
-import { type Answer, isTagged, type Route } from './route.ts';
+import { isTagged, type Route, type RouteAnswer } from './route.ts';
 import { routes } from './routes.ts';
 import { readHeaders, securityHeaders } from './security-headers.ts';
 
@@ -58,7 +58,7 @@ async function answerTo(
   message: IncomingMessage,
   seen: (route: Route) => void,
   known: () => void,
-): Promise<Answer> {
+): Promise<RouteAnswer> {
   const url = parseUrl(message.url ?? '');
   const method = message.method === 'HEAD' ? 'GET' : message.method;
   const onPath = routes.filter(({ pattern }) => pattern.test({ pathname: url.pathname }));

@@ -2,12 +2,13 @@ import type { Doors } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
+import { type AdviceParts, createAdvise } from './advise.ts';
 import { createApi } from './api.ts';
 import { createClusterTokens } from './cluster-tokens.ts';
 import { listenPlainly, listenSecurely } from './listen.ts';
 import { createNamedTokens } from './named-tokens.ts';
-import type { ApiPorts, ClusterUsers, TokenStore } from './ports.ts';
-import { createProbes, type ProbePorts } from './probes.ts';
+import type { ApiPorts, ClusterUsers, Readiness, TokenStore } from './ports.ts';
+import { createProbes, isReady, type ProbePorts } from './probes.ts';
 import { latestOr, type Statuses, shownStore } from './shown-store.ts';
 import { readTokens } from './tokens.ts';
 
@@ -27,7 +28,9 @@ export interface ShownCertificate {
   readonly key: string;
 }
 
-export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known'> {
+type MadeHere = 'store' | 'tokens' | 'namedTokens' | 'bundle' | 'known' | 'advise' | 'ready';
+
+export interface HttpParts extends Omit<ApiPorts, MadeHere> {
   readonly store: {
     readonly enrolment: Pick<EnrolmentStore, 'node' | 'nodes'>;
     readonly verdicts: Parameters<typeof shownStore>[0]['verdicts'];
@@ -41,6 +44,9 @@ export interface HttpParts extends Omit<ApiPorts, 'store' | 'tokens' | 'namedTok
   readonly bundle: (node: string, digest: string) => Promise<Bundle | null>;
   /** Digests of evidence of this node that begin with these hex digits. */
   readonly evidenceNamed: (node: string, digits: string) => Promise<readonly string[]>;
+  readonly advice: Omit<AdviceParts, 'faultAdvice'>;
+  /** Of each room that may not be ready: what the first of them says that is not, is said. */
+  readonly readiness: readonly (() => Readiness)[];
   readonly metrics: ProbePorts['metrics'];
 }
 
@@ -61,7 +67,13 @@ export async function openHttp(
   doors: Pick<Doors, 'api' | 'metrics'>,
   parts: HttpParts,
 ): Promise<Http> {
-  const { statuses, metrics, bundle, evidenceNamed, clusterUsers, ...ports } = parts;
+  const { statuses, metrics, bundle, evidenceNamed, clusterUsers, advice, readiness, ...rest } = parts;
+  const { faultAdvice } = rest;
+  const ports = {
+    ...rest,
+    advise: createAdvise({ ...advice, faultAdvice }),
+    ready: () => isReady(readiness),
+  };
   let tokens = readTokens(stateDir);
   const namedTokens = createNamedTokens(parts.store.tokens, parts.now);
   const clusterTokens = createClusterTokens(clusterUsers);

@@ -25,7 +25,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
 import type { Webhook } from '../webhook/open.ts';
-import type { Caller, Role } from './roles.ts';
+import type { ApiRole, Caller } from './roles.ts';
 
 /** Whom the cluster knows. */
 export interface ClusterUsers {
@@ -168,14 +168,14 @@ export interface NamedTokens {
 /** The whole of a token was shown that once held: who has it may know why it does not. */
 export interface ExpiredToken {
   readonly token: string;
-  readonly role: Role;
+  readonly role: ApiRole;
   /** Milliseconds since the epoch. */
   readonly expiredAt: number;
 }
 
 export interface TokenRequest {
   readonly name: string;
-  readonly role: Role;
+  readonly role: ApiRole;
   /** Null: until it is revoked. */
   readonly ttlMs: number | null;
   readonly actor: string;

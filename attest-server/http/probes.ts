@@ -3,18 +3,26 @@ import { z } from 'zod';
 import type { NodeStanding } from '../protocol/api.ts';
 import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
-import type { Answer } from './route.ts';
+import type { RouteAnswer } from './route.ts';
 import { securityHeaders } from './security-headers.ts';
 
 export const live = z.object({ ok: z.literal(true) });
 /** `reason` is one sentence where not ok. */
 export const readinessView = z.object({ ok: z.boolean(), reason: z.string().nullable() });
 
-export function liveness(): Answer {
+export function liveness(): RouteAnswer {
   return { status: 200, body: { ok: true } };
 }
 
-export function readiness({ ok, reason }: Readiness): Answer {
+/** What the first says that is not ready; else the first that says something all the same. */
+export function isReady(rooms: readonly (() => Readiness)[]): Readiness {
+  const said = rooms.map((ready) => ready());
+  return (
+    said.find(({ ok }) => !ok) ?? said.find(({ reason }) => reason !== null) ?? { ok: true, reason: null }
+  );
+}
+
+export function readiness({ ok, reason }: Readiness): RouteAnswer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
@@ -42,7 +50,8 @@ export function createProbes(ports: ProbePorts): RequestListener {
       response.writeHead(status, { ...securityHeaders, 'content-type': type });
       response.end(request.method === 'HEAD' ? undefined : body);
     };
-    const json = ({ status, body }: Answer) => send(status, 'application/json', `${JSON.stringify(body)}\n`);
+    const json = ({ status, body }: RouteAnswer) =>
+      send(status, 'application/json', `${JSON.stringify(body)}\n`);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
       send(405, 'text/plain; charset=utf-8', 'GET or HEAD only\n');

@@ -1,9 +1,9 @@
 /** What a caller may do; each role may do what those before it may. `none` asks for no credentials. */
 export const roles = ['none', 'reader', 'operator', 'admin'] as const;
-export type Role = (typeof roles)[number];
+export type ApiRole = (typeof roles)[number];
 
 /** What a cluster grants on its virtual resource `attestations.assay.dev`. */
-export const verbOf: Readonly<Record<Exclude<Role, 'none'>, string>> = {
+export const verbOf: Readonly<Record<Exclude<ApiRole, 'none'>, string>> = {
   reader: 'read',
   operator: 'operate',
   admin: 'administer',
@@ -12,11 +12,11 @@ export const verbOf: Readonly<Record<Exclude<Role, 'none'>, string>> = {
 export interface Caller {
   /** As the audit log names it: `token:admin`, `kubernetes:alice`. */
   readonly name: string;
-  readonly role: Role;
+  readonly role: ApiRole;
   /** Milliseconds since the epoch; null: until the token is revoked. */
   readonly expiresAt: number | null;
 }
 
-export function allows(held: Role, needed: Role): boolean {
+export function allows(held: ApiRole, needed: ApiRole): boolean {
   return roles.indexOf(held) >= roles.indexOf(needed);
 }

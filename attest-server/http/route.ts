@@ -3,9 +3,9 @@ import { URLPattern } from 'node:url';
 import { z } from 'zod';
 import { parseShape } from './body.ts';
 import type { ApiPorts } from './ports.ts';
-import type { Caller, Role } from './roles.ts';
+import type { ApiRole, Caller } from './roles.ts';
 
-export interface Request<Query> {
+export interface RouteRequest<Query> {
   readonly message: IncomingMessage;
   /** Parts of the path that the pattern names, percent-decoded. */
   readonly path: Readonly<Record<string, string>>;
@@ -14,7 +14,7 @@ export interface Request<Query> {
   readonly caller: Caller | null;
 }
 
-export interface Answer {
+export interface RouteAnswer {
   readonly status: number;
   readonly body: unknown;
 }
@@ -40,7 +40,10 @@ interface Described {
 
 interface DescribedWithQuery<Query extends z.ZodType> extends Described {
   readonly query: Query;
-  readonly handle: (ports: ApiPorts, request: Request<z.output<Query>>) => Promise<Answer> | Answer;
+  readonly handle: (
+    ports: ApiPorts,
+    request: RouteRequest<z.output<Query>>,
+  ) => Promise<RouteAnswer> | RouteAnswer;
 }
 
 /** One row of the route table. */
@@ -50,13 +53,13 @@ export interface Route extends Described {
   readonly path: string;
   readonly pattern: URLPattern;
   /** The least role that may call it. */
-  readonly role: Role;
+  readonly role: ApiRole;
   readonly query: z.ZodType;
   /** @throws HttpProblem 400 for parameters that it does not take */
   readonly handle: (
     ports: ApiPorts,
-    request: Request<Readonly<Record<string, string>>>,
-  ) => Promise<Answer> | Answer;
+    request: RouteRequest<Readonly<Record<string, string>>>,
+  ) => Promise<RouteAnswer> | RouteAnswer;
 }
 
 /** The most that a request's body may have, where a route says nothing else. */
@@ -68,7 +71,7 @@ export const nothing = z.strictObject({});
 export function route(
   method: Route['method'],
   path: string,
-  role: Role,
+  role: ApiRole,
   rest: Omit<DescribedWithQuery<z.ZodType<unknown>>, 'query'>,
 ): Route {
   return routeWithQuery(method, path, role, {
@@ -80,7 +83,7 @@ export function route(
 export function routeWithQuery<Query extends z.ZodType>(
   method: Route['method'],
   path: string,
-  role: Role,
+  role: ApiRole,
   { query, handle, ...rest }: DescribedWithQuery<Query>,
 ): Route {
   return {
@@ -100,7 +103,7 @@ export function isTagged({ method, role }: Route): boolean {
   return method === 'GET' && role !== 'none';
 }
 
-export function ok(body: unknown): Answer {
+export function ok(body: unknown): RouteAnswer {
   return { status: 200, body };
 }
 

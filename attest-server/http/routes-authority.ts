@@ -1,7 +1,7 @@
 import { type AuthorityView, authorityView, finishRequest } from '../protocol/authority-api.ts';
 import { readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
-import { type Answer, actorOf, bodyBytes, nothing, ok, type Route, route } from './route.ts';
+import { actorOf, bodyBytes, nothing, ok, type Route, type RouteAnswer, route } from './route.ts';
 
 /** The authority that signs the server's certificate, and how another one follows it, in three steps. */
 export const authorityRoutes: readonly Route[] = [
@@ -51,7 +51,7 @@ export const authorityRoutes: readonly Route[] = [
   }),
 ];
 
-function done(result: AuthorityView | string): Answer {
+function done(result: AuthorityView | string): RouteAnswer {
   if (typeof result === 'string') throw new HttpProblem(409, result);
   return { status: 201, body: result };
 }

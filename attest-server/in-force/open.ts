@@ -5,7 +5,8 @@ import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { checkLatched } from '../policy/file/policy-file.ts';
-import type { Enrolment, Policy } from '../policy/policy.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
@@ -21,7 +22,7 @@ export interface InForceParts {
   /** That of the signed directory in force; null where there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Enrolment[];
+  readonly methods: readonly Bound[];
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
   readonly latched: LatchedPolicy;
   /** Kept evidence of a node; null where it was erased. */

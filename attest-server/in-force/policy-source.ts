@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
-import { type Enrolment, enrolments, type Policy } from '../policy/policy.ts';
+import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 
 /**
@@ -15,7 +16,7 @@ import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 export async function readPolicy(
   name: string | null,
   declared: DeclaredPolicy | null,
-  methods: readonly Enrolment[],
+  methods: readonly Bound[],
   logger: Logger,
 ): Promise<Policy> {
   const source = sourceOf(name, declared);
@@ -44,7 +45,7 @@ interface FirstPolicy {
 export async function firstPolicy(
   name: string | null,
   declared: DeclaredPolicy | null,
-  methods: readonly Enrolment[],
+  methods: readonly Bound[],
   latched: Latched | null,
   logger: Logger,
 ): Promise<FirstPolicy> {

@@ -5,8 +5,9 @@ import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
-import { type Enrolment, groupOf, type Policy, shownGroup } from '../policy/policy.ts';
+import { groupOf, type Policy, shownGroup } from '../policy/policy.ts';
 import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
+import type { Bound } from '../protocol/enrolment-method.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -26,7 +27,7 @@ export interface TrialParts {
   readonly policy: () => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Enrolment[];
+  readonly methods: readonly Bound[];
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }

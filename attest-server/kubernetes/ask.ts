@@ -1,11 +1,11 @@
 import type { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
-import type { Request, Requests } from './requests.ts';
+import type { ClusterRequest, Requests } from './requests.ts';
 
 /** The object that the API answers with. @throws ClusterError, also where it is one of another form */
 export async function askFor<T>(
   requests: Pick<Requests, 'json'>,
-  asked: Request,
+  asked: ClusterRequest,
   schema: z.ZodType<T>,
 ): Promise<T> {
   const answer = schema.safeParse(await requests.json(asked));

@@ -7,12 +7,12 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { AuthorityKeeper } from '../tls/published-authorities.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAgentTokens } from './agent-tokens.ts';
+import { type ClusterMetrics, createApiHealth } from './api-health.ts';
 import { createConfigMaps } from './config-maps.ts';
 import { NodeCache } from './node-cache.ts';
 import { NodeWatch, type WatchTimings } from './node-watch.ts';
 import { createOperators, type Operators } from './operators.ts';
 import { Requests } from './requests.ts';
-import { type ClusterMetrics, createTelling } from './telling.ts';
 import { TokenReviews } from './token-reviews.ts';
 import { createWriter } from './writer.ts';
 
@@ -83,15 +83,15 @@ function openWith(
   { requestWithin, ...timings }: KubernetesTimings,
 ): Kubernetes {
   const namespace = config.namespace ?? access.namespace ?? usualNamespace;
-  const telling = createTelling({ logger, metrics, monotonic, api: access.url.host });
+  const apiHealth = createApiHealth({ logger, metrics, monotonic, api: access.url.host });
   const requests = new Requests({
     access,
     monotonic,
-    on: { asked: telling.asked },
+    on: { asked: apiHealth.asked },
     ...(requestWithin !== undefined && { within: requestWithin }),
   });
   const cache = new NodeCache();
-  const watch = new NodeWatch({ requests, cache, monotonic, timings, on: telling.watch });
+  const watch = new NodeWatch({ requests, cache, monotonic, timings, on: apiHealth.watch });
   const nodes: ClusterNodes = {
     synced: () => watch.synced,
     get: (name) => cache.get(name),
@@ -132,7 +132,10 @@ function openWith(
     cluster: {
       async providerIdOf(name) {
         if (!watch.synced)
-          throw new Rejection('enrolment_pending', `the cluster is not known at present: ${telling.text()}`);
+          throw new Rejection(
+            'enrolment_pending',
+            `the cluster is not known at present: ${apiHealth.text()}`,
+          );
         return cache.get(name)?.providerId ?? null;
       },
       nodeOfToken,
@@ -143,8 +146,8 @@ function openWith(
     operators:
       config.operators && createOperators({ ...config.operators, reviews: ofPeople, requests, monotonic }),
     namespace,
-    fault: telling.fault,
-    faults: telling.faults,
+    fault: apiHealth.fault,
+    faults: apiHealth.faults,
     async [Symbol.asyncDispose]() {
       requests[Symbol.dispose]();
       await watch[Symbol.asyncDispose]();

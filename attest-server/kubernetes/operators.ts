@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import type { ApiRole } from '../http/roles.ts';
 import { resourceGroup } from '../protocol/marks.ts';
 import type { Requests } from './requests.ts';
 import { printable } from './status.ts';
@@ -20,7 +21,7 @@ export interface Operator {
   /** As the audit log names it: `kubernetes:alice`. */
   readonly name: string;
   /** `none`: the cluster knows them, and grants nothing here. */
-  readonly role: 'none' | 'reader' | 'operator' | 'admin';
+  readonly role: ApiRole;
 }
 
 export interface OperatorParts {

@@ -9,7 +9,7 @@ import { errorOf } from './status.ts';
 /** As the API's own rules of rights call it, with `apply` for a server-side apply. */
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'apply' | 'delete';
 
-export interface Request {
+export interface ClusterRequest {
   readonly verb: Verb;
   /** Plural, with the subresource: `nodes/status`. */
   readonly resource: string;
@@ -43,7 +43,10 @@ type LaneName = keyof typeof lanes;
 
 export interface RequestEvents {
   /** An answer came, with this HTTP status; null: none. */
-  readonly asked: (request: Pick<Request, 'verb' | 'resource' | 'namespace'>, code: number | null) => void;
+  readonly asked: (
+    request: Pick<ClusterRequest, 'verb' | 'resource' | 'namespace'>,
+    code: number | null,
+  ) => void;
 }
 
 export interface RequestParts {
@@ -99,7 +102,7 @@ export class Requests implements Disposable {
   }
 
   /** The answer's JSON. @throws ClusterError */
-  async json(asked: Request): Promise<unknown> {
+  async json(asked: ClusterRequest): Promise<unknown> {
     const lane = this.#lanes[asked.lane];
     if (lane.isFull)
       throw new ClusterError(
@@ -118,7 +121,7 @@ export class Requests implements Disposable {
   }
 
   /** An answer that goes on until the signal. Its head comes in time, or not at all. @throws ClusterError */
-  async stream(asked: Request, signal: AbortSignal): Promise<Readable> {
+  async stream(asked: ClusterRequest, signal: AbortSignal): Promise<Readable> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error('no answer in time')), this.#within);
     try {
@@ -133,7 +136,7 @@ export class Requests implements Disposable {
     this.#agent?.agent.destroy();
   }
 
-  async #enter(asked: Request, lane: Lane): Promise<Disposable> {
+  async #enter(asked: ClusterRequest, lane: Lane): Promise<Disposable> {
     try {
       return await lane.enter(AbortSignal.any([AbortSignal.timeout(this.#within), this.#ended.signal]));
     } catch (cause) {
@@ -141,7 +144,7 @@ export class Requests implements Disposable {
     }
   }
 
-  async #send(asked: Request, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(asked: ClusterRequest, signal: AbortSignal): Promise<IncomingMessage> {
     let answer: IncomingMessage;
     try {
       answer = await this.#open(asked, await this.#credentials(), signal);
@@ -168,7 +171,7 @@ export class Requests implements Disposable {
   }
 
   #open(
-    asked: Request,
+    asked: ClusterRequest,
     credentials: Credentials,
     signal: AbortSignal,
     isAgain = false,
@@ -231,7 +234,7 @@ export class Requests implements Disposable {
   }
 }
 
-function whatOf({ verb, resource, name }: Request): string {
+function whatOf({ verb, resource, name }: ClusterRequest): string {
   return `${verb} ${resource}${name === '' ? '' : ` ${name}`}`;
 }
 

@@ -12,7 +12,7 @@ import { askFor, isNotFound, orNull } from './ask.ts';
 import { createConfigMaps } from './config-maps.ts';
 import { createEvents } from './events.ts';
 import { parseNode } from './node.ts';
-import type { Request, Requests } from './requests.ts';
+import type { ClusterRequest, Requests } from './requests.ts';
 
 export interface WriterParts {
   readonly requests: Pick<Requests, 'json'>;
@@ -78,7 +78,7 @@ const pod = about.extend({ spec: z.object({ tolerations }) });
 export function createWriter({ requests, namespace, now }: WriterParts): ClusterWriter {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const configMaps = createConfigMaps({ requests });
-  const ask = <T>(asked: Request, schema: z.ZodType<T>): Promise<T> => askFor(requests, asked, schema);
+  const ask = <T>(asked: ClusterRequest, schema: z.ZodType<T>): Promise<T> => askFor(requests, asked, schema);
   const patch = (name: string, operations: readonly PatchOperation[], subresource: '' | '/status') =>
     ask(
       {
@@ -102,7 +102,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
       body: { apiVersion, kind: attestationResource.kind, metadata: { name }, status },
       lane: 'marks',
     });
-  const listAll = async <T>(asked: Omit<Request, 'verb' | 'name' | 'lane'>, schema: z.ZodType<T>) => {
+  const listAll = async <T>(asked: Omit<ClusterRequest, 'verb' | 'name' | 'lane'>, schema: z.ZodType<T>) => {
     const found: T[] = [];
     let next = '';
     do {
@@ -273,7 +273,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
           ...(acquiredAt !== null && { acquireTime: acquiredAt }),
         },
       };
-      const asked: Request =
+      const asked: ClusterRequest =
         resourceVersion === null
           ? { ...ofLease, verb: 'create', path: leases, body }
           : { ...ofLease, verb: 'update', path: `${leases}/${name}`, body };

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { JudgedNode } from './judged-node.ts';
+import type { NodeToMark } from './judged-node.ts';
 import { camelCase, firstSentence, type Marks } from './marks.ts';
 import { taintText } from './marks-on-node.ts';
 import { seconds } from './patch.ts';
@@ -10,7 +10,7 @@ const mostCodes = 16;
 
 /** The status of a NodeAttestation, as manifests/base/crds has it. @param at milliseconds since the epoch */
 export function attestationStatus(
-  judged: JudgedNode,
+  judged: NodeToMark,
   marks: Marks,
   exemption: Exemption | null,
   at: number,
@@ -52,7 +52,7 @@ export function attestationStatus(
 }
 
 /** What of it is a transition: all else waits for the hourly refresh. */
-export function transitionOf({ state, code, group }: JudgedNode, marks: Marks): string {
+export function transitionOf({ state, code, group }: NodeToMark, marks: Marks): string {
   const { taints, label, suppressed } = marks;
   return JSON.stringify([state, code, group.name, group.mode, taints, label, suppressed]);
 }

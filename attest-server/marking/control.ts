@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { isReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { Mode, NodeState } from '../protocol/verdict.ts';
 import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
@@ -54,7 +54,7 @@ export interface ControlParts {
 
 export interface GroupShown {
   readonly name: string;
-  readonly mode: 'observe' | 'label' | 'enforce';
+  readonly mode: Mode;
   readonly latched: boolean;
   readonly nodes: number;
 }

@@ -14,7 +14,7 @@ export interface Drift {
 }
 
 /** What marks are made from: a node as it is shown at this moment, under the policy that is in force now. */
-export interface JudgedNode {
+export interface NodeToMark {
   readonly group: MarkedGroup;
   readonly state: NodeState;
   /** The first reason; null where there is none. */
@@ -37,7 +37,7 @@ export interface JudgedNode {
 }
 
 /** @param status null: no node of this name is enrolled, or none has a verdict */
-export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: number): JudgedNode {
+export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: number): NodeToMark {
   const verdict = status?.verdict ?? null;
   const state = group.tpm === 'absent' ? 'unsupported' : stateAsShown(status, group, now);
   const reasons = verdict?.reasons ?? [];

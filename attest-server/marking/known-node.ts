@@ -1,4 +1,4 @@
-import type { JudgedNode } from './judged-node.ts';
+import type { NodeToMark } from './judged-node.ts';
 import type { Marks } from './marks.ts';
 import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterEvent, ClusterNode } from './ports.ts';
@@ -8,7 +8,7 @@ import { Steadiness } from './steadiness.ts';
 export interface KnownNode {
   readonly uid: string;
   readonly steadiness: Steadiness;
-  judged: JudgedNode | null;
+  judged: NodeToMark | null;
   marks: Marks | null;
   /** The marks as they were when this server last looked at them, or left them; null before. */
   left: MarksOnNode | null;

@@ -59,12 +59,12 @@ export class Lease {
       // Another one was quicker: what it wrote is read next time.
       if (error.reason !== 'conflict') this.#parts.failed(error);
     } finally {
-      this.tell();
+      this.reportChange();
     }
   }
 
   /** Says whether it is held, where that is not as before. */
-  tell(): void {
+  reportChange(): void {
     const isHeld = this.isHeld();
     if (isHeld === this.#wasHeld) return;
     this.#wasHeld = isHeld;

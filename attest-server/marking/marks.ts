@@ -1,7 +1,7 @@
 import type { Delay, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
 import { outsideText } from '../protocol/printable.ts';
-import type { JudgedNode } from './judged-node.ts';
+import type { NodeToMark } from './judged-node.ts';
 import { type MarksOnNode, type MarkTaint, marksOn } from './marks-on-node.ts';
 import type { ClusterNode, Exemption } from './ports.ts';
 
@@ -41,7 +41,7 @@ export interface Circumstances {
  * The marks of a Node. Only what is ours is read of it: taints that are there stay where nothing is known of the node,
  * and no word of the node's own adds or removes any.
  */
-export function marksFor(judged: JudgedNode, node: ClusterNode, by: Circumstances): Marks {
+export function marksFor(judged: NodeToMark, node: ClusterNode, by: Circumstances): Marks {
   const there = marksOn(node, by.keys);
   const { mode } = judged.group;
   const wanted = withKept(mode === 'observe' ? nothing : wantedOf(judged, node, there, by), node, there, by);
@@ -75,7 +75,7 @@ export function marksFor(judged: JudgedNode, node: ClusterNode, by: Circumstance
 type Wanted = Omit<Marks, 'condition'>;
 const nothing: Wanted = { taints: [], label: false, suppressed: null };
 
-function wantedOf(judged: JudgedNode, node: ClusterNode, there: MarksOnNode, by: Circumstances): Wanted {
+function wantedOf(judged: NodeToMark, node: ClusterNode, there: MarksOnNode, by: Circumstances): Wanted {
   const label = judged.state === 'trusted' && !by.isSettling;
   const settling = judged.state === 'trusted' && by.isSettling ? 'settling' : null;
   if (judged.group.mode !== 'enforce') return { taints: [], label, suppressed: settling };
@@ -95,7 +95,7 @@ function withKept(wanted: Wanted, node: ClusterNode, there: MarksOnNode, { keys 
 }
 
 function taintsOf(
-  { state, code, everTrusted, isReproving, drift, since, verifiedAt }: JudgedNode,
+  { state, code, everTrusted, isReproving, drift, since, verifiedAt }: NodeToMark,
   node: ClusterNode,
   there: MarksOnNode,
   { keys, delay, isSettling }: Circumstances,
@@ -164,7 +164,7 @@ function asItIs({ condition }: MarksOnNode): MarkCondition | null {
 }
 
 /** For people. It says what the label says: never True where that is missing. */
-function conditionOf({ state, code, text, verdict }: JudgedNode, by: Circumstances): MarkCondition {
+function conditionOf({ state, code, text, verdict }: NodeToMark, by: Circumstances): MarkCondition {
   const until = by.exemption === null ? '' : ` Exempt until ${new Date(by.exemption.until).toISOString()}.`;
   if (state === 'trusted' && by.isSettling)
     return {

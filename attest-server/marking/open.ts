@@ -111,7 +111,7 @@ export async function openMarking(
   const failed = (error: unknown) => report.fault(error, 'marking');
   const timers = [
     setInterval(() => {
-      lease.tell();
+      lease.reportChange();
       reconciler.tick();
       decisions.endDue().catch(failed);
     }, timings.tickEvery),

@@ -4,7 +4,7 @@ import { attestationStatus, shareOfHour, transitionOf } from './attestation-stat
 import { backOff } from './back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
-import { type JudgedNode, judgedNode, type MarkedGroup } from './judged-node.ts';
+import { judgedNode, type MarkedGroup, type NodeToMark } from './judged-node.ts';
 import { type KnownNode, knownNode } from './known-node.ts';
 import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './marks.ts';
 import { hasSameMarks, type MarksOnNode, marksOn, taintText } from './marks-on-node.ts';
@@ -71,8 +71,8 @@ export interface ReconcilerParts {
   readonly report: MarkingReport;
 }
 
-/** Requests under way: marks before what is only told. */
-const workers = { marks: 8, tales: 2 };
+/** Requests under way: marks before what is only published. */
+const workers = { marks: 8, publications: 2 };
 const hour = 3_600_000;
 /** Between two writes that only say the same in other words. */
 const minorEvery = 60_000;
@@ -84,7 +84,7 @@ const longestRetryAfter = 600_000;
 /** Failures in a row after which all writing waits. */
 const failuresOfAll = 3;
 const openEvery = 1000;
-/** Events of one Node that wait to be told. */
+/** Events of one Node that wait to be published. */
 const mostEvents = 4;
 
 /**
@@ -96,16 +96,16 @@ export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #known = new Map<string, KnownNode>();
   readonly #marks = new WorkQueue((name) => this.#mark(name), workers.marks);
-  readonly #tales = new WorkQueue((name) => this.#tell(name), workers.tales);
+  readonly #publications = new WorkQueue((name) => this.#publish(name), workers.publications);
   /** Names of the NodeAttestations that are there; null until they were listed. */
   #attested: Set<string> | null = null;
   #isAssessed = false;
   #isListing = false;
   /** Nothing is written before. */
   #closedUntil = Number.NEGATIVE_INFINITY;
-  #talesClosedUntil = Number.NEGATIVE_INFINITY;
+  #publishClosedUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  #taleFailures = 0;
+  #publishFailures = 0;
   /** Nodes of which a write was refused since one succeeded. */
   readonly #refused = new Set<string>();
   #openedAt = Number.NEGATIVE_INFINITY;
@@ -136,7 +136,7 @@ export class Reconciler {
   shown(name: string): {
     readonly there: MarksOnNode;
     readonly marks: Marks;
-    readonly judged: JudgedNode;
+    readonly judged: NodeToMark;
     readonly tamperedAt: number | null;
   } | null {
     const node = this.#current(name);
@@ -171,7 +171,7 @@ export class Reconciler {
     for (const [name, known] of this.#known) {
       const end = known.judged?.expiresAt ?? null;
       if (known.dueAt <= at || (end !== null && wall > end)) this.wake(name);
-      if (known.attestDueAt <= at || known.events.length > 0) this.#tales.add(name);
+      if (known.attestDueAt <= at || known.events.length > 0) this.#publications.add(name);
     }
   }
 
@@ -192,13 +192,13 @@ export class Reconciler {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#marks.close(), this.#tales.close()]);
+    await Promise.all([this.#marks.close(), this.#publications.close()]);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
     await this.#marks.idle();
-    await this.#tales.idle();
+    await this.#publications.idle();
   }
 
   /** Before the first taint is put, all nodes are looked at: the breaker must know what fails already. */
@@ -217,7 +217,7 @@ export class Reconciler {
   /** Which NodeAttestations are there is asked once: those of Nodes that are gone go. */
   #listAttestations(): void {
     const at = this.#parts.monotonic();
-    if (this.#isListing || at < this.#talesClosedUntil) return;
+    if (this.#isListing || at < this.#publishClosedUntil) return;
     this.#isListing = true;
     this.#parts.writer
       .attestations()
@@ -230,9 +230,9 @@ export class Reconciler {
             known.attestedAs ??= transitionOf(known.judged, known.marks);
             known.attestDueAt = this.#parts.monotonic() + hour * shareOfHour(name);
           }
-          for (const name of names) if (!this.#known.has(name)) this.#tales.add(name);
+          for (const name of names) if (!this.#known.has(name)) this.#publications.add(name);
         },
-        (error: unknown) => this.#notTold(error, null),
+        (error: unknown) => this.#notPublished(error, null),
       )
       .finally(() => {
         this.#isListing = false;
@@ -324,7 +324,7 @@ export class Reconciler {
   }
 
   /** Writes what differs. @returns false where that is put off */
-  async #apply(node: ClusterNode, known: KnownNode, judged: JudgedNode, marks: Marks): Promise<boolean> {
+  async #apply(node: ClusterNode, known: KnownNode, judged: NodeToMark, marks: Marks): Promise<boolean> {
     const { keys, writer, breaker, now, monotonic } = this.#parts;
     const at = monotonic();
     const there = marksOn(node, keys);
@@ -444,7 +444,7 @@ export class Reconciler {
       reason: camelCase('label_tamper'),
       message: 'Somebody changed the marks of Assay on this Node; they are put back as the verdict says.',
     });
-    this.#tales.add(node.name);
+    this.#publications.add(node.name);
     if (known.fights <= 2) return at;
     // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
     return at + Math.min(takesTrust(spec) ? soonest : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
@@ -455,7 +455,7 @@ export class Reconciler {
   }
 
   /** What this Node is worth and to carry now; the breaker learns of it. */
-  #assess(node: ClusterNode, known: KnownNode): { readonly judged: JudgedNode; readonly marks: Marks } {
+  #assess(node: ClusterNode, known: KnownNode): { readonly judged: NodeToMark; readonly marks: Marks } {
     const { committed, decisions, breaker, doubts, keys, ownNode, report, groupOf, now, monotonic } =
       this.#parts;
     const { name } = node;
@@ -495,7 +495,8 @@ export class Reconciler {
     known.judged = judged;
     known.marks = marks;
     if (known.attestedAs !== transitionOf(judged, marks) && this.#attested !== null) known.attestDueAt = at;
-    if ((known.attestDueAt <= at || known.events.length > 0) && this.#parts.isLeader()) this.#tales.add(name);
+    if ((known.attestDueAt <= at || known.events.length > 0) && this.#parts.isLeader())
+      this.#publications.add(name);
     return { judged, marks };
   }
 
@@ -504,27 +505,27 @@ export class Reconciler {
     if (events.length > mostEvents) events.shift();
   }
 
-  /** The resource and the Events of one Node: what is told to people and other programs. */
-  async #tell(name: string): Promise<void> {
+  /** The resource and the Events of one Node: what is published for people and other programs. */
+  async #publish(name: string): Promise<void> {
     const { nodes, isLeader, monotonic } = this.#parts;
     if (!nodes.synced() || !isLeader() || this.#attested === null) return;
-    if (monotonic() < Math.max(this.#talesClosedUntil, this.#closedUntil)) return;
+    if (monotonic() < Math.max(this.#publishClosedUntil, this.#closedUntil)) return;
     const node = this.#current(name);
     const known = this.#known.get(name);
     // One that is refused keeps the other from nobody.
     const told = await Promise.allSettled([
-      this.#tellAttestation(name, node, known),
-      node === null || known === undefined ? null : this.#tellEvents(node, known),
+      this.#publishAttestation(name, node, known),
+      node === null || known === undefined ? null : this.#publishEvents(node, known),
     ]);
     const failed = told.find((one) => one.status === 'rejected');
     if (failed !== undefined) {
-      this.#notTold(failed.reason, name);
+      this.#notPublished(failed.reason, name);
       return;
     }
-    this.#taleFailures = 0;
+    this.#publishFailures = 0;
   }
 
-  async #tellAttestation(
+  async #publishAttestation(
     name: string,
     node: ClusterNode | null,
     known: KnownNode | undefined,
@@ -545,7 +546,7 @@ export class Reconciler {
     this.#answered();
   }
 
-  async #tellEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
+  async #publishEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
     for (let event = events.shift(); event !== undefined; event = events.shift()) {
       const told = event;
       // Lost where it is refused: the resource says how things are.
@@ -594,7 +595,7 @@ export class Reconciler {
   #gone(name: string): void {
     this.#known.delete(name);
     this.#parts.breaker.forget(name);
-    if (this.#attested?.has(name)) this.#tales.add(name);
+    if (this.#attested?.has(name)) this.#publications.add(name);
   }
 
   #answered(): void {
@@ -621,17 +622,17 @@ export class Reconciler {
     known.dueAt = known.notBefore;
   }
 
-  #notTold(error: unknown, name: string | null): void {
+  #notPublished(error: unknown, name: string | null): void {
     const { report, monotonic, random } = this.#parts;
     if (!(error instanceof ClusterError)) {
-      report.fault(error, 'telling the cluster');
+      report.fault(error, 'publishing in the cluster');
       return;
     }
     report.failed(error, name);
     const at = monotonic();
     this.#closeAfter(error, at, name);
-    this.#taleFailures += 1;
-    this.#talesClosedUntil = at + backOff(this.#taleFailures, random);
+    this.#publishFailures += 1;
+    this.#publishClosedUntil = at + backOff(this.#publishFailures, random);
   }
 
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
@@ -682,7 +683,7 @@ function isOlder(told: ClusterNode, written: ClusterNode): boolean {
 }
 
 /** Whether it carries the taint that its state asks for. */
-function isTainted({ taints }: MarksOnNode, { state }: JudgedNode, keys: TaintKeys): boolean {
+function isTainted({ taints }: MarksOnNode, { state }: NodeToMark, keys: TaintKeys): boolean {
   const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
   return taints.some(({ key }) => key === wanted);
 }
@@ -694,7 +695,7 @@ function isMinor({ condition }: MarksOnNode, { actions }: NodePatch, marks: Mark
   );
 }
 
-function eventOf({ state, code, text }: JudgedNode): ClusterEvent {
+function eventOf({ state, code, text }: NodeToMark): ClusterEvent {
   const message = text === null ? `The node is ${state}.` : firstSentence(text);
   return {
     type: state === 'untrusted' ? 'Warning' : 'Normal',

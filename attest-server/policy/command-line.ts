@@ -1,7 +1,7 @@
 import { globMatches } from './glob.ts';
 
 /** A kernel's command line. */
-export interface CommandLine {
+export interface ParsedCommandLine {
   /** The kernel image that a loader named before the arguments; null where the text has arguments alone. */
   readonly image: string | null;
   readonly arguments: readonly string[];
@@ -11,7 +11,7 @@ export interface CommandLine {
 const named =
   /^(?:grub_cmd:? )?(?:linux(?:efi|16)?[ \t]+)(\S*)|^(?:grub_)?kernel_cmdline:? (\S*)|^(?:BOOT_IMAGE=)?((?:\(|\/|\\)\S*)/;
 
-export function parseCommandLine(text: string): CommandLine {
+export function parseCommandLine(text: string): ParsedCommandLine {
   const match = named.exec(text);
   const image = match?.[1] ?? match?.[2] ?? match?.[3] ?? null;
   // Attack: a name in which the kernel sees the beginning of an argument, or of quotes around all others.
@@ -81,8 +81,8 @@ export interface ArgumentDifference {
  * The image does not count: it is judged by its digest, not by its name.
  */
 export function argumentDifference(
-  expected: CommandLine,
-  actual: CommandLine,
+  expected: ParsedCommandLine,
+  actual: ParsedCommandLine,
   allow: readonly string[],
 ): ArgumentDifference {
   const free = (word: string) => isAllowed(word, allow);
@@ -106,7 +106,11 @@ function without(words: readonly string[], others: readonly string[]): string[] 
 }
 
 /** Where arguments are the same and their order is not: the last of `console=` or `init=` wins. */
-export function sameOrder(expected: CommandLine, actual: CommandLine, allow: readonly string[]): boolean {
+export function sameOrder(
+  expected: ParsedCommandLine,
+  actual: ParsedCommandLine,
+  allow: readonly string[],
+): boolean {
   const bound = (words: readonly string[]) => words.filter((word) => !isAllowed(word, allow)).join(' ');
   return bound(expected.arguments) === bound(actual.arguments);
 }

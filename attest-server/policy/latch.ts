@@ -1,4 +1,4 @@
-import type { Verdict } from '../protocol/verdict.ts';
+import { modes } from '../protocol/verdict.ts';
 import type { Located } from './file/policy-error.ts';
 import { covers, isEverything } from './glob.ts';
 import { type PolicyGroup, unmatched } from './policy.ts';
@@ -97,8 +97,6 @@ function taken(
         ];
   });
 }
-
-const modes: readonly Verdict['mode'][] = ['observe', 'label', 'enforce'];
 
 /** What `next` does not ask of a node and `group` does. */
 function lacking(

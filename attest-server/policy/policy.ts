@@ -5,11 +5,10 @@ import type { GroupBase } from './group.ts';
 
 /** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
-export type Enrolment = Bound;
 /** Those for which a server needs no cluster and no cloud. */
-export const plainEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval', 'first-use'];
+export const plainEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval', 'first-use'];
 /** What a policy that names no method allows: each of them needs somebody who vouches for this TPM. */
-export const defaultEnrolments: readonly Enrolment[] = ['pin', 'join-token', 'approval'];
+export const defaultEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval'];
 
 export interface PolicyGroup extends GroupBase {
   readonly require: readonly BuiltAspect[];

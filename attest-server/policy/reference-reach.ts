@@ -9,7 +9,7 @@ import { knownListInSteps } from './known-lists.ts';
 import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
-export interface SharedReference extends ofBoots.SharedReference {
+export interface SharedReference extends ofBoots.SharedBoot {
   /** Of kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
   readonly files?: number;
 }

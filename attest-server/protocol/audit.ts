@@ -10,7 +10,7 @@ export const auditActions = {
   'join-token.revoke': 'a join token that nobody used was taken back',
   declare: 'a signed directory came into force: its serial, the key, and how many references it changed',
   'reference.declare': 'a reference is from now on as the signed directory says: from which state to which',
-  'reference.capture': 'a boot of a node became a reference',
+  'reference.capture': 'what nodes proved became a reference: of which kind, and from which nodes',
   'reference.import': 'a reference came from a file',
   'reference.approve': 'a reference counts from now on',
   'reference.retire': 'a reference counts no longer',

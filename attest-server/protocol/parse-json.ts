@@ -13,6 +13,15 @@ export function parseJson<T>(text: string, schema: z.ZodType<T>, what: string, w
   return checkShape(jsonOf(text, what), schema, what, within);
 }
 
+/** Undefined for what is no JSON: a schema then refuses it, with what its caller says of it. */
+export function jsonOrNothing(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 function jsonOf(text: string, what: string): unknown {
   let value: unknown;
   try {

@@ -30,7 +30,7 @@ const side = z.object({
   reasons: z.array(reasonSchema),
 });
 const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
-export type MarksView = z.infer<typeof marks>;
+export type SimulatedMarksView = z.infer<typeof marks>;
 export const simulatedNode = z.object({
   node: z.string(),
   /** By what is in force, on the same evidence; null where there is none that can be judged. */

@@ -18,7 +18,7 @@ export type Source = (typeof sources)[number];
 export const severities = ['fail', 'warn', 'info'] as const;
 export type Severity = (typeof severities)[number];
 
-/** What a group's verdicts do in a cluster. */
+/** What a group's verdicts do in a cluster, the least first. */
 export const modes = ['observe', 'label', 'enforce'] as const;
 export type Mode = (typeof modes)[number];
 

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
 import { isAnnounced } from '../protocol/reference.ts';
@@ -30,13 +31,13 @@ export interface References extends AsyncDisposable {
 export function openReferences(parts: ReferencesParts): References {
   const capture = createCapture(parts);
   const ended = endedAnnouncements(parts);
-  let looking = Promise.resolve();
+  const inTurn = pLimit(1);
   // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
   const timer = setInterval(() => {
-    looking = looking
-      .then(ended)
-      .then((some) => (some ? parts.changed() : undefined))
-      .catch((error: unknown) => parts.fault(error, 'announcements'));
+    if (inTurn.activeCount + inTurn.pendingCount > 0) return;
+    inTurn(async () => {
+      if (await ended()) await parts.changed();
+    }).catch((error: unknown) => parts.fault(error, 'announcements'));
   }, lookEvery);
   return {
     life: createReferenceLife(parts),
@@ -52,7 +53,7 @@ export function openReferences(parts: ReferencesParts): References {
     candidates: (filter) => gatherCandidates(parts, filter),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
-      await looking;
+      await inTurn(() => {});
     },
   };
 }

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 
 /** How long the first record of a batch waits for others, in milliseconds. */
@@ -26,18 +27,18 @@ interface Waiting<R> {
 export function groupCommit<R>(write: (records: readonly R[]) => Promise<Refusals>): GroupCommit<R> {
   let waiting: Waiting<R>[] = [];
   let timer: NodeJS.Timeout | undefined;
-  let turn = Promise.resolve();
+  const inTurn = pLimit(1);
 
   const flush = (): Promise<void> => {
     clearTimeout(timer);
     timer = undefined;
     const batch = waiting;
     waiting = [];
-    if (batch.length > 0) turn = turn.then(() => commit(batch));
-    return turn;
+    return inTurn(() => commit(batch));
   };
 
   const commit = async (batch: readonly Waiting<R>[]): Promise<void> => {
+    if (batch.length === 0) return;
     let refusals: Refusals;
     try {
       refusals = await write(batch.map(({ record }) => record));

@@ -29,8 +29,9 @@ import { webhookStore } from './webhook.ts';
 /*
  * All SQL goes through one door, `Database` of database.ts, which the folder `sqlite` fills. PostgreSQL would be a folder
  * beside it: Kysely's PostgresDialect with a pool, `bigint` columns read as numbers and `bytea` for bytes, the tables of
- * sqlite/migrations.ts in its words (the triggers that keep the audit log too), prepared statements that answer with a
- * promise, error 23505 for `isUniqueViolation`, pg_dump for `backup`. What the files here rely on, and SQLite gives by
+ * sqlite/migrations.ts in its words (the triggers that keep the audit log too, and the condition of the index
+ * `evidence_that_names`, which unused-evidence.ts repeats), prepared statements that answer with a promise, error 23505 for
+ * `isUniqueViolation`, pg_dump for `backup`, pg_database_size for `size`. What the files here rely on, and SQLite gives by
  * having one writer: the audit chain, the share of all references and checkpoints read before they write (an advisory
  * lock at the begin of each writing transaction), and a unique violation leaves a transaction usable (there: only after a `savepoint`).
  */

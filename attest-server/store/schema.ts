@@ -49,9 +49,9 @@ export interface NodeRow {
   readonly enrolled_at: number;
   /** The source of its hello, where it is bound by first use. */
   readonly enrolled_from: string | null;
-  /** A revoked record keeps its row and frees its name. */
   /** Who vouched for it; null where no record says so. */
   readonly enrolled_by: string | null;
+  /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;
 }

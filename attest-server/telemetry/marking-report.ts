@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { Refusal } from '../audit/refusals.ts';
+import type { AuditRefusal } from '../audit/refusals.ts';
 import type { MarkingParts } from '../marking/open.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { Metrics } from './metrics.ts';
@@ -11,7 +11,7 @@ interface MarkingReporterParts {
   readonly now: () => number;
   /** Into log and audit log, as far as there is room: what repeats is counted. */
   readonly refusal: (
-    refused: Refusal,
+    refused: AuditRefusal,
     fields: Readonly<Record<string, unknown>>,
     change: Partial<Pick<AuditEvent, 'actor' | 'action'>>,
   ) => void;

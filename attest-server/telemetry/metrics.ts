@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
-import type { ClusterMetrics } from '../kubernetes/telling.ts';
+import type { ClusterMetrics } from '../kubernetes/api-health.ts';
 import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';

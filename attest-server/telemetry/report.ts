@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
-import type { Noted, Refusal } from '../audit/refusals.ts';
+import type { AuditRefusal, Noted } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import type { Alert } from '../enrolment/double-binding.ts';
@@ -30,7 +30,7 @@ interface ReporterParts {
 /** Where events go that belong into the audit log. */
 export interface AuditPort {
   /** Whether a refusal has an entry, or is counted by one. */
-  note(refusal: Refusal, at: number): Noted;
+  note(refusal: AuditRefusal, at: number): Noted;
   write(event: AuditEvent): Promise<void>;
 }
 
@@ -39,14 +39,14 @@ export interface Reporter extends Pick<ChannelPorts<unknown>, 'failed'> {
   readonly presence: PresenceReport;
   readonly webhook: WebhookParts['report'];
   /** Something was refused. @param about `isEnrolled`: a node has that name */
-  refused(code: ReasonCode, text: string, about: Omit<Refusal, 'code' | 'text'>): void;
+  refused(code: ReasonCode, text: string, about: Omit<AuditRefusal, 'code' | 'text'>): void;
   readonly answered: AttestPorts['answered'];
   readonly recorded: AttestPorts['recorded'];
   /** A gate is told to let its node go on. */
   readonly gateOpened: AttestPorts['gateOpened'];
   /** A gate says that it did so by itself. */
   gateSaid(node: string, opened: OpenedByItself): void;
-  alert(alert: Parameters<Alert>[0] & Pick<Refusal, 'isEnrolled'>): void;
+  alert(alert: Parameters<Alert>[0] & Pick<AuditRefusal, 'isEnrolled'>): void;
   /** A signature of an endorsement certificate is checked. */
   signatureChecked(): void;
   /** A source hit a bound of a port's door. */
@@ -132,7 +132,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
   };
   /** A flood must fill neither the audit log nor this one: what repeats is counted, and the next entry says how often. */
   const refusal = (
-    refused: Refusal,
+    refused: AuditRefusal,
     fields: Readonly<Record<string, unknown>>,
     change: Partial<Pick<AuditEvent, 'actor' | 'action'>> = {},
     level: 'warn' | 'error' = 'warn',
@@ -416,6 +416,6 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
 }
 
 /** Who acts, as the audit log names him: a person or program with a token, or an address, which proves nothing. */
-function whoIs(actor: string): Pick<Refusal, 'address' | 'isProven'> {
+function whoIs(actor: string): Pick<AuditRefusal, 'address' | 'isProven'> {
   return { address: actor.replace(/^address:/, ''), isProven: /^(token|kubernetes):/.test(actor) };
 }

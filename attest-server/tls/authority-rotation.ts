@@ -32,7 +32,7 @@ export interface AuthorityRotation {
    * What an agent that has just proven itself is told, once a connection for each change.
    * @param told what this gave for the connection before; null at first
    */
-  announce(node: string, hello: Introduction | null, told: string | null): Announcement;
+  announce(node: string, hello: Introduction | null, told: string | null): AuthorityAnnouncement;
   /** A proven agent says what it trusts. */
   trusts(node: string, digests: readonly string[]): void;
   /** Reads authority and certificate again. */
@@ -44,7 +44,7 @@ export interface AuthorityRotation {
   readonly ports: AuthorityPorts;
 }
 
-export interface Announcement {
+export interface AuthorityAnnouncement {
   /** Of which authorities the connection was told; null where its agent says nothing of authorities. */
   readonly told: string | null;
   /** Null where there is nothing to tell. */

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { CloudFault } from './lookup.ts';
 
-export interface Question {
+export interface CloudQuestion {
   /** Whom it asks, for people. */
   readonly of: string;
   readonly url: URL;
@@ -12,7 +12,7 @@ export interface Question {
   readonly plain?: readonly string[];
 }
 
-export interface Answer {
+export interface CloudAnswer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
@@ -26,7 +26,7 @@ const loopback: readonly string[] = ['127.0.0.1', '[::1]', 'localhost'];
  * Asks once. No redirect is followed: what is sent may be worth stealing.
  * @throws CloudFault
  */
-export async function ask(question: Question, signal: AbortSignal): Promise<Answer> {
+export async function ask(question: CloudQuestion, signal: AbortSignal): Promise<CloudAnswer> {
   const { of, url, method, headers, body, plain = [] } = question;
   if (
     url.protocol !== 'https:' &&
@@ -68,7 +68,10 @@ export async function untilAnswered<T>(attempt: () => Promise<T>, signal: AbortS
 }
 
 /** HTTP's own words for "later". */
-export function asksToWait({ status, headers }: Answer): { passes: true; waitFor: number | null } | null {
+export function asksToWait({
+  status,
+  headers,
+}: CloudAnswer): { passes: true; waitFor: number | null } | null {
   if (status !== 429 && status < 500) return null;
   const seconds = headers.get('retry-after');
   return {

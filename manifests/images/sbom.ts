@@ -75,7 +75,9 @@ interface SpdxPackage {
   readonly SPDXID: string;
   readonly name: string;
   readonly versionInfo: string;
+  readonly supplier?: string;
   readonly licenseDeclared: string;
+  readonly licenseComments?: string;
   readonly externalRefs: readonly Readonly<Record<string, string>>[];
 }
 
@@ -127,10 +129,8 @@ function nodePackage({ node: { name, version, integrity } }: RootFileSystem): Sp
     SPDXID: idOf('npm', name),
     name: 'node',
     versionInfo: version,
-    ...{
-      supplier: 'Organization: OpenJS Foundation',
-      licenseComments: 'usr/share/doc/node/LICENSE in the image',
-    },
+    supplier: 'Organization: OpenJS Foundation',
+    licenseComments: 'usr/share/doc/node/LICENSE in the image',
     licenseDeclared: 'MIT',
     ...checksumOf(integrity),
     externalRefs: [

@@ -12,7 +12,7 @@ import { isAnnounced, longestAnnouncement, type Reference } from '../../protocol
 import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { type Ending, endOf, relative, utc } from '../moment.ts';
+import { type EndingOptions, endOf, relative, utc } from '../moment.ts';
 import { computeReference } from '../offline/compute/command.ts';
 import { type Format, print } from '../output.ts';
 import { checkAllFound, readNamedNodes, readNodes } from '../read-nodes.ts';
@@ -20,7 +20,7 @@ import { counted, listed } from '../sentence.ts';
 import { table } from '../table.ts';
 import { pathOf } from './reference.ts';
 
-export interface ExpectOptions extends Ending {
+export interface ExpectOptions extends EndingOptions {
   readonly group?: string;
   readonly reference?: string;
   readonly kernel?: string;

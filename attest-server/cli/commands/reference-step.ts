@@ -2,12 +2,12 @@ import { referenceChanged, type SharedReferenceView } from '../../protocol/api.t
 import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type ReferenceAction, type ReferenceKind, reference } from '../../protocol/reference.ts';
-import type { NodeState } from '../../protocol/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
 import { utc } from '../moment.ts';
+import { worstFirst } from '../node-order.ts';
 import { type Format, print } from '../output.ts';
 import { counted, listed } from '../sentence.ts';
 import { changesText, readSimulation } from '../simulation.ts';
@@ -100,7 +100,7 @@ function sumOf(kind: ReferenceKind, name: string, items: ReferenceTrialView['ite
   const parts = [
     likeText(kind, name, items),
     ...(changed.length === 0 ? ['no node would change'] : []),
-    ...states.flatMap((state) => {
+    ...worstFirst.flatMap((state) => {
       const nodes = moved.filter(({ after }) => after?.state === state).map(({ node }) => node);
       return nodes.length === 0 ? [] : [`${nodes.length} would turn ${state}: ${listed(nodes)}`];
     }),
@@ -109,9 +109,6 @@ function sumOf(kind: ReferenceKind, name: string, items: ReferenceTrialView['ite
   ];
   return parts.join('; ');
 }
-
-/** The worst first. */
-const states: readonly NodeState[] = ['untrusted', 'unknown', 'pending', 'unsupported', 'trusted'];
 
 function likeText(kind: ReferenceKind, name: string, items: ReferenceTrialView['items']): string {
   if (items.length === 0) return 'the server has no nodes';

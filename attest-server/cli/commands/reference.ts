@@ -65,7 +65,7 @@ export function checkKind(kind: string | undefined): void {
     );
 }
 
-export interface CaptureOptions {
+export interface CaptureFlags {
   readonly name: string;
   readonly kind: string;
   readonly group?: string;
@@ -79,7 +79,7 @@ export interface CaptureOptions {
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, only, initrd = false, output: format }: CaptureOptions,
+  { name, kind, group, staged = false, only, initrd = false, output: format }: CaptureFlags,
 ): Promise<void> {
   checkKind(kind);
   if (only.length > 0 && kind !== 'runtime')

@@ -3,12 +3,12 @@ import { defaultScope } from '../../policy/boot/rules.ts';
 import { type Reference, reference } from '../../protocol/reference.ts';
 
 /** A component of a reference, before its scope is written down. */
-export type Component = Omit<Reference['components'][number], 'scope'>;
+export type ReferenceComponent = Omit<Reference['components'][number], 'scope'>;
 
 /** A reference of kind `boot` that nobody captured: it says what is measured, and no PCR by its value. */
 export function bootReference(
   about: Pick<Reference, 'name' | 'group' | 'state'>,
-  components: readonly Component[],
+  components: readonly ReferenceComponent[],
 ): Reference {
   return reference.parse({
     ...about,
@@ -20,6 +20,6 @@ export function bootReference(
 }
 
 /** As the shipped policies have it; what counts is the policy in force. */
-function scopeName({ stage, pcr }: Component): string {
+function scopeName({ stage, pcr }: ReferenceComponent): string {
   return stage === 'cmdline' ? defaultScope.cmdline : scopeOf(judgedStage(stage, pcr ?? null), defaultScope);
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
-import type { CaptureOptions, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
+import type { CaptureFlags, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
 import type { StepOptions } from '../commands/reference-step.ts';
 import type { CliContext } from '../context.ts';
 import type { ComputeOptions } from '../offline/compute/command.ts';
@@ -107,7 +107,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
     .addOption(outputOption('table', 'json', 'yaml'))
-    .action(async (nodes: readonly string[], options: CaptureOptions) =>
+    .action(async (nodes: readonly string[], options: CaptureFlags) =>
       (await import('../commands/reference.ts')).captureReference(context, nodes, options),
     );
   for (const [action, description] of [

@@ -2,7 +2,7 @@ import type { FileContent } from '../../protocol/loader-files.ts';
 import type { PcrBank } from '../../protocol/messages.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
-import { type CommandLine, parseCommandLine } from '../command-line.ts';
+import { type ParsedCommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { versionOfReference, withoutVersion } from './kernel-version.ts';
@@ -29,7 +29,7 @@ export interface ReferencedComponent {
   /** Where its like comes first in the boot that was captured; -1 where the order of its PCR says nothing. */
   readonly place: number;
   /** Of a command line, where its text is known. */
-  readonly line: CommandLine | null;
+  readonly line: ParsedCommandLine | null;
 }
 
 /** The components of one reference. */
@@ -57,7 +57,7 @@ export interface PreparedComponents {
 }
 
 export interface ReferencedLine extends ReferencedComponent {
-  readonly line: CommandLine;
+  readonly line: ParsedCommandLine;
 }
 
 /** @param inOrder the components of each PCR stand in the order of one boot */
@@ -147,7 +147,7 @@ function prepare(
 }
 
 /** A command line, as it is compared. @param text its identifiers are masked */
-export function comparedLine(text: string, masks: readonly MaskName[]): CommandLine {
+export function comparedLine(text: string, masks: readonly MaskName[]): ParsedCommandLine {
   const line = parseCommandLine(text);
   return { ...line, arguments: line.arguments.map((word) => maskArgument(word, masks)) };
 }

@@ -9,7 +9,7 @@ import { bootsLike, has, isCode } from './revoked.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** An active reference that affirms what another one names, too. */
-export interface SharedReference {
+export interface SharedBoot {
   readonly name: string;
   /** It names all of it: where the other one is revoked, boots like this one are, too. */
   readonly whole: boolean;
@@ -26,7 +26,7 @@ export function sharedWith(
   references: readonly Reference[],
   { groups }: Policy,
   at: number,
-): readonly SharedReference[] {
+): readonly SharedBoot[] {
   if (subject.kind !== 'boot') return [];
   const concerned = [...groups, unmatched].filter((group) => counts(subject, group));
   const prepared = prepareReference(subject, noMasks);

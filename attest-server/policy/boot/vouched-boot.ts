@@ -3,7 +3,7 @@ import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
-import { type CommandLine, isCutOff } from '../command-line.ts';
+import { isCutOff, type ParsedCommandLine } from '../command-line.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
 import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
@@ -52,7 +52,7 @@ export interface VouchedBoot {
   readonly judgedByRule: (referenced: Referenced) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
   /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
-  readonly lineOf: (component: BootComponent) => CommandLine | null;
+  readonly lineOf: (component: BootComponent) => ParsedCommandLine | null;
   /** By what a command of its loader is compared; made when first needed. */
   readonly texts: CommandTexts;
 }

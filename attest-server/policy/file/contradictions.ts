@@ -1,5 +1,6 @@
+import type { Bound } from '../../protocol/enrolment-method.ts';
 import { aspects } from '../aspects.ts';
-import { type Enrolment, enrolments } from '../policy.ts';
+import { enrolments } from '../policy.ts';
 import type { Located } from './policy-error.ts';
 import { fieldOf, listOf } from './raw-value.ts';
 
@@ -8,7 +9,7 @@ import { fieldOf, listOf } from './raw-value.ts';
  * beside those of the schema.
  * @param methods by which nodes can enrol at whoever will apply the policy
  */
-export function contradictionsIn(raw: unknown, methods: readonly Enrolment[]): Located[] {
+export function contradictionsIn(raw: unknown, methods: readonly Bound[]): Located[] {
   const names = new Set<unknown>();
   return listOf(fieldOf(raw, 'groups')).flatMap((group, index) => {
     const name = fieldOf(group, 'name');
@@ -37,12 +38,12 @@ function ofMode(group: unknown): Located[] {
 }
 
 /** What a server lacks that does not offer it. */
-const needs: Readonly<Partial<Record<Enrolment, string>>> = {
+const needs: Readonly<Partial<Record<Bound, string>>> = {
   vendor: 'it needs a cluster (kubernetes.api) and authorities of TPM makers (endorsementRoots)',
   cloud: 'it needs a cluster (kubernetes.api) and a program to ask (cloudProgram)',
 };
 
-function ofEnrolment(group: unknown, methods: readonly Enrolment[]): Located[] {
+function ofEnrolment(group: unknown, methods: readonly Bound[]): Located[] {
   const faults: Located[] = [];
   const mode = fieldOf(group, 'mode');
   const named = listOf(fieldOf(group, 'enrolment'));

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
+import type { Bound } from '../../protocol/enrolment-method.ts';
 import { shapeWords } from '../../protocol/shape-words.ts';
 import { offsetOf } from '../../protocol/yaml-offset.ts';
 import { weakenedBy } from '../latch.ts';
-import { type Enrolment, type Policy, plainEnrolments } from '../policy.ts';
+import { type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
 import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
@@ -61,7 +62,7 @@ export function checkLatched(
   throw new PolicyError(file, place(told, document, lines), 'latched');
 }
 
-function parseDocumentOf(text: string, file: string, methods: readonly Enrolment[]) {
+function parseDocumentOf(text: string, file: string, methods: readonly Bound[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const excess = excessOf(text);

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { gateActions, longestGateTimeout } from '../../protocol/gate.ts';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { plainName } from '../../protocol/reference.ts';
+import { modes, severities } from '../../protocol/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
@@ -51,7 +52,7 @@ const groupBase = z.strictObject({
     .default({})
     .describe('labels that the node must have, with these values; a node outside a cluster has no labels'),
   mode: z
-    .enum(['observe', 'label', 'enforce'])
+    .enum(modes)
     .default('observe')
     .describe('observe: judged and shown; label and enforce also mark the node'),
   tpm: z
@@ -96,7 +97,7 @@ const groupBase = z.strictObject({
     .describe('for nodes with a gate before kubelet (docs/gate.md); default: it waits without end'),
   reaction: z.literal('none', unsupported).optional(),
   severity: z
-    .partialRecord(z.enum(reasonCodes), z.enum(['fail', 'warn', 'info']))
+    .partialRecord(z.enum(reasonCodes), z.enum(severities))
     .default({})
     .describe('how much a reason weighs, per code'),
 });

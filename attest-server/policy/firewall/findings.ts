@@ -3,10 +3,10 @@ import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
 import { type Difference, isMissingChain, shownDifferences, sumOf } from './compare.ts';
 import type { DualHook } from './dual-tables.ts';
-import type { Opened } from './opened.ts';
+import type { OpenedWay } from './opened.ts';
 import type { Opening } from './opening.ts';
 import type { Requirement } from './requirement.ts';
-import type { Way } from './walk.ts';
+import type { PacketWay } from './walk.ts';
 
 const aspect = 'firewall';
 /** Lines of a difference; a reason has room for some more. */
@@ -106,7 +106,7 @@ export function noLongerClosed(
   reference: string,
   digest: string,
   dropped: readonly string[],
-  opened: readonly Opened[],
+  opened: readonly OpenedWay[],
 ): Finding | null {
   const lines = [
     ...dropped,
@@ -127,7 +127,7 @@ export function noLongerClosed(
   };
 }
 
-export function openAgainst(opening: Opening, digest: string, ways: readonly Way[]): Finding {
+export function openAgainst(opening: Opening, digest: string, ways: readonly PacketWay[]): Finding {
   return {
     code: 'fw_policy_open',
     aspect,
@@ -179,10 +179,10 @@ export function dualTables(hooks: readonly DualHook[], digest: string, isKnown: 
   };
 }
 
-function versionOf({ family }: Way): string {
+function versionOf({ family }: PacketWay): string {
   return family === 4 ? 'IPv4' : 'IPv6';
 }
 
-function throughOf({ through }: Way): readonly string[] {
+function throughOf({ through }: PacketWay): readonly string[] {
   return through.map((line) => `  ${line}`);
 }

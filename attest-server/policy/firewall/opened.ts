@@ -3,13 +3,13 @@ import { type Difference, rulesThat } from './compare.ts';
 import type { Opening } from './opening.ts';
 import { allAddresses, allPorts, intersect, normalised, type Ranges, subtract } from './ranges.ts';
 import type { Rule, Ruleset } from './ruleset.ts';
-import { chainsAt, type Way, wayFinder } from './walk.ts';
+import { chainsAt, type PacketWay, wayFinder } from './walk.ts';
 
 /** What the node lets in and the baseline does not. */
-export interface Opened {
+export interface OpenedWay {
   readonly hook: Opening['hook'];
   readonly what: string;
-  readonly way: Way;
+  readonly way: PacketWay;
 }
 
 /** Of each hook, family and kind of packets that the differences speak of, at most. */
@@ -23,10 +23,10 @@ const mostTold = 8;
  */
 export function openedSince(
   { ruleset, spokenOf, interfaces }: Before,
-  waysNow: (opening: Opening) => readonly Way[],
+  waysNow: (opening: Opening) => readonly PacketWay[],
   differences: readonly Difference[],
-): readonly Opened[] {
-  const opened: Opened[] = [];
+): readonly OpenedWay[] {
+  const opened: OpenedWay[] = [];
   const waysBefore = wayFinder(ruleset);
   const probes = [...usual(spokenOf()), ...ofRules(differences)];
   for (const probe of probes.flatMap((one) => [one, ...byEach(interfaces, one)]))

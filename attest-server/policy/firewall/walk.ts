@@ -7,7 +7,7 @@ import { areEqual, intersect, type Ranges, subtract } from './ranges.ts';
 import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
 
 /** How packets that an opening speaks of come in; one line for each base chain that lets them. */
-export interface Way {
+export interface PacketWay {
   readonly family: 4 | 6;
   readonly through: readonly string[];
   /** False where that took more steps than anybody follows: it may be no way. */
@@ -19,12 +19,12 @@ export interface Way {
  * that accepts, and may not match one that drops. Chains of declared owners are passed through: what policies of Calico
  * accept, which they say by a mark, is theirs.
  */
-export function waysIn(ruleset: Ruleset, opening: Opening): readonly Way[] {
+export function waysIn(ruleset: Ruleset, opening: Opening): readonly PacketWay[] {
   return wayFinder(ruleset)(opening);
 }
 
 /** The same for many openings, all of which together take a bounded time. */
-export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[] {
+export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly PacketWay[] {
   const untracked = isUntracked(ruleset);
   const marks = settable(ruleset);
   let left = mostStepsInAll;
@@ -37,7 +37,7 @@ export function wayFinder(ruleset: Ruleset): (opening: Opening) => readonly Way[
   };
 }
 
-function find(walk: Walk, opening: Opening): readonly Way[] {
+function find(walk: Walk, opening: Opening): readonly PacketWay[] {
   const { ruleset } = walk;
   return ([4, 6] as const).flatMap((family) => {
     const sources = opening.sources[family];

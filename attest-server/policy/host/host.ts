@@ -6,9 +6,9 @@ import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { advice } from './advice.ts';
 import { draftHost, observeHost } from './draft.ts';
-import { isNotSaid, type Outcome, outcomesOf } from './outcomes.ts';
+import { type HostOutcome, isNotSaid, outcomesOf } from './outcomes.ts';
 import { type HostRules, hostRules, hostSchema } from './rules.ts';
-import { rememberedIn, type Standing, standing, toRemember } from './standing.ts';
+import { type HostStanding, rememberedIn, standing, toRemember } from './standing.ts';
 
 /**
  * A machine and its kernel as they run, by the word of the node alone: root on it can lie. What its kernel was when it
@@ -81,10 +81,10 @@ function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
 
 /** By the facts alone, whatever is remembered of the node. */
 interface Judged {
-  readonly outcomes: readonly Outcome[];
+  readonly outcomes: readonly HostOutcome[];
   readonly judgement: Judgement;
   /** The same, with what is to be remembered of it. */
-  readonly told: Judgement & { readonly next: Standing };
+  readonly told: Judgement & { readonly next: HostStanding };
 }
 
 /**
@@ -120,7 +120,7 @@ function besides({ outcomes, judgement, told }: Judged, memory: unknown): Judgem
   return areSame(before, next) ? { ...judgement, findings } : { ...judgement, findings, next };
 }
 
-function areSame(a: Standing, b: Standing): boolean {
+function areSame(a: HostStanding, b: HostStanding): boolean {
   return (
     a.length === b.length &&
     a.every(({ code, actual }, index) => code === b[index]?.code && actual === b[index]?.actual)

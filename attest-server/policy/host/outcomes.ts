@@ -7,13 +7,13 @@ import type { HostRules, SysctlRule } from './rules.ts';
 import { taintsOf, taintText } from './taints.ts';
 
 /** What one rule finds on a node: nothing, that it is broken, or that it cannot be told. */
-export interface Outcome {
+export interface HostOutcome {
   /** Of what breaks the rule. */
   readonly code: ReasonCode;
   readonly findings: readonly Finding[];
 }
 
-export function outcomesOf(facts: HostFacts, rules: HostRules): readonly Outcome[] {
+export function outcomesOf(facts: HostFacts, rules: HostRules): readonly HostOutcome[] {
   const one = (code: ReasonCode, finding: Finding | null) => ({
     code,
     findings: finding === null ? [] : [finding],

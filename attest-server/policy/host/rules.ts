@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type KernelRelease, parseKernelRelease } from '../../protocol/kernel-release.ts';
 import { type SysctlName, sysctlNames } from '../../protocol/sysctls.ts';
-import { type Taint, taintLetters } from './taints.ts';
+import { type KernelTaint, taintLetters } from './taints.ts';
 
 /** What a group wants of a machine and its kernel, as they run. All of it is judged by what the node says. */
 export interface HostRules {
@@ -9,7 +9,7 @@ export interface HostRules {
   readonly isWritten: boolean;
   /** The least release of the kernel; null: any. */
   readonly minimumKernel: { readonly text: string; readonly release: KernelRelease } | null;
-  readonly forbiddenTaints: readonly Taint[];
+  readonly forbiddenTaints: readonly KernelTaint[];
   /** `report`: nothing is found, the facts are kept. */
   readonly ssh: 'closed' | 'report';
   /** Ports on which SSH may listen besides 22 and those of its configuration. */
@@ -31,7 +31,7 @@ export interface SysctlRule {
  * What no working driver sets: modules loaded or unloaded by force, ACPI tables replaced, unsigned modules. `P` and `O` are
  * not among them, since the signed drivers of GPUs and storage set both.
  */
-export const usualTaints: readonly Taint[] = ['F', 'R', 'A', 'E'];
+export const usualTaints: readonly KernelTaint[] = ['F', 'R', 'A', 'E'];
 
 const number = z
   .union([z.int(), z.string().regex(/^-?\d{1,15}$/, 'not a number: sysctls of this list are numbers')])

@@ -21,9 +21,9 @@ const taints = [
   ['N', 'a test of the kernel was run in it'],
   ['J', 'user space changed firmware of a device'],
 ] as const;
-export type Taint = (typeof taints)[number][0];
+export type KernelTaint = (typeof taints)[number][0];
 
-export const taintLetters: readonly Taint[] = taints.map(([letter]) => letter);
+export const taintLetters: readonly KernelTaint[] = taints.map(([letter]) => letter);
 
 /** Letters of the bits that are set; a bit that has none yet is shown by its number. */
 export function taintsOf(mask: number): readonly string[] {

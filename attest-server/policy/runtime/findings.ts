@@ -10,7 +10,7 @@ import type { RuntimeRules } from './rules.ts';
 const aspect = 'runtime';
 
 /** Some things of one kind that were seen, with the lines that say so. */
-export interface Seen {
+export interface SeenEntries {
   readonly examples: readonly Example[];
   /** There are others, too. */
   readonly more: boolean;
@@ -23,7 +23,11 @@ export function noReference(group: string, wanted: readonly string[] | null): Fi
 }
 
 /** @param outOfForce reference that has all of these, and is not in force */
-export function unknownFiles(seen: Seen, where: 'host' | 'containers', outOfForce: string | null): Finding {
+export function unknownFiles(
+  seen: SeenEntries,
+  where: 'host' | 'containers',
+  outOfForce: string | null,
+): Finding {
   const of = where === 'host' ? '' : ' in a container';
   return {
     ...shown('ima_unknown_file', seen),
@@ -34,7 +38,7 @@ export function unknownFiles(seen: Seen, where: 'host' | 'containers', outOfForc
   };
 }
 
-export function unknownMeasured(seen: Seen): Finding {
+export function unknownMeasured(seen: SeenEntries): Finding {
   return {
     ...shown('ima_unknown_file', seen),
     expected: 'what a reference in force has under this name',
@@ -43,7 +47,7 @@ export function unknownMeasured(seen: Seen): Finding {
   };
 }
 
-export function deniedFiles(seen: Seen): Finding {
+export function deniedFiles(seen: SeenEntries): Finding {
   return {
     ...shown('ima_denied_file', seen),
     expected: 'no file that the policy denies',
@@ -52,7 +56,7 @@ export function deniedFiles(seen: Seen): Finding {
 }
 
 /** @param revocation who revoked the reference of the first one, when and why */
-export function revokedFiles(seen: Seen, revocation: string): Finding {
+export function revokedFiles(seen: SeenEntries, revocation: string): Finding {
   const [first] = seen.examples;
   return {
     ...shown('revoked_reference', seen),
@@ -62,7 +66,7 @@ export function revokedFiles(seen: Seen, revocation: string): Finding {
   };
 }
 
-export function movedFiles(seen: Seen): Finding {
+export function movedFiles(seen: SeenEntries): Finding {
   return {
     ...shown('ima_unknown_file', seen),
     severity: 'info',
@@ -71,7 +75,7 @@ export function movedFiles(seen: Seen): Finding {
   };
 }
 
-export function violations(seen: Seen, weight: RuntimeRules['violations']): Finding {
+export function violations(seen: SeenEntries, weight: RuntimeRules['violations']): Finding {
   return {
     ...shown('ima_violation', seen),
     severity: weight === 'fail' ? 'fail' : 'warn',
@@ -189,7 +193,7 @@ export function revocationOf({ changed }: Reference): string {
 
 function shown(
   code: 'ima_unknown_file' | 'ima_denied_file' | 'ima_violation' | 'revoked_reference',
-  { examples, lines }: Seen,
+  { examples, lines }: SeenEntries,
 ): Omit<Finding, 'expected' | 'text'> {
   const [first] = examples;
   return {
@@ -208,7 +212,7 @@ export function shownExample({ name, digest }: Example): string {
 }
 
 /** A change on many nodes is one where it is the same; a command can name it. */
-function changedTo({ examples: [first] }: Seen): Pick<Finding, 'value'> {
+function changedTo({ examples: [first] }: SeenEntries): Pick<Finding, 'value'> {
   return first === undefined || first.digest === '' ? {} : { value: `file ${bareDigest(first)}` };
 }
 
@@ -216,14 +220,14 @@ function bareDigest({ digest }: Example): string {
   return digest.slice(digest.lastIndexOf(':') + 1);
 }
 
-function counted({ examples, more }: Seen, what: string): string {
+function counted({ examples, more }: SeenEntries, what: string): string {
   if (more) return `more than ${examples.length} ${what}s`;
   return examples.length === 1 ? `a ${what}` : `${examples.length} ${what}s`;
 }
 
 const mostNamed = 3;
 
-function namesOf({ examples, more }: Seen): string {
+function namesOf({ examples, more }: SeenEntries): string {
   const names = examples.slice(0, mostNamed).map(({ name }) => name);
   return `${names.join(', ')}${more || examples.length > mostNamed ? ', …' : ''}`;
 }

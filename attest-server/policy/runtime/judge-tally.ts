@@ -7,7 +7,7 @@ import {
   noReference,
   revocationOf,
   revokedFiles,
-  type Seen,
+  type SeenEntries,
   shownExample,
   unknownFiles,
   unknownMeasured,
@@ -19,7 +19,7 @@ import {
 import { missingAreas, type PolicyInForce } from './policy-in-force.ts';
 import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
 import type { RuntimeRules } from './rules.ts';
-import type { Tally } from './tally.ts';
+import type { FileTally } from './tally.ts';
 import { unknownFilesOf } from './unknown.ts';
 
 export interface TallyJudgement {
@@ -46,7 +46,7 @@ export interface JudgedBy {
  * @param sinceOf when something was seen first, an ISO time
  */
 export function judgeTally(
-  tally: Tally,
+  tally: FileTally,
   policy: PolicyInForce,
   { group, rules, references }: JudgedBy,
   at: number,
@@ -69,7 +69,7 @@ export function judgeTally(
       ];
       return `entry ${example.entry}: ${shownExample(example)} (${said.join('; ')})`;
     });
-  const seen = (found: Examples, others: readonly Example[] = []): Seen => {
+  const seen = (found: Examples, others: readonly Example[] = []): SeenEntries => {
     const examples = [...found.all, ...others];
     return { examples, more: found.more, lines: linesOf(examples) };
   };
@@ -145,7 +145,7 @@ function whyNotKnown(
 }
 
 /** A reference that is not in force, and has all of them: putting it in force makes them known. */
-function knownByAll({ examples, more }: Seen, idle: readonly KnownFiles[]): string | null {
+function knownByAll({ examples, more }: SeenEntries, idle: readonly KnownFiles[]): string | null {
   if (more) return null;
   const digests = examples.map(({ digest }) => bytesOf(digest));
   return idle.find(({ files }) => digests.every((digest) => files.find(digest) >= 0))?.name ?? null;

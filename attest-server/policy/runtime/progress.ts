@@ -2,13 +2,13 @@ import { LRUCache } from 'lru-cache';
 import { atOnce } from '../../protocol/in-steps.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { SortEntry } from './sort-entry.ts';
-import { Tally } from './tally.ts';
+import { FileTally } from './tally.ts';
 
 /** How far one node's list was judged, and what was seen up to there. */
 export interface Progress {
   /** As in ProvenImaList. */
   readonly head: string;
-  readonly tally: Tally;
+  readonly tally: FileTally;
 }
 
 /** Follows the lists of many nodes. What is kept of each is small, however long its list is. */
@@ -45,7 +45,7 @@ export class ListFollower {
       this.#byNode.delete(node);
       return null;
     }
-    const tally = (list.since === null ? null : known?.tally.copy()) ?? new Tally();
+    const tally = (list.since === null ? null : known?.tally.copy()) ?? new FileTally();
     yield* list.walkInSteps((entry) => this.#sort(entry, tally), entries);
     const progress = { head: list.head, tally };
     this.#byNode.set(node, progress);

@@ -7,10 +7,10 @@ import type { KnownFiles, PreparedReferences } from './prepared-references.ts';
 import type { RuntimeRules } from './rules.ts';
 import { signedBy } from './signature.ts';
 import type { PreparedKeys } from './signer-keys.ts';
-import type { Tally } from './tally.ts';
+import type { FileTally } from './tally.ts';
 
 /** Puts one entry of IMA's list where it belongs. */
-export type SortEntry = (entry: ImaEntry, tally: Tally) => void;
+export type SortEntry = (entry: ImaEntry, tally: FileTally) => void;
 
 /**
  * By rules and references, all of which are ready: most entries are one look-up by digest. Names are decoded only where
@@ -32,7 +32,7 @@ export function entrySorter(
   const isOfContainers = (entry: ImaEntry) =>
     rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
 
-  function sortFile(entry: ImaEntry, tally: Tally): void {
+  function sortFile(entry: ImaEntry, tally: FileTally): void {
     const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
     // Attack: it is loaded by a path of containers.
     if (isPolicy) notePolicy(entry, tally);
@@ -46,14 +46,14 @@ export function entrySorter(
     else sortByPath(entry, tally, known);
   }
 
-  function sortByPath(entry: ImaEntry, tally: Tally, known: KnownFiles): void {
+  function sortByPath(entry: ImaEntry, tally: FileTally, known: KnownFiles): void {
     const at = host.find((one) => isAt(one, entry));
     if (at !== undefined || rules.paths === 'report') note(tally, at ?? known, entry);
     if (at !== undefined) return;
     count(tally, rules.paths === 'report' ? tally.moved : tally.unknown, entry, known.name);
   }
 
-  function sortUnknown(entry: ImaEntry, tally: Tally, unknown: Examples): void {
+  function sortUnknown(entry: ImaEntry, tally: FileTally, unknown: Examples): void {
     const bad = finder(revoked, entry.digest);
     if (bad !== null) count(tally, tally.revoked, entry, bad.name);
     // Of one more that is unknown nothing would be kept.
@@ -65,14 +65,14 @@ export function entrySorter(
     return name === 'boot_aggregate' || matchesOne(rules.exclude, name) || signedBy(entry, keys) !== null;
   }
 
-  function sortInContainer(entry: ImaEntry, tally: Tally): void {
+  function sortInContainer(entry: ImaEntry, tally: FileTally): void {
     if (rules.containers?.references === null) return;
     const known = finder(containers, entry.digest);
     if (known === null) sortUnknown(entry, tally, tally.inContainers);
     else note(tally, known, entry);
   }
 
-  function sortViolation(entry: ImaEntry, tally: Tally): void {
+  function sortViolation(entry: ImaEntry, tally: FileTally): void {
     if (rules.violations === 'ignore' || tally.violations.more) return;
     if (!matchesOne(rules.violationsExcept, entry.name)) count(tally, tally.violations, entry);
   }
@@ -102,7 +102,7 @@ function isAt({ files }: KnownFiles, { digest, name }: ImaEntry): boolean {
 }
 
 /** Keys, command lines of kexec, critical data: by name, since each is a thing of its own. */
-function sortMeasured(entry: ImaEntry, tally: Tally, references: readonly KnownFiles[]): void {
+function sortMeasured(entry: ImaEntry, tally: FileTally, references: readonly KnownFiles[]): void {
   const { name } = entry;
   const naming = references.filter(({ measured }) => measured.has(name));
   if (naming.length === 0 && isCriticalData(name) && !isLikeSignature(entry)) return;
@@ -123,7 +123,7 @@ function isLikeSignature({ name, data, digest }: ImaEntry): boolean {
   return first === 3 || first === 5 || first === 6;
 }
 
-function note(tally: Tally, { name, expires }: KnownFiles, entry: ImaEntry): void {
+function note(tally: FileTally, { name, expires }: KnownFiles, entry: ImaEntry): void {
   const known = tally.known.get(name);
   if (known === null) return;
   if (known !== undefined) {
@@ -136,14 +136,14 @@ function note(tally: Tally, { name, expires }: KnownFiles, entry: ImaEntry): voi
   tally.changed();
 }
 
-function notePolicy({ digest }: ImaEntry, tally: Tally): void {
+function notePolicy({ digest }: ImaEntry, tally: FileTally): void {
   const hex = digest.toString('hex');
   if (tally.policies.has(hex)) return;
   tally.policies.add(hex);
   tally.changed();
 }
 
-function count(tally: Tally, examples: Examples, entry: ImaEntry, reference: string | null = null): void {
+function count(tally: FileTally, examples: Examples, entry: ImaEntry, reference: string | null = null): void {
   if (examples.add(entry, reference)) tally.changed();
 }
 

@@ -4,7 +4,7 @@ import { Examples } from './examples.ts';
  * What was seen of one node's list so far: some examples of each kind, and nothing for each line. It is the same however the
  * list was cut.
  */
-export class Tally {
+export class FileTally {
   /** No reference has the file. */
   unknown = new Examples();
   /** The policy denies it. */
@@ -30,8 +30,8 @@ export class Tally {
   }
 
   /** As it is now, to go on from. */
-  copy(): Tally {
-    const copy = new Tally();
+  copy(): FileTally {
+    const copy = new FileTally();
     for (const kind of kinds) copy[kind] = this[kind].copy();
     copy.known = new Map([...this.known].map(([name, examples]) => [name, examples?.copy() ?? null]));
     copy.policies = new Set(this.policies);

@@ -1,6 +1,6 @@
 import { setOf, shownThings, type Unknown } from '../unknown.ts';
 import type { Example } from './examples.ts';
-import type { Seen } from './findings.ts';
+import type { SeenEntries } from './findings.ts';
 import { markOf } from './memory.ts';
 
 /** More files than these are not typed one by one. */
@@ -13,9 +13,9 @@ const mostTyped = 8;
  * @param knownBy a reference that is not in force and has all of `unknown`
  */
 export function unknownFilesOf(
-  unknown: Seen,
-  measured: Seen,
-  inContainers: Seen,
+  unknown: SeenEntries,
+  measured: SeenEntries,
+  inContainers: SeenEntries,
   knownBy: () => string | null,
 ): Unknown | null {
   const all = [unknown, measured, inContainers].flatMap(({ examples }) => examples);

@@ -9,10 +9,10 @@ export interface Manifest {
   /** References whose revocation by a person is taken back, each since which serial. */
   readonly restored: ReadonlyMap<string, number>;
   /** Each file below the directory, in the order of their paths: policy, pins, and references. */
-  readonly files: readonly ListedFile[];
+  readonly files: readonly ManifestFile[];
 }
 
-export interface ListedFile {
+export interface ManifestFile {
   /** With slashes, relative to the directory. */
   readonly path: string;
   /** SHA-256, 64 hex digits. */
@@ -49,7 +49,7 @@ export function parseManifest(bytes: Buffer): Manifest {
   if (digits === undefined) throw atLine(2, 'not serial and a number from 1 on');
   const serial = Number(digits);
   const restored = new Map<string, number>();
-  const files: ListedFile[] = [];
+  const files: ManifestFile[] = [];
   for (const [index, line] of lines.entries()) {
     const number = index + 3;
     const [, name, since] = /^restore (\S+) ([1-9][0-9]{0,14})$/.exec(line) ?? [];

@@ -16,7 +16,7 @@ declare class CheckpointSeal {
 }
 
 /** A list up to where a quote confirmed it: what is remembered of it, so that the next answer goes on from there. */
-export interface Checkpoint extends CheckpointSeal {
+export interface ImaCheckpoint extends CheckpointSeal {
   readonly head: string;
   readonly entries: number;
   readonly bytes: number;
@@ -38,8 +38,8 @@ interface RunningValue {
 
 /** The last two places up to which a list was proven: the same answer may be verified twice. */
 export interface KnownList {
-  readonly before: Checkpoint | null;
-  readonly last: Checkpoint;
+  readonly before: ImaCheckpoint | null;
+  readonly last: ImaCheckpoint;
 }
 
 /** What one answer proves of a list. */
@@ -107,7 +107,7 @@ export function* proveList(
     aggregate: told.aggregate,
     aggregates,
     mappings,
-  } as Checkpoint;
+  } as ImaCheckpoint;
   return { list: sealed(list, start, end), aggregate, known: { before: start, last: end } };
 }
 
@@ -145,16 +145,16 @@ function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): L
   return said(incomplete('PCR 10 has moved on, and nothing of the list came'));
 }
 
-function isAt(checkpoint: Checkpoint, quoted: readonly QuotedValue[]): boolean {
+function isAt(checkpoint: ImaCheckpoint, quoted: readonly QuotedValue[]): boolean {
   return quoted.every(({ bank, value }) => runningIn(checkpoint, bank)?.value === value);
 }
 
-function checkpointAt(bytes: number, known: KnownList | null): Checkpoint | null {
+function checkpointAt(bytes: number, known: KnownList | null): ImaCheckpoint | null {
   if (known?.last.bytes === bytes) return known.last;
   return known?.before?.bytes === bytes ? known.before : null;
 }
 
-function runningIn(checkpoint: Checkpoint, bank: PcrBank): RunningValue | null {
+function runningIn(checkpoint: ImaCheckpoint, bank: PcrBank): RunningValue | null {
   return checkpoint.running.find((each) => each.bank === bank) ?? null;
 }
 
@@ -169,7 +169,7 @@ interface Replayed {
 /** In whichever way the kernel extends this bank. */
 function* replayTo(
   list: ListBytes,
-  start: Checkpoint | null,
+  start: ImaCheckpoint | null,
   quoted: QuotedValue,
 ): Generator<void, Replayed> {
   let first: Replayed | null = null;
@@ -199,7 +199,7 @@ function* replayTo(
 /** Another bank, up to this entry; null where it leads elsewhere. */
 function* replayWith(
   list: ListBytes,
-  start: Checkpoint | null,
+  start: ImaCheckpoint | null,
   quoted: QuotedValue,
   until: number,
 ): Generator<void, RunningValue | null> {
@@ -213,13 +213,13 @@ function* replayWith(
 }
 
 /** The way that led here first: a kernel keeps to one. */
-function waysFrom(start: Checkpoint | null, bank: PcrBank): readonly Way[] {
+function waysFrom(start: ImaCheckpoint | null, bank: PcrBank): readonly Way[] {
   const known = start === null ? null : runningIn(start, bank);
   const ways = waysOf(bank);
   return known === null ? ways : [known.way, ...ways.filter((way) => way !== known.way)];
 }
 
-function replayOf(start: Checkpoint | null, { bank, value }: QuotedValue, way: Way): Replay {
+function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way: Way): Replay {
   return new Replay(bank, way, start === null ? null : (runningIn(start, bank)?.value ?? null), value);
 }
 
@@ -237,7 +237,7 @@ class Told {
   /** The checkpoint has the same mappings, which stay as they are. */
   #isShared = true;
 
-  constructor(start: Checkpoint | null) {
+  constructor(start: ImaCheckpoint | null) {
     this.elsewhere = start?.elsewhere ?? 0;
     this.aggregate = start?.aggregate ?? null;
     this.aggregates = start?.aggregates ?? [];
@@ -306,7 +306,7 @@ function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
 }
 
 function leadsElsewhere(
-  start: Checkpoint | null,
+  start: ImaCheckpoint | null,
   { entries, bytes }: Told,
   { bank }: QuotedValue,
 ): ImaProblem {
@@ -321,7 +321,7 @@ function banksDisagree({ bank }: QuotedValue, other: QuotedValue, { entries, byt
 }
 
 /** @param list of which the entries between both are walked through; null where there are none */
-function sealed(list: ListBytes | null, start: Checkpoint | null, end: Checkpoint): ProvenImaList {
+function sealed(list: ListBytes | null, start: ImaCheckpoint | null, end: ImaCheckpoint): ProvenImaList {
   const firstAdded = start?.entries ?? 0;
   function* walkInSteps(visit: (entry: ImaEntry) => void, entries: number): Iterable<void> {
     if (list === null) return;

@@ -9,9 +9,9 @@ import {
   typeOfMode,
 } from '../../protocol/file-type.ts';
 import { outsideText, printable } from '../../protocol/printable.ts';
+import { ArchivedFile } from './archived-file.ts';
 import type { InitrdBounds } from './bounds.ts';
 import { type Header, headerBytes, PATH_MAX, parseHeader } from './cpio-header.ts';
-import { FileContent } from './file-content.ts';
 import { PathFault } from './folders.ts';
 import { InitrdError } from './initrd-error.ts';
 import type { RootTree } from './root-tree.ts';
@@ -43,7 +43,7 @@ export class CpioReader {
   #filled = 0;
   #needed = headerBytes;
   #header: Header | null = null;
-  #file: FileContent | null = null;
+  #file: ArchivedFile | null = null;
   #left = 0;
   #names = 0;
   #kept = 0;
@@ -205,7 +205,7 @@ export class CpioReader {
       bytes <= this.#bounds.contentBytes &&
       this.#kept + bytes <= this.#bounds.contentsBytes &&
       this.#listener.keepsContent(made.listed.path);
-    this.#file = new FileContent(made, bytes, isKept, header.checksum);
+    this.#file = new ArchivedFile(made, bytes, isKept, header.checksum);
     this.#left = bytes;
     this.#state = 'file';
     if (bytes === 0) this.#endFile();

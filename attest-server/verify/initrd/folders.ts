@@ -1,5 +1,5 @@
 import { S_IFCHR, S_IFDIR } from '../../protocol/file-type.ts';
-import type { Listed, Node } from './listed-entry.ts';
+import type { ListedEntry, Node } from './listed-entry.ts';
 
 /** The folders of a kernel that unpacks an initrd, and the way through them. */
 export class Folders {
@@ -53,7 +53,7 @@ export interface Folder extends Node {
 
 export interface Slot {
   readonly node: Node;
-  readonly listed: Listed | null;
+  readonly listed: ListedEntry | null;
 }
 
 /** Links that the kernel follows for one path; folders and links that are walked for one entry, and for all. */
@@ -64,7 +64,7 @@ function newFolder(path: string, parent: Folder | null): Folder {
   return { type: S_IFDIR, mode: S_IFDIR, path, parent, children: new Map() };
 }
 
-export function newNode(type: number, parent: Folder, { path, target, device }: Listed): Node {
+export function newNode(type: number, parent: Folder, { path, target, device }: ListedEntry): Node {
   if (type === S_IFDIR) return newFolder(path, parent);
   return {
     type,

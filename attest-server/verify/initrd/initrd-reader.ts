@@ -11,7 +11,7 @@ import { type InitrdBounds, initrdBounds } from './bounds.ts';
 import { CpioReader } from './cpio.ts';
 import { InitrdError } from './initrd-error.ts';
 import { compressionOf, hasBootConfig, tailBytes } from './magic.ts';
-import { GzipMember, type Packed, ZstdFrame } from './packed.ts';
+import { GzipMember, type PackedStream, ZstdFrame } from './packed.ts';
 import { RootTree } from './root-tree.ts';
 
 export interface InitrdOptions {
@@ -41,7 +41,7 @@ export class InitrdReader {
   #mode: 'between' | 'archive' | 'packed' | 'stopped' = 'between';
   /** Of two bytes that say how something is packed. */
   #firstByte: number | null = null;
-  #packed: Packed | null = null;
+  #packed: PackedStream | null = null;
   /** Of what was unpacked, while the unpacker runs. */
   #error: unknown = null;
   #tail = Buffer.alloc(0);

@@ -1,7 +1,7 @@
 import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
 
 /** An entry as it came, and what became of it. */
-export type Listed = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
+export type ListedEntry = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
   node?: Node;
   linked?: true;
 };
@@ -21,7 +21,7 @@ export interface Node {
 type Attributes = Pick<InitrdEntry, 'mode' | 'uid' | 'gid' | 'bytes' | 'sha256' | 'device'>;
 
 /** @param now as it came, or as it is in the end, whichever of its names is asked */
-export function entryOf({ path, target, replaced, unmade }: Listed, now: Attributes): InitrdEntry {
+export function entryOf({ path, target, replaced, unmade }: ListedEntry, now: Attributes): InitrdEntry {
   const entry: { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } = { path, mode: now.mode };
   if (now.uid) entry.uid = now.uid;
   if (now.gid) entry.gid = now.gid;

@@ -3,7 +3,7 @@ import { InitrdError } from './initrd-error.ts';
 import { FrameEnd } from './zstd-frame.ts';
 
 /** One member of gzip, or one frame of zstd: what the kernel unpacks before it looks what comes next. */
-export interface Packed {
+export interface PackedStream {
   readonly isDone: boolean;
   /**
    * @returns how many of the bytes belong to it
@@ -21,7 +21,7 @@ const pieceBytes = 64 * 1024;
  * As lib/decompress_inflate.c reads it: ten bytes, a file's name, deflate, eight bytes. It does not compare the checksum; the
  * image's digest vouches for more.
  */
-export class GzipMember implements Packed {
+export class GzipMember implements PackedStream {
   readonly #stream: Stream;
   #state: 'header' | 'name' | 'data' | 'trailer' | 'done' = 'header';
   #seen = 0;
@@ -74,7 +74,7 @@ export class GzipMember implements Packed {
 }
 
 /** As lib/decompress_unzstd.c reads it: one frame, and none that is to be skipped. */
-export class ZstdFrame implements Packed {
+export class ZstdFrame implements PackedStream {
   readonly #stream: Stream;
   readonly #frame = new FrameEnd();
 

@@ -11,7 +11,7 @@ import {
   remove,
   type Slot,
 } from './folders.ts';
-import { entryOf, type Listed, type Node } from './listed-entry.ts';
+import { entryOf, type ListedEntry, type Node } from './listed-entry.ts';
 
 /**
  * What the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one entry after
@@ -19,11 +19,11 @@ import { entryOf, type Listed, type Node } from './listed-entry.ts';
  */
 export class RootTree {
   readonly #folders = new Folders();
-  readonly #listed: Listed[] = [];
+  readonly #listed: ListedEntry[] = [];
   /** Names of files with several, by inode, until the archive ends. */
   #links = new Map<string, { readonly name: string; node: Node | null }>();
   /** The entry that is the root itself. */
-  #rootListed: Listed | null = null;
+  #rootListed: ListedEntry | null = null;
 
   get size(): number {
     return this.#listed.length;
@@ -88,9 +88,9 @@ export class RootTree {
     return all;
   }
 
-  #list({ mode, uid, gid, device }: Header, name: string, target?: string): Listed {
+  #list({ mode, uid, gid, device }: Header, name: string, target?: string): ListedEntry {
     const isDevice = typeOfMode(mode) === S_IFCHR || typeOfMode(mode) === S_IFBLK;
-    const listed: Listed = {
+    const listed: ListedEntry = {
       path: pathOf(partsOf(name)),
       mode,
       uid,
@@ -104,7 +104,7 @@ export class RootTree {
   }
 
   /** Where an entry goes, with links on the way followed; null where no such folder is. */
-  #placeOf(name: string, listed: Listed): Place | null {
+  #placeOf(name: string, listed: ListedEntry): Place | null {
     const parts = partsOf(name);
     // Attack: a name that a reader of archives and the kernel take for two.
     if (parts.includes('..')) throw new PathFault('it leads to the folder above');
@@ -130,7 +130,7 @@ export class RootTree {
     return { folder, last, slot };
   }
 
-  #makeAt({ folder, last, slot }: Place, header: Header, name: string, listed: Listed): void {
+  #makeAt({ folder, last, slot }: Place, header: Header, name: string, listed: ListedEntry): void {
     const type = typeOfMode(header.mode);
     if (folder === null) {
       this.#take(listed, this.#folders.root, this.#rootListed, header);
@@ -153,7 +153,7 @@ export class RootTree {
     this.#remember(header, node);
   }
 
-  #openAt({ folder, last, slot }: Place, header: Header, name: string, listed: Listed): Node {
+  #openAt({ folder, last, slot }: Place, header: Header, name: string, listed: ListedEntry): Node {
     if (folder === null) throw new PathFault('it would be the root itself');
     let there = slot;
     if (there !== null && there.node.type !== S_IFREG) {
@@ -174,7 +174,7 @@ export class RootTree {
   }
 
   /** Another name of a file that came before in this archive, if the entry is one. */
-  #linkTo(header: Header, name: string, folder: Folder, last: string, listed: Listed): Node | undefined {
+  #linkTo(header: Header, name: string, folder: Folder, last: string, listed: ListedEntry): Node | undefined {
     if (header.links < 2) return undefined;
     const first = this.#links.get(header.inode);
     if (first === undefined) {
@@ -208,7 +208,7 @@ export class RootTree {
     if (first !== undefined && first.node === null) first.node = node;
   }
 
-  #take(listed: Listed, node: Node, before: Listed | null, { mode, uid, gid }: Header): void {
+  #take(listed: ListedEntry, node: Node, before: ListedEntry | null, { mode, uid, gid }: Header): void {
     delete listed.unmade;
     if (before !== null) before.replaced = true;
     listed.node = node;
@@ -220,7 +220,7 @@ export class RootTree {
 
 /** A file between its name and its bytes. */
 export interface MadeFile {
-  readonly listed: Listed;
+  readonly listed: ListedEntry;
   readonly node: Node | null;
   readonly fault: PathFault | null;
 }

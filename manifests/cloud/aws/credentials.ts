@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ask, asksToWait, type Question, untilAnswered } from '../ask.ts';
+import { ask, asksToWait, type CloudQuestion, untilAnswered } from '../ask.ts';
 import { CloudFault } from '../lookup.ts';
 import { parseJson } from '../parse-json.ts';
 import { readSecretFile } from '../secret-file.ts';
@@ -108,7 +108,7 @@ async function ofInstance(server: URL, signal: AbortSignal): Promise<AwsCredenti
   }, signal);
 }
 
-async function readText(question: Question, signal: AbortSignal): Promise<string> {
+async function readText(question: CloudQuestion, signal: AbortSignal): Promise<string> {
   const answer = await ask(question, signal);
   if (answer.status === 200) return answer.text.trim();
   if (answer.status === 404)

@@ -1,9 +1,9 @@
-import { type Answer, asksToWait } from '../ask.ts';
+import { asksToWait, type CloudAnswer } from '../ask.ts';
 import { CloudFault } from '../lookup.ts';
 import { textIn } from './xml.ts';
 
 /** The code of an error of EC2 or STS; null where the answer has none. */
-export function codeOf({ text }: Answer): string | null {
+export function codeOf({ text }: CloudAnswer): string | null {
   const code = textIn(text, 'Code');
   return code !== null && /^[A-Za-z0-9.]{1,64}$/.test(code) ? code : null;
 }
@@ -12,7 +12,7 @@ const throttled = new Set(['RequestLimitExceeded', 'Throttling', 'ThrottlingExce
 const passing = new Set(['InternalError', 'InternalFailure', 'ServiceUnavailable', 'Unavailable']);
 
 /** What an answer that is no success means. Only the code is repeated: messages hold names of accounts and roles. */
-export function faultOf(of: string, answer: Answer, needs: string): CloudFault {
+export function faultOf(of: string, answer: CloudAnswer, needs: string): CloudFault {
   const code = codeOf(answer);
   const said = `HTTP ${answer.status}${code === null ? '' : `, ${code}`}`;
   if (code !== null && throttled.has(code))

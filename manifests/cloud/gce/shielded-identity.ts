@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Answer, ask, asksToWait, untilAnswered } from '../ask.ts';
+import { ask, asksToWait, type CloudAnswer, untilAnswered } from '../ask.ts';
 import { digestOfPem } from '../ek-digest.ts';
 import { CloudFault, type Lookup } from '../lookup.ts';
 import { parseJson } from '../parse-json.ts';
@@ -51,7 +51,7 @@ export async function readShieldedIdentity(
   }, signal);
 }
 
-function faultOf(answer: Answer, project: string): CloudFault {
+function faultOf(answer: CloudAnswer, project: string): CloudFault {
   const { status, text } = answer;
   const reasons = refusal.safeParse(parseJson(text)).data?.error.errors?.map(({ reason }) => reason) ?? [];
   if (status === 403 && reasons.some((reason) => /^(user)?rateLimitExceeded$/i.test(reason)))

@@ -9,7 +9,7 @@ import {
   brokerBounds,
   serve,
 } from '../../../agent/tpm-broker/broker.ts';
-import { encodeFrame, type Frame, FrameReader } from '../../../agent/tpm-broker/frames.ts';
+import { type BrokerFrame, encodeFrame, FrameReader } from '../../../agent/tpm-broker/frames.ts';
 import { answerBounds } from '../../../agent/tpm-broker/messages.ts';
 import type { Verbs } from '../../../agent/tpm-broker/verbs.ts';
 
@@ -44,7 +44,7 @@ export async function startBroker(
 export interface RawClient extends AsyncDisposable {
   readonly socket: Socket;
   /** The next frame; null where the broker closed instead. */
-  next(): Promise<Frame | null>;
+  next(): Promise<BrokerFrame | null>;
   ask(request: object): Promise<unknown>;
   readonly closed: Promise<void>;
 }

@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
-import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
@@ -125,6 +135,20 @@ describe('the audit log of a server', () => {
     await close(await open());
     chmodSync(join(dir, 'audit.key'), 0o640);
     await assert.rejects(open());
+  });
+
+  it('stay closed beside a damaged key, of which no error repeats a piece', async () => {
+    await close(await open());
+    const file = join(dir, 'audit.key');
+    const text = readFileSync(file, 'utf8');
+    const [, secret = assert.fail()] = /PRIVATE KEY-----\\n([A-Za-z0-9+/=]{64})/.exec(text) ?? [];
+    // The quotation mark is where the key begins: what stands behind it is what is shown of a fault.
+    writeFileSync(file, text.replace(secret, `"${secret}`));
+    await assert.rejects(open(), (error) => {
+      assert.ok(error instanceof Error && /audit\.key cannot be used: it is not JSON/.test(error.message));
+      assert.ok(!inspect(error).includes(secret.slice(0, 6)));
+      return true;
+    });
   });
 
   it('tell loudly that an older database was put in their place, until a person has looked', async () => {

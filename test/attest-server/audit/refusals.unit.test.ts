@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { createRefusalLog, type Refusal } from '../../../attest-server/audit/refusals.ts';
+import { type AuditRefusal, createRefusalLog } from '../../../attest-server/audit/refusals.ts';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
 
-const refusal: Refusal = {
+const refusal: AuditRefusal = {
   code: 'sig_invalid',
   text: 'x',
   node: 'node-1',
@@ -136,7 +136,7 @@ describe('the log of refusals', () => {
 
 function opened() {
   const log = createRefusalLog(0);
-  const entryOf = (each: Refusal, at: number): AuditEvent | null => log.note(each, at).event;
+  const entryOf = (each: AuditRefusal, at: number): AuditEvent | null => log.note(each, at).event;
   return { log, entryOf };
 }
 
@@ -145,7 +145,7 @@ function times(span: number, step: number): readonly number[] {
 }
 
 /** Refusals of many codes, of invented and of true names, each from another source. */
-function* attack(span: number, step: number): Generator<readonly [number, Refusal]> {
+function* attack(span: number, step: number): Generator<readonly [number, AuditRefusal]> {
   for (const now of times(span, step)) {
     const code = reasonCodes[now % 40] ?? 'malformed';
     const isEnrolled = now % (2 * step) === 0;

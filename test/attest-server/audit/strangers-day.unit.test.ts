@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { createRefusalLog, type Refusal } from '../../../attest-server/audit/refusals.ts';
+import { type AuditRefusal, createRefusalLog } from '../../../attest-server/audit/refusals.ts';
 import { formatCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { timings } from '../../../attest-server/protocol/limits.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
@@ -58,7 +58,7 @@ describe('a day of refusals by strangers, as the audit log keeps it (rows 119 an
     });
 });
 
-function stranger(n: number, text: string): Refusal {
+function stranger(n: number, text: string): AuditRefusal {
   const isEnrolled = n % 2 === 0;
   const node = `${isEnrolled ? 'node' : 'invented'}-${n % 5_000}.${'a'.repeat(200)}`;
   const address = `2001:db8:${(n >> 8).toString(16)}:${(n & 0xff).toString(16)}::1`;

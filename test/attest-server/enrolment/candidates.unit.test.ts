@@ -139,4 +139,28 @@ describe('the list of candidates', () => {
     assert.deepEqual((await Candidates.open(disk)).list(), candidates.list());
     assert.equal(disk.rows.size, 1);
   });
+
+  it('tries again what the disk did not take: who became a node does not come back after a restart', async () => {
+    const disk = diskOf();
+    let isFull = false;
+    const candidates = await Candidates.open({
+      ...disk,
+      async saveCandidates(changes) {
+        if (isFull) throw new Error('the disk is full');
+        await disk.saveCandidates(changes);
+      },
+    });
+    candidates.note(claim('node-1', 'a'), 1);
+    candidates.note(claim('node-2', 'b'), 2);
+    await candidates.flush(3);
+    isFull = true;
+    candidates.forget({ node: 'node-1', ekDigest: 'a' });
+    candidates.forget({ node: 'node-2', ekDigest: 'b' });
+    await assert.rejects(candidates.flush(4));
+    // Meanwhile this one waits again.
+    candidates.note(claim('node-2', 'b'), 5);
+    isFull = false;
+    await candidates.flush(20_000);
+    assert.deepEqual([...disk.rows.keys()], ['node-2 b']);
+  });
 });

@@ -41,7 +41,10 @@ describe('whether the server can store', () => {
   }
 
   it('is said from the write that fails to the one that works, though nobody else writes', async () => {
-    assert.deepEqual([health.fault(), health.text(), reserve.isTaken], [null, null, true]);
+    assert.deepEqual(
+      [health.fault(), health.ready(), reserve.isTaken],
+      [null, { ok: true, reason: null }, true],
+    );
     let attempts = 0;
     write = async () => {
       attempts += 1;
@@ -50,7 +53,8 @@ describe('whether the server can store', () => {
     health.failed(new Error('no', { cause: new StorageFault('disk_full') }));
     health.failed(new StorageFault('disk_full'));
     assert.equal(health.fault()?.storage, 'disk_full');
-    assert.match(health.text() ?? '', /full/);
+    assert.equal(health.ready().ok, false);
+    assert.match(health.ready().reason ?? '', /full/);
     assert.deepEqual([health.isFull(), reserve.isTaken], [true, false]);
     await until(() => health.fault() === null);
     assert.deepEqual([attempts, reserve.isTaken], [2, true]);

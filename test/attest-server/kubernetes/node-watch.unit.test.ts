@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import { NodeCache } from '../../../attest-server/kubernetes/node-cache.ts';
 import { NodeWatch, type NodeWatchParts } from '../../../attest-server/kubernetes/node-watch.ts';
-import type { Request } from '../../../attest-server/kubernetes/requests.ts';
+import type { ClusterRequest } from '../../../attest-server/kubernetes/requests.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 
 const nodeOf = (name: string, version: string, more: object = {}) => ({
@@ -22,9 +22,9 @@ class Said implements AsyncDisposable {
   readonly restarts: string[] = [];
   readonly faults: (string | null)[] = [];
   unreadable = 0;
-  readonly asked: Request[] = [];
+  readonly asked: ClusterRequest[] = [];
   readonly streams: PassThrough[] = [];
-  lists: (request: Request) => unknown;
+  lists: (request: ClusterRequest) => unknown;
   watches: () => Readable = () => {
     const stream = new PassThrough();
     this.streams.push(stream);
@@ -33,7 +33,7 @@ class Said implements AsyncDisposable {
   readonly watch: NodeWatch;
 
   constructor(
-    lists: (request: Request) => unknown = () => listOf('1', nodeOf('n1', '1')),
+    lists: (request: ClusterRequest) => unknown = () => listOf('1', nodeOf('n1', '1')),
     timings: NonNullable<NodeWatchParts['timings']> = {},
   ) {
     this.lists = lists;

@@ -1,11 +1,11 @@
 import { pino } from 'pino';
+import type { ClusterMetrics } from '../../../attest-server/kubernetes/api-health.ts';
 import {
   type Kubernetes,
   type KubernetesConfig,
   type KubernetesTimings,
   openKubernetes,
 } from '../../../attest-server/kubernetes/open.ts';
-import type { ClusterMetrics } from '../../../attest-server/kubernetes/telling.ts';
 import type { ApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 

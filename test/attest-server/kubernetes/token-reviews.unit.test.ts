@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { createAgentTokens } from '../../../attest-server/kubernetes/agent-tokens.ts';
 import { createOperators } from '../../../attest-server/kubernetes/operators.ts';
-import type { Request } from '../../../attest-server/kubernetes/requests.ts';
+import type { ClusterRequest } from '../../../attest-server/kubernetes/requests.ts';
 import { TokenReviews } from '../../../attest-server/kubernetes/token-reviews.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
@@ -18,11 +18,11 @@ const statusOf = (user: object, more: Status = {}): Status => ({
 });
 
 let now: number;
-let asked: Request[];
-let answer: (request: Request) => unknown;
+let asked: ClusterRequest[];
+let answer: (request: ClusterRequest) => unknown;
 let reviews: TokenReviews;
 const requests = {
-  async json(request: Request) {
+  async json(request: ClusterRequest) {
     asked.push(request);
     return answer(request);
   },

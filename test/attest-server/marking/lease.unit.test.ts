@@ -91,7 +91,7 @@ describe('the lease of servers', () => {
     await a.renew();
     assert.equal(a.isHeld(), true);
     leases.at += 1000;
-    a.tell();
+    a.reportChange();
     assert.deepEqual([a.isHeld(), a.holder()], [false, null]);
     assert.deepEqual(leases.told, ['a marks', 'a unreachable', 'a waits for null']);
   });

@@ -1,6 +1,6 @@
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { keyOf } from '../../../attest-server/marking/breaker.ts';
-import type { JudgedNode, MarkedGroup } from '../../../attest-server/marking/judged-node.ts';
+import type { MarkedGroup, NodeToMark } from '../../../attest-server/marking/judged-node.ts';
 import { judgedNode } from '../../../attest-server/marking/judged-node.ts';
 import type { Circumstances } from '../../../attest-server/marking/marks.ts';
 import type { ClusterNode, Decisions, Exemption, Hold, Pause } from '../../../attest-server/marking/ports.ts';
@@ -96,7 +96,7 @@ export function judged(
   verdict: MadeVerdict | null,
   given: Partial<NodeStatus> = {},
   group = madeGroup(),
-): JudgedNode {
+): NodeToMark {
   return judgedNode(madeStatus('node-1', verdict, given), group, today);
 }
 

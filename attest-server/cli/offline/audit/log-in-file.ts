@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { AuditEntry } from '../../../protocol/audit.ts';
 import { type AuditLine, auditLine, isAuditEntry } from '../../../protocol/audit-pages.ts';
 import { checkpointLength } from '../../../protocol/checkpoint.ts';
+import { jsonOrNothing } from '../../../protocol/parse-json.ts';
 import { CliError } from '../../exit.ts';
 import { unreadable } from '../../read-file.ts';
 import { inOrder } from './in-order.ts';
@@ -31,7 +32,7 @@ export function readWitness(path: string): Witness {
     throw unreadable(path, cause);
   }
   if (!text.startsWith('{')) return { checkpoint: text, publicKey: null };
-  const kept = keptByAgent.safeParse(parseJson(text)).data;
+  const kept = keptByAgent.safeParse(jsonOrNothing(text)).data;
   if (kept === undefined)
     throw new CliError(
       `${path} holds no checkpoint`,
@@ -127,7 +128,7 @@ function* parsedLines(file: number, start: number, end: number): Generator<Audit
 
 /** Entries are many: they are not given to a schema. */
 function parseLine(text: string): AuditLine | undefined {
-  const value = parseJson(text);
+  const value = jsonOrNothing(text);
   if (typeof value !== 'object' || value === null) return undefined;
   if ('entry' in value && Object.keys(value).length === 1)
     return isAuditEntry(value.entry) ? { entry: value.entry } : undefined;
@@ -156,12 +157,4 @@ function* linesOf(file: number, from: number, to: number): Generator<string> {
     if (rest.length > lineBytes) throw new UnreadableAuditLog('a line is longer than any entry');
   }
   if (rest.length > 0) throw new UnreadableAuditLog('the last line is cut short');
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -7,7 +7,7 @@ import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
 import { into } from '../../write-file.ts';
 import { readBootFile } from '../boot/file.ts';
-import { bootReference, type Component } from '../boot-reference.ts';
+import { bootReference, type ReferenceComponent } from '../boot-reference.ts';
 import { checkNames } from '../check-names.ts';
 import {
   commandLineComponent,
@@ -61,7 +61,11 @@ export function computeReference(options: BootFiles, at: (path: string) => strin
   return bootReference({ name, group, state }, components);
 }
 
-function componentsOf(options: BootFiles, starter: Starter, at: (path: string) => string): Component[] {
+function componentsOf(
+  options: BootFiles,
+  starter: Starter,
+  at: (path: string) => string,
+): ReferenceComponent[] {
   const { kernel, initrd, loader, uki } = options;
   const line = commandLineOf(options, at);
   return [

@@ -4,7 +4,7 @@ import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { parseCommandLine } from '../../../policy/command-line.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
 import { computedBanks, createDigester, digestsOf, readBootFile, readChunks } from '../boot/file.ts';
-import type { Component } from '../boot-reference.ts';
+import type { ReferenceComponent } from '../boot-reference.ts';
 import { loadOptions } from './load-options.ts';
 import { padding } from './stub-archive.ts';
 
@@ -13,7 +13,7 @@ export const starters = ['grub', 'systemd-boot', 'firmware'] as const;
 export type Starter = (typeof starters)[number];
 
 /** An image that the firmware starts before the kernel: PCR 4. @throws Rejection, CliError */
-export function loaderComponent(path: string): Component {
+export function loaderComponent(path: string): ReferenceComponent {
   const digests = authenticodeDigests(readBootFile(path), computedBanks);
   return { stage: 'loader', pcr: 4, kind: 'code', digests, description: basename(path) };
 }
@@ -22,9 +22,13 @@ export function loaderComponent(path: string): Component {
  * A kernel: its image in PCR 4 where the firmware starts or checks it, its file in PCR 9 where GRUB reads it.
  * @throws Rejection, CliError
  */
-export function kernelComponents(path: string, starter: Starter, secureBoot: boolean): readonly Component[] {
+export function kernelComponents(
+  path: string,
+  starter: Starter,
+  secureBoot: boolean,
+): readonly ReferenceComponent[] {
   const bytes = readBootFile(path);
-  const image: Component = {
+  const image: ReferenceComponent = {
     stage: 'kernel',
     pcr: 4,
     kind: 'code',
@@ -33,7 +37,13 @@ export function kernelComponents(path: string, starter: Starter, secureBoot: boo
   };
   if (starter !== 'grub') return [image];
   const description = fileName(path);
-  const file: Component = { stage: 'kernel', pcr: 9, kind: 'file', digests: digestsOf(bytes), description };
+  const file: ReferenceComponent = {
+    stage: 'kernel',
+    pcr: 9,
+    kind: 'file',
+    digests: digestsOf(bytes),
+    description,
+  };
   // GRUB has the firmware check what it starts only under Secure Boot, and starts it itself otherwise.
   return secureBoot ? [file, image] : [file];
 }
@@ -49,10 +59,10 @@ function fileName(path: string): string {
  * Initrds in PCR 9: each file as GRUB reads it, and all as one, as the kernel's EFI stub gets them: GRUB begins each
  * at a multiple of four bytes, systemd-boot does not.
  */
-export function initrdComponents(paths: readonly string[], starter: Starter): readonly Component[] {
+export function initrdComponents(paths: readonly string[], starter: Starter): readonly ReferenceComponent[] {
   const all = createDigester();
   let length = 0;
-  const files = paths.map((path): Component => {
+  const files = paths.map((path): ReferenceComponent => {
     const own = createDigester();
     if (starter === 'grub') {
       all.update(padding(length));
@@ -70,7 +80,7 @@ export function initrdComponents(paths: readonly string[], starter: Starter): re
       description: fileName(path),
     };
   });
-  const whole: Component = {
+  const whole: ReferenceComponent = {
     stage: 'initrd',
     pcr: 9,
     kind: 'file',
@@ -84,7 +94,7 @@ export function initrdComponents(paths: readonly string[], starter: Starter): re
  * A command line as /proc/cmdline shows it. Loaders write it into the log as text, which is compared by its arguments,
  * in whatever PCR; what the firmware hands over is in the log by its digest alone.
  */
-export function commandLineComponent(text: string, starter: Starter): Component {
+export function commandLineComponent(text: string, starter: Starter): ReferenceComponent {
   const options = loadOptions(text);
   if (starter === 'firmware')
     return {

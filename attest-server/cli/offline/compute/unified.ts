@@ -2,7 +2,7 @@ import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
 import { computedBanks, digestsOf } from '../boot/file.ts';
-import type { Component } from '../boot-reference.ts';
+import type { ReferenceComponent } from '../boot-reference.ts';
 import { loadOptions, stubCommandLine } from './load-options.ts';
 import { type PeSection, peSections } from './pe-sections.ts';
 import { combinedInitrd, stubArchive } from './stub-archive.ts';
@@ -42,7 +42,7 @@ const mostZeros = 1024 * 1024;
  * @param bytes the whole file
  * @throws Rejection `malformed` with field and offset, for what is no such image
  */
-export function unifiedComponents(bytes: Buffer, fileName: string): readonly Component[] {
+export function unifiedComponents(bytes: Buffer, fileName: string): readonly ReferenceComponent[] {
   const image = authenticodeDigests(bytes, computedBanks);
   const sections = unifiedSections(bytes);
   const version = stubVersion(sections.get('.sdmagic'));
@@ -60,7 +60,7 @@ export function unifiedComponents(bytes: Buffer, fileName: string): readonly Com
       digests: image,
       description: `\\EFI\\Linux\\${fileName}`,
     },
-    ...[...measured].flatMap(([name, stage]): Component[] => {
+    ...[...measured].flatMap(([name, stage]): ReferenceComponent[] => {
       const content = sections.get(name);
       return content === undefined ? [] : [sectionComponent(name, stage, content)];
     }),
@@ -94,7 +94,7 @@ function stubVersion(magic: Buffer | undefined): number | null {
   return version === undefined ? null : Number(version);
 }
 
-function sectionComponent(name: string, stage: string, content: Buffer): Component {
+function sectionComponent(name: string, stage: string, content: Buffer): ReferenceComponent {
   const text = name === '.cmdline' ? maskIdentifiers(stubCommandLine(content)) : null;
   return {
     stage,
@@ -107,7 +107,7 @@ function sectionComponent(name: string, stage: string, content: Buffer): Compone
 }
 
 /** Before it started the kernel itself, the stub let the firmware do so, which measures it. */
-function kernelComponent(linux: Buffer): Component {
+function kernelComponent(linux: Buffer): ReferenceComponent {
   const digests = authenticodeDigests(linux, computedBanks);
   return {
     stage: 'kernel',
@@ -118,14 +118,17 @@ function kernelComponent(linux: Buffer): Component {
   };
 }
 
-function commandLineComponents(section: Buffer | undefined): readonly Component[] {
+function commandLineComponents(section: Buffer | undefined): readonly ReferenceComponent[] {
   if (section === undefined) return [];
   const digests = digestsOf(loadOptions(stubCommandLine(section)));
   return [{ stage: 'cmdline', pcr: 9, kind: 'cmdline', digests, description: 'LOADED_IMAGE::LoadOptions' }];
 }
 
 /** What the kernel gets as one initrd, in the stub's order; nothing is measured where it gets none. */
-function initrdComponents(sections: ReadonlyMap<string, Buffer>, version: number): readonly Component[] {
+function initrdComponents(
+  sections: ReadonlyMap<string, Buffer>,
+  version: number,
+): readonly ReferenceComponent[] {
   const archive = (section: string, name: string, from: number): readonly Buffer[] => {
     const content = sections.get(section);
     return content === undefined || version < from ? [] : [stubArchive(name, content)];

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
 import { parseJson } from '../../../protocol/parse-json.ts';
-import type { Component } from '../boot-reference.ts';
+import type { ReferenceComponent } from '../boot-reference.ts';
 
 const hex = (digits: number) =>
   z.string().regex(new RegExp(`^(0x)?[0-9a-f]{${digits}}$`, 'i'), 'not a digest');
@@ -38,7 +38,7 @@ export function isKeylimeBoot(value: unknown): boolean {
  * @throws Rejection `malformed`; its field is the member
  */
 export function parseKeylimeBoot(text: string): {
-  readonly references: readonly (readonly Component[])[];
+  readonly references: readonly (readonly ReferenceComponent[])[];
   readonly notes: readonly string[];
 } {
   const {
@@ -89,7 +89,7 @@ function ofKernel(
   kernel: NonNullable<z.infer<typeof shape>['kernels']>[number],
   where: string,
   notes: string[],
-): readonly (Component | null)[] {
+): readonly (ReferenceComponent | null)[] {
   const {
     shim_authcode_sha256: shim,
     grub_authcode_sha256: grub,
@@ -127,7 +127,7 @@ function component(
   { sha1, sha256 }: { readonly sha1?: string | undefined; readonly sha256?: string | undefined },
   description: string,
   kind?: string,
-): Component | null {
+): ReferenceComponent | null {
   if (sha256 === undefined) return null;
   const digests = {
     ...(sha1 !== undefined && { sha1: digitsOf(sha1) }),

@@ -3,12 +3,12 @@ import { parseJson } from '../../../protocol/parse-json.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { digestsOf, separatorDigests } from '../../../verify/boot/known-digests.ts';
 import { counted } from '../../sentence.ts';
-import type { Component } from '../boot-reference.ts';
+import type { ReferenceComponent } from '../boot-reference.ts';
 
 /** What one event measures, in the order in which it is measured. */
 interface PcrlockRecord {
   readonly pcr: number;
-  readonly digests: Component['digests'];
+  readonly digests: ReferenceComponent['digests'];
 }
 
 const most = 4096;
@@ -60,8 +60,8 @@ export function parsePcrlock(text: string): readonly PcrlockRecord[] {
  */
 export function pcrlockComponents(
   files: readonly { readonly name: string; readonly records: readonly PcrlockRecord[] }[],
-): { readonly components: readonly Component[]; readonly notes: readonly string[] } {
-  const components: Component[] = [];
+): { readonly components: readonly ReferenceComponent[]; readonly notes: readonly string[] } {
+  const components: ReferenceComponent[] = [];
   const notes: string[] = [];
   for (const { name, records } of files) {
     const before = components.length;
@@ -94,7 +94,7 @@ export function pcrlockComponents(
 interface Constant {
   readonly text: string;
   readonly section: boolean;
-  readonly digests: Component['digests'];
+  readonly digests: ReferenceComponent['digests'];
 }
 
 const sections: Readonly<Record<string, string>> = {
@@ -126,7 +126,7 @@ function constant(text: string, known: ReturnType<typeof digestsOf>): Constant {
   return { text, section: false, digests: Object.fromEntries(entries) };
 }
 
-function isSame(known: Component['digests'], digests: Component['digests']): boolean {
+function isSame(known: ReferenceComponent['digests'], digests: ReferenceComponent['digests']): boolean {
   return (['sha256', 'sha384', 'sha512'] as const).some(
     (bank) => digests[bank] !== undefined && digests[bank] === known[bank],
   );

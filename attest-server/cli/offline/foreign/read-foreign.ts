@@ -4,7 +4,7 @@ import type { Reference } from '../../../protocol/reference.ts';
 import { Rejection } from '../../../protocol/rejection.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile, unreadable } from '../../read-file.ts';
-import { bootReference, type Component } from '../boot-reference.ts';
+import { bootReference, type ReferenceComponent } from '../boot-reference.ts';
 import { checkNames } from '../check-names.ts';
 import { isKeylimeBoot, parseKeylimeBoot } from './keylime-boot.ts';
 import { parsePcrlock, pcrlockComponents } from './pcrlock.ts';
@@ -45,7 +45,7 @@ export function readForeign(
 
 interface Found {
   /** Of each reference. */
-  readonly components: readonly (readonly Component[])[];
+  readonly components: readonly (readonly ReferenceComponent[])[];
   readonly notes: readonly string[];
 }
 

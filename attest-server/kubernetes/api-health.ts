@@ -13,7 +13,7 @@ export interface ClusterMetrics {
   clusterFaults(faults: ReadonlySet<ClusterFault>): void;
 }
 
-export interface TellingParts {
+export interface ApiHealthParts {
   readonly logger: Logger;
   readonly metrics: ClusterMetrics;
   /** Milliseconds of a clock that nobody sets. */
@@ -23,7 +23,7 @@ export interface TellingParts {
 }
 
 /** Says in metrics and log how it goes with the API of the cluster: once where it begins and ends, not each time. */
-export interface Telling {
+export interface ApiHealth {
   readonly asked: RequestEvents['asked'];
   readonly watch: NodeWatchParts['on'];
   fault(): ClusterError | null;
@@ -36,7 +36,7 @@ export interface Telling {
 const againAfter = 600_000;
 const unreadableAgainAfter = 60_000;
 
-export function createTelling({ logger, metrics, monotonic, api }: TellingParts): Telling {
+export function createApiHealth({ logger, metrics, monotonic, api }: ApiHealthParts): ApiHealth {
   const forbidden = new Map<string, number>();
   let fault: ClusterError | null = null;
   let unreadableAt = Number.NEGATIVE_INFINITY;

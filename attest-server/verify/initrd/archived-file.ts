@@ -2,7 +2,7 @@ import { createHash, type Hash, hash } from 'node:crypto';
 import type { MadeFile } from './root-tree.ts';
 
 /** The bytes of one file, as they come. */
-export class FileContent {
+export class ArchivedFile {
   readonly made: MadeFile;
   readonly bytes: number;
   readonly #kept: Buffer[] | null;

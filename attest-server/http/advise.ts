@@ -1,0 +1,28 @@
+import type { Advice, Known } from '../protocol/advice.ts';
+import type { ReasonView } from '../protocol/api.ts';
+import type { FaultCause } from '../protocol/server-fault.ts';
+import type { ApiPorts } from './ports.ts';
+
+/** Who knows what a person does next. */
+export interface AdviceParts {
+  /** The word of the reason's aspect, or of the protocol. */
+  nextStep(reason: ReasonView, known: Known): Advice;
+  /** Why the node's latest answer came to nothing; null where that was no fault of ours. */
+  serverFault(node: string): FaultCause | null;
+  faultAdvice(cause: FaultCause): string;
+  /** Whether a signed directory says what the reference of this name is. */
+  isDeclared(reference: string): boolean;
+  /** That directory; null where there is none. */
+  readonly directory: string | null;
+}
+
+/** What a person does next about a reason: a fault of ours by its cause, else the step by all that is known. */
+export function createAdvise(parts: AdviceParts): ApiPorts['advise'] {
+  return (reason, known) =>
+    reason.code === 'server_fault' && known.node != null
+      ? parts.faultAdvice(parts.serverFault(known.node) ?? 'internal')
+      : parts.nextStep(reason, {
+          ...known,
+          declaredIn: parts.isDeclared(reason.outOfForce ?? '') ? parts.directory : null,
+        });
+}
