@@ -461,7 +461,7 @@ export class Attestation {
     // A verdict may have come while this one waited its turn.
     if (this.#statuses.get(name) !== shown || before === null) return;
     const verdict = overdueVerdict(before, stored.verifiedAt);
-    const aged: NodeStatus = { ...stored, state: 'unknown', verdict, trustedAt: lastTrusted(stored) };
+    const aged: NodeStatus = { ...stored, state: verdict.state, verdict, trustedAt: lastTrusted(stored) };
     // Not trusted any longer, though it is not written down.
     const showOnly = () => {
       this.#statuses.set(name, { ...aged, since: stored.expiresAt ?? now });

@@ -19,22 +19,18 @@ export interface Question {
 
 /** From the best on. */
 const strongBanks = ['sha256', 'sha384', 'sha512'] as const satisfies readonly PcrBank[];
-const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);
-const allPcrs = upTo(24);
-/** Boots and what user space measures go there. */
-const comparedPcrs = upTo(16);
+/** A reference may name any of them, in any bank. */
+const allPcrs = Array.from({ length: 24 }, (_, pcr) => pcr);
 
 /** By which strong banks a TPM has, a bit each: a fleet has few kinds, and each is asked again and again. */
 const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBanks.length }, (_, has) => {
-  const [best = 'sha1', ...others] = strongBanks.filter((_bank, bit) => ((has >>> bit) & 1) === 1);
-  const selection: { [bank in PcrBank]?: number[] } = { [best]: allPcrs };
-  for (const bank of others) selection[bank] = comparedPcrs;
-  return selection;
+  const strong = strongBanks.filter((_bank, bit) => ((has >>> bit) & 1) === 1);
+  const asked: readonly PcrBank[] = strong.length === 0 ? ['sha1'] : strong;
+  return Object.fromEntries(asked.map((bank) => [bank, allPcrs]));
 });
 
 /**
- * All PCRs of the best bank that the TPM has, and all that is compared of each other one that is not SHA-1: an event that
- * is hidden from one bank shows in another.
+ * All PCRs of each bank that the TPM has and that is not SHA-1: an event that is hidden from one bank shows in another.
  * @param banks those that the TPM had when it was enrolled
  * @param held parts of which the server has the bytes
  * @param enough parts that this connection has shown, and need not show again

@@ -2,7 +2,7 @@ import type { EvidenceRoom } from '../evidence/open.ts';
 import type { Context } from '../evidence/pack.ts';
 import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
 import { askedPaths } from '../policy/aspects.ts';
-import { groupOf, labelsThatCount, type Policy, type PolicyGroup } from '../policy/policy.ts';
+import { groupOf, labelsThatCount, type Policy, type PolicyGroup, unmatched } from '../policy/policy.ts';
 import type { Reference } from '../protocol/reference.ts';
 
 /** Who answers for a reference, and since when (RFC 3339). */
@@ -31,7 +31,7 @@ export class InForce {
       references.flatMap(({ name, declared }) => (declared === undefined ? [] : [name])),
     );
     this.#labels = labelsThatCount(policy);
-    this.#paths = new Map(policy.groups.map((group) => [group, askedPaths(group.rules)]));
+    this.#paths = new Map([...policy.groups, unmatched].map((group) => [group, askedPaths(group.rules)]));
   }
 
   affirmedBy(reference: string): Affirming | null {

@@ -264,9 +264,11 @@ function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
 /** The verdict on all aspects together. @param judgements in the order of the judges */
 function join({ group, policy, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
   const { name, require, mode } = group;
-  // What policy knows to have no usable TPM alarms nobody, and is never trusted.
-  if (group.tpm === 'absent')
-    return { state: 'unsupported', reasons: [], aspects: {}, group: name, require, mode, policy };
+  if (group.tpm === 'absent') {
+    const nothingAsked = { require, reasons: [], aspects: {} };
+    const state = stateOf(nothingAsked, group.vouched, 'agent', group.tpm);
+    return { ...nothingAsked, state, group: name, mode, policy };
+  }
   const reasons: Reason[] = [];
   const results: Partial<Record<AspectName, AspectResult>> = {};
   for (let i = 0; i < judges.length; i++) {

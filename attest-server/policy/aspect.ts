@@ -39,6 +39,8 @@ export interface Aspect<Name extends AspectName, Rules> {
   capture?(proven: Proven, about: CapturedAs): Reference;
   /** The same in steps of some milliseconds, where that is long. */
   captureInSteps?(proven: Proven, about: CapturedAs): Generator<void, Reference>;
+  /** Codes with which a node is a model for no other of such a reference. */
+  readonly noModel?: readonly ReasonCode[];
   /** What such a reference says, as lines of text for people; two references are told apart by these. */
   describe?(reference: Reference): readonly string[];
   /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */

@@ -53,6 +53,11 @@ export function* captureReferencesInSteps(
   return yield* captureBy(aspect, group.rules[aspect.name], answers, only, { ...about, group });
 }
 
+/** Codes with which a node is a model for no other, by the aspect of this kind of references. */
+export function noModelOf(kind: ReferenceKind): readonly ReasonCode[] {
+  return aspects.find(({ referenceKind }) => referenceKind === kind)?.noModel ?? [];
+}
+
 function initrdsOf(
   answers: readonly VouchedFor[],
   only: readonly string[] | null,

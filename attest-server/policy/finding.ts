@@ -112,7 +112,10 @@ export function stateOf(
   { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
   vouched: readonly Aspect[] = [],
   by: Role = 'agent',
+  tpm: GroupBase['tpm'] = 'required',
 ): NodeState {
+  // What policy knows to have no usable TPM alarms nobody, and is never trusted.
+  if (tpm === 'absent') return 'unsupported';
   if (reasons.some(({ code }) => code === 'evidence_overdue')) return 'unknown';
   if (reasons.some((reason) => breaksPolicy(reason) && counts(reason, require))) return 'untrusted';
   const affirms = (aspect: Aspect) =>

@@ -1,5 +1,5 @@
 import pLimit from 'p-limit';
-import { captureReferencesInSteps, type VouchedFor } from '../policy/capture.ts';
+import { captureReferencesInSteps, noModelOf, type VouchedFor } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { inSteps } from '../protocol/in-steps.ts';
@@ -126,7 +126,7 @@ async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);
   const doubt = verdict?.reasons.find(
-    ({ code }) => notOfThisBoot.has(code) || (kind === 'disk' && code === 'luks_key_shared'),
+    ({ code }) => notOfThisBoot.has(code) || noModelOf(kind).includes(code),
   );
   if (doubt !== undefined)
     throw new Rejection(doubt.code, `${node} cannot be a model for others: ${doubt.text}`);

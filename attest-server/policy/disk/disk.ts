@@ -27,6 +27,7 @@ export const disk: Aspect<'disk', DiskRules> = {
   advice,
   paths: ({ paths }) => paths.map(({ path }) => path),
   capture: captureDisk,
+  noModel: ['luks_key_shared'],
   observe: observeDisk,
   draft: draftDisk,
   rules: diskRules,
