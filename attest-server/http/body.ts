@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { mayHoldMore } from '../protocol/messages.ts';
-import { namesPrototype } from '../protocol/prototype-key.ts';
+import { jsonOf } from '../protocol/parse-json.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import { inOurWords, shapeFault } from '../protocol/shape-fault.ts';
 import { HttpProblem } from './problem.ts';
 
@@ -58,13 +59,10 @@ function parseJson(bytes: Buffer): unknown {
   // Attack: brackets and commas alone, each of which becomes many times its size in memory.
   if (text.length > mostValues && mayHoldMore(text, mostValues))
     throw new HttpProblem(413, `the body has more than ${mostValues} values`);
-  let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    throw new HttpProblem(400, 'the body is not JSON', { code: 'malformed' });
+    return jsonOf(text, 'body');
+  } catch (error) {
+    if (error instanceof Rejection) throw new HttpProblem(400, error.message, { code: error.code });
+    throw error;
   }
-  if (namesPrototype(text, value))
-    throw new HttpProblem(400, 'the body names __proto__', { code: 'malformed' });
-  return value;
 }

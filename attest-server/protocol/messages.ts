@@ -6,7 +6,7 @@ import { checkpointLength } from './checkpoint.ts';
 import { type PartName, partNames } from './evidence.ts';
 import { gateOrder, openedByItself } from './gate.ts';
 import { limits } from './limits.ts';
-import { namesPrototype } from './prototype-key.ts';
+import { jsonOf } from './parse-json.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
@@ -331,14 +331,7 @@ function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   // Attack: a hello of brackets and commas alone, which costs twenty times a handshake to parse.
   if (text.length > limits.values && mayHoldMore(text, limits.values))
     throw new Rejection('too_large', `a message of more than ${limits.values} values`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Rejection('malformed', 'the message is not JSON', { cause });
-  }
-  if (namesPrototype(text, value))
-    throw new Rejection('malformed', 'the message names __proto__', { field: 'message' });
+  const value = jsonOf(text, 'message');
   const result = schema.safeParse(value, inOurWords);
   if (result.success) return result.data;
   // A hello of another time may look different in any field; which version it is comes first.

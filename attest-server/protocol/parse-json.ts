@@ -22,7 +22,8 @@ export function jsonOrNothing(text: string): unknown {
   }
 }
 
-function jsonOf(text: string, what: string): unknown {
+/** JSON that somebody else wrote. @param what as of `parseJson` @throws Rejection `malformed`: it is none, or not safe to read */
+export function jsonOf(text: string, what: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text);
