@@ -316,7 +316,6 @@ export class Connection<Node> {
     this.#probation.prove();
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
-    if (before === this) return;
     if (this.#node !== null)
       this.#ports.proven(this.#node).catch((error: unknown) => this.#ports.failed(error, { node: name }));
     before?.close(1000, 'a newer connection proved itself');

@@ -28,11 +28,10 @@ export class Roster<Connection extends Listed> {
     return this.#gates;
   }
 
-  /** @returns the connection of this node and role before it; itself where it was there already */
+  /** Once for each connection. @returns the one of this node and role before it */
   enter(name: string, connection: Connection): Connection | null {
     const key = keyOf(name, connection.session.hello?.role);
     const before = this.#byKey.get(key) ?? null;
-    if (before === connection) return before;
     if (before !== null) this.#count(before, -1);
     this.#byKey.set(key, connection);
     this.#count(connection, 1);
