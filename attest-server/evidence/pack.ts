@@ -87,8 +87,10 @@ export interface Packed {
 /** Who signed last, and how a root vouched for it. */
 interface SeenKeys {
   readonly ekDigest: string;
-  readonly certificate: Buffer | null;
-  readonly path: Pick<EndorsementPath, 'root' | 'until'> | null;
+  /** That of the latest connection, which holds it anyway. */
+  certificate: Buffer | null;
+  readonly root: string | undefined;
+  readonly until: number | undefined;
   /** Of the blob that holds them. */
   readonly digest: string;
 }
@@ -185,13 +187,17 @@ function keysOf(seen: Seen, node: AnsweringNode, at: number): Blob {
   const known = seen.keys;
   const isSame =
     known?.ekDigest === ekDigest &&
-    known.path?.root === path?.root &&
-    known.path?.until === path?.until &&
+    known.root === path?.root &&
+    known.until === path?.until &&
     sameBytes(known.certificate, certificate);
-  const digest = isSame ? known.digest : blob(keysText(node, path)).digest;
-  // Also where it is the same: what is held is then what the connection of now holds anyway.
-  seen.keys = { ekDigest, certificate, path, digest };
-  return new SeldomWritten(digest, () => keysText(node, path));
+  const text = () => keysText(node, path);
+  if (isSame) {
+    known.certificate = certificate;
+    return new SeldomWritten(known.digest, text);
+  }
+  const { digest } = blob(text());
+  seen.keys = { ekDigest, certificate, root: path?.root, until: path?.until, digest };
+  return new SeldomWritten(digest, text);
 }
 
 /** The PCR values as one blob where they held still since the answer before; else null. */
