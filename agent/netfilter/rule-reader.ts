@@ -77,4 +77,4 @@ export class RuleReader {
 }
 
 /** After this, what `owned` says is told anew. */
-const ownedForMs = 3_600_000;
+export const ownedForMs = 3_600_000;
