@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { dayOf } from '../../agent/inspect/inspected-file.ts';
 import { ownedForMs } from '../../agent/netfilter/rule-reader.ts';
 import { firewall } from '../../attest-server/policy/firewall/firewall.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
@@ -31,7 +32,7 @@ export async function strictNodes(): Promise<StrictNodes> {
     node(name) {
       const own = ownVolume(recorded, name);
       return (at) => ({
-        disk: bytes(seenOtherwise(own, { at: new Date(at - (at % inspectedEach)).toISOString() })),
+        disk: bytes(seenOtherwise(own, { at: dayOf(new Date(at - (at % inspectedEach)).toISOString()) })),
         firewall: bytes(withOwned(rules, name, at)),
       });
     },
