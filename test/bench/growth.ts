@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
+import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
 import { InForce } from '../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
@@ -120,6 +122,7 @@ async function dayOf({ policy, references, answers }: Fleet): Promise<Grown> {
       await checkpoint(store);
       if (round === begins) before = sizes(stateDir);
     }
+    for (const { machine } of machines.slice(0, 1)) await checkKept(store, machine.node.name);
     const grown = { history: 0, audit: 0, answers: 0, parts: 0, statuses: 0, others: 0 };
     for (const [name, bytes] of sizes(stateDir))
       grown[groups[name] ?? 'others'] += (bytes - (before.get(name) ?? 0)) / nodes;
@@ -135,6 +138,18 @@ async function dayOf({ policy, references, answers }: Fleet): Promise<Grown> {
       seconds: Math.round((performance.now() - started) / 1000),
     };
   });
+}
+
+/** Of what is not kept nothing grows: each row's evidence must be there with all of its parts, and verify by itself. */
+async function checkKept({ verdicts, evidence }: Store, name: string): Promise<void> {
+  const rows = await verdicts.history(name, { limit: 100 });
+  if (rows.length < day / 60) throw new Error(`${name} has ${rows.length} rows`);
+  for (const { evidenceDigest } of rows) {
+    const bundle = await unpackEvidence(evidenceDigest ?? '', (digest) => evidence.read(digest, name));
+    const { verdict } = verifyBundle(JSON.stringify(bundle), { now: 0 });
+    if (verdict.state !== 'trusted')
+      throw new Error(`kept evidence is ${verdict.state}: ${verdict.reasons.map(({ code }) => code).join()}`);
+  }
 }
 
 /** As the server signs each minute in which an entry was added. */
