@@ -18,6 +18,7 @@ import {
 } from '../../attest-server/protocol/protected-mounts.ts';
 import {
   ageFault,
+  dayOf,
   type InspectedFile,
   inspectedDiskBytes,
   inspectedDiskFile,
@@ -202,7 +203,8 @@ async function readInspected(root: string, signal: AbortSignal): Promise<Inspect
       return none('assay-agent inspect has written nothing: systemctl enable --now assay-inspect.timer');
     const { inspected, tables, tablesUnread } = parseInspectedFile(bytes);
     const fault = ageFault(inspected.at, Date.now());
-    return fault === null ? { inspected, tables, tablesUnread } : none(fault);
+    if (fault !== null) return none(fault);
+    return { inspected: { ...inspected, at: dayOf(inspected.at) }, tables, tablesUnread };
   } catch (error) {
     signal.throwIfAborted();
     return none(error instanceof Error ? error.message : String(error));

@@ -51,6 +51,11 @@ export function parseInspectedFile(bytes: Buffer): InspectedFile {
   return parseJson(bytes.toString('utf8'), inspectedFile, inspectedDiskFile);
 }
 
+/** As the part has it: no rule reads the time, and with it each hour's part would be another one. @param at RFC 3339, UTC */
+export function dayOf(at: string): string {
+  return new Date(Date.parse(at.slice(0, 10))).toISOString();
+}
+
 /**
  * Why what `inspect` wrote at that time does not count now; null where it does.
  * @param at RFC 3339, as the file says it

@@ -86,7 +86,7 @@ export const diskPart = z.strictObject({
   /** What `assay-agent inspect` saw, which only root can; or why there is nothing of it. */
   inspected: z.union([
     z.strictObject({
-      /** RFC 3339, by the node's clock. */
+      /** RFC 3339, by the node's clock: the day, at midnight UTC; of agents up to 0.3.0 the moment. */
       at: z.iso.datetime(),
       headers: z.array(luksHeader).max(64),
       /** Devices whose header could not be read, and why; no secret and no content. */

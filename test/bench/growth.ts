@@ -2,29 +2,43 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
+import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
+import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
 import { InForce } from '../../attest-server/in-force/in-force.ts';
+import type { Policy } from '../../attest-server/policy/policy.ts';
+import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
 import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
-import type { Parts } from '../../attest-server/protocol/evidence.ts';
+import { type Part, type PartName, type Parts, partNames } from '../../attest-server/protocol/evidence.ts';
+import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { openStore, type Store } from '../../attest-server/store/open.ts';
-import { madeMachine, madePorts } from '../attest-server/attest/made-machine.ts';
+import { type MadeMachine, madeMachine, madePorts } from '../attest-server/attest/made-machine.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
 import { inFolder } from './attestation.ts';
 import { model, populate } from './population.ts';
+import { strictNodes } from './strict-node.ts';
 
 /** Bytes that the database grows by, for each node and each day, where every verdict is like the one before. */
-export interface GrowthFigures {
+interface Grown {
   readonly bytes_per_node_and_day: number;
   readonly history: number;
   /** Entries and checkpoints. */
   readonly audit: number;
   readonly answers: number;
+  /** Bytes of parts, and what else many answers name. */
+  readonly parts: number;
   /** Written over, not grown. */
   readonly statuses: number;
-  /** What many share, indices included. */
+  /** Indices included. */
   readonly others: number;
   readonly seconds: number;
+}
+
+/** Of nodes that send `boot` alone; and under `strict`, where kube-proxy works on its rules all the time. */
+export interface GrowthFigures {
+  readonly boot: Grown;
+  readonly strict: Grown;
 }
 
 const nodes = 100;
@@ -33,12 +47,16 @@ const minute = 60_000;
 const begins = 61;
 const day = 24 * 60;
 
-const groups: Readonly<Record<string, 'history' | 'audit' | 'answers' | 'statuses'>> = {
+const groups: Readonly<Record<string, 'history' | 'audit' | 'answers' | 'parts' | 'statuses'>> = {
   history: 'history',
   history_by_node: 'history',
   audit: 'audit',
   checkpoints: 'audit',
   answers: 'answers',
+  evidence: 'parts',
+  sqlite_autoindex_evidence_1: 'parts',
+  evidence_uses: 'parts',
+  sqlite_autoindex_evidence_uses_1: 'parts',
   latest_answers: 'statuses',
   latest_answers_by_node: 'statuses',
   sqlite_autoindex_latest_answers_1: 'statuses',
@@ -46,36 +64,66 @@ const groups: Readonly<Record<string, 'history' | 'audit' | 'answers' | 'statuse
   sqlite_autoindex_statuses_1: 'statuses',
 };
 
-/** A day of a fleet that is asked each minute, by a clock that does not wait. */
 export async function benchGrowth(): Promise<GrowthFigures> {
+  const { host, node, reference } = await strictNodes();
+  return {
+    boot: await dayOf({
+      policy: bootPolicy,
+      references: [],
+      answers: (machine) => (now) => machine.answer(now, { ...quoted, occasion: { bootLog: model.log } }),
+    }),
+    strict: await dayOf({
+      policy: strictPolicy,
+      references: [reference],
+      answers(machine) {
+        const parts = node(machine.node.name);
+        const occasion = { bootLog: model.log, host };
+        return (now) => machine.answer(now, { ...quoted, occasion, ...parts(now) });
+      },
+    }),
+  };
+}
+
+const quoted = { pcrs: { sha256: model.sha256 } };
+
+interface Fleet {
+  readonly policy: Policy;
+  /** Besides that of their model. */
+  readonly references: readonly Reference[];
+  answers(machine: MadeMachine): (now: number) => ReturnType<MadeMachine['answer']>;
+}
+
+/** A day of a fleet that is asked each minute, by a clock that does not wait. */
+async function dayOf({ policy, references, answers }: Fleet): Promise<Grown> {
   return await inFolder(async (stateDir) => {
-    const machines = (await populate(stateDir, nodes, 'p256')).map(({ name, tpm }) => madeMachine(name, tpm));
+    const machines = (await populate(stateDir, nodes, 'p256')).map(({ name, tpm }) => {
+      const machine = madeMachine(name, tpm);
+      return { machine, answer: answers(machine) };
+    });
     const started = performance.now();
     await using store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
     let now = 0;
-    const references = await store.references.list();
-    const inForce = new InForce(bootPolicy, references, keptContext);
+    const inForce = new InForce(policy, [...(await store.references.list()), ...references], keptContext);
     const ports = madePorts(store, { now: () => now, monotonic: () => now, inForce: () => inForce });
     const attestation = await Attestation.open(ports, null);
     let before = new Map<string, number>();
     for (let round = 0; round <= begins + day; round += 1) {
       now = round * minute;
-      for (const [index, machine] of machines.entries()) {
+      for (const [index, { machine, answer }] of machines.entries()) {
         if (round < index % 60) continue;
-        const answer = machine.answer(now, {
-          pcrs: { sha256: model.sha256 },
-          occasion: { bootLog: model.log },
-        });
-        const sent = round === index % 60 ? answer : { ...answer, parts: named(answer.parts) };
+        const { name } = machine.node;
+        const whole = answer(now);
+        const sent = { ...whole, parts: named(whole.parts, attestation.heldParts(name)) };
         const judged = await attestation.judge(machine.node, sent);
         if (!('state' in judged) || judged.state !== 'trusted')
-          throw new Error(`${machine.node.name} is not trusted`);
+          throw new Error(`${name} is not trusted: ${JSON.stringify(judged)}`);
       }
       await attestation.idle();
       await checkpoint(store);
       if (round === begins) before = sizes(stateDir);
     }
-    const grown = { history: 0, audit: 0, answers: 0, statuses: 0, others: 0 };
+    for (const { machine } of machines.slice(0, 1)) await checkKept(store, machine.node.name);
+    const grown = { history: 0, audit: 0, answers: 0, parts: 0, statuses: 0, others: 0 };
     for (const [name, bytes] of sizes(stateDir))
       grown[groups[name] ?? 'others'] += (bytes - (before.get(name) ?? 0)) / nodes;
     const all = Object.values(grown).reduce((sum, bytes) => sum + bytes, 0);
@@ -84,11 +132,24 @@ export async function benchGrowth(): Promise<GrowthFigures> {
       history: Math.round(grown.history),
       audit: Math.round(grown.audit),
       answers: Math.round(grown.answers),
+      parts: Math.round(grown.parts),
       statuses: Math.round(grown.statuses),
       others: Math.round(grown.others),
       seconds: Math.round((performance.now() - started) / 1000),
     };
   });
+}
+
+/** Of what is not kept nothing grows: each row's evidence must be there with all of its parts, and verify by itself. */
+async function checkKept({ verdicts, evidence }: Store, name: string): Promise<void> {
+  const rows = await verdicts.history(name, { limit: 100 });
+  if (rows.length < day / 60) throw new Error(`${name} has ${rows.length} rows`);
+  for (const { evidenceDigest } of rows) {
+    const bundle = await unpackEvidence(evidenceDigest ?? '', (digest) => evidence.read(digest, name));
+    const { verdict } = verifyBundle(JSON.stringify(bundle), { now: 0 });
+    if (verdict.state !== 'trusted')
+      throw new Error(`kept evidence is ${verdict.state}: ${verdict.reasons.map(({ code }) => code).join()}`);
+  }
 }
 
 /** As the server signs each minute in which an entry was added. */
@@ -110,7 +171,12 @@ function sizes(stateDir: string): Map<string, number> {
   }
 }
 
-/** The server holds the log: it is named alone. */
-function named({ boot }: Parts): Parts {
-  return boot === undefined ? {} : { boot: { digest: boot.digest, bytes: null } };
+/** What the server holds is named alone. */
+function named(parts: Parts, held: Readonly<Partial<Record<PartName, string>>>): Parts {
+  const sent: Partial<Record<PartName, Part>> = {};
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined) sent[name] = held[name] === part.digest ? { ...part, bytes: null } : part;
+  }
+  return sent;
 }

@@ -221,6 +221,22 @@ describe('the collector of disks', () => {
     assert.deepEqual(parseDiskPart(second.value), good);
   });
 
+  it('gives the same bytes all day while inspect sees the same', async () => {
+    const root = await rootOf('01-luks2');
+    const path = join(root, 'run/assay/inspect/disk.json');
+    const file = JSON.parse(await readFile(path, 'utf8'));
+    const now = Date.now();
+    const today = Date.parse(new Date(now).toISOString().slice(0, 10));
+    const readAt = async (at: number) => {
+      const inspected = { ...file.inspected, at: new Date(at).toISOString() };
+      await writeFile(path, JSON.stringify({ ...file, inspected }));
+      return (await read(root)).inspected;
+    };
+    const earlier = await readAt(Math.max(today, now - 3_600_000));
+    assert.deepEqual(await readAt(now), earlier);
+    assert.equal('at' in earlier && earlier.at, new Date(today).toISOString());
+  });
+
   it('says that what inspect wrote is missing, old, of the future or damaged', async () => {
     const cause = async (root: string) => {
       const { inspected } = await read(root);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type Listing, readRules } from '../../../agent/netfilter/read-rules.ts';
+import { RuleReader } from '../../../agent/netfilter/rule-reader.ts';
 import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { judged, referenceOf } from '../../attest-server/policy/firewall/made-firewall.ts';
@@ -196,6 +197,25 @@ describe('the rules of a network namespace', () => {
       const after = await read();
       assert.equal(after.compared, before.compared);
     });
+
+  it('give the same bytes for a day while only rules of a declared owner change, and others at once where more does (row 62)', async () => {
+    await space.sh(start);
+    let hours = 0;
+    const reader = new RuleReader({ netns: space.netns }, undefined, () => hours * 3_600_000);
+    const readAfter = async (passed: number, change: string) => {
+      hours = passed;
+      await space.sh(change);
+      return (await reader.read()).bytes.toString('utf8');
+    };
+    const first = await readAfter(0, 'true');
+    const grown = 'iptables-nft -A KUBE-FORWARD -j RETURN';
+    assert.equal(await readAfter(23, grown), first);
+    const next = await readAfter(24, 'true');
+    assert.notEqual(next, first);
+    assert.notEqual(await readAfter(24, `${grown}; iptables-nft -A INPUT -j DROP`), next);
+    const { owned } = partOf(await read());
+    assert.deepEqual(parseFirewallPart((await reader.read()).bytes).owned, owned);
+  });
 
   it('show of a declared owner how many rules it has, and that others lead there', async () => {
     await space.sh(start);

@@ -30,6 +30,7 @@ export interface MadeMachine {
       readonly occasion?: Partial<Occasion>;
       readonly userSpace?: Buffer;
       readonly disk?: Buffer;
+      readonly firewall?: Buffer;
     },
   ): Answer;
 }
@@ -114,15 +115,17 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
       ak: checkAttestationKey(tpm.ak.publicArea, akName),
       banks,
     },
-    answer(at, { occasion = {}, userSpace, disk, ...quoted } = {}) {
+    answer(at, { occasion = {}, userSpace, disk, firewall, ...quoted } = {}) {
       const nonce = randomBytes(32);
       const made: Occasion = { node: name, hello, channel, ...occasion };
       const all = { resetCount: 7, restartCount: 1, clock: BigInt(at), ...quoted };
       const { bootLog } = made;
+      const sent = { ...(userSpace && { userSpace }), ...(disk && { disk }), ...(firewall && { firewall }) };
       const parts: Parts = {
         ...(bootLog && { boot: partOf(bootLog) }),
         ...(userSpace && { userSpace: partOf(userSpace) }),
         ...(disk && { disk: partOf(disk) }),
+        ...(firewall && { firewall: partOf(firewall) }),
       };
       const challenge: Challenge = {
         type: 'challenge',
@@ -133,12 +136,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         within: 30,
       };
       return {
-        evidence: tpm.evidenceOfParts(
-          challenge,
-          made,
-          { ...(userSpace && { userSpace }), ...(disk && { disk }) },
-          (signed) => madeQuote(tpm.ak, signed, all),
-        ),
+        evidence: tpm.evidenceOfParts(challenge, made, sent, (signed) => madeQuote(tpm.ak, signed, all)),
         nonce,
         channel,
         helloDigest: hash('sha256', hello, 'hex'),
