@@ -21,7 +21,7 @@ const sealed = [
   'HashedPart',
   'Memory',
   'ProvenImaList',
-  'Checkpoint',
+  'ImaCheckpoint',
   'ReadInitrd',
   'ReadManifest',
   'KnownFile',
@@ -34,7 +34,7 @@ declare const pcrs: QuotedPcrs; declare const boot: MeasuredBoot; declare const 
 declare const quote: Quote; declare const ak: AttestationKey; declare const part: HashedPart;
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
-declare const list: ProvenImaList; declare const checkpoint: Checkpoint; declare const tail: ImaTail;
+declare const list: ProvenImaList; declare const checkpoint: ImaCheckpoint; declare const tail: ImaTail;
 declare const said: Facts; declare const file: KnownFile;
 declare const initrd: ReadInitrd; declare const read: ReadManifest; declare const manifest: InitrdManifest;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
@@ -76,8 +76,8 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ],
   ['ProvenImaList', 'export const l: ProvenImaList = { ...list };'],
   ['ProvenImaList', 'export const l: ProvenImaList = { ...list, walk() {} };'],
-  ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint };'],
-  ['Checkpoint', 'export const c: Checkpoint = { ...checkpoint, entries: 0 };'],
+  ['ImaCheckpoint', 'export const c: ImaCheckpoint = { ...checkpoint };'],
+  ['ImaCheckpoint', 'export const c: ImaCheckpoint = { ...checkpoint, entries: 0 };'],
   ['ReadInitrd', 'export const i: ReadInitrd = manifest;'],
   ['ReadInitrd', 'export const i: ReadInitrd = { ...initrd, image: manifest.image };'],
   ['ReadManifest', 'export const m: ReadManifest = manifest;'],
@@ -216,7 +216,7 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('Memory', 'verify/memory.ts'),
     from('Verifier', 'verify/verifier.ts'),
     from('verify, verifyInSteps, type Evidence, type Expected, type ImaTail', 'verify/verify.ts'),
-    from('proveList, type Checkpoint', 'verify/ima/prove-list.ts'),
+    from('proveList, type ImaCheckpoint', 'verify/ima/prove-list.ts'),
     from('type ProvenImaList', 'verify/ima/proven-list.ts'),
     from('verifyBundleEvidence, verifyBundleInSteps', 'verify/bundle-evidence.ts'),
     from('type PcrValues', 'protocol/pcr-values.ts'),

@@ -45,9 +45,9 @@ function manifestOf(bytes: Buffer): Promise<InitrdManifest> {
 
 export const initrd: FuzzedParser = {
   sources: [
+    'archived-file',
     'cpio',
     'cpio-header',
-    'file-content',
     'folders',
     'initrd-reader',
     'listed-entry',
