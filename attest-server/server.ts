@@ -177,7 +177,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       initrdUploads: config.initrdUploads,
       initrdManifests: config.initrdManifests,
       answerWithin: config.answerWithin,
-      askAgain: (node) => void agents.challengeNow(node),
       evidence,
       inForce: inForce.current,
       labelsOf,
@@ -367,6 +366,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   tls.onChange(agents.renew);
   tls.onChange(http.renew);
   inForce.onChange(agents.challengeNow);
+  attest.onAskAgain(agents.challengeNow);
   enrolment.onRevoked(agents.disconnect);
   if (marking !== null) {
     inForce.onChange(marking.rulesChanged);
