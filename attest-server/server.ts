@@ -134,7 +134,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   metrics.presence(presence.figures);
-  const present = async () => (await store.enrolment.nodes()).filter(({ name }) => !presence.isHidden(name));
   const declared = rooms.use(
     await openDeclared(config.declared, {
       store: store.declared,
@@ -149,11 +148,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       policy,
       declared: declared.policy,
       methods,
-      store: {
-        enrolment: { node: store.enrolment.node, nodes: present },
-        references: store.references,
-        verdicts: store.verdicts,
-      },
+      store,
+      presence,
       latched: store.marking.latchedPolicy,
       bundle,
       contextOf,
@@ -202,7 +198,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       logger,
       prove: inForce.prove,
       status: attest.status,
-      statuses: () => attest.statuses().filter(({ name }) => !presence.isHidden(name)),
+      statuses: attest.statuses,
+      presence,
       groupOf: inForce.groups.of,
       policy: inForce.policy,
       changed: inForce.readReferences,

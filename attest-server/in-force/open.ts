@@ -24,6 +24,7 @@ export interface InForceParts {
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
+  readonly presence: TrialParts['presence'];
   readonly latched: LatchedPolicy;
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
@@ -84,8 +85,8 @@ export interface FaultyPart {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, declared, methods, store, latched, bundle, contextOf, labelsOf, now } = parts;
-  const { logger, report } = parts;
+  const { policy: name, declared, methods, store, presence, latched, bundle, contextOf } = parts;
+  const { labelsOf, now, logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
     reloaded: (part) => void faulty.delete(part),
@@ -127,7 +128,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     compareSoon(before, next);
   };
   const policy = () => current.policy;
-  const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
+  const trials = createTrials({ store, presence, bundle, latched, policy, labelsOf, methods, now });
   const closing = new AbortController();
   const comparisons = new Set<Promise<void>>();
   // It takes seconds in a large fleet, and the policy is in force meanwhile.

@@ -7,6 +7,8 @@ export interface PresenceRoom extends AsyncDisposable {
   isAway(name: string): boolean;
   /** Gone, and nothing is held against it: no alert, no series, not counted, not in lists. */
   isHidden(name: string): boolean;
+  /** Those of these that are not hidden. */
+  present<Node extends { readonly name: string }>(nodes: readonly Node[]): readonly Node[];
   absenceOf(name: string): Absence | null;
   /** The same of any node, also an archived one. */
   readAbsence(name: string): Promise<Absence | null>;
@@ -36,6 +38,7 @@ export async function openPresence(config: PresenceConfig, ports: PresencePorts)
   return {
     isAway: (name) => presence.isAway(name),
     isHidden: (name) => presence.isHidden(name),
+    present: (nodes) => nodes.filter(({ name }) => !presence.isHidden(name)),
     absenceOf: (name) => presence.absenceOf(name),
     readAbsence: (name) => presence.readAbsence(name),
     recalled: (name) => presence.recalled(name),

@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import type { PresenceRoom } from '../presence/open.ts';
 import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
 import { isAnnounced } from '../protocol/reference.ts';
 import type { CandidateFilter } from './alike-nodes.ts';
@@ -14,6 +15,7 @@ export interface ReferencesParts extends CapturePorts {
   readonly directory: ReferenceParts['directory'];
   readonly fault: (error: unknown, where: string) => void;
   readonly statuses: CandidatePorts['statuses'];
+  readonly presence: Pick<PresenceRoom, 'present'>;
   readonly logger: Logger;
 }
 
@@ -29,6 +31,7 @@ export interface References extends AsyncDisposable {
 }
 
 export function openReferences(parts: ReferencesParts): References {
+  const shown = { ...parts, statuses: () => parts.presence.present(parts.statuses()) };
   const capture = createCapture(parts);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
@@ -50,7 +53,7 @@ export function openReferences(parts: ReferencesParts): References {
       );
       return made;
     },
-    candidates: (filter) => gatherCandidates(parts, filter),
+    candidates: (filter) => gatherCandidates(shown, filter),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await inTurn(() => {});
