@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
@@ -289,10 +289,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       gateOf: inForce.groups.gateOf,
       gateOpened: report.gateSaid,
       refused: enrolment.refused,
-      failed(error, about) {
-        report.failed(error, about);
-        if (about.node !== null) attest.failed(about.node, error);
-      },
+      failed: report.failed,
+      nodeFailed: attest.failed,
       connections: metrics.agents,
       now: monotonic,
       wallClock: now,
@@ -342,10 +340,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
-        get policySource() {
-          return declared.policy()?.source ?? resolve(policy);
-        },
         declared: declared.shown,
+        policySource: inForce.source,
         policySince: inForce.since,
         faulty: inForce.faulty,
         space: state.space,

@@ -321,7 +321,7 @@ export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
   /** What the server's policy is read from, as `assay policy check` takes it. */
-  readonly policySource: string;
+  policySource(): string;
   /** The signed directory of the settings; null where there is none. */
   declared(): ShownDirectory | null;
   policySince(): number;

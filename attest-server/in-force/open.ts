@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
@@ -52,6 +53,8 @@ export interface RulesInForce extends AsyncDisposable {
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
   policy(): Policy;
+  /** What the policy is read from, as `assay policy check` takes it. */
+  source(): string;
   /** Who brought the reference of this name, and when; null where nobody is named. */
   affirmedBy(name: string): Affirming | null;
   /** Since when it is in force here: milliseconds since the epoch. */
@@ -153,6 +156,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     },
     current: () => current,
     policy,
+    source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
     since: () => since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),

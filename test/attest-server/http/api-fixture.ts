@@ -484,9 +484,7 @@ export function portsOf(world: World): ApiPorts {
       version: '0.2.0',
       startedAt: now - 86_400_000,
       declared: () => null,
-      get policySource() {
-        return world.policySource;
-      },
+      policySource: () => world.policySource,
       policySince: () => now - 3_600_000,
       faulty: () => world.faulty,
       space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),
