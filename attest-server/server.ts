@@ -18,7 +18,6 @@ import { openInForce } from './in-force/open.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
-import { isLatched, notLatchable } from './policy/latch.ts';
 import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
@@ -244,17 +243,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         writer: kubernetes.writer,
         committed: attest,
         store: store.marking,
-        groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
-        rules: {
-          groups: () => inForce.policy().groups,
-          groupOf: (node) => inForce.groups.of(node).name,
-          isLatched,
-          notLatchable: (groups) => notLatchable(groups, inForce.policy().groups).map(({ text }) => text),
-        },
-        withPolicy: (store) => inForce.latch(store),
-        stateOf: (node) => attest.status(node)?.state ?? null,
-        isEnrolled: (node) => attest.status(node) !== null,
-        clusterFaults: () => [...kubernetes.faults(), ...tls.faults()],
+        inForce,
+        faults: [kubernetes.faults, tls.faults],
         upgradedFor,
         now,
         monotonic,
