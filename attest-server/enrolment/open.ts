@@ -1,21 +1,21 @@
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
-import type { ApiPorts } from '../http/ports.ts';
+import type { EnrolmentPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
-import { type Approvals, createApprovals } from './approvals.ts';
+import { createApprovals } from './approvals.ts';
 import { Candidates } from './candidates.ts';
-import { Claims, type KnownClaim } from './claims.ts';
+import { Claims } from './claims.ts';
 import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
 import { createIdentify, type Identify, isUndecided, type Peer } from './identify.ts';
 import { LastSeen } from './last-seen.ts';
-import type { EnrolmentStore, Pin, Seen } from './ports.ts';
+import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
@@ -63,9 +63,7 @@ export interface EnrolmentParts {
 }
 
 /** Which TPM is which node. */
-export interface Enrolment
-  extends AsyncDisposable,
-    Pick<ApiPorts, 'importPins' | 'createJoinToken' | 'joinTokens' | 'revokeJoinToken'> {
+export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   readonly identify: Identify;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
@@ -74,17 +72,6 @@ export interface Enrolment
   name(peer: Peer): string;
   /** What the channel refuses; what policy expects of a machine is no event. */
   readonly refused: Refused;
-  readonly approvals: Approvals;
-  /** Whether the policy lets a node of this name enrol by that method. */
-  mayEnrol(node: string, by: Bound): boolean;
-  /** Who came under which name and was refused. */
-  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
-  /** From where a node's agent last came; null where that is not known. */
-  lastSeen(node: string): Seen | null;
-  /** Machines without a TPM, as policy expects of them. */
-  unsupported(): readonly UnsupportedNode[];
-  /** Machines that say so where policy expects a TPM. */
-  claimedWithoutTpm(): readonly string[];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }

@@ -60,7 +60,7 @@ export const serverRoutes: readonly Route[] = [
         })),
         connections: [...server.connections()],
         nodes: await nodesByState(ports),
-        waiting: (await ports.enrolments.waiting()).length,
+        waiting: (await ports.enrolment.approvals.waiting()).length,
         faulty: server.faulty().map(({ part, at, text }) => ({
           part,
           at: new Date(at).toISOString(),

@@ -136,7 +136,12 @@ export class Fleet {
       serverFault: () => null,
     };
     const store = shownStore({ enrolment, verdicts, references }, inMemory);
-    const ports = { store, presence: this.presence, unsupported: () => [], now: () => this.now };
+    const ports = {
+      store,
+      presence: this.presence,
+      enrolment: { unsupported: () => [] },
+      now: () => this.now,
+    };
     return (await listNodes(ports, withGone)).map(({ view }) => view());
   }
 
