@@ -99,7 +99,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   auditTo(audit);
-  metrics.auditRollback(() => audit.ports.rollback() !== null);
+  metrics.auditRollback(audit.ports.rollback);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
     await openTls({
@@ -158,7 +158,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
-  metrics.faultyParts(() => inForce.faulty().map(({ part }) => part));
+  metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
     await openAttest({
       verdicts: store.verdicts,
@@ -232,8 +232,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     nodeByEk: store.enrolment.nodeByEk,
     declare: references.life.declare,
     adopt: inForce.adopt,
-    reloaded: () => inForce.told.reloaded('declared'),
-    notReloaded: (error) => inForce.told.notReloaded('declared', error),
+    told: inForce.told,
   });
   const marking =
     kubernetes &&
@@ -255,7 +254,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
       store: store.webhook,
-      clusterUid: kubernetes && (() => kubernetes.writer.uid()),
+      clusterUid: kubernetes?.writer.uid ?? null,
       now,
       monotonic,
       audit: audit.write,
@@ -286,7 +285,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
-  rooms.use(presence.begin({ ...attest, isConnected: (node) => agents.connected(node) !== null }));
+  rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
       store,
@@ -307,7 +306,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       advice: {
         nextStep,
         serverFault: attest.serverFault,
-        isDeclared: (reference) => inForce.current().isDeclared(reference),
+        isDeclared: inForce.isDeclared,
         directory: declared.directory,
       },
       faultAdvice: health.advice,

@@ -57,6 +57,8 @@ export interface RulesInForce extends AsyncDisposable {
   source(): string;
   /** Who brought the reference of this name, and when; null where nobody is named. */
   affirmedBy(name: string): Affirming | null;
+  /** Whether a signed directory says what the reference of this name is. */
+  isDeclared(reference: string): boolean;
   /** Since when it is in force here: milliseconds since the epoch. */
   since(): number;
   /** Puts the stored references in force. */
@@ -158,6 +160,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     policy,
     source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
+    isDeclared: (reference) => current.isDeclared(reference),
     since: () => since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     adopt: (policy, storeIt) =>

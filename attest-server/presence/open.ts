@@ -16,8 +16,11 @@ export interface PresenceRoom extends AsyncDisposable {
   /** A node has proven itself. */
   proven(name: string): void;
   figures(): PresenceFigures;
-  /** Looks from now on, until it is disposed of. */
-  begin(nodes: PresentNodes): AsyncDisposable;
+  /** Looks from now on, until it is disposed of. `connected` gives null where a node's agent has no proven connection. */
+  begin(
+    nodes: Omit<PresentNodes, 'isConnected'>,
+    agents: { connected(node: string): object | null },
+  ): AsyncDisposable;
 }
 
 /** Milliseconds between two looks. */
@@ -44,8 +47,8 @@ export async function openPresence(config: PresenceConfig, ports: PresencePorts)
     recalled: (name) => presence.recalled(name),
     proven: (name) => presence.proven(name),
     figures: () => presence.figures(),
-    begin(present) {
-      presence.begin(present);
+    begin(present, agents) {
+      presence.begin({ ...present, isConnected: (node) => agents.connected(node) !== null });
       let looking: Promise<void> | null = null;
       const timer = setInterval(() => {
         looking ??= presence

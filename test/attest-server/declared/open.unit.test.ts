@@ -35,8 +35,7 @@ describe('a signed directory that cannot be put in force', () => {
         if (isBefore === false) throw new Error('no room');
         done();
       },
-      reloaded() {},
-      notReloaded: (error) => void faulty.push(error),
+      told: { reloaded() {}, notReloaded: (_part, error) => void faulty.push(error) },
     });
     assert.equal(declared.inForce(), null);
     await inForce;
@@ -63,8 +62,10 @@ describe('a signed directory that cannot be put in force', () => {
     };
     await declared.begin({
       ...changing(store),
-      reloaded: () => note('counts'),
-      notReloaded: ({ message }) => note(message.split(':')[0] ?? ''),
+      told: {
+        reloaded: () => note('counts'),
+        notReloaded: (_part, { message }) => note(message.split(':')[0] ?? ''),
+      },
     });
     const gone = next();
     await rename(git.directory, `${git.directory}.gone`);
@@ -83,8 +84,10 @@ describe('a signed directory that cannot be put in force', () => {
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      reloaded() {},
-      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+      told: {
+        reloaded() {},
+        notReloaded: (_part, { message }) => void told.push(message.split(':')[0] ?? ''),
+      },
     });
     for (let turn = 0; told.length === 0; turn += 1) {
       await git.write('more.json', `{"turn": ${turn}}`);
@@ -101,11 +104,13 @@ describe('a signed directory that cannot be put in force', () => {
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      reloaded() {
-        counts += 1;
+      told: {
+        reloaded() {
+          counts += 1;
+        },
+        // Between manifest and signature there is none.
+        notReloaded() {},
       },
-      // Between manifest and signature there is none.
-      notReloaded() {},
     });
     await writeFile(git.publicKey('merge'), 'no key\n');
     await assert.rejects(declared.read());
@@ -143,11 +148,13 @@ describe('a signed directory that cannot be put in force', () => {
         if (reads === 3) holder = null;
         return holder;
       },
-      reloaded() {
-        told.push('counts');
-        counts();
+      told: {
+        reloaded() {
+          told.push('counts');
+          counts();
+        },
+        notReloaded: (_part, { message }) => void told.push(message.split(':')[0] ?? ''),
       },
-      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
     });
     await inForce;
     assert.deepEqual([told, declared.inForce()?.serial], [['pins', 'counts'], 1]);
