@@ -59,7 +59,7 @@ export interface ServerOptions {
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
-  const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
+  const { stateDir, policy, cloudProgram, names, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
@@ -117,10 +117,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const { evidenceFor, transitionEvidenceFor } = config;
-  const evidence = rooms.use(
-    openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
-  );
+  const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
   const { bundle, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
@@ -160,18 +157,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
-    await openAttest({
+    await openAttest(config, {
       verdicts: store.verdicts,
       enrolment: store.enrolment,
       now,
       monotonic,
-      unknownAfter,
-      summaryEvery: config.summaryEvery,
-      imaList: config.imaList,
       initrds: store.initrds,
-      initrdUploads: config.initrdUploads,
-      initrdManifests: config.initrdManifests,
-      answerWithin: config.answerWithin,
       evidence,
       inForce: inForce.current,
       labelsOf,
@@ -189,11 +180,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.initrds(attest.initrdFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
-    openReferences({
+    openReferences(config, {
       store: store.references,
       now,
-      separate: config.separateApprovals,
-      unknownAfter,
       logger,
       prove: inForce.prove,
       status: attest.status,
@@ -207,23 +196,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const enrolment = rooms.use(
-    await openEnrolment({
+    await openEnrolment(config, {
       store: store.enrolment,
       now,
       monotonic,
       logger,
       cluster,
-      cloudProgram,
       cloudEnvironment,
       authority: tls,
       trust: roots.trust,
-      firstUsePerSource: config.firstUsePerSource,
       groups: inForce.groups,
       checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
       checkWitness: audit.checkWitness,
-      isEnrolled: (node) => attest.status(node) !== null,
+      status: attest.status,
       report,
     }),
   );

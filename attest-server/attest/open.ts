@@ -10,7 +10,13 @@ import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
 
-export interface AttestParts extends Omit<AttestPorts, 'askAgain'> {
+/** Each is told in ports.ts. */
+export type AttestConfig = Pick<
+  AttestPorts,
+  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin'
+>;
+
+export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
   /** When a server last ran, and that one runs now. */
   readonly alive: { readonly lastAlive: number | null; beat(now: number): Promise<void> };
 }
@@ -47,8 +53,11 @@ export interface Attest extends AsyncDisposable {
   onAskAgain(listener: AttestPorts['askAgain']): void;
 }
 
-export async function openAttest(parts: AttestParts): Promise<Attest> {
-  const { alive, now, monotonic, unknownAfter, duration, fault } = parts;
+export async function openAttest(
+  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin }: AttestConfig,
+  parts: AttestParts,
+): Promise<Attest> {
+  const { alive, now, monotonic, duration, fault } = parts;
   const listeners = [parts.recorded];
   const recorded: AttestPorts['recorded'] = (entry, from) => {
     for (const listener of listeners) listener(entry, from);
@@ -57,7 +66,20 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
   const askAgain: AttestPorts['askAgain'] = (node) => {
     for (const ask of asking) ask(node);
   };
-  const attestation = await Attestation.open({ ...parts, recorded, askAgain }, alive.lastAlive);
+  const attestation = await Attestation.open(
+    {
+      ...parts,
+      unknownAfter,
+      summaryEvery,
+      imaList,
+      initrdUploads,
+      initrdManifests,
+      answerWithin,
+      recorded,
+      askAgain,
+    },
+    alive.lastAlive,
+  );
   const sweeper = startSweeper(
     [() => attestation.sweep(), () => alive.beat(now())],
     Math.min(1000, unknownAfter / 10),

@@ -21,6 +21,13 @@ import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
 type Refused = ChannelPorts<Peer>['refused'];
 
+export interface EnrolmentConfig {
+  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
+  readonly cloudProgram: string | null;
+  /** How many nodes of one source may be bound by first use. */
+  readonly firstUsePerSource: number;
+}
+
 export interface EnrolmentParts {
   readonly store: EnrolmentStore;
   /** Milliseconds since the epoch. */
@@ -30,9 +37,7 @@ export interface EnrolmentParts {
   readonly logger: Logger;
   /** Null: the server is in none. */
   readonly cluster: Cluster | null;
-  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
-  readonly cloudProgram: string | null;
-  /** Where that finds its credentials. */
+  /** Where the program of the cloud finds its credentials. */
   readonly cloudEnvironment: Readonly<Record<string, string>>;
   /** Of the server: its digest is part of each join token. */
   readonly authority: { readonly digest: string };
@@ -51,12 +56,10 @@ export interface EnrolmentParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
-  /** How many nodes of one source may be bound by first use. */
-  readonly firstUsePerSource: number;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
-  /** Whether a node is enrolled under that name. */
-  readonly isEnrolled: (node: string) => boolean;
+  /** What is remembered of the node that is enrolled under that name; null where none is. */
+  readonly status: (node: string) => object | null;
   readonly report: Pick<Reporter, 'alert' | 'refused' | 'signatureChecked'> & {
     fault(error: unknown, where: string): void;
   };
@@ -81,10 +84,14 @@ const flushEvery = 1_000;
 /** The same of machines that merely say that they have no TPM: anybody can say it, under any name. */
 const flushSeldom = 30_000;
 
-export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
-  const { store, now, monotonic, logger, cluster, cloudProgram, authority, trust, groups } = parts;
+export async function openEnrolment(
+  { cloudProgram, firstUsePerSource }: EnrolmentConfig,
+  parts: EnrolmentParts,
+): Promise<Enrolment> {
+  const { store, now, monotonic, logger, cluster, authority, trust, groups } = parts;
   const { fault } = parts.report;
-  const alert: Alert = (said) => parts.report.alert({ ...said, isEnrolled: parts.isEnrolled(said.node) });
+  const isEnrolled = (node: string) => parts.status(node) !== null;
+  const alert: Alert = (said) => parts.report.alert({ ...said, isEnrolled: isEnrolled(said.node) });
   const ekOfMachine =
     cloudProgram === null
       ? null
@@ -104,7 +111,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     checkPins: parts.checkPins,
     alert,
     authority,
-    firstUsePerSource: parts.firstUsePerSource,
+    firstUsePerSource,
     clusterPorts: cluster === null ? null : { cluster, ekOfMachine },
   });
   const { checkWitness, approveAgain } = parts;
@@ -149,10 +156,10 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     refused(code, text, about) {
       const { node, ek, closed, ...rest } = about;
       if (groups.isExpected(code, node)) return;
-      const isEnrolled = node !== null && parts.isEnrolled(node);
+      const isKnown = node !== null && isEnrolled(node);
       if (node !== null && closed)
-        claims.note({ node, ekDigest: ek, code, text, address: about.address }, isEnrolled, now());
-      parts.report.refused(code, text, { ...rest, node, isEnrolled });
+        claims.note({ node, ekDigest: ek, code, text, address: about.address }, isKnown, now());
+      parts.report.refused(code, text, { ...rest, node, isEnrolled: isKnown });
     },
     approvals: createApprovals({
       store,
