@@ -63,8 +63,8 @@ export interface Store extends AsyncDisposable {
 export interface StoreOptions {
   /** `chainEntry` of audit/chain.ts. */
   readonly chain: ChainEntry;
-  /** Only for nodes of an earlier version: without it a store that has some is not opened. */
-  readonly keyDigest?: KeyDigest;
+  /** For nodes of an earlier version; null: a store that has some is not opened. */
+  readonly keyDigest?: KeyDigest | null;
   /** Told of each row that a list left out. */
   readonly onUnreadable?: OnUnreadable;
   /** Told how writing goes; without it a disk that is full is full. */

@@ -2,21 +2,21 @@ import assert from 'node:assert/strict';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import {
   type DeclaredParts,
   type DeclaredPorts,
   openDeclared,
 } from '../../../attest-server/declared/open.ts';
 import { declaredChanges } from '../../../attest-server/references/declare.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type SignedDirectory, signedDirectory } from './signed-directory.ts';
 
 describe('a signed directory that cannot be put in force', () => {
   it('is tried again, and is not said to be faulty: what failed is the server’s', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const faults: unknown[] = [];
     const faulty: unknown[] = [];
     await using declared = await opened(git, store, (error) => void faults.push(error));
@@ -48,7 +48,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is told once where it is gone, and what was in force stays', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     let isTold = () => {};
@@ -79,7 +79,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is told although somebody writes it at every look (row 252)', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
@@ -98,7 +98,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('stays faulty where its keys are, whatever its files say', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const key = await readFile(git.publicKey('merge'));
     let counts = 0;
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
@@ -128,7 +128,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is read again by and by where what is wrong is not in its files, and told once', async () => {
     await using git = await signedDirectory();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     await git.write('a.json', referenceOf('a'));
     await git.write('pins.csv', `node-1,${'ab'.repeat(32)}\n`);
     await git.declare();

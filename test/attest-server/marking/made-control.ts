@@ -1,5 +1,4 @@
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { createNodeGroups } from '../../../attest-server/in-force/node-groups.ts';
 import type { FailingAlike } from '../../../attest-server/marking/breaker.ts';
 import { type Control, type ControlParts, createControl } from '../../../attest-server/marking/control.ts';
@@ -8,7 +7,8 @@ import { createLatchKeeper } from '../../../attest-server/marking/latch-keeper.t
 import type { PolicyGroup } from '../../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { MadeCluster } from './made-cluster.ts';
 
 /** What people decide about a made cluster, over a real store. */
@@ -30,7 +30,7 @@ export interface MadeControl extends AsyncDisposable {
 type Looked = NonNullable<ReturnType<ControlParts['marking']['shown']>>;
 
 export async function madeControl(now: () => number): Promise<MadeControl> {
-  const store = await openStore(':memory:', { chain: chainEntry });
+  const store = await openMadeStore(':memory:');
   const decisions = await loadDecisions({ store: store.marking, now });
   const cluster = new MadeCluster();
   const keeper = createLatchKeeper({
