@@ -29,7 +29,13 @@ async function replaceLostKey(
   const path = join(stateDir, 'assay.db');
   if (!existsSync(path)) throw new Error(`there is no ${path}: name the server's state folder (--state-dir)`);
   await using _state = await openState(stateDir);
-  await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
+  await using store = await openStore(path, {
+    chain: chainEntry,
+    keyDigest: storedKeyDigest,
+    // No server runs that would tell anybody: what cannot be written is thrown.
+    onUnreadable: () => {},
+    watch: { failed: () => {}, isFull: () => false },
+  });
   const { origin } = await startAnew({ store: store.audit, stateDir, actor: whoIsThis(), reason, at });
   const rolledBack: string[] = [];
   const log = await AuditLog.open({

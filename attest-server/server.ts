@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
@@ -18,7 +18,6 @@ import { openInForce } from './in-force/open.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
-import { isLatched, notLatchable } from './policy/latch.ts';
 import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
@@ -60,7 +59,7 @@ export interface ServerOptions {
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
-  const { stateDir, policy, cloudProgram, names, unknownAfter, challengeEvery } = config;
+  const { stateDir, policy, cloudProgram, names, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
@@ -100,7 +99,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   auditTo(audit);
-  metrics.auditRollback(() => audit.ports.rollback() !== null);
+  metrics.auditRollback(audit.ports.rollback);
   const expire = metrics.certificatesExpire;
   const tls = rooms.use(
     await openTls({
@@ -118,10 +117,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const { evidenceFor, transitionEvidenceFor } = config;
-  const evidence = rooms.use(
-    openEvidence({ store: store.evidence, now, challengeEvery, evidenceFor, transitionEvidenceFor, fault }),
-  );
+  const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
   const { bundle, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
@@ -134,7 +130,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   metrics.presence(presence.figures);
-  const present = async () => (await store.enrolment.nodes()).filter(({ name }) => !presence.isHidden(name));
   const declared = rooms.use(
     await openDeclared(config.declared, {
       store: store.declared,
@@ -149,11 +144,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       policy,
       declared: declared.policy,
       methods,
-      store: {
-        enrolment: { node: store.enrolment.node, nodes: present },
-        references: store.references,
-        verdicts: store.verdicts,
-      },
+      store,
+      presence,
       latched: store.marking.latchedPolicy,
       bundle,
       contextOf,
@@ -163,21 +155,14 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       report,
     }),
   );
-  metrics.faultyParts(() => inForce.faulty().map(({ part }) => part));
+  metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
-    await openAttest({
+    await openAttest(config, {
       verdicts: store.verdicts,
       enrolment: store.enrolment,
       now,
       monotonic,
-      unknownAfter,
-      summaryEvery: config.summaryEvery,
-      imaList: config.imaList,
       initrds: store.initrds,
-      initrdUploads: config.initrdUploads,
-      initrdManifests: config.initrdManifests,
-      answerWithin: config.answerWithin,
-      askAgain: (node) => void agents.challengeNow(node),
       evidence,
       inForce: inForce.current,
       labelsOf,
@@ -195,15 +180,14 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.initrds(attest.initrdFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
-    openReferences({
+    openReferences(config, {
       store: store.references,
       now,
-      separate: config.separateApprovals,
-      unknownAfter,
       logger,
       prove: inForce.prove,
       status: attest.status,
-      statuses: () => attest.statuses().filter(({ name }) => !presence.isHidden(name)),
+      statuses: attest.statuses,
+      presence,
       groupOf: inForce.groups.of,
       policy: inForce.policy,
       changed: inForce.readReferences,
@@ -212,23 +196,21 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const enrolment = rooms.use(
-    await openEnrolment({
+    await openEnrolment(config, {
       store: store.enrolment,
       now,
       monotonic,
       logger,
       cluster,
-      cloudProgram,
       cloudEnvironment,
       authority: tls,
       trust: roots.trust,
-      firstUsePerSource: config.firstUsePerSource,
       groups: inForce.groups,
       checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
       checkWitness: audit.checkWitness,
-      isEnrolled: (node) => attest.status(node) !== null,
+      status: attest.status,
       report,
     }),
   );
@@ -237,8 +219,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     nodeByEk: store.enrolment.nodeByEk,
     declare: references.life.declare,
     adopt: inForce.adopt,
-    reloaded: () => inForce.told.reloaded('declared'),
-    notReloaded: (error) => inForce.told.notReloaded('declared', error),
+    told: inForce.told,
   });
   const marking =
     kubernetes &&
@@ -248,17 +229,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         writer: kubernetes.writer,
         committed: attest,
         store: store.marking,
-        groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
-        rules: {
-          groups: () => inForce.policy().groups,
-          groupOf: (node) => inForce.groups.of(node).name,
-          isLatched,
-          notLatchable: (groups) => notLatchable(groups, inForce.policy().groups).map(({ text }) => text),
-        },
-        withPolicy: (store) => inForce.latch(store),
-        stateOf: (node) => attest.status(node)?.state ?? null,
-        isEnrolled: (node) => attest.status(node) !== null,
-        clusterFaults: () => [...kubernetes.faults(), ...tls.faults()],
+        inForce,
+        faults: [kubernetes.faults, tls.faults],
         upgradedFor,
         now,
         monotonic,
@@ -269,7 +241,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
       store: store.webhook,
-      clusterUid: kubernetes && (() => kubernetes.writer.uid()),
+      clusterUid: kubernetes?.writer.uid ?? null,
       now,
       monotonic,
       audit: audit.write,
@@ -293,39 +265,26 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       gateOf: inForce.groups.gateOf,
       gateOpened: report.gateSaid,
       refused: enrolment.refused,
-      failed(error, about) {
-        report.failed(error, about);
-        if (about.node !== null) attest.failed(about.node, error);
-      },
+      failed: report.failed,
+      nodeFailed: attest.failed,
       connections: metrics.agents,
       now: monotonic,
       wallClock: now,
     }),
   );
-  rooms.use(presence.begin({ ...attest, isConnected: (node) => agents.connected(node) !== null }));
+  rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
       store,
       statuses: attest,
       clusterUsers: kubernetes?.operators ?? null,
-      enrolments: enrolment.approvals,
-      importPins: enrolment.importPins,
-      createJoinToken: enrolment.createJoinToken,
-      joinTokens: enrolment.joinTokens,
-      revokeJoinToken: enrolment.revokeJoinToken,
-      unsupported: enrolment.unsupported,
-      claimedWithoutTpm: enrolment.claimedWithoutTpm,
-      mayEnrol: enrolment.mayEnrol,
-      claims: enrolment.claims,
+      enrolment,
       connected: agents.connected,
-      lastSeen: enrolment.lastSeen,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
-      capture: references.capture,
-      referenceLife: references.life,
-      candidates: references.candidates,
+      references,
       bundle,
       evidenceNamed: evidence.named,
       audit: audit.ports,
@@ -334,7 +293,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       advice: {
         nextStep,
         serverFault: attest.serverFault,
-        isDeclared: (reference) => inForce.current().isDeclared(reference),
+        isDeclared: inForce.isDeclared,
         directory: declared.directory,
       },
       faultAdvice: health.advice,
@@ -346,10 +305,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
-        get policySource() {
-          return declared.policy()?.source ?? resolve(policy);
-        },
         declared: declared.shown,
+        policySource: inForce.source,
         policySince: inForce.since,
         faulty: inForce.faulty,
         space: state.space,
@@ -367,6 +324,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   tls.onChange(agents.renew);
   tls.onChange(http.renew);
   inForce.onChange(agents.challengeNow);
+  attest.onAskAgain(agents.challengeNow);
   enrolment.onRevoked(agents.disconnect);
   if (marking !== null) {
     inForce.onChange(marking.rulesChanged);

@@ -226,13 +226,12 @@ describe('the architecture', () => {
       .filter((target) => dirname(target) !== server);
     assert.deepEqual(
       opened.sort(),
-      // Besides: what the latch covers, how an entry is chained and a key is known, for the store, the methods that a policy may name, and the advice of its aspects.
+      // Besides: how an entry is chained and a key is known, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
         `${server}/audit/chain.ts`,
         `${server}/verify/endorsement.ts`,
         `${server}/policy/advice.ts`,
-        `${server}/policy/latch.ts`,
         `${server}/enrolment/methods.ts`,
       ].sort(),
     );

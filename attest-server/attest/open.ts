@@ -10,7 +10,13 @@ import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
 
-export interface AttestParts extends AttestPorts {
+/** Each is told in ports.ts. */
+export type AttestConfig = Pick<
+  AttestPorts,
+  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin'
+>;
+
+export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
   /** When a server last ran, and that one runs now. */
   readonly alive: { readonly lastAlive: number | null; beat(now: number): Promise<void> };
 }
@@ -43,15 +49,37 @@ export interface Attest extends AsyncDisposable {
   initrdFigures(): InitrdFigures;
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
+  /** Told of each node that is to be asked for evidence now. */
+  onAskAgain(listener: AttestPorts['askAgain']): void;
 }
 
-export async function openAttest(parts: AttestParts): Promise<Attest> {
-  const { alive, now, monotonic, unknownAfter, duration, fault } = parts;
+export async function openAttest(
+  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin }: AttestConfig,
+  parts: AttestParts,
+): Promise<Attest> {
+  const { alive, now, monotonic, duration, fault } = parts;
   const listeners = [parts.recorded];
   const recorded: AttestPorts['recorded'] = (entry, from) => {
     for (const listener of listeners) listener(entry, from);
   };
-  const attestation = await Attestation.open({ ...parts, recorded }, alive.lastAlive);
+  const asking: AttestPorts['askAgain'][] = [];
+  const askAgain: AttestPorts['askAgain'] = (node) => {
+    for (const ask of asking) ask(node);
+  };
+  const attestation = await Attestation.open(
+    {
+      ...parts,
+      unknownAfter,
+      summaryEvery,
+      imaList,
+      initrdUploads,
+      initrdManifests,
+      answerWithin,
+      recorded,
+      askAgain,
+    },
+    alive.lastAlive,
+  );
   const sweeper = startSweeper(
     [() => attestation.sweep(), () => alive.beat(now())],
     Math.min(1000, unknownAfter / 10),
@@ -120,6 +148,7 @@ export async function openAttest(parts: AttestParts): Promise<Attest> {
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
     initrdFigures: () => attestation.initrdFigures(),
     onRecorded: (listener) => void listeners.push(listener),
+    onAskAgain: (listener) => void asking.push(listener),
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();
       await attestation.idle();

@@ -317,7 +317,7 @@ export class Connection<Node> {
     this.#probation = null;
     const before = this.#around.proven.enter(name, this);
     if (this.#node !== null)
-      this.#ports.proven(this.#node).catch((error: unknown) => this.#ports.failed(error, { node: name }));
+      this.#ports.proven(this.#node).catch((error: unknown) => this.#failed(error, name));
     before?.close(1000, 'a newer connection proved itself');
     this.#around.changed();
   }
@@ -347,12 +347,17 @@ export class Connection<Node> {
           this.#carryOut(this.session.refuse(error.code, error.message));
           return;
         }
-        this.#ports.failed(error, { node: this.name });
+        this.#failed(error, this.name);
         // An agent of before would take any word for a refusal of what it sent.
         if (this.session.hello?.speaks.includes('codes')) this.#send({ type: 'error', code: 'server_fault' });
         this.close(1011, 'the server failed');
       },
     );
+  }
+
+  #failed(error: unknown, node: string | null): void {
+    this.#ports.failed(error, { node });
+    if (node !== null) this.#ports.nodeFailed(node, error);
   }
 
   #schedule(after: number): void {

@@ -154,6 +154,8 @@ export interface ChannelPorts<Node> {
   ): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;
+  /** The same where it is known which node had to do with it. */
+  nodeFailed(node: string, error: unknown): void;
   /** Connected agents by the version that they say, and how many gates wait. */
   connections(versions: ReadonlyMap<string, number>, gates: number): void;
   /** Milliseconds of a clock that nobody sets. */

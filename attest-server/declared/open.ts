@@ -44,10 +44,12 @@ export interface DeclaredPorts {
   ): Promise<void>;
   /** Puts this policy (null: that of the settings) in force with what `store` has stored. @throws PolicyError */
   adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
-  /** The directory counts as it is. */
-  reloaded(): void;
-  /** It does not count: what was in force stays. */
-  notReloaded(error: Error): void;
+  readonly told: {
+    /** The directory counts as it is. */
+    reloaded(part: 'declared'): void;
+    /** It does not count: what was in force stays. */
+    notReloaded(part: 'declared', error: Error): void;
+  };
 }
 
 /** The directory of the settings, and which one of it is in force; null: none yet. */
@@ -179,11 +181,11 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
           );
     },
     async begin(to) {
-      const { notReloaded } = to;
       const { fault } = parts;
       const reloaded = () => {
-        if (!areKeysFaulty) to.reloaded();
+        if (!areKeysFaulty) to.told.reloaded('declared');
       };
+      const notReloaded = (error: Error) => to.told.notReloaded('declared', error);
       const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
       if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)

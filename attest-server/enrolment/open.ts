@@ -1,25 +1,32 @@
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
-import type { ApiPorts } from '../http/ports.ts';
+import type { EnrolmentPorts } from '../http/ports.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
-import { type Approvals, createApprovals } from './approvals.ts';
+import { createApprovals } from './approvals.ts';
 import { Candidates } from './candidates.ts';
-import { Claims, type KnownClaim } from './claims.ts';
+import { Claims } from './claims.ts';
 import { createCloudProgram } from './cloud-program.ts';
 import type { Cluster } from './cluster.ts';
 import type { Alert } from './double-binding.ts';
 import { createIdentify, type Identify, isUndecided, type Peer } from './identify.ts';
 import { LastSeen } from './last-seen.ts';
-import type { EnrolmentStore, Pin, Seen } from './ports.ts';
+import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
 type Refused = ChannelPorts<Peer>['refused'];
+
+export interface EnrolmentConfig {
+  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
+  readonly cloudProgram: string | null;
+  /** How many nodes of one source may be bound by first use. */
+  readonly firstUsePerSource: number;
+}
 
 export interface EnrolmentParts {
   readonly store: EnrolmentStore;
@@ -30,9 +37,7 @@ export interface EnrolmentParts {
   readonly logger: Logger;
   /** Null: the server is in none. */
   readonly cluster: Cluster | null;
-  /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
-  readonly cloudProgram: string | null;
-  /** Where that finds its credentials. */
+  /** Where the program of the cloud finds its credentials. */
   readonly cloudEnvironment: Readonly<Record<string, string>>;
   /** Of the server: its digest is part of each join token. */
   readonly authority: { readonly digest: string };
@@ -51,21 +56,17 @@ export interface EnrolmentParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
-  /** How many nodes of one source may be bound by first use. */
-  readonly firstUsePerSource: number;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
-  /** Whether a node is enrolled under that name. */
-  readonly isEnrolled: (node: string) => boolean;
+  /** What is remembered of the node that is enrolled under that name; null where none is. */
+  readonly status: (node: string) => object | null;
   readonly report: Pick<Reporter, 'alert' | 'refused' | 'signatureChecked'> & {
     fault(error: unknown, where: string): void;
   };
 }
 
 /** Which TPM is which node. */
-export interface Enrolment
-  extends AsyncDisposable,
-    Pick<ApiPorts, 'importPins' | 'createJoinToken' | 'joinTokens' | 'revokeJoinToken'> {
+export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   readonly identify: Identify;
   /** @throws Rejection */
   enrol(peer: Peer): Promise<Peer>;
@@ -74,17 +75,6 @@ export interface Enrolment
   name(peer: Peer): string;
   /** What the channel refuses; what policy expects of a machine is no event. */
   readonly refused: Refused;
-  readonly approvals: Approvals;
-  /** Whether the policy lets a node of this name enrol by that method. */
-  mayEnrol(node: string, by: Bound): boolean;
-  /** Who came under which name and was refused. */
-  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
-  /** From where a node's agent last came; null where that is not known. */
-  lastSeen(node: string): Seen | null;
-  /** Machines without a TPM, as policy expects of them. */
-  unsupported(): readonly UnsupportedNode[];
-  /** Machines that say so where policy expects a TPM. */
-  claimedWithoutTpm(): readonly string[];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }
@@ -94,10 +84,14 @@ const flushEvery = 1_000;
 /** The same of machines that merely say that they have no TPM: anybody can say it, under any name. */
 const flushSeldom = 30_000;
 
-export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
-  const { store, now, monotonic, logger, cluster, cloudProgram, authority, trust, groups } = parts;
+export async function openEnrolment(
+  { cloudProgram, firstUsePerSource }: EnrolmentConfig,
+  parts: EnrolmentParts,
+): Promise<Enrolment> {
+  const { store, now, monotonic, logger, cluster, authority, trust, groups } = parts;
   const { fault } = parts.report;
-  const alert: Alert = (said) => parts.report.alert({ ...said, isEnrolled: parts.isEnrolled(said.node) });
+  const isEnrolled = (node: string) => parts.status(node) !== null;
+  const alert: Alert = (said) => parts.report.alert({ ...said, isEnrolled: isEnrolled(said.node) });
   const ekOfMachine =
     cloudProgram === null
       ? null
@@ -117,7 +111,7 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     checkPins: parts.checkPins,
     alert,
     authority,
-    firstUsePerSource: parts.firstUsePerSource,
+    firstUsePerSource,
     clusterPorts: cluster === null ? null : { cluster, ekOfMachine },
   });
   const { checkWitness, approveAgain } = parts;
@@ -162,10 +156,10 @@ export async function openEnrolment(parts: EnrolmentParts): Promise<Enrolment> {
     refused(code, text, about) {
       const { node, ek, closed, ...rest } = about;
       if (groups.isExpected(code, node)) return;
-      const isEnrolled = node !== null && parts.isEnrolled(node);
+      const isKnown = node !== null && isEnrolled(node);
       if (node !== null && closed)
-        claims.note({ node, ekDigest: ek, code, text, address: about.address }, isEnrolled, now());
-      parts.report.refused(code, text, { ...rest, node, isEnrolled });
+        claims.note({ node, ekDigest: ek, code, text, address: about.address }, isKnown, now());
+      parts.report.refused(code, text, { ...rest, node, isEnrolled: isKnown });
     },
     approvals: createApprovals({
       store,

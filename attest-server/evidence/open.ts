@@ -34,9 +34,14 @@ export interface EvidenceRoom extends AsyncDisposable {
 const heldBytes = 64 * 1024 * 1024;
 const largestHeld = 4 * 1024 * 1024;
 
+export type EvidenceConfig = Pick<EvidencePorts, 'evidenceFor' | 'transitionEvidenceFor' | 'challengeEvery'>;
+
 /** Opens the room: what is too old goes from now on. */
-export function openEvidence(ports: EvidencePorts): EvidenceRoom {
-  const { store } = ports;
+export function openEvidence(
+  { evidenceFor, transitionEvidenceFor, challengeEvery }: EvidenceConfig,
+  parts: Omit<EvidencePorts, keyof EvidenceConfig>,
+): EvidenceRoom {
+  const { store } = parts;
   const held = new LRUCache<string, Buffer>({
     maxSize: heldBytes,
     maxEntrySize: largestHeld,
@@ -49,11 +54,11 @@ export function openEvidence(ports: EvidencePorts): EvidenceRoom {
     if (bytes !== null) held.set(digest, bytes);
     return bytes;
   };
-  const retention = startRetention(ports);
+  const retention = startRetention({ ...parts, evidenceFor, transitionEvidenceFor });
   return {
     packer: new Packer(),
-    budget: new DiskBudget(ports.challengeEvery),
-    fileBudget: new DiskBudget(ports.challengeEvery, limits.loaderFiles.bytes),
+    budget: new DiskBudget(challengeEvery),
+    fileBudget: new DiskBudget(challengeEvery, limits.loaderFiles.bytes),
     hold: (digest, bytes) => held.set(digest, bytes),
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,

@@ -4,30 +4,34 @@ import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
-import type { ApiPorts } from './ports.ts';
+import type { ApiPorts, EnrolmentPorts } from './ports.ts';
 
-type KnownPorts = Pick<
-  ApiPorts,
-  'claims' | 'connected' | 'lastSeen' | 'affirmedBy' | 'mayEnrol' | 'cluster' | 'now'
->;
+type KnownPorts = Pick<ApiPorts, 'connected' | 'affirmedBy' | 'cluster' | 'now'> & {
+  readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
+};
 
 /**
  * Adds to views of nodes in a list what the server knows besides: the connection, who answers for the references, and
  * who came under the name and was refused. What a stranger does under its name is no reason of a trusted node there.
  */
 export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
-  const refused = ports.claims();
+  const refused = ports.enrolment.claims();
   return (view) => {
     const shown = withConnection(view, ports);
     const its = refused.get(view.name);
-    return its === undefined ? shown : withClaims(shown, its, ports, null);
+    return its === undefined ? shown : withClaims(shown, its, ports.enrolment, null);
   };
 }
 
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
-  return withClaims(shown, ports.claims().get(view.name) ?? [], ports, ports.now() - tellsFor);
+  return withClaims(
+    shown,
+    ports.enrolment.claims().get(view.name) ?? [],
+    ports.enrolment,
+    ports.now() - tellsFor,
+  );
 }
 
 const tellsFor = 24 * 3600_000;
@@ -36,7 +40,7 @@ const tellsFor = 24 * 3600_000;
 export function refusedView(
   name: string,
   claims: readonly KnownClaim[],
-  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+  { mayEnrol }: Pick<EnrolmentPorts, 'mayEnrol'>,
 ): NodeView {
   const waiting = claims.filter(({ code }) => mayWait(code));
   const others = claims.filter(({ code }) => code !== 'enrolment_pending');
@@ -70,14 +74,14 @@ export function refusedView(
   return { ...pendingView(name), reason: 'enrolment_pending', reasons, claims: claims.map(claimView) };
 }
 
-function withConnection(view: NodeView, { connected, lastSeen, affirmedBy, cluster }: KnownPorts): NodeView {
+function withConnection(view: NodeView, { connected, enrolment, affirmedBy, cluster }: KnownPorts): NodeView {
   const names = new Set(Object.values(view.aspects).flatMap(({ references = [] }) => references));
   const references = [...names].flatMap((name) => {
     const by = affirmedBy(name);
     return by === null ? [] : [{ name, by: by.by, since: by.at }];
   });
   const connection = connected(view.name);
-  const { address = null, agent = null } = connection ?? lastSeen(view.name) ?? {};
+  const { address = null, agent = null } = connection ?? enrolment.lastSeen(view.name) ?? {};
   const connectedAt = connection === null ? null : new Date(connection.since).toISOString();
   const exempt = cluster?.exemption(view.name) ?? null;
   const exemption = exempt && exemptionView(exempt);
@@ -90,7 +94,7 @@ function withConnection(view: NodeView, { connected, lastSeen, affirmedBy, clust
 function withClaims(
   view: NodeView,
   claims: readonly KnownClaim[],
-  { mayEnrol }: Pick<KnownPorts, 'mayEnrol'>,
+  { mayEnrol }: Pick<EnrolmentPorts, 'mayEnrol'>,
   since: number | null,
 ): NodeView {
   const shown = claims.map(claimView);
@@ -145,7 +149,7 @@ const noted = { ...fromServer, severity: 'info' } as const;
 function byOtherTpms(
   view: NodeView,
   claims: readonly KnownClaim[],
-  mayEnrol: KnownPorts['mayEnrol'],
+  mayEnrol: EnrolmentPorts['mayEnrol'],
 ): readonly ReasonView[] {
   const waiting = claims.filter(({ code }) => mayWait(code));
   const refused = claims.filter(({ code }) => !mayWait(code));
@@ -181,7 +185,7 @@ const aboutNames: ReadonlySet<ReasonCode> = new Set([
 function exchanged(
   { name, ek, state, connectedAt }: NodeView,
   waiting: readonly KnownClaim[],
-  mayEnrol: KnownPorts['mayEnrol'],
+  mayEnrol: EnrolmentPorts['mayEnrol'],
 ): ReasonView {
   const code = 'ek_already_bound';
   const many = (count: number) => `${count} other TPMs claim the name ${name}`;
@@ -211,7 +215,7 @@ function ownRefused(
   { name, ek, address }: NodeView,
   code: ReasonCode,
   claims: readonly KnownClaim[],
-  mayEnrol: KnownPorts['mayEnrol'],
+  mayEnrol: EnrolmentPorts['mayEnrol'],
 ): ReasonView {
   const elsewhere =
     address === null || claims.some((claim) => claim.address === address)
@@ -236,7 +240,7 @@ function pendingNext(
   name: string,
   waiting: readonly KnownClaim[],
   claims: readonly KnownClaim[],
-  mayEnrol: KnownPorts['mayEnrol'],
+  mayEnrol: EnrolmentPorts['mayEnrol'],
 ): string {
   if (waiting.length === 0)
     return `Correct the fault below on the machine at ${addressesOf(claims)}. Its agent then connects again by itself.`;
@@ -255,7 +259,7 @@ function pendingNext(
 function vouching(
   name: string,
   keys: readonly string[],
-  mayEnrol: KnownPorts['mayEnrol'],
+  mayEnrol: EnrolmentPorts['mayEnrol'],
 ): readonly string[] {
   if (mayEnrol(name, 'approval')) return keys.map((ek) => `  assay enrol approve ${name} --ek ${ek}`);
   return [

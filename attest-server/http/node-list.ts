@@ -9,7 +9,8 @@ export interface ListedNode {
   readonly standing: () => NodeStanding;
 }
 
-type ListPorts = Pick<ApiPorts, 'unsupported' | 'presence' | 'now'> & {
+type ListPorts = Pick<ApiPorts, 'presence' | 'now'> & {
+  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported'>;
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
 };
 
@@ -18,7 +19,7 @@ type ListPorts = Pick<ApiPorts, 'unsupported' | 'presence' | 'now'> & {
  * @param withGone also those that are gone from the cluster
  */
 export async function listNodes(
-  { store, unsupported, presence, now }: ListPorts,
+  { store, enrolment, presence, now }: ListPorts,
   withGone = false,
 ): Promise<ListedNode[]> {
   const [nodes, statuses] = await Promise.all([store.nodes(), store.statuses()]);
@@ -40,7 +41,8 @@ export async function listNodes(
         });
         return { name, view, standing };
       }),
-    ...unsupported()
+    ...enrolment
+      .unsupported()
       .filter(({ name }) => !names.has(name))
       .map((node) => {
         const view = () => unsupportedView(node);

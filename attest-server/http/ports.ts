@@ -49,21 +49,11 @@ export interface ApiPorts {
   /** Whoever is behind this connection showed a valid token. */
   known(socket: Socket): void;
   readonly namedTokens: Pick<NamedTokens, 'create' | 'list' | 'revoke'>;
-  readonly enrolments: Approvals;
-  /** Whether the policy lets a node of this name enrol by that method. */
-  mayEnrol(node: string, by: Bound): boolean;
-  /** Who came under which name and was refused; nothing of it is proven. */
-  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
+  readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null where there is none. */
   connected(node: string): Connected | null;
-  /** From where a node's agent last came; null where that is not known. */
-  lastSeen(node: string): Seen | null;
   /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
-  /** Machines without a TPM, as policy expects of them. */
-  unsupported(): readonly UnsupportedNode[];
-  /** Names of machines that say they have no TPM, where policy expects one. */
-  claimedWithoutTpm(): readonly string[];
   /** Nodes that are gone from the cluster. */
   readonly presence: {
     /** Gone, and nothing is held against it. */
@@ -76,33 +66,7 @@ export interface ApiPorts {
   readonly labelsOf: ((node: string) => Readonly<Record<string, string>>) | null;
   /** The marks of the cluster, and what people decide about them; null where the server is in none. */
   readonly cluster: Control | null;
-  /**
-   * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
-   * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
-   */
-  capture(request: {
-    readonly nodes: readonly string[];
-    readonly name: string;
-    readonly kind: ReferenceKind;
-    readonly group: string | null;
-    readonly staged: boolean;
-    readonly only: readonly string[] | null;
-    readonly initrd: boolean;
-    readonly actor: string;
-  }): Promise<readonly [Reference, ...Reference[]]>;
-  readonly referenceLife: ReferenceLifePort;
-  /** What nodes show and no reference in force has. */
-  candidates(filter: {
-    readonly group?: string | undefined;
-    readonly kind?: ReferenceKind | undefined;
-  }): Promise<ReferenceCandidates>;
-  importPins(pins: readonly Pin[], actor: string): Promise<void>;
-  /** Gives the token's text, which is stored nowhere. */
-  createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
-  /** By the time at which they end, the latest first. */
-  joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
-  /** False where there is none of that id that was not used. */
-  revokeJoinToken(id: string, actor: string): Promise<boolean>;
+  readonly references: ReferencePorts;
   /**
    * The evidence behind the node's latest verdict, or another one of it by its digest or the first digits of it; null where
    * none is kept. @throws HttpProblem 400 where several begin so
@@ -132,6 +96,52 @@ export interface ApiPorts {
   refused(code: ReasonCode, text: string, actor: string): void;
   /** A fault of ours behind a 500, for the log: the caller is told nothing of it. */
   fault(error: unknown, route: string): void;
+}
+
+/** Who is enrolled, who wants to be, and by what. */
+export interface EnrolmentPorts {
+  readonly approvals: Approvals;
+  /** Whether the policy lets a node of this name enrol by that method. */
+  mayEnrol(node: string, by: Bound): boolean;
+  /** Who came under which name and was refused; nothing of it is proven. */
+  claims(): ReadonlyMap<string, readonly KnownClaim[]>;
+  /** From where a node's agent last came; null where that is not known. */
+  lastSeen(node: string): Seen | null;
+  /** Machines without a TPM, as policy expects of them. */
+  unsupported(): readonly UnsupportedNode[];
+  /** Names of machines that say they have no TPM, where policy expects one. */
+  claimedWithoutTpm(): readonly string[];
+  importPins(pins: readonly Pin[], actor: string): Promise<void>;
+  /** Gives the token's text, which is stored nowhere. */
+  createJoinToken(request: { node: string; ttlMs: number; actor: string }): Promise<string>;
+  /** By the time at which they end, the latest first. */
+  joinTokens(): Promise<readonly Omit<JoinToken, 'secretHash'>[]>;
+  /** False where there is none of that id that was not used. */
+  revokeJoinToken(id: string, actor: string): Promise<boolean>;
+}
+
+/** References as people make and change them. */
+export interface ReferencePorts {
+  /**
+   * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
+   * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
+   */
+  capture(request: {
+    readonly nodes: readonly string[];
+    readonly name: string;
+    readonly kind: ReferenceKind;
+    readonly group: string | null;
+    readonly staged: boolean;
+    readonly only: readonly string[] | null;
+    readonly initrd: boolean;
+    readonly actor: string;
+  }): Promise<readonly [Reference, ...Reference[]]>;
+  readonly life: ReferenceLifePort;
+  /** What nodes show and no reference in force has. */
+  candidates(filter: {
+    readonly group?: string | undefined;
+    readonly kind?: ReferenceKind | undefined;
+  }): Promise<ReferenceCandidates>;
 }
 
 /** What the API and the metrics show of what is remembered. */
@@ -321,7 +331,7 @@ export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
   /** What the server's policy is read from, as `assay policy check` takes it. */
-  readonly policySource: string;
+  policySource(): string;
   /** The signed directory of the settings; null where there is none. */
   declared(): ShownDirectory | null;
   policySince(): number;

@@ -26,7 +26,8 @@ export function readiness({ ok, reason }: Readiness): RouteAnswer {
   return { status: ok ? 200 : 503, body: { ok, reason } };
 }
 
-export interface ProbePorts extends Pick<ApiPorts, 'unsupported' | 'presence' | 'ready' | 'now' | 'fault'> {
+export interface ProbePorts extends Pick<ApiPorts, 'presence' | 'ready' | 'now' | 'fault'> {
+  readonly enrolment: Pick<ApiPorts['enrolment'], 'unsupported'>;
   readonly store: Pick<ApiPorts['store'], 'nodes' | 'statuses' | 'serverFault'>;
   /** Milliseconds for which the text of one scrape is that of all: whoever asks more often costs nothing. */
   readonly scrapeKeptFor: number;

@@ -14,8 +14,8 @@ export const enrolmentRoutes: readonly Route[] = [
     operation: 'listEnrolments',
     summary: 'TPMs that claimed a name and for which nobody has vouched',
     answer: api.listOf(api.candidateView),
-    async handle({ enrolments }) {
-      return ok({ items: (await enrolments.waiting()).map(candidateSummary), next: null });
+    async handle({ enrolment: { approvals } }) {
+      return ok({ items: (await approvals.waiting()).map(candidateSummary), next: null });
     },
   }),
   route('POST', '/v1/enrolments/{node}/approve', 'operator', {
@@ -25,10 +25,10 @@ export const enrolmentRoutes: readonly Route[] = [
     status: 201,
     problems: [409],
     answer: api.approveAnswer,
-    async handle({ enrolments }, { message, path, caller }) {
+    async handle({ enrolment: { approvals } }, { message, path, caller }) {
       const node = nodeOf(path.node);
       const { ek } = await readBody(message, api.approveRequest, bodyBytes);
-      const { ekDigest, isWaiting } = await enrolments.approve(node, ek, actorOf(caller));
+      const { ekDigest, isWaiting } = await approvals.approve(node, ek, actorOf(caller));
       return { status: 201, body: { node, ek: ekDigest, waiting: isWaiting } };
     },
   }),
@@ -39,12 +39,12 @@ export const enrolmentRoutes: readonly Route[] = [
     maxBytes: bindingsBytes,
     answer: api.approveAllAnswer,
     status: 201,
-    async handle({ enrolments }, { message, caller }) {
+    async handle({ enrolment: { approvals } }, { message, caller }) {
       const { bindings } = hasBody(message)
         ? await readBody(message, api.approveAllRequest, bindingsBytes)
         : {};
       const only = bindings?.map(({ node, ek }) => ({ name: node, ekDigest: ek })) ?? null;
-      return { status: 201, body: { approved: await enrolments.approveAll(actorOf(caller), only) } };
+      return { status: 201, body: { approved: await approvals.approveAll(actorOf(caller), only) } };
     },
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
@@ -53,10 +53,10 @@ export const enrolmentRoutes: readonly Route[] = [
     body: api.revokeRequest,
     status: 201,
     answer: api.revokeAnswer,
-    async handle({ enrolments }, { message, path, caller }) {
+    async handle({ enrolment: { approvals } }, { message, path, caller }) {
       const node = nodeOf(path.node);
       const { reason } = await readBody(message, api.revokeRequest, bodyBytes);
-      const ek = await enrolments.revoke(node, reason, actorOf(caller));
+      const ek = await approvals.revoke(node, reason, actorOf(caller));
       if (ek === null) throw new HttpProblem(404, 'there is no such node');
       return { status: 201, body: { node, ek } };
     },

@@ -34,10 +34,10 @@ export const policyRoutes: readonly Route[] = [
     answer: observationsAnswer,
     problems: [429],
     query: page,
-    async handle({ policies, claimedWithoutTpm }, { query }) {
+    async handle({ policies, enrolment }, { query }) {
       const page = await policies.observations(query);
       // Once: they are no part of the pages.
-      return ok({ ...page, withoutTpm: query.after === undefined ? claimedWithoutTpm() : [] });
+      return ok({ ...page, withoutTpm: query.after === undefined ? enrolment.claimedWithoutTpm() : [] });
     },
   }),
   route('POST', '/v1/policy/simulate', 'operator', {

@@ -43,12 +43,12 @@ export const referenceRoutes: readonly Route[] = [
     summary: 'What nodes show and no reference in force has, grouped, with the step that puts each in force',
     query: candidatesQuery,
     answer: referenceCandidates,
-    async handle({ candidates, store, policy }, { query }) {
+    async handle({ references, store, policy }, { query }) {
       if (query.group !== undefined) {
         const statuses = await store.statuses();
         checkGroups([query.group], { policy }, () => statuses.flatMap(({ verdict }) => verdict?.group ?? []));
       }
-      return ok(await candidates(query));
+      return ok(await references.candidates(query));
     },
   }),
   route('GET', '/v1/references/{name}', 'reader', {
@@ -71,14 +71,14 @@ export const referenceRoutes: readonly Route[] = [
     status: 201,
     problems: [404, 409],
     answer: api.captureAnswer,
-    async handle({ store, capture }, { message, caller }) {
+    async handle({ store, references }, { message, caller }) {
       const asked = await readBody(message, api.captureRequest, bodyBytes);
       const { node, name, kind, staged, group = null, only = null, initrd = false } = asked;
       checkWord(name);
       const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
       for (const each of nodes) await findNode(store, each);
       const request = { nodes, name, kind, group, staged, only, initrd, actor: actorOf(caller) };
-      const [made, ...others] = await capture(request).catch(notNow);
+      const [made, ...others] = await references.capture(request).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };
     },
@@ -92,10 +92,10 @@ export const referenceRoutes: readonly Route[] = [
     problems: [409],
     maxBytes: referenceBytes,
     answer: api.referenceView,
-    async handle({ referenceLife }, { message, caller }) {
+    async handle({ references }, { message, caller }) {
       const sent = await readBody(message, reference, referenceBytes);
       checkWord(sent.name);
-      const added = await referenceLife.add(sent, actorOf(caller)).catch(notNow);
+      const added = await references.life.add(sent, actorOf(caller)).catch(notNow);
       return { status: 201, body: referenceSummary(added) };
     },
   }),
@@ -106,10 +106,10 @@ export const referenceRoutes: readonly Route[] = [
     problems: [409],
     body: api.announceRequest,
     answer: api.referenceView,
-    async handle({ referenceLife, now }, { message, path, caller }) {
+    async handle({ references, now }, { message, path, caller }) {
       const { nodes = null, reason, ...ending } = await readBody(message, api.announceRequest, bodyBytes);
       const change = { nodes, reason, until: endOf(ending, now(), longestAnnouncement) };
-      const announced = await existing(referenceLife.announce(nameIn(path), change, actorOf(caller)));
+      const announced = await existing(references.life.announce(nameIn(path), change, actorOf(caller)));
       return ok(referenceSummary(announced));
     },
   }),
@@ -118,8 +118,8 @@ export const referenceRoutes: readonly Route[] = [
     summary: 'Expect that change no longer: the reference is staged, as before',
     problems: [409],
     answer: api.referenceView,
-    async handle({ referenceLife }, { path, caller }) {
-      const ended = await existing(referenceLife.endAnnouncement(nameIn(path), actorOf(caller)));
+    async handle({ references }, { path, caller }) {
+      const ended = await existing(references.life.endAnnouncement(nameIn(path), actorOf(caller)));
       return ok(referenceSummary(ended));
     },
   }),
@@ -129,10 +129,10 @@ export const referenceRoutes: readonly Route[] = [
     problems: [409],
     body: api.referenceChange,
     answer: api.referenceDeleted,
-    async handle({ referenceLife }, { message, path, caller }) {
+    async handle({ references }, { message, path, caller }) {
       const { reason } = await readBody(message, api.referenceChange, bodyBytes);
       const name = nameIn(path);
-      const isRemoved = await referenceLife.remove(name, reason, actorOf(caller)).catch(notNow);
+      const isRemoved = await references.life.remove(name, reason, actorOf(caller)).catch(notNow);
       if (!isRemoved) throw noReference();
       return ok({ deleted: name });
     },
@@ -144,9 +144,9 @@ export const referenceRoutes: readonly Route[] = [
       problems: [409],
       body: api.referenceChange,
       answer: api.referenceChanged,
-      async handle({ referenceLife }, { message, path, caller }) {
+      async handle({ references }, { message, path, caller }) {
         const { reason } = await readBody(message, api.referenceChange, bodyBytes);
-        const changed = await existing(referenceLife.change(nameIn(path), action, reason, actorOf(caller)));
+        const changed = await existing(references.life.change(nameIn(path), action, reason, actorOf(caller)));
         return ok({ ...referenceSummary(changed.reference), sharedWith: changed.sharedWith });
       },
     }),

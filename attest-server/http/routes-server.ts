@@ -60,7 +60,7 @@ export const serverRoutes: readonly Route[] = [
         })),
         connections: [...server.connections()],
         nodes: await nodesByState(ports),
-        waiting: (await ports.enrolments.waiting()).length,
+        waiting: (await ports.enrolment.approvals.waiting()).length,
         faulty: server.faulty().map(({ part, at, text }) => ({
           part,
           at: new Date(at).toISOString(),
@@ -101,7 +101,7 @@ function nextFor(
 ): string {
   const check = (policy: string) =>
     `assay policy check ${shellWord(policy)}${cluster?.latch == null ? '' : ' --latched'}`;
-  if (part === 'policy') return check(server.policySource);
+  if (part === 'policy') return check(server.policySource());
   const shown = server.declared();
   if (part !== 'declared' || shown === null) return 'journalctl -u assay-server -n 50';
   const { directory, inForce } = shown;
@@ -147,7 +147,7 @@ function belowLatch(
   cluster: StatusView['cluster'],
   { policySource }: Pick<ApiPorts['server'], 'policySource'>,
 ): StatusView['held'] {
-  const next = `assay policy check ${shellWord(policySource)} --latched`;
+  const next = `assay policy check ${shellWord(policySource())} --latched`;
   return (cluster?.latch?.faults ?? []).map((text) => ({ node: null, code: 'latched', text, next }));
 }
 

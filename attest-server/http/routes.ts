@@ -77,7 +77,7 @@ export const routes: readonly Route[] = [
     summary: 'One node; or, for a name that is not enrolled, who claimed it and was refused',
     answer: api.nodeView,
     async handle(ports, { path }) {
-      const { store, unsupported, claims, now } = ports;
+      const { store, enrolment, now } = ports;
       const name = nodeName.safeParse(path.name).data ?? '';
       const enrolled = await store.node(name);
       if (enrolled !== null) {
@@ -90,10 +90,10 @@ export const routes: readonly Route[] = [
           advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
         );
       }
-      const withoutTpm = unsupported().find((one) => one.name === name);
+      const withoutTpm = enrolment.unsupported().find((one) => one.name === name);
       if (withoutTpm !== undefined) return ok(advised(unsupportedView(withoutTpm), ports));
-      const refused = claims().get(name);
-      if (refused !== undefined) return ok(advised(refusedView(name, refused, ports), ports));
+      const refused = enrolment.claims().get(name);
+      if (refused !== undefined) return ok(advised(refusedView(name, refused, enrolment), ports));
       throw noSuchNode(path.name);
     },
   }),
@@ -132,9 +132,9 @@ export const routes: readonly Route[] = [
     problems: [409],
     summary: 'Make a node prove itself now; its verdict follows when it answers',
     answer: api.attestAnswer,
-    async handle({ store, unsupported, challengeNow }, { path }) {
+    async handle({ store, enrolment, challengeNow }, { path }) {
       if (
-        unsupported().some(({ name }) => name === path.name) &&
+        enrolment.unsupported().some(({ name }) => name === path.name) &&
         (await store.node(path.name ?? '')) === null
       )
         throw new HttpProblem(409, `${path.name} has no TPM to ask, according to the policy`);
@@ -154,9 +154,9 @@ export const routes: readonly Route[] = [
     problems: [409],
     maxBytes: importBytes,
     answer: api.pinsAnswer,
-    async handle({ importPins }, { message, caller }) {
+    async handle({ enrolment }, { message, caller }) {
       const { pins } = await readBody(message, api.pinsRequest, importBytes);
-      await importPins(
+      await enrolment.importPins(
         pins.map(({ node, ek }) => ({ node, ekDigest: ek })),
         actorOf(caller),
       );
@@ -169,11 +169,11 @@ export const routes: readonly Route[] = [
     body: api.joinTokenRequest,
     status: 201,
     answer: api.joinTokenAnswer,
-    async handle({ createJoinToken, store, now }, { message, caller }) {
+    async handle({ enrolment, store, now }, { message, caller }) {
       const { node, ttlSeconds } = await readBody(message, api.joinTokenRequest, bodyBytes);
       const ttlMs = ttlSeconds * 1000;
       const expiresAt = new Date(now() + ttlMs).toISOString();
-      const token = await createJoinToken({ node, ttlMs, actor: actorOf(caller) });
+      const token = await enrolment.createJoinToken({ node, ttlMs, actor: actorOf(caller) });
       const nameEnrolled = (await store.node(node)) !== null;
       return { status: 201, body: { node, token, expiresAt, nameEnrolled } };
     },
@@ -182,17 +182,17 @@ export const routes: readonly Route[] = [
     operation: 'listJoinTokens',
     summary: 'Join tokens that were made, without their secrets',
     answer: api.listOf(api.joinTokenView),
-    async handle({ joinTokens }) {
-      return ok({ items: (await joinTokens()).map(joinTokenSummary), next: null });
+    async handle({ enrolment }) {
+      return ok({ items: (await enrolment.joinTokens()).map(joinTokenSummary), next: null });
     },
   }),
   route('DELETE', '/v1/join-tokens/{id}', 'operator', {
     operation: 'revokeJoinToken',
     summary: 'Take back a join token that was not used',
     answer: api.joinTokenRevoked,
-    async handle({ revokeJoinToken }, { path, caller }) {
+    async handle({ enrolment }, { path, caller }) {
       const id = api.joinTokenId.safeParse(path.id).data;
-      if (id === undefined || !(await revokeJoinToken(id, actorOf(caller))))
+      if (id === undefined || !(await enrolment.revokeJoinToken(id, actorOf(caller))))
         throw new HttpProblem(
           404,
           'there is no such unused join token; if a node has used it, revoke that node with `enrol revoke`',

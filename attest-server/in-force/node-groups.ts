@@ -1,5 +1,6 @@
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import { gateBefore } from '../policy/gate.ts';
+import { isLatched, notLatchable } from '../policy/latch.ts';
 import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { GateOrder } from '../protocol/gate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -7,6 +8,11 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 /** Which rules apply to a node, by the policy in force and the node's labels. */
 export interface NodeGroups {
   of(node: string): PolicyGroup;
+  all(): readonly PolicyGroup[];
+  /** Whether a latch on these groups (none: all of today and tomorrow) holds this one. */
+  isLatched(latched: readonly string[], group: string): boolean;
+  /** Why trust cannot be enabled for good for these groups; none: all. */
+  notLatchable(groups: readonly string[]): readonly string[];
   /** What its gate is told before anything is proven. */
   gateOf(node: string): GateOrder;
   /** What policy says of a machine that has no TPM; null where it expects one. */
@@ -27,6 +33,9 @@ export function createNodeGroups(
   };
   return {
     of,
+    all: () => policy().groups,
+    isLatched,
+    notLatchable: (groups) => notLatchable(groups, policy().groups).map(({ text }) => text),
     gateOf: (node) => gateBefore(of(node)),
     absentBy,
     isExpected: (code, node) => code === 'unsupported_tpm' && node !== null && absentBy(node) !== null,

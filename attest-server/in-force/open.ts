@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
@@ -24,6 +25,7 @@ export interface InForceParts {
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
   readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
+  readonly presence: TrialParts['presence'];
   readonly latched: LatchedPolicy;
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
@@ -51,8 +53,12 @@ export interface RulesInForce extends AsyncDisposable {
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
   policy(): Policy;
+  /** What the policy is read from, as `assay policy check` takes it. */
+  source(): string;
   /** Who brought the reference of this name, and when; null where nobody is named. */
   affirmedBy(name: string): Affirming | null;
+  /** Whether a signed directory says what the reference of this name is. */
+  isDeclared(reference: string): boolean;
   /** Since when it is in force here: milliseconds since the epoch. */
   since(): number;
   /** Puts the stored references in force. */
@@ -84,8 +90,8 @@ export interface FaultyPart {
 
 /** @throws PolicyError with every fault of the policy's file */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, declared, methods, store, latched, bundle, contextOf, labelsOf, now } = parts;
-  const { logger, report } = parts;
+  const { policy: name, declared, methods, store, presence, latched, bundle, contextOf } = parts;
+  const { labelsOf, now, logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
     reloaded: (part) => void faulty.delete(part),
@@ -127,7 +133,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     compareSoon(before, next);
   };
   const policy = () => current.policy;
-  const trials = createTrials({ store, bundle, latched, policy, labelsOf, methods, now });
+  const trials = createTrials({ store, presence, bundle, latched, policy, labelsOf, methods, now });
   const closing = new AbortController();
   const comparisons = new Set<Promise<void>>();
   // It takes seconds in a large fleet, and the policy is in force meanwhile.
@@ -152,7 +158,9 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     },
     current: () => current,
     policy,
+    source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
+    isDeclared: (reference) => current.isDeclared(reference),
     since: () => since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     adopt: (policy, storeIt) =>

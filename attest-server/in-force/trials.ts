@@ -7,6 +7,7 @@ import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { groupOf, type Policy, shownGroup } from '../policy/policy.ts';
 import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
+import type { PresenceRoom } from '../presence/open.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { afterAction } from '../protocol/reference-life.ts';
@@ -22,6 +23,7 @@ export interface TrialParts {
     readonly references: Pick<ReferenceStore, 'list'>;
     readonly verdicts: { status(node: string): Promise<Pick<NodeStatus, 'evidenceDigest'> | null> };
   };
+  readonly presence: Pick<PresenceRoom, 'present'>;
   readonly bundle: KeptProofPorts['bundle'];
   readonly latched: Pick<LatchedPolicy, 'read'>;
   readonly policy: () => Policy;
@@ -49,7 +51,7 @@ class TooManyTrials extends Error {
 
 /** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
-  const { store, bundle, latched, policy, labelsOf, methods, now } = parts;
+  const { store, presence, bundle, latched, policy, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -57,7 +59,7 @@ export function createTrials(parts: TrialParts): Trials {
     return oneByOne(work);
   };
   const ports = {
-    nodes: () => store.enrolment.nodes(),
+    nodes: async () => presence.present(await store.enrolment.nodes()),
     bundle,
     evidenceDigest: async (node: string) => (await store.verdicts.status(node))?.evidenceDigest ?? null,
     references: () => store.references.list(),

@@ -32,17 +32,15 @@ export interface ControlParts {
       readonly tamperedAt: number | null;
     } | null;
   };
-  /** The policy in force. */
-  readonly rules: {
-    groups(): readonly Pick<GroupShown, 'name' | 'mode'>[];
-    groupOf(node: string): string;
+  /** Of the policy in force. */
+  readonly groups: {
+    all(): readonly Pick<GroupShown, 'name' | 'mode'>[];
+    of(node: string): Pick<GroupShown, 'name'>;
     isLatched(latched: readonly string[], group: string): boolean;
     /** Why trust cannot be enabled for good for these groups; none: all. */
     notLatchable(groups: readonly string[]): readonly string[];
   };
-  /** As people see it; null: no node of that name is enrolled. */
-  readonly stateOf: (node: string) => NodeState | null;
-  readonly isEnrolled: (node: string) => boolean;
+  /** Null: no node of that name is enrolled. */
   readonly committed: Pick<Committed, 'status'>;
   /** The Node that this server runs on; null: not known. */
   readonly ownNode: string | null;
@@ -123,7 +121,7 @@ export interface Control {
 const patience = 500;
 
 export function createControl(parts: ControlParts): Control {
-  const { decisions, keeper, nodes, writer, keys, marking, rules, stateOf, isEnrolled, now } = parts;
+  const { decisions, keeper, nodes, writer, keys, marking, groups: inForce, committed, now } = parts;
   let uid: string | null = null;
   const taintKeys = Object.values(keys);
   const readUid = async () => {
@@ -132,8 +130,7 @@ export function createControl(parts: ControlParts): Control {
   };
   /** Never green on missing data: a verdict that is over trusts nobody. */
   const stateNow = (node: string): NodeState => {
-    const state = stateOf(node) ?? 'pending';
-    const expiresAt = parts.committed.status(node)?.expiresAt ?? null;
+    const { state, expiresAt } = committed.status(node) ?? { state: 'pending', expiresAt: null };
     return state === 'trusted' && expiresAt !== null && expiresAt <= now() ? 'unknown' : state;
   };
   const failing = () => withDecisions(marking.failing(), decisions.holds());
@@ -142,7 +139,7 @@ export function createControl(parts: ControlParts): Control {
     const counts = new Map<string, number>();
     let count = 0;
     for (const { name } of nodes.all()) {
-      const group = rules.groupOf(name);
+      const group = inForce.of(name).name;
       counts.set(group, (counts.get(group) ?? 0) + 1);
       count += 1;
     }
@@ -152,17 +149,17 @@ export function createControl(parts: ControlParts): Control {
       apiFaults: parts.clusterFaults(),
       nodes: count,
       lease: marking.lease(),
-      groups: rules.groups().map(({ name, mode }) => ({
+      groups: inForce.all().map(({ name, mode }) => ({
         name,
         mode,
-        latched: latch !== null && rules.isLatched(latch.groups, name),
+        latched: latch !== null && inForce.isLatched(latch.groups, name),
         nodes: counts.get(name) ?? 0,
       })),
       pause: decisions.pause(),
       latch: latch && {
         ...latch,
         inCluster: keeper.inCluster(),
-        faults: rules.notLatchable(latch.groups),
+        faults: inForce.notLatchable(latch.groups),
       },
       failing: failing(),
       exemptions: decisions.exemptions(),
@@ -183,23 +180,23 @@ export function createControl(parts: ControlParts): Control {
       return failing().filter(({ hold }) => hold !== null && its.has(placeOf(hold)));
     },
     async exempt(exemption) {
-      if (nodes.get(exemption.node) === null && !isEnrolled(exemption.node)) return null;
+      if (nodes.get(exemption.node) === null && committed.status(exemption.node) === null) return null;
       return decisions.exempt(exemption);
     },
     endExemption: (node, by) => decisions.endExemption(node, by),
     async tryTrust(groups) {
       const covered: CoveredNode[] = [];
       for (const { name } of nodes.all()) {
-        const group = rules.groupOf(name);
-        if (rules.isLatched(groups, group)) covered.push({ name, group, state: stateNow(name) });
+        const group = inForce.of(name).name;
+        if (inForce.isLatched(groups, group)) covered.push({ name, group, state: stateNow(name) });
       }
       const trial = trustTrial(covered, await writer.workloads(), keys);
-      return { ...trial, faults: rules.notLatchable(groups) };
+      return { ...trial, faults: inForce.notLatchable(groups) };
     },
     async enableTrust(groups, { by, copyOf }) {
       const wanted: Latch = { groups, by, at: now() };
       const latch = widened(decisions.latch(), wanted);
-      const faults = rules.notLatchable(latch.groups);
+      const faults = inForce.notLatchable(latch.groups);
       if (faults.length > 0) return { faults };
       await keeper.enable(latch, { auditKeyCopy: copyOf });
       return shown();
@@ -208,7 +205,7 @@ export function createControl(parts: ControlParts): Control {
       const node = nodes.get(name);
       if (node === null) return null;
       const by = { keys, ownNode: parts.ownNode, exemption: decisions.exemption(name), now: now() };
-      return trialMarks(tried, parts.committed.status(name), node, by);
+      return trialMarks(tried, committed.status(name), node, by);
     },
     tryUnmark: () => ({ latched: decisions.latch() !== null, nodes: oursOn(nodes.all(), taintKeys) }),
     async unmark({ by, reason, clusterUid }) {

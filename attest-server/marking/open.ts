@@ -25,13 +25,15 @@ export interface MarkingParts {
   readonly writer: ClusterWriter;
   readonly committed: Committed;
   readonly store: MarkingStore;
-  /** The group of the policy in force. */
-  readonly groupOf: (node: string, labels: ClusterNode['labels']) => MarkedGroup;
-  readonly rules: ControlParts['rules'];
-  readonly withPolicy: LatchKeeperParts['withPolicy'];
-  readonly stateOf: ControlParts['stateOf'];
-  readonly isEnrolled: ControlParts['isEnrolled'];
-  readonly clusterFaults: ControlParts['clusterFaults'];
+  readonly inForce: {
+    readonly groups: ControlParts['groups'];
+    current(): {
+      groupOf(node: string, labels: ClusterNode['labels']): { readonly group: MarkedGroup };
+    };
+    readonly latch: LatchKeeperParts['withPolicy'];
+  };
+  /** Of each room that knows some: what is wrong with the API of the cluster at present, a sentence each. */
+  readonly faults: readonly ControlParts['clusterFaults'][];
   /** Milliseconds since this version first ran on this store; null: no other one did before. */
   readonly upgradedFor: number | null;
   /** Milliseconds since the epoch. */
@@ -71,10 +73,10 @@ export async function openMarking(
   parts: MarkingParts,
   timings: MarkingTimings = usualTimings,
 ): Promise<Marking> {
-  const { nodes, writer, committed, store, now, monotonic, report, groupOf } = parts;
+  const { nodes, writer, committed, store, inForce, faults, now, monotonic, report } = parts;
   const { keys, ownNode } = config;
   const decisions = await loadDecisions({ store, now });
-  const keeper = createLatchKeeper({ decisions, writer, withPolicy: parts.withPolicy, report });
+  const keeper = createLatchKeeper({ decisions, writer, withPolicy: inForce.latch, report });
   const breaker = new Breaker({ onExpiry: config.onExpiry });
   const doubts = new Doubts(parts.upgradedFor, monotonic());
   const lease = new Lease({
@@ -93,7 +95,7 @@ export async function openMarking(
     writer,
     committed,
     decisions,
-    groupOf,
+    groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
     isLeader: () => lease.isHeld(),
     breaker,
     doubts,
@@ -135,10 +137,8 @@ export async function openMarking(
         lease: holder,
         shown: (node) => reconciler.shown(node),
       },
-      rules: parts.rules,
-      stateOf: parts.stateOf,
-      isEnrolled: parts.isEnrolled,
-      clusterFaults: parts.clusterFaults,
+      groups: inForce.groups,
+      clusterFaults: () => faults.flatMap((its) => its()),
       committed,
       ownNode,
       now,

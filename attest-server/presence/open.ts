@@ -7,6 +7,8 @@ export interface PresenceRoom extends AsyncDisposable {
   isAway(name: string): boolean;
   /** Gone, and nothing is held against it: no alert, no series, not counted, not in lists. */
   isHidden(name: string): boolean;
+  /** Those of these that are not hidden. */
+  present<Node extends { readonly name: string }>(nodes: readonly Node[]): readonly Node[];
   absenceOf(name: string): Absence | null;
   /** The same of any node, also an archived one. */
   readAbsence(name: string): Promise<Absence | null>;
@@ -14,8 +16,11 @@ export interface PresenceRoom extends AsyncDisposable {
   /** A node has proven itself. */
   proven(name: string): void;
   figures(): PresenceFigures;
-  /** Looks from now on, until it is disposed of. */
-  begin(nodes: PresentNodes): AsyncDisposable;
+  /** Looks from now on, until it is disposed of. `connected` gives null where a node's agent has no proven connection. */
+  begin(
+    nodes: Omit<PresentNodes, 'isConnected'>,
+    agents: { connected(node: string): object | null },
+  ): AsyncDisposable;
 }
 
 /** Milliseconds between two looks. */
@@ -36,13 +41,14 @@ export async function openPresence(config: PresenceConfig, ports: PresencePorts)
   return {
     isAway: (name) => presence.isAway(name),
     isHidden: (name) => presence.isHidden(name),
+    present: (nodes) => nodes.filter(({ name }) => !presence.isHidden(name)),
     absenceOf: (name) => presence.absenceOf(name),
     readAbsence: (name) => presence.readAbsence(name),
     recalled: (name) => presence.recalled(name),
     proven: (name) => presence.proven(name),
     figures: () => presence.figures(),
-    begin(present) {
-      presence.begin(present);
+    begin(present, agents) {
+      presence.begin({ ...present, isConnected: (node) => agents.connected(node) !== null });
       let looking: Promise<void> | null = null;
       const timer = setInterval(() => {
         looking ??= presence

@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import type { PresenceRoom } from '../presence/open.ts';
 import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
 import { isAnnounced } from '../protocol/reference.ts';
 import type { CandidateFilter } from './alike-nodes.ts';
@@ -7,13 +8,21 @@ import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';
 import { createReferenceLife, type ReferenceLife, type ReferenceParts } from './life.ts';
 
-export interface ReferencesParts extends CapturePorts {
+export interface ReferencesConfig {
+  /** Whether who captured a reference may not approve it. */
+  readonly separateApprovals: boolean;
+  /** How long a verdict holds without a new one, in milliseconds. */
+  readonly unknownAfter: number;
+}
+
+export interface ReferencesParts extends Omit<CapturePorts, 'separate' | 'unknownAfter'> {
   readonly store: CapturePorts['store'] & ReferenceParts['store'];
   readonly policy: ReferenceParts['policy'];
   readonly changed: ReferenceParts['changed'];
   readonly directory: ReferenceParts['directory'];
   readonly fault: (error: unknown, where: string) => void;
   readonly statuses: CandidatePorts['statuses'];
+  readonly presence: Pick<PresenceRoom, 'present'>;
   readonly logger: Logger;
 }
 
@@ -28,8 +37,17 @@ export interface References extends AsyncDisposable {
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
 
-export function openReferences(parts: ReferencesParts): References {
-  const capture = createCapture(parts);
+export function openReferences(
+  { separateApprovals, unknownAfter }: ReferencesConfig,
+  parts: ReferencesParts,
+): References {
+  const ports = {
+    ...parts,
+    separate: separateApprovals,
+    unknownAfter,
+    statuses: () => parts.presence.present(parts.statuses()),
+  };
+  const capture = createCapture(ports);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
   // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
@@ -40,7 +58,7 @@ export function openReferences(parts: ReferencesParts): References {
     }).catch((error: unknown) => parts.fault(error, 'announcements'));
   }, lookEvery);
   return {
-    life: createReferenceLife(parts),
+    life: createReferenceLife(ports),
     async capture(request) {
       const made = await capture(request);
       const { nodes, kind, actor } = request;
@@ -50,7 +68,7 @@ export function openReferences(parts: ReferencesParts): References {
       );
       return made;
     },
-    candidates: (filter) => gatherCandidates(parts, filter),
+    candidates: (filter) => gatherCandidates(ports, filter),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
       await inTurn(() => {});

@@ -63,23 +63,23 @@ export interface Store extends AsyncDisposable {
 export interface StoreOptions {
   /** `chainEntry` of audit/chain.ts. */
   readonly chain: ChainEntry;
-  /** Only for nodes of an earlier version: without it a store that has some is not opened. */
-  readonly keyDigest?: KeyDigest;
+  /** For nodes of an earlier version; null: a store that has some is not opened. */
+  readonly keyDigest: KeyDigest | null;
   /** Told of each row that a list left out. */
-  readonly onUnreadable?: OnUnreadable;
-  /** Told how writing goes; without it a disk that is full is full. */
-  readonly watch?: WriteWatch;
+  readonly onUnreadable: OnUnreadable;
+  /** Told how writing goes. */
+  readonly watch: WriteWatch;
 }
-
-const unwatched: WriteWatch = { failed: () => {}, isFull: () => false };
 
 /**
  * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
  * `:memory:`. A method that is asked for one damaged row rejects with `UnreadableRow`.
  * @throws Error where the file or its folder is open to others, of a newer version, or no store
  */
-export async function openStore(path: string, options: StoreOptions): Promise<Store> {
-  const { chain, keyDigest = null, onUnreadable = () => {}, watch = unwatched } = options;
+export async function openStore(
+  path: string,
+  { chain, keyDigest, onUnreadable, watch }: StoreOptions,
+): Promise<Store> {
   const database = openSqlite(path, keyDigest, watch);
   const append = auditAppender(database.db, chain);
   const writer = verdictWriter(database, chain);

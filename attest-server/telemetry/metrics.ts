@@ -71,9 +71,9 @@ export interface Metrics extends ClusterMetrics {
   /** A checkpoint was written into the cluster, or could not be. */
   checkpointKept(isKept: boolean): void;
   /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
-  auditRollback(of: () => boolean): void;
+  auditRollback(of: () => string | null): void;
   /** Parts whose old form is in force. */
-  faultyParts(of: () => readonly ReloadedPart[]): void;
+  faultyParts(of: () => readonly { readonly part: ReloadedPart }[]): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -178,13 +178,13 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     'Times that the latest checkpoint was written into the cluster',
     ['result'],
   );
-  let auditRollback: Parameters<Metrics['auditRollback']>[0] = () => false;
+  let auditRollback: Parameters<Metrics['auditRollback']>[0] = () => null;
   new Gauge({
     name: 'assay_audit_rollback',
     help: '1 while the audit log is not the one that was signed, until somebody resolves it, else 0',
     registers,
     collect() {
-      this.set(auditRollback() ? 1 : 0);
+      this.set(auditRollback() === null ? 0 : 1);
     },
   });
   const reloadFailures = counter(
@@ -199,7 +199,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     labelNames: ['part'],
     registers,
     collect() {
-      const faulty = new Set(faultyParts());
+      const faulty = new Set(faultyParts().map(({ part }) => part));
       for (const part of reloadedParts) this.set({ part }, faulty.has(part) ? 1 : 0);
     },
   });

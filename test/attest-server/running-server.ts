@@ -8,16 +8,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { HistoryEntry, NodeStatus } from '../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { serverConfig } from '../../attest-server/config.ts';
 import type { Cluster } from '../../attest-server/enrolment/cluster.ts';
 import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type AuditKeyCopy, showCopy } from '../../attest-server/protocol/audit-key-copy.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { openStore, type Store } from '../../attest-server/store/open.ts';
+import type { Store } from '../../attest-server/store/open.ts';
 import { bootPolicyFile } from './boot-policy.ts';
 import { testAuthorityCertificate } from './forged-tpm.ts';
+import { openMadeStore } from './store/made-store.ts';
 
 export interface ServerSettings {
   /** Default `bootPolicyFile`. */
@@ -160,7 +160,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   const readCa = () => readFile(server.caFile, 'utf8');
   const ca = await readCa();
   const token = (await readFile(join(stateDir, 'admin.token'), 'utf8')).trim();
-  const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  const store = await openMadeStore(join(stateDir, 'assay.db'));
 
   const call = async (method: 'GET' | 'POST', path: string, body?: object) => {
     const { status, text } = await ask({

@@ -2,7 +2,6 @@ import { fail } from 'node:assert/strict';
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { InForce } from '../../attest-server/in-force/in-force.ts';
 import { InitrdJudge } from '../../attest-server/policy/boot/initrd/judge-contents.ts';
@@ -11,13 +10,13 @@ import { inSteps } from '../../attest-server/protocol/in-steps.ts';
 import { keepsContent } from '../../attest-server/protocol/initrd-kinds.ts';
 import type { InitrdManifest } from '../../attest-server/protocol/initrd-manifest.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { InitrdReader, stepBytes } from '../../attest-server/verify/initrd/initrd-reader.ts';
 import { packManifest, parsePackedManifest } from '../../attest-server/verify/initrd/packed-manifest.ts';
 import { withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import { madeMachine, madePorts } from '../attest-server/attest/made-machine.ts';
 import { policyOf, replayedValues } from '../attest-server/policy/made-proof.ts';
 import { madeEvent } from '../attest-server/store/made-records.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { asRead, recordedPackages } from '../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
@@ -60,7 +59,7 @@ async function answers(path: string): Promise<() => Promise<number>> {
   const pcrs = { sha256: replayedValues(bootLog, 'sha256') };
   const policy = policyOf('require: [boot]', 'boot: {scope: {initrd: contents}}');
   const world = async () => {
-    const store = await openStore(':memory:', { chain: chainEntry });
+    const store = await openMadeStore(':memory:');
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     const inForce = new InForce(policy, [recordedPackages()], keptContext);

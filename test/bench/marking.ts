@@ -1,14 +1,13 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { renewEvery } from '../../attest-server/marking/lease.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
 import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';
 import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { MarkedCluster } from '../attest-server/marking/marked-cluster.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
 import { startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
@@ -143,7 +142,7 @@ async function trustAll(
   stateDir: string,
   machines: readonly (readonly [name: string, ekDigest: string])[],
 ): Promise<void> {
-  await using store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  await using store = await openMadeStore(join(stateDir, 'assay.db'));
   const at = Date.now();
   await Promise.all(
     machines.map(([name, ekDigest]) =>

@@ -1,13 +1,12 @@
 import { join } from 'node:path';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { knownFile } from '../../attest-server/verify/boot/loader-files.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
 import { filesOf } from '../../swtpm-fixtures/loader-files.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 
@@ -28,7 +27,7 @@ export async function populate(
   kind: 'p256' | 'rsa2048',
   nameOf = (index: number) => `node-${index}`,
 ): Promise<readonly Machine[]> {
-  const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  const store = await openMadeStore(join(stateDir, 'assay.db'));
   const machines: Machine[] = [];
   const event = {
     at: Date.now(),

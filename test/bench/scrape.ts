@@ -3,12 +3,11 @@ import { request } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
 import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';
 import { madeStatus } from '../attest-server/marking/made-marking.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder, rounded } from './attestation.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { type Machine, populate } from './population.ts';
@@ -62,7 +61,7 @@ export async function benchScrape(): Promise<ScrapeFigures> {
 const cloudName = (index: number) => `ip-10-${index >> 8}-${index & 255}-77.eu-central-1.compute.internal`;
 
 async function judgeAll(stateDir: string, machines: readonly Machine[]): Promise<void> {
-  await using store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+  await using store = await openMadeStore(join(stateDir, 'assay.db'));
   const at = Date.now();
   const times = { verifiedAt: at, expiresAt: at + 24 * 3_600_000, since: at, trustedAt: at };
   await Promise.all(

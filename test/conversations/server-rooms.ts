@@ -1,5 +1,4 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import type { ShownTokens, WantedFiles } from '../../attest-server/channel/ports.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
 import { Candidates } from '../../attest-server/enrolment/candidates.ts';
@@ -15,11 +14,11 @@ import type { Hello } from '../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import { reference } from '../../attest-server/protocol/reference.ts';
 import type { NodeState } from '../../attest-server/protocol/verdict.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { trustRoots } from '../../attest-server/verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../../attest-server/verify/endorsement-paths.ts';
 import { parseCertificate } from '../../attest-server/verify/x509/certificate.ts';
 import { madePorts } from '../attest-server/attest/made-machine.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import type { Release, Step } from './recording.ts';
 
 /** The rooms behind the channel, as the server puts them together, on a clock that the recording sets. */
@@ -43,7 +42,7 @@ export interface ServerRooms extends AsyncDisposable {
 
 /** Everything that the replay calls beyond the channel's state machine is called here. */
 export async function openRooms(release: Release): Promise<ServerRooms> {
-  const store = await openStore(':memory:', { chain: chainEntry });
+  const store = await openMadeStore(':memory:');
   const policy = parsePolicy(release.policy, 'policy.yaml', enrolments);
   const now = () => rooms.now;
   let inForce = new InForce(policy, [], keptContext);

@@ -6,16 +6,14 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
 import { clusterView } from '../../attest-server/protocol/cluster-api.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
-import { storedKeyDigest } from '../../attest-server/verify/endorsement.ts';
 import { textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { programs } from '../programs.ts';
 import { readKeptStates } from './recording.ts';
 
@@ -72,9 +70,7 @@ for (const kept of states)
       using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-state-'));
       const unreadable: unknown[] = [];
       kept.restore(join(folder.path, 'state'));
-      await using store = await openStore(join(folder.path, 'state/assay.db'), {
-        chain: chainEntry,
-        keyDigest: storedKeyDigest,
+      await using store = await openMadeStore(join(folder.path, 'state/assay.db'), {
         onUnreadable: (read) => unreadable.push(read),
       });
       const nodes = kept.itemsOf('/v1/nodes', node);

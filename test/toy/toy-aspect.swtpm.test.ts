@@ -8,16 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { chainEntry } from '../../attest-server/audit/chain.ts';
 import { type NodeView, nodeView } from '../../attest-server/protocol/api.ts';
 import { parseBundle, partsOf } from '../../attest-server/protocol/bundle.ts';
 import { DigestList } from '../../attest-server/protocol/digest-list.ts';
 import type { Parts } from '../../attest-server/protocol/evidence.ts';
-import { openStore } from '../../attest-server/store/open.ts';
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
+import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { runtime } from './aspect/runtime.ts';
 import { programsPath } from './collector.ts';
@@ -118,7 +117,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
 
   it('sends its part, which is kept under its digest, and remembers it', async () => {
     await reaches('pending', ['boot no_reference', 'runtime no_reference']);
-    await using store = await openStore(join(dir, 'assay.db'), { chain: chainEntry });
+    await using store = await openMadeStore(join(dir, 'assay.db'));
     const status = await store.verdicts.status(node);
     assert.equal(status?.parts.inventory, hash('sha256', good));
     assert.deepEqual(status.memory.runtime, { digest: hash('sha256', good), changes: 0 });

@@ -4,11 +4,11 @@ import { describe, it } from 'mocha';
 import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { madeMachine, madePorts } from './made-machine.ts';
 
 const unknownAfter = 180_000;
@@ -24,7 +24,7 @@ const verdict = (state: NodeState): Verdict => ({
 
 /** A store with node-1, judged at time 0. */
 async function judged(state: NodeState): Promise<Store> {
-  const store = await openStore(':memory:', { chain: chainEntry });
+  const store = await openMadeStore(':memory:');
   const ekDigest = 'a'.repeat(64);
   await store.enrolment.enrol(
     {
@@ -190,7 +190,7 @@ describe('a part that a node only names', () => {
 
   /** A node that sent the part, and a server that was started again since. */
   async function sentBefore(readPart: AttestPorts['evidence']['readPart']) {
-    const store = await openStore(':memory:', { chain: chainEntry });
+    const store = await openMadeStore(':memory:');
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     const ports = madePorts(store, { now: () => minute });
@@ -216,7 +216,7 @@ describe('a part that a node only names', () => {
   });
 
   it('is kept with what rests on it, also where it was remembered and kept no longer', async () => {
-    const store = await openStore(':memory:', { chain: chainEntry });
+    const store = await openMadeStore(':memory:');
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     const ports = madePorts(store, { now: () => minute });
@@ -230,7 +230,7 @@ describe('a part that a node only names', () => {
 
 describe('a long list of what ran', () => {
   it('is written piece by piece before what names it', async () => {
-    const store = await openStore(':memory:', { chain: chainEntry });
+    const store = await openMadeStore(':memory:');
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     const written: string[] = [];

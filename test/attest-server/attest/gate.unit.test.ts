@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { OpenedGate } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { bootPolicy } from '../boot-policy.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts, verdictOf } from './made-machine.ts';
 
 const minute = 60_000;
@@ -21,7 +21,7 @@ describe('a gate that answers', () => {
   let openings: OpenedGate[];
 
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     [now, openings] = [0, []];

@@ -4,7 +4,6 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import {
   type GivenInitrd,
   givenInitrd,
@@ -17,7 +16,7 @@ import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { initrdList } from '../../../attest-server/protocol/initrd-list.ts';
 import type { ImagePlace } from '../../../attest-server/protocol/messages.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { packManifest, parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
 import type { ReadInitrd } from '../../../attest-server/verify/proven.ts';
@@ -25,6 +24,7 @@ import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { policyOf, replayedValues } from '../policy/made-proof.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
 const policy = policyOf('require: [boot]', 'boot: {scope: {initrd: contents}}');
@@ -54,7 +54,7 @@ describe('the initrds that nodes booted', () => {
   beforeEach(async () => {
     [now, clock] = [0, 0];
     booted = [];
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     machines = [1, 2, 3, 4].map((which) => madeMachine(`node-${which}`));
     for (const { record, node } of machines)
       await store.enrolment.enrol(record, madeEvent('enrol', node.name));

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { imageReader } from '../../../attest-server/attest/image-reader.ts';
 import { KeptInitrds } from '../../../attest-server/attest/kept-initrds.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeInitrd } from '../../../swtpm-fixtures/initrd.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 describe('what is kept of initrds', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
   });
   afterEach(() => store[Symbol.asyncDispose]());
 

@@ -2,19 +2,19 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { parseFileList } from '../../../attest-server/protocol/loader-files.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { filesOf, withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues } from '../policy/made-proof.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { partOf } from '../verify/made-by-hand.ts';
 import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
@@ -30,7 +30,7 @@ describe('the files of a node’s loader', () => {
   let now = 0;
 
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     machines = [madeMachine('node-1'), madeMachine('node-2')];
     for (const { record, node } of machines)
       await store.enrolment.enrol(record, madeEvent('enrol', node.name));

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { HistoryEntry, VerdictStore } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts, verdictOf } from './made-machine.ts';
 
 const minute = 60_000;
@@ -22,7 +22,7 @@ describe('a node while the server is at fault', () => {
   let age: VerdictStore['recordAgeing'];
 
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     [now, fault, recorded] = [0, null, []];

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { SharedVolumes } from '../../../attest-server/attest/shared-volumes.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { DiskPart } from '../../../attest-server/protocol/disk.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { inspectedOf, recordedPart, seenOtherwise } from '../policy/disk/made-disk.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
 describe('volumes that several nodes show', () => {
@@ -62,7 +61,7 @@ describe('a header on two nodes', () => {
 
   it('makes both untrusted, whatever its UUID says, over a restart too, until one goes (row 55)', async () => {
     for (const copy of [good, renamed(good)]) {
-      await using store = await openStore(':memory:', { chain: chainEntry });
+      await using store = await openMadeStore(':memory:');
       const machines: MadeMachine[] = [];
       for (const name of ['node-1', 'node-2']) {
         const machine = madeMachine(name);
@@ -96,7 +95,7 @@ describe('a header on two nodes', () => {
   });
 
   it('is remembered of a node that shows no headers any more', async () => {
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', machine.record.name));
     const attestation = await Attestation.open(madePorts(store, { policy }), null);

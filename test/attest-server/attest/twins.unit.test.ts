@@ -5,14 +5,13 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { migrate } from '../../../attest-server/store/sqlite/migrations.ts';
-import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { madeEvent, madeVerdict } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { ekAttributes, ekTemplate, madeArea } from '../verify/software-key.ts';
 import { madeMachine, madePorts, verdictOf } from './made-machine.ts';
 
@@ -36,7 +35,7 @@ describe('nodes of one TPM, which an earlier version enrolled (row 117)', () => 
     enrol(database, { ...other.record, ekDigest: 'd'.repeat(64), ekPublicArea: noDa });
     enrol(database, third.record);
     database.close();
-    store = await openStore(file, { chain: chainEntry, keyDigest: storedKeyDigest });
+    store = await openMadeStore(file);
   });
   afterEach(async () => {
     await store[Symbol.asyncDispose]();
@@ -101,7 +100,7 @@ describe('nodes of one TPM, which an earlier version enrolled (row 117)', () => 
     migrate(database, null, before);
     enrol(database, one.record);
     database.close();
-    await assert.rejects(openStore(file, { chain: chainEntry }), /earlier version/);
+    await assert.rejects(openMadeStore(file, { keyDigest: null }), /earlier version/);
     const again = new DatabaseSync(file);
     assert.equal(again.prepare('pragma user_version').get()?.user_version, before);
     again.close();

@@ -5,16 +5,15 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { pino } from 'pino';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { AuditLogResult } from '../../../attest-server/cli/offline/audit/verify-log.ts';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { startServer } from '../../../attest-server/server.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 describe('the audit log of a running server', () => {
   let dir: string;
@@ -185,7 +184,7 @@ describe('the audit log of a running server', () => {
       logger: pino({ level: 'silent' }),
       recorded: ({ node }) => verdicts.push(node),
     });
-    const store = await openStore(join(state, 'assay.db'), { chain: chainEntry });
+    const store = await openMadeStore(join(state, 'assay.db'));
     try {
       const restored = { ...world, stateDir: state, server, store };
       const peer = await introduce(restored, tpm, 'node-1');
@@ -215,7 +214,7 @@ describe('the audit log of a running server', () => {
     const server = await startServer(serverConfig(null, {}, flags), {
       logger: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
     });
-    const store = await openStore(join(world.stateDir, 'assay.db'), { chain: chainEntry });
+    const store = await openMadeStore(join(world.stateDir, 'assay.db'));
     try {
       assert.equal(lines.filter((line) => line.includes('"code":"audit_rollback"')).length, 1);
       const metrics = await (await fetch(`http://127.0.0.1:${server.metricsPort}/metrics`)).text();

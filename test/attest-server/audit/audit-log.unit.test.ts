@@ -16,10 +16,10 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 interface Opened {
   readonly store: Store;
@@ -41,7 +41,7 @@ describe('the audit log of a server', () => {
   });
 
   async function open(stateDir = dir): Promise<Opened> {
-    const store = await openStore(join(stateDir, 'assay.db'), { chain: chainEntry });
+    const store = await openMadeStore(join(stateDir, 'assay.db'));
     opened.push(store);
     const told: string[] = [];
     const log = await AuditLog.open({

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 /** The ConfigMap, as the API of a cluster has it. */
 class MadeConfigMap {
@@ -143,7 +143,7 @@ describe('a server whose database was put back', () => {
     database: string,
     state = 'state',
   ): Promise<{ store: Store; audit: Audit; text(): Promise<string> }> {
-    const store = await openStore(join(folder, database, 'assay.db'), { chain: chainEntry });
+    const store = await openMadeStore(join(folder, database, 'assay.db'));
     const logger = pino({ level: 'silent' });
     const telemetry = openTelemetry({
       logger,

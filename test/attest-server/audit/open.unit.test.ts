@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { openAudit } from '../../../attest-server/audit/open.ts';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 describe('the audit log of a running server', () => {
   it('is not filled, nor is the log, by a stranger who shows again and again what it lost', async () => {
@@ -17,7 +16,7 @@ describe('the audit log of a running server', () => {
     const logger = pino({ base: null, level: 'info' }, { write: (line: string) => void lines.push(line) });
     const now = () => 0;
     const open = async () => {
-      const store = await openStore(':memory:', { chain: chainEntry });
+      const store = await openMadeStore(':memory:');
       const telemetry = openTelemetry({
         logger,
         version: '0.1.0',

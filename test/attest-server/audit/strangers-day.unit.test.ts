@@ -4,13 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type AuditRefusal, createRefusalLog } from '../../../attest-server/audit/refusals.ts';
 import { formatCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import { timings } from '../../../attest-server/protocol/limits.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { madeAuditKey, madeOrigin } from '../protocol/made-audit-key.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const day = 24 * 3600 * 1000;
 
@@ -32,7 +31,7 @@ describe('a day of refusals by strangers, as the audit log keeps it (rows 119 an
     it(`takes less than 1 MB, with checkpoints and counts: ${what}`, async function () {
       this.timeout(60_000);
       const path = join(dir, 'assay.db');
-      await using store = await openStore(path, { chain: chainEntry });
+      await using store = await openMadeStore(path);
       const log = createRefusalLog(0);
       let refused = 0;
       let told = 0;

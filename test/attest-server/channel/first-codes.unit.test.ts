@@ -121,6 +121,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     gateOpened() {},
     refused() {},
     failed: assert.ifError,
+    nodeFailed() {},
     connections() {},
     now: () => performance.now(),
     wallClock: () => Date.now(),

@@ -64,6 +64,7 @@ describe("IMA's list in pieces, over a real connection", () => {
       gateOpened() {},
       refused: (code) => void refusals.push(code),
       failed: (error) => assert.fail(String(error)),
+      nodeFailed() {},
       connections() {},
       // It stands still but for what a test does: what is put off does not come.
       now: () => now,

@@ -19,6 +19,7 @@ import {
 } from '../http/api-fixture.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
+import { madeStatus } from '../marking/made-marking.ts';
 import { environmentOf, type Ran, runAssay } from './cli-fixture.ts';
 
 const alike = {
@@ -49,7 +50,7 @@ describe('the commands about marks', () => {
   beforeEach(async () => {
     made = await madeControl(() => now);
     made.cluster.add(madeClusterNode('node-1'), madeClusterNode('node-2'));
-    made.states.set('node-1', 'untrusted');
+    made.statuses.set('node-1', madeStatus('node-1', { state: 'untrusted' }));
     server = await start(made.control);
     token = 'operator-token';
   });

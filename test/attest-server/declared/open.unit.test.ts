@@ -2,21 +2,21 @@ import assert from 'node:assert/strict';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import {
   type DeclaredParts,
   type DeclaredPorts,
   openDeclared,
 } from '../../../attest-server/declared/open.ts';
 import { declaredChanges } from '../../../attest-server/references/declare.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { type SignedDirectory, signedDirectory } from './signed-directory.ts';
 
 describe('a signed directory that cannot be put in force', () => {
   it('is tried again, and is not said to be faulty: what failed is the server’s', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const faults: unknown[] = [];
     const faulty: unknown[] = [];
     await using declared = await opened(git, store, (error) => void faults.push(error));
@@ -35,8 +35,7 @@ describe('a signed directory that cannot be put in force', () => {
         if (isBefore === false) throw new Error('no room');
         done();
       },
-      reloaded() {},
-      notReloaded: (error) => void faulty.push(error),
+      told: { reloaded() {}, notReloaded: (_part, error) => void faulty.push(error) },
     });
     assert.equal(declared.inForce(), null);
     await inForce;
@@ -49,7 +48,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is told once where it is gone, and what was in force stays', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     let isTold = () => {};
@@ -63,8 +62,10 @@ describe('a signed directory that cannot be put in force', () => {
     };
     await declared.begin({
       ...changing(store),
-      reloaded: () => note('counts'),
-      notReloaded: ({ message }) => note(message.split(':')[0] ?? ''),
+      told: {
+        reloaded: () => note('counts'),
+        notReloaded: (_part, { message }) => note(message.split(':')[0] ?? ''),
+      },
     });
     const gone = next();
     await rename(git.directory, `${git.directory}.gone`);
@@ -78,13 +79,15 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is told although somebody writes it at every look (row 252)', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const told: string[] = [];
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      reloaded() {},
-      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
+      told: {
+        reloaded() {},
+        notReloaded: (_part, { message }) => void told.push(message.split(':')[0] ?? ''),
+      },
     });
     for (let turn = 0; told.length === 0; turn += 1) {
       await git.write('more.json', `{"turn": ${turn}}`);
@@ -95,17 +98,19 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('stays faulty where its keys are, whatever its files say', async () => {
     await using git = await declaredOnce();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     const key = await readFile(git.publicKey('merge'));
     let counts = 0;
     await using declared = await opened(git, store, (error) => assert.fail(String(error)));
     await declared.begin({
       ...changing(store),
-      reloaded() {
-        counts += 1;
+      told: {
+        reloaded() {
+          counts += 1;
+        },
+        // Between manifest and signature there is none.
+        notReloaded() {},
       },
-      // Between manifest and signature there is none.
-      notReloaded() {},
     });
     await writeFile(git.publicKey('merge'), 'no key\n');
     await assert.rejects(declared.read());
@@ -123,7 +128,7 @@ describe('a signed directory that cannot be put in force', () => {
 
   it('is read again by and by where what is wrong is not in its files, and told once', async () => {
     await using git = await signedDirectory();
-    await using store = await openStore(':memory:', { chain: chainEntry });
+    await using store = await openMadeStore(':memory:');
     await git.write('a.json', referenceOf('a'));
     await git.write('pins.csv', `node-1,${'ab'.repeat(32)}\n`);
     await git.declare();
@@ -143,11 +148,13 @@ describe('a signed directory that cannot be put in force', () => {
         if (reads === 3) holder = null;
         return holder;
       },
-      reloaded() {
-        told.push('counts');
-        counts();
+      told: {
+        reloaded() {
+          told.push('counts');
+          counts();
+        },
+        notReloaded: (_part, { message }) => void told.push(message.split(':')[0] ?? ''),
       },
-      notReloaded: ({ message }) => void told.push(message.split(':')[0] ?? ''),
     });
     await inForce;
     assert.deepEqual([told, declared.inForce()?.serial], [['pins', 'counts'], 1]);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
 import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
 import type { Bound } from '../../../attest-server/protocol/enrolment-method.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const ek = 'a'.repeat(64);
 
@@ -15,7 +15,7 @@ describe('the approval of a key that is enrolled already', () => {
   let ways: readonly Bound[];
 
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     held = true;
     ways = ['approval'];
     approvals = createApprovals({

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ClusterPorts } from '../../../attest-server/enrolment/cluster.ts';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import type { VouchedTpm } from '../../../attest-server/verify/endorsement-paths.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const ekOf = (digit: string) => digit.repeat(64);
@@ -25,7 +26,7 @@ let now: number;
 let registry: Registry;
 
 beforeEach(async () => {
-  store = await openStore(':memory:', { chain: chainEntry });
+  store = await openMadeStore(':memory:');
   tpm = endorsed;
   machines = new Map([['node-1', 'example://1']]);
   cloud = new Map([['example://1', ekOf('a')]]);

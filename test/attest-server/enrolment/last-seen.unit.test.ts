@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { LastSeen } from '../../../attest-server/enrolment/last-seen.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const node = madeNode('node-1');
 const there = { address: '10.0.0.1', agent: '0.2.0' };
@@ -11,7 +11,7 @@ const there = { address: '10.0.0.1', agent: '0.2.0' };
 describe('from where a node last came', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     await store.enrolment.enrol(node, madeEvent('enrol', 'node-1'));
   });
   afterEach(() => store[Symbol.asyncDispose]());

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 
 const keys = (digit: string) => ({
@@ -29,7 +29,7 @@ describe('the registry', () => {
   let declared: Readonly<Record<string, string>>;
 
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     allowed = (by) => by !== 'first-use';
     alerts = [];
     declared = {};

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { MachinesWithoutTpm } from '../../../attest-server/enrolment/without-tpm.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const hour = 60 * 60 * 1000;
 
@@ -29,7 +29,7 @@ describe('machines that say they have no TPM', () => {
     now = 0;
     saved = 0;
     absent = /^gpu-/;
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     machines = await open();
   });
   const names = () => machines.list().map(({ name }) => name);

@@ -7,13 +7,15 @@ import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 const none = async () => [];
 
 /** The room over blobs in memory; `reads` is what was asked of the store. */
+const config = { evidenceFor: 1, transitionEvidenceFor: 1, challengeEvery: 60_000 };
+
 function openOver(blobs: ReadonlyMap<string, Buffer>) {
   const reads: string[] = [];
   const reader = (what: string) => async (digest: string) => {
     reads.push(`${what} ${digest}`);
     return blobs.get(digest) ?? null;
   };
-  const room = openEvidence({
+  const room = openEvidence(config, {
     store: {
       read: reader('any'),
       readShared: reader('shared'),
@@ -23,9 +25,6 @@ function openOver(blobs: ReadonlyMap<string, Buffer>) {
       eraseUnused: async () => 0,
     },
     now: () => 0,
-    evidenceFor: 1,
-    transitionEvidenceFor: 1,
-    challengeEvery: 60_000,
     fault: (error) => assert.fail(String(error)),
   });
   return { room, reads };

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { eraseOldEvidence, startRetention } from '../../../attest-server/evidence/retention.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord, madeVerdict } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const day = 86_400_000;
 const now = 1_000 * day;
@@ -14,7 +15,7 @@ describe('evidence that is old', () => {
   let store: Store;
   const faults: unknown[] = [];
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     for (const node of [one, two]) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
   });
   afterEach(async () => {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { keptReferencesHead } from '../../../attest-server/evidence/kept-references.ts';
 import { namingBlobs } from '../../../attest-server/evidence/named-digests.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
 import { imaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
 import { fileList } from '../../../attest-server/protocol/loader-files.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const day = 86_400_000;
 const now = 1_000 * day;
@@ -27,7 +27,7 @@ const blob = (text: string) => ({ digest: hash('sha256', text, 'hex'), bytes: Bu
 describe('what kept evidence shares', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     for (const node of [one, two]) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
   });
   afterEach(() => store[Symbol.asyncDispose]());

@@ -292,7 +292,7 @@ function referenceLifeOf(world: World, separate: boolean) {
 }
 
 /** The real capture, of what the world says that its nodes proved. */
-function captureOf(world: World): ApiPorts['capture'] {
+function captureOf(world: World): ApiPorts['references']['capture'] {
   return createCapture({
     store: referencesOf(world),
     now: () => now,
@@ -364,29 +364,44 @@ export function portsOf(world: World): ApiPorts {
       list: async () => [takenToken],
       revoke: async (name) => name === 'taken',
     },
-    enrolments: {
-      waiting: async () => world.waiting,
-      approve: async (node, ek, actor) => {
-        world.decisions.push(`${actor} approves ${node} ${ek}`);
-        return { ekDigest: ek, isWaiting: ek.startsWith('ab') };
+    enrolment: {
+      approvals: {
+        waiting: async () => world.waiting,
+        approve: async (node, ek, actor) => {
+          world.decisions.push(`${actor} approves ${node} ${ek}`);
+          return { ekDigest: ek, isWaiting: ek.startsWith('ab') };
+        },
+        approveAll: async (actor, only) => {
+          const which = only?.map(({ name, ekDigest }) => `${name} ${ekDigest.slice(0, 4)}`) ?? ['all'];
+          world.decisions.push(`${actor} approves ${which.join()}`);
+          return ['node-1'];
+        },
+        revoke: async (node, reason, actor) => {
+          world.decisions.push(`${actor} revokes ${node}: ${reason}`);
+          return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+        },
       },
-      approveAll: async (actor, only) => {
-        const which = only?.map(({ name, ekDigest }) => `${name} ${ekDigest.slice(0, 4)}`) ?? ['all'];
-        world.decisions.push(`${actor} approves ${which.join()}`);
-        return ['node-1'];
+      unsupported: () => world.unsupported,
+      claimedWithoutTpm: () => [],
+      mayEnrol: (node) => !node.startsWith('pinned'),
+      claims: () => Map.groupBy(world.claims, ({ node }) => node),
+      lastSeen: (node) => world.lastSeen.get(node) ?? null,
+      importPins: async (pins) => {
+        world.pins.push(...pins);
       },
-      revoke: async (node, reason, actor) => {
-        world.decisions.push(`${actor} revokes ${node}: ${reason}`);
-        return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+      createJoinToken: async (request) => {
+        if (world.storage !== null) throw world.storage;
+        world.joinTokens.push(request);
+        return 'assay-join-token';
+      },
+      joinTokens: async () => world.madeTokens,
+      revokeJoinToken: async (id) => {
+        const at = world.madeTokens.findIndex((token) => token.id === id && token.usedAt === null);
+        if (at >= 0) world.madeTokens.splice(at, 1);
+        return at >= 0;
       },
     },
-    referenceLife: referenceLifeOf(world, false),
-    unsupported: () => world.unsupported,
-    claimedWithoutTpm: () => [],
-    mayEnrol: (node) => !node.startsWith('pinned'),
-    claims: () => Map.groupBy(world.claims, ({ node }) => node),
     connected: (node) => world.connected.get(node) ?? null,
-    lastSeen: (node) => world.lastSeen.get(node) ?? null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {
@@ -397,32 +412,21 @@ export function portsOf(world: World): ApiPorts {
     },
     webhook: world.webhook,
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
-    capture: captureOf(world),
-    candidates: (filter) =>
-      gatherCandidates(
-        {
-          statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
-          store: referencesOf(world),
-          policy: () => ({ groups: world.policyGroups }),
-          directory: null,
-          now: () => now,
-          unknownAfter: 180_000,
-        },
-        filter,
-      ),
-    importPins: async (pins) => {
-      world.pins.push(...pins);
-    },
-    createJoinToken: async (request) => {
-      if (world.storage !== null) throw world.storage;
-      world.joinTokens.push(request);
-      return 'assay-join-token';
-    },
-    joinTokens: async () => world.madeTokens,
-    revokeJoinToken: async (id) => {
-      const at = world.madeTokens.findIndex((token) => token.id === id && token.usedAt === null);
-      if (at >= 0) world.madeTokens.splice(at, 1);
-      return at >= 0;
+    references: {
+      life: referenceLifeOf(world, false),
+      capture: captureOf(world),
+      candidates: (filter) =>
+        gatherCandidates(
+          {
+            statuses: () => [...world.nodes.values()].flatMap(({ status }) => status ?? []),
+            store: referencesOf(world),
+            policy: () => ({ groups: world.policyGroups }),
+            directory: null,
+            now: () => now,
+            unknownAfter: 180_000,
+          },
+          filter,
+        ),
     },
     bundle: async (node, evidence) => {
       const key = [...world.bundles.keys()].find((each) => evidence !== null && each.startsWith(evidence));
@@ -484,9 +488,7 @@ export function portsOf(world: World): ApiPorts {
       version: '0.2.0',
       startedAt: now - 86_400_000,
       declared: () => null,
-      get policySource() {
-        return world.policySource;
-      },
+      policySource: () => world.policySource,
       policySince: () => now - 3_600_000,
       faulty: () => world.faulty,
       space: async () => ({ free: 5_000_000_000, total: 20_000_000_000 }),

@@ -12,6 +12,7 @@ import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { type MadeKey, madeKey } from '../audit/made-key.ts';
 import { madeClusterNode } from '../marking/made-cluster.ts';
 import { type MadeControl, madeControl } from '../marking/made-control.ts';
+import { madeStatus } from '../marking/made-marking.ts';
 import { type ApiServer, ask, emptyWorld, enrolled, now, startApi } from './api-fixture.ts';
 
 const alike = {
@@ -36,7 +37,7 @@ describe('the API of marks', () => {
     world.auditKey = key.origin;
     world.nodes.set('node-1', { enrolled: enrolled('node-1'), status: null });
     made.cluster.add(madeClusterNode('node-1'), madeClusterNode('node-2'));
-    made.states.set('node-1', 'untrusted');
+    made.statuses.set('node-1', madeStatus('node-1', { state: 'untrusted' }));
     server = await startApi(world);
   });
   afterEach(async () => {

@@ -42,6 +42,7 @@ describe('a policy under the latch', () => {
         verdicts: { status: async () => null },
         references: { list: async () => [] },
       },
+      presence: { present: (nodes) => nodes },
       latched,
       bundle: async () => null,
       contextOf: keptContext,

@@ -53,6 +53,7 @@ describe('the rules in force', () => {
           },
         },
       },
+      presence: { present: (nodes) => nodes },
       latched: noLatch,
       bundle: async () => null,
       contextOf: keptContext,

@@ -57,6 +57,7 @@ function trialsOver(
             : null,
       },
     },
+    presence: { present: (nodes) => nodes },
     bundle: async (_node, digest) => (digest === 'kept' ? kept : null),
     latched: { read: async () => latched },
     policy: () => policyOf('require: [identity, boot]', `boot: ${boot}`),

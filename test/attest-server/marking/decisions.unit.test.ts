@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type KeptDecisions, loadDecisions } from '../../../attest-server/marking/decisions.ts';
 import type { Hold } from '../../../attest-server/marking/ports.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const open: Hold = {
   group: 'workers',
@@ -25,7 +25,7 @@ describe('what people decided', () => {
     decisions.onChange((node) => void told.push(node));
   };
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     [now, told] = [1000, []];
     await load();
   });

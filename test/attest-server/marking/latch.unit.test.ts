@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type KeptDecisions, loadDecisions } from '../../../attest-server/marking/decisions.ts';
 import { isAsWide, unite } from '../../../attest-server/marking/latch.ts';
 import { createLatchKeeper, type LatchKeeper } from '../../../attest-server/marking/latch-keeper.ts';
 import { ClusterError, type ClusterLatch, type Latch } from '../../../attest-server/marking/ports.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const stored = (...groups: string[]): Latch => ({ groups, by: 'token:admin', at: 1000 });
 const resource = (...groups: string[]): ClusterLatch => ({
@@ -68,7 +68,7 @@ describe('the keeper of the latch', () => {
     });
   };
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     [cluster, fault, told, withPolicy] = [null, null, [], 0];
     await start();
   });

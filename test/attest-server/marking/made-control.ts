@@ -1,14 +1,14 @@
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
+import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
+import { createNodeGroups } from '../../../attest-server/in-force/node-groups.ts';
 import type { FailingAlike } from '../../../attest-server/marking/breaker.ts';
 import { type Control, type ControlParts, createControl } from '../../../attest-server/marking/control.ts';
 import { type KeptDecisions, loadDecisions } from '../../../attest-server/marking/decisions.ts';
 import { createLatchKeeper } from '../../../attest-server/marking/latch-keeper.ts';
-import { isLatched, notLatchable } from '../../../attest-server/policy/latch.ts';
-import { groupOf, type PolicyGroup } from '../../../attest-server/policy/policy.ts';
+import type { PolicyGroup } from '../../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { MadeCluster } from './made-cluster.ts';
 
 /** What people decide about a made cluster, over a real store. */
@@ -17,7 +17,7 @@ export interface MadeControl extends AsyncDisposable {
   readonly decisions: KeptDecisions;
   readonly cluster: MadeCluster;
   readonly store: Store;
-  readonly states: Map<string, NodeState>;
+  readonly statuses: Map<string, NodeStatus>;
   groups: readonly PolicyGroup[];
   failing: readonly FailingAlike[];
   isLeader: boolean;
@@ -30,7 +30,7 @@ export interface MadeControl extends AsyncDisposable {
 type Looked = NonNullable<ReturnType<ControlParts['marking']['shown']>>;
 
 export async function madeControl(now: () => number): Promise<MadeControl> {
-  const store = await openStore(':memory:', { chain: chainEntry });
+  const store = await openMadeStore(':memory:');
   const decisions = await loadDecisions({ store: store.marking, now });
   const cluster = new MadeCluster();
   const keeper = createLatchKeeper({
@@ -39,7 +39,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
     withPolicy: (work) => work(),
     report: { latchRestored() {}, latchUnkept() {} },
   });
-  const states = new Map<string, NodeState>();
+  const statuses = new Map<string, NodeStatus>();
   const policy = () => ({ ...strictPolicy, groups: made.groups });
   const made: MadeControl = {
     control: createControl({
@@ -53,23 +53,16 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
         lease: () => ({ holder: 'server-1', isOurs: made.isLeader }),
         shown: (node) => made.marks.get(node) ?? null,
       },
-      rules: {
-        groups: () => made.groups,
-        groupOf: (node) => groupOf(policy(), node).name,
-        isLatched,
-        notLatchable: (groups) => notLatchable(groups, made.groups).map(({ text }) => text),
-      },
-      stateOf: (node) => states.get(node) ?? null,
-      isEnrolled: (node) => states.has(node),
+      groups: createNodeGroups(policy, () => ({})),
       clusterFaults: () => made.faults,
-      committed: { status: () => null },
+      committed: { status: (node) => statuses.get(node) ?? null },
       ownNode: null,
       now,
     }),
     decisions,
     cluster,
     store,
-    states,
+    statuses,
     groups: strictPolicy.groups,
     failing: [],
     isLeader: true,

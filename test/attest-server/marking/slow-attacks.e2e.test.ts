@@ -2,15 +2,14 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { type Marking, openMarking } from '../../../attest-server/marking/open.ts';
 import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator, kubelet } from '../../../swtpm-fixtures/api-server/users.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { type Opened, opened } from '../kubernetes/opened.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { keys, type MadeVerdict, madeGroup, madeStatus, madeVerdict, today } from './made-marking.ts';
 
 const minute = 60_000;
@@ -39,7 +38,7 @@ describe('marks in a cluster, over hours', () => {
     api.setClockSkew(today - 24 * 60 * minute - Date.now());
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     cluster = resources.use(await opened(api));
-    const store = resources.use(await openStore(':memory:', { chain: chainEntry }));
+    const store = resources.use(await openMadeStore(':memory:'));
     const { nodes, writer } = cluster.kubernetes;
     marking = resources.use(
       await openMarking(
@@ -60,17 +59,17 @@ describe('marks in a cluster, over hours', () => {
             },
           },
           store: store.marking,
-          groupOf: () => madeGroup(),
-          rules: {
-            groups: () => [madeGroup()],
-            groupOf: () => 'workers',
-            isLatched: () => false,
-            notLatchable: () => [],
+          inForce: {
+            groups: {
+              all: () => [madeGroup()],
+              of: () => madeGroup(),
+              isLatched: () => false,
+              notLatchable: () => [],
+            },
+            current: () => ({ groupOf: () => ({ group: madeGroup() }) }),
+            latch: (store) => store(),
           },
-          withPolicy: (store) => store(),
-          stateOf: (name) => statuses.get(name)?.state ?? null,
-          isEnrolled: (name) => statuses.has(name),
-          clusterFaults: () => [],
+          faults: [],
           upgradedFor: null,
           now: () => today + at,
           monotonic: () => at,

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { ListedNode } from '../../../attest-server/http/node-list.ts';
 import { listNodes } from '../../../attest-server/http/node-list.ts';
 import { shownStore } from '../../../attest-server/http/shown-store.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { PresenceReport } from '../../../attest-server/presence/ports.ts';
 import { Presence, type PresenceConfig } from '../../../attest-server/presence/presence.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { type MadeMachine, madeMachine, madePorts } from '../attest/made-machine.ts';
 import { MadeCluster, madeClusterNode } from '../marking/made-cluster.ts';
 import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 export const minute = 60_000;
 export const day = 86_400_000;
@@ -35,7 +35,7 @@ export class Fleet {
 
   /** @param path of the store; in memory where left out */
   static async open(path = ':memory:'): Promise<Fleet> {
-    const fleet = new Fleet(await openStore(path, { chain: chainEntry }));
+    const fleet = new Fleet(await openMadeStore(path));
     // A cluster has at least the Node on which its own programs run.
     fleet.cluster.add(madeClusterNode('control-plane'));
     await fleet.start();
@@ -136,7 +136,12 @@ export class Fleet {
       serverFault: () => null,
     };
     const store = shownStore({ enrolment, verdicts, references }, inMemory);
-    const ports = { store, presence: this.presence, unsupported: () => [], now: () => this.now };
+    const ports = {
+      store,
+      presence: this.presence,
+      enrolment: { unsupported: () => [] },
+      now: () => this.now,
+    };
     return (await listNodes(ports, withGone)).map(({ view }) => view());
   }
 

@@ -4,11 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
 import { assertFires, type Scraped } from '../../manifests/promtool.ts';
 import { madeEvent, madeNode, madeStatus, madeVerdict } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 import { day, Fleet, minute } from './made-fleet.ts';
 
 const times = 50;
@@ -102,7 +101,7 @@ describe('ten thousand archived nodes', () => {
     const path = join(folder, 'state', 'assay.db');
     const count = 10_000;
     try {
-      const store = await openStore(path, { chain: chainEntry });
+      const store = await openMadeStore(path);
       const nodes = Array.from({ length: 10 }, (_, index) => madeNode(`node-${index}`));
       for (const node of nodes) await store.enrolment.enrol(node, madeEvent('enrol', node.name));
       await Promise.all(
@@ -129,7 +128,7 @@ describe('ten thousand archived nodes', () => {
 async function started(path: string): Promise<{ nodes: number; bytes: number; ms: number }> {
   const before = process.memoryUsage().heapUsed;
   const at = performance.now();
-  const store = await openStore(path, { chain: chainEntry });
+  const store = await openMadeStore(path);
   const kept = [await store.presence.load(), await store.verdicts.statuses(), await store.enrolment.nodes()];
   const ms = performance.now() - at;
   const bytes = process.memoryUsage().heapUsed - before;

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { ReferenceKind } from '../../../attest-server/protocol/reference.ts';
 import { type CapturePorts, createCapture } from '../../../attest-server/references/capture.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
@@ -14,6 +13,7 @@ import { provenFolder } from '../../recorded/judged-folder.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { now, reasonOf, statusOf, verdictOf } from '../http/api-fixture.ts';
 import { madeProof, policyOf, verdictOn } from '../policy/made-proof.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const recordedNodes = join(import.meta.dirname, '../../../swtpm-fixtures/recorded-nodes');
 const good = recordedLog('debian13-shim-grub');
@@ -25,7 +25,7 @@ describe('a capture', () => {
   let store: Store;
   let changes = 0;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     changes = 0;
   });
   afterEach(() => store[Symbol.asyncDispose]());

@@ -4,9 +4,9 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 describe('a backup of a store', () => {
   let parent: string;
@@ -14,7 +14,7 @@ describe('a backup of a store', () => {
     parent = mkdtempSync(join(tmpdir(), 'assay-backup-'));
   });
   afterEach(() => rmSync(parent, { recursive: true }));
-  const open = (path: string) => openStore(path, { chain: chainEntry });
+  const open = (path: string) => openMadeStore(path);
 
   it('has its name once it is whole: one that a kill cut off looks like none', async () => {
     const store = await open(join(parent, 'state', 'assay.db'));

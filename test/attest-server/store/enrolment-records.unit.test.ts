@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ApiToken } from '../../../attest-server/http/ports.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 const one = madeNode('node-1');
 const approved = { ...one, bound: 'approval' } as const;
@@ -21,7 +22,7 @@ const token: ApiToken = {
 describe('a store of who is who', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
   });
   afterEach(() => store[Symbol.asyncDispose]());
 

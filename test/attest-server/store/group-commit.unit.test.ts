@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { groupCommit } from '../../../attest-server/store/group-commit.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 describe('verdicts that arrive together', () => {
   it('are written by one commit, in their order, and acknowledged after it', async () => {
@@ -104,7 +105,7 @@ describe('verdicts that arrive together', () => {
 });
 
 async function withStore(work: (store: Store) => Promise<void>): Promise<void> {
-  const store = await openStore(':memory:', { chain: chainEntry });
+  const store = await openMadeStore(':memory:');
   try {
     await work(store);
   } finally {

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { Exemption, Hold, Latch, Pause } from '../../../attest-server/marking/ports.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 const pause: Pause = { by: 'token:alice', reason: 'a wrong reference', at: 1000 };
 const latch: Latch = { groups: ['workers'], by: 'token:admin', at: 1000 };
@@ -29,7 +29,7 @@ describe('the store of what people decide about marks', () => {
   let unreadable: string[];
 
   const open = async () => {
-    store = await openStore(path, { chain: chainEntry, onUnreadable: ({ key }) => unreadable.push(key) });
+    store = await openMadeStore(path, { onUnreadable: ({ key }) => unreadable.push(key) });
   };
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'assay-marking-store-'));

@@ -8,10 +8,10 @@ import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import { namedDigests, namingBlobs } from '../../../attest-server/evidence/named-digests.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
 import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 import { madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 const node = madeNode('node-1');
 const record = madeRecord(node, 5_000);
@@ -36,9 +36,7 @@ describe('a store that an earlier version wrote', () => {
     it(`of schema ${version} gives back what is in it, and becomes as a new one (row 78)`, async () => {
       writeAs(version);
       const told: unknown[] = [];
-      const store = await openStore(path, {
-        chain: chainEntry,
-        keyDigest: storedKeyDigest,
+      const store = await openMadeStore(path, {
         onUnreadable: (row) => told.push(row),
       });
       const kept = await store.enrolment.node('node-1');
@@ -70,9 +68,7 @@ describe('a store that an earlier version wrote', () => {
     database.exec(readFileSync(join(import.meta.dirname, 'schema-10.sql'), 'utf8'));
     database.close();
     const told: unknown[] = [];
-    const store = await openStore(path, {
-      chain: chainEntry,
-      keyDigest: storedKeyDigest,
+    const store = await openMadeStore(path, {
       onUnreadable: (row) => told.push(row),
     });
     const statuses = await store.verdicts.statuses();
@@ -130,8 +126,7 @@ describe('a store that an earlier version wrote', () => {
     for (const [index, row] of rows.entries()) entry.run(index + 1, at, ...row);
     database.close();
     const told: string[] = [];
-    const store = await openStore(path, {
-      chain: chainEntry,
+    const store = await openMadeStore(path, {
       onUnreadable: ({ key }) => told.push(key),
     });
     const changed = (await store.references.list()).map((one) => [one.name, one.changed]);
@@ -198,7 +193,7 @@ describe('a store that an earlier version wrote', () => {
       });
     }
     database.close();
-    await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
+    await using store = await openMadeStore(path);
     for (const [name, by] of Object.entries(byMethod))
       assert.equal((await store.enrolment.node(name))?.enrolledBy, by, name);
     assert.equal((await store.enrolment.node('node-1'))?.enrolledBy, null);
@@ -230,7 +225,7 @@ describe('a store that an earlier version wrote', () => {
         evidence_digest: 'ab'.repeat(32),
       });
     database.close();
-    await using store = await openStore(path, { chain: chainEntry, keyDigest: storedKeyDigest });
+    await using store = await openMadeStore(path);
     for (const name of ['exchanged', 'again']) {
       const status = await store.verdicts.status(name);
       assert.deepEqual(

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { madeBlob, madeEvent, madeNode, madeRecord, madeRepeat, madeVerdict } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 const one = madeNode('node-1');
 const two = madeNode('node-2');
@@ -12,7 +12,7 @@ const day = 86_400_000;
 describe('a verdict that is the one before', () => {
   let store: Store;
   beforeEach(async () => {
-    store = await openStore(':memory:', { chain: chainEntry });
+    store = await openMadeStore(':memory:');
     for (const node of [one, two]) {
       await store.enrolment.enrol(node, madeEvent('enrol', node.name));
       await store.verdicts.recordChange(madeRecord(node, 2_000));

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { UnreadableRow } from '../../../attest-server/store/unreadable-row.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 describe('the file of a store', () => {
   let parent: string;
@@ -23,7 +23,7 @@ describe('the file of a store', () => {
   });
   afterEach(() => rmSync(parent, { recursive: true }));
 
-  const open = () => openStore(path, { chain: chainEntry, onUnreadable: (row) => told.push(row) });
+  const open = () => openMadeStore(path, { onUnreadable: (row) => told.push(row) });
   const modeOf = (file: string) => statSync(file).mode & 0o777;
 
   /** Does to the closed file what a fault or a person with the file could do. */

@@ -1,18 +1,17 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { madeMachine, madePorts } from '../attest/made-machine.ts';
 import { madeEvent } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 /**
  * Judges three nodes, named by argv[3], into the store at argv[2], until it is killed; two of them reboot now and then. Prints
  * `change|repeat NODE TIME` once an answer is acknowledged; the time is the one that the node is shown as verified at.
  */
 const [, , path = '', round = ''] = process.argv;
-const store = await openStore(path, { chain: chainEntry });
+const store = await openMadeStore(path);
 const ports = madePorts(store, { policy: observePolicy, now: Date.now, summaryEvery: 1_200 });
 const attestation = await Attestation.open(ports, null);
 

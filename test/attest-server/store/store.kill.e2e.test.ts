@@ -5,8 +5,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from './made-store.ts';
 
 const rounds = 4;
 const writer = join(import.meta.dirname, 'store-writer.ts');
@@ -25,11 +26,11 @@ describe('a server that is killed while it writes', () => {
     const folder = mkdtempSync(join(tmpdir(), 'assay-kill-'));
     const path = join(folder, 'state', 'assay.db');
     try {
-      await (await openStore(path, { chain: chainEntry }))[Symbol.asyncDispose]();
+      await (await openMadeStore(path))[Symbol.asyncDispose]();
       const lines: Line[] = [];
       for (let round = 1; round <= rounds; round += 1) {
         lines.push(...(await writeUntilKilled(path, String(round), 1_900 + 157 * round)));
-        await using store = await openStore(path, { chain: chainEntry });
+        await using store = await openMadeStore(path);
         await checkStore(store, lines);
       }
     } finally {

@@ -4,14 +4,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { JoinToken } from '../../../attest-server/enrolment/ports.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { NotNow } from '../../../attest-server/protocol/reference-life.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 import { madeEvent, madeNode, madeRecord, madeStatus, madeVerdict } from './made-records.ts';
+import { openMadeStore } from './made-store.ts';
 
 const one = madeNode('node-1');
 const two = madeNode('node-2');
@@ -24,7 +25,7 @@ for (const place of ['in memory', 'in a file'] as const) {
     beforeEach(async () => {
       folder = mkdtempSync(join(tmpdir(), 'assay-store-'));
       const path = place === 'in memory' ? ':memory:' : join(folder, 'state', 'assay.db');
-      store = await openStore(path, { chain: chainEntry });
+      store = await openMadeStore(path);
     });
     afterEach(async () => {
       await store[Symbol.asyncDispose]();

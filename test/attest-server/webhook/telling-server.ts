@@ -1,10 +1,9 @@
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { openStore } from '../../../attest-server/store/open.ts';
 import { openWebhook } from '../../../attest-server/webhook/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 /** Tells the webhook at argv[4] of ten events that it writes into the store at argv[2], until it is killed. */
 const [, , path = '', secretFile = '', url = ''] = process.argv;
-const store = await openStore(path, { chain: chainEntry });
+const store = await openMadeStore(path);
 const report = { delivered() {}, failing() {}, works() {}, fault() {} };
 await openWebhook(
   { url, secretFile, caFile: null },

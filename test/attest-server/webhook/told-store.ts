@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { changeRecord } from '../../../attest-server/attest/verdict-record.ts';
-import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import type { AuditAction, AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { DeliveryResult } from '../../../attest-server/protocol/webhook.ts';
-import { openStore, type Store } from '../../../attest-server/store/open.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { openWebhook, type Webhook, type WebhookTimings } from '../../../attest-server/webhook/open.ts';
 import { madeEvent, madeNode, madeStatus } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 /** A real store, and the webhook over it; what it reports is kept. */
 export class ToldStore implements AsyncDisposable {
@@ -45,7 +45,7 @@ export class ToldStore implements AsyncDisposable {
 
   /** @param url null: no webhook */
   async open(url: string | null, timings: WebhookTimings = {}): Promise<Webhook> {
-    this.#store ??= await openStore(join(this.folder, 'state', 'assay.db'), { chain: chainEntry });
+    this.#store ??= await openMadeStore(join(this.folder, 'state', 'assay.db'));
     const { store, secretFile, caFile } = this;
     this.webhook = await openWebhook(
       url === null ? null : { url, secretFile, caFile },

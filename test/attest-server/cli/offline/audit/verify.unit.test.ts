@@ -11,9 +11,9 @@ import type { AuditLogResult } from '../../../../../attest-server/cli/offline/au
 import { genesis } from '../../../../../attest-server/protocol/audit.ts';
 import type { AuditLine } from '../../../../../attest-server/protocol/audit-pages.ts';
 import { formatCheckpoint } from '../../../../../attest-server/protocol/checkpoint.ts';
-import { openStore } from '../../../../../attest-server/store/open.ts';
 import { madeAuditKey, madeOrigin } from '../../../protocol/made-audit-key.ts';
 import { madeEvent } from '../../../store/made-records.ts';
+import { openMadeStore } from '../../../store/made-store.ts';
 import { runAssay } from '../../cli-fixture.ts';
 
 /** Entries 1 and 2 are those of the keys; 10 are signed in two steps, 11 and 12 are not. */
@@ -28,7 +28,7 @@ describe('assay audit verify on a copied store', () => {
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), 'assay-verify-'));
     const path = join(dir, 'state', 'assay.db');
-    const store = await openStore(path, { chain: chainEntry });
+    const store = await openMadeStore(path);
     const log = await AuditLog.open({
       store: store.audit,
       stateDir: join(dir, 'state'),
@@ -67,7 +67,7 @@ describe('assay audit verify on a copied store', () => {
   });
 
   it('reads one moment of a database that a server writes', async () => {
-    const writer = await openStore(join(dir, 'state', 'assay.db'), { chain: chainEntry });
+    const writer = await openMadeStore(join(dir, 'state', 'assay.db'));
     const lines = readAuditLog(join(dir, 'state', 'assay.db'))[Symbol.iterator]();
     for (let line = 0; line < 2; line += 1) lines.next();
     await writer.audit.append(madeEvent('enrol', 'node-99'));
