@@ -28,7 +28,8 @@ export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsem
 
 /** Judges answers, and ages what is overdue. */
 export interface Attest extends AsyncDisposable {
-  ask(peer: JudgedPeer, hello: Introduction): Question;
+  /** @param enough parts that its connection has shown, and need not show again */
+  ask(peer: JudgedPeer, hello: Introduction, enough: readonly PartName[]): Question;
   /** When this resolves, the verdict is on disk. @throws Rejection */
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
@@ -85,11 +86,10 @@ export async function openAttest(
     Math.min(1000, unknownAfter / 10),
     fault,
   );
-  const fixed = new WeakSet<EnrolledNode>();
-  /** By connection: the machine cannot boot again on it, and a TPM that starts anew is asked for all again. */
-  const enough = new WeakMap<JudgedPeer, readonly PartName[]>();
+  /** Endorsement keys whose banks were fixed while a connection still has the record of before. */
+  const fixed = new Set<string>();
   return {
-    ask: (peer, hello) => {
+    ask: (peer, hello, enough) => {
       const { name, banks } = peer.record;
       const inForce = parts.inForce();
       const { group } = inForce.groupOf(name, parts.labelsOf(name));
@@ -97,7 +97,7 @@ export async function openAttest(
       return questionFor(
         banks ?? hello.banks,
         held,
-        enough.get(peer),
+        enough,
         inForce.pathsOf(group),
         attestation.imaList(name),
         attestation.initrd(name),
@@ -129,11 +129,10 @@ export async function openAttest(
           },
         },
       );
-      if ('enough' in judged) enough.set(peer, judged.enough);
       // A record of before they were kept: what this answer proved is what the TPM has.
-      if (record.banks === null && session.hello !== null && !fixed.has(record)) {
-        fixed.add(record);
+      if (record.banks === null && session.hello !== null && !fixed.has(record.ekDigest)) {
         await parts.enrolment.fixBanks(record.ekDigest, session.hello.banks);
+        fixed.add(record.ekDigest);
       }
       duration('total', (monotonic() - started) / 1000);
       return judged;

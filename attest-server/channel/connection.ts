@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
+import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
@@ -40,6 +41,8 @@ export class Connection<Node> {
   #wasAsked = false;
   #judging = false;
   #wanted = false;
+  /** Parts that prove no more on this connection. */
+  #enough: readonly PartName[] = [];
   /** Files of the node's loader that its next answer shall bring. */
   #files: readonly string[] = [];
   /** Challenges for the rest of IMA's list: each costs a quote, and a node can say for ever that there is more. */
@@ -245,7 +248,7 @@ export class Connection<Node> {
     this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
     const mostOfIma = this.#isLong ? this.#mostOfIma : limits.parts.ima;
     const occasion = { within, files: this.#files, mostOfIma, mostOfInitrd: this.#mostOfInitrd };
-    const asked = this.#ports.ask(this.#node, hello);
+    const asked = this.#ports.ask(this.#node, hello, this.#enough);
     // Attack: who has proven nothing is sent for megabytes in a node's name.
     const initrd = this.#probation === null ? asked.initrd : null;
     const [message, nonce] = freshChallenge({ ...asked, initrd }, hello, occasion);
@@ -271,7 +274,8 @@ export class Connection<Node> {
           this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
           return [];
         }
-        const { state, codes, gate, more } = judged;
+        const { state, codes, gate, more, enough } = judged;
+        this.#enough = enough;
         this.#schedule(more ? this.#rounds.reserve(this.#ports.now()) : this.#timings.challengeEvery);
         const name = this.#ports.name(this.#node);
         const { told, authorities } = this.#ports.announce(name, this.session.hello, this.#told);

@@ -85,6 +85,8 @@ export interface JudgedAnswer {
   readonly gate?: GateOrder;
   /** It is asked again at once: an initrd of its is on the way. */
   readonly more: boolean;
+  /** The machine cannot boot again on this connection, and has shown these. */
+  readonly enough: readonly PartName[];
 }
 
 /**
@@ -108,10 +110,14 @@ export interface ChannelPorts<Node> {
   enrol(node: Node): Promise<Node>;
   /** A connection proved itself for the first time: what it brought is looked at only now. */
   proven(node: Node): Promise<void>;
-  /** What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent. */
+  /**
+   * What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent.
+   * @param enough parts that its connection has shown, and need not show again
+   */
   ask(
     node: Node,
     hello: Introduction,
+    enough: readonly PartName[],
   ): {
     readonly selection: PcrSelection;
     /** The boot log's first: an agent of 0.1.0 is told of four. */

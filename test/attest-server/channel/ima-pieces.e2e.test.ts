@@ -17,7 +17,7 @@ import { forgedTpm } from '../forged-tpm.ts';
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 const tpm = forgedTpm();
 const wantsMore: Judgement = { files: [] };
-const judged: Judgement = { state: 'trusted', codes: [], more: false };
+const judged: Judgement = { state: 'trusted', codes: [], more: false, enough: [] };
 const some = Buffer.from('some entries');
 
 /** The channel alone: what is behind it does what the test says. */
