@@ -266,7 +266,9 @@ export class Attestation {
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = asksInitrds(place.group.rules) ? await this.#lookInto(explained) : this.#leave(node.name);
+    const looked = asksInitrds(place.group.rules)
+      ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
+      : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
     const given: Given = { loader: held.loader, initrds: looked.given };
     if (given.initrds.list !== null) await this.#readAhead(given.initrds);
@@ -319,10 +321,6 @@ export class Attestation {
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
     return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
-  }
-
-  #lookInto({ node, proven, answer, given }: Explained): Promise<Looked> {
-    return this.#initrds.look(node.name, proven, answer.initrd ?? notAsked, given.initrds);
   }
 
   /** By the rules of its group nobody looks into its initrds. */

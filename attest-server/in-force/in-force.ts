@@ -53,7 +53,7 @@ export class InForce {
 
   /** The paths of a node that the rules of its group speak of. */
   pathsOf(group: PolicyGroup): readonly string[] {
-    return this.#paths.get(group) ?? none;
+    return this.#paths.get(group) ?? askedPaths(group.rules);
   }
 
   #thatCount(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
@@ -62,7 +62,6 @@ export class InForce {
   }
 }
 
-const none: readonly string[] = [];
 const noLabels: Readonly<Record<string, string>> = {};
 
 /** Who put it in force; of one that nobody approved, who captured it. */

@@ -61,10 +61,10 @@ interface Echoes {
 
 async function bench(kind: 'p256' | 'rsa2048', echoes: Echoes): Promise<AttestationFigures> {
   const { verify, ...whole } = await attested(kind, paceMs);
-  const moving = await attested(kind, paceMs, true);
+  const moving = await attested(kind, paceMs, { moving: true });
   const saturated = await attested(kind, 1);
-  const least = await attestedBy('least', kind, paceMs);
-  const saturatedLeast = await attestedBy('least', kind, 1);
+  const least = await attested(kind, paceMs, { by: 'least' });
+  const saturatedLeast = await attested(kind, 1, { by: 'least' });
   return {
     rate: Math.round(whole.rate),
     cpu_ms: rounded(whole.ms),
@@ -82,15 +82,10 @@ async function bench(kind: 'p256' | 'rsa2048', echoes: Echoes): Promise<Attestat
   };
 }
 
-function attested(kind: 'p256' | 'rsa2048', everyMs: number, moving = false): ReturnType<typeof attestedBy> {
-  return attestedBy('assay', kind, everyMs, moving);
-}
-
-async function attestedBy(
-  by: 'assay' | 'least',
+async function attested(
   kind: 'p256' | 'rsa2048',
   everyMs: number,
-  moving = false,
+  { by = 'assay', moving = false }: { readonly by?: 'assay' | 'least'; readonly moving?: boolean } = {},
 ): Promise<Cost & { verify: number }> {
   return await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, agents, kind);

@@ -17,7 +17,7 @@ const order: Order = JSON.parse(process.argv[2] ?? '{}');
 const collectGarbage = 'gc' in globalThis && typeof globalThis.gc === 'function' ? globalThis.gc : () => {};
 const lag = monitorEventLoopDelay({ resolution: 5 });
 const counts = { answered: 0, overdue: 0 };
-const running = await (order.kind === 'assay' ? assay(order) : bare(order, order.kind));
+const running = await (order.kind === 'assay' ? assay(order) : bare(order));
 let before = process.cpuUsage();
 lag.enable();
 process.on('message', async (asked: 'sample' | 'settle' | 'close') => {
@@ -102,7 +102,7 @@ async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none', perNode 
  * Nothing but TLS and ws. `bare`: what a message comes to, goes back; a binary frame stands for a boot log, which only
  * arrives. `least`: it is answered, and no more.
  */
-async function bare({ stateDir, challengeEveryMs }: Order, kind: 'bare' | 'least'): Promise<Running> {
+async function bare({ kind, stateDir, challengeEveryMs }: Order): Promise<Running> {
   const { chain, key, caFile } = await ensureIdentity(stateDir, ['localhost', '127.0.0.1'], Date.now());
   const server = createServer({ cert: chain, key, minVersion: 'TLSv1.3' });
   const sockets = new WebSocketServer({ server, perMessageDeflate: false });
