@@ -35,7 +35,9 @@ export async function runUnmark(api: ApiServer, job: JsonObject): Promise<string
 
 /** All that there is, as `kubectl get --output name` says it; but Events, which end by themselves. */
 export function namesIn(api: ApiServer): ReadonlySet<string> {
-  const objects = api.store.tables().flatMap((table) => api.store.list(table).map(([, { object }]) => object));
+  const objects = api.store
+    .tables()
+    .flatMap((table) => api.store.list(table).map(([, { object }]) => object));
   return new Set(objects.filter((object) => textAt(object, 'kind') !== 'Event').map(shortNameOf));
 }
 

@@ -55,7 +55,9 @@ describe('what values add to pods', function () {
       needsTools(this);
       const all = await renderChart({ files, values: { server: plain, agent: plain } });
       for (const [side, kind, name, container] of pods) {
-        const names = listAt(containerOf(all, kind, name, container), 'env').map((one) => textAt(one, 'name'));
+        const names = listAt(containerOf(all, kind, name, container), 'env').map((one) =>
+          textAt(one, 'name'),
+        );
         if (kind !== 'Job') assert.ok(names.length >= 5, name);
         const extraEnv = names.map((one) => ({ name: one ?? '', value: 'x' }));
         const said = await refusalOf({ files, values: { [side]: { ...plain, extraEnv } } });
@@ -67,7 +69,10 @@ describe('what values add to pods', function () {
   it('may name the socket of the host where the chart has no container that reads the firewall', async function () {
     needsTools(this);
     const extraEnv = [{ name: 'ASSAY_AGENT_NETFILTER', value: '/host/run/assay/netfilter.sock' }];
-    assert.match(await refusalOf({ values: { agent: { extraEnv } } }), /ASSAY_AGENT_NETFILTER is set already/);
+    assert.match(
+      await refusalOf({ values: { agent: { extraEnv } } }),
+      /ASSAY_AGENT_NETFILTER is set already/,
+    );
     const agent = { extraEnv, netfilter: { enabled: false } };
     assert.equal(await refusalOf({ values: { agent } }), '');
   });
@@ -88,11 +93,30 @@ describe('what values add to pods', function () {
   it('is refused where it would be at what the image holds, the token of the account, or these by another name', async function () {
     needsTools(this);
     const paths = [
-      ...['/', '/.', '/usr', '/usr/lib/assay', '/usr/bin/node', '/bin', '/lib64', '/proc/1', '/sys/x', '/dev'],
+      ...[
+        '/',
+        '/.',
+        '/usr',
+        '/usr/lib/assay',
+        '/usr/bin/node',
+        '/bin',
+        '/lib64',
+        '/proc/1',
+        '/sys/x',
+        '/dev',
+      ],
       ...['/var/run/secrets/kubernetes.io/serviceaccount', '/var', '/etc', '/extra/../etc/assay', '/run'],
     ];
     for (const side of ['server', 'agent']) assert.deepEqual(await letThrough(side, paths), [], side);
-    const free = ['/extra', '/extra/a', '/etc/ssl/certs', '/etc/assay-of-ours', '/opt/assay', '/hosts', '/srv'];
+    const free = [
+      '/extra',
+      '/extra/a',
+      '/etc/ssl/certs',
+      '/etc/assay-of-ours',
+      '/opt/assay',
+      '/hosts',
+      '/srv',
+    ];
     for (const side of ['server', 'agent']) assert.deepEqual(await letThrough(side, free), free, side);
   });
 

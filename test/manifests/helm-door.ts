@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { request } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import type { ApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
@@ -42,9 +41,10 @@ export async function openHelmDoor(api: ApiServer): Promise<AsyncDisposable & { 
   });
   door.listen(0, '127.0.0.1');
   await once(door, 'listening');
-  const { port } = door.address() as AddressInfo;
+  const address = door.address();
+  if (address === null || typeof address === 'string') throw new Error('the door is at no port');
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://127.0.0.1:${address.port}`,
     async [Symbol.asyncDispose]() {
       const closed = once(door, 'close');
       door.close();
@@ -54,7 +54,7 @@ export async function openHelmDoor(api: ApiServer): Promise<AsyncDisposable & { 
   };
 }
 
-/** A ConfigMap, or the options of a deletion, of which none is kept. k8s.io/apimachinery, runtime.Unknown: magic, type, object. */
+/** A ConfigMap, or the options of a deletion, of which none is kept. Kubernetes' envelope (runtime.Unknown): magic, type, object. */
 function objectIn(body: Buffer): Json {
   if (body.subarray(0, 4).toString('latin1') !== 'k8s\0') throw new Error('it is no object of Kubernetes');
   const unknown = fieldsOf(body.subarray(4));

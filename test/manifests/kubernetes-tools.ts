@@ -17,7 +17,7 @@ const programs = new Map(
 const withinMs = 60_000;
 
 /** What a program said, whole, that ended with a fault. */
-class Refused extends Error {
+export class Refused extends Error {
   override readonly name = 'Refused';
 }
 
