@@ -66,6 +66,14 @@ describe('what values add to pods', function () {
       }
     });
 
+  it('is refused where it would have another program start, which the image names', async function () {
+    needsTools(this);
+    for (const side of ['server', 'agent']) {
+      const values = { [side]: { extraEnv: [{ name: 'PATH', value: '/extra/bin:/usr/bin' }] } };
+      assert.match(await refusalOf({ values }), new RegExp(`- ${side}\\.extraEnv: PATH is set already`));
+    }
+  });
+
   it('may name the socket of the host where the chart has no container that reads the firewall', async function () {
     needsTools(this);
     const extraEnv = [{ name: 'ASSAY_AGENT_NETFILTER', value: '/host/run/assay/netfilter.sock' }];
