@@ -34,15 +34,15 @@ describe('what values add to pods', function () {
           .map((mount) => `${its}: ${mount}`),
         ...listAt(container, 'env')
           .map((one) => textAt(one, 'name') ?? '')
-          .filter((one) => /PROXY|EXTRA|JOIN_TOKEN/.test(one))
+          .filter((one) => /SERVICE_HOST|EXTRA|JOIN_TOKEN/.test(one))
           .map((one) => `${its}: ${one}`),
       ]);
     assert.deepEqual(added('StatefulSet', 'assay-server'), [
-      'server: extra-proxy',
-      'server: HTTPS_PROXY',
+      'server: extra-authorities',
+      'server: KUBERNETES_SERVICE_HOST',
       'server: NODE_EXTRA_CA_CERTS',
     ]);
-    assert.deepEqual(added('Job', 'assay-check'), ['check: extra-proxy']);
+    assert.deepEqual(added('Job', 'assay-check'), ['check: extra-authorities']);
     assert.deepEqual(added('DaemonSet', 'assay-agent'), [
       'agent: extra-join',
       'agent: ASSAY_AGENT_JOIN_TOKEN_FILE',

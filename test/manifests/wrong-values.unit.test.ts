@@ -423,7 +423,7 @@ describe('values that cannot stand together', function () {
     ],
     [
       'a variable of the server twice',
-      { server: { extraEnv: ['a', 'b'].map((value) => ({ name: 'NO_PROXY', value })) } },
+      { server: { extraEnv: ['a', 'b'].map((value) => ({ name: 'TZ', value })) } },
       'server.extraEnv',
     ],
     [

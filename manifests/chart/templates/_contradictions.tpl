@@ -133,7 +133,7 @@ refuses the same where it can know it.
 {{- /* What is added to a pod replaces nothing that the chart sets there. */ -}}
 {{- $set := list "NODE_OPTIONS" "PATH" -}}
 {{- range $server.cloud.env }}{{ $set = append $set .name }}{{ end -}}
-{{- range $one := $server.extraEnv -}}
+{{- range $server.extraEnv -}}
 {{- if hasPrefix "ASSAY_" .name -}}
 {{- $faults = append $faults (printf "server.extraEnv: %s would override a setting of the server unseen: use server.settings, and server.cloud.env for the program of a cloud" .name) -}}
 {{- else if has .name $set -}}
@@ -143,7 +143,7 @@ refuses the same where it can know it.
 {{- end -}}
 {{- $set = list "PATH" -}}
 {{- range include "assay.agent.env" . | fromYamlArray }}{{ $set = append $set .name }}{{ end -}}
-{{- range $one := .Values.agent.extraEnv -}}
+{{- range .Values.agent.extraEnv -}}
 {{- if has .name $set -}}
 {{- $faults = append $faults (printf "agent.extraEnv: %s is set already, by the image, the chart or here: leave it out" .name) -}}
 {{- else if and (hasPrefix "ASSAY_" .name) (not (hasPrefix "ASSAY_AGENT_" .name)) -}}
