@@ -40,6 +40,12 @@ app.kubernetes.io/component: agent
 app.kubernetes.io/component: hook
 {{- end }}
 
+{{/* What an uninstall leaves. Without Helm it is told by this label from what goes. */}}
+{{- define "assay.kept.labels" -}}
+{{ include "assay.labels" . }}
+app.kubernetes.io/component: kept
+{{- end }}
+
 {{/* An image by its digest where one is given, else by its tag. Called with the chart and the image. */}}
 {{- define "assay.image" -}}
 {{- $image := .image -}}
