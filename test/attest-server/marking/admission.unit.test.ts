@@ -239,7 +239,7 @@ describe('what admission lets pass of the marks', () => {
   };
 
   for (const { what, policy, binding, found: causes, isOpen } of changes)
-    it(`is found as the API has it: ${what}`, async () => {
+    it(`is found as the API has it: ${what} (row 255)`, async () => {
       if (policy !== undefined) await change(policies, policy);
       if (binding !== undefined) await change(bindings, binding);
       assert.deepEqual(
