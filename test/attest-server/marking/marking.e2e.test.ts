@@ -205,7 +205,7 @@ describe('a server in a cluster', () => {
     assert.ok(actions.includes('breaker.open') && actions.includes('breaker.release'));
   });
 
-  it('says that admission protects none of it, until its policies are there', async () => {
+  it('says that admission protects none of it, until its policies are there (row 255)', async () => {
     const status = async () => {
       const { code, out, err } = await runAssay(['status'], { env: world.env(), now: Date.now });
       assert.equal(code, 0, err);
