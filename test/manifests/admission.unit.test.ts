@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { type JsonObject, textAt, textsAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { needsTools, renderChart } from './kubernetes-tools.ts';
+import { collectionOf, objectsOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
+import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
+import { chartFolder, helm, needsTools, renderChart } from './kubernetes-tools.ts';
+import { parseObjects } from './parse-objects.ts';
 import { baseObjects } from './renderings.ts';
 
 const policy = (...modes: readonly (string | null)[]): JsonObject => ({
@@ -75,6 +79,35 @@ describe('admission, as the chart has it', function () {
       needsTools(this);
       assert.deepEqual(actionsOf(await renderChart({ values })), wanted);
     });
+
+  it('denies in a cluster that has the latch, whatever the values say of it', async function () {
+    needsTools(this);
+    await using api = await openApiServer();
+    const asked = async (path: string, body: JsonObject) => {
+      const { code, text } = await api.as(administrator).request('POST', path, body);
+      assert.equal(code, 201, text);
+    };
+    const kubeconfig = await api.kubeconfig(administrator);
+    // Definition and latch outlived a release of before.
+    const cluster = ['--dry-run=server', '--take-ownership', '--kubeconfig', kubeconfig];
+    const render = async (...args: readonly string[]) => {
+      const text = await helm('install', 'assay', chartFolder, '--namespace', 'default', ...cluster, ...args);
+      const [, manifests = ''] = /^MANIFEST:$([\s\S]*?)^NOTES:$/m.exec(text) ?? [];
+      return actionsOf(parseObjects(manifests));
+    };
+    assert.deepEqual(await render(), both('Warn', 'Audit'));
+    for (const object of objectsOf('crds/assaylatches.yaml')) await asked(collectionOf(object), object);
+    assert.deepEqual(await render(), both('Warn', 'Audit'));
+    await asked('/apis/assay.dev/v1alpha1/assaylatches', {
+      apiVersion: 'assay.dev/v1alpha1',
+      kind: 'AssayLatch',
+      metadata: { name: 'cluster' },
+      spec: { groups: [], by: 'token:alice', enabledAt: '2026-11-27T00:00:00Z' },
+    });
+    assert.deepEqual(await render(), both('Deny'));
+    for (const value of ['action=Warn', 'enabled=false'])
+      await assert.rejects(render('--set', `admission.${value}`), /cannot stand together/);
+  });
 
   // Its policy is changed by a patch, which no template sees.
   it('denies in the base, whatever its policy becomes', () => {
