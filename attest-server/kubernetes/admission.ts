@@ -4,31 +4,23 @@ import { askFor, orNull } from './ask.ts';
 import type { Requests } from './requests.ts';
 
 const group = 'admissionregistration.k8s.io';
-const names = z
-  .array(z.string())
-  .nullish()
-  .transform((all) => all ?? []);
+const names = z.array(z.string()).default([]);
 /** No namespaceSelector: it skips no resource that is in no namespace, as all of ours are. */
 const match = z.object({
   resourceRules: z
     .array(
       z.object({
-        ...{
-          apiGroups: names,
-          apiVersions: names,
-          operations: names,
-          resources: names,
-          resourceNames: names,
-        },
+        apiGroups: names,
+        apiVersions: names,
+        operations: names,
+        resources: names,
+        resourceNames: names,
         scope: z.string().default('*'),
       }),
     )
     .default([]),
   excludeResourceRules: z.array(z.unknown()).default([]),
-  objectSelector: z
-    .record(z.string(), z.unknown())
-    .nullish()
-    .transform((one) => one ?? {}),
+  objectSelector: z.record(z.string(), z.unknown()).default({}),
 });
 const policy = z.object({
   spec: z
