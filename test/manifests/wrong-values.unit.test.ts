@@ -331,6 +331,26 @@ describe('values that cannot stand together', function () {
     ],
     ['a latch where every group observes', { trust: latched }, 'trust.latched'],
     [
+      'marks that anybody may set',
+      { ...enforcing(['pin']), admission: { enabled: false } },
+      'admission.enabled',
+    ],
+    [
+      'a warning where a group marks',
+      { ...enforcing(['pin']), admission: { action: 'Warn' } },
+      'admission.action',
+    ],
+    [
+      'a note alone where a group labels',
+      { ...enforcing(['pin'], { mode: 'label' }), admission: { action: 'Audit' } },
+      'admission.action',
+    ],
+    [
+      'a warning under the latch',
+      { ...enforcing(['pin']), trust: latched, admission: { action: 'Warn' } },
+      'admission.action',
+    ],
+    [
       'a claim where there is no volume',
       { server: { persistence: { enabled: false, existingClaim: 'a' } } },
       'server.persistence.existingClaim',

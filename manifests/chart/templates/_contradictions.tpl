@@ -49,12 +49,7 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
-{{- /* Before the first installation the cluster knows no latch, and to ask for one would be a fault. */ -}}
-{{- $isLatched := .Values.trust.latched -}}
-{{- if .Capabilities.APIVersions.Has "assay.dev/v1alpha1/AssayLatch" -}}
-{{- $isLatched = or $isLatched (not (empty (lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster"))) -}}
-{{- end -}}
-{{- if and $isLatched (not $server.persistence.enabled) -}}
+{{- if and (include "assay.isLatched" .) (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.enabled: false, and trust is enabled for good in this cluster (trust.latched): a server without its audit key and enrolments could prove nothing: keep the volume" -}}
 {{- end -}}
 {{- if and .Values.trust.latched (empty .Values.trust.auditKeyCopy) -}}
@@ -67,6 +62,14 @@ refuses the same where it can know it.
 {{- end -}}
 {{- if and .Values.trust.latched (not $acting) -}}
 {{- $faults = append $faults "trust.latched: true, and each of policy.groups only observes: the latch covers no such group: set the mode of one to label or enforce" -}}
+{{- end -}}
+
+{{- with include "assay.mustDeny" . -}}
+{{- if not $.Values.admission.enabled -}}
+{{- $faults = append $faults (printf "admission.enabled: false, and %s: whoever may write Nodes could set the marks that pods rest on: set it to true" .) -}}
+{{- else if not (has $.Values.admission.action (list "" "Deny")) -}}
+{{- $faults = append $faults (printf "admission.action: %s, and %s: whoever may write Nodes could set the marks that pods rest on: set it to Deny, or leave it out" $.Values.admission.action .) -}}
+{{- end -}}
 {{- end -}}
 
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}
