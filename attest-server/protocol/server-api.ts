@@ -21,6 +21,8 @@ const count = z.int().min(0);
 export const statusView = z.object({
   version: z.string(),
   startedAt: z.iso.datetime(),
+  /** The server is on trial: the TPMs of its nodes may be programs, and no verdict counts. A server of before says nothing. */
+  trial: z.boolean().default(false),
   /** As `/readyz` says it; a reason may stand there though it is ready. */
   ready: z.object({ ok: z.boolean(), reason: z.string().nullable() }),
   /** Bytes on the file system of the state folder; null where it does not say. */

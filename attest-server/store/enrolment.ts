@@ -302,6 +302,18 @@ export function enrolmentStore(
         await append(transaction, event);
       }),
 
+    approveAfterTrial: ({ name, ekDigest }, event) =>
+      db.transaction().execute(async (transaction) => {
+        await transaction
+          .updateTable('nodes')
+          .set({ bound: 'approval', enrolled_by: event.actor, trial: 0 })
+          .where('ek_digest', '=', ekDigest)
+          .where('name', '=', name)
+          .where('revoked_at', 'is', null)
+          .executeTakeFirstOrThrow();
+        await append(transaction, event);
+      }),
+
     approveFirstUse: (nodes, event) =>
       db.transaction().execute(async (transaction) => {
         const approved: string[] = [];
@@ -476,6 +488,7 @@ function rowOf(node: EnrolledNode): NodeRow {
     enrolled_by: node.enrolledBy,
     revoked_at: null,
     revoked_reason: null,
+    trial: node.trial === true ? 1 : 0,
   };
 }
 
@@ -500,6 +513,7 @@ function nodeOf(row: NodeRow): EnrolledNode {
     ...(row.enrolled_from !== null && { enrolledFrom: row.enrolled_from }),
     enrolledAt: row.enrolled_at,
     enrolledBy: row.enrolled_by,
+    ...(row.trial !== 0 && { trial: true as const }),
   }));
 }
 

@@ -22,6 +22,7 @@ function page(status: StatusView, host: string, now: number): string {
   const moment = (at: string) => `${utc(at)} (${relative(at, now)})`;
   return fields([
     ['Server', `${version} at ${host}`],
+    ...trialLines(status),
     ['Started', moment(startedAt)],
     ['Ready', `${ready.ok ? 'yes' : 'no'}${ready.reason === null ? '' : `: ${ready.reason}`}`],
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
@@ -63,6 +64,14 @@ function page(status: StatusView, host: string, now: number): string {
 }
 
 type Line = readonly [label: string, text: string];
+
+function trialLines({ trial }: StatusView): readonly Line[] {
+  if (!trial) return [];
+  return [
+    ['Trial', 'the TPMs of its nodes may be programs: no verdict counts, and nothing is marked'],
+    ['', 'What enrols now is refused once trial (ASSAY_TRIAL) is off: docs/trial.md'],
+  ];
+}
 
 /** Which signed directory counts. */
 function declaredLine({ declared }: StatusView, now: number): readonly Line[] {

@@ -46,6 +46,7 @@ describe('marks in a cluster, over hours', () => {
         {
           nodes,
           writer,
+          trial: false,
           committed: {
             status: (name) => statuses.get(name) ?? null,
             statuses: () => [...statuses.values()],
