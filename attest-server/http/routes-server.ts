@@ -62,6 +62,7 @@ export const serverRoutes: readonly Route[] = [
         connections: [...server.connections()],
         nodes: await nodesByState(ports),
         waiting: (await ports.enrolment.approvals.waiting()).length,
+        withoutTpm: ports.enrolment.claimedWithoutTpm().length,
         faulty: server.faulty().map(({ part, at, text }) => ({
           part,
           at: new Date(at).toISOString(),

@@ -67,6 +67,8 @@ export const statusView = z.object({
   }) satisfies z.ZodType<Readonly<Record<NodeState, number>>>,
   /** TPMs for which nobody has vouched. */
   waiting: count,
+  /** Machines that say they have no TPM, where policy expects one; a server of before says nothing. */
+  withoutTpm: count.default(0),
   /** Parts of the configuration that had faults when they were last read again: their old form is in force. */
   faulty: z
     .array(
