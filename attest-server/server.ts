@@ -180,8 +180,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       fault,
     }),
   );
-  const enrolled = config.trial ? [] : await store.enrolment.everyNode();
-  await attest.endTrialOf(enrolled.flatMap(({ name, trial }) => (trial === true ? [name] : [])));
+  if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(

@@ -77,6 +77,16 @@ export function enrolmentStore(
         .orderBy('other.name')
         .execute(),
 
+    async ofTrial() {
+      const rows = await db
+        .selectFrom('nodes')
+        .select('name')
+        .where('revoked_at', 'is', null)
+        .where('trial', '=', 1)
+        .execute();
+      return rows.map(({ name }) => name);
+    },
+
     async firstUsesFrom(source) {
       const { count } = await db
         .selectFrom('nodes')
@@ -304,13 +314,14 @@ export function enrolmentStore(
 
     approveAfterTrial: ({ name, ekDigest }, event) =>
       db.transaction().execute(async (transaction) => {
-        await transaction
+        const { numUpdatedRows } = await transaction
           .updateTable('nodes')
           .set({ bound: 'approval', enrolled_by: event.actor, trial: 0 })
           .where('ek_digest', '=', ekDigest)
           .where('name', '=', name)
           .where('revoked_at', 'is', null)
           .executeTakeFirstOrThrow();
+        if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} was revoked meanwhile`);
         await append(transaction, event);
       }),
 
