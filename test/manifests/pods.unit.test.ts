@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { needsTools, renderChart } from './kubernetes-tools.ts';
 import { breachesOf, containersOf, podOf } from './pod-security.ts';
 import { allManifests, manifestsCalled } from './renderings.ts';
 
@@ -123,6 +124,24 @@ describe('what the pods of the agents may beyond the level restricted', () => {
     // Only what each node has: another path would keep the pod from starting.
     for (const path of ['/etc/ssh', '/boot', '/var', '/var/lib/dpkg', '/sys/fs/btrfs'])
       assert.ok(!usual.includes(path), path);
+  });
+
+  it('is the TPM that a value names, below the /dev of the host, or where no device is', async function () {
+    const tctiIn = async (values: JsonObject) => {
+      const [one] = pods(await renderChart({ values }), isOfAgents);
+      const broker = containersOf(one?.pod ?? {}).find(({ name }) => name === 'tpm-broker');
+      const found = listAt(broker?.container, 'env').find(
+        (each) => textAt(each, 'name') === 'ASSAY_TPM_BROKER_TCTI',
+      );
+      return textAt(found, 'value');
+    };
+    needsTools(this);
+    const trial = { trial: { enabled: true } };
+    assert.equal(await tctiIn({}), 'device:/host/dev/tpmrm0');
+    assert.equal(await tctiIn({ agent: { tcti: 'device:/dev/tpmrm1' } }), 'device:/host/dev/tpmrm1');
+    assert.equal(await tctiIn(trial), 'swtpm:path=/run/assay-tpm/tpm.sock');
+    const tcti = 'swtpm:host=127.0.0.1,port=2321';
+    assert.equal(await tctiIn({ ...trial, agent: { tcti } }), tcti);
   });
 
   it('is on trial a TPM that lies in a folder of its own, of which one container has the state and one more the socket', async function () {
