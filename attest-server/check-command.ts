@@ -77,6 +77,13 @@ export async function checkConfiguration(
         const read = await readDirectory(snapshot, await readSigners(keys), methodsOf(settings));
         if (read.policy !== null) source = { name: join(directory, declaredFiles.policy), text: read.policy };
       });
+    if (settings.trial)
+      warnings.push({
+        file: null,
+        line: null,
+        field: 'trial',
+        text: 'the server would be on trial: no verdict counts, and nothing is marked',
+      });
     if (api !== 'none' && api !== 'pod') await part('kubernetes.api', [api], () => kubeconfigAccess(api));
     if (cloudProgram !== null)
       await part('cloudProgram', [cloudProgram], () => accessSync(cloudProgram, constants.X_OK));

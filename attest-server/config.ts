@@ -32,6 +32,8 @@ export interface ServerConfig {
   readonly names: readonly string[];
   /** `observe`, `strict`, or a file. */
   readonly policy: string;
+  /** The TPMs of its nodes may be programs: no verdict counts, nothing is marked, and what enrols now is refused later. */
+  readonly trial: boolean;
   readonly logLevel: LogLevel;
   /** Whom we trust to endorse TPMs: `builtin` and folders of *.pem; empty: nobody. */
   readonly endorsementRoots: readonly string[];
@@ -346,6 +348,15 @@ export const serverSettings = {
       .default(null)
       .describe("PEM of the authorities of the receiver's certificate; without it the public ones"),
   },
+  trial: {
+    variable: 'ASSAY_TRIAL',
+    schema: z
+      .boolean('neither true nor false')
+      .default(false)
+      .describe(
+        'for machines whose TPM is a program, which proves nothing: every verdict says so, every group is held in `observe`, and what enrols now is refused once this is off, until somebody approves it',
+      ),
+  },
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
@@ -494,6 +505,7 @@ export function configOf(values: ServerValues): ServerConfig {
     metricsPort: values.metricsPort,
     names: values.names,
     policy: values.policy,
+    trial: values.trial,
     logLevel: values.logLevel,
     endorsementRoots: values.endorsementRoots.filter((name) => name !== 'none'),
     cloudProgram: values.cloudProgram,

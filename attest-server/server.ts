@@ -70,6 +70,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, challengeEvery, now, recorded }),
   );
+  metrics.trial(config.trial);
+  if (config.trial) logger.warn({ code: 'trial' }, onTrial);
   if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
   const { fault } = report;
   const kubernetes =
@@ -142,6 +144,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const inForce = rooms.use(
     await openInForce({
       policy,
+      trial: config.trial,
       declared: declared.policy,
       methods,
       store,
@@ -177,6 +180,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       fault,
     }),
   );
+  if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
@@ -228,6 +232,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         nodes: kubernetes.nodes,
         writer: kubernetes.writer,
         admission: kubernetes.admission,
+        trial: config.trial,
         committed: attest,
         store: store.marking,
         inForce,
@@ -306,6 +311,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
+        trial: config.trial,
         declared: declared.shown,
         policySource: inForce.source,
         policySince: inForce.since,
@@ -355,3 +361,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     [Symbol.asyncDispose]: close,
   };
 }
+
+const onTrial =
+  'this server is on trial: the TPMs of its nodes may be programs, no verdict counts, and nothing is marked';

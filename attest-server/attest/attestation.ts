@@ -1,7 +1,14 @@
 import type { WantedFiles } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import { type AppraisedNode, type Begun, noPast, overdueVerdict, twinVerdict } from '../policy/appraise.ts';
+import {
+  type AppraisedNode,
+  type Begun,
+  noPast,
+  overdueVerdict,
+  trialEndedVerdict,
+  twinVerdict,
+} from '../policy/appraise.ts';
 import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
@@ -157,6 +164,21 @@ export class Attestation {
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
       const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
+    }
+  }
+
+  /**
+   * Has these nodes count for nothing, whatever they proved: they enrolled while the server was on trial, and it is not any more.
+   * It is on disk, with its audit entry, before anybody asks.
+   */
+  async endTrialOf(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const status = this.#statuses.get(name);
+      if (status === undefined || status.verdict === null || isOfEndedTrial(status)) continue;
+      const verdict = trialEndedVerdict(status.verdict, name);
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, trustedAt: null };
+      await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
+      this.#deadlines.forget(name);
     }
   }
 
@@ -616,6 +638,7 @@ export class Attestation {
         banks: node.banks ?? undefined,
         imaProblem: ima === null && !enough.includes('ima') ? problemOf(proven) : undefined,
         by: answer.by ?? 'agent',
+        trial: verdict.trial,
       },
       inForce.context,
     );
@@ -782,6 +805,10 @@ const retryAfter = 60_000;
 function isHeldAsTwin({ state, verdict }: NodeStatus): boolean {
   const isSaid = verdict?.reasons.some(({ code }) => code === 'ek_already_bound') === true;
   return isSaid && state === 'untrusted';
+}
+
+function isOfEndedTrial({ verdict }: NodeStatus): boolean {
+  return verdict?.reasons.some(({ code }) => code === 'trial_enrolment') === true;
 }
 
 /** What a gate says of the boot that was judged before, and was judged alike. */

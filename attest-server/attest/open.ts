@@ -46,6 +46,8 @@ export interface Attest extends AsyncDisposable {
   release(name: string, work: () => Promise<void>, akName?: string): Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   approveAgain(name: string, actor: string): Promise<boolean>;
+  /** Has these nodes count for nothing: they enrolled while the server was on trial, and it is not any more. */
+  endTrialOf(names: readonly string[]): Promise<void>;
   /** How many initrds the server waits for, and how much came. */
   initrdFigures(): InitrdFigures;
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
@@ -145,6 +147,7 @@ export async function openAttest(
     archive: (names, work) => attestation.archive(names, work),
     release: (name, work, akName) => attestation.release(name, work, akName),
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
+    endTrialOf: (names) => attestation.endTrialOf(names),
     initrdFigures: () => attestation.initrdFigures(),
     onRecorded: (listener) => void listeners.push(listener),
     onAskAgain: (listener) => void asking.push(listener),

@@ -25,6 +25,7 @@ function isSameVerdict(a: Verdict, b: Verdict): boolean {
     a.policy === b.policy &&
     a.group === b.group &&
     a.mode === b.mode &&
+    a.trial === b.trial &&
     isSameList(a.require, b.require, (one, other) => one === other) &&
     isSameList(a.reasons, b.reasons, isSameReason) &&
     hasSameAspects(a.aspects, b.aspects)

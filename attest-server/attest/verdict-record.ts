@@ -23,14 +23,20 @@ export function changeRecord(
     return { at, verdict, evidenceDigest, transition, repeats: 0, since: at };
   });
   const audit = history.map((row): AuditEvent => {
-    const { state, policy, reasons } = row.verdict;
+    const { state, policy, trial, reasons } = row.verdict;
     return {
       at,
       actor: 'server',
       action: 'verdict',
       subject: status.name,
       code: reasons[0]?.code ?? null,
-      detail: { state, policy, evidence: evidenceDigest, transition: row.transition },
+      detail: {
+        state,
+        policy,
+        ...(trial && { trial }),
+        evidence: evidenceDigest,
+        transition: row.transition,
+      },
     };
   });
   const since = history.some(({ transition }) => transition) ? at : status.since;
@@ -46,7 +52,7 @@ export function summaryRecord(
 ): ChangeRecord {
   const { name, evidenceDigest, repeats } = status;
   const since = status.recordedAt ?? at;
-  const { state, policy, reasons } = verdict;
+  const { state, policy, trial, reasons } = verdict;
   return {
     status: recorded(status, at),
     at,
@@ -59,7 +65,14 @@ export function summaryRecord(
         action: 'verdict.repeat',
         subject: name,
         code: reasons[0]?.code ?? null,
-        detail: { state, policy, evidence: evidenceDigest, count: repeats + 1, since },
+        detail: {
+          state,
+          policy,
+          ...(trial && { trial }),
+          evidence: evidenceDigest,
+          count: repeats + 1,
+          since,
+        },
       },
     ],
   };

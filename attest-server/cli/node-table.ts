@@ -26,14 +26,16 @@ export function nodeTable(nodes: readonly NodeView[], options: TableOptions): st
   return options.headers ? shown : shown.slice(shown.indexOf('\n') + 1);
 }
 
-/** `trusted (identity, boot)`: the aspects that the policy requires. `unknown (gone)`: it left the cluster. */
+/** `trusted (identity, boot)`: the aspects that the policy requires. `unknown (gone)`: it left the cluster. `trial`: it proves nothing. */
 export function stateText({
   state,
   require,
   goneSince,
-}: Pick<NodeView, 'state' | 'require' | 'goneSince'>): string {
+  trial,
+}: Pick<NodeView, 'state' | 'require' | 'goneSince' | 'trial'>): string {
   if (goneSince !== null) return `${state} (gone)`;
-  return state === 'trusted' ? `${state} (${require.join(', ')})` : state;
+  const about = [...(trial ? ['trial'] : []), ...(state === 'trusted' ? [require.join(', ')] : [])];
+  return about.length === 0 ? state : `${state} (${about.join(': ')})`;
 }
 
 /** Affirmed aspects that only the node itself vouches for. */

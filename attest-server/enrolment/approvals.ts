@@ -44,6 +44,8 @@ export interface ApprovalParts {
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   readonly alert: Alert;
   readonly now: () => number;
+  /** Whether the server is on trial. */
+  readonly trial: boolean;
   /** Does the work when nothing of this node is being judged, then forgets it and ends its connection. */
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the TPM of this node; false where nothing is. */
@@ -51,17 +53,18 @@ export interface ApprovalParts {
 }
 
 export function createApprovals(parts: ApprovalParts): Approvals {
-  const { store, candidates, mayEnrol, checkPins, alert, now, release, approveAgain } = parts;
+  const { store, candidates, mayEnrol, checkPins, alert, now, trial, release, approveAgain } = parts;
+  const isOfTrial = (node: EnrolledNode) => node.trial === true && !trial;
   return {
     async waiting() {
       const [nodes, approvals] = await Promise.all([store.everyNode(), store.approvals()]);
-      const names = new Set(nodes.map(({ name }) => name));
+      const holders = new Map(nodes.map(({ name, ekDigest }) => [name, ekDigest]));
       const approved = new Set(approvals.map(({ node, ekDigest }) => `${node} ${ekDigest}`));
       return candidates
         .list()
         .map((candidate) => ({
           ...candidate,
-          nameIsEnrolled: names.has(candidate.node),
+          nameIsEnrolled: (holders.get(candidate.node) ?? candidate.ekDigest) !== candidate.ekDigest,
           isApproved: approved.has(`${candidate.node} ${candidate.ekDigest}`),
         }))
         .sort((a, b) => (a.node === b.node ? b.lastSeen - a.lastSeen : a.node < b.node ? -1 : 1));
@@ -81,6 +84,18 @@ export function createApprovals(parts: ApprovalParts): Approvals {
         );
       if (holder !== null && holder.name !== node)
         throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
+      if (mayApprove && holder !== null && isOfTrial(holder)) {
+        const detail = { ek: ekDigest, was: 'trial', bound: holder.bound };
+        await store.approveAfterTrial(holder, {
+          at: now(),
+          actor,
+          action: 'enrol.approve',
+          subject: node,
+          code: null,
+          detail,
+        });
+        return { ekDigest, isWaiting };
+      }
       const isFirstUse = mayApprove && holder?.bound === 'first-use';
       if (isFirstUse) await store.approveFirstUse([holder], firstUseApproval(actor));
       if (isLifted || isFirstUse) return { ekDigest, isWaiting: true };
@@ -110,7 +125,10 @@ export function createApprovals(parts: ApprovalParts): Approvals {
     },
 
     async approveAll(actor, only) {
-      const found = only ?? (await store.everyNode()).filter(({ bound }) => bound === 'first-use');
+      // What enrolled during a trial is approved by its key alone: here nobody looks at each.
+      const found = (await store.everyNode()).filter(
+        (node) => node.bound === 'first-use' && !isOfTrial(node) && (only === null || only.some(isOf(node))),
+      );
       return store.approveFirstUse(found, firstUseApproval(actor));
     },
 
@@ -142,4 +160,9 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       detail: { ek: ekDigest, was: 'first-use' },
     });
   }
+}
+
+function isOf({ name, ekDigest }: EnrolledNode) {
+  return (named: Pick<EnrolledNode, 'name' | 'ekDigest'>) =>
+    named.name === name && named.ekDigest === ekDigest;
 }

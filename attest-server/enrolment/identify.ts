@@ -62,7 +62,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     const wantsToken = cluster?.wantsToken(hello.node) === true;
     if (wantsToken && hello.role === 'agent')
       await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
-    if (hello.ek === null || hello.ak === null) throw await noTpm(hello, parts);
+    if (hello.ek === null || hello.ak === null) throw await noTpm(hello, wantsToken ? null : source, parts);
     const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
     const ek = checkEndorsement({
       publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
@@ -171,7 +171,11 @@ function makerOf({ certificate }: Endorsement): string | null {
 }
 
 /** A machine that merely says it has no TPM is `unsupported` only by policy, and an enrolled one proves nothing by it. */
-async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promise<Rejection> {
+async function noTpm(
+  hello: Hello,
+  source: string | null,
+  { store, withoutTpm }: IdentifyParts,
+): Promise<Rejection> {
   const enrolled = (await store.node(hello.node)) !== null;
   if (enrolled)
     return new Rejection(
@@ -179,6 +183,6 @@ async function noTpm(hello: Hello, { store, withoutTpm }: IdentifyParts): Promis
       `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
   // Attack: names of machines that are none, in a role that needs no token, push out those of others.
-  if (hello.role === 'agent') withoutTpm.note(hello.node);
+  if (hello.role === 'agent') withoutTpm.note(hello.node, source);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

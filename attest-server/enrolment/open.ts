@@ -26,6 +26,8 @@ export interface EnrolmentConfig {
   readonly cloudProgram: string | null;
   /** How many nodes of one source may be bound by first use. */
   readonly firstUsePerSource: number;
+  /** Whether the server is on trial. */
+  readonly trial: boolean;
 }
 
 export interface EnrolmentParts {
@@ -85,7 +87,7 @@ const flushEvery = 1_000;
 const flushSeldom = 30_000;
 
 export async function openEnrolment(
-  { cloudProgram, firstUsePerSource }: EnrolmentConfig,
+  { cloudProgram, firstUsePerSource, trial }: EnrolmentConfig,
   parts: EnrolmentParts,
 ): Promise<Enrolment> {
   const { store, now, monotonic, logger, cluster, authority, trust, groups } = parts;
@@ -112,6 +114,7 @@ export async function openEnrolment(
     alert,
     authority,
     firstUsePerSource,
+    trial,
     clusterPorts: cluster === null ? null : { cluster, ekOfMachine },
   });
   const { checkWitness, approveAgain } = parts;
@@ -168,6 +171,7 @@ export async function openEnrolment(
       checkPins: parts.checkPins,
       alert,
       now,
+      trial,
       approveAgain,
       async release(node, work, akName) {
         await parts.release(node, work, akName);

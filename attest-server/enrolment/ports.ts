@@ -38,6 +38,8 @@ export interface EnrolledNode extends TpmKeys {
    * null where no record says so.
    */
   readonly enrolledBy: string | null;
+  /** It enrolled while the server was on trial: without one it counts for nothing until a person approves its key again. */
+  readonly trial?: true;
 }
 
 /** From where a proven connection comes, and the version that its agent says. */
@@ -122,6 +124,8 @@ export interface EnrolmentStore {
   holderOf(keys: Pick<TpmKeys, 'keyDigest' | 'akName'>): Promise<EnrolledNode | null>;
   /** Nodes of one TPM, each with each of the others: of before that could not be. */
   twins(): Promise<readonly { readonly name: string; readonly twin: string }[]>;
+  /** Names of those that enrolled during a trial, and that nobody has approved since. */
+  ofTrial(): Promise<readonly string[]>;
   /** How many nodes are bound by first use and came from there. */
   firstUsesFrom(source: string): Promise<number>;
   /**
@@ -166,6 +170,8 @@ export interface EnrolmentStore {
   approvalFor(node: string): Promise<Approval | null>;
   approvals(): Promise<readonly Approval[]>;
   addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
+  /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection where it is none any more */
+  approveAfterTrial(node: Pick<EnrolledNode, 'name' | 'ekDigest'>, audit: AuditEvent): Promise<void>;
   /** Gives the names whose binding was `first-use` and is `approval` now. */
   approveFirstUse(
     nodes: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[],

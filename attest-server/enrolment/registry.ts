@@ -77,13 +77,15 @@ export interface RegistryParts {
   /** How many nodes of one source may be bound by first use. */
   readonly firstUsePerSource: number;
   readonly alert: Alert;
+  /** Whether the server is on trial. */
+  readonly trial: boolean;
   /** Null: nobody enrols by `cloud` or `vendor`. */
   readonly clusterPorts: ClusterPorts | null;
 }
 
 /** Which endorsement key is which node, and by which enrolment method. */
 export function createRegistry(parts: RegistryParts): Registry {
-  const { store, mayEnrol, alert, clusterPorts, firstUsePerSource } = parts;
+  const { store, mayEnrol, alert, clusterPorts, firstUsePerSource, trial } = parts;
   const firstUses = pLimit(1);
   return {
     async identify(hello, keys, tokens, { at: now, source }) {
@@ -94,7 +96,7 @@ export function createRegistry(parts: RegistryParts): Registry {
           throw doubleBinding(alert, { wanted: hello.node, holder: record.name, actor: 'server' }, [
             record.name,
           ]);
-        return { known: checkRecord(record, hello, keys) };
+        return { known: checkTrial(checkRecord(record, hello, keys), trial) };
       }
       // Attack: one TPM as two nodes, so that it answers for a machine that was tampered with.
       const twin = await store.holderOf(keys);
@@ -123,6 +125,7 @@ export function createRegistry(parts: RegistryParts): Registry {
           manufacturer: null,
           tpmClass: 'unknown',
           ...(bound.providerId !== undefined && { providerId: bound.providerId }),
+          ...(trial && { trial }),
           // Of a TPM for which no root vouches the policy may take the first use instead: that is known once it is proven.
           ...((isFirstUse || (bound.by === 'vendor' && mayEnrol(hello.node, 'first-use'))) && {
             enrolledFrom: source,
@@ -158,6 +161,7 @@ export function createRegistry(parts: RegistryParts): Registry {
           tpmClass: candidate.tpmClass,
           endorsedBy: candidate.endorsedBy,
           ...(candidate.providerId !== undefined && { providerId: candidate.providerId }),
+          ...(candidate.trial && { trial: true }),
         },
       };
       const superseded = supersededBy(candidate, await store.node(candidate.name));
@@ -348,6 +352,15 @@ function noJoinToken(why: string): Rejection {
 /** A revocation uses up every method by which a key came in: none counts again because it still holds. */
 function wasRevoked(node: string): Rejection {
   return new Rejection('enrolment_pending', `the key of ${node} was revoked: approve it, or pin it again`);
+}
+
+/** Attack: a TPM that is a program, whose keys anybody may copy, was taken in for a trial and stays when that is over. */
+function checkTrial(record: EnrolledNode, isOnTrial: boolean): EnrolledNode {
+  if (record.trial !== true || isOnTrial) return record;
+  throw new Rejection(
+    'trial_enrolment',
+    `${record.name} enrolled while the server was on trial: nobody has approved its key since`,
+  );
 }
 
 function checkRecord(record: EnrolledNode, hello: Hello, keys: CheckedKeys): EnrolledNode {

@@ -20,6 +20,8 @@ export interface UnsupportedPorts {
 }
 
 const most = 1024;
+/** Names for which one source may say so where the cluster vouches for none of them. */
+const mostOfSource = 64;
 /** Agents come back within a minute; who stays away for a day is not there any more. */
 const fadesAfterMs = 24 * 60 * 60 * 1000;
 /** That a machine was seen again is written after this, not each minute. */
@@ -38,7 +40,9 @@ export class MachinesWithoutTpm {
   readonly #written = new Map<string, number>();
   readonly #changed = new Set<string>();
   /** Of which policy expects a TPM; known while the server runs, and in a room of their own. */
-  readonly #claimed = new LRUCache<string, number>({ max: most });
+  readonly #claimed = new LRUCache<string, { readonly at: number; readonly source: string | null }>({
+    max: most,
+  });
 
   private constructor(ports: UnsupportedPorts) {
     this.#ports = ports;
@@ -54,12 +58,16 @@ export class MachinesWithoutTpm {
     return machines;
   }
 
-  /** Notes a machine that says it has no TPM; false where policy does not expect that of it. */
-  note(node: string): boolean {
+  /**
+   * Notes a machine that says it has no TPM; false where policy does not expect that of it.
+   * @param source where it comes from; null where its token says which Node of the cluster it is
+   */
+  note(node: string, source: string | null): boolean {
     const now = this.#ports.now();
     this.#claimed.delete(node);
     if (this.#ports.absentBy(node) === null) {
-      this.#claimed.set(node, now);
+      if (source !== null) this.#makeRoomFor(source);
+      this.#claimed.set(node, { at: now, source });
       return false;
     }
     this.#put(node, now);
@@ -81,9 +89,16 @@ export class MachinesWithoutTpm {
   claimed(): readonly string[] {
     const since = this.#ports.now() - fadesAfterMs;
     return [...this.#claimed]
-      .filter(([node, at]) => at >= since && this.#ports.absentBy(node) === null)
+      .filter(([node, { at }]) => at >= since && this.#ports.absentBy(node) === null)
       .map(([node]) => node)
       .sort();
+  }
+
+  /** Attack: one machine fills what people look at with names that it invents. What it said first goes. */
+  #makeRoomFor(source: string): void {
+    const its = [...this.#claimed].filter(([, claim]) => claim.source === source);
+    const oldest = its.at(-1);
+    if (its.length >= mostOfSource && oldest !== undefined) this.#claimed.delete(oldest[0]);
   }
 
   /** It came with a TPM, and is enrolled. */

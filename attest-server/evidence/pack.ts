@@ -76,6 +76,8 @@ export interface Moment {
   readonly imaProblem?: ImaProblem | undefined;
   /** Who answered; default the agent. */
   readonly by?: Role;
+  /** The server is on trial. */
+  readonly trial?: true | undefined;
 }
 
 /** The answer's own blob, and those that it names. */
@@ -160,6 +162,7 @@ export class Packer {
         banks: moment.banks && [...moment.banks],
         imaProblem: moment.imaProblem,
         by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
+        trial: moment.trial,
       },
     };
     const text = JSON.stringify(kept);

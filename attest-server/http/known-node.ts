@@ -53,25 +53,29 @@ export function refusedView(
         )
       : `Every claim to this name is refused: ${occasionsOf(claims)}`;
   const told = waiting.filter(({ code, text }) => code === 'enrolment_pending' && text !== null).at(-1);
-  const reasons: ReasonView[] = [
-    {
+  const pending: ReasonView = {
+    ...fromServer,
+    code: 'enrolment_pending',
+    text: `No node ${name} is enrolled. ${claimed}.${told === undefined ? '' : ` The last refusal says: ${told.text}.`}`,
+    actual: keysOf(waiting),
+    next: pendingNext(name, waiting, claims, mayEnrol),
+  };
+  const refused = eachCode(others).map(
+    ([code, its]): ReasonView => ({
       ...fromServer,
-      code: 'enrolment_pending',
-      text: `No node ${name} is enrolled. ${claimed}.${told === undefined ? '' : ` The last refusal says: ${told.text}.`}`,
-      actual: keysOf(waiting),
-      next: pendingNext(name, waiting, claims, mayEnrol),
-    },
-    ...eachCode(others).map(
-      ([code, its]): ReasonView => ({
-        ...fromServer,
-        code,
-        class: classOf(code),
-        text: `The claim is refused: ${refusalOf(code, its)}`,
-        actual: keysOf(its),
-      }),
-    ),
-  ];
-  return { ...pendingView(name), reason: 'enrolment_pending', reasons, claims: claims.map(claimView) };
+      code,
+      class: classOf(code),
+      text: `The claim is refused: ${refusalOf(code, its)}`,
+      actual: keysOf(its),
+    }),
+  );
+  // That nobody is enrolled follows from it, where no TPM waits.
+  const isWithoutTpm = waiting.length === 0 && others.some(({ code }) => code === 'unsupported_tpm');
+  const reasons = isWithoutTpm
+    ? refused.toSorted((a, b) => Number(b.code === 'unsupported_tpm') - Number(a.code === 'unsupported_tpm'))
+    : [pending, ...refused];
+  const reason = reasons[0]?.code ?? null;
+  return { ...pendingView(name), reason, reasons, claims: claims.map(claimView) };
 }
 
 function withConnection(view: NodeView, { connected, enrolment, affirmedBy, cluster }: KnownPorts): NodeView {

@@ -1,4 +1,5 @@
 import type { NodeStanding, NodeView } from '../protocol/api.ts';
+import { refusedView } from './known-node.ts';
 import { nodeStanding, nodeView, rfc3339, unsupportedView, withAbsence } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
@@ -49,4 +50,16 @@ export async function listNodes(
         return { name: node.name, view, standing: view };
       }),
   ].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * Machines that say they have no TPM, where policy expects one: shown beside the nodes, and counted nowhere. Nothing of it is
+ * proven.
+ */
+export function withoutTpm(enrolment: ApiPorts['enrolment']): Pick<ListedNode, 'name' | 'view'>[] {
+  const claims = enrolment.claims();
+  return enrolment.claimedWithoutTpm().flatMap((name) => {
+    const its = claims.get(name);
+    return its === undefined ? [] : [{ name, view: () => refusedView(name, its, enrolment) }];
+  });
 }

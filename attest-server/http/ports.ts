@@ -330,6 +330,7 @@ export interface AuthorityPorts {
 export interface ServerPort {
   readonly version: string;
   readonly startedAt: number;
+  readonly trial: boolean;
   /** What the server's policy is read from, as `assay policy check` takes it. */
   policySource(): string;
   /** The signed directory of the settings; null where there is none. */

@@ -49,6 +49,7 @@ export const serverRoutes: readonly Route[] = [
       const view: StatusView = {
         version: server.version,
         startedAt: new Date(server.startedAt).toISOString(),
+        trial: server.trial,
         ready: ready(),
         stateDir: await server.space(),
         store: server.store(),
@@ -61,6 +62,7 @@ export const serverRoutes: readonly Route[] = [
         connections: [...server.connections()],
         nodes: await nodesByState(ports),
         waiting: (await ports.enrolment.approvals.waiting()).length,
+        withoutTpm: ports.enrolment.claimedWithoutTpm().length,
         faulty: server.faulty().map(({ part, at, text }) => ({
           part,
           at: new Date(at).toISOString(),
@@ -69,7 +71,12 @@ export const serverRoutes: readonly Route[] = [
         })),
         cluster,
         webhook: ports.webhook?.shown() ?? null,
-        held: [...rollback(ports), ...belowLatch(cluster, server), ...(await heldNodes(ports))],
+        held: [
+          ...rollback(ports),
+          ...belowLatch(cluster, server),
+          ...(await heldNodes(ports)),
+          ...(await ofEndedTrial(ports)),
+        ],
       };
       return ok(view);
     },
@@ -163,5 +170,22 @@ async function heldNodes({ store }: ApiPorts): Promise<StatusView['held']> {
             next: `assay enrol approve ${name} --ek ${ekDigest}`,
           },
         ],
+  );
+}
+
+/** Nodes that enrolled while the server was on trial: each waits for a person since. */
+async function ofEndedTrial({ server, store }: ApiPorts): Promise<StatusView['held']> {
+  if (server.trial) return [];
+  return (await store.nodes()).flatMap(({ name, ekDigest, trial }) =>
+    trial === true
+      ? [
+          {
+            node: name,
+            code: 'trial_enrolment',
+            text: 'it enrolled while the server was on trial: it is refused until a person approves its key again',
+            next: `assay enrol approve ${name} --ek ${ekDigest}`,
+          },
+        ]
+      : [],
   );
 }

@@ -8,7 +8,7 @@ import { readBody } from './body.ts';
 import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';
 import { knownAlone, knownOf, refusedView } from './known-node.ts';
-import { listNodes } from './node-list.ts';
+import { listNodes, withoutTpm } from './node-list.ts';
 import { historyEntryView, nodeView, transitionView, unsupportedView, withAbsence } from './node-view.ts';
 import { openApi } from './openapi.ts';
 import type { ApiPorts } from './ports.ts';
@@ -58,15 +58,19 @@ export const routes: readonly Route[] = [
   routeWithQuery('GET', '/v1/nodes', 'reader', {
     operation: 'listNodes',
     summary:
-      'Enrolled nodes with their states: all that are not gone from the cluster, or those that the parameters choose',
+      'Enrolled nodes with their states, and machines that say they have no TPM: all that are not gone from the cluster, or those that the parameters choose',
     query: nodesPage,
     answer: api.listOf(api.nodeView),
     async handle(ports, { query: { limit, after, all, ...filter } }) {
       const withKnown = knownOf(ports);
-      const listed = (await listNodes(ports, all === 'true')).map(({ name, view }) => ({
+      const nodes = (await listNodes(ports, all === 'true')).map(({ name, view }) => ({
         name,
         view: () => withKnown(view()),
       }));
+      const names = new Set(nodes.map(({ name }) => name));
+      const listed = [...nodes, ...withoutTpm(ports.enrolment).filter(({ name }) => !names.has(name))].sort(
+        (a, b) => (a.name < b.name ? -1 : 1),
+      );
       const found = chooseNodes(listed, filter, ports, { after, most: limit + 1 });
       const items = found.slice(0, limit).map((view) => advised(view, ports));
       return ok({ items, next: found.length > limit ? (items.at(-1)?.name ?? null) : null });
@@ -90,8 +94,8 @@ export const routes: readonly Route[] = [
           advised({ ...knownAlone(ports, view), transitions: transitions.map(transitionView) }, ports),
         );
       }
-      const withoutTpm = enrolment.unsupported().find((one) => one.name === name);
-      if (withoutTpm !== undefined) return ok(advised(unsupportedView(withoutTpm), ports));
+      const unsupported = enrolment.unsupported().find((one) => one.name === name);
+      if (unsupported !== undefined) return ok(advised(unsupportedView(unsupported), ports));
       const refused = enrolment.claims().get(name);
       if (refused !== undefined) return ok(advised(refusedView(name, refused, enrolment), ports));
       throw noSuchNode(path.name);

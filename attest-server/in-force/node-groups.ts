@@ -35,9 +35,15 @@ export function createNodeGroups(
     of,
     all: () => policy().groups,
     isLatched,
-    notLatchable: (groups) => notLatchable(groups, policy().groups).map(({ text }) => text),
+    notLatchable: (groups) =>
+      policy().trial === true
+        ? [noLatchOnTrial]
+        : notLatchable(groups, policy().groups).map(({ text }) => text),
     gateOf: (node) => gateBefore(of(node)),
     absentBy,
     isExpected: (code, node) => code === 'unsupported_tpm' && node !== null && absentBy(node) !== null,
   };
 }
+
+const noLatchOnTrial =
+  'this server is on trial (trial, ASSAY_TRIAL): nothing that it says is proven, and no trust can rest on it';

@@ -6,7 +6,7 @@ import type { EvidenceRoom } from '../evidence/open.ts';
 import type { PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { checkLatched } from '../policy/file/policy-file.ts';
-import type { Policy } from '../policy/policy.ts';
+import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type Affirming, InForce } from './in-force.ts';
@@ -20,6 +20,8 @@ import { createTrials, type TrialParts } from './trials.ts';
 export interface InForceParts {
   /** `observe`, `strict`, or a file; null: observe. */
   readonly policy: string | null;
+  /** Whether the server is on trial: then every group of every policy is held in `observe`. */
+  readonly trial: boolean;
   /** That of the signed directory in force; null where there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
@@ -88,9 +90,9 @@ export interface FaultyPart {
   readonly text: string;
 }
 
-/** @throws PolicyError with every fault of the policy's file */
+/** @throws PolicyError with every fault of the policy's file; Error for a trial on a database that has the latch */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
-  const { policy: name, declared, methods, store, presence, latched, bundle, contextOf } = parts;
+  const { policy: name, trial, declared, methods, store, presence, latched, bundle, contextOf } = parts;
   const { labelsOf, now, logger, report } = parts;
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
@@ -104,7 +106,10 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   };
   const keep = ({ text }: Policy, its = declared()) => latched.keep({ source: sourceOf(name, its), text });
   const latch = await latched.read();
-  const { policy: first, refused } = await firstPolicy(name, declared(), methods, latch, logger);
+  if (trial && latch !== null) throw new Error(latchedOnTrial);
+  const asHeld = (policy: Policy) => (trial ? underTrial(policy) : policy);
+  const { policy: written, refused } = await firstPolicy(name, declared(), methods, latch, logger);
+  const first = asHeld(written);
   if (latch !== null && latch.policy?.text !== first.text) await keep(first);
   let current = new InForce(first, await store.references.list(), contextOf);
   let since = now();
@@ -124,7 +129,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   /** Puts the policy of the settings, or the one that a directory declares in its place, in force with what `storeIt` stores. */
   const readAndPut = async (its: DeclaredPolicy | null, storeIt: () => Promise<void>) => {
     const before = current.policy;
-    const next = await readPolicy(name, its, methods, logger);
+    const next = asHeld(await readPolicy(name, its, methods, logger));
     const latch = await latched.read();
     if (latch !== null) checkLatched(next, sourceOf(name, its), latch.groups, before);
     await storeIt();
@@ -133,7 +138,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     compareSoon(before, next);
   };
   const policy = () => current.policy;
-  const trials = createTrials({ store, presence, bundle, latched, policy, labelsOf, methods, now });
+  const trials = createTrials({ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now });
   const closing = new AbortController();
   const comparisons = new Set<Promise<void>>();
   // It takes seconds in a large fleet, and the policy is in force meanwhile.
@@ -191,3 +196,6 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     },
   };
 }
+
+const latchedOnTrial =
+  'trust is enabled for good on this database, and a server on trial trusts nobody: leave trial (ASSAY_TRIAL) out, or name another stateDir (ASSAY_STATE_DIR)';

@@ -27,6 +27,8 @@ export interface TrialParts {
   readonly bundle: KeptProofPorts['bundle'];
   readonly latched: Pick<LatchedPolicy, 'read'>;
   readonly policy: () => Policy;
+  /** A policy as this server would have it in force. */
+  readonly asHeld: (policy: Policy) => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
@@ -51,7 +53,7 @@ class TooManyTrials extends Error {
 
 /** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
-  const { store, presence, bundle, latched, policy, labelsOf, methods, now } = parts;
+  const { store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -81,7 +83,7 @@ export function createTrials(parts: TrialParts): Trials {
   return {
     groups: () => policy().groups.map(shownGroup),
     async simulate({ text, file }, page) {
-      const tried = parsePolicy(text, file, methods);
+      const tried = asHeld(parsePolicy(text, file, methods));
       const faults = await latchFaults(tried, file);
       return inTurn(async () => {
         const references = await store.references.list();

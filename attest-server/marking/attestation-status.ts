@@ -29,6 +29,7 @@ export function attestationStatus(
     aspects: Object.fromEntries(aspects.map(([name, { status, source }]) => [name, { status, source }])),
     mode: group.mode,
     group: group.name,
+    ...(group.trial && { trial: true }),
     ...(verdict !== null && { policy: verdict.policy }),
     ...(bootedAt !== null && { boot: { bootedAt: seconds(bootedAt) } }),
     ...(verifiedAt !== null && { verifiedAt: seconds(verifiedAt) }),

@@ -4,7 +4,10 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
 
 /** What marking reads of a group of the policy in force. */
-export type MarkedGroup = Pick<PolicyGroup, 'name' | 'mode' | 'tpm' | 'require'>;
+export interface MarkedGroup extends Pick<PolicyGroup, 'name' | 'mode' | 'tpm' | 'require'> {
+  /** The server is on trial. */
+  readonly trial?: true;
+}
 
 /** A change that an update makes too: its taint may wait, by its code and value. */
 export interface Drift {
@@ -68,8 +71,10 @@ function stateAsShown(status: NodeStatus | null, group: MarkedGroup, now: number
   if (status === null || status.verdict === null) return status?.state ?? 'pending';
   if (status.state === 'unsupported') return 'pending';
   if (status.state !== 'trusted') return status.state;
-  const { require } = status.verdict;
+  const { require, trial } = status.verdict;
   const holds = status.expiresAt !== null && now <= status.expiresAt;
+  // A verdict of a trial marks nothing once that is over: the next one is on its way.
+  if (trial === true && group.trial !== true) return 'unknown';
   return holds && group.require.every((aspect) => require.includes(aspect)) ? 'trusted' : 'unknown';
 }
 

@@ -5,6 +5,8 @@ import { ClusterError, type ClusterWriter, type Latch } from './ports.ts';
 
 export interface LatchKeeperParts {
   readonly decisions: Pick<KeptDecisions, 'latch' | 'setLatch'>;
+  /** Whether the server is on trial: then it only looks. */
+  readonly trial: boolean;
   readonly writer: Pick<ClusterWriter, 'readLatch' | 'applyLatch'>;
   /** Has the policy in force kept before the latch is stored. */
   readonly withPolicy: (store: () => Promise<void>) => Promise<void>;
@@ -28,9 +30,12 @@ export interface LatchKeeper {
   enable(latch: Latch, detail: AuditEvent['detail']): Promise<{ readonly inCluster: boolean }>;
   /** Whether the cluster had it when it was last looked at; null: not known. */
   inCluster(): boolean | null;
+  /** False on trial, where the cluster has the latch or may have it: what it protects is not to be touched then. */
+  mayMark(): boolean;
 }
 
-export function createLatchKeeper({ decisions, writer, withPolicy, report }: LatchKeeperParts): LatchKeeper {
+export function createLatchKeeper(parts: LatchKeeperParts): LatchKeeper {
+  const { decisions, writer, trial, withPolicy, report } = parts;
   let inCluster: boolean | null = null;
   let told: string | null = null;
   const unkept = (error: ClusterError) => {
@@ -61,6 +66,10 @@ export function createLatchKeeper({ decisions, writer, withPolicy, report }: Lat
   const look = async () => {
     const found = await read();
     if (found === null) return;
+    if (trial) {
+      inCluster = found.latch !== null;
+      return;
+    }
     const stored = decisions.latch();
     const wanted = unite(stored, found.latch);
     if (wanted === null) {
@@ -88,5 +97,6 @@ export function createLatchKeeper({ decisions, writer, withPolicy, report }: Lat
       return { inCluster };
     },
     inCluster: () => inCluster,
+    mayMark: () => !trial || inCluster === false,
   };
 }

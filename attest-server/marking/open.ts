@@ -26,6 +26,8 @@ export interface MarkingParts {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
   readonly admission: AdmissionWatchParts['admission'];
+  /** Whether the server is on trial: then it says so on each Node, and leaves a cluster with the latch alone. */
+  readonly trial: boolean;
   readonly committed: Committed;
   readonly store: MarkingStore;
   readonly inForce: {
@@ -77,10 +79,10 @@ export async function openMarking(
   parts: MarkingParts,
   timings: MarkingTimings = usualTimings,
 ): Promise<Marking> {
-  const { nodes, writer, committed, store, inForce, faults, now, monotonic, report } = parts;
+  const { nodes, writer, trial, committed, store, inForce, faults, now, monotonic, report } = parts;
   const { keys, ownNode } = config;
   const decisions = await loadDecisions({ store, now });
-  const keeper = createLatchKeeper({ decisions, writer, withPolicy: inForce.latch, report });
+  const keeper = createLatchKeeper({ decisions, writer, trial, withPolicy: inForce.latch, report });
   const breaker = new Breaker({ onExpiry: config.onExpiry });
   const doubts = new Doubts(parts.upgradedFor, monotonic());
   const lease = new Lease({
@@ -99,7 +101,10 @@ export async function openMarking(
     writer,
     committed,
     decisions,
-    groupOf: (node, labels) => inForce.current().groupOf(node, labels).group,
+    groupOf(node, labels): MarkedGroup {
+      const { group } = inForce.current().groupOf(node, labels);
+      return trial ? { ...group, trial } : group;
+    },
     isLeader: () => lease.isHeld(),
     breaker,
     doubts,
@@ -126,6 +131,9 @@ export async function openMarking(
   decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.wake(node)));
 
   const failed = (error: unknown) => report.fault(error, 'marking');
+  const renew = () => (keeper.mayMark() ? lease.renew() : lease.release());
+  // On trial nothing is marked before the cluster has said that it has no latch.
+  const look = () => (trial ? keeper.look().then(renew) : Promise.all([lease.renew(), keeper.look()]));
   const timers = [
     setInterval(() => {
       lease.reportChange();
@@ -133,10 +141,10 @@ export async function openMarking(
       decisions.endDue().catch(failed);
       admission.turn().catch(failed);
     }, timings.tickEvery),
-    setInterval(() => void lease.renew().catch(failed), timings.renewEvery),
+    setInterval(() => void renew().catch(failed), timings.renewEvery),
     setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
   ];
-  const begun = Promise.all([lease.renew(), keeper.look()]).catch(failed);
+  const begun = look().catch(failed);
   const holder = () => {
     const name = lease.holder();
     return name === null ? null : { holder: name, isOurs: lease.isHeld() };
@@ -154,7 +162,11 @@ export async function openMarking(
         shown: (node) => reconciler.shown(node),
       },
       groups: inForce.groups,
-      clusterFaults: () => [...faults.flatMap((its) => its()), ...admission.faults()],
+      clusterFaults: () => [
+        ...(keeper.mayMark() ? [] : [latchedOnTrial]),
+        ...faults.flatMap((its) => its()),
+        ...admission.faults(),
+      ],
       committed,
       ownNode,
       now,
@@ -179,3 +191,6 @@ export async function openMarking(
     },
   };
 }
+
+const latchedOnTrial =
+  'this server is on trial, and trust is enabled for good in this cluster, or the cluster does not say: it writes nothing on any Node';

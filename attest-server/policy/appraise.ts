@@ -139,6 +139,7 @@ interface PreparedGroup {
   readonly group: PolicyGroup;
   /** `name@revision` */
   readonly policy: string;
+  readonly trial: Pick<Verdict, 'trial'>;
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
   /** Nodes of one kind give the same judgements, one after the other: joined once. */
   last: Joined | null;
@@ -155,6 +156,7 @@ function prepareGroup(
   return {
     group,
     policy: `${policy.name}@${policy.revision}`,
+    trial: policy.trial === true ? { trial: true } : {},
     judges: aspects.map((aspect) => {
       const { name, referenceKind, alsoReads = [] } = aspect;
       const isItsOwn = ({ kind }: Reference) => kind === referenceKind || alsoReads.includes(kind);
@@ -262,12 +264,12 @@ function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */
-function join({ group, policy, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
+function join({ group, policy, trial, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
   const { name, require, mode } = group;
   if (group.tpm === 'absent') {
     const nothingAsked = { require, reasons: [], aspects: {} };
     const state = stateOf(nothingAsked, group.vouched, 'agent', group.tpm);
-    return { ...nothingAsked, state, group: name, mode, policy };
+    return { ...nothingAsked, state, group: name, mode, policy, ...trial };
   }
   const reasons: Reason[] = [];
   const results: Partial<Record<AspectName, AspectResult>> = {};
@@ -283,7 +285,7 @@ function join({ group, policy, judges }: PreparedGroup, judgements: readonly Jud
   }
   if (reasons.length > 1) reasons.sort(byWeight);
   const state = stateOf({ require, aspects: results, reasons }, group.vouched);
-  return { state, reasons, aspects: results, group: name, require, mode, policy };
+  return { state, reasons, aspects: results, group: name, require, mode, policy, ...trial };
 }
 
 const beginnings = {
@@ -333,6 +335,27 @@ export function overdueVerdict(verdict: Verdict, verifiedAt: number | null): Ver
     state: stateOf({ require: verdict.require, aspects: results, reasons }),
     reasons,
     aspects: results,
+  };
+}
+
+/** The verdict on a node that enrolled while the server was on trial, once it is not: nothing that it proved then counts. */
+export function trialEndedVerdict({ trial: _, ...verdict }: Verdict, name: string): Verdict {
+  const reason: Reason = {
+    ...informing(
+      'trial_enrolment',
+      'identity',
+      'server',
+      `${name} enrolled while the server was on trial, and counts for nothing until a person approves its key again.`,
+      { expected: 'an enrolment outside of a trial', actual: null },
+    ),
+    severity: 'fail',
+  };
+  const reasons = [reason];
+  return {
+    ...verdict,
+    state: stateOf({ require: verdict.require, aspects: {}, reasons }),
+    reasons,
+    aspects: {},
   };
 }
 

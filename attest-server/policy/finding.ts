@@ -29,6 +29,7 @@ export const unproven: ReadonlySet<ReasonCode> = new Set([
   'kexec_detected',
   'change_expected',
   'enrolment_pending',
+  'trial_enrolment',
   'unsupported_tpm',
   'facts_unavailable',
   'fw_unreadable',

@@ -22,6 +22,16 @@ export interface Policy {
   readonly revision: string;
   readonly text: string;
   readonly groups: readonly PolicyGroup[];
+  /** The server that judges by it is on trial: `underTrial` made it. */
+  readonly trial?: true;
+}
+
+/**
+ * A policy as a server on trial holds it: no group marks anything, and each verdict says that it is of a trial. Whatever answers
+ * may be a software TPM, whose keys are files.
+ */
+export function underTrial(policy: Policy): Policy {
+  return { ...policy, trial: true, groups: policy.groups.map((group) => ({ ...group, mode: 'observe' })) };
 }
 
 /** What a gate does by a policy that says nothing of it. */

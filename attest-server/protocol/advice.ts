@@ -78,7 +78,16 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If one waits for this name, compare its digest with that of the TPM in the machine (docs/first-node.md shows how), and approve it with that digest.',
     'If none waits, check that the agent runs on the node.',
   ].join('\n'),
-  unsupported_tpm: 'Check that the TPM is switched on in the firmware setup and that /dev/tpmrm0 exists.',
+  trial_enrolment: [
+    approveNode,
+    'If it is a software TPM, or another machine is to have this name, free the name:',
+    '  assay enrol revoke NODE --reason "it enrolled on trial"',
+  ].join('\n'),
+  unsupported_tpm: [
+    'Check that the TPM is switched on in the firmware setup and that /dev/tpmrm0 exists.',
+    'If the machine has none, say so in the policy: put it into a group with `tpm: absent` (docs/policy.md). It is `unsupported` then, and raises no alert.',
+    'If you only want to try Assay, docs/trial.md shows how machines without a TPM do that.',
+  ].join('\n'),
   weak_bank: [
     'In the firmware setup, switch on the SHA-256 bank and each other bank that the node had at enrolment.',
     'If somebody switched one off on purpose, revoke the enrolment, and enrol the node again:',

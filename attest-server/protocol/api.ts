@@ -113,6 +113,8 @@ export const nodeView = z.object({
   connectedAt: moment.default(null),
   /** Version of its agent, as it says. */
   agent: z.string().nullable().default(null),
+  /** The server is on trial, or the node enrolled while it was: its TPM may be a program, and nothing may rest on it. */
+  trial: z.boolean().default(false),
   references: z.array(affirmedBy).default([]),
   claims: z.array(claim).default([]),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
@@ -135,6 +137,8 @@ export const historyView = z.object({
   reason: reasonCodeSchema.nullable(),
   reasons: z.array(shownReason),
   policy: z.string(),
+  /** The server was on trial. */
+  trial: z.boolean().default(false),
   /** True where the state differs from the entry before. */
   transition: z.boolean(),
   /** How many verdicts equal to this one came since the entry before, beside this one. */

@@ -77,6 +77,8 @@ const circumstances = {
   tpmClass: z.enum(tpmClasses).optional(),
   /** Of the node in its cluster, by which the policy's groups choose. */
   labels: z.record(z.string().max(317), z.string().max(63)).optional(),
+  /** The server was on trial. */
+  trial: z.literal(true).optional(),
   policy: z.string().optional(),
   references: z.array(z.unknown()).optional(),
   roots: z.array(z.string()).optional(),

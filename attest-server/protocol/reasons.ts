@@ -18,7 +18,7 @@ const byClass = {
   ],
   service: [
     'evidence_overdue server_fault evidence_raced facts_unavailable fw_unreadable no_boot_log unsupported_tpm',
-    'enrolment_pending change_expected rebooted resumed expired evidence_erased latched',
+    'enrolment_pending change_expected rebooted resumed expired evidence_erased latched trial_enrolment',
   ],
   failed: [
     'identity_unproven ak_mismatch ak_name_mismatch ak_attributes ak_hierarchy weak_key ek_cert_key_mismatch',
@@ -56,7 +56,7 @@ export function classOf(code: ReasonCode): ReasonClass {
 
 /** True for a refusal of a TPM that a person may decide otherwise: it waits for an approval. */
 export function mayWait(code: ReasonCode): boolean {
-  return code === 'enrolment_pending' || code === 'ek_untrusted_root';
+  return code === 'enrolment_pending' || code === 'ek_untrusted_root' || code === 'trial_enrolment';
 }
 
 const heldCodes = ['counter_rollback', 'clone_suspected'] as const satisfies readonly ReasonCode[];

@@ -21,6 +21,8 @@ const count = z.int().min(0);
 export const statusView = z.object({
   version: z.string(),
   startedAt: z.iso.datetime(),
+  /** The server is on trial: the TPMs of its nodes may be programs, and no verdict counts. A server of before says nothing. */
+  trial: z.boolean().default(false),
   /** As `/readyz` says it; a reason may stand there though it is ready. */
   ready: z.object({ ok: z.boolean(), reason: z.string().nullable() }),
   /** Bytes on the file system of the state folder; null where it does not say. */
@@ -65,6 +67,8 @@ export const statusView = z.object({
   }) satisfies z.ZodType<Readonly<Record<NodeState, number>>>,
   /** TPMs for which nobody has vouched. */
   waiting: count,
+  /** Machines that say they have no TPM, where policy expects one; a server of before says nothing. */
+  withoutTpm: count.default(0),
   /** Parts of the configuration that had faults when they were last read again: their old form is in force. */
   faulty: z
     .array(

@@ -69,6 +69,8 @@ export interface Verdict {
   readonly mode: Mode;
   /** `name@revision` of the policy: the first 12 hex digits of the SHA-256 of its text. */
   readonly policy: string;
+  /** The server was on trial: the TPM may be a program, and nothing may rest on what it says. */
+  readonly trial?: true;
 }
 
 // The same as schemas, for what comes from a disk or a network: words of another version are faults there.
@@ -123,4 +125,5 @@ export const verdictSchema: z.ZodType<Verdict> = z.object({
   require: z.array(aspectSchema),
   mode: modeSchema,
   policy: z.string(),
+  trial: z.literal(true).exactOptional(),
 });

@@ -77,6 +77,16 @@ export function enrolmentStore(
         .orderBy('other.name')
         .execute(),
 
+    async ofTrial() {
+      const rows = await db
+        .selectFrom('nodes')
+        .select('name')
+        .where('revoked_at', 'is', null)
+        .where('trial', '=', 1)
+        .execute();
+      return rows.map(({ name }) => name);
+    },
+
     async firstUsesFrom(source) {
       const { count } = await db
         .selectFrom('nodes')
@@ -302,6 +312,19 @@ export function enrolmentStore(
         await append(transaction, event);
       }),
 
+    approveAfterTrial: ({ name, ekDigest }, event) =>
+      db.transaction().execute(async (transaction) => {
+        const { numUpdatedRows } = await transaction
+          .updateTable('nodes')
+          .set({ bound: 'approval', enrolled_by: event.actor, trial: 0 })
+          .where('ek_digest', '=', ekDigest)
+          .where('name', '=', name)
+          .where('revoked_at', 'is', null)
+          .executeTakeFirstOrThrow();
+        if (numUpdatedRows !== 1n) throw new Rejection('enrolment_pending', `${name} was revoked meanwhile`);
+        await append(transaction, event);
+      }),
+
     approveFirstUse: (nodes, event) =>
       db.transaction().execute(async (transaction) => {
         const approved: string[] = [];
@@ -476,6 +499,7 @@ function rowOf(node: EnrolledNode): NodeRow {
     enrolled_by: node.enrolledBy,
     revoked_at: null,
     revoked_reason: null,
+    trial: node.trial === true ? 1 : 0,
   };
 }
 
@@ -500,6 +524,7 @@ function nodeOf(row: NodeRow): EnrolledNode {
     ...(row.enrolled_from !== null && { enrolledFrom: row.enrolled_from }),
     enrolledAt: row.enrolled_at,
     enrolledBy: row.enrolled_by,
+    ...(row.trial !== 0 && { trial: true as const }),
   }));
 }
 

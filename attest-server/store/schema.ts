@@ -54,6 +54,8 @@ export interface NodeRow {
   /** A revoked record keeps its row and frees its name. */
   readonly revoked_at: number | null;
   readonly revoked_reason: string | null;
+  /** 1: it enrolled while the server was on trial, and nobody has approved it since. */
+  readonly trial: number;
 }
 
 export interface StatusRow {

@@ -37,6 +37,8 @@ export interface Metrics extends ClusterMetrics {
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
+  /** Whether the server is on trial. */
+  trial(isOn: boolean): void;
   /** Whether nodes can be judged, as `/readyz` says it. */
   ready(isReady: boolean): void;
   /** Replaces what is known of all nodes; series of nodes that are gone go too. */
@@ -113,6 +115,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
 
   gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
+  const trial = gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0', []);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
   let ofNodes = perNode ? nodeSeries([], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
@@ -378,6 +381,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     claimedWithoutTpm(of) {
       claimedWithoutTpm = of;
     },
+    trial: (isOn) => trial.set(isOn ? 1 : 0),
     ready: (is) => isReady.set(is ? 1 : 0),
     agents(versions, waiting) {
       gates.set(waiting);

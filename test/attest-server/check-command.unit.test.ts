@@ -38,6 +38,11 @@ describe('what assay-server check finds', function () {
     assert.equal((await check({})).policy?.split('@')[0], 'observe');
   });
 
+  it('is a warning where it would be on trial', async () => {
+    const { valid, warnings } = await check({ trial: true });
+    assert.deepEqual([valid, warnings.map(({ field }) => field)], [true, ['trial']]);
+  });
+
   it('looks at the policy of a signed directory in the place of that of the settings', async () => {
     await using git = await signedDirectory();
     const keys = [git.publicKey('merge')];

@@ -22,6 +22,8 @@ import { openMadeStore } from './store/made-store.ts';
 export interface ServerSettings {
   /** Default `bootPolicyFile`. */
   readonly policy?: string;
+  /** Whether the server is on trial, asked at each start; default: it is not. */
+  readonly trial?: () => boolean;
   /** Seconds; the defaults never challenge a second time during a test. */
   readonly challengeEvery?: number;
   readonly answerWithin?: number;
@@ -120,6 +122,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             apiPort: 0,
             metricsPort: 0,
             policy: settings.policy ?? bootPolicyFile,
+            trial: settings.trial?.() ?? false,
             endorsementRoots: settings.endorsementRoots ?? [rootsDir],
             challengeEverySeconds: settings.challengeEvery ?? 300,
             answerWithinSeconds: settings.answerWithin ?? 30,

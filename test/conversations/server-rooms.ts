@@ -60,6 +60,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
     authority: { digest: release.installation.authorityDigest },
     alert() {},
     firstUsePerSource: 256,
+    trial: false,
     clusterPorts: null,
   });
   const identify = createIdentify({

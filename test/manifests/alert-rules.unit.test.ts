@@ -256,6 +256,12 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayServerNotReady', labels: of() },
   ],
   [
+    'a server whose verdicts count for nothing',
+    [[`assay_trial{instance="${instance}"}`, '0 1x90']],
+    '11m',
+    { alert: 'AssayTrial', labels: of() },
+  ],
+  [
     'a server that fails while judging',
     [[`assay_server_fault{instance="${instance}",cause="disk_full"}`, '0 0 0 1x90']],
     '5m',
@@ -394,6 +400,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayClusterUnread: [[series('cluster_fault', { cause: 'unreachable' }), '1x8 0x90']],
   AssayServerGone: [[series('build_info', { version: '0.2.0' }), '1x10 _x3 1x90']],
   AssayServerNotReady: [[series('ready'), '1x10 0 1x90']],
+  AssayTrial: [[series('trial'), '1x9 0x90']],
   AssayServerFault: [[series('server_faults_total', { cause: 'disk_full' }), '0x10 1x90']],
   AssayNoAnswers: [
     [series('attestations_total', { result: 'accepted', reason: 'none' }), '0x90'],

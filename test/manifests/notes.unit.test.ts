@@ -57,6 +57,12 @@ describe('what is printed after an installation', function () {
     assert.equal(await said(policy(group('a', { mode: 'label' }))), 'denies');
   });
 
+  it('warns that a trial proves nothing', async function () {
+    needsTools(this);
+    assert.match(await notesOf({ trial: { enabled: true } }), /^TRIAL: /m);
+    assert.doesNotMatch(await notesOf({}), /TRIAL/);
+  });
+
   it('names the Secrets that a private registry wants in namespaces which the chart makes', async function () {
     needsTools(this);
     const image = { pullSecrets: [{ name: 'registry' }] };

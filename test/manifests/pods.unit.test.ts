@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { needsTools, renderChart } from './kubernetes-tools.ts';
 import { breachesOf, containersOf, podOf } from './pod-security.ts';
 import { allManifests, manifestsCalled } from './renderings.ts';
 
@@ -75,6 +76,12 @@ describe('what the pods of the agents may beyond the level restricted', () => {
     'Running as Non-root: containers[tpm-broker].securityContext.runAsNonRoot',
     'Running as Non-root user: containers[tpm-broker].securityContext.runAsUser',
   ];
+  // Without any capability, and with no device.
+  const asRoot = (...containers: readonly string[]) =>
+    containers.flatMap((one) => [
+      `Running as Non-root: containers[${one}].securityContext.runAsNonRoot`,
+      `Running as Non-root user: containers[${one}].securityContext.runAsUser`,
+    ]);
   for (const [name, expected] of [
     ['the base', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...ofBroker]],
     ['the chart', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...ofBroker]],
@@ -88,6 +95,8 @@ describe('what the pods of the agents may beyond the level restricted', () => {
       ],
     ],
     ['the chart, host-helpers', everywhere],
+    ['the chart, trial', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...asRoot('tpm-broker', 'tpm-trial')]],
+    ['the chart, trial-elsewhere', [...everywhere, ...ofNetfilter('NET_ADMIN'), ...asRoot('tpm-broker')]],
   ] as const)
     it(`is exactly this, in ${name}`, async function () {
       const [one] = pods(await manifestsCalled(name).objects(this), isOfAgents);
@@ -115,6 +124,46 @@ describe('what the pods of the agents may beyond the level restricted', () => {
     // Only what each node has: another path would keep the pod from starting.
     for (const path of ['/etc/ssh', '/boot', '/var', '/var/lib/dpkg', '/sys/fs/btrfs'])
       assert.ok(!usual.includes(path), path);
+  });
+
+  it('is the TPM that a value names, below the /dev of the host, or where no device is', async function () {
+    const tctiIn = async (values: JsonObject) => {
+      const [one] = pods(await renderChart({ values }), isOfAgents);
+      const broker = containersOf(one?.pod ?? {}).find(({ name }) => name === 'tpm-broker');
+      const found = listAt(broker?.container, 'env').find(
+        (each) => textAt(each, 'name') === 'ASSAY_TPM_BROKER_TCTI',
+      );
+      return textAt(found, 'value');
+    };
+    needsTools(this);
+    const trial = { trial: { enabled: true } };
+    assert.equal(await tctiIn({}), 'device:/host/dev/tpmrm0');
+    assert.equal(await tctiIn({ agent: { tcti: 'device:/dev/tpmrm1' } }), 'device:/host/dev/tpmrm1');
+    assert.equal(await tctiIn(trial), 'swtpm:path=/run/assay-tpm/tpm.sock');
+    const tcti = 'swtpm:host=127.0.0.1,port=2321';
+    assert.equal(await tctiIn({ ...trial, agent: { tcti } }), tcti);
+  });
+
+  it('is on trial a TPM that lies in a folder of its own, of which one container has the state and one more the socket', async function () {
+    const [one] = pods(await manifestsCalled('the chart, trial').objects(this), isOfAgents);
+    const pod = one?.pod ?? {};
+    const byVolume = (volume: string) =>
+      containersOf(pod).flatMap(({ name, container }) =>
+        listAt(container, 'volumeMounts')
+          .filter((mount) => textAt(mount, 'name') === volume)
+          .map((mount) => `${name}${at(mount, 'readOnly') === true ? ' reads' : ''}`),
+      );
+    assert.deepEqual(byVolume('tpm-trial-state'), ['tpm-trial']);
+    assert.deepEqual(byVolume('tpm-trial-sockets'), ['tpm-broker reads', 'tpm-trial']);
+    const writable = hostPathsOf(pod).filter(({ isWritable }) => isWritable);
+    assert.deepEqual([...new Set(writable.map(({ path }) => path))].sort(), [
+      '/var/lib/assay-agent',
+      '/var/lib/assay-tpm-trial',
+    ]);
+    // What the host's own firmware logged would contradict it.
+    assert.ok(
+      !hostPathsOf(pod).some(({ path }) => path.startsWith('/sys/kernel/security') || path === '/dev'),
+    );
   });
 
   it('is that one container alone reaches the TPM, and another one the token, and none takes the place of another', async function () {

@@ -279,6 +279,7 @@ describe('values that cannot stand together', function () {
   });
   const reached = { server: { networkPolicy: { metrics: [{ podSelector: {} }] } } };
   const latched = { latched: true, auditKeyCopy: 'in the safe' };
+  const trial = { trial: { enabled: true } };
 
   const cases: readonly (readonly [what: string, values: JsonObject, key: string])[] = [
     ['one namespace for both', { namespaces: { agents: 'assay' } }, 'namespaces.agents'],
@@ -328,6 +329,24 @@ describe('values that cannot stand together', function () {
       'a latch without a copy of its key',
       { ...enforcing(['pin']), trust: { latched: true } },
       'trust.auditKeyCopy',
+    ],
+    ['a trial under a latch', { ...enforcing(['pin']), ...trial, trust: latched }, 'trial.enabled'],
+    ['a trial of a group that enforces', { ...enforcing(['pin']), ...trial }, 'trial.enabled'],
+    ['a trial whose TPM nobody uses', { ...trial, agent: { tpmBroker: 'host' } }, 'trial.enabled'],
+    [
+      'a TPM that is a program, and no trial',
+      { agent: { tcti: 'swtpm:host=127.0.0.1,port=2321' } },
+      'agent.tcti',
+    ],
+    [
+      'a TPM for a broker that is none of the chart',
+      { agent: { tpmBroker: 'host', tcti: 'device:/dev/tpmrm1' } },
+      'agent.tcti',
+    ],
+    [
+      'a trial that only the server knows of',
+      { server: { settings: { trial: true } } },
+      'server.settings.trial',
     ],
     ['a latch where every group observes', { trust: latched }, 'trust.latched'],
     [

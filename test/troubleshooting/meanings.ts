@@ -53,6 +53,10 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'enrolment',
     'The TPM proved itself, but nobody has said that it is the one of this node.',
   ],
+  trial_enrolment: [
+    'enrolment',
+    'The TPM enrolled while the server was on trial, when it may have been a program, and nobody has approved it since.',
+  ],
   identity_unproven: [
     'enrolment',
     'Nobody vouches for the key of this TPM, or its class is not the one that the policy wants; or it was not proven that the attestation key lives in it.',

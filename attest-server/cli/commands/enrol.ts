@@ -84,7 +84,9 @@ async function approveAll(
   const ask = questions(io, options);
   const client = await server();
   const bindings = (await readNodes(client, withGone)).flatMap((view) =>
-    view.bound === 'first-use' && view.ek !== null ? [{ ...view, ek: view.ek }] : [],
+    view.bound === 'first-use' && view.ek !== null && view.reason !== 'trial_enrolment'
+      ? [{ ...view, ek: view.ek }]
+      : [],
   );
   const shown = bindings.map(({ name, ek }) => ({ node: name, ek }));
   const names = shown.map(({ node }) => node);

@@ -46,10 +46,11 @@ export async function showHistory(
 }
 
 function row(
-  { at, state, reason, policy, transition, repeats }: HistoryView,
+  { at, state, reason, policy, trial, transition, repeats }: HistoryView,
   absolute: boolean,
   now: number,
 ): string[] {
   const changed = transition ? 'yes' : '-';
-  return [tableTime(at, now, absolute), state, reason ?? '-', policy, changed, String(repeats)];
+  const shown = trial ? `${state} (trial)` : state;
+  return [tableTime(at, now, absolute), shown, reason ?? '-', policy, changed, String(repeats)];
 }

@@ -22,6 +22,7 @@ function page(status: StatusView, host: string, now: number): string {
   const moment = (at: string) => `${utc(at)} (${relative(at, now)})`;
   return fields([
     ['Server', `${version} at ${host}`],
+    ...trialLines(status),
     ['Started', moment(startedAt)],
     ['Ready', `${ready.ok ? 'yes' : 'no'}${ready.reason === null ? '' : `: ${ready.reason}`}`],
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
@@ -49,6 +50,7 @@ function page(status: StatusView, host: string, now: number): string {
       'Waiting',
       `${waiting === 1 ? '1 TPM' : `${waiting} TPMs`} for approval${waiting > 0 ? ': assay enrol list' : ''}`,
     ],
+    ...withoutTpmLine(status),
     ...faulty.flatMap(({ part, at, text, next }) => [
       ['Faulty', `${part}, read ${moment(at)}; the old one stays in force:`] as const,
       ...text.split('\n').map((line) => ['', line] as const),
@@ -63,6 +65,20 @@ function page(status: StatusView, host: string, now: number): string {
 }
 
 type Line = readonly [label: string, text: string];
+
+function trialLines({ trial }: StatusView): readonly Line[] {
+  if (!trial) return [];
+  return [
+    ['Trial', 'the TPMs of its nodes may be programs: no verdict counts, and nothing is marked'],
+    ['', 'What enrols now is refused once trial (ASSAY_TRIAL) is off: docs/trial.md'],
+  ];
+}
+
+function withoutTpmLine({ withoutTpm }: StatusView): readonly Line[] {
+  if (withoutTpm === 0) return [];
+  const who = withoutTpm === 1 ? '1 machine says' : `${withoutTpm} machines say`;
+  return [['Without TPM', `${who} so: assay get nodes --reason unsupported_tpm`]];
+}
 
 /** Which signed directory counts. */
 function declaredLine({ declared }: StatusView, now: number): readonly Line[] {

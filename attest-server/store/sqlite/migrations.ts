@@ -300,6 +300,9 @@ const migrations: readonly string[] = [
    ) strict;
 
    create table declared_pins (node text primary key, ek_digest text not null unique) strict;`,
+
+  // What enrols while the server is on trial counts for nothing once it is not. No earlier server had trials.
+  `alter table nodes add column trial integer not null default 0;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -20,7 +20,7 @@ refuses the same where it can know it.
 {{- end -}}
 
 {{- /* What the chart sets itself. */ -}}
-{{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "declared" "server.declared" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
+{{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "trial" "trial.enabled" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "declared" "server.declared" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
 {{- if hasKey $settings $key -}}
 {{- $faults = append $faults (printf "server.settings.%s: the chart sets it: %s" $key (ternary "leave it out" (printf "use %s" $instead) (empty $instead))) -}}
 {{- end -}}
@@ -49,7 +49,8 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
-{{- if and (include "assay.isLatched" .) (not $server.persistence.enabled) -}}
+{{- $isLatched := include "assay.isLatched" . -}}
+{{- if and $isLatched (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.enabled: false, and trust is enabled for good in this cluster (trust.latched): a server without its audit key and enrolments could prove nothing: keep the volume" -}}
 {{- end -}}
 {{- if and .Values.trust.latched (empty .Values.trust.auditKeyCopy) -}}
@@ -72,6 +73,24 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
+{{- if and .Values.trial.enabled $isLatched -}}
+{{- $faults = append $faults "trial.enabled: true, and trust is enabled for good in this cluster (trust.latched): nothing that a trial says may count there: set it to false" -}}
+{{- end -}}
+{{- range .Values.policy.groups -}}
+{{- if and $.Values.trial.enabled (not $isLatched) (ne (.mode | default "observe") "observe") -}}
+{{- $faults = append $faults (printf "trial.enabled: true, and the group %s is in %s, which a trial holds in observe: set the mode of the group to observe, or trial.enabled to false" .name .mode) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.trial.enabled (ne .Values.agent.tpmBroker "container") -}}
+{{- $faults = append $faults (printf "trial.enabled: true, and agent.tpmBroker is %s, so that nobody would use its TPM: set agent.tpmBroker to container" .Values.agent.tpmBroker) -}}
+{{- end -}}
+{{- $isDevice := hasPrefix "device:" .Values.agent.tcti -}}
+{{- if and (not $isDevice) (not .Values.trial.enabled) -}}
+{{- $faults = append $faults "agent.tcti: names a TPM that is a program, whose keys anybody may copy, and trial.enabled is false: name a device of the nodes, or set trial.enabled to true" -}}
+{{- end -}}
+{{- if and (ne .Values.agent.tcti "device:/dev/tpmrm0") (ne .Values.agent.tpmBroker "container") -}}
+{{- $faults = append $faults (printf "agent.tcti: names a TPM, and agent.tpmBroker is %s, whose program has its own setting: leave agent.tcti out, or set agent.tpmBroker to container" .Values.agent.tpmBroker) -}}
+{{- end -}}
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.existingClaim: names a volume, and server.persistence.enabled is false: set one of both" -}}
 {{- end -}}

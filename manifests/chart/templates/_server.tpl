@@ -7,6 +7,7 @@
 {{- $agents := .Values.namespaces.agents -}}
 {{- $kubernetes := dict "api" "pod" "namespace" .Values.namespaces.server "agentAccount" (printf "%s/assay-agent" $agents) "authorityConfigMap" (printf "%s/assay-authority" $agents) -}}
 {{- $own := dict "stateDir" "/var/lib/assay/state" "policy" "/etc/assay/policy.yaml" "names" (include "assay.server.names" . | fromYamlArray) "endorsementRoots" $roots "kubernetes" $kubernetes -}}
+{{- if .Values.trial.enabled }}{{ $_ := set $own "trial" true }}{{ end -}}
 {{- with .Values.server.cloud.program }}
 {{- $_ := set $own "cloudProgram" (ternary (printf "/usr/bin/assay-cloud-%s" .) . (has . (list "gce" "aws"))) -}}
 {{- end -}}

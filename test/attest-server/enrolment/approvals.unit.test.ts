@@ -23,6 +23,7 @@ describe('the approval of a key that is enrolled already', () => {
       store: store.enrolment,
       candidates: await Candidates.open(store.enrolment),
       now: () => 0,
+      trial: false,
       alert: () => {},
       mayEnrol: (_node, by) => ways.includes(by),
       release: (_node, work) => work(),

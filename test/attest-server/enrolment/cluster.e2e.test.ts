@@ -185,11 +185,12 @@ describe('a server in a cluster, over real connections', () => {
 
   it('lists no machine without a TPM on the word of a role that shows no token', async () => {
     const noTpm = { ek: null, ak: null, banks: [] };
-    const listed = async () => {
+    const all = async () => {
       const list = z.object({ items: z.array(z.object({ name: z.string() })) });
       const { items } = list.parse(await world.call('GET', '/v1/nodes'));
-      return items.map(({ name }) => name).filter((name) => name.startsWith('gpu-'));
+      return items.map(({ name }) => name);
     };
+    const listed = async () => (await all()).filter((name) => name.startsWith('gpu-'));
     for (const role of ['gate', 'unlock'])
       await (await introduce(world, forgedTpm(), 'gpu-9', { hello: { ...noTpm, role } })).receive();
     assert.deepEqual(await listed(), []);
@@ -198,6 +199,15 @@ describe('a server in a cluster, over real connections', () => {
     const peer = await introduce(world, forgedTpm(), 'gpu-1', { hello: noTpm, clusterToken });
     assert.equal(await peer.refusal(), 'unsupported_tpm');
     assert.deepEqual(await listed(), ['gpu-1']);
+    // So it is where policy expects a TPM.
+    await (await introduce(world, forgedTpm(), 'asked-8', { hello: { ...noTpm, role: 'gate' } })).receive();
+    tokens.set('of.asked.9', 'asked-9');
+    const its = binaryFrame('clusterToken', Buffer.from('of.asked.9'));
+    await (await introduce(world, forgedTpm(), 'asked-9', { hello: noTpm, clusterToken: its })).refusal();
+    assert.deepEqual(
+      (await all()).filter((name) => /^asked-[89]$/.test(name)),
+      ['asked-9'],
+    );
   });
 
   it('takes the same policy again on reload; a server in no cluster takes it never', async () => {

@@ -48,6 +48,7 @@ function registryWith(clusterPorts: ClusterPorts | null): Registry {
     mayEnrol: (_node, by) => ways.includes(by),
     authority: { digest: 'c'.repeat(64) },
     firstUsePerSource: 256,
+    trial: false,
     alert: () => {},
     clusterPorts,
   });

@@ -251,7 +251,10 @@ describe('who is who, over a real connection', () => {
     assert.equal((await world.status(node))?.state, 'trusted');
     const unknown = newName();
     await assertRefused(world, unknown, 'unsupported_tpm', greet(none(unknown)));
-    assert(!(await listed()).includes(unknown));
+    // It is shown, so that its operator sees why, and is no node.
+    assert((await listed()).includes(unknown));
+    assert.equal(await world.store.enrolment.node(unknown), null);
+    assert.doesNotMatch(await metricsText(), new RegExp(`node="${unknown}"`));
   });
 
   it('takes an exchanged attestation key only by a new approval, and keeps the old record (row 86)', async () => {

@@ -46,6 +46,7 @@ describe('the registry', () => {
       authority: { digest: 'c'.repeat(64) },
       clusterPorts: null,
       firstUsePerSource: 3,
+      trial: false,
       alert: ({ code, node }) => alerts.push(`${code} ${node}`),
     });
   });

@@ -491,6 +491,7 @@ export function portsOf(world: World): ApiPorts {
     server: {
       version: '0.2.0',
       startedAt: now - 86_400_000,
+      trial: false,
       declared: () => null,
       policySource: () => world.policySource,
       policySince: () => now - 3_600_000,

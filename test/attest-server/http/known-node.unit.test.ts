@@ -281,6 +281,15 @@ describe('what the server knows of a node', () => {
     assert.ok(view.reasons.every(({ next }) => !next?.includes('enrol approve')));
   });
 
+  it('has no TPM, and nothing before that, under a name that nobody enrolled and whose agent says so', async () => {
+    world.claims.push(claimOf('gpu-1', null, 'malformed'), claimOf('gpu-1', null, 'unsupported_tpm'));
+    const view = await one('gpu-1');
+    assert.deepEqual([view.reason, codes(view)], ['unsupported_tpm', ['unsupported_tpm', 'malformed']]);
+    // A TPM that waits may be its own all the same.
+    world.claims.push(claimOf('gpu-1', other, 'enrolment_pending'));
+    assert.equal((await one('gpu-1')).reason, 'enrolment_pending');
+  });
+
   it('is nothing under a name that nobody claims', async () => {
     world.claims.push(claimOf('node-9', other, 'weak_key'));
     for (const name of ['node-8', 'Node_8', '..'])

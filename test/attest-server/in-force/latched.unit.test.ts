@@ -35,6 +35,7 @@ describe('a policy under the latch', () => {
   const start = () =>
     openInForce({
       declared: () => null,
+      trial: false,
       policy: file,
       methods: ['pin'],
       store: {

@@ -33,6 +33,7 @@ describe('the rules in force', () => {
     compared.length = 0;
     rules = await openInForce({
       declared: () => null,
+      trial: false,
       policy: join(dir, 'policy.yaml'),
       methods: ['pin'],
       store: {

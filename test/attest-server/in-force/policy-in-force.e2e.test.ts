@@ -101,9 +101,33 @@ describe('a policy in force, over real connections', () => {
           'gpu-1 unsupported',
           'node-1 trusted',
           'node-2 trusted',
+          'node-9 pending',
           'render-1 unsupported',
         ],
       );
+    });
+
+    it('shows at once that a machine which is to have a TPM has none, and counts it as no node', async () => {
+      const shown = (await nodes()).find(({ name }) => name === 'node-9');
+      assert.deepEqual(
+        [shown?.state, shown?.reason, shown?.reasons.map(({ code }) => code), shown?.bound],
+        ['pending', 'unsupported_tpm', ['unsupported_tpm'], null],
+      );
+      const env = world.env();
+      const table = await runAssay(['get', 'nodes', '--reason', 'unsupported_tpm'], { env });
+      assert.match(table.out, /^node-9 +pending +unsupported_tpm /m);
+      const why = await runAssay(['why', 'node-9'], { env });
+      assert.match(why.out, /^node-9 is pending\n {2}unsupported_tpm: /);
+      assert.match(why.out, /tpm:\s+absent/);
+      assert.match((await runAssay(['status'], { env })).out, /^Without TPM: +1 machine says so/m);
+      // That one is enrolled.
+      assert.equal(await world.metric('assay_nodes{state="pending"}'), 1);
+      assert.equal(await world.metric('assay_nodes_claimed_without_tpm'), 1);
+    });
+
+    it('lists each page of them once', async () => {
+      const page = listOf(nodeView).parse(await world.call('GET', '/v1/nodes?limit=2&after=node-2'));
+      assert.deepEqual([page.items.map(({ name }) => name), page.next], [['node-9', 'render-1'], null]);
     });
   });
 

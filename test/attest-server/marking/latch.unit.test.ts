@@ -47,6 +47,7 @@ describe('the keeper of the latch', () => {
     decisions = await loadDecisions({ store: store.marking, now: () => 1000 });
     keeper = createLatchKeeper({
       decisions,
+      trial: false,
       writer: {
         async readLatch() {
           if (fault !== null) throw fault;

@@ -35,6 +35,7 @@ export async function madeControl(now: () => number): Promise<MadeControl> {
   const cluster = new MadeCluster();
   const keeper = createLatchKeeper({
     decisions,
+    trial: false,
     writer: cluster.writer,
     withPolicy: (work) => work(),
     report: { latchRestored() {}, latchUnkept() {} },

@@ -47,6 +47,7 @@ describe('marks in a cluster, over hours', () => {
           nodes,
           writer,
           admission,
+          trial: false,
           committed: {
             status: (name) => statuses.get(name) ?? null,
             statuses: () => [...statuses.values()],

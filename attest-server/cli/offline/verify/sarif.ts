@@ -21,7 +21,12 @@ export function sarif(file: string, { verdict, rejected }: JudgedBundle, version
         },
         artifacts: [{ location: { uri: encodeURI(file) } }],
         results: verdict.reasons.map((reason) => result(file, reason, codes.indexOf(reason.code))),
-        properties: { state: verdict.state, earStatus: verdict.earStatus, rejected },
+        properties: {
+          state: verdict.state,
+          earStatus: verdict.earStatus,
+          rejected,
+          ...(verdict.trial && { trial: true }),
+        },
       },
     ],
   };

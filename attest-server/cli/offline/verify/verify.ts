@@ -3,7 +3,7 @@ import { isRemembered } from '../../../policy/boot/aggregate.ts';
 import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { pastOf, withBegun } from '../../../policy/past.ts';
-import { enrolments, type Policy } from '../../../policy/policy.ts';
+import { enrolments, type Policy, underTrial } from '../../../policy/policy.ts';
 import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
 import { checkShape } from '../../../protocol/parse-json.ts';
 import { classOf } from '../../../protocol/reasons.ts';
@@ -41,6 +41,8 @@ export interface BundleVerdict {
   readonly node?: string;
   readonly group?: string;
   readonly require?: Verdict['require'];
+  /** The server was on trial, as it says: nothing may rest on this. */
+  readonly trial?: true;
   /** Present where the exporter's word was taken for policy, references, roots or the moment. */
   readonly from?: 'context';
   /** What this verdict rests on besides the evidence; a sentence each. */
@@ -77,7 +79,9 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const { bundle, notes: found } =
     given.length === 0 ? { bundle: exported, notes: [] } : withInitrds(exported, given);
   const { context } = bundle;
-  const policy = judgement.policy ?? contextPolicy(bundle);
+  const isOfTrial = bundle.context?.trial === true;
+  const asked = isOfTrial && judgement.policy ? underTrial(judgement.policy) : judgement.policy;
+  const policy = asked ?? contextPolicy(bundle);
   // An exporter who could choose the moment could bring an expired reference back to life.
   const ownMoment = judgement.policy !== undefined || context === undefined;
   const at = ownMoment ? judgement.now : Date.parse(context.at);
@@ -86,7 +90,9 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const { ekDigest, tpmClass: vouched } = checkEndorsementOf(bundle, roots, at);
   const proven = verifyBundleEvidence(bundle, roots !== null || exportersWord ? ekDigest : null);
   const boot = proven.boot && bootSummary(proven.boot);
-  if (policy === null) return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot };
+  const trial = isOfTrial ? { trial: true as const } : {};
+  if (policy === null)
+    return { state: 'unknown', earStatus: 'none', reasons: [], aspects: {}, boot, ...trial };
   const references = judgement.references ?? contextReferences(bundle);
   const node = proven.facts?.node ?? context?.node ?? 'bundle';
   const labels = context?.labels ?? {};
@@ -99,6 +105,7 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   // An exporter who could choose the labels unseen could choose the group, and with it the rules.
   const byLabels = judgement.policy?.groups.some((group) => Object.keys(group.labels).length > 0) ?? false;
   const notes = [
+    ...(isOfTrial ? [ofTrial] : []),
     ...(proven.ekDigest === null ? [] : [exportersBinding]),
     ...(isRemembered(proven, context?.memory ?? {}) ? [exportersMemory] : []),
     ...(byLabels && Object.keys(labels).length > 0 ? [exportersLabels] : []),
@@ -112,6 +119,7 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   return {
     state: verdict.state,
     earStatus: earStatus(verdict),
+    ...trial,
     reasons: withBegun(verdict.reasons, begun, bundle),
     // An identity that was not appraised is left out, not shown as failed.
     aspects: proven.ekDigest === null || identity === undefined ? others : { identity, ...others },
@@ -123,6 +131,9 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
     ...(fromContext && { from: 'context' as const }),
   };
 }
+
+const ofTrial =
+  'The server was on trial: the TPM may be a program, whose keys anybody may copy. Nothing may rest on this verdict.';
 
 const exportersBinding =
   'The bundle does not prove that its attestation key and its endorsement key belong to one TPM. The exporter vouches for that.';
@@ -137,7 +148,8 @@ const exportersLabels =
 export function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;
   try {
-    return parsePolicy(context.policy, 'context', enrolments);
+    const policy = parsePolicy(context.policy, 'context', enrolments);
+    return context.trial === true ? underTrial(policy) : policy;
   } catch (cause) {
     throw new Rejection('malformed', 'the bundle carries a policy that cannot be used', {
       field: 'context.policy',
