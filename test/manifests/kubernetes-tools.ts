@@ -100,8 +100,8 @@ export function memberOf(value: unknown, name: string): unknown {
 async function runTool(name: 'helm' | 'kubectl', args: readonly string[]): Promise<string> {
   const program = programs.get(name);
   if (program === undefined) throw new Error(`there is no ${name} here: needsTools() is to be asked first`);
-  // No settings, plugins or clusters of whoever runs the tests.
-  const env = { HOME: '/nonexistent' };
+  // No settings, plugins or clusters of whoever runs the tests. Not even root can make a folder there.
+  const env = { HOME: '/proc/nonexistent' };
   const child = start(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
   const { stdout: out, stderr: said } = child;
   if (out === null || said === null) throw new Error(`${name} has no streams`);

@@ -49,7 +49,8 @@ describe('a node whose host opens SSH, where the policy asks for its host', () =
       }, 10_000);
     const [closed, kept] = [join(machine.sysroot, 'proc/1'), join(machine.sysroot, 'proc/kept')];
     // A real socket of a real network, which becomes that of process 1.
-    const child = start('unshare', ['-n', process.execPath, '-e', listener], {
+    const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+    const child = start('unshare', [...asRoot, '--net', process.execPath, '-e', listener], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     try {
