@@ -103,7 +103,7 @@ class Namespace implements NetworkNamespace {
   constructor(holder: Daemon, folder: string, isRoot: boolean) {
     this.sockets = { inside: isRoot ? folder : '/', outside: folder };
     this.#holder = holder;
-    // The mount is to be seen only through a process that is in its namespace.
+    // Through the holder, since the mount is to be seen in its namespace alone.
     const root = `/proc/${holder.pid}/root${folder}`;
     this.#entered = isRoot ? ['--net'] : [...userNamespace, '--net', `--root=${root}`, `--wd=${root}`];
   }

@@ -46,7 +46,7 @@ export function createNarrator(format: 'text' | 'json', out: { write(text: strin
     },
     transition: (_node, _state, _reasons, sentence) => line(sentence),
     summary({ nodes, trusted, untrusted, unknown }, ok, leftOut) {
-      for (const { aspect, why } of leftOut) line(`LEFT OUT, and not tried: ${aspect}. ${why}`);
+      for (const { aspect, why } of leftOut) line(`LEFT OUT: the aspect ${aspect} was not tried: ${why}`);
       const whole = leftOut.length === 0 ? 'Everything' : 'Everything else';
       line(
         `${nodes} nodes: ${trusted} trusted, ${untrusted} untrusted, ${unknown} unknown. ` +
