@@ -1,4 +1,4 @@
-import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -35,7 +35,7 @@ export async function startNodePrograms(
   const [first, ...rest] = program;
   await using starting = new AsyncDisposableStack();
   // A Unix socket's path has at most 107 bytes.
-  const run = await mkdtemp(join(tmpdir(), 'assay-run-'));
+  const run = await realpath(await mkdtemp(join(tmpdir(), 'assay-run-')));
   starting.defer(() => rm(run, { recursive: true, force: true }));
   const processes = new Map<'agent' | 'broker' | 'netfilter', number>();
   const begin = async (
