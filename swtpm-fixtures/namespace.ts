@@ -1,4 +1,6 @@
-import { readlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'node-tpm2/run';
 import { type Daemon, startDaemon } from './daemon.ts';
@@ -9,6 +11,8 @@ export interface NetworkNamespace extends AsyncDisposable {
   inside(program: string, ...args: readonly string[]): readonly [string, ...string[]];
   /** Runs nft (or iptables) in it. @throws ToolError where it fails */
   run(program: string, args: readonly string[], input?: string): Promise<string>;
+  /** A folder for the sockets of programs that run in it: its path for them, and for everybody else. */
+  readonly sockets: { readonly inside: string; readonly outside: string };
 }
 
 /** Of `workerRules`, as nft takes it. */
@@ -37,22 +41,25 @@ export const workerRules = `table inet filter {
  * @returns why there is none, where this machine cannot have one
  */
 export async function openNamespace(rules: string = workerRules): Promise<NetworkNamespace | string> {
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'assay-network-')));
   const isRoot = process.getuid?.() === 0;
-  const unshared = isRoot ? ['--net'] : ['--user', '--map-root-user', '--net'];
-  const entered = isRoot ? ['--net'] : ['--user', '--preserve-credentials', '--net'];
   const own = await readlink('/proc/self/ns/net');
-  const holder = await startDaemon('unshare', [...unshared, '--', 'sleep', 'infinity']);
+  // Its network is made once its user is mapped: the kernel gives the files of /proc/net to who is root at that moment.
+  const first = isRoot ? [] : ['--user', '--map-root-user', '--mount', '--', 'unshare'];
+  const holder = await startDaemon('unshare', [...first, '--net', '--', 'sleep', 'infinity']);
   let said: string | null = null;
   void holder.ended.then((text) => {
     said = text.trim() || 'it ended';
   });
-  const namespace = new Namespace(holder, entered);
+  const namespace = new Namespace(holder, folder, isRoot);
   try {
     // The namespace is there once the process that holds it has left ours, and its user is mapped once it sleeps.
     for (let left = 500; !(await sleeps(holder.pid, own)); left--) {
-      if (said !== null || left === 0) throw new Error(said ?? 'it does not start');
+      if (said !== null || left === 0)
+        throw new Error(`${said ?? 'it does not start'}${isRoot ? '' : `. ${ofOthers}`}`);
       await sleep(10);
     }
+    if (!isRoot) await makeRoot(folder, holder.pid);
     await namespace.run('nft', ['-f', '-'], rules);
     return namespace;
   } catch (error) {
@@ -61,13 +68,44 @@ export async function openNamespace(rules: string = workerRules): Promise<Networ
   }
 }
 
+/** What this computer lacks for one; null where it lacks nothing. */
+export async function whyNoNamespace(): Promise<string | null> {
+  const tried = await openNamespace();
+  if (typeof tried === 'string') return tried;
+  await tried[Symbol.asyncDispose]();
+  return null;
+}
+
+const ofOthers =
+  'A user who is not root needs user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, ' +
+  'kernel.unprivileged_userns_clone=1 on Debian, user.max_user_namespaces not 0';
+
+const bounds = { timeoutMs: 10_000, maxOutputBytes: 16 * 1024 * 1024 };
+const userNamespace = ['--user', '--preserve-credentials', '--mount'];
+
+/**
+ * Makes the folder a root whose owner is root in the namespace. The real `/` belongs to nobody there, and a program that
+ * guards a socket by the owners of the folders above it refuses that.
+ */
+async function makeRoot(folder: string, holder: number): Promise<void> {
+  const host = '.assay-host';
+  await mkdir(join(folder, host));
+  for (const entry of await readdir('/')) await symlink(join(host, entry), join(folder, entry));
+  const mount = ['mount', '--rbind', '/', join(folder, host)];
+  await run('nsenter', ['--target', String(holder), ...userNamespace, '--', ...mount], bounds);
+}
+
 class Namespace implements NetworkNamespace {
+  readonly sockets: NetworkNamespace['sockets'];
   readonly #holder: Daemon;
   readonly #entered: readonly string[];
 
-  constructor(holder: Daemon, entered: readonly string[]) {
+  constructor(holder: Daemon, folder: string, isRoot: boolean) {
+    this.sockets = { inside: isRoot ? folder : '/', outside: folder };
     this.#holder = holder;
-    this.#entered = entered;
+    // Through the holder, since the mount is to be seen in its namespace alone.
+    const root = `/proc/${holder.pid}/root${folder}`;
+    this.#entered = isRoot ? ['--net'] : [...userNamespace, '--net', `--root=${root}`, `--wd=${root}`];
   }
 
   inside(program: string, ...args: readonly string[]): readonly [string, ...string[]] {
@@ -77,8 +115,7 @@ class Namespace implements NetworkNamespace {
   async run(program: string, args: readonly string[], input?: string): Promise<string> {
     const [enter, ...rest] = this.inside(program, ...args);
     const { stdout } = await run(enter, rest, {
-      timeoutMs: 10_000,
-      maxOutputBytes: 16 * 1024 * 1024,
+      ...bounds,
       ...(input !== undefined && { input: Buffer.from(input) }),
     });
     return stdout.toString('utf8');
@@ -86,6 +123,7 @@ class Namespace implements NetworkNamespace {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#holder.kill('SIGKILL');
+    await rm(this.sockets.outside, { recursive: true, force: true });
   }
 }
 

@@ -1,6 +1,6 @@
-import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { FixtureMachine } from './machine.ts';
@@ -35,7 +35,7 @@ export async function startNodePrograms(
   const [first, ...rest] = program;
   await using starting = new AsyncDisposableStack();
   // A Unix socket's path has at most 107 bytes.
-  const run = await mkdtemp(join(tmpdir(), 'assay-run-'));
+  const run = await realpath(await mkdtemp(join(tmpdir(), 'assay-run-')));
   starting.defer(() => rm(run, { recursive: true, force: true }));
   const processes = new Map<'agent' | 'broker' | 'netfilter', number>();
   const begin = async (
@@ -55,9 +55,15 @@ export async function startNodePrograms(
     tpmBroker,
   );
   const { network } = machine;
-  const netfilter = network === null || typeof network === 'string' ? null : join(run, 'netfilter.sock');
-  if (network !== null && typeof network !== 'string' && netfilter !== null)
-    await begin('netfilter', network.inside(first, ...rest, 'netfilter', '--socket', netfilter), netfilter);
+  let netfilter: string | null = null;
+  if (network !== null && typeof network !== 'string') {
+    const { inside, outside } = network.sockets;
+    // A folder for each start: a socket that a killed program left behind looks like one that listens.
+    const started = await mkdtemp(join(outside, 'run-'));
+    netfilter = join(started, 'netfilter.sock');
+    const socket = join(inside, basename(started), 'netfilter.sock');
+    await begin('netfilter', network.inside(first, ...rest, 'netfilter', '--socket', socket), netfilter);
+  }
 
   const stateDir = join(dir, 'agent');
   await mkdir(stateDir, { recursive: true, mode: 0o700 });

@@ -68,6 +68,18 @@ describe('the processes of npm test', () => {
     );
   });
 
+  it('name each test that was skipped before the last line counts them', async () => {
+    const skipping = join(folder, 'skipping.unit.test.ts');
+    await writeFile(skipping, "describe('a test', () => { it.skip('is not run', () => {}); });\n");
+    const passing = await testFile('passing.unit.test.ts', '');
+    const { code, stdout } = await run(skipping, passing);
+    assert.equal(code, 0);
+    assert.deepEqual(stdout.trimEnd().split('\n').slice(-2), [
+      'SKIPPED  a test is not run',
+      '1 passed, 0 failed, 1 skipped',
+    ]);
+  });
+
   it('count as failed where one ends before its tests do', async () => {
     const crashing = await testFile('crashing.e2e.test.ts', 'process.exit(0);');
     const passing = await testFile('passing.unit.test.ts', '');

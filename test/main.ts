@@ -24,7 +24,7 @@ const env = Object.fromEntries(
 
 /** Where this check fails, there is nothing that tests could start. */
 const compiling = 'programs, compiled';
-const nothing: Totals = { passed: 0, failed: 0, skipped: 0, failures: [], files: {} };
+const nothing: Totals = { passed: 0, failed: 0, skips: [], failures: [], files: {} };
 const endingSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 const [verb, ...args] = process.argv.slice(2);
@@ -79,8 +79,9 @@ async function test(): Promise<void> {
   const totals = joined(ran);
   process.exitCode = totals.failed > 0 ? 1 : 0;
   showSlowest(totals.files);
+  for (const title of totals.skips) console.log(`SKIPPED  ${title}`);
   for (const title of totals.failures) console.log(`FAILED  ${title}`);
-  console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+  console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skips.length} skipped`);
 }
 
 /** Neither a file or a pattern of files, nor an option for mocha or the value of one. */
@@ -134,7 +135,7 @@ function joined(all: readonly Totals[]): Totals {
   return {
     passed: sum(({ passed }) => passed),
     failed: sum(({ failed }) => failed),
-    skipped: sum(({ skipped }) => skipped),
+    skips: all.flatMap(({ skips }) => skips),
     failures: all.flatMap(({ failures }) => failures),
     files: Object.assign({}, ...all.map(({ files }) => files)),
   };

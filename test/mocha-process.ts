@@ -8,7 +8,8 @@ import { z } from 'zod';
 const totals = z.strictObject({
   passed: z.int(),
   failed: z.int(),
-  skipped: z.int(),
+  /** Titles of the tests that were skipped. */
+  skips: z.array(z.string()),
   /** Titles of the tests that failed. */
   failures: z.array(z.string()),
   /** Milliseconds of each file. */
@@ -57,7 +58,7 @@ export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<
   if (read !== null) return read;
   const failure = `mocha ended with ${ended} before it was done: ${args.join(' ')}`;
   console.log(failure);
-  return { passed: 0, failed: 1, skipped: 0, failures: [failure], files: {} };
+  return { passed: 0, failed: 1, skips: [], failures: [failure], files: {} };
 }
 
 function endGroup(leader: number | undefined): void {

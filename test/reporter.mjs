@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import Mocha from 'mocha';
 
-const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END } = Mocha.Runner.constants;
+const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END, EVENT_TEST_PENDING } = Mocha.Runner.constants;
 
 /** mocha's Spec, which at the end also writes its totals as one line of JSON to file descriptor 3, for test/mocha-process.ts. */
 export default class Reporter extends Mocha.reporters.Spec {
@@ -19,10 +19,13 @@ export default class Reporter extends Mocha.reporters.Spec {
       const file = relative(process.cwd(), suite.file);
       files[file] = (files[file] ?? 0) + Math.round(performance.now() - begun);
     });
+    const titleOf = (test) => test.fullTitle().replace(/\s+/g, ' ');
+    const skips = [];
+    runner.on(EVENT_TEST_PENDING, (test) => skips.push(titleOf(test)));
     runner.once(EVENT_RUN_END, () => {
-      const { passes: passed, failures: failed, pending: skipped } = this.stats;
-      const failures = this.failures.map((test) => test.fullTitle().replace(/\s+/g, ' '));
-      writeSync(3, JSON.stringify({ passed, failed, skipped, failures, files }));
+      const { passes: passed, failures: failed } = this.stats;
+      const failures = this.failures.map(titleOf);
+      writeSync(3, JSON.stringify({ passed, failed, skips, failures, files }));
     });
   }
 }

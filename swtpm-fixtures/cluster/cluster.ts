@@ -14,7 +14,7 @@ import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { openAuthority, type TpmAuthority } from '../authority.ts';
 import { withMadeFiles } from '../loader-files.ts';
 import { type FixtureMachine, startMachine } from '../machine.ts';
-import { inputChain, openNamespace } from '../namespace.ts';
+import { inputChain, whyNoNamespace } from '../namespace.ts';
 import { type NodePrograms, startNodePrograms } from '../node-programs.ts';
 import { type Programs, sources } from '../programs.ts';
 import { type Tampering, tamper } from '../tamper.ts';
@@ -139,7 +139,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
       seen.set(name, new Set());
     };
     const authority = await openAuthority(join(dir, 'tpm-authority'));
-    const noFirewall = await whyNoFirewall();
+    const noFirewall = await whyNoNamespace();
     const server = await startOnUsualPorts(options, authority, noFirewall === null, (entry) => {
       const before = latest.get(entry.node);
       latest.set(entry.node, entry.verdict);
@@ -314,14 +314,6 @@ async function startOnUsualPorts(
 function takenPort(error: unknown): number | null {
   const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
   return isTaken && 'port' in error && typeof error.port === 'number' ? error.port : null;
-}
-
-/** What is missing on this computer for a network of each node's own. */
-async function whyNoFirewall(): Promise<string | null> {
-  const tried = await openNamespace();
-  if (typeof tried === 'string') return tried;
-  await tried[Symbol.asyncDispose]();
-  return null;
 }
 
 const recordedFile = (recording: string, name: string) =>

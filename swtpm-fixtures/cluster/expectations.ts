@@ -58,7 +58,9 @@ export class Expectations {
       counts.trusted !== nodes.length - expected.untrusted - expected.unknown
     )
       this.#failed = true;
-    this.#narrator.summary(counts, this.held);
+    const { noFirewall } = this.#cluster;
+    const leftOut = noFirewall === null ? [] : [{ aspect: 'firewall', why: noFirewall } as const];
+    this.#narrator.summary(counts, this.held, leftOut);
     return this.held;
   }
 }

@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { whyNoNamespace } from '../namespace.ts';
 import { compiledIn } from '../programs.ts';
 import { createAlarms } from './alarms.ts';
 import { claimFolder } from './claim.ts';
@@ -82,7 +83,6 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const once = flags.once === true;
   const dir = once ? await mkdtemp(join(tmpdir(), 'assay-')) : resolve(flags.stateDir);
-  if (!once) await mkdir(dir, { recursive: true, mode: 0o700 });
   const narrator = createNarrator(flags.output, process.stdout);
   const alarms = createAlarms();
   const isOfOneModel = flags.cluster === true || flags.update === true;
@@ -91,6 +91,9 @@ async function main(): Promise<number> {
       { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 15_000 : 3_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
+    const noFirewall = flags.tamper === 'firewall' ? await whyNoNamespace() : null;
+    if (noFirewall !== null) throw new Error(`--tamper firewall needs nodes with a firewall: ${noFirewall}`);
+    if (!once) await makeStateDir(dir);
     await using _claim = await claimFolder(dir);
     await using marked = flags.cluster === true ? await openMarkedNodes(dir, interrupted.signal) : null;
     await using cluster = await openCluster({
@@ -123,6 +126,19 @@ async function main(): Promise<number> {
     return 1;
   } finally {
     if (once) await rm(dir, { recursive: true, force: true });
+  }
+}
+
+/** @throws Error where another user made it, or this one may make none there */
+async function makeStateDir(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await access(dir, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    throw new Error(
+      `this user may not write ${dir}: remove it if it is there, or choose another folder with --state-dir`,
+      { cause },
+    );
   }
 }
 

@@ -7,7 +7,14 @@ export interface Narrator {
   /** A command as it was typed, and what it printed. */
   typed(command: string, output: string): void;
   transition(node: string, state: NodeState, reasons: readonly string[], sentence: string): void;
-  summary(counts: Summary, ok: boolean): void;
+  /** How it ended, and what could not be part of it. */
+  summary(counts: Summary, ok: boolean, leftOut: readonly LeftOut[]): void;
+}
+
+/** A part of the story that this computer cannot have. */
+export interface LeftOut {
+  readonly aspect: 'firewall';
+  readonly why: string;
 }
 
 export interface Summary {
@@ -28,8 +35,8 @@ export function createNarrator(format: 'text' | 'json', out: { write(text: strin
       typed: (command) => out.write(`${JSON.stringify({ t: seconds(), command })}\n`),
       transition: (node, state, reasons) =>
         out.write(`${JSON.stringify({ t: seconds(), node, state, reasons })}\n`),
-      summary: (counts, ok) =>
-        out.write(`${JSON.stringify({ summary: { ...counts, seconds: seconds() }, ok })}\n`),
+      summary: (counts, ok, leftOut) =>
+        out.write(`${JSON.stringify({ summary: { ...counts, seconds: seconds() }, ok, leftOut })}\n`),
     };
   return {
     say: line,
@@ -38,10 +45,13 @@ export function createNarrator(format: 'text' | 'json', out: { write(text: strin
       for (const each of output.split('\n')) if (each.trim() !== '') out.write(`          ${each}\n`);
     },
     transition: (_node, _state, _reasons, sentence) => line(sentence),
-    summary: ({ nodes, trusted, untrusted, unknown }, ok) =>
+    summary({ nodes, trusted, untrusted, unknown }, ok, leftOut) {
+      for (const { aspect, why } of leftOut) line(`LEFT OUT: the aspect ${aspect} was not tried: ${why}`);
+      const whole = leftOut.length === 0 ? 'Everything' : 'Everything else';
       line(
         `${nodes} nodes: ${trusted} trusted, ${untrusted} untrusted, ${unknown} unknown. ` +
-          (ok ? 'Everything came out as it should.' : 'Something did NOT come out as it should, see above.'),
-      ),
+          (ok ? `${whole} came out as it should.` : 'Something did NOT come out as it should, see above.'),
+      );
+    },
   };
 }

@@ -42,8 +42,6 @@ export async function tellStory(
   expected.rebooted(first);
 
   const { tamper: change } = options;
-  if (change === 'firewall' && cluster.noFirewall !== null)
-    throw new Error(`--tamper firewall needs nodes with a firewall: ${cluster.noFirewall}`);
   narrator.say(`${second.name} ${changed[change]}.`);
   if (change === 'none') await second.reboot(second.log);
   else await second.change(change);

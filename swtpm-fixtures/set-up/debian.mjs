@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { runToEnd } from './child.mjs';
 
-/** The needs of software TPMs: a file that shows that a package is there, the Debian package, and why. */
+/** The needs of machines with software TPMs: a file that shows that a package is there, the Debian package, and why. */
 const needed = [
   { program: 'swtpm', package: 'swtpm', why: 'the software TPM itself' },
   { program: 'swtpm_setup', package: 'swtpm-tools', why: 'makes a software TPM with its endorsement keys' },
@@ -15,13 +15,14 @@ const needed = [
     package: 'libtss2-tcti-swtpm0',
     why: 'how tpm2-tools reaches a software TPM',
   },
+  { program: 'nft', package: 'nftables', why: 'makes and reads the rules of each machine' },
+  { program: 'mount', package: 'mount', why: 'gives them to machines of a user who is not root' },
 ];
 
 /** The needs of tests beside them. */
 const ofTests = [
   { program: 'systemd-analyze', package: 'systemd', why: 'judges the units of manifests/host' },
-  { program: 'nft', package: 'nftables', why: 'makes and reads real rules in network namespaces' },
-  { program: 'iptables-legacy', package: 'iptables', why: 'the same in the ways of before' },
+  { program: 'iptables-legacy', package: 'iptables', why: 'makes rules of firewalls in the older ways' },
   { program: 'cryptsetup', package: 'cryptsetup-bin', why: 'makes LUKS volumes in files' },
   { program: 'ip', package: 'iproute2', why: 'links in network namespaces' },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
@@ -91,7 +92,7 @@ export async function installDebianPackages(tests = false, machines = false, ima
   const elevation = await elevate();
   if (elevation === null || !onPath('apt-get')) {
     throw new Error(`may not install Debian packages here; run this once, then try again:
-  sudo sh -c 'apt-get update && ${[...install, ...packages].join(' ')}'`);
+  ${asRoot(`apt-get update && ${[...install, ...packages].join(' ')}`)}`);
   }
   process.stderr.write(`set-up: installing ${packages.join(', ')}\n`);
   await runToEnd([...elevation, 'apt-get', 'update', '-qq']);
@@ -109,6 +110,11 @@ export async function elevate() {
     () => ['sudo', '-n'],
     () => null,
   );
+}
+
+/** What a person types who is not root: a login shell of root has the programs of the packages on its path. */
+export function asRoot(script) {
+  return onPath('sudo') ? `sudo sh -c '${script}'` : `su - -c '${script}'`;
 }
 
 function isThere(need) {

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { runToEnd } from './child.mjs';
-import { elevate } from './debian.mjs';
+import { asRoot, elevate } from './debian.mjs';
 
 /** Which programs of which Debian package. Prometheus scrapes a server of the tests, Alertmanager tells a receiver of its alerts. */
 const programs = {
@@ -59,7 +59,8 @@ async function download(packages, into) {
     if (elevation !== null) await runToEnd([...elevation, 'apt-get', 'update', '-qq']);
     await get(false).catch((cause) => {
       throw new Error(
-        `${packages.join(' and ')} could not be fetched from Debian's archive: apt-get update, then try again`,
+        `${packages.join(' and ')} could not be fetched from Debian's archive; run this once, then try again:
+  ${asRoot('apt-get update')}`,
         { cause },
       );
     });

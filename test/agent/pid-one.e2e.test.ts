@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { programs } from '../programs.ts';
 import { makeAuthority } from './made-authority.ts';
@@ -12,8 +12,10 @@ import { makeAuthority } from './made-authority.ts';
 describe('a program that is process 1 of its container', function () {
   this.timeout(60_000);
   let dir = '';
-  beforeEach(async function () {
+  before(function () {
     if (process.getuid?.() !== 0) this.skip();
+  });
+  beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-pid-one-'));
     await chmod(dir, 0o700);
   });

@@ -6,9 +6,17 @@ export interface End {
   readonly stderr: string;
 }
 
-/** Runs the Node that runs the tests with these arguments, in this environment alone, until it ends. */
-export function endOf(args: readonly string[], env: Readonly<Record<string, string>>): Promise<End> {
-  const child = start(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+/**
+ * Runs the Node that runs the tests with these arguments, in this environment alone, until it ends.
+ * @param before argv of a program that starts it
+ */
+export function endOf(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  before: readonly string[] = [],
+): Promise<End> {
+  const [program = '', ...rest] = [...before, process.execPath, ...args];
+  const child = start(program, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout?.on('data', (bytes: Buffer) => {

@@ -1,25 +1,21 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { join } from 'node:path';
-import { describe, it } from 'mocha';
-import { start } from 'node-tpm2/run';
+import { before, describe, it } from 'mocha';
+import type { LeftOut } from '../../swtpm-fixtures/cluster/narrator.ts';
+import { withEmpty } from '../own-namespaces.ts';
 import { storyArguments } from '../programs.ts';
+import { endOf } from './end-of.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
 
 async function runOnce(...args: readonly string[]) {
-  const child = start(process.execPath, [program, ...storyArguments, '--once', ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const said = { out: '', err: '' };
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    said.out += text;
-  });
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said.err += text;
-  });
-  const [exit] = await once(child, 'close');
-  return { exit: Number(exit), ...said };
+  return await runOnceAfter([], ...args);
+}
+
+async function runOnceAfter(before: readonly string[], ...args: readonly string[]) {
+  const argv = [program, ...storyArguments, '--once', ...args];
+  const { code, stdout, stderr } = await endOf(argv, {}, before);
+  return { exit: code, out: stdout, err: stderr };
 }
 
 interface Line {
@@ -47,8 +43,7 @@ describe('npm start -- --once -o json', function () {
       const lines = out.trimEnd().split('\n');
       const last: unknown = JSON.parse(lines.pop() ?? '');
       assert(typeof last === 'object' && last !== null && 'summary' in last && 'ok' in last);
-      assert.deepEqual(Object.keys(last), ['summary', 'ok']);
-      assert.equal(last.ok, true);
+      assert.deepEqual(Object.assign({}, last, { summary: {} }), { summary: {}, ok: true, leftOut: [] });
       const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
       // What ran is allowed by a command, once it was found.
       const isAllowed = change === 'runtime';
@@ -72,6 +67,31 @@ describe('npm start -- --once -o json', function () {
       const found = reported.findLast(({ node, state }) => node === 'node-2' && state === 'untrusted');
       assert(found?.reasons.includes(code) === true, found?.reasons.join() ?? 'never untrusted');
     });
+
+  describe('where there is no nft', () => {
+    before(function () {
+      // It is in /usr/sbin. Who is not root can hide that only where it is root, and then has no need of user namespaces.
+      if (process.getuid?.() !== 0) this.skip();
+    });
+
+    it('says in its summary that the firewall was left out, and why', async () => {
+      const { exit, out, err } = await runOnceAfter(withEmpty('/usr/sbin'), '-o', 'json');
+      assert.equal(exit, 0, err);
+      const last = JSON.parse(out.trimEnd().split('\n').at(-1) ?? '') as { ok: unknown; leftOut: LeftOut[] };
+      assert.equal(last.ok, true);
+      assert.deepEqual(
+        last.leftOut.map(({ aspect }) => aspect),
+        ['firewall'],
+      );
+      assert.match(last.leftOut[0]?.why ?? '', /\bnft\b/);
+    });
+
+    it('refuses to change a firewall before anything is started', async () => {
+      const { exit, out, err } = await runOnceAfter(withEmpty('/usr/sbin'), '--tamper', 'firewall');
+      assert.deepEqual([exit, out], [1, '']);
+      assert.match(err, /\bnft\b/);
+    });
+  });
 
   it('takes fewer than three nodes for a mistake in the command', async () => {
     const { exit, out, err } = await runOnce('--nodes', '2');

@@ -108,8 +108,8 @@ describe('where SSH is configured to listen', () => {
       const { unread, listening } = await readSsh(root);
       assert.deepEqual([Object.keys(unread).sort(), listening], [['listening', 'ssh'], undefined]);
     }
-    await chmod(join(root, 'etc/ssh'), 0);
     await rm(join(root, main));
+    await chmod(join(root, 'etc/ssh'), 0);
     await assert.rejects(sshd());
     await chmod(join(root, 'etc/ssh'), 0o755);
     await mkdir(join(root, main));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, mkdtemp, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { type Listing, readRules } from '../../../agent/netfilter/read-rules.ts';
 import { RuleReader } from '../../../agent/netfilter/rule-reader.ts';
 import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
@@ -13,6 +13,10 @@ import { type Namespace, openNamespace } from './namespace.ts';
 /** Real nft, iptables-nft and iptables-legacy in a network namespace of their own. */
 describe('the rules of a network namespace', () => {
   let space: Namespace;
+  before(function () {
+    // Who is not root opens no namespace by its file.
+    if (process.getuid?.() !== 0) this.skip();
+  });
   beforeEach(async () => {
     space = await openNamespace();
   });
@@ -268,6 +272,10 @@ describe('the rules of a network namespace', () => {
 describe('rules that cannot be read', () => {
   let space: Namespace;
   let folder: string;
+  before(function () {
+    // Who is not root opens no namespace by its file.
+    if (process.getuid?.() !== 0) this.skip();
+  });
   beforeEach(async () => {
     space = await openNamespace();
     folder = await mkdtemp(join(tmpdir(), 'assay-netfilter-tools-'));

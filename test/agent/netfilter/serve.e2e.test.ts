@@ -4,7 +4,7 @@ import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { firewall, recordedRulesPath } from '../../../agent/collectors/firewall.ts';
@@ -26,6 +26,10 @@ describe('assay-agent netfilter', () => {
   let running: Promise<void>;
   let space: Namespace;
 
+  before(function () {
+    // Who is not root opens no namespace by its file.
+    if (process.getuid?.() !== 0) this.skip();
+  });
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-netfilter-'));
     socket = join(folder, 'run/netfilter.sock');

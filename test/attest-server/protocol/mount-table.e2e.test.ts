@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { type Mount, mountOf, parseMountTable } from '../../../attest-server/protocol/mount-table.ts';
+import { unshared } from '../../own-namespaces.ts';
 
 const program = join(import.meta.dirname, 'mounts-in-namespace.ts');
 const answer = z.object({
@@ -30,8 +31,8 @@ describe('a mount table that somebody spoofs', () => {
   async function mounted(
     steps: readonly Step[],
   ): Promise<{ table: readonly Mount[]; found: readonly Mount[] }> {
-    const args = ['--mount', '--propagation', 'private', '--', process.execPath, program, folder];
-    const { stdout } = await run('unshare', [...args, JSON.stringify(steps)], {
+    const [enter, ...args] = unshared('--mount', '--propagation', 'private');
+    const { stdout } = await run(enter, [...args, process.execPath, program, folder, JSON.stringify(steps)], {
       timeoutMs: 30_000,
       maxOutputBytes: 1024 * 1024,
     });

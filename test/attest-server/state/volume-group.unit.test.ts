@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { closeToVolumeGroup } from '../../../attest-server/state/volume-group.ts';
 
 const stranger = 65_533;
@@ -22,8 +22,10 @@ describe('a private folder on a volume with a group', () => {
   let volume: string;
   let state: string;
   let group: number;
-  beforeEach(function () {
+  before(function () {
     if (process.getuid?.() !== 0) this.skip();
+  });
+  beforeEach(() => {
     group = process.getegid?.() ?? 0;
     volume = mkdtempSync(join(tmpdir(), 'assay-volume-'));
     chmodSync(volume, 0o2775);

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { programs } from '../../programs.ts';
 
@@ -26,8 +26,10 @@ describe('a volume with fsGroup', function () {
   this.timeout(60_000);
   let parent: string;
   let volume: string;
-  beforeEach(function () {
+  before(function () {
     if (process.getuid?.() !== 0) this.skip();
+  });
+  beforeEach(() => {
     parent = mkdtempSync(join(tmpdir(), 'assay-fs-group-'));
     chmodSync(parent, 0o755);
     volume = join(parent, 'volume');

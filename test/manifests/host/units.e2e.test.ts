@@ -12,6 +12,7 @@ import { readers } from '../../../agent/inspect/out-folder.ts';
 import { netfilterConfig } from '../../../agent/netfilter/config.ts';
 import { brokerSettings } from '../../../agent/tpm-broker/config.ts';
 import { serverSettings } from '../../../attest-server/config.ts';
+import { withEmpty } from '../../own-namespaces.ts';
 
 const host = join(import.meta.dirname, '../../../manifests/host');
 const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 18, env: { SYSTEMD_COLORS: '0' } };
@@ -348,7 +349,9 @@ function valuesOf(unit: string, key: string): string[] {
 }
 
 /** What it writes on either stream. @throws ToolError where it ends with an error */
-async function output(program: string, ...args: readonly string[]): Promise<string> {
-  const { stdout, stderr } = await run(program, args, bounds);
+async function output(...argv: readonly string[]): Promise<string> {
+  // systemd-analyze makes folders in /run, which root alone may do.
+  const [program, ...args] = withEmpty('/run');
+  const { stdout, stderr } = await run(program, [...args, ...argv], bounds);
   return `${stdout.toString()}${stderr.toString()}`;
 }

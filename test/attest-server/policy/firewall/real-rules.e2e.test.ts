@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { type FirewallPart, firewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import { unshared } from '../../../own-namespaces.ts';
 import { failing, judged, recordedNode, referenceOf } from './made-firewall.ts';
 
 const program = join(import.meta.dirname, 'rules-in-namespace.ts');
@@ -13,7 +14,8 @@ type Step = readonly string[] | 'show';
 
 /** What the real programs print in a network namespace of its own, which ends with the steps. */
 async function shownAfter(...steps: readonly Step[]): Promise<readonly FirewallPart[]> {
-  const { stdout } = await run('unshare', ['-n', '--', process.execPath, program, JSON.stringify(steps)], {
+  const [enter, ...args] = unshared('--net');
+  const { stdout } = await run(enter, [...args, process.execPath, program, JSON.stringify(steps)], {
     timeoutMs: 60_000,
     maxOutputBytes: 64 * 1024 * 1024,
   });

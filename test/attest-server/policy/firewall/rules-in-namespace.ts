@@ -4,7 +4,9 @@ import { nftOutput } from '../../../../attest-server/protocol/firewall.ts';
 
 /** Runs programs in the network namespace that it was started in, and shows what the real ones print of its rules. */
 const steps = z.array(z.union([z.array(z.string()).min(1), z.literal('show')]));
-const bounds = { timeoutMs: 10_000, maxOutputBytes: 16 * 1024 * 1024 };
+/** The usual lock of iptables-legacy is a file of root's, and nobody else changes rules here. */
+const env = { XTABLES_LOCKFILE: '/dev/null' };
+const bounds = { timeoutMs: 10_000, maxOutputBytes: 16 * 1024 * 1024, env };
 
 const shown: unknown[] = [];
 for (const step of steps.parse(JSON.parse(process.argv[2] ?? '[]'))) {

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { Unavailable } from '../../../../agent/collectors/collector.ts';
 import { collectors } from '../../../../agent/collectors/list.ts';
 import { type FixtureMachine, startMachine } from '../../../../swtpm-fixtures/machine.ts';
+import { unshared } from '../../../own-namespaces.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../../boot-policy.ts';
 import { agentsOf, startAgent, vouchFor } from '../../real-agent.ts';
@@ -49,7 +50,8 @@ describe('a node whose host opens SSH, where the policy asks for its host', () =
       }, 10_000);
     const [closed, kept] = [join(machine.sysroot, 'proc/1'), join(machine.sysroot, 'proc/kept')];
     // A real socket of a real network, which becomes that of process 1.
-    const child = start('unshare', ['-n', process.execPath, '-e', listener], {
+    const [program, ...args] = unshared('--net');
+    const child = start(program, [...args, process.execPath, '-e', listener], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     try {
