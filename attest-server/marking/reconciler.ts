@@ -1,6 +1,5 @@
 import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
-import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
@@ -19,6 +18,7 @@ import {
   type Decisions,
   type Hold,
 } from './ports.ts';
+import { Publication, type WrongAttestation } from './publication.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface MarkingReport {
@@ -71,9 +71,8 @@ export interface ReconcilerParts {
   readonly report: MarkingReport;
 }
 
-/** Requests under way: marks before what is only published. */
-const workers = { marks: 8, publications: 2 };
-const hour = 3_600_000;
+/** Nodes that are marked at a time. */
+const workers = 8;
 /** Between two writes that only say the same in other words. */
 const minorEvery = 60_000;
 /** How often in a row a Node is read again because it is another by now. */
@@ -84,8 +83,6 @@ const longestRetryAfter = 600_000;
 /** Failures in a row after which all writing waits. */
 const failuresOfAll = 3;
 const openEvery = 1000;
-/** Events of one Node that wait to be published. */
-const mostEvents = 4;
 
 /**
  * Makes the marks in the cluster what the committed verdicts say. It is told that something may have changed (a verdict, a
@@ -95,17 +92,12 @@ const mostEvents = 4;
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #known = new Map<string, KnownNode>();
-  readonly #marks = new WorkQueue((name) => this.#mark(name), workers.marks);
-  readonly #publications = new WorkQueue((name) => this.#publish(name), workers.publications);
-  /** Names of the NodeAttestations that are there; null until they were listed. */
-  #attested: Set<string> | null = null;
+  readonly #marks = new WorkQueue((name) => this.#mark(name), () => workers);
+  readonly #publication: Publication;
   #isAssessed = false;
-  #isListing = false;
   /** Nothing is written before. */
   #closedUntil = Number.NEGATIVE_INFINITY;
-  #publishClosedUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  #publishFailures = 0;
   /** Nodes of which a write was refused since one succeeded. */
   readonly #refused = new Set<string>();
   #openedAt = Number.NEGATIVE_INFINITY;
@@ -114,6 +106,14 @@ export class Reconciler {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    const { writer, decisions, now, monotonic, random, report } = parts;
+    this.#publication = new Publication({
+      ...{ writer, decisions, now, monotonic, random, report },
+      nodeOf: (name) => this.#current(name),
+      judgementOf: (name) => this.#judgement(name),
+      mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#closedUntil,
+      areMarksWaiting: () => this.#marks.length > 0,
+    });
   }
 
   /** Something about this node may be another. */
@@ -138,16 +138,33 @@ export class Reconciler {
     readonly marks: Marks;
     readonly judged: NodeToMark;
     readonly tamperedAt: number | null;
+    /** Null where its resource is as it should be. */
+    readonly resource: WrongAttestation | null;
   } | null {
     const node = this.#current(name);
-    const known = this.#known.get(name);
-    if (node === null || known?.marks == null || known.judged === null) return null;
-    const { marks, judged, tamperedAt } = known;
-    return { there: marksOn(node, this.#parts.keys), marks, judged, tamperedAt };
+    const judgement = this.#judgement(name);
+    if (node === null || judgement === null) return null;
+    const tamperedAt = this.#known.get(name)?.tamperedAt ?? null;
+    return {
+      there: marksOn(node, this.#parts.keys),
+      ...judgement,
+      tamperedAt,
+      resource: this.#publication.wrong(name),
+    };
   }
 
   names(): readonly string[] {
     return [...this.#known.keys()];
+  }
+
+  /** Resources that are not as they should be. */
+  get wrongResources(): ReturnType<Publication['countWrong']> {
+    return this.#publication.countWrong();
+  }
+
+  /** What the API refuses of them at present, a sentence each. */
+  publicationFaults(): readonly string[] {
+    return this.#parts.isLeader() ? this.#publication.faults() : [];
   }
 
   /** Does what is due by itself. */
@@ -162,7 +179,6 @@ export class Reconciler {
     if (!nodes.synced()) return;
     if (!this.#isAssessed) this.#assessAll(at);
     if (!this.#parts.isLeader()) return;
-    if (this.#attested === null) this.#listAttestations();
     this.#open(at);
     const ended = breaker.ended(at);
     if (ended.length > 0) this.#decided(decisions.end(ended));
@@ -171,8 +187,8 @@ export class Reconciler {
     for (const [name, known] of this.#known) {
       const end = known.judged?.expiresAt ?? null;
       if (known.dueAt <= at || (end !== null && wall > end)) this.wake(name);
-      if (known.attestDueAt <= at || known.events.length > 0) this.#publications.add(name);
     }
+    this.#publication.tick();
   }
 
   /** A person decided something, or what was decided has ended. */
@@ -186,19 +202,19 @@ export class Reconciler {
     for (const known of this.#known.values()) {
       known.left = null;
       known.written = null;
-      known.events.length = 0;
     }
+    this.#publication.tookOver();
     this.wakeAll();
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#marks.close(), this.#publications.close()]);
+    await Promise.all([this.#marks.close(), this.#publication.close()]);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
     await this.#marks.idle();
-    await this.#publications.idle();
+    await this.#publication.idle();
   }
 
   /** Before the first taint is put, all nodes are looked at: the breaker must know what fails already. */
@@ -212,31 +228,6 @@ export class Reconciler {
       if (judged.drift !== null && isTainted(marksOn(node, keys), judged, keys)) breaker.grant(node.name, at);
     }
     this.wakeAll();
-  }
-
-  /** Which NodeAttestations are there is asked once: those of Nodes that are gone go. */
-  #listAttestations(): void {
-    const at = this.#parts.monotonic();
-    if (this.#isListing || at < this.#publishClosedUntil) return;
-    this.#isListing = true;
-    this.#parts.writer
-      .attestations()
-      .then(
-        (names) => {
-          this.#attested = new Set(names);
-          for (const name of names) {
-            const known = this.#known.get(name);
-            if (known?.marks == null || known.judged === null) continue;
-            known.attestedAs ??= transitionOf(known.judged, known.marks);
-            known.attestDueAt = this.#parts.monotonic() + hour * shareOfHour(name);
-          }
-          for (const name of names) if (!this.#known.has(name)) this.#publications.add(name);
-        },
-        (error: unknown) => this.#notPublished(error, null),
-      )
-      .finally(() => {
-        this.#isListing = false;
-      });
   }
 
   /** At once, and then what there is once a second: thousands of values cost little more than one. */
@@ -439,12 +430,11 @@ export class Reconciler {
     }
     known.tamperedAt = now();
     report.tampered(node.name, `the marks of ${node.name} were changed: ${spokenOf(there, known.marks)}`);
-    this.#note(known, {
+    this.#publication.note(node.name, {
       type: 'Warning',
       reason: camelCase('label_tamper'),
       message: 'Somebody changed the marks of Assay on this Node; they are put back as the verdict says.',
     });
-    this.#publications.add(node.name);
     if (known.fights <= 2) return at;
     // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
     return at + Math.min(takesTrust(spec) ? soonest : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
@@ -491,78 +481,11 @@ export class Reconciler {
     if (marks.suppressed !== null && marks.suppressed !== known.marks?.suppressed)
       report.suppressed(marks.suppressed);
     if (known.judged !== null && known.judged.state !== judged.state && judged.group.mode !== 'observe')
-      this.#note(known, eventOf(judged));
+      this.#publication.note(name, eventOf(judged));
     known.judged = judged;
     known.marks = marks;
-    if (known.attestedAs !== transitionOf(judged, marks) && this.#attested !== null) known.attestDueAt = at;
-    if ((known.attestDueAt <= at || known.events.length > 0) && this.#parts.isLeader())
-      this.#publications.add(name);
+    this.#publication.judged(name, { judged, marks });
     return { judged, marks };
-  }
-
-  #note({ events }: KnownNode, event: ClusterEvent): void {
-    events.push(event);
-    if (events.length > mostEvents) events.shift();
-  }
-
-  /** The resource and the Events of one Node: what is published for people and other programs. */
-  async #publish(name: string): Promise<void> {
-    const { nodes, isLeader, monotonic } = this.#parts;
-    if (!nodes.synced() || !isLeader() || this.#attested === null) return;
-    if (monotonic() < Math.max(this.#publishClosedUntil, this.#closedUntil)) return;
-    const node = this.#current(name);
-    const known = this.#known.get(name);
-    // One that is refused keeps the other from nobody.
-    const told = await Promise.allSettled([
-      this.#publishAttestation(name, node, known),
-      node === null || known === undefined ? null : this.#publishEvents(node, known),
-    ]);
-    const failed = told.find((one) => one.status === 'rejected');
-    if (failed !== undefined) {
-      this.#notPublished(failed.reason, name);
-      return;
-    }
-    this.#publishFailures = 0;
-  }
-
-  async #publishAttestation(
-    name: string,
-    node: ClusterNode | null,
-    known: KnownNode | undefined,
-  ): Promise<void> {
-    const { writer, decisions, now, monotonic } = this.#parts;
-    if (node === null) {
-      if (this.#attested?.has(name) !== true) return;
-      await writer.removeAttestation(name);
-      this.#attested.delete(name);
-    } else if (known?.judged != null && known.marks !== null && known.attestDueAt <= monotonic()) {
-      const { judged, marks } = known;
-      const status = attestationStatus(judged, marks, decisions.exemption(name), now());
-      await this.#counted('attestation', () => writer.applyAttestation(node, status));
-      this.#attested?.add(name);
-      known.attestedAs = transitionOf(judged, marks);
-      known.attestDueAt = monotonic() + hour;
-    } else return;
-    this.#answered();
-  }
-
-  async #publishEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
-    for (let event = events.shift(); event !== undefined; event = events.shift()) {
-      const told = event;
-      // Lost where it is refused: the resource says how things are.
-      await this.#counted('event', () => this.#parts.writer.event(node, told));
-    }
-  }
-
-  async #counted(action: EnforcementAction, work: () => Promise<void>): Promise<void> {
-    const { report } = this.#parts;
-    try {
-      await work();
-      report.acted(action, true);
-    } catch (error) {
-      report.acted(action, false);
-      throw error;
-    }
   }
 
   /** The Node as the watch told it, or as we left it where the watch has not got so far. */
@@ -595,7 +518,12 @@ export class Reconciler {
   #gone(name: string): void {
     this.#known.delete(name);
     this.#parts.breaker.forget(name);
-    if (this.#attested?.has(name)) this.#publications.add(name);
+    this.#publication.gone(name);
+  }
+
+  #judgement(name: string): { readonly judged: NodeToMark; readonly marks: Marks } | null {
+    const { judged, marks } = this.#known.get(name) ?? { judged: null, marks: null };
+    return judged === null || marks === null ? null : { judged, marks };
   }
 
   #answered(): void {
@@ -620,19 +548,6 @@ export class Reconciler {
     known.failures += 1;
     known.notBefore = at + backOff(known.failures, random);
     known.dueAt = known.notBefore;
-  }
-
-  #notPublished(error: unknown, name: string | null): void {
-    const { report, monotonic, random } = this.#parts;
-    if (!(error instanceof ClusterError)) {
-      report.fault(error, 'publishing in the cluster');
-      return;
-    }
-    report.failed(error, name);
-    const at = monotonic();
-    this.#closeAfter(error, at, name);
-    this.#publishFailures += 1;
-    this.#publishClosedUntil = at + backOff(this.#publishFailures, random);
   }
 
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
