@@ -138,7 +138,7 @@ export async function openMarking(
         shown: (node) => reconciler.shown(node),
       },
       groups: inForce.groups,
-      clusterFaults: () => faults.flatMap((its) => its()),
+      clusterFaults: () => [...faults.flatMap((its) => its()), ...reconciler.publicationFaults()],
       committed,
       ownNode,
       now,

@@ -91,13 +91,16 @@ export class Publication {
   readonly #events: WorkQueue;
   /** Whether it is known which resources there are. */
   #isListed = false;
-  #isListing = false;
-  #failedLists = 0;
+  #listing: Promise<void> | null = null;
   #listFault: ClusterError | null = null;
-  #failures = { resources: 0, events: 0 };
-  /** No resource and no Event is written before. */
-  #closedUntil = { resources: Number.NEGATIVE_INFINITY, events: Number.NEGATIVE_INFINITY };
-  /** Names whose resource was refused since one was taken. */
+  /** In a row, and until when nothing of that kind is asked for. */
+  readonly #failures = { lists: 0, resources: 0, events: 0 };
+  readonly #closedUntil = {
+    lists: Number.NEGATIVE_INFINITY,
+    resources: Number.NEGATIVE_INFINITY,
+    events: Number.NEGATIVE_INFINITY,
+  };
+  /** Names whose resource was refused since one was taken as a whole. */
   readonly #refused = new Set<string>();
 
   constructor(parts: PublicationParts) {
@@ -134,7 +137,7 @@ export class Publication {
   /** Another server may have written until now. */
   tookOver(): void {
     this.#isListed = false;
-    this.#failedLists = 0;
+    this.#failures.lists = 0;
     for (const { events } of this.#published.values()) events.length = 0;
   }
 
@@ -184,11 +187,12 @@ export class Publication {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#resources.close(), this.#events.close()]);
+    await Promise.all([this.#listing, this.#resources.close(), this.#events.close()]);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
+    await this.#listing;
     await this.#resources.idle();
     await this.#events.idle();
   }
@@ -227,35 +231,34 @@ export class Publication {
   #list(): void {
     const { writer, monotonic, report } = this.#parts;
     const asked = monotonic();
-    if (this.#isListing || asked < this.#closedUntil.resources) return;
-    this.#isListing = true;
-    writer
+    if (this.#listing !== null || asked < this.#closedUntil.lists) return;
+    this.#listing = writer
       .attestations()
       .then((found) => this.#listed(found, asked))
       .catch((error: unknown) => {
-        this.#failedLists += 1;
-        if (!(error instanceof ClusterError)) report.fault(error, 'list of the NodeAttestations');
-        else {
-          report.failed(error, null);
-          this.#listFault = error;
-          this.#close('resources', error);
-        }
+        if (!(error instanceof ClusterError)) throw error;
+        report.failed(error, null);
+        this.#listFault = error;
+        this.#close('lists', error);
+      })
+      .catch((error: unknown) => {
+        report.fault(error, 'list of the NodeAttestations');
       })
       .finally(() => {
-        this.#isListing = false;
+        this.#listing = null;
       });
   }
 
   #listed(found: readonly PublishedAttestation[], asked: number): void {
     this.#isListed = true;
     this.#listFault = null;
-    this.#failures.resources = 0;
+    this.#failures.lists = 0;
     const statuses = new Map(found.map(({ name, status }) => [name, status]));
     for (const name of statuses.keys()) this.#of(name);
     const at = this.#parts.monotonic();
     for (const [name, its] of this.#published) {
       // What was written since is newer than the list.
-      if (its.writtenAt >= asked) continue;
+      if (its.writtenAt > asked) continue;
       its.isThere = statuses.has(name);
       its.told = transitionIn(statuses.get(name));
       const isRight = its.told !== null && its.told === this.#wanted(name);
@@ -267,7 +270,7 @@ export class Publication {
   async #publish(name: string): Promise<void> {
     const { nodeOf, mayWrite, monotonic, report } = this.#parts;
     const its = this.#published.get(name);
-    const isReady = this.#isListed || this.#failedLists >= mostLists;
+    const isReady = this.#isListed || this.#failures.lists >= mostLists;
     const at = monotonic();
     if (its === undefined || !mayWrite() || !isReady || at < this.#closedUntil.resources) return;
     if (at < Math.max(its.dueAt, its.notBefore)) return;
@@ -276,9 +279,9 @@ export class Publication {
       if (node === null) await this.#remove(name, its);
       else await this.#write(node, its);
       this.#failures.resources = 0;
-      this.#refused.clear();
     } catch (error) {
-      its.notBefore = monotonic() + backOff(its.refusals + 1, this.#parts.random);
+      its.refusals += 1;
+      its.notBefore = monotonic() + backOff(its.refusals, this.#parts.random);
       if (error instanceof ClusterError) this.#notWritten(name, its, error);
       else report.fault(error, `the NodeAttestation of ${name}`);
     }
@@ -288,6 +291,7 @@ export class Publication {
     if (its.isThere) await this.#parts.writer.removeAttestation(name);
     its.isThere = false;
     its.told = null;
+    this.#refused.delete(name);
     // It may have come back meanwhile.
     if (this.#parts.nodeOf(name) === null) this.#published.delete(name);
   }
@@ -302,8 +306,9 @@ export class Publication {
     try {
       await this.#counted('attestation', () => writer.applyAttestation(node, status, its.isThere));
       Object.assign(its, { isThere: true, isWhole: true, refusals: 0, fault: null });
+      this.#refused.clear();
     } catch (error) {
-      if (!isRefusal(error) || its.refusals + 1 < patience) throw error;
+      if (!isRefusal(error) || (its.refusals + 1 < patience && !this.#areManyRefused)) throw error;
       if (its.told !== told) await this.#reduce(node, its, leastStatus(status));
       its.fault = error;
       report.failed(error, node.name);
@@ -332,11 +337,16 @@ export class Publication {
     this.#parts.report.failed(error, name);
     its.fault = error;
     if (isRefusal(error)) {
-      its.refusals += 1;
       this.#refused.add(name);
-      if (this.#refused.size < Math.max(refusedOfAll, this.#published.size / 10)) return;
+      if (!this.#areManyRefused) return;
     }
+    // Without their definition all are gone, and none is there when it comes back.
+    if (error.reason === 'not_found') this.#isListed = false;
     this.#close('resources', error);
+  }
+
+  get #areManyRefused(): boolean {
+    return this.#refused.size >= Math.max(refusedOfAll, this.#published.size / 10);
   }
 
   /** Told once, and lost where that is refused: the resource says how things are. */
@@ -361,7 +371,7 @@ export class Publication {
     }
   }
 
-  #close(what: 'resources' | 'events', { retryAfter }: ClusterError): void {
+  #close(what: 'lists' | 'resources' | 'events', { retryAfter }: ClusterError): void {
     const { monotonic, random } = this.#parts;
     this.#failures[what] += 1;
     const wait = retryAfter === null ? backOff(this.#failures[what], random) : Math.min(longestRetryAfter, retryAfter);

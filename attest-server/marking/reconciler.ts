@@ -18,7 +18,8 @@ import {
   type Decisions,
   type Hold,
 } from './ports.ts';
-import { Publication, type WrongAttestation } from './publication.ts';
+import { Publication } from './publication.ts';
+import type { LookedNode } from './shown-marks.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface MarkingReport {
@@ -133,14 +134,7 @@ export class Reconciler {
   }
 
   /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
-  shown(name: string): {
-    readonly there: MarksOnNode;
-    readonly marks: Marks;
-    readonly judged: NodeToMark;
-    readonly tamperedAt: number | null;
-    /** Null where its resource is as it should be. */
-    readonly resource: WrongAttestation | null;
-  } | null {
+  shown(name: string): (LookedNode & { readonly judged: NodeToMark }) | null {
     const node = this.#current(name);
     const judgement = this.#judgement(name);
     if (node === null || judgement === null) return null;
@@ -316,7 +310,7 @@ export class Reconciler {
 
   /** Writes what differs. @returns false where that is put off */
   async #apply(node: ClusterNode, known: KnownNode, judged: NodeToMark, marks: Marks): Promise<boolean> {
-    const { keys, writer, breaker, now, monotonic } = this.#parts;
+    const { keys, breaker, now, monotonic } = this.#parts;
     const at = monotonic();
     const there = marksOn(node, keys);
     const spec = nodePatch(node, marks, keys);
@@ -356,9 +350,7 @@ export class Reconciler {
       current = await this.#writeSpec(node, known, spec);
       this.#assess(current, known);
     }
-    const later = statusPatch(current, marks.condition, now());
-    if (later.actions.length > 0)
-      await this.#write(known, later, () => writer.patchNodeStatus(node.name, later.operations));
+    await this.#writeStatus(current, known, marks);
     known.asked = asked;
     known.putBackAt = null;
     known.dueAt = this.#nextLook(known, monotonic());
@@ -389,6 +381,25 @@ export class Reconciler {
       const isAnswered = ['conflict', 'invalid', 'failed', 'forbidden'].includes(reason);
       if (isAnswered && spec.actions.includes('label_remove'))
         await write(labelRemoval({ labels })).catch(noSuccess);
+      throw error;
+    }
+  }
+
+  /** A condition that says more than the verdict goes by itself where the API does not take the other one. */
+  async #writeStatus(node: ClusterNode, known: KnownNode, { condition }: Marks): Promise<void> {
+    const { writer, keys, now } = this.#parts;
+    const write = (patch: NodePatch) =>
+      this.#write(known, patch, () => writer.patchNodeStatus(node.name, patch.operations));
+    const wanted = statusPatch(node, condition, now());
+    if (wanted.actions.length === 0) return;
+    try {
+      await write(wanted);
+    } catch (error) {
+      const isAnswered =
+        error instanceof ClusterError && ['invalid', 'failed', 'forbidden'].includes(error.reason);
+      const isGreen = marksOn(node, keys).condition?.status === 'True' && condition?.status !== 'True';
+      if (isAnswered && isGreen && condition !== null)
+        await write(statusPatch(node, null, now())).catch(noSuccess);
       throw error;
     }
   }

@@ -207,6 +207,24 @@ describe('the reconciler', () => {
     }
   });
 
+  it('takes away a condition that says trusted where the API does not take another one', async () => {
+    for (const reason of ['failed', 'invalid', 'forbidden'] as const) {
+      const marked = await marking();
+      const { patchNodeStatus } = marked.cluster;
+      marked.cluster.patchNodeStatus = (node, operations) =>
+        operations.some(({ op }) => op === 'replace' || op === 'add')
+          ? Promise.reject(new ClusterError(reason, 'it is not taken'))
+          : patchNodeStatus.call(marked.cluster, node, operations);
+      marked.commit(name, overdue);
+      await marked.settle();
+      assert.equal(marked.cluster.conditionOf(name, trustedCondition), undefined, reason);
+      assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+      marked.cluster.patchNodeStatus = patchNodeStatus;
+      await marked.pass(minute);
+      assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'Unknown');
+    }
+  });
+
   it('taints a Node that its kubelet writes without end, and keeps what others wrote meanwhile (row 65)', async () => {
     const marked = await marking();
     let writes = 0;
