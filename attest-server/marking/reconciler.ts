@@ -143,7 +143,7 @@ export class Reconciler {
       there: marksOn(node, this.#parts.keys),
       ...judgement,
       tamperedAt,
-      resource: this.#publication.wrong(name),
+      resource: this.#parts.isLeader() ? this.#publication.wrong(name) : null,
     };
   }
 
@@ -151,9 +151,9 @@ export class Reconciler {
     return [...this.#known.keys()];
   }
 
-  /** Resources that are not as they should be. */
+  /** Resources that are not as they should be; none where another server writes them. */
   get wrongResources(): ReturnType<Publication['countWrong']> {
-    return this.#publication.countWrong();
+    return this.#parts.isLeader() ? this.#publication.countWrong() : new Map();
   }
 
   /** What the API refuses of them at present, a sentence each. */

@@ -61,9 +61,10 @@ export function apply(
   const others = entries.filter((entry) => entry !== own);
   const ownedByOthers = new Set(others.flatMap(({ paths }) => [...paths]));
   const merged = old === null ? config : withIdentity(mergeTyped(old, config, '', shapes), old);
-  // What it applied before and does not any more goes, unless somebody else wants it too.
+  // What it applied before and does not any more goes, unless somebody else wants it too, or it is a map that has keys now.
+  const isWanted = (path: string) => [...wanted.keys()].some((its) => its === path || its.startsWith(`${path}\nf:`));
   const dropped = [...(own?.paths ?? [])].filter(
-    (path) => !wanted.has(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
+    (path) => !isWanted(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
   );
   const kept = dropped.reduce<Json>((value, path) => prune(value, path.split('\n'), '', shapes), merged);
   const vanished = [...wanted.keys()].filter((path) => dropped.some((its) => its.startsWith(`${path}\nf:`)));

@@ -195,6 +195,7 @@ describe('what is published of nodes', () => {
     for (const [refused, reason] of [
       ['apply', 'not_found'],
       ['list', 'forbidden'],
+      ['list', 'gone'],
       ['event', 'too_many'],
     ] as const) {
       const marked = new MarkedCluster();

@@ -211,7 +211,7 @@ describe('the resource of a node', () => {
     assert.match(marked.reconciler.publicationFaults().join(), /cannot be listed/);
   });
 
-  it('follows when its definition changes under the server: 429 for seconds, and a list that expires', async () => {
+  it('follows when its definition changes under the server: 429 for seconds, and watches that end with 410', async () => {
     await stop();
     const { statuses } = marked;
     using _ = api.faults.add({
@@ -221,6 +221,8 @@ describe('the resource of a node', () => {
     });
     marked = await start(statuses);
     await define(described);
+    api.forgetHistory();
+    api.dropWatches('expire');
     marked.commit('node-1', overdue);
     await marked.settle();
     // Marks wait for no resource.
@@ -228,6 +230,10 @@ describe('the resource of a node', () => {
     assert.equal(metadata.labels?.[trustedLabel], undefined);
     await marked.pass(30 * second);
     assert.deepEqual(await shown('node-1'), ['unknown', 'Unknown', false]);
+    await api.createNode('node-8');
+    await until(() => room.kubernetes.nodes.get('node-8') !== null);
+    await marked.settle();
+    assert.deepEqual(await shown('node-8'), ['pending', 'Unknown', false]);
     assert.deepEqual([...marked.reconciler.wrongResources], []);
   });
 
