@@ -1,5 +1,11 @@
 import type { EnforcementAction, WrongResource } from '../protocol/marking.ts';
-import { attestationStatus, leastStatus, shareOfHour, transitionIn, transitionOf } from './attestation-status.ts';
+import {
+  attestationStatus,
+  leastStatus,
+  shareOfHour,
+  transitionIn,
+  transitionOf,
+} from './attestation-status.ts';
 import { backOff } from './back-off.ts';
 import type { NodeToMark } from './judged-node.ts';
 import type { Marks } from './marks.ts';
@@ -107,7 +113,10 @@ export class Publication {
     this.#parts = parts;
     const workers = () => (parts.areMarksWaiting() ? resourceWorkers.behindMarks : resourceWorkers.alone);
     this.#resources = new WorkQueue((name) => this.#publish(name), workers);
-    this.#events = new WorkQueue((name) => this.#tell(name), () => eventWorkers);
+    this.#events = new WorkQueue(
+      (name) => this.#tell(name),
+      () => eventWorkers,
+    );
   }
 
   /** What is known of this Node was looked at anew. */
@@ -177,7 +186,9 @@ export class Publication {
     });
     const [first] = refused;
     return [
-      ...(this.#listFault === null ? [] : [`the NodeAttestations cannot be listed: ${this.#listFault.message}`]),
+      ...(this.#listFault === null
+        ? []
+        : [`the NodeAttestations cannot be listed: ${this.#listFault.message}`]),
       ...(first === undefined
         ? []
         : [
@@ -374,7 +385,8 @@ export class Publication {
   #close(what: 'lists' | 'resources' | 'events', { retryAfter }: ClusterError): void {
     const { monotonic, random } = this.#parts;
     this.#failures[what] += 1;
-    const wait = retryAfter === null ? backOff(this.#failures[what], random) : Math.min(longestRetryAfter, retryAfter);
+    const wait =
+      retryAfter === null ? backOff(this.#failures[what], random) : Math.min(longestRetryAfter, retryAfter);
     this.#closedUntil[what] = Math.max(this.#closedUntil[what], monotonic() + wait);
   }
 

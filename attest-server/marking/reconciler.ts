@@ -93,7 +93,10 @@ const openEvery = 1000;
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #known = new Map<string, KnownNode>();
-  readonly #marks = new WorkQueue((name) => this.#mark(name), () => workers);
+  readonly #marks = new WorkQueue(
+    (name) => this.#mark(name),
+    () => workers,
+  );
   readonly #publication: Publication;
   #isAssessed = false;
   /** Nothing is written before. */

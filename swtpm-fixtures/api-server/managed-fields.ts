@@ -62,7 +62,8 @@ export function apply(
   const ownedByOthers = new Set(others.flatMap(({ paths }) => [...paths]));
   const merged = old === null ? config : withIdentity(mergeTyped(old, config, '', shapes), old);
   // What it applied before and does not any more goes, unless somebody else wants it too, or it is a map that has keys now.
-  const isWanted = (path: string) => [...wanted.keys()].some((its) => its === path || its.startsWith(`${path}\nf:`));
+  const isWanted = (path: string) =>
+    [...wanted.keys()].some((its) => its === path || its.startsWith(`${path}\nf:`));
   const dropped = [...(own?.paths ?? [])].filter(
     (path) => !isWanted(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
   );

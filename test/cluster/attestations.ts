@@ -68,10 +68,16 @@ export function describeAttestations(worldOf: () => World): void {
       for (const aspects of [{ host }, {}]) {
         const reply = await applied({ status: { state: 'unknown', aspects } }, '/status');
         assert.equal(outcomeOf(reply), 'allowed');
-        assert.equal(at(reply.body, 'status', 'aspects', 'host', 'source'), Object.hasOwn(aspects, 'host') ? 'host' : undefined);
+        assert.equal(
+          at(reply.body, 'status', 'aspects', 'host', 'source'),
+          Object.hasOwn(aspects, 'host') ? 'host' : undefined,
+        );
       }
       const [last] = [...statuses()].slice(-1);
-      assert.equal(outcomeOf(await applied({ status: JSON.parse(JSON.stringify(last)) }, '/status')), 'allowed');
+      assert.equal(
+        outcomeOf(await applied({ status: JSON.parse(JSON.stringify(last)) }, '/status')),
+        'allowed',
+      );
     });
 
     it('takes no member and no value that it does not know', async () => {

@@ -59,7 +59,8 @@ export class MadeCluster {
     patchNodeStatus: (name, operations) => this.#patch('patch status', name, operations),
     readNode: (name) => this.#answer(`get ${name}`, () => this.nodesByName.get(name) ?? null),
     applyAttestation: (node) => this.#answer('apply', () => void this.attestationNames.add(node.name)),
-    attestations: () => this.#answer('list attestations', () =>
+    attestations: () =>
+      this.#answer('list attestations', () =>
         [...this.attestationNames].map((name) => ({ name, status: undefined })),
       ),
     removeAttestation: (name) =>

@@ -6,7 +6,14 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
-import { at, isObject, type Json, type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
+import {
+  at,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  textAt,
+} from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { type Opened, opened } from '../kubernetes/opened.ts';
@@ -72,7 +79,11 @@ describe('the resource of a node', () => {
     const status = await statusOf(node);
     const trusted = listAt(status ?? {}, 'conditions').find((one) => textAt(one, 'type') === 'Trusted');
     return (
-      status && [textAt(status, 'state'), textAt(trusted ?? {}, 'status'), at(status, 'marks', 'trustedLabel') ?? null]
+      status && [
+        textAt(status, 'state'),
+        textAt(trusted ?? {}, 'status'),
+        at(status, 'marks', 'trustedLabel') ?? null,
+      ]
     );
   };
   const define = async (wanted: JsonObject = shipped) => {
@@ -121,7 +132,11 @@ describe('the resource of a node', () => {
 
   it('takes a map without keys, as servers of before apply it', async () => {
     const { writer, nodes } = room.kubernetes;
-    await writer.applyAttestation(nodes.get('node-1') ?? assert.fail(), { state: 'unknown', aspects: {} }, true);
+    await writer.applyAttestation(
+      nodes.get('node-1') ?? assert.fail(),
+      { state: 'unknown', aspects: {} },
+      true,
+    );
     assert.equal((await statusOf('node-1'))?.state, 'unknown');
   });
 
@@ -131,7 +146,10 @@ describe('the resource of a node', () => {
     api.log.clear();
     marked = await start(new Map([['node-1', { ...silent, expiresAt: 0 }]]));
     assert.deepEqual(await shown('node-1'), ['unknown', 'Unknown', false]);
-    assert.deepEqual(api.log.writes({ resource }).map(({ name }) => name), ['node-1']);
+    assert.deepEqual(
+      api.log.writes({ resource }).map(({ name }) => name),
+      ['node-1'],
+    );
   });
 
   it('is put right at once where only its label, its condition or its group is of before', async () => {
@@ -174,7 +192,10 @@ describe('the resource of a node', () => {
     const { reconciler } = marked;
     assert.equal(reconciler.shown('node-1')?.resource?.shows, 'least');
     assert.deepEqual([...reconciler.wrongResources], [['least', 1]]);
-    assert.match(reconciler.publicationFaults().join(), /of 1 nodes \(node-1\).*field not declared in schema/);
+    assert.match(
+      reconciler.publicationFaults().join(),
+      /of 1 nodes \(node-1\).*field not declared in schema/,
+    );
     // From then on the next transition is reduced at once, and nothing is asked in a loop.
     marked.commit('node-1', failed);
     await marked.settle();
