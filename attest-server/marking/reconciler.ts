@@ -76,8 +76,6 @@ export interface ReconcilerParts {
 const workers = 8;
 /** Between two writes that only say the same in other words. */
 const minorEvery = 60_000;
-/** How often in a row a Node is read again because it is another by now. */
-const mostReads = 5;
 /** After which those who change our marks begin anew. */
 const peaceAfter = 600_000;
 const longestRetryAfter = 600_000;
@@ -302,11 +300,8 @@ export class Reconciler {
         if (isDone) known.failures = 0;
         return isDone;
       } catch (error) {
-        const isStale =
-          error instanceof ClusterError && (error.reason === 'conflict' || error.reason === 'invalid');
-        if (!isStale || reads >= mostReads) throw error;
+        if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
         node = await writer.readNode(name);
-        this.#answered();
       }
     }
   }
@@ -565,18 +560,19 @@ export class Reconciler {
   }
 
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
-  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string | null): void {
+  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string): void {
     const { doubts, random } = this.#parts;
     if (retryAfter !== null)
       this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
-    if (reason === 'conflict' || reason === 'invalid' || reason === 'not_found') return;
-    if (name !== null && (reason === 'failed' || reason === 'forbidden')) {
+    if (reason === 'conflict' || reason === 'not_found') return;
+    if (reason === 'failed' || reason === 'forbidden' || reason === 'invalid') {
       // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.
       this.#refused.add(name);
       if (this.#refused.size < Math.max(failuresOfAll, this.#known.size / 10)) return;
     }
     this.#failures += 1;
-    doubts.answered(false);
+    // A rule that refuses what we write says nothing against what the API tells.
+    if (reason !== 'invalid') doubts.answered(false);
     if (this.#failures >= failuresOfAll)
       this.#closedUntil = Math.max(
         this.#closedUntil,
@@ -587,6 +583,11 @@ export class Reconciler {
 
 /** After which what takes trust away is put back, even in a fight. */
 const soonest = 5000;
+
+/** How often in a row a Node is read again because it may be another by now. */
+function readsAfter({ reason }: ClusterError): number {
+  return reason === 'conflict' ? 5 : reason === 'invalid' ? 1 : 0;
+}
 
 function noSuccess(error: unknown): null {
   if (error instanceof ClusterError) return null;

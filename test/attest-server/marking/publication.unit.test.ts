@@ -211,6 +211,26 @@ describe('what is published of nodes', () => {
     }
   });
 
+  it('loses an Event that is refused, and tells the next one', async () => {
+    for (const reason of refusals) {
+      const marked = await marking();
+      marked.cluster.before = (request) => {
+        if (request === 'event') throw new ClusterError(reason, 'no');
+      };
+      marked.commit(name, failed);
+      await marked.settle();
+      assert.deepEqual([marked.cluster.events, stateOf(marked, name)], [[], 'untrusted']);
+      assert.ok(marked.told.includes('failed event'));
+      marked.cluster.before = () => {};
+      marked.commit('node-2', failed);
+      await marked.settle();
+      assert.deepEqual(
+        marked.cluster.events.map(({ node }) => node),
+        ['node-2'],
+      );
+    }
+  });
+
   it('says nothing of the resources of a server that does not mark', async () => {
     const marked = await marking();
     marked.isLeader = false;

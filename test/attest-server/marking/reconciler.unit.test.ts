@@ -408,6 +408,23 @@ describe('the reconciler', () => {
     );
   });
 
+  it('asks an API that refuses every mark ever more seldom, and takes a refusal for no doubt of the API', async () => {
+    const marked = await marking({ nodes: 100 });
+    let asked = 0;
+    marked.cluster.before = (request) => {
+      if (request !== 'patch') return;
+      asked += 1;
+      throw new ClusterError('invalid', 'a webhook wants no label to be removed');
+    };
+    for (let i = 1; i <= 100; i++) marked.commit(`node-${i}`, overdue);
+    await marked.pass(10 * minute);
+    assert.ok(asked < 1000, `${asked} requests in ten minutes`);
+    assert.deepEqual(marked.doubts.now(marked.at), []);
+    marked.cluster.before = () => {};
+    await marked.pass(3 * minute);
+    for (let i = 1; i <= 100; i++) assert.equal(marked.cluster.labelOf(`node-${i}`, trustedLabel), undefined);
+  });
+
   it('marks although the resource is not defined in the cluster', async () => {
     const marked = await marking();
     marked.cluster.before = (request) => {
