@@ -73,9 +73,11 @@ export interface WrongAttestation {
 }
 
 /** Resources under way while marks wait, and while none does: 5,000 are written within half a minute. */
-const resourceWorkers = { behindMarks: 2, alone: 6 };
+const resourceWorkers = { behindMarks: 2, alone: 8 };
 const eventWorkers = 2;
 const hour = 3_600_000;
+/** After which one that was reduced or removed is tried again as a whole. */
+const againAfter = 600_000;
 const longestRetryAfter = 600_000;
 /** Refusals after which a resource is reduced or removed, rather than left as it was. */
 const patience = 3;
@@ -272,6 +274,7 @@ export class Publication {
       if (its.writtenAt > asked) continue;
       its.isThere = statuses.has(name);
       its.told = transitionIn(statuses.get(name));
+      its.fault = null;
       const isRight = its.told !== null && its.told === this.#wanted(name);
       its.dueAt = isRight ? at + hour * shareOfHour(name) : Number.NEGATIVE_INFINITY;
       this.#enqueue(name, its);
@@ -327,7 +330,8 @@ export class Publication {
     its.told = told;
     its.writtenAt = this.#parts.monotonic();
     // Another transition may have come while this one was written.
-    its.dueAt = told === this.#wanted(node.name) ? its.writtenAt + hour : Number.NEGATIVE_INFINITY;
+    const next = its.writtenAt + (its.fault === null ? hour : againAfter);
+    its.dueAt = told === this.#wanted(node.name) ? next : Number.NEGATIVE_INFINITY;
   }
 
   /** What was told before is no more: it says what the API takes of the truth, or nothing. */
