@@ -211,6 +211,39 @@ describe('what is published of nodes', () => {
     }
   });
 
+  it('has marks and resource of each of 5,000 new Nodes within a minute, at the latencies of a real API', async function () {
+    this.timeout(60_000);
+    const marked = await marking({ nodes: 0 });
+    // Milliseconds that kube-apiserver 1.33 took; a resource is made by one request, and gets its status by another.
+    const took: Readonly<Record<string, number>> = { patch: 19, 'patch status': 15, apply: 17 + 16 };
+    const answers: { readonly at: number; readonly give: () => void }[] = [];
+    marked.cluster.before = (request) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      answers.push({ at: marked.at + (took[request] ?? 0), give: resolve });
+      return promise;
+    };
+    const last = { mark: 0, resource: 0 };
+    for (let i = 1; i <= 5000; i++) marked.cluster.create(`node-${i}`, { createdAt: 0 });
+    for (let ticked = 0; answers.length > 0; ) {
+      const next = answers.reduce((a, b) => (b.at < a.at ? b : a));
+      answers.splice(answers.indexOf(next), 1);
+      marked.at = next.at;
+      if (marked.at - ticked >= second) {
+        ticked = marked.at;
+        marked.reconciler.tick();
+      }
+      const before = marked.cluster.writes.length;
+      next.give();
+      await new Promise(setImmediate);
+      for (const write of marked.cluster.writes.slice(before))
+        last[write.startsWith('apply') ? 'resource' : 'mark'] = marked.at;
+    }
+    assert.equal(marked.cluster.attested.size, 5000);
+    assert.equal(marked.cluster.writes.length, 15_000);
+    assert.ok(last.mark < 25 * second, `marks after ${last.mark} ms`);
+    assert.ok(last.resource < 60 * second, `resources after ${last.resource} ms`);
+  });
+
   it('loses an Event that is refused, and tells the next one', async () => {
     for (const reason of refusals) {
       const marked = await marking();
