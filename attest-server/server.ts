@@ -227,6 +227,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       await openMarking(config.marking, {
         nodes: kubernetes.nodes,
         writer: kubernetes.writer,
+        admission: kubernetes.admission,
         committed: attest,
         store: store.marking,
         inForce,

@@ -33,6 +33,27 @@ describe('the documents', () => {
     assert.equal(await faultOf('assay why NODE --utc'), null);
   });
 
+  it('install by the command that can be typed again', () => {
+    const pages = globSync(
+      '{*,docs/*,docs/runbooks/*,manifests/*,manifests/chart/*,manifests/chart/templates/*}.{md,txt}',
+      {
+        cwd: root,
+      },
+    );
+    const typed = pages.flatMap((page) =>
+      readFileSync(join(root, page), 'utf8')
+        .split('\n')
+        .filter((line) => /\bhelm (install|upgrade) (?!--install )/.test(line))
+        // These are for a release that is there, whose values they go on with.
+        .filter((line) => !/helm upgrade assay .*--reset-then-reuse-values/.test(line))
+        .map((line) => `${page}: ${line}`),
+    );
+    assert.deepEqual(typed, []);
+    assert.ok(
+      pages.some((page) => readFileSync(join(root, page), 'utf8').includes('helm upgrade --install ')),
+    );
+  });
+
   for (const page of globSync('{*,docs/*,docs/runbooks/*,manifests/*,manifests/chart/*}.md', {
     cwd: root,
   }).sort())

@@ -1,11 +1,12 @@
 import type { Logger } from 'pino';
 import type { CheckpointKeeper } from '../audit/cluster-checkpoint.ts';
 import type { Cluster } from '../enrolment/cluster.ts';
-import type { ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
+import type { AdmissionReader, ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
 import { checkpointConfig } from '../protocol/marks.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AuthorityKeeper } from '../tls/published-authorities.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
+import { createAdmissionReader } from './admission.ts';
 import { createAgentTokens } from './agent-tokens.ts';
 import { type ClusterMetrics, createApiHealth } from './api-health.ts';
 import { createConfigMaps } from './config-maps.ts';
@@ -47,6 +48,7 @@ export interface KubernetesTimings extends Partial<WatchTimings> {
 export interface Kubernetes extends AsyncDisposable {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
+  readonly admission: AdmissionReader;
   /** Of the audit log. */
   readonly checkpoints: CheckpointKeeper;
   /** Of the authorities of the server; null where they are kept nowhere. */
@@ -124,6 +126,7 @@ function openWith(
   return {
     nodes,
     writer,
+    admission: createAdmissionReader({ requests }),
     checkpoints: {
       read: () => writer.readConfig(checkpointConfig),
       write: (data) => writer.writeConfig(checkpointConfig, data),

@@ -1,6 +1,7 @@
 import type { BreakerScope, Doubt, Suppression, WrongResource } from '../protocol/marking.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Mode } from '../protocol/verdict.ts';
+import type { AdmissionGap } from './admission-gaps.ts';
 import type { Breaker } from './breaker.ts';
 import { hasMarks } from './marks-on-node.ts';
 import type { Reconciler } from './reconciler.ts';
@@ -21,6 +22,8 @@ export interface MarkingFigures {
   readonly open: ReadonlySet<BreakerScope>;
   /** By code: the most nodes of one group that fail alike within ten minutes, where that opens the breaker. */
   readonly mass: ReadonlyMap<ReasonCode, number>;
+  /** How admission may let others change what this server writes. */
+  readonly gaps: readonly AdmissionGap[];
 }
 
 export function figuresOf(
@@ -29,7 +32,7 @@ export function figuresOf(
   doubts: readonly Doubt[],
   isLeader: boolean,
   at: number,
-): MarkingFigures {
+): Omit<MarkingFigures, 'gaps'> {
   const modes = new Map<Mode, number>();
   const waiting = new Map<Suppression, number>();
   let wrong = 0;

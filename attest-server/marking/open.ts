@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { protectedThings } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
+import { AdmissionWatch, type AdmissionWatchParts } from './admission-watch.ts';
 import { Breaker } from './breaker.ts';
 import { type Control, type ControlParts, createControl } from './control.ts';
 import { loadDecisions } from './decisions.ts';
@@ -23,6 +25,7 @@ export interface MarkingConfig {
 export interface MarkingParts {
   readonly nodes: ClusterNodes;
   readonly writer: ClusterWriter;
+  readonly admission: AdmissionWatchParts['admission'];
   readonly committed: Committed;
   readonly store: MarkingStore;
   readonly inForce: {
@@ -41,6 +44,7 @@ export interface MarkingParts {
   /** Milliseconds of a clock that nobody sets. */
   readonly monotonic: () => number;
   readonly report: MarkingReport &
+    AdmissionWatchParts['report'] &
     LatchKeeperParts['report'] & {
       /** Who marks from now on; null: nobody that is known. */
       leaseMoved(isOurs: boolean, holder: string | null): void;
@@ -106,6 +110,17 @@ export async function openMarking(
     random: Math.random,
     report,
   });
+  const admission = new AdmissionWatch({
+    admission: parts.admission,
+    atStake() {
+      if (!lease.isHeld()) return [];
+      if (decisions.latch() !== null) return protectedThings;
+      const isMarked = inForce.groups.all().some(({ mode }) => mode !== 'observe');
+      return isMarked ? ['marks', 'attestations'] : [];
+    },
+    monotonic,
+    report,
+  });
   committed.onRecorded(({ node }) => reconciler.wake(node));
   nodes.onChange((name) => reconciler.wake(name));
   decisions.onChange((node) => (node === null ? reconciler.decisionsChanged() : reconciler.wake(node)));
@@ -116,6 +131,7 @@ export async function openMarking(
       lease.reportChange();
       reconciler.tick();
       decisions.endDue().catch(failed);
+      admission.turn().catch(failed);
     }, timings.tickEvery),
     setInterval(() => void lease.renew().catch(failed), timings.renewEvery),
     setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
@@ -138,12 +154,19 @@ export async function openMarking(
         shown: (node) => reconciler.shown(node),
       },
       groups: inForce.groups,
-      clusterFaults: () => [...faults.flatMap((its) => its()), ...reconciler.publicationFaults()],
+      clusterFaults: () => [
+        ...faults.flatMap((its) => its()),
+        ...admission.faults(),
+        ...reconciler.publicationFaults(),
+      ],
       committed,
       ownNode,
       now,
     }),
-    figures: () => figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
+    figures: () => ({
+      ...figuresOf(reconciler, breaker, doubts.now(monotonic()), lease.isHeld(), monotonic()),
+      gaps: admission.gaps,
+    }),
     wake: (node) => reconciler.wake(node),
     revoked(node) {
       // Another machine may come under that name: nobody exempted it.
@@ -153,6 +176,7 @@ export async function openMarking(
     rulesChanged: () => reconciler.wakeAll(),
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer);
+      admission[Symbol.dispose]();
       await begun;
       await reconciler.close();
       await lease.release();

@@ -170,6 +170,47 @@ export interface Workloads {
   readonly pendingPods: readonly Workload[];
 }
 
+/** Which requests an admission policy or its binding looks at; members as in admissionregistration.k8s.io/v1. */
+export interface AdmissionMatch {
+  readonly resourceRules: readonly AdmissionRule[];
+  readonly excludeResourceRules: readonly unknown[];
+  readonly objectSelector: Readonly<Record<string, unknown>>;
+}
+
+export interface AdmissionRule {
+  readonly apiGroups: readonly string[];
+  readonly apiVersions: readonly string[];
+  readonly operations: readonly string[];
+  readonly resources: readonly string[];
+  /** None: all. */
+  readonly resourceNames: readonly string[];
+  readonly scope: string;
+}
+
+export interface AdmissionPolicy {
+  readonly failurePolicy: string;
+  readonly match: AdmissionMatch;
+  /** Names of its matchConditions. */
+  readonly conditions: readonly string[];
+  readonly hasParams: boolean;
+}
+
+export interface AdmissionBinding {
+  readonly policyName: string;
+  readonly actions: readonly string[];
+  /** Null: what the policy looks at. */
+  readonly match: AdmissionMatch | null;
+  readonly hasParams: boolean;
+}
+
+/** Reads what the cluster has of an admission policy and of its binding, which have one name; null: there is none. */
+export interface AdmissionReader {
+  /** @throws ClusterError */
+  policy(name: string): Promise<AdmissionPolicy | null>;
+  /** @throws ClusterError */
+  binding(name: string): Promise<AdmissionBinding | null>;
+}
+
 /** What is decided about nodes, as it was committed; `attest` fills it. */
 export interface Committed {
   status(name: string): NodeStatus | null;

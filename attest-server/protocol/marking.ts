@@ -33,6 +33,17 @@ export type Doubt = (typeof doubts)[number];
 export const breakerScopes = ['drift', ...doubts] as const;
 export type BreakerScope = (typeof breakerScopes)[number];
 
+/** What an admission policy of ours protects: `assay-marks` and so on. */
+export const protectedThings = ['marks', 'attestations', 'latch'] as const;
+export type ProtectedThing = (typeof protectedThings)[number];
+
+/**
+ * Why admission may let pass what it should deny. `narrowed`: it looks at less than it should. `unread`: nobody knows, since
+ * policy or binding cannot be read.
+ */
+export const admissionFaults = ['missing', 'not_denying', 'narrowed', 'unread'] as const;
+export type AdmissionFault = (typeof admissionFaults)[number];
+
 /** What becomes of a request to the cluster that does not succeed. */
 export const clusterErrorReasons = [
   ...([

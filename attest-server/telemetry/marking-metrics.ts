@@ -1,12 +1,14 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { MarkingFigures } from '../marking/figures.ts';
 import {
+  admissionFaults,
   type BreakerScope,
   breakerScopes,
   type ClusterErrorReason,
   clusterErrorReasons,
   type EnforcementAction,
   enforcementActions,
+  protectedThings,
   type Suppression,
   suppressions,
   wrongResources,
@@ -36,6 +38,7 @@ const none: MarkingFigures = {
   wrongResources: new Map(),
   open: new Set(),
   mass: new Map(),
+  gaps: [],
 };
 
 /** The codes of which the breaker counts nodes that fail alike. */
@@ -122,6 +125,17 @@ export function markingMetrics(registry: Registry): MarkingMetrics {
     ['code'],
     (of, { mass }) => {
       for (const code of drift) of.set({ code }, mass.get(code) ?? 0);
+    },
+  );
+
+  gauge(
+    'admission_fault',
+    '1 where admission may let others change what this server writes into the cluster, by why; else 0',
+    ['protects', 'cause'],
+    (of, { gaps }) => {
+      for (const protects of protectedThings)
+        for (const cause of admissionFaults) of.set({ protects, cause }, 0);
+      for (const { protects, cause } of gaps) of.set({ protects, cause }, 1);
     },
   );
 

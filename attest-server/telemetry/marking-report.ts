@@ -87,6 +87,11 @@ export function createMarkingReport(parts: MarkingReporterParts): MarkingParts['
       logger.warn({ where }, `the latch was missing in the ${where}, and is there again`);
     },
 
+    unprotected(faults) {
+      if (faults.length === 0) logger.info('admission protects the marks of the cluster again');
+      else logger.error({ code: 'marks_unprotected' }, faults.join('; '));
+    },
+
     latchUnkept(text) {
       logger.warn(`the latch cannot be kept in the cluster: ${text}`);
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
-import { trustedCondition } from '../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { eventually } from './installation.ts';
 import { type MarkCase, type MarksOfCase, markCases } from './mark-cases.ts';
@@ -65,6 +65,35 @@ export function describeMarks(worldOf: () => World): void {
         else assert.match(outcome, /^assay-marks$|^403 Forbidden: .*is not allowed to/);
       });
     }
+
+    it('are anybody’s to set while the binding only warns, and nobody’s once it denies again', async function () {
+      needs(this, world, 'rbac');
+      const [name = ''] = nodes.values();
+      const binding = '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/assay-marks';
+      const acts = async (validationActions: readonly string[], wanted: string) => {
+        const spec = { validationActions: [...validationActions] };
+        const { code, text } = await world.ask({
+          ...{ method: 'PATCH', path: binding, body: { spec }, contentType: merge },
+        });
+        assert.equal(code, 200, text);
+        await eventually(`the marks are protected by ${validationActions.join()}`, async () => {
+          const reply = await world.ask({
+            method: 'PATCH',
+            path: `/api/v1/nodes/${name}?dryRun=All`,
+            body: { metadata: { labels: { [trustedLabel]: 'forged' } } },
+            contentType: merge,
+            as: controller,
+          });
+          return outcomeOf(reply) === wanted ? true : null;
+        });
+      };
+      try {
+        // As the chart has them.
+        for (const actions of [['Warn', 'Audit'], ['Audit']]) await acts(actions, 'allowed');
+      } finally {
+        await acts(['Deny'], 'assay-marks');
+      }
+    });
 
     /** Changes what differs, as patches do, and leaves what others have on the Node. */
     async function write(

@@ -21,6 +21,10 @@ export const rights: readonly (readonly [
       'patch nodeattestations/status.assay.dev',
       'get,create,patch assaylatches.assay.dev',
       'mark attestations.assay.dev',
+      ...['assay-marks', 'assay-attestations', 'assay-latch'].flatMap((name) => [
+        `get validatingadmissionpolicies.admissionregistration.k8s.io called ${name}`,
+        `get validatingadmissionpolicybindings.admissionregistration.k8s.io called ${name}`,
+      ]),
       'create tokenreviews.authentication.k8s.io',
       'create subjectaccessreviews.authorization.k8s.io',
       'get,list pods',
@@ -52,7 +56,9 @@ export const rights: readonly (readonly [
       'impersonate users',
       'create,update,patch,delete clusterroles.rbac.authorization.k8s.io',
       'update,delete customresourcedefinitions.apiextensions.k8s.io',
-      'update,delete validatingadmissionpolicies.admissionregistration.k8s.io',
+      'list,create,update,patch,delete validatingadmissionpolicies.admissionregistration.k8s.io',
+      'list,create,update,patch,delete validatingadmissionpolicybindings.admissionregistration.k8s.io called assay-marks',
+      'get validatingadmissionpolicybindings.admissionregistration.k8s.io called another',
     ],
   ],
   [

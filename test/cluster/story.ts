@@ -169,6 +169,14 @@ export function describeStory(where: string, kubeconfig: (() => Promise<string>)
       for (const node of nodes) await enter(node);
       for (const node of nodes) await reaches(node, 'pending= Unknown');
       await server.until(async () => (await shown()).lease?.ours === true, within);
+      // It has looked at the policies, and found them as they are to be.
+      const seen = (resource: string) =>
+        server.metric(
+          `assay_kube_api_requests_total{verb="get",resource="${resource}.admissionregistration.k8s.io",code="200"}`,
+        );
+      await server.until(async () => (await seen('validatingadmissionpolicies')) >= 2, within);
+      await server.until(async () => (await seen('validatingadmissionpolicybindings')) >= 2, within);
+      assert.deepEqual((await shown()).faults, []);
       assert.equal(await server.metric('assay_cluster_fault{cause="forbidden"}'), 0);
     });
 

@@ -11,6 +11,7 @@ import { clusterView } from '../../attest-server/protocol/cluster-api.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
 import { textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
@@ -151,14 +152,26 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
         policy: kept.policyFile,
         prepare: async (stateDir) => kept.restore(stateDir),
       });
-      for (const { name, marks } of nodes)
+      for (const { name, marks } of nodes) {
         await site.api.createNode(name, {
           taints: (marks?.there?.taints ?? []).map((taint) => {
             const [key = '', value = ''] = taint.split('=');
             return { key, value, effect: 'NoSchedule' };
           }),
-          labels: marks?.there?.label === true ? { [trustedLabel]: 'true' } : {},
         });
+        if (marks?.there?.label !== true) continue;
+        // No Node comes with it.
+        const labels = { [trustedLabel]: 'true' };
+        const { code, text } = await site.api
+          .as(administrator)
+          .request(
+            'PATCH',
+            `/api/v1/nodes/${name}`,
+            { metadata: { labels } },
+            'application/merge-patch+json',
+          );
+        assert.equal(code, 200, text);
+      }
       await site.world.restart();
       await site.world.until(async () => (await shown()).synced);
     });

@@ -200,6 +200,15 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayNobodyMarks', labels: {} },
   ],
   [
+    'marks that admission lets others change',
+    [
+      [`assay_admission_fault{instance="${instance}",protects="marks",cause="not_denying"}`, '1x90'],
+      [`assay_admission_fault{instance="${instance}",protects="attestations",cause="missing"}`, '0x90'],
+    ],
+    '11m',
+    { alert: 'AssayMarksUnprotected', labels: of({ protects: 'marks', cause: 'not_denying' }) },
+  ],
+  [
     'a cluster that cannot be read',
     [[`assay_cluster_fault{instance="${instance}",cause="forbidden"}`, '1x90']],
     '11m',
@@ -388,6 +397,11 @@ const quiet: Readonly<Record<string, Scraped>> = {
     [series('enforcement_mode', { mode: 'observe' }), '4x90'],
     [series('enforcement_mode', { mode: 'enforce' }), '0x90'],
     [series('enforcement_leader'), '0x90'],
+  ],
+  // Somebody takes it for a change of another, and brings it back.
+  AssayMarksUnprotected: [
+    [series('admission_fault', { protects: 'marks', cause: 'missing' }), '1x8 0x90'],
+    [series('admission_fault', { protects: 'marks', cause: 'not_denying' }), '0x90'],
   ],
   AssayClusterUnread: [[series('cluster_fault', { cause: 'unreachable' }), '1x8 0x90']],
   AssayServerGone: [[series('build_info', { version: '0.2.0' }), '1x10 _x3 1x90']],

@@ -68,8 +68,13 @@ const table: readonly {
       { alertname: 'AssayNobodyMarks' },
       { alertname: 'AssayAgentMissing', node: 'node-9' },
       { alertname: 'AssayAgentsMissing' },
+      { alertname: 'AssayMarksUnprotected', protects: 'marks', cause: 'unread' },
     ],
-    alsoTold: [{ alertname: 'AssayNodeChanged', code: 'kernel_unknown', class: 'drift', node: 'node-1' }],
+    alsoTold: [
+      { alertname: 'AssayMarksUnprotected', protects: 'marks', cause: 'not_denying' },
+      { alertname: 'AssayMarksUnprotected', protects: 'marks', cause: 'unread', instance: other },
+      { alertname: 'AssayNodeChanged', code: 'kernel_unknown', class: 'drift', node: 'node-1' },
+    ],
   },
   {
     told: { alertname: 'AssayAuditRollback' },
@@ -92,7 +97,7 @@ describe('the example for Alertmanager', () => {
   it('is one, as amtool reads it', async () => {
     assert.match(
       await amtool('check-config', exampleFile),
-      /SUCCESS[\s\S]*8 inhibit rules[\s\S]*2 receivers/,
+      /SUCCESS[\s\S]*9 inhibit rules[\s\S]*2 receivers/,
     );
   });
 

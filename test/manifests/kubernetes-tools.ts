@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { globSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, mkdtempDisposable, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
@@ -17,7 +17,7 @@ const programs = new Map(
 const withinMs = 60_000;
 
 /** What a program said, whole, that ended with a fault. */
-class Refused extends Error {
+export class Refused extends Error {
   override readonly name = 'Refused';
 }
 
@@ -100,8 +100,10 @@ export function memberOf(value: unknown, name: string): unknown {
 async function runTool(name: 'helm' | 'kubectl', args: readonly string[]): Promise<string> {
   const program = programs.get(name);
   if (program === undefined) throw new Error(`there is no ${name} here: needsTools() is to be asked first`);
-  // No settings, plugins or clusters of whoever runs the tests.
-  const env = { HOME: '/nonexistent' };
+  // No settings, plugins or clusters of whoever runs the tests; what a cluster told is kept there, too. Releases are kept as an
+  // API without Secrets keeps them.
+  await using home = await mkdtempDisposable(join(tmpdir(), 'assay-home-'));
+  const env = { HOME: home.path, HELM_DRIVER: 'configmap' };
   const child = start(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
   const { stdout: out, stderr: said } = child;
   if (out === null || said === null) throw new Error(`${name} has no streams`);

@@ -48,6 +48,15 @@ describe('what is printed after an installation', function () {
     assert.equal(await next(policy(...groups)), 'assay trust enable --dry-run --group a --group b');
   });
 
+  it('says what admission does', async function () {
+    needsTools(this);
+    const said = async (values: JsonObject) => /^ {2}admission (\w+)/m.exec(await notesOf(values))?.[1];
+    assert.equal(await said({}), 'warns');
+    assert.equal(await said({ admission: { action: 'Audit' } }), 'notes');
+    assert.equal(await said({ admission: { enabled: false } }), 'off');
+    assert.equal(await said(policy(group('a', { mode: 'label' }))), 'denies');
+  });
+
   it('names the Secrets that a private registry wants in namespaces which the chart makes', async function () {
     needsTools(this);
     const image = { pullSecrets: [{ name: 'registry' }] };

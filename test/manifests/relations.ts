@@ -105,9 +105,10 @@ function faultsOfSelector(object: JsonObject, all: readonly JsonObject[]): reado
 function portsIn(object: JsonObject): readonly Json[] {
   const found = [
     ...listAt(object, 'spec', 'ports').map((port) => at(port, 'targetPort') ?? at(port, 'port')),
-    ...['ingress', 'egress']
-      .flatMap((way) => listAt(object, 'spec', way))
-      .flatMap((rule) => listAt(rule, 'ports').map((port) => at(port, 'port'))),
+    // Those of egress are ports of others.
+    ...listAt(object, 'spec', 'ingress').flatMap((rule) =>
+      listAt(rule, 'ports').map((port) => at(port, 'port')),
+    ),
     ...listAt(object, 'spec', 'podMetricsEndpoints').map((endpoint) => at(endpoint, 'port')),
   ];
   return found.filter((port) => port !== undefined);

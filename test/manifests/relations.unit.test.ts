@@ -7,11 +7,14 @@ import { allManifests } from './renderings.ts';
 /** What the chart leaves to others, by the values that ask for it; the namespace of a release is made by `--create-namespace`. */
 const broughtByOthers: Readonly<Record<string, readonly string[]>> = {
   'the chart, everything': [
+    'ConfigMap assay/api-address',
     'ConfigMap assay/endorsement-roots',
     'ConfigMap assay/fleet',
     'ConfigMap assay/fleet-runtime',
+    'ConfigMap assay/own-authorities',
     'ConfigMap assay/webhook-ca',
     'PriorityClass important',
+    'Secret assay-agents/join-token',
     'Secret assay-agents/registry',
     'Secret assay/cloud',
     'Secret assay/endorsement-roots-of-before',

@@ -5,15 +5,21 @@ import { join } from 'node:path';
 import { chartFolder, helm } from './kubernetes-tools.ts';
 import { parseObjects } from './parse-objects.ts';
 
+/** A policy that a kustomization patches may come to mark, and no template would see it. */
+export const baseValues = ['--set', 'admission.action=Deny'];
+
 /**
- * What manifests/base is to hold beside its kustomization.yaml: the chart without any value, file for file. Hooks are Helm's own; the job
+ * What manifests/base is to hold beside its kustomization.yaml: the chart with no other values, file for file. Hooks are Helm's own; the job
  * that unmarks is in a folder for itself, since it is for the day on which the rest goes.
  */
 export async function renderBase(): Promise<ReadonlyMap<string, string>> {
   const folder = await mkdtemp(join(tmpdir(), 'assay-base-'));
   try {
     // Of no namespace that the chart makes, so that it makes both.
-    await helm('template', 'assay', chartFolder, '--namespace', 'default', '--output-dir', folder);
+    await helm(
+      ...['template', 'assay', chartFolder, '--namespace', 'default', '--output-dir', folder],
+      ...baseValues,
+    );
     const templates = join(folder, 'assay', 'templates');
     const files = new Map<string, string>();
     for (const file of globSync('**/*.yaml', { cwd: templates }).sort()) {

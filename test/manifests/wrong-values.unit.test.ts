@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { parse } from 'yaml';
+import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import {
   at,
   isList,
@@ -12,6 +13,7 @@ import {
   listAt,
   textsAt,
 } from '../../swtpm-fixtures/api-server/json.ts';
+import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
 import { chartFolder, helm, needsTools, refusalOf, renderChart, renderText } from './kubernetes-tools.ts';
 import { placesOf, replaced } from './schema/spoilt.ts';
 
@@ -33,6 +35,8 @@ const free = [
     'server.podLabels',
     'server.service.annotations',
   ],
+  ...['agent.extraVolumes[0]', 'server.extraEnv[0].valueFrom', 'server.extraVolumes[0]'],
+  ...['server.networkPolicy.egress[0].to[0].ipBlock'],
   ...['server.serviceAccountAnnotations', 'server.topologySpreadConstraints[0]'],
   ...['monitoring.labels', 'monitoring.dashboard.labels', 'monitoring.dashboard.annotations'],
 ];
@@ -76,7 +80,7 @@ describe('the chart', function () {
       if (!isObject(properties) || handedOn.test(name)) return [];
       const required = textsAt(of, 'required');
       return Object.entries(properties)
-        .filter(([key]) => key !== 'global')
+        .filter(([key]) => !ofUmbrellas.has(name === '' ? key : `${name}.${key}`))
         .flatMap(([key, member]) => {
           const inner = name === '' ? key : `${name}.${key}`;
           const own = required.includes(key) ? [] : [inner];
@@ -327,6 +331,26 @@ describe('values that cannot stand together', function () {
     ],
     ['a latch where every group observes', { trust: latched }, 'trust.latched'],
     [
+      'marks that anybody may set',
+      { ...enforcing(['pin']), admission: { enabled: false } },
+      'admission.enabled',
+    ],
+    [
+      'a warning where a group marks',
+      { ...enforcing(['pin']), admission: { action: 'Warn' } },
+      'admission.action',
+    ],
+    [
+      'a note alone where a group labels',
+      { ...enforcing(['pin'], { mode: 'label' }), admission: { action: 'Audit' } },
+      'admission.action',
+    ],
+    [
+      'a warning under the latch',
+      { ...enforcing(['pin']), trust: latched, admission: { action: 'Warn' } },
+      'admission.action',
+    ],
+    [
       'a claim where there is no volume',
       { server: { persistence: { enabled: false, existingClaim: 'a' } } },
       'server.persistence.existingClaim',
@@ -396,6 +420,90 @@ describe('values that cannot stand together', function () {
       { agent: { netfilter: { enabled: false, legacyTables: true } } },
       'agent.netfilter.legacyTables',
     ],
+    [
+      'egress of no network policy',
+      { server: { networkPolicy: { enabled: false, egress: [{ to: [{ podSelector: {} }] }] } } },
+      'server.networkPolicy.enabled',
+    ],
+    [
+      'how fast agents are replaced that nothing replaces',
+      { agent: { updateStrategy: { type: 'OnDelete', rollingUpdate: { maxUnavailable: 1 } } } },
+      'agent.updateStrategy.rollingUpdate',
+    ],
+    ['a chart that is no part of another one and is switched off', { enabled: false }, 'enabled'],
+    [
+      'a setting of the server in its environment',
+      { server: { extraEnv: [{ name: 'ASSAY_POLICY', value: '/extra/policy.yaml' }] } },
+      'server.extraEnv',
+    ],
+    [
+      'a variable of the server that the chart sets',
+      { server: { extraEnv: [{ name: 'NODE_OPTIONS', value: '--inspect' }] } },
+      'server.extraEnv',
+    ],
+    [
+      'a variable of the server twice',
+      { server: { extraEnv: ['a', 'b'].map((value) => ({ name: 'TZ', value })) } },
+      'server.extraEnv',
+    ],
+    [
+      'a variable of the agent that the chart sets',
+      { agent: { extraEnv: [{ name: 'ASSAY_AGENT_CA_FILE', value: '/extra/ca.crt' }] } },
+      'agent.extraEnv',
+    ],
+    [
+      'a setting of the agent by the name that it had before',
+      { agent: { extraEnv: [{ name: 'ASSAY_CA_FILE', value: '/extra/ca.crt' }] } },
+      'agent.extraEnv',
+    ],
+    [
+      'an environment in which no certificate is checked',
+      { agent: { extraEnv: [{ name: 'NODE_TLS_REJECT_UNAUTHORIZED', value: '0' }] } },
+      'agent.extraEnv',
+    ],
+    [
+      'two added volumes of one name',
+      {
+        server: {
+          extraVolumes: [
+            { name: 'a', emptyDir: {} },
+            { name: 'a', configMap: { name: 'b' } },
+          ],
+          extraVolumeMounts: [{ name: 'a', mountPath: '/extra/a' }],
+        },
+      },
+      'server.extraVolumes',
+    ],
+    [
+      'an added volume that nothing mounts',
+      { agent: { extraVolumes: [{ name: 'a', emptyDir: {} }] } },
+      'agent.extraVolumes',
+    ],
+    [
+      'a folder of the host for the server',
+      {
+        server: {
+          extraVolumes: [{ name: 'a', hostPath: { path: '/srv' } }],
+          extraVolumeMounts: [{ name: 'a', mountPath: '/extra/a' }],
+        },
+      },
+      'server.extraVolumes',
+    ],
+    [
+      'a mount of no added volume',
+      { agent: { extraVolumeMounts: [{ name: 'token', mountPath: '/extra/token' }] } },
+      'agent.extraVolumeMounts',
+    ],
+    [
+      'a mount that hides what the chart mounts',
+      {
+        agent: {
+          extraVolumes: [{ name: 'a', emptyDir: {} }],
+          extraVolumeMounts: [{ name: 'a', mountPath: '/extra/../host/sys/kernel/security' }],
+        },
+      },
+      'agent.extraVolumeMounts',
+    ],
   ];
   const seen: string[] = [];
   for (const [what, values, key] of cases)
@@ -412,6 +520,29 @@ describe('values that cannot stand together', function () {
       for (const fault of faults) assert.match(fault, /: .+: .+/);
       seen.push(...faults);
     });
+
+  it('are refused where the cluster lacks namespaces that the chart is not to make', async function () {
+    needsTools(this);
+    await using api = await openApiServer();
+    const args = ['--dry-run=server', '--kubeconfig', await api.kubeconfig(administrator)];
+    const values = { namespaces: { create: false } };
+    const said = await refusalOf({ values, args });
+    const faults = said.split('\n').filter((line) => line.startsWith('  - '));
+    assert.deepEqual(
+      faults.map((line) => /no namespace ([\w-]+): /.exec(line)?.[1]),
+      ['assay', 'assay-agents'],
+      said,
+    );
+    seen.push(...faults);
+    for (const name of ['assay', 'assay-agents'])
+      await api.as(administrator).request('POST', '/api/v1/namespaces', {
+        ...{ apiVersion: 'v1', kind: 'Namespace' },
+        metadata: { name },
+      });
+    assert.equal(await refusalOf({ values, args }), '');
+    // Where no cluster is asked, nothing is known of it.
+    assert.equal(await refusalOf({ values }), '');
+  });
 
   it('have each a case here', function () {
     needsTools(this);
@@ -474,13 +605,17 @@ function namesUnknown(said: string, path: string): boolean {
 }
 
 /** What the chart hands on as it is. */
-const handedOn = /^(policy|server\.(settings|resources)|agent\.(resources\.\w+|seLinuxOptions))$/;
+const handedOn =
+  /^(policy|server\.(settings|resources)|agent\.(resources\.\w+|seLinuxOptions|updateStrategy))$/;
+
+/** What a chart gives to those that are parts of it. */
+const ofUmbrellas = new Set(['enabled', 'global']);
 
 /** Keys that hold no further ones; what is handed on as it is counts as one. */
 function keysOf(of: JsonObject, prefix = ''): readonly string[] {
   const properties = at(of, 'properties');
   return Object.entries(isObject(properties) ? properties : {})
-    .filter(([key]) => `${prefix}${key}` !== 'global')
+    .filter(([key]) => !ofUmbrellas.has(`${prefix}${key}`))
     .flatMap(([key, member]) => {
       const name = `${prefix}${key}`;
       const isWhole = handedOn.test(name) || at(member, 'properties') === undefined;

@@ -49,12 +49,7 @@ refuses the same where it can know it.
 {{- end -}}
 {{- end -}}
 
-{{- /* Before the first installation the cluster knows no latch, and to ask for one would be a fault. */ -}}
-{{- $isLatched := .Values.trust.latched -}}
-{{- if .Capabilities.APIVersions.Has "assay.dev/v1alpha1/AssayLatch" -}}
-{{- $isLatched = or $isLatched (not (empty (lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster"))) -}}
-{{- end -}}
-{{- if and $isLatched (not $server.persistence.enabled) -}}
+{{- if and (include "assay.isLatched" .) (not $server.persistence.enabled) -}}
 {{- $faults = append $faults "server.persistence.enabled: false, and trust is enabled for good in this cluster (trust.latched): a server without its audit key and enrolments could prove nothing: keep the volume" -}}
 {{- end -}}
 {{- if and .Values.trust.latched (empty .Values.trust.auditKeyCopy) -}}
@@ -67,6 +62,14 @@ refuses the same where it can know it.
 {{- end -}}
 {{- if and .Values.trust.latched (not $acting) -}}
 {{- $faults = append $faults "trust.latched: true, and each of policy.groups only observes: the latch covers no such group: set the mode of one to label or enforce" -}}
+{{- end -}}
+
+{{- with include "assay.mustDeny" . -}}
+{{- if not $.Values.admission.enabled -}}
+{{- $faults = append $faults (printf "admission.enabled: false, and %s: whoever may write Nodes could set the marks that pods rest on: set it to true" .) -}}
+{{- else if not (has $.Values.admission.action (list "" "Deny")) -}}
+{{- $faults = append $faults (printf "admission.action: %s, and %s: whoever may write Nodes could set the marks that pods rest on: set it to Deny, or leave it out" $.Values.admission.action .) -}}
+{{- end -}}
 {{- end -}}
 
 {{- if and $server.persistence.existingClaim (not $server.persistence.enabled) -}}
@@ -90,8 +93,8 @@ refuses the same where it can know it.
 {{- if and $server.service.loadBalancerSourceRanges (ne $server.service.type "LoadBalancer") -}}
 {{- $faults = append $faults (printf "server.service.loadBalancerSourceRanges: bounds nothing, since server.service.type is %s: set it to LoadBalancer, or leave the ranges out" $server.service.type) -}}
 {{- end -}}
-{{- if and (not $server.networkPolicy.enabled) (or $server.networkPolicy.api $server.networkPolicy.metrics) -}}
-{{- $faults = append $faults "server.networkPolicy.enabled: false, so api and metrics beside it bound nobody: set it to true, or leave them out" -}}
+{{- if and (not $server.networkPolicy.enabled) (or $server.networkPolicy.api $server.networkPolicy.metrics $server.networkPolicy.egress) -}}
+{{- $faults = append $faults "server.networkPolicy.enabled: false, so api, metrics and egress beside it bound nobody: set it to true, or leave them out" -}}
 {{- end -}}
 {{- $monitoring := .Values.monitoring -}}
 {{- if and $monitoring.serviceMonitor.enabled $monitoring.podMonitor.enabled -}}
@@ -112,6 +115,79 @@ refuses the same where it can know it.
 {{- end -}}
 {{- if and .Values.agent.netfilter.legacyTables (not .Values.agent.netfilter.enabled) -}}
 {{- $faults = append $faults "agent.netfilter.legacyTables: true, and agent.netfilter.enabled is false: nobody would read them: enable it" -}}
+{{- end -}}
+
+{{- if and (eq (get .Values.agent.updateStrategy "type") "OnDelete") .Values.agent.updateStrategy.rollingUpdate -}}
+{{- $faults = append $faults "agent.updateStrategy.rollingUpdate: counts for nothing with the type OnDelete: leave one of both out" -}}
+{{- end -}}
+{{- if and (hasKey .Values "enabled") (not .Values.enabled) -}}
+{{- $faults = append $faults "enabled: false, and no chart above this one goes by it: name it as the condition of the dependency (condition: assay.enabled), or leave it out" -}}
+{{- end -}}
+
+{{- /* A release without its namespaces could not even be removed. Where no cluster is asked, nothing is known. */ -}}
+{{- if and (not .Values.namespaces.create) (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- range $namespace := list .Values.namespaces.server .Values.namespaces.agents -}}
+{{- if not (lookup "v1" "Namespace" "" $namespace) -}}
+{{- $faults = append $faults (printf "namespaces.create: false, and the cluster has no namespace %s: make it, with its Pod Security level (docs/install.md), or set namespaces.create to true" $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What is added to a pod replaces nothing that the chart sets there. */ -}}
+{{- $set := list "NODE_OPTIONS" "PATH" -}}
+{{- range $server.cloud.env }}{{ $set = append $set .name }}{{ end -}}
+{{- range $server.extraEnv -}}
+{{- if hasPrefix "ASSAY_" .name -}}
+{{- $faults = append $faults (printf "server.extraEnv: %s would override a setting of the server unseen: use server.settings, and server.cloud.env for the program of a cloud" .name) -}}
+{{- else if has .name $set -}}
+{{- $faults = append $faults (printf "server.extraEnv: %s is set already, by the image, the chart or here: leave it out" .name) -}}
+{{- end -}}
+{{- $set = append $set .name -}}
+{{- end -}}
+{{- $set = list "PATH" -}}
+{{- range include "assay.agent.env" . | fromYamlArray }}{{ $set = append $set .name }}{{ end -}}
+{{- range .Values.agent.extraEnv -}}
+{{- if has .name $set -}}
+{{- $faults = append $faults (printf "agent.extraEnv: %s is set already, by the image, the chart or here: leave it out" .name) -}}
+{{- else if and (hasPrefix "ASSAY_" .name) (not (hasPrefix "ASSAY_AGENT_" .name)) -}}
+{{- $faults = append $faults (printf "agent.extraEnv: %s is no setting of the agent, whose names begin with ASSAY_AGENT_: use one of these" .name) -}}
+{{- end -}}
+{{- $set = append $set .name -}}
+{{- end -}}
+{{- range $of, $values := dict "server" $server "agent" .Values.agent -}}
+{{- range $values.extraEnv -}}
+{{- if eq .name "NODE_TLS_REJECT_UNAUTHORIZED" -}}
+{{- $faults = append $faults (printf "%s.extraEnv: NODE_TLS_REJECT_UNAUTHORIZED could switch off the check of certificates: leave it out" $of) -}}
+{{- end -}}
+{{- end -}}
+{{- $mounted := list -}}
+{{- range $values.extraVolumeMounts }}{{ $mounted = append $mounted .name }}{{ end -}}
+{{- $volumes := list -}}
+{{- range $values.extraVolumes -}}
+{{- if has .name $volumes -}}
+{{- $faults = append $faults (printf "%s.extraVolumes: two are called %s: give each a name of its own" $of .name) -}}
+{{- end -}}
+{{- if not (has .name $mounted) -}}
+{{- $faults = append $faults (printf "%s.extraVolumes: nothing mounts %s: name it in %s.extraVolumeMounts, or leave it out" $of .name $of) -}}
+{{- end -}}
+{{- range $kind := keys (omit . "name") -}}
+{{- if and (eq $of "server") (not (has $kind (list "configMap" "csi" "downwardAPI" "emptyDir" "ephemeral" "persistentVolumeClaim" "projected" "secret"))) -}}
+{{- $faults = append $faults (printf "server.extraVolumes: the namespace of the server is of the level restricted, which refuses %s: use a volume of another kind" $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
+{{- range $mount := $values.extraVolumeMounts -}}
+{{- if not (has .name $volumes) -}}
+{{- $faults = append $faults (printf "%s.extraVolumeMounts: %s is none of %s.extraVolumes: add it there, or leave it out" $of .name $of) -}}
+{{- end -}}
+{{- $path := printf "%s/" (clean .mountPath | trimSuffix "/") -}}
+{{- range $taken := include "assay.extra.taken" $of | fromYamlArray -}}
+{{- if or (hasPrefix (printf "%s/" $taken) $path) (hasPrefix $path (printf "%s/" $taken)) -}}
+{{- $faults = append $faults (printf "%s.extraVolumeMounts: %s would hide %s, which the image or the chart fills: mount it elsewhere, such as below /extra" $of $mount.mountPath $taken) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- if $faults -}}

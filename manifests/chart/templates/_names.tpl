@@ -40,6 +40,12 @@ app.kubernetes.io/component: agent
 app.kubernetes.io/component: hook
 {{- end }}
 
+{{/* What an uninstall leaves. Without Helm it is told by this label from what goes. */}}
+{{- define "assay.kept.labels" -}}
+{{ include "assay.labels" . }}
+app.kubernetes.io/component: kept
+{{- end }}
+
 {{/* An image by its digest where one is given, else by its tag. Called with the chart and the image. */}}
 {{- define "assay.image" -}}
 {{- $image := .image -}}
@@ -66,6 +72,36 @@ assay-server.{{ .Values.namespaces.server }}.svc
 {{- $service := printf "assay-server.%s" .Values.namespaces.server -}}
 {{- $names := list (printf "%s.svc" $service) (printf "%s.svc.%s" $service .Values.clusterDomain) $service "assay-server" "localhost" "127.0.0.1" -}}
 {{- toYaml (concat $names .Values.server.names | uniq) -}}
+{{- end }}
+
+{{/* Before the first installation the cluster knows no latch, and to ask for one would be a fault. */}}
+{{- define "assay.isLatched" -}}
+{{- $isLatched := .Values.trust.latched -}}
+{{- if .Capabilities.APIVersions.Has "assay.dev/v1alpha1/AssayLatch" -}}
+{{- $isLatched = or $isLatched (not (empty (lookup "assay.dev/v1alpha1" "AssayLatch" "" "cluster"))) -}}
+{{- end -}}
+{{- if $isLatched }}true{{ end -}}
+{{- end }}
+
+{{/* Why admission must deny what is against its policies, as a part of a sentence; empty where nothing rests on the marks. */}}
+{{- define "assay.mustDeny" -}}
+{{- $why := "" -}}
+{{- range .Values.policy.groups -}}
+{{- if and (empty $why) (ne (.mode | default "observe") "observe") }}{{ $why = printf "the group %s of the policy is in %s" .name .mode }}{{ end -}}
+{{- end -}}
+{{- if include "assay.isLatched" . }}{{ $why = "trust is enabled for good in this cluster (trust.latched)" }}{{ end -}}
+{{- $why -}}
+{{- end }}
+
+{{/* What becomes of a write that the policies of marks and NodeAttestations are against. A declared policy, which may mark, no template sees. */}}
+{{- define "assay.admission.action" -}}
+{{- $mayMark := or (include "assay.mustDeny" .) .Values.server.declared.configMaps -}}
+{{- .Values.admission.action | default (ternary "Warn" "Deny" (empty $mayMark)) -}}
+{{- end }}
+
+{{/* The same in the words of a binding. Whoever is warned is noted too, so that the audit log of the API shows who would be denied. */}}
+{{- define "assay.admission.actions" -}}
+{{- get (dict "Deny" "[Deny]" "Warn" "[Warn, Audit]" "Audit" "[Audit]") (include "assay.admission.action" .) -}}
 {{- end }}
 
 {{/* What removes marks by hand. A role for people, and for the job that prunes after an uninstall, when that role is gone. */}}

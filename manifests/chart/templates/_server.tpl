@@ -30,12 +30,17 @@ policy.yaml: |
   {{- toYaml .Values.policy | nindent 2 }}
 {{- end }}
 
-{{- define "assay.server.tolerations" -}}
+{{/* All Nodes carry taints of Assay while a site starts cold, and after a wrong reference. */}}
+{{- define "assay.marks.tolerations" -}}
 {{- $keys := dig "marks" dict .Values.server.settings -}}
-# All Nodes carry taints of Assay while a site starts cold, and after a wrong reference.
 - { key: {{ $keys.pendingTaint | default "assay.dev/pending" | quote }}, operator: Exists, effect: NoSchedule }
 - { key: {{ $keys.reprovingTaint | default "assay.dev/reproving" | quote }}, operator: Exists, effect: NoSchedule }
 - { key: {{ $keys.untrustedTaint | default "assay.dev/untrusted" | quote }}, operator: Exists, effect: NoSchedule }
+{{- end }}
+
+{{- define "assay.server.tolerations" -}}
+# All Nodes carry taints of Assay while a site starts cold, and after a wrong reference.
+{{ include "assay.marks.tolerations" . }}
 {{- with .Values.server.tolerations }}
 {{ toYaml . }}
 {{- end }}
@@ -65,6 +70,7 @@ seccompProfile: { type: RuntimeDefault }
 {{- end }}
 {{- end }}
 {{- end }}
+{{- include "assay.extra.mounts" .Values.server }}
 {{- end }}
 
 {{- define "assay.server.volumes" -}}
@@ -104,4 +110,5 @@ seccompProfile: { type: RuntimeDefault }
 {{- end }}
 {{- end }}
 {{- end }}
+{{- include "assay.extra.volumes" .Values.server }}
 {{- end }}

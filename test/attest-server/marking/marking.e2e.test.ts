@@ -7,10 +7,12 @@ import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
+import { collectionOf, objectsOf } from '../../../swtpm-fixtures/api-server/manifest-objects.ts';
 import { administrator, kubelet, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { replayedValues } from '../policy/made-proof.ts';
@@ -217,6 +219,34 @@ describe('a server in a cluster', () => {
       await world.until(
         async () => (await world.metric(`assay_enforcement_wrong_resources{shows="${shows}"}`)) === 0,
       );
+  });
+
+  it('says that admission protects none of it, until its policies are there (row 300)', async () => {
+    const status = async () => {
+      const { code, out, err } = await runAssay(['status'], { env: world.env(), now: Date.now });
+      assert.equal(code, 0, err);
+      return out;
+    };
+    const metrics = ['marks', 'attestations', 'latch'].map(
+      (protects) => `assay_admission_fault{protects="${protects}",cause="missing"}`,
+    );
+    const shown = () => Promise.all(metrics.map((metric) => world.metric(metric)));
+    await world.until(async () => (await shown())[0] === 1);
+    // Nothing was latched here.
+    assert.deepEqual(await shown(), [1, 1, 0]);
+    const said = await status();
+    assert.match(said, /admission does not protect the marks of Nodes: the policy assay-marks is missing/);
+    assert.match(
+      said,
+      /admission does not protect NodeAttestations: the policy assay-attestations is missing/,
+    );
+    for (const file of ['admission/marks.yaml', 'admission/attestations.yaml'])
+      for (const object of objectsOf(file)) {
+        const made = await api.as(administrator).request('POST', collectionOf(object), object);
+        assert.equal(made.code, 201, made.text);
+      }
+    await world.until(async () => (await shown()).every((value) => value === 0), 30_000);
+    assert.doesNotMatch(await status(), /admission/);
   });
 
   it('never touched a taint, a label or a condition of somebody else', () => {

@@ -39,13 +39,14 @@ describe('marks in a cluster, over hours', () => {
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
     cluster = resources.use(await opened(api));
     const store = resources.use(await openMadeStore(':memory:'));
-    const { nodes, writer } = cluster.kubernetes;
+    const { nodes, writer, admission } = cluster.kubernetes;
     marking = resources.use(
       await openMarking(
         { keys, ownNode: null, onExpiry: 'hold' },
         {
           nodes,
           writer,
+          admission,
           committed: {
             status: (name) => statuses.get(name) ?? null,
             statuses: () => [...statuses.values()],
@@ -85,6 +86,7 @@ describe('marks in a cluster, over hours', () => {
             leaseMoved: () => {},
             latchRestored: () => {},
             latchUnkept: () => {},
+            unprotected: () => {},
             fault(error) {
               throw error;
             },
