@@ -32,7 +32,10 @@ describe('the alert rules on what a real server tells', () => {
       text = await world.metrics();
       scrape = parseScrape(text);
       const wrong = scrape.samples.filter(({ name }) => name.startsWith('assay_enforcement_wrong_'));
-      return wrong.every(({ value }) => value === '0') && scrape.samples.some(({ name }) => name === 'assay_node_without_agent');
+      return (
+        wrong.every(({ value }) => value === '0') &&
+        scrape.samples.some(({ name }) => name === 'assay_node_without_agent')
+      );
     });
   });
   after(() => site?.[Symbol.asyncDispose]());
