@@ -282,7 +282,7 @@ export class Publication {
   }
 
   async #publish(name: string): Promise<void> {
-    const { nodeOf, mayWrite, monotonic, report } = this.#parts;
+    const { nodeOf, mayWrite, monotonic, random, report } = this.#parts;
     const its = this.#published.get(name);
     const isReady = this.#isListed || this.#failures.lists >= mostLists;
     const at = monotonic();
@@ -294,8 +294,12 @@ export class Publication {
       else await this.#write(node, its);
       this.#failures.resources = 0;
     } catch (error) {
-      its.refusals += 1;
-      its.notBefore = monotonic() + backOff(its.refusals, this.#parts.random);
+      its.dueAt = Number.NEGATIVE_INFINITY;
+      const isOfAll = error instanceof ClusterError && !isRefusal(error);
+      if (!isOfAll) {
+        its.refusals += 1;
+        its.notBefore = monotonic() + backOff(its.refusals, random);
+      }
       if (error instanceof ClusterError) this.#notWritten(name, its, error);
       else report.fault(error, `the NodeAttestation of ${name}`);
     }
@@ -319,7 +323,10 @@ export class Publication {
     const status = attestationStatus(judged, marks, decisions.exemption(node.name), now());
     try {
       await this.#counted('attestation', () => writer.applyAttestation(node, status, its.isThere));
-      Object.assign(its, { isThere: true, isWhole: true, refusals: 0, fault: null });
+      its.isThere = true;
+      its.isWhole = true;
+      its.refusals = 0;
+      its.fault = null;
       this.#refused.clear();
     } catch (error) {
       if (!isRefusal(error) || (its.refusals + 1 < patience && !this.#areManyRefused)) throw error;
@@ -339,7 +346,8 @@ export class Publication {
     const { writer } = this.#parts;
     try {
       await writer.applyAttestation(node, least, its.isThere);
-      Object.assign(its, { isThere: true, isWhole: false });
+      its.isThere = true;
+      its.isWhole = false;
     } catch (error) {
       if (!isRefusal(error)) throw error;
       await writer.removeAttestation(node.name);
