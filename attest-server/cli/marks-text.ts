@@ -1,23 +1,49 @@
 import type { NodeView } from '../protocol/api.ts';
 import type { MarksView } from '../protocol/cluster-api.ts';
-import type { Suppression } from '../protocol/marking.ts';
+import type { Suppression, WrongResource } from '../protocol/marking.ts';
 import { utc } from './moment.ts';
 
-/** What the Node of a node carries, and why it is not as its verdict says; null where that is not known. */
-export function marksText({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): string | null {
-  if (marks === null) return null;
+type Line = readonly [label: string, text: string];
+
+/** What the Node of a node carries, why it is not as its verdict says, and what is wrong with its resource. */
+export function marksLines({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): readonly Line[] {
+  if (marks === null) return [];
+  const { resource } = marks;
+  return [
+    ['Marks', marksText(marks, mode)],
+    ...(resource === null
+      ? []
+      : [
+          [
+            'Resource',
+            `${shownInstead[resource.shows]}: ${resource.fault ?? 'it waits for its turn'}`,
+          ] as const,
+        ]),
+  ];
+}
+
+function marksText(marks: MarksView, mode: NodeView['mode']): string {
   const { there, wanted, suppressed, tamperedAt } = marks;
   const is = carriedText(there);
   const isRight = is === carriedText(wanted);
   return [
     `${is}${mode === 'observe' ? ' (its group is in mode observe)' : ''}`,
     ...(isRight ? [] : [`to be ${carriedText(wanted)}`]),
+    ...(there.condition === wanted.condition
+      ? []
+      : [`condition ${there.condition ?? 'none'}, to be ${wanted.condition ?? 'none'}`]),
     ...(suppressed === null ? [] : [whys[suppressed]]),
     ...(tamperedAt === null
       ? []
       : [`label_tamper: somebody changed them, last ${utc(tamperedAt)}; they are put back`]),
   ].join('; ');
 }
+
+const shownInstead: Readonly<Record<WrongResource, string>> = {
+  old: 'its NodeAttestation is an old one',
+  least: 'its NodeAttestation shows the state alone',
+  none: 'it has no NodeAttestation',
+};
 
 /** The same for a table: `untrusted`, `none (breaker)`. */
 export function marksCell({ marks }: Pick<NodeView, 'marks'>): string {

@@ -48,17 +48,18 @@ export function exemptionView({ node, reason, by, at, until }: Exemption): api.E
   return { node, reason, by, at: momentOf(at), until: momentOf(until) };
 }
 
-export function marksView({ there, wanted, suppressed, tamperedAt }: ShownMarks): api.MarksView {
+export function marksView({ there, wanted, suppressed, tamperedAt, resource }: ShownMarks): api.MarksView {
   return {
     there: carriedView(there),
     wanted: carriedView(wanted),
     suppressed,
     tamperedAt: tamperedAt === null ? null : momentOf(tamperedAt),
+    resource: resource && { shows: resource.shows, fault: resource.fault?.message ?? null },
   };
 }
 
-function carriedView({ taints, label }: ShownMarks['there']): api.MarksView['there'] {
-  return { taints: [...taints], label };
+function carriedView({ taints, ...rest }: ShownMarks['there']): api.MarksView['there'] {
+  return { taints: [...taints], ...rest };
 }
 
 function momentOf(at: number): string {

@@ -31,9 +31,10 @@ export interface ClusterRequest {
   readonly lane: LaneName;
 }
 
-/** What waits for nothing else: marks, tokens of agents and of people, lists, and Events last. */
+/** What waits for nothing else: marks, resources of nodes, tokens of agents and of people, lists, and Events last. */
 const lanes = {
   marks: { atOnce: 8, mayWait: 4096 },
+  resources: { atOnce: 8, mayWait: 4096 },
   agents: { atOnce: 8, mayWait: 1024 },
   people: { atOnce: 4, mayWait: 256 },
   reads: { atOnce: 4, mayWait: 64 },
@@ -94,6 +95,7 @@ export class Requests implements Disposable {
     this.#within = within;
     this.#lanes = {
       marks: new Lane(lanes.marks),
+      resources: new Lane(lanes.resources),
       agents: new Lane(lanes.agents),
       people: new Lane(lanes.people),
       reads: new Lane(lanes.reads),

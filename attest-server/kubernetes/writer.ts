@@ -41,6 +41,7 @@ const about = z.object({
     uid: z.string().default(''),
   }),
 });
+const attestation = about.extend({ status: z.unknown() });
 /** That it is there is what counts: one whose content was taken away holds for all groups. */
 const latch = z.object({
   spec: z
@@ -100,7 +101,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
       path: `${attestations}/${encodeURIComponent(name)}/status`,
       query: { force: 'true' },
       body: { apiVersion, kind: attestationResource.kind, metadata: { name }, status },
-      lane: 'marks',
+      lane: 'resources',
     });
   const listAll = async <T>(asked: Omit<ClusterRequest, 'verb' | 'name' | 'lane'>, schema: z.ZodType<T>) => {
     const found: T[] = [];
@@ -135,30 +136,26 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
         ),
       ),
 
-    async applyAttestation({ name }, status) {
-      try {
-        await applyStatus(name, status);
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-        await requests
-          .json({
-            verb: 'apply',
-            resource: `${attestationResource.plural}.${resourceGroup}`,
-            name,
-            path: `${attestations}/${encodeURIComponent(name)}`,
-            query: { force: 'true' },
-            body: { apiVersion, kind: attestationResource.kind, metadata: { name } },
-            lane: 'marks',
-          })
-          .catch(asMissingDefinition);
-        await applyStatus(name, status);
-      }
+    async applyAttestation({ name }, status, isThere) {
+      if (isThere && (await orNull(applyStatus(name, status))) !== null) return;
+      await requests
+        .json({
+          verb: 'apply',
+          resource: `${attestationResource.plural}.${resourceGroup}`,
+          name,
+          path: `${attestations}/${encodeURIComponent(name)}`,
+          query: { force: 'true' },
+          body: { apiVersion, kind: attestationResource.kind, metadata: { name } },
+          lane: 'resources',
+        })
+        .catch(asMissingDefinition);
+      await applyStatus(name, status);
     },
 
     async attestations() {
       const resource = `${attestationResource.plural}.${resourceGroup}`;
-      const found = await listAll({ resource, path: attestations }, about).catch(asMissingDefinition);
-      return found.map(({ metadata }) => metadata.name);
+      const found = await listAll({ resource, path: attestations }, attestation).catch(asMissingDefinition);
+      return found.map(({ metadata: { name }, status }) => ({ name, status }));
     },
 
     async removeAttestation(name) {
@@ -168,7 +165,7 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
           resource: `${attestationResource.plural}.${resourceGroup}`,
           name,
           path: `${attestations}/${encodeURIComponent(name)}`,
-          lane: 'marks',
+          lane: 'resources',
         }),
       );
     },

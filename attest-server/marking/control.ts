@@ -7,10 +7,8 @@ import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';
 import type { LatchKeeper } from './latch-keeper.ts';
-import type { Marks } from './marks.ts';
-import type { MarksOnNode } from './marks-on-node.ts';
 import type { ClusterNodes, ClusterWriter, Committed, Exemption, Hold, Latch, Pause } from './ports.ts';
-import { type ShownMarks, shownMarks } from './shown-marks.ts';
+import { type LookedNode, type ShownMarks, shownMarks } from './shown-marks.ts';
 import { type TrialMarks, type TriedVerdict, trialMarks } from './trial-marks.ts';
 import { type CoveredNode, type TrustTrial, trustTrial } from './trust.ts';
 import { type OursOnNode, oursOn, type Unmarked, unmarkAll } from './unmark.ts';
@@ -26,11 +24,7 @@ export interface ControlParts {
     failing(): readonly FailingAlike[];
     lease(): { readonly holder: string; readonly isOurs: boolean } | null;
     /** Null where the cluster has no Node of that name, or nobody looked at it yet. */
-    shown(node: string): {
-      readonly there: MarksOnNode;
-      readonly marks: Marks;
-      readonly tamperedAt: number | null;
-    } | null;
+    shown(node: string): LookedNode | null;
   };
   /** Of the policy in force. */
   readonly groups: {
@@ -170,7 +164,7 @@ export function createControl(parts: ControlParts): Control {
     exemption: (node) => decisions.exemption(node),
     marksOf(node) {
       const shown = marking.shown(node);
-      return shown && shownMarks(shown.there, shown.marks, shown.tamperedAt);
+      return shown && shownMarks(shown);
     },
     pause: (by, reason) => decisions.setPause(by, reason),
     resume: (by) => decisions.resume(by),

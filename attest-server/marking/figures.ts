@@ -1,4 +1,4 @@
-import type { BreakerScope, Doubt, Suppression } from '../protocol/marking.ts';
+import type { BreakerScope, Doubt, Suppression, WrongResource } from '../protocol/marking.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Mode } from '../protocol/verdict.ts';
 import type { AdmissionGap } from './admission-gaps.ts';
@@ -17,6 +17,8 @@ export interface MarkingFigures {
   readonly waiting: ReadonlyMap<Suppression, number>;
   /** Nodes that lack a mark, or have one too many, for none. */
   readonly wrong: number;
+  /** Resources of Nodes that are not as they should be, by what they show. */
+  readonly wrongResources: ReadonlyMap<WrongResource, number>;
   readonly open: ReadonlySet<BreakerScope>;
   /** By code: the most nodes of one group that fail alike within ten minutes, where that opens the breaker. */
   readonly mass: ReadonlyMap<ReasonCode, number>;
@@ -25,7 +27,7 @@ export interface MarkingFigures {
 }
 
 export function figuresOf(
-  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength'>,
+  reconciler: Pick<Reconciler, 'names' | 'shown' | 'queueLength' | 'wrongResources'>,
   breaker: Pick<Breaker, 'failing'>,
   doubts: readonly Doubt[],
   isLeader: boolean,
@@ -49,5 +51,6 @@ export function figuresOf(
   const mass = new Map<ReasonCode, number>();
   for (const { code, nodes, isMass } of failing)
     if (isMass) mass.set(code, Math.max(mass.get(code) ?? 0, nodes));
-  return { queue: reconciler.queueLength, isLeader, modes, waiting, wrong, open, mass };
+  const { queueLength: queue, wrongResources } = reconciler;
+  return { queue, isLeader, modes, waiting, wrong, wrongResources, open, mass };
 }

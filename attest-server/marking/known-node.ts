@@ -1,7 +1,7 @@
 import type { NodeToMark } from './judged-node.ts';
 import type { Marks } from './marks.ts';
 import type { MarksOnNode } from './marks-on-node.ts';
-import type { ClusterEvent, ClusterNode } from './ports.ts';
+import type { ClusterNode } from './ports.ts';
 import { Steadiness } from './steadiness.ts';
 
 /** What the reconciler remembers of one Node while it runs. Moments are of a clock that nobody sets. */
@@ -30,10 +30,6 @@ export interface KnownNode {
   putBackAt: number | null;
   /** What was asked for when it last had what was asked; null before. */
   asked: string | null;
-  /** What its NodeAttestation says; null: it is not known that there is one. */
-  attestedAs: string | null;
-  attestDueAt: number;
-  readonly events: ClusterEvent[];
 }
 
 export function knownNode(uid: string): KnownNode {
@@ -54,8 +50,5 @@ export function knownNode(uid: string): KnownNode {
     tamperedAt: null,
     putBackAt: null,
     asked: null,
-    attestedAs: null,
-    attestDueAt: Number.NEGATIVE_INFINITY,
-    events: [],
   };
 }

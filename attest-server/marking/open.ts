@@ -166,6 +166,7 @@ export async function openMarking(
         ...(keeper.mayMark() ? [] : [latchedOnTrial]),
         ...faults.flatMap((its) => its()),
         ...admission.faults(),
+        ...reconciler.publicationFaults(),
       ],
       committed,
       ownNode,

@@ -82,10 +82,17 @@ export interface ClusterWriter {
   patchNodeStatus(name: string, operations: readonly PatchOperation[]): Promise<ClusterNode>;
   /** The Node as it is now, from the API itself. Null: there is none. */
   readNode(name: string): Promise<ClusterNode | null>;
-  /** Server-side apply of the status of the NodeAttestation of that name, which is made where there is none. */
-  applyAttestation(node: ClusterNode, status: Readonly<Record<string, unknown>>): Promise<void>;
-  /** Names of all that are there. */
-  attestations(): Promise<readonly string[]>;
+  /**
+   * Server-side apply of the status of the NodeAttestation of that name, which is made where there is none.
+   * @param isThere what is known of that: to be wrong costs a request
+   */
+  applyAttestation(
+    node: ClusterNode,
+    status: Readonly<Record<string, unknown>>,
+    isThere: boolean,
+  ): Promise<void>;
+  /** All that are there. */
+  attestations(): Promise<readonly PublishedAttestation[]>;
   /** Where there is none, all is well. */
   removeAttestation(name: string): Promise<void>;
   /** An Event on the Node. */
@@ -109,6 +116,12 @@ export interface ClusterWriter {
    * @throws ClusterError `conflict` where another one is there by now
    */
   writeLease(lease: ClusterLease): Promise<ClusterLease>;
+}
+
+export interface PublishedAttestation {
+  readonly name: string;
+  /** As somebody wrote it; undefined: nobody did. */
+  readonly status: unknown;
 }
 
 /** Who marks: one server at most, and none without it (coordination.k8s.io/v1, Lease). */

@@ -1,6 +1,5 @@
 import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
-import { attestationStatus, shareOfHour, transitionOf } from './attestation-status.ts';
 import { backOff } from './back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
@@ -19,6 +18,8 @@ import {
   type Decisions,
   type Hold,
 } from './ports.ts';
+import { Publication } from './publication.ts';
+import type { LookedNode } from './shown-marks.ts';
 import { WorkQueue } from './work-queue.ts';
 
 export interface MarkingReport {
@@ -71,21 +72,16 @@ export interface ReconcilerParts {
   readonly report: MarkingReport;
 }
 
-/** Requests under way: marks before what is only published. */
-const workers = { marks: 8, publications: 2 };
-const hour = 3_600_000;
+/** Nodes that are marked at a time. */
+const workers = 8;
 /** Between two writes that only say the same in other words. */
 const minorEvery = 60_000;
-/** How often in a row a Node is read again because it is another by now. */
-const mostReads = 5;
 /** After which those who change our marks begin anew. */
 const peaceAfter = 600_000;
 const longestRetryAfter = 600_000;
 /** Failures in a row after which all writing waits. */
 const failuresOfAll = 3;
 const openEvery = 1000;
-/** Events of one Node that wait to be published. */
-const mostEvents = 4;
 
 /**
  * Makes the marks in the cluster what the committed verdicts say. It is told that something may have changed (a verdict, a
@@ -95,17 +91,15 @@ const mostEvents = 4;
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   readonly #known = new Map<string, KnownNode>();
-  readonly #marks = new WorkQueue((name) => this.#mark(name), workers.marks);
-  readonly #publications = new WorkQueue((name) => this.#publish(name), workers.publications);
-  /** Names of the NodeAttestations that are there; null until they were listed. */
-  #attested: Set<string> | null = null;
+  readonly #marks = new WorkQueue(
+    (name) => this.#mark(name),
+    () => workers,
+  );
+  readonly #publication: Publication;
   #isAssessed = false;
-  #isListing = false;
   /** Nothing is written before. */
   #closedUntil = Number.NEGATIVE_INFINITY;
-  #publishClosedUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  #publishFailures = 0;
   /** Nodes of which a write was refused since one succeeded. */
   readonly #refused = new Set<string>();
   #openedAt = Number.NEGATIVE_INFINITY;
@@ -114,6 +108,14 @@ export class Reconciler {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
+    const { writer, decisions, now, monotonic, random, report } = parts;
+    this.#publication = new Publication({
+      ...{ writer, decisions, now, monotonic, random, report },
+      nodeOf: (name) => this.#current(name),
+      judgementOf: (name) => this.#judgement(name),
+      mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#closedUntil,
+      areMarksWaiting: () => this.#marks.length > 0,
+    });
   }
 
   /** Something about this node may be another. */
@@ -133,21 +135,31 @@ export class Reconciler {
   }
 
   /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
-  shown(name: string): {
-    readonly there: MarksOnNode;
-    readonly marks: Marks;
-    readonly judged: NodeToMark;
-    readonly tamperedAt: number | null;
-  } | null {
+  shown(name: string): (LookedNode & { readonly judged: NodeToMark }) | null {
     const node = this.#current(name);
-    const known = this.#known.get(name);
-    if (node === null || known?.marks == null || known.judged === null) return null;
-    const { marks, judged, tamperedAt } = known;
-    return { there: marksOn(node, this.#parts.keys), marks, judged, tamperedAt };
+    const judgement = this.#judgement(name);
+    if (node === null || judgement === null) return null;
+    const tamperedAt = this.#known.get(name)?.tamperedAt ?? null;
+    return {
+      there: marksOn(node, this.#parts.keys),
+      ...judgement,
+      tamperedAt,
+      resource: this.#parts.isLeader() ? this.#publication.wrong(name) : null,
+    };
   }
 
   names(): readonly string[] {
     return [...this.#known.keys()];
+  }
+
+  /** Resources that are not as they should be; none where another server writes them. */
+  get wrongResources(): ReturnType<Publication['countWrong']> {
+    return this.#parts.isLeader() ? this.#publication.countWrong() : new Map();
+  }
+
+  /** What the API refuses of them at present, a sentence each. */
+  publicationFaults(): readonly string[] {
+    return this.#parts.isLeader() ? this.#publication.faults() : [];
   }
 
   /** Does what is due by itself. */
@@ -162,7 +174,6 @@ export class Reconciler {
     if (!nodes.synced()) return;
     if (!this.#isAssessed) this.#assessAll(at);
     if (!this.#parts.isLeader()) return;
-    if (this.#attested === null) this.#listAttestations();
     this.#open(at);
     const ended = breaker.ended(at);
     if (ended.length > 0) this.#decided(decisions.end(ended));
@@ -171,8 +182,8 @@ export class Reconciler {
     for (const [name, known] of this.#known) {
       const end = known.judged?.expiresAt ?? null;
       if (known.dueAt <= at || (end !== null && wall > end)) this.wake(name);
-      if (known.attestDueAt <= at || known.events.length > 0) this.#publications.add(name);
     }
+    this.#publication.tick();
   }
 
   /** A person decided something, or what was decided has ended. */
@@ -186,19 +197,19 @@ export class Reconciler {
     for (const known of this.#known.values()) {
       known.left = null;
       known.written = null;
-      known.events.length = 0;
     }
+    this.#publication.tookOver();
     this.wakeAll();
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#marks.close(), this.#publications.close()]);
+    await Promise.all([this.#marks.close(), this.#publication.close()]);
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
     await this.#marks.idle();
-    await this.#publications.idle();
+    await this.#publication.idle();
   }
 
   /** Before the first taint is put, all nodes are looked at: the breaker must know what fails already. */
@@ -212,31 +223,6 @@ export class Reconciler {
       if (judged.drift !== null && isTainted(marksOn(node, keys), judged, keys)) breaker.grant(node.name, at);
     }
     this.wakeAll();
-  }
-
-  /** Which NodeAttestations are there is asked once: those of Nodes that are gone go. */
-  #listAttestations(): void {
-    const at = this.#parts.monotonic();
-    if (this.#isListing || at < this.#publishClosedUntil) return;
-    this.#isListing = true;
-    this.#parts.writer
-      .attestations()
-      .then(
-        (names) => {
-          this.#attested = new Set(names);
-          for (const name of names) {
-            const known = this.#known.get(name);
-            if (known?.marks == null || known.judged === null) continue;
-            known.attestedAs ??= transitionOf(known.judged, known.marks);
-            known.attestDueAt = this.#parts.monotonic() + hour * shareOfHour(name);
-          }
-          for (const name of names) if (!this.#known.has(name)) this.#publications.add(name);
-        },
-        (error: unknown) => this.#notPublished(error, null),
-      )
-      .finally(() => {
-        this.#isListing = false;
-      });
   }
 
   /** At once, and then what there is once a second: thousands of values cost little more than one. */
@@ -314,18 +300,15 @@ export class Reconciler {
         if (isDone) known.failures = 0;
         return isDone;
       } catch (error) {
-        const isStale =
-          error instanceof ClusterError && (error.reason === 'conflict' || error.reason === 'invalid');
-        if (!isStale || reads >= mostReads) throw error;
+        if (!(error instanceof ClusterError) || reads >= readsAfter(error)) throw error;
         node = await writer.readNode(name);
-        this.#answered();
       }
     }
   }
 
   /** Writes what differs. @returns false where that is put off */
   async #apply(node: ClusterNode, known: KnownNode, judged: NodeToMark, marks: Marks): Promise<boolean> {
-    const { keys, writer, breaker, now, monotonic } = this.#parts;
+    const { keys, breaker, now, monotonic } = this.#parts;
     const at = monotonic();
     const there = marksOn(node, keys);
     const spec = nodePatch(node, marks, keys);
@@ -365,9 +348,7 @@ export class Reconciler {
       current = await this.#writeSpec(node, known, spec);
       this.#assess(current, known);
     }
-    const later = statusPatch(current, marks.condition, now());
-    if (later.actions.length > 0)
-      await this.#write(known, later, () => writer.patchNodeStatus(node.name, later.operations));
+    await this.#writeStatus(current, known, marks);
     known.asked = asked;
     known.putBackAt = null;
     known.dueAt = this.#nextLook(known, monotonic());
@@ -398,6 +379,25 @@ export class Reconciler {
       const isAnswered = ['conflict', 'invalid', 'failed', 'forbidden'].includes(reason);
       if (isAnswered && spec.actions.includes('label_remove'))
         await write(labelRemoval({ labels })).catch(noSuccess);
+      throw error;
+    }
+  }
+
+  /** A condition that says more than the verdict goes by itself where the API does not take the other one. */
+  async #writeStatus(node: ClusterNode, known: KnownNode, { condition }: Marks): Promise<void> {
+    const { writer, keys, now } = this.#parts;
+    const write = (patch: NodePatch) =>
+      this.#write(known, patch, () => writer.patchNodeStatus(node.name, patch.operations));
+    const wanted = statusPatch(node, condition, now());
+    if (wanted.actions.length === 0) return;
+    try {
+      await write(wanted);
+    } catch (error) {
+      const isAnswered =
+        error instanceof ClusterError && ['invalid', 'failed', 'forbidden'].includes(error.reason);
+      const isGreen = marksOn(node, keys).condition?.status === 'True' && condition?.status !== 'True';
+      if (isAnswered && isGreen && condition !== null)
+        await write(statusPatch(node, null, now())).catch(noSuccess);
       throw error;
     }
   }
@@ -439,12 +439,11 @@ export class Reconciler {
     }
     known.tamperedAt = now();
     report.tampered(node.name, `the marks of ${node.name} were changed: ${spokenOf(there, known.marks)}`);
-    this.#note(known, {
+    this.#publication.note(node.name, {
       type: 'Warning',
       reason: camelCase('label_tamper'),
       message: 'Somebody changed the marks of Assay on this Node; they are put back as the verdict says.',
     });
-    this.#publications.add(node.name);
     if (known.fights <= 2) return at;
     // What takes trust away is put back soon even in a fight; a fight must not load the API for all that.
     return at + Math.min(takesTrust(spec) ? soonest : 300_000, 1000 * 2 ** Math.min(known.fights - 2, 10));
@@ -493,78 +492,11 @@ export class Reconciler {
     if (marks.suppressed !== null && marks.suppressed !== known.marks?.suppressed)
       report.suppressed(marks.suppressed);
     if (known.judged !== null && known.judged.state !== judged.state && judged.group.mode !== 'observe')
-      this.#note(known, eventOf(judged));
+      this.#publication.note(name, eventOf(judged));
     known.judged = judged;
     known.marks = marks;
-    if (known.attestedAs !== transitionOf(judged, marks) && this.#attested !== null) known.attestDueAt = at;
-    if ((known.attestDueAt <= at || known.events.length > 0) && this.#parts.isLeader())
-      this.#publications.add(name);
+    this.#publication.judged(name, { judged, marks });
     return { judged, marks };
-  }
-
-  #note({ events }: KnownNode, event: ClusterEvent): void {
-    events.push(event);
-    if (events.length > mostEvents) events.shift();
-  }
-
-  /** The resource and the Events of one Node: what is published for people and other programs. */
-  async #publish(name: string): Promise<void> {
-    const { nodes, isLeader, monotonic } = this.#parts;
-    if (!nodes.synced() || !isLeader() || this.#attested === null) return;
-    if (monotonic() < Math.max(this.#publishClosedUntil, this.#closedUntil)) return;
-    const node = this.#current(name);
-    const known = this.#known.get(name);
-    // One that is refused keeps the other from nobody.
-    const told = await Promise.allSettled([
-      this.#publishAttestation(name, node, known),
-      node === null || known === undefined ? null : this.#publishEvents(node, known),
-    ]);
-    const failed = told.find((one) => one.status === 'rejected');
-    if (failed !== undefined) {
-      this.#notPublished(failed.reason, name);
-      return;
-    }
-    this.#publishFailures = 0;
-  }
-
-  async #publishAttestation(
-    name: string,
-    node: ClusterNode | null,
-    known: KnownNode | undefined,
-  ): Promise<void> {
-    const { writer, decisions, now, monotonic } = this.#parts;
-    if (node === null) {
-      if (this.#attested?.has(name) !== true) return;
-      await writer.removeAttestation(name);
-      this.#attested.delete(name);
-    } else if (known?.judged != null && known.marks !== null && known.attestDueAt <= monotonic()) {
-      const { judged, marks } = known;
-      const status = attestationStatus(judged, marks, decisions.exemption(name), now());
-      await this.#counted('attestation', () => writer.applyAttestation(node, status));
-      this.#attested?.add(name);
-      known.attestedAs = transitionOf(judged, marks);
-      known.attestDueAt = monotonic() + hour;
-    } else return;
-    this.#answered();
-  }
-
-  async #publishEvents(node: ClusterNode, { events }: KnownNode): Promise<void> {
-    for (let event = events.shift(); event !== undefined; event = events.shift()) {
-      const told = event;
-      // Lost where it is refused: the resource says how things are.
-      await this.#counted('event', () => this.#parts.writer.event(node, told));
-    }
-  }
-
-  async #counted(action: EnforcementAction, work: () => Promise<void>): Promise<void> {
-    const { report } = this.#parts;
-    try {
-      await work();
-      report.acted(action, true);
-    } catch (error) {
-      report.acted(action, false);
-      throw error;
-    }
   }
 
   /** The Node as the watch told it, or as we left it where the watch has not got so far. */
@@ -597,7 +529,12 @@ export class Reconciler {
   #gone(name: string): void {
     this.#known.delete(name);
     this.#parts.breaker.forget(name);
-    if (this.#attested?.has(name)) this.#publications.add(name);
+    this.#publication.gone(name);
+  }
+
+  #judgement(name: string): { readonly judged: NodeToMark; readonly marks: Marks } | null {
+    const { judged, marks } = this.#known.get(name) ?? { judged: null, marks: null };
+    return judged === null || marks === null ? null : { judged, marks };
   }
 
   #answered(): void {
@@ -624,32 +561,20 @@ export class Reconciler {
     known.dueAt = known.notBefore;
   }
 
-  #notPublished(error: unknown, name: string | null): void {
-    const { report, monotonic, random } = this.#parts;
-    if (!(error instanceof ClusterError)) {
-      report.fault(error, 'publishing in the cluster');
-      return;
-    }
-    report.failed(error, name);
-    const at = monotonic();
-    this.#closeAfter(error, at, name);
-    this.#publishFailures += 1;
-    this.#publishClosedUntil = at + backOff(this.#publishFailures, random);
-  }
-
   /** Retry-After stops all that writes, and so does an API that answers nobody. */
-  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string | null): void {
+  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string): void {
     const { doubts, random } = this.#parts;
     if (retryAfter !== null)
       this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
-    if (reason === 'conflict' || reason === 'invalid' || reason === 'not_found') return;
-    if (name !== null && (reason === 'failed' || reason === 'forbidden')) {
+    if (reason === 'conflict' || reason === 'not_found') return;
+    if (reason === 'failed' || reason === 'forbidden' || reason === 'invalid') {
       // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.
       this.#refused.add(name);
       if (this.#refused.size < Math.max(failuresOfAll, this.#known.size / 10)) return;
     }
     this.#failures += 1;
-    doubts.answered(false);
+    // A rule that refuses what we write says nothing against what the API tells.
+    if (reason !== 'invalid') doubts.answered(false);
     if (this.#failures >= failuresOfAll)
       this.#closedUntil = Math.max(
         this.#closedUntil,
@@ -660,6 +585,11 @@ export class Reconciler {
 
 /** After which what takes trust away is put back, even in a fight. */
 const soonest = 5000;
+
+/** How often in a row a Node is read again because it may be another by now. */
+function readsAfter({ reason }: ClusterError): number {
+  return reason === 'conflict' ? 5 : reason === 'invalid' ? 1 : 0;
+}
 
 function noSuccess(error: unknown): null {
   if (error instanceof ClusterError) return null;

@@ -1,6 +1,7 @@
 import type { Suppression } from '../protocol/marking.ts';
 import type { Marks } from './marks.ts';
 import { type MarksOnNode, taintText } from './marks-on-node.ts';
+import type { WrongAttestation } from './publication.ts';
 
 /** What people see of the marks of one Node. */
 export interface ShownMarks {
@@ -9,19 +10,38 @@ export interface ShownMarks {
   readonly suppressed: Suppression | null;
   /** When somebody last changed them, in milliseconds since the epoch; null: nobody since this server started. */
   readonly tamperedAt: number | null;
+  /** Null where its resource is as it should be. */
+  readonly resource: WrongAttestation | null;
 }
 
 interface Carried {
   /** `key`, or `key=value`. */
   readonly taints: readonly string[];
   readonly label: boolean;
+  /** The status of the condition; null: there is none. */
+  readonly condition: string | null;
 }
 
-export function shownMarks(there: MarksOnNode, marks: Marks, tamperedAt: number | null): ShownMarks {
+/** A Node that was looked at. */
+export interface LookedNode extends Pick<ShownMarks, 'tamperedAt' | 'resource'> {
+  readonly there: MarksOnNode;
+  readonly marks: Marks;
+}
+
+export function shownMarks({ there, marks, tamperedAt, resource }: LookedNode): ShownMarks {
   return {
-    there: { taints: there.taints.map(taintText), label: there.label === 'true' },
-    wanted: { taints: marks.taints.map(taintText), label: marks.label },
+    there: {
+      taints: there.taints.map(taintText),
+      label: there.label === 'true',
+      condition: there.condition?.status ?? null,
+    },
+    wanted: {
+      taints: marks.taints.map(taintText),
+      label: marks.label,
+      condition: marks.condition?.status ?? null,
+    },
     suppressed: marks.suppressed,
     tamperedAt,
+    resource,
   };
 }

@@ -73,12 +73,12 @@ export async function unmarkAll(parts: UnmarkParts): Promise<Unmarked> {
   }
   const attestations = await writer.attestations().catch(noneDefined);
   const limit = pLimit(atOnce);
-  await Promise.all(attestations.map((name) => limit(() => writer.removeAttestation(name))));
+  await Promise.all(attestations.map(({ name }) => limit(() => writer.removeAttestation(name))));
   return { nodes: [...unmarked], attestations: attestations.length };
 }
 
 /** Where the custom resource was never defined, or is gone already, there are none. */
-function noneDefined(error: unknown): readonly string[] {
+function noneDefined(error: unknown): readonly never[] {
   if (error instanceof ClusterError && error.reason === 'not_found') return [];
   throw error;
 }

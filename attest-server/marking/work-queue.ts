@@ -4,14 +4,14 @@
  */
 export class WorkQueue {
   readonly #work: (key: string) => Promise<void>;
-  readonly #workers: number;
+  readonly #workers: () => number;
   readonly #waiting = new Set<string>();
   readonly #running = new Set<string>();
   #isOpen = true;
   #idle: (() => void)[] = [];
 
-  /** @param work must not reject */
-  constructor(work: (key: string) => Promise<void>, workers: number) {
+  /** @param work must not reject @param workers at most so many at a time, asked before each begin */
+  constructor(work: (key: string) => Promise<void>, workers: () => number) {
     this.#work = work;
     this.#workers = workers;
   }
@@ -42,7 +42,7 @@ export class WorkQueue {
 
   #start(): void {
     for (const key of this.#waiting) {
-      if (this.#running.size >= this.#workers) return;
+      if (this.#running.size >= this.#workers()) return;
       if (this.#running.has(key)) continue;
       this.#waiting.delete(key);
       this.#running.add(key);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { auditKeyCopy } from './audit-key-copy.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
-import { suppressions } from './marking.ts';
+import { suppressions, wrongResources } from './marking.ts';
 import { nodeName } from './messages.ts';
 import { modeSchema, nodeStateSchema } from './verdict.ts';
 
@@ -65,6 +65,8 @@ const carried = z.object({
   taints: z.array(z.string()),
   /** Whether the label says `true`. */
   label: z.boolean(),
+  /** Of the condition `assay.dev/Trusted`; null: there is none. */
+  condition: z.string().nullable().default(null),
 });
 export const marksView = z.object({
   there: carried,
@@ -73,6 +75,15 @@ export const marksView = z.object({
   suppressed: z.enum(suppressions).nullable(),
   /** When somebody last changed them; null: nobody since the server started. */
   tamperedAt: moment.nullable(),
+  /** What its NodeAttestation shows instead of this, and why; null: it is as it should be. */
+  resource: z
+    .object({
+      shows: z.enum(wrongResources),
+      /** Null while it waits for its turn. */
+      fault: z.string().nullable(),
+    })
+    .nullable()
+    .default(null),
 });
 export type MarksView = z.infer<typeof marksView>;
 

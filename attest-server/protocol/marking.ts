@@ -21,6 +21,10 @@ export const suppressions = [
 ] as const;
 export type Suppression = (typeof suppressions)[number];
 
+/** What a NodeAttestation shows that cannot be written: what was before, the state alone, or it is not there. */
+export const wrongResources = ['old', 'least', 'none'] as const;
+export type WrongResource = (typeof wrongResources)[number];
+
 /** Why the server does not trust its own view. */
 export const doubts = ['api', 'clock', 'upgrade'] as const;
 export type Doubt = (typeof doubts)[number];

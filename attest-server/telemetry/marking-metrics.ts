@@ -11,6 +11,7 @@ import {
   protectedThings,
   type Suppression,
   suppressions,
+  wrongResources,
 } from '../protocol/marking.ts';
 import { classOf, reasonCodes } from '../protocol/reasons.ts';
 import { modes } from '../protocol/verdict.ts';
@@ -34,6 +35,7 @@ const none: MarkingFigures = {
   modes: new Map(),
   waiting: new Map(),
   wrong: 0,
+  wrongResources: new Map(),
   open: new Set(),
   mass: new Map(),
   gaps: [],
@@ -105,6 +107,14 @@ export function markingMetrics(registry: Registry): MarkingMetrics {
     'Nodes whose marks are not as they should be, without a reason for it',
     [],
     (of, { wrong }) => of.set(wrong),
+  );
+  gauge(
+    'enforcement_wrong_resources',
+    'NodeAttestations that are not as they should be: the old ones, reduced to the state alone, or not there',
+    ['shows'],
+    (of, now) => {
+      for (const shows of wrongResources) of.set({ shows }, now.wrongResources.get(shows) ?? 0);
+    },
   );
   gauge('circuit_breaker_open', '1 while taints of drift are held back, else 0', ['scope'], (of, now) => {
     for (const scope of breakerScopes) of.set({ scope }, now.open.has(scope) ? 1 : 0);

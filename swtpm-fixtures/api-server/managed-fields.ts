@@ -61,11 +61,15 @@ export function apply(
   const others = entries.filter((entry) => entry !== own);
   const ownedByOthers = new Set(others.flatMap(({ paths }) => [...paths]));
   const merged = old === null ? config : withIdentity(mergeTyped(old, config, '', shapes), old);
-  // What it applied before and does not any more goes, unless somebody else wants it too.
+  // What it applied before and does not any more goes, unless somebody else wants it too, or it is a map that has keys now.
+  const isWanted = (path: string) =>
+    [...wanted.keys()].some((its) => its === path || its.startsWith(`${path}\nf:`));
   const dropped = [...(own?.paths ?? [])].filter(
-    (path) => !wanted.has(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
+    (path) => !isWanted(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
   );
-  const pruned = dropped.reduce<Json>((value, path) => prune(value, path.split('\n'), '', shapes), merged);
+  const kept = dropped.reduce<Json>((value, path) => prune(value, path.split('\n'), '', shapes), merged);
+  const vanished = [...wanted.keys()].filter((path) => dropped.some((its) => its.startsWith(`${path}\nf:`)));
+  const pruned = vanished.reduce<Json>((value, path) => withNull(value, path.split('\n')), kept);
   if (!isKubeObject(pruned)) throw new Error('an applied object lost its metadata');
   const after = fieldsOf(pruned, shapes);
   const changed = changedPaths(before, after);
@@ -149,6 +153,15 @@ function prune(value: Json, steps: readonly string[], path: string, shapes: List
   if (item === undefined) return value;
   if (rest.length === 0 || rest[0] === '.') return value.toSpliced(index, 1);
   return value.with(index, prune(item, rest, path, shapes));
+}
+
+/** A map that is applied empty, and all of whose keys vanish, is null: then its schema must allow that. */
+function withNull(value: Json, [step = '', ...rest]: readonly string[]): Json {
+  if (!isObject(value) || !step.startsWith('f:')) return value;
+  const name = step.slice(2);
+  const member = value[name];
+  if (rest.length > 0) return member === undefined ? value : { ...value, [name]: withNull(member, rest) };
+  return member === undefined ? { ...value, [name]: null } : value;
 }
 
 function isEmpty(value: Json): boolean {

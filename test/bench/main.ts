@@ -15,6 +15,7 @@ import { benchIdle } from './idle.ts';
 import { benchIma } from './ima.ts';
 import { benchInitrd } from './initrd.ts';
 import { benchMarking } from './marking.ts';
+import { benchNewNodes } from './new-nodes.ts';
 import { benchScrape } from './scrape.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
@@ -42,6 +43,7 @@ const benches: Readonly<
   ima: async () => ({ ima: benchIma() }),
   initrd: async () => ({ initrd: await benchInitrd() }),
   marking: async () => ({ marking: await benchMarking() }),
+  new_nodes: async () => ({ new_nodes: await benchNewNodes() }),
   scrape: async () => ({ scrape: await benchScrape() }),
   candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),

@@ -31,8 +31,11 @@ describe('the alert rules on what a real server tells', () => {
     await world.until(async () => {
       text = await world.metrics();
       scrape = parseScrape(text);
-      const wrong = scrape.samples.find(({ name }) => name === 'assay_enforcement_wrong_nodes');
-      return wrong?.value === '0' && scrape.samples.some(({ name }) => name === 'assay_node_without_agent');
+      const wrong = scrape.samples.filter(({ name }) => name.startsWith('assay_enforcement_wrong_'));
+      return (
+        wrong.every(({ value }) => value === '0') &&
+        scrape.samples.some(({ name }) => name === 'assay_node_without_agent')
+      );
     });
   });
   after(() => site?.[Symbol.asyncDispose]());

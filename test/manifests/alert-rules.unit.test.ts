@@ -180,6 +180,16 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayEnforcementDrift', labels: of(), value: '4' },
   ],
   [
+    'a cluster that takes the resources of two nodes no more, of one in part',
+    [
+      [`assay_enforcement_wrong_resources{instance="${instance}",shows="old"}`, '1x90'],
+      [`assay_enforcement_wrong_resources{instance="${instance}",shows="least"}`, '1x90'],
+      [`assay_enforcement_wrong_resources{instance="${instance}",shows="none"}`, '0x90'],
+    ],
+    '11m',
+    { alert: 'AssayResourceRefused', labels: of(), value: '2' },
+  ],
+  [
     'a cluster whose nodes nobody marks',
     [
       [`assay_enforcement_mode{instance="${instance}",mode="enforce"}`, '4x90'],
@@ -387,6 +397,8 @@ const quiet: Readonly<Record<string, Scraped>> = {
     [series('enforcement_wrong_nodes'), '4x90'],
     [series('enforcement_leader'), '0x90'],
   ],
+  // Some hundred new Nodes wait for their turn.
+  AssayResourceRefused: [[series('enforcement_wrong_resources', { shows: 'none' }), '300x8 0x90']],
   AssayNobodyMarks: [
     [series('enforcement_mode', { mode: 'observe' }), '4x90'],
     [series('enforcement_mode', { mode: 'enforce' }), '0x90'],

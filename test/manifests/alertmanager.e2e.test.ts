@@ -64,6 +64,7 @@ const table: readonly {
     told: { alertname: 'AssayClusterUnread', cause: 'unreachable' },
     muted: [
       { alertname: 'AssayEnforcementDrift' },
+      { alertname: 'AssayResourceRefused' },
       { alertname: 'AssayNobodyMarks' },
       { alertname: 'AssayAgentMissing', node: 'node-9' },
       { alertname: 'AssayAgentsMissing' },

@@ -1,7 +1,7 @@
 import { adviceOn } from '../../protocol/advice.ts';
 import type { NodeView, ReasonView } from '../../protocol/api.ts';
 import type { CliContext } from '../context.ts';
-import { marksText } from '../marks-text.ts';
+import { marksLines } from '../marks-text.ts';
 import { selfReported, stateText } from '../node-table.ts';
 import { field, type Reading, readable, steps } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
@@ -59,18 +59,13 @@ function stateOf(node: NodeView): readonly Line[] {
     ['Booted', bootedAt === null ? before : `${bootedAt} (the node says so; its TPM does not contradict it)`],
     ['Verified', node.verifiedAt ?? '-'],
     ['Counts until', node.expiresAt ?? '-'],
-    ...marksOf(node),
+    ...marksLines(node),
     ...exemptionOf(node),
     ...absenceOf(node),
     ['Connected', connectedAt === null ? '-' : `since ${connectedAt}`],
     ['Address', node.address ?? '-'],
     ['Agent', agent === null ? '-' : `${agent} (the node says so)`],
   ];
-}
-
-function marksOf(node: NodeView): readonly Line[] {
-  const text = marksText(node);
-  return text === null ? [] : [['Marks', text]];
 }
 
 function exemptionOf({ exemption }: NodeView): readonly Line[] {

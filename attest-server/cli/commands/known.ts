@@ -1,7 +1,7 @@
 import type { NodeView } from '../../protocol/api.ts';
 import type { Bound } from '../../protocol/enrolment-method.ts';
 import type { Source } from '../../protocol/verdict.ts';
-import { marksText } from '../marks-text.ts';
+import { marksLines } from '../marks-text.ts';
 import { utc } from '../moment.ts';
 import { field, type Reading, readable } from '../readable.ts';
 
@@ -21,7 +21,7 @@ export function standing(node: NodeView, reading: Reading): string {
 function known(node: NodeView): readonly Line[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
-    ...marksOf(node),
+    ...marksLines(node),
     ...exemptOf(node),
     ...affirmed(node),
     ...enrolled(node),
@@ -37,11 +37,6 @@ function known(node: NodeView): readonly Line[] {
       ],
     ),
   ];
-}
-
-function marksOf(node: NodeView): readonly Line[] {
-  const text = marksText(node);
-  return text === null ? [] : [['Marks', text]];
 }
 
 /** It gets no taint of ours meanwhile; what it is stays as it is. */

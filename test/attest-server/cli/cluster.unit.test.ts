@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import type { Control } from '../../../attest-server/marking/control.ts';
+import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { defaultTaintKeys, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys, trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { madeKey } from '../audit/made-key.ts';
 import {
   type ApiServer,
@@ -168,13 +169,18 @@ describe('the commands about marks', () => {
       ],
       [{ there: { ...bare, label: 'true' }, marks: none }, /label trusted; to be none$/, 'label'],
       [
+        { there: { ...bare, condition: { type: trustedCondition, status: 'True' } }, marks: none },
+        /none; condition True, to be none$/,
+        'none',
+      ],
+      [
         { there: bare, marks: none, tamperedAt: now },
         /none; label_tamper: somebody changed them, last 20\d\d-.*; they are put back$/,
         'none',
       ],
     ] as const;
     for (const [looked, text, cell] of cases) {
-      made.marks.set('node-1', { tamperedAt: null, ...looked });
+      made.marks.set('node-1', { tamperedAt: null, resource: null, ...looked });
       const lineOf = async (words: readonly string[], label: RegExp) => {
         const { out } = await assay(words);
         return label.exec(out.replace(/\n {8,}/g, ' '))?.[1] ?? assert.fail(out);
@@ -186,6 +192,24 @@ describe('the commands about marks', () => {
     }
     made.marks.clear();
     assert.doesNotMatch((await assay(['describe', 'node-1'])).out, /Marks/);
+  });
+
+  it('show what the resource of a node says instead of the truth, and why it cannot be written', async () => {
+    const there = { taints: [], foreignForm: false, label: null, condition: null };
+    const looked = { there, marks: { ...there, label: false, suppressed: null }, tamperedAt: null };
+    const refused = new ClusterError('invalid', 'the API of the cluster answers 422: status.state: no');
+    for (const [shows, fault, text] of [
+      ['old', refused, /^ {2}resource +its NodeAttestation is an old one: the API .* answers 422/m],
+      ['least', refused, /^ {2}resource +its NodeAttestation shows the state alone: the API .* 422/m],
+      ['none', null, /^ {2}resource +it has no NodeAttestation: it waits for its turn$/m],
+    ] as const) {
+      made.marks.set('node-1', { ...looked, resource: { shows, fault } });
+      assert.match((await assay(['why', 'node-1'])).out.replace(/\n {8,}/g, ' '), text);
+      assert.match((await assay(['describe', 'node-1'])).out, /^Resource: /m);
+      const { marks } = JSON.parse((await assay(['get', 'nodes', '-o', 'json'])).out).items[0];
+      assert.deepEqual(marks.resource, { shows, fault: fault?.message ?? null });
+    }
+    made.marks.clear();
   });
 
   it('enable trust for a group without nodes without a word of who is trusted', async () => {

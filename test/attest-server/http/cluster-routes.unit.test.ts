@@ -123,14 +123,16 @@ describe('the API of marks', () => {
       there: { taints: [untrusted], foreignForm: false, label: 'false', condition: null },
       marks: { taints: [], label: false, condition: null, suppressed: 'exempt' },
       tamperedAt: now,
+      resource: null,
     });
     const marksOf = async (node: string) =>
       nodeView.parse(JSON.parse((await ask(server, `/v1/nodes/${node}`)).text)).marks;
     assert.deepEqual(await marksOf('node-1'), {
-      there: { taints: ['assay.dev/untrusted=kernel_unknown'], label: false },
-      wanted: { taints: [], label: false },
+      there: { taints: ['assay.dev/untrusted=kernel_unknown'], label: false, condition: null },
+      wanted: { taints: [], label: false, condition: null },
       suppressed: 'exempt',
       tamperedAt: new Date(now).toISOString(),
+      resource: null,
     });
     const { items } = JSON.parse((await ask(server, '/v1/nodes')).text);
     assert.equal(items[0].marks.suppressed, 'exempt');

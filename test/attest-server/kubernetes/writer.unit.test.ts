@@ -125,7 +125,7 @@ describe('what the server writes into its cluster', () => {
 
   it('says which definitions are missing, and keeps one NodeAttestation a node where they are there', async () => {
     const { writer } = room.kubernetes;
-    const missing = await refusal(writer.applyAttestation(n1(), { state: 'trusted' }));
+    const missing = await refusal(writer.applyAttestation(n1(), { state: 'trusted' }, true));
     assert.equal(missing.reason, 'not_found');
     assert.match(missing.message, /no resources of assay\.dev\/v1alpha1: apply manifests\/base\/crds/);
     assert.match((await refusal(writer.attestations())).message, /apply manifests\/base\/crds/);
@@ -133,13 +133,15 @@ describe('what the server writes into its cluster', () => {
     assert.equal(await writer.readLatch(), null);
 
     await define();
-    await writer.applyAttestation(n1(), { state: 'trusted', codes: [] });
-    await writer.applyAttestation(n1(), { state: 'untrusted', codes: ['kernel_unknown'] });
+    await writer.applyAttestation(n1(), { state: 'trusted', codes: [] }, false);
+    await writer.applyAttestation(n1(), { state: 'untrusted', codes: ['kernel_unknown'] }, true);
     const { body } = await asked('GET', '/apis/assay.dev/v1alpha1/nodeattestations/n1');
     assert.deepEqual(at(body, 'status'), { state: 'untrusted', codes: ['kernel_unknown'] });
     // Of one that was made already, one request.
     assert.equal(room.asked.filter((line) => line === 'apply nodeattestations.assay.dev 201').length, 1);
-    assert.deepEqual(await writer.attestations(), ['n1']);
+    assert.deepEqual(await writer.attestations(), [
+      { name: 'n1', status: { state: 'untrusted', codes: ['kernel_unknown'] } },
+    ]);
     await writer.removeAttestation('n1');
     await writer.removeAttestation('n1');
     assert.deepEqual(await writer.attestations(), []);

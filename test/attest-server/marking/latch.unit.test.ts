@@ -40,6 +40,7 @@ describe('the keeper of the latch', () => {
   let decisions: KeptDecisions;
   let cluster: ClusterLatch | null;
   let fault: ClusterError | null;
+  let refusal: ClusterError | null;
   let told: string[];
   let withPolicy: number;
   let keeper: LatchKeeper;
@@ -54,7 +55,8 @@ describe('the keeper of the latch', () => {
           return cluster;
         },
         async applyLatch(latch) {
-          if (fault !== null) throw fault;
+          const error = fault ?? refusal;
+          if (error !== null) throw error;
           cluster = latch;
         },
       },
@@ -70,7 +72,7 @@ describe('the keeper of the latch', () => {
   };
   beforeEach(async () => {
     store = await openMadeStore(':memory:');
-    [cluster, fault, told, withPolicy] = [null, null, [], 0];
+    [cluster, fault, refusal, told, withPolicy] = [null, null, null, [], 0];
     await start();
   });
   afterEach(() => store[Symbol.asyncDispose]());
@@ -119,6 +121,17 @@ describe('the keeper of the latch', () => {
     await keeper.look();
     assert.equal(keeper.inCluster(), true);
     assert.deepEqual(cluster?.groups, ['workers']);
+  });
+
+  it('holds in the store while the cluster refuses it, shows that the cluster lacks it, and writes it there later', async () => {
+    refusal = new ClusterError('invalid', 'the API answers 422');
+    assert.deepEqual(await keeper.enable(stored('workers'), {}), { inCluster: false });
+    await keeper.look();
+    assert.deepEqual([keeper.inCluster(), decisions.latch()?.groups], [false, ['workers']]);
+    assert.deepEqual(told, ['the API answers 422']);
+    refusal = null;
+    await keeper.look();
+    assert.deepEqual([keeper.inCluster(), cluster?.groups], [true, ['workers']]);
   });
 
   it('is off, and known to be, where neither place has it', async () => {

@@ -59,7 +59,10 @@ export class MadeCluster {
     patchNodeStatus: (name, operations) => this.#patch('patch status', name, operations),
     readNode: (name) => this.#answer(`get ${name}`, () => this.nodesByName.get(name) ?? null),
     applyAttestation: (node) => this.#answer('apply', () => void this.attestationNames.add(node.name)),
-    attestations: () => this.#answer('list attestations', () => [...this.attestationNames]),
+    attestations: () =>
+      this.#answer('list attestations', () =>
+        [...this.attestationNames].map((name) => ({ name, status: undefined })),
+      ),
     removeAttestation: (name) =>
       this.#answer(`delete attestation ${name}`, () => void this.attestationNames.delete(name)),
     event: () => this.#answer('event', () => {}),

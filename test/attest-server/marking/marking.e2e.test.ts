@@ -110,14 +110,16 @@ describe('a server in a cluster', () => {
     assert.equal(await world.metric('assay_circuit_breaker_open{scope="drift"}'), 0);
   });
 
+  const resourceOf = (node: string) =>
+    api.as(administrator).request('GET', `/apis/assay.dev/v1alpha1/nodeattestations/${node}`);
+  const resourceIn = (node: string, state: string) =>
+    world.until(async () => {
+      const status = (await resourceOf(node)).body?.status;
+      return isObject(status) && status.state === state ? status : null;
+    }, 10_000);
+
   it('says all of it in a resource of its own, and in an Event', async () => {
-    const read = async () => {
-      const target = '/apis/assay.dev/v1alpha1/nodeattestations/node-2';
-      const { body } = await api.as(administrator).request('GET', target);
-      const status = body?.status;
-      return isObject(status) && status.state === 'untrusted' ? status : null;
-    };
-    const { reason, codes, require, mode, group, marks } = await world.until(read);
+    const { reason, codes, require, mode, group, marks } = await resourceIn('node-2', 'untrusted');
     assert.deepEqual(
       { reason, require, mode, group },
       {
@@ -203,6 +205,20 @@ describe('a server in a cluster', () => {
     for (const node of more) await world.until(() => isTainted(node) || null);
     const actions = (await world.audit()).map(({ action }) => action);
     assert.ok(actions.includes('breaker.open') && actions.includes('breaker.release'));
+  });
+
+  it('trusts a node no more in its resource that was revoked, and removes it with its Node', async () => {
+    assert.ok(isObject((await resourceIn('node-3', 'trusted')).aspects));
+    await world.call('POST', '/v1/enrolments/node-3/revoke', { reason: 'it was sold' });
+    const { marks, conditions } = await resourceIn('node-3', 'pending');
+    assert.deepEqual(marks, { taints: ['assay.dev/pending'], trustedLabel: false });
+    assert.ok(Array.isArray(conditions) && isObject(conditions[0]) && conditions[0].status === 'Unknown');
+    await api.as(administrator).request('DELETE', '/api/v1/nodes/node-3');
+    await world.until(async () => (await resourceOf('node-3')).code === 404, 10_000);
+    for (const shows of ['old', 'least', 'none'])
+      await world.until(
+        async () => (await world.metric(`assay_enforcement_wrong_resources{shows="${shows}"}`)) === 0,
+      );
   });
 
   it('says that admission protects none of it, until its policies are there (row 300)', async () => {

@@ -7,6 +7,7 @@ import {
   type ClusterWriter,
   type NodeCondition,
   type PatchOperation,
+  type PublishedAttestation,
   type Taint,
 } from '../../../attest-server/marking/ports.ts';
 
@@ -138,9 +139,9 @@ export class ModelCluster implements ClusterNodes, Patched, Told {
     this.attested.set(node.name, status);
   }
 
-  async attestations(): Promise<readonly string[]> {
+  async attestations(): Promise<readonly PublishedAttestation[]> {
     await this.before('list', '');
-    return [...this.attested.keys()];
+    return [...this.attested].map(([name, status]) => ({ name, status }));
   }
 
   async removeAttestation(name: string): Promise<void> {

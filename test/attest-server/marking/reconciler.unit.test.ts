@@ -208,6 +208,24 @@ describe('the reconciler', () => {
     }
   });
 
+  it('takes away a condition that says trusted where the API does not take another one', async () => {
+    for (const reason of ['failed', 'invalid', 'forbidden'] as const) {
+      const marked = await marking();
+      const { patchNodeStatus } = marked.cluster;
+      marked.cluster.patchNodeStatus = (node, operations) =>
+        operations.some(({ op }) => op === 'replace' || op === 'add')
+          ? Promise.reject(new ClusterError(reason, 'it is not taken'))
+          : patchNodeStatus.call(marked.cluster, node, operations);
+      marked.commit(name, overdue);
+      await marked.settle();
+      assert.equal(marked.cluster.conditionOf(name, trustedCondition), undefined, reason);
+      assert.equal(marked.cluster.labelOf(name, trustedLabel), undefined);
+      marked.cluster.patchNodeStatus = patchNodeStatus;
+      await marked.pass(minute);
+      assert.equal(marked.cluster.conditionOf(name, trustedCondition)?.status, 'Unknown');
+    }
+  });
+
   it('taints a Node that its kubelet writes without end, and keeps what others wrote meanwhile (row 65)', async () => {
     const marked = await marking();
     let writes = 0;
@@ -389,6 +407,23 @@ describe('the reconciler', () => {
       marked.told.some((one) => one.startsWith('error')),
       false,
     );
+  });
+
+  it('asks an API that refuses every mark ever more seldom, and takes a refusal for no doubt of the API', async () => {
+    const marked = await marking({ nodes: 100 });
+    let asked = 0;
+    marked.cluster.before = (request) => {
+      if (request !== 'patch') return;
+      asked += 1;
+      throw new ClusterError('invalid', 'a webhook wants no label to be removed');
+    };
+    for (let i = 1; i <= 100; i++) marked.commit(`node-${i}`, overdue);
+    await marked.pass(10 * minute);
+    assert.ok(asked < 1000, `${asked} requests in ten minutes`);
+    assert.deepEqual(marked.doubts.now(marked.at), []);
+    marked.cluster.before = () => {};
+    await marked.pass(3 * minute);
+    for (let i = 1; i <= 100; i++) assert.equal(marked.cluster.labelOf(`node-${i}`, trustedLabel), undefined);
   });
 
   it('marks although the resource is not defined in the cluster', async () => {

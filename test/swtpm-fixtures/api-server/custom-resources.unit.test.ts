@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
-import { at, type Json, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
+import { at, type Json, type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 
 const base = '/apis/example.com/v1/widgets';
@@ -47,6 +47,8 @@ const widget = {
                 type: 'object',
                 properties: {
                   state: { type: 'string' },
+                  found: { type: 'object', additionalProperties: { type: 'string' } },
+                  maybe: { type: 'object', nullable: true, additionalProperties: { type: 'string' } },
                   aspects: {
                     type: 'array',
                     'x-kubernetes-list-type': 'map',
@@ -211,6 +213,22 @@ describe('custom resources of the API server of the tests', () => {
       assert.deepEqual(names, ['boot', 'host']);
       assert.deepEqual(body?.spec, { size: 3 });
       assert.equal((await applied('one', 'b/status', aspects('boot'))).code, 404);
+    });
+
+    it('make null of a map that is applied without the keys that it had, and refuse it where it may not be', async () => {
+      await applied('one', 'a', { spec: {} });
+      const status = async (its: JsonObject) => {
+        const { code, body } = await applied('one', 'a/status', { status: { state: 'x', ...its } });
+        return code === 200 ? at(body ?? {}, 'status') : code;
+      };
+      const full = { state: 'x', found: { a: 'b' } };
+      assert.deepEqual(await status({ found: {} }), { state: 'x', found: {} });
+      assert.deepEqual(await status({ found: { a: 'b' } }), full);
+      assert.equal(await status({ found: {} }), 422);
+      assert.deepEqual(at((await asked('GET', `${base}/a`)).body ?? {}, 'status'), full);
+      assert.deepEqual(await status({}), { state: 'x' });
+      await status({ maybe: { a: 'b' } });
+      assert.deepEqual(await status({ maybe: {} }), { state: 'x', maybe: null });
     });
 
     it('need a manager, and fields that the schema knows', async () => {
