@@ -66,8 +66,8 @@ export function attestationStatus(
     conditions: [
       {
         type: 'Trusted',
-        status: trustedStatus(state),
-        reason: state === 'trusted' ? 'Trusted' : camelCase(code ?? state),
+        status: trustedStatus(judged),
+        reason: state === 'trusted' ? (group.trial ? 'Trial' : 'Trusted') : camelCase(code ?? state),
         message: message ?? '',
         lastTransitionTime: seconds(since ?? at),
       },
@@ -80,16 +80,18 @@ export function leastStatus({ state, conditions: [trusted] }: AttestationStatus)
   return { state, conditions: [{ ...trusted, reason: camelCase(state), message: '' }] };
 }
 
-function trustedStatus(state: NodeState): TrustedCondition['status'] {
-  return state === 'trusted' ? 'True' : state === 'untrusted' ? 'False' : 'Unknown';
+/** A TPM that is a program proves nothing, whatever it signed. */
+function trustedStatus({ state, group }: Pick<NodeToMark, 'state' | 'group'>): TrustedCondition['status'] {
+  if (state === 'trusted') return group.trial ? 'Unknown' : 'True';
+  return state === 'untrusted' ? 'False' : 'Unknown';
 }
 
 /** What of it is a transition: all else waits for the hourly refresh. */
 export function transitionOf({ state, code, group }: NodeToMark, marks: Marks): string {
   const { taints, label, suppressed } = marks;
-  const trusted = trustedStatus(state);
+  const trusted = trustedStatus({ state, group });
   return JSON.stringify([
-    ...[state, code, trusted, group.name, group.mode],
+    ...[state, code, trusted, group.name, group.mode, group.trial ?? false],
     ...[taints.map(taintText), label, suppressed],
   ]);
 }
@@ -99,6 +101,7 @@ const applied = z.object({
   reason: z.string().nullish(),
   group: z.string(),
   mode: z.string(),
+  trial: z.boolean().nullish(),
   marks: z.object({
     taints: z.array(z.string()).nullish(),
     trustedLabel: z.boolean(),
@@ -111,10 +114,10 @@ const applied = z.object({
 export function transitionIn(status: unknown): string | null {
   const found = applied.safeParse(status).data;
   if (found === undefined) return null;
-  const { state, reason, group, mode, marks, conditions } = found;
+  const { state, reason, group, mode, trial, marks, conditions } = found;
   const trusted = conditions.find(({ type }) => type === 'Trusted')?.status;
   return JSON.stringify([
-    ...[state, reason ?? null, trusted, group, mode],
+    ...[state, reason ?? null, trusted, group, mode, trial ?? false],
     ...[marks.taints ?? [], marks.trustedLabel, marks.suppressed ?? null],
   ]);
 }

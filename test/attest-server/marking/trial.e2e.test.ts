@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
-import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
+import { isObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { type ForgedSite, openForgedSite } from './forged-site.ts';
@@ -45,7 +45,12 @@ describe('a server on trial in a cluster (row 301)', () => {
     const { trial, mode } = await site.world.until(found('pending'));
     assert.deepEqual({ trial, mode }, { trial: true, mode: 'observe' });
     assert.equal(await site.answer('node-2', good, 7), 'trusted');
-    assert.equal((await site.world.until(found('trusted'))).trial, true);
+    const proven = await site.world.until(found('trusted'));
+    const [condition] = listAt(proven, 'conditions');
+    assert.deepEqual(
+      [proven.trial, textAt(condition, 'status'), textAt(condition, 'reason')],
+      [true, 'Unknown', 'Trial'],
+    );
     for (const node of ['node-1', 'node-2']) assert.equal(site.marksOf(node), '-');
   });
 
