@@ -285,6 +285,16 @@ describe('values that cannot stand together', function () {
       'namespaces.agents',
     ],
     [
+      'images that are always fetched, from nowhere',
+      { image: { pullPolicy: 'Always' } },
+      'image.pullPolicy',
+    ],
+    [
+      'a host before one image alone',
+      { image: { server: { repository: 'registry.example.org/assay-server' } } },
+      'image.server.repository',
+    ],
+    [
       'a setting that the chart sets',
       { server: { settings: { stateDir: '/state' } } },
       'server.settings.stateDir',
