@@ -30,7 +30,7 @@ export type Built = z.infer<typeof built>['images'];
 export type BuiltImage = Built[number];
 
 /** Of this machine, as images have it. */
-export const ownArchitecture = process.arch === 'x64' ? 'amd64' : process.arch;
+const ownArchitecture = process.arch === 'x64' ? 'amd64' : process.arch;
 
 let building: Promise<Built> | undefined;
 
