@@ -138,7 +138,7 @@ async function namesAreThose(
   const listed = await containerd.command('images', 'list');
   for (const image of built) {
     const name = `docker.io/library/${image.name}:${image.tag}`;
-    assert.deepEqual(await answerOf(containerd, `${image.name}:${image.tag}`, true), [name]);
+    assert.ok((await answerOf(containerd, `${image.name}:${image.tag}`, true))?.includes(name), name);
     const row = listed.split('\n').find((line) => line.startsWith(`${name} `));
     assert.equal(row?.split(/ +/)[2], digestOf(image), name);
   }
