@@ -121,7 +121,8 @@ async function archiveOne(
   if (one === undefined) throw new Error(`${layoutFolder} has no image for ${architecture}`);
   const { config, layers } = readJson(layoutFolder, blobOf(one), manifest);
   const described = `${file}.described`;
-  mkdirSync(described);
+  // A build that was killed leaves it.
+  mkdirSync(described, { recursive: true });
   try {
     writeJson(described, 'index.json', { schemaVersion: 2, manifests: [{ ...one, annotations }] });
     writeJson(described, 'manifest.json', [

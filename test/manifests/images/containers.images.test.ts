@@ -167,9 +167,15 @@ for (const [way, open] of [
       };
       const broker: PodContainer = {
         ...{ ...usual, ...bare, name: 'broker of tpm-trial' },
-        mounts: [{ volume: 'trial-broker', path: '/run/assay/tpm', readOnly: false }, sockets],
+        // What it keeps in memory is as it was.
+        mounts: [
+          ...usual.mounts.filter(({ path }) => path === '/dev/shm'),
+          { volume: 'trial-broker', path: '/run/assay/tpm', readOnly: false },
+          sockets,
+        ],
       };
       const volumes = {
+        ...site.agentVolumes,
         'trial-sockets': await site.makeFolder('trial-sockets', 0o777),
         'trial-state': await site.makeFolder('trial-state', 0o777),
         'trial-broker': await site.makeFolder('trial-broker', 0o1770),

@@ -78,8 +78,6 @@ export class Podman implements ContainerRunner {
       ...(container.noNewPrivileges ? ['--security-opt', 'no-new-privileges'] : []),
       // In a pod nothing but its volumes can be written below a root that is read only.
       ...(container.readOnlyRoot ? ['--read-only', '--read-only-tmpfs=false'] : []),
-      // And it always has this one.
-      ...['--tmpfs', '/dev/shm:rw,nosuid,nodev,noexec,mode=1777,size=64m'],
       ...['--memory', memory.replace(/i$/, '').toLowerCase()],
       ...Object.entries(variables).flatMap(([key, value]) => ['--env', `${key}=${value}`]),
       ...container.mounts.flatMap(({ volume, path, readOnly }) => {
