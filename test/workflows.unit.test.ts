@@ -87,7 +87,12 @@ describe('the recipe of a forge', () => {
   it('hands on layouts, archives and SBOMs of the images, and nothing else that their build leaves', async () => {
     // As npm run images leaves it; an artifact takes no name with a colon, and follows links.
     const left = ['storage-state/vfs-locks/sha256:aa', 'cache/x', 'agent-amd64.tar', 'programs/assay.js'];
-    const kept = ['assay-agent/index.json', 'assay-agent.oci.tar', 'assay-agent-amd64.spdx.json'];
+    const kept = [
+      'assay-agent/index.json',
+      'assay-agent.oci.tar',
+      'assay-agent-amd64.docker.tar',
+      'assay-agent-amd64.spdx.json',
+    ];
     const place = mkdtempSync(join(tmpdir(), 'assay-workflow-'));
     try {
       for (const file of [...left, ...kept]) {

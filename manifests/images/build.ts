@@ -6,7 +6,7 @@ import type { SourcesPlaces } from './debian-sources.ts';
 import { fetchNode } from './node-program.ts';
 import { archive, emptyStorage, makeImage } from './oci-image.ts';
 import { readLocked } from './package-lock.ts';
-import { type Architecture, debianRelease, type Recipe, recipes } from './recipe.ts';
+import { type Architecture, debianRelease, type Recipe } from './recipe.ts';
 import { layOut, type Parts, type RootFileSystem, type Unpacked } from './root-file-system.ts';
 import { sbomOf } from './sbom.ts';
 import type { Tool } from './tool.ts';
@@ -16,6 +16,7 @@ export interface BuildRequest {
   readonly root: string;
   /** What is written there: layouts, archives, SBOMs, root file systems, and a cache of packages. */
   readonly out: string;
+  readonly recipes: readonly Recipe[];
   readonly architectures: readonly Architecture[];
   /** Seconds since 1970 of every file; null: the time of the commit. */
   readonly epoch: number | null;
@@ -36,6 +37,7 @@ export interface BuiltImage {
 
 export interface BuiltArchitecture {
   readonly digest: string;
+  readonly archive: string;
   readonly bytes: number;
   /** Bytes by what they are of, the most first. */
   readonly sizes: Readonly<Record<string, number>>;
@@ -43,7 +45,7 @@ export interface BuiltArchitecture {
   readonly rootFileSystem: string;
 }
 
-/** Builds both images. @throws Error where one is larger than its recipe allows, or a part of it is not to be had */
+/** Builds the images. @throws Error where one is larger than its recipe allows, or a part of it is not to be had */
 export async function buildImages(request: BuildRequest): Promise<readonly BuiltImage[]> {
   const { root, out, tool, say } = request;
   const { version } = z
@@ -65,7 +67,7 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
   for (const parts of fetched) {
     const { architecture } = parts;
     say(`laying out the root file systems for ${architecture}`);
-    for (const recipe of Object.values(recipes)) {
+    for (const recipe of request.recipes) {
       const folder = join(out, `${recipe.name}-${architecture}`);
       const laidOut = await layOut(tool, recipe, { ...parts, dist }, folder);
       checkSize(recipe, architecture, laidOut);
@@ -93,8 +95,9 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
       values: { VERSION: version, REVISION: revision, DEBIAN: `debian ${debianRelease}` },
     });
     const architectures = [...contents].map(([architecture, content]) => {
-      const digest = image.manifests[architecture];
-      if (digest === undefined) throw new Error(`${name} has no image for ${architecture}`);
+      const [digest, archive] = [image.manifests[architecture], image.archives[architecture]];
+      if (digest === undefined || archive === undefined)
+        throw new Error(`${name} has no image for ${architecture}`);
       const sbom = join(out, `${name}-${architecture}.spdx.json`);
       const document = sbomOf({ image: name, version, architecture, digest, epoch, content, integrity });
       writeFileSync(sbom, `${JSON.stringify(document, null, 2)}\n`);
@@ -102,7 +105,10 @@ export async function buildImages(request: BuildRequest): Promise<readonly Built
         Object.entries(content.sizes).sort(([, one], [, other]) => other - one),
       );
       const rootFileSystem = content.folder;
-      return [architecture, { digest, bytes: bytesOf(content), sizes, sbom, rootFileSystem }] as const;
+      return [
+        architecture,
+        { digest, archive, bytes: bytesOf(content), sizes, sbom, rootFileSystem },
+      ] as const;
     });
     built.push({
       name,
@@ -161,10 +167,10 @@ async function compile({ root, out, tool }: BuildRequest): Promise<string> {
 }
 
 async function unpacked(
-  { out, tool, places }: BuildRequest,
+  { out, tool, places, recipes }: BuildRequest,
   architecture: Architecture,
 ): Promise<readonly Unpacked[]> {
-  const packages = new Set(Object.values(recipes).flatMap(({ debian }) => debian.map((one) => one.package)));
+  const packages = new Set(recipes.flatMap(({ debian }) => debian.map((one) => one.package)));
   const fetched = await fetchDebianPackages(tool, {
     architecture,
     release: debianRelease,

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type BuiltImage, buildImages, megabytes } from './build.ts';
-import { type Architecture, architectures } from './recipe.ts';
+import { type Architecture, architectures, recipes } from './recipe.ts';
 import { toolWith } from './tool.ts';
 
-/** `npm run images`: builds the images of agent and server, and says what fills them. docs/images.md has the rest. */
+/** `npm run images`: builds the container images, and says what fills them. docs/images.md has the rest. */
 const root = resolve(import.meta.dirname, '../..');
 /** What programs that fetch need to know: where they keep what they have, and the way out. */
 const handedOn =
@@ -17,6 +17,7 @@ const env = Object.fromEntries(
 
 interface Options {
   readonly architectures: readonly Architecture[];
+  readonly trial: boolean;
   readonly out: string;
   readonly output: 'text' | 'json';
 }
@@ -29,6 +30,7 @@ const command = new Command('npm run images --')
     'amd64',
     'arm64',
   ] as const)
+  .option('--trial', 'assay-tpm-trial, too: a software TPM for clusters in which Assay is tried', false)
   .option('--out <folder>', 'where images, SBOMs and a cache are written', 'images')
   .addOption(
     new Option('-o, --output <format>', 'how the outcome is printed')
@@ -38,7 +40,7 @@ const command = new Command('npm run images --')
   .allowExcessArguments(false)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
-const { architectures: chosen, out, output } = command.opts<Options>();
+const { architectures: chosen, trial, out, output } = command.opts<Options>();
 
 const started = performance.now();
 const secondsSince = () => (performance.now() - started) / 1000;
@@ -48,6 +50,7 @@ try {
   const images = await buildImages({
     root,
     out: resolve(root, out),
+    recipes: trial ? Object.values(recipes) : [recipes.agent, recipes.server],
     architectures: chosen,
     epoch: epochIn(process.env.SOURCE_DATE_EPOCH),
     places: {
@@ -71,13 +74,14 @@ try {
 /** What fills an image: what is smaller than half a megabyte stands in one line. */
 function table({ name, tag, digest, layout, archive, maxBytes, architectures: made }: BuiltImage): string {
   const lines = [`${name}:${tag}  ${digest}`, `  ${layout} (OCI layout), ${archive}`];
-  for (const [architecture, { bytes, sizes, digest: own, sbom }] of Object.entries(made)) {
+  for (const [architecture, { bytes, sizes, digest: own, archive: alone, sbom }] of Object.entries(made)) {
     const shown = Object.entries(sizes).filter(([, size]) => size >= 500_000);
     const small = Object.entries(sizes).filter(([, size]) => size < 500_000);
     const others = small.reduce((sum, [, size]) => sum + size, 0);
     const row = (size: number, source: string) => `  ${megabytes(size).padStart(10)}  ${source}`;
     lines.push(
       `  ${architecture}  ${own}`,
+      `  ${alone}`,
       `  ${sbom}`,
       ...shown.map(([source, size]) => row(size, source)),
       row(others, `${small.length} others, each below 0.5 MB`),

@@ -2,9 +2,9 @@ import { agentFlags } from '../../swtpm-fixtures/set-up/agent-flags.ts';
 
 /** What one image holds. The Containerfile of that name says how it is started. */
 export interface Recipe {
-  readonly name: 'agent' | 'server';
+  readonly name: 'agent' | 'server' | 'tpm-trial';
   readonly debian: readonly DebianFiles[];
-  /** Executable files on PATH: the compiled file that each starts, and flags of its Node. */
+  /** Executable files on PATH: the compiled file that each starts, and flags of its Node. Without any there is no Node. */
   readonly commands: Readonly<Record<string, Command>>;
   /** Folders of the compiled programs that are taken whole; of others, the files that these import. */
   readonly rooms: readonly string[];
@@ -28,7 +28,7 @@ interface Command {
   readonly flags: readonly string[];
 }
 
-/** The stable release of Debian that both images are made of; its number stands in their os-release. */
+/** The stable release of Debian that all images are made of; its number stands in their os-release. */
 export const debianRelease = 'trixie';
 
 export const architectures = {
@@ -37,7 +37,7 @@ export const architectures = {
 } as const;
 export type Architecture = keyof typeof architectures;
 
-/** Both programs are Node.js, and take a lock. Libraries that a file needs are found by themselves. */
+/** Libraries that a file needs are found by themselves. */
 const common: readonly DebianFiles[] = [
   {
     package: 'base-files',
@@ -45,16 +45,21 @@ const common: readonly DebianFiles[] = [
     why: 'which Debian this is, for scanners; licences that copyright files name',
   },
   {
+    package: 'libc6',
+    files: ['usr/lib/LIB/libc.so.6', 'usr/lib*/**/ld-linux-*'],
+    why: 'starts each program',
+  },
+];
+
+/** Agent and server are Node.js, and take a lock. */
+const ofNode: readonly DebianFiles[] = [
+  ...common,
+  {
     package: 'libstdc++6',
     files: ['usr/lib/LIB/libstdc++.so.6'],
     why: 'Node.js is written in C++',
   },
   { package: 'libatomic1', files: ['usr/lib/LIB/libatomic.so.1'], why: 'Node.js needs it' },
-  {
-    package: 'libc6',
-    files: ['usr/lib/LIB/libc.so.6', 'usr/lib*/**/ld-linux-*'],
-    why: 'starts each program',
-  },
   {
     package: 'coreutils',
     files: ['usr/bin/env'],
@@ -85,7 +90,7 @@ const tpmTools = [
 const agent: Recipe = {
   name: 'agent',
   debian: [
-    ...common,
+    ...ofNode,
     {
       package: 'tpm2-tools',
       files: ['usr/bin/tpm2', ...tpmTools.map((verb) => `usr/bin/tpm2_${verb}`)],
@@ -139,7 +144,7 @@ const agent: Recipe = {
 const server: Recipe = {
   name: 'server',
   debian: [
-    ...common,
+    ...ofNode,
     {
       package: 'openssl',
       files: ['usr/bin/openssl', 'etc/ssl/openssl.cnf', 'usr/lib/ssl/openssl.cnf'],
@@ -158,4 +163,24 @@ const server: Recipe = {
   maxBytes: 165_000_000,
 };
 
-export const recipes = { agent, server } as const;
+/** A TPM for machines that have none. It proves nothing, so no image that is in earnest holds it. */
+const tpmTrial: Recipe = {
+  name: 'tpm-trial',
+  debian: [
+    ...common,
+    { package: 'swtpm', files: ['usr/bin/swtpm'], why: 'the software TPM itself' },
+    {
+      package: 'swtpm-libs',
+      files: ['usr/lib/LIB/swtpm/libswtpm_libtpms.so.0'],
+      why: 'what it is made of, where it alone looks',
+    },
+    { package: 'swtpm-tools', files: ['usr/bin/swtpm_ioctl'], why: 'asks whether it is there' },
+  ],
+  commands: {},
+  rooms: [],
+  folders: { 'run/assay-tpm': 0o755, 'var/lib/assay-tpm': 0o755 },
+  user: { name: 'assay-tpm', id: 65532 },
+  maxBytes: 15_000_000,
+};
+
+export const recipes = { agent, server, 'tpm-trial': tpmTrial } as const;

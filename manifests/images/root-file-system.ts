@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import type { DebianPackage } from './debian-packages.ts';
 import type { NodeProgram } from './node-program.ts';
 import { type NpmPackage, programsOf } from './programs.ts';
@@ -29,7 +29,8 @@ export interface RootFileSystem {
   /** Those of which a file is in it. */
   readonly debian: readonly Unpacked[];
   readonly npm: readonly NpmPackage[];
-  readonly node: NodeProgram;
+  /** null: nothing in it is of Node.js. */
+  readonly node: NodeProgram | null;
   /** Bytes of its files, by where they come from. */
   readonly sizes: Readonly<Record<string, number>>;
 }
@@ -67,18 +68,24 @@ export async function layOut(
       used.add(path);
     }
   };
-  for (const { from, file } of namedFiles(recipe, parts)) take(from, file);
-  tree.copy(parts.node.program, 'usr/bin/node', 'Node.js', 0o755);
-  tree.copy(parts.node.licence, 'usr/share/doc/node/LICENSE', 'Node.js');
-  await takeLibraries(tool, tree, parts, take);
-  const npm = layOutPrograms(tree, recipe, parts.dist);
+  const named = namedFiles(recipe, parts);
+  for (const { from, file } of named) take(from, file);
+  const node = Object.keys(recipe.commands).length === 0 ? null : parts.node;
+  if (node !== null) {
+    tree.copy(node.program, 'usr/bin/node', 'Node.js', 0o755);
+    tree.copy(node.licence, 'usr/share/doc/node/LICENSE', 'Node.js');
+  }
+  // What the recipe names lies where its program looks for it.
+  const found = new Set(named.map(({ file }) => basename(file)));
+  await takeLibraries(tool, tree, { parts, found, take });
+  const npm = node === null ? [] : layOutPrograms(tree, recipe, parts.dist);
   const debian = [...usedBy.keys()].sort((one, other) => (one.name < other.name ? -1 : 1));
   for (const one of debian)
     tree.copy(copyrightOf(one, parts.packages), `usr/share/doc/${one.name}/copyright`, one.name);
   await describePackages(tool, tree, debian);
   describeUsers(tree, recipe);
   for (const [made, mode] of Object.entries(recipe.folders)) tree.folder(made, mode);
-  return { folder, debian, npm, node: parts.node, sizes: tree.sizes };
+  return { folder, debian, npm, node, sizes: tree.sizes };
 }
 
 /** A tree of files of which all belong to root, and the bytes of each source. */
@@ -174,12 +181,16 @@ function withTargets(folder: string, file: string): readonly string[] {
 async function takeLibraries(
   tool: Tool,
   tree: Tree,
-  { architecture, packages }: Parts,
-  take: (from: Unpacked, file: string) => void,
+  taking: {
+    readonly parts: Parts;
+    readonly found: Set<string>;
+    readonly take: (from: Unpacked, file: string) => void;
+  },
 ): Promise<void> {
+  const { found, take } = taking;
+  const { architecture, packages } = taking.parts;
   const { lib, machine } = architectures[architecture];
   const places = [`usr/lib/${lib}`, 'usr/lib', 'usr/lib64'];
-  const found = new Set<string>();
   for (let from = 0; from < tree.programs.length; ) {
     const files = tree.programs.slice(from).filter((file) => isElf(join(tree.root, file)));
     from = tree.programs.length;

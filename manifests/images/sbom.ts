@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseCopyright } from './debian-licence.ts';
+import type { NodeProgram } from './node-program.ts';
 import type { RootFileSystem } from './root-file-system.ts';
 
 export interface Described {
@@ -20,7 +21,11 @@ export function sbomOf(described: Described): unknown {
   const { image, version, architecture, digest, epoch, content } = described;
   const others: Record<string, string> = {};
   const root = 'SPDXRef-image';
-  const parts = [...debianPackages(described, others), ...npmPackages(described), nodePackage(content)];
+  const parts = [
+    ...debianPackages(described, others),
+    ...npmPackages(described),
+    ...(content.node === null ? [] : [nodePackage(content.node)]),
+  ];
   return {
     spdxVersion: 'SPDX-2.3',
     dataLicense: 'CC0-1.0',
@@ -124,7 +129,7 @@ function npmPackages({ content, integrity }: Described): readonly SpdxPackage[] 
 }
 
 /** Under the name of Node.js itself, too: its advisories name no package of npm. */
-function nodePackage({ node: { name, version, integrity } }: RootFileSystem): SpdxPackage {
+function nodePackage({ name, version, integrity }: NodeProgram): SpdxPackage {
   return {
     SPDXID: idOf('npm', name),
     name: 'node',

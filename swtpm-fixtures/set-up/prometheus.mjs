@@ -1,70 +1,21 @@
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runToEnd } from './child.mjs';
-import { asRoot, elevate } from './debian.mjs';
+import { unpackPrograms } from './unpacked.mjs';
 
-/** Which programs of which Debian package. Prometheus scrapes a server of the tests, Alertmanager tells a receiver of its alerts. */
-const programs = {
-  prometheus: ['prometheus'],
-  'prometheus-alertmanager': ['prometheus-alertmanager', 'amtool'],
-};
-
-/**
- * Unpacks Prometheus and Alertmanager into node_modules/.cache, where they are not there yet. Installed, they would be services
- * of this machine that listen from then on.
- */
-export async function unpackPrometheus(root) {
-  const there = join(root, 'node_modules', '.cache', 'prometheus');
-  const wanted = Object.values(programs).flat();
-  if (wanted.every((program) => existsSync(join(there, program)))) return;
-  process.stderr.write('set-up: unpacking Prometheus and Alertmanager, which tests of the alerts start\n');
-  mkdirSync(join(root, 'node_modules', '.cache'), { recursive: true });
-  const part = mkdtempSync(`${there}-`);
-  try {
-    await download(Object.keys(programs), part);
-    for (const file of readdirSync(part))
-      await runToEnd(['dpkg-deb', '-x', join(part, file), join(part, 'all')]);
-    mkdirSync(join(part, 'ready'));
-    for (const program of wanted)
-      renameSync(join(part, 'all', 'usr', 'bin', program), join(part, 'ready', program));
-    cpSync(join(part, 'all', templates.installed), join(part, 'ready', templates.unpacked), {
-      recursive: true,
-    });
-    moveTemplates(join(part, 'ready', 'prometheus-alertmanager'));
-    rmSync(there, { recursive: true, force: true });
-    renameSync(join(part, 'ready'), there);
-  } finally {
-    rmSync(part, { recursive: true, force: true });
-  }
-}
-
-/** Nobody's rights are needed, where the lists of packages are there and of today. */
-async function download(packages, into) {
-  const command = ['apt-get', '-qq', '-o', 'APT::Sandbox::User=', 'download', ...packages];
-  const get = (quiet) => runToEnd(command, { cwd: into, quiet });
-  try {
-    await get(true);
-  } catch {
-    const elevation = await elevate();
-    if (elevation !== null) await runToEnd([...elevation, 'apt-get', 'update', '-qq']);
-    await get(false).catch((cause) => {
-      throw new Error(
-        `${packages.join(' and ')} could not be fetched from Debian's archive; run this once, then try again:
-  ${asRoot('apt-get update')}`,
-        { cause },
-      );
-    });
-  }
+/** Unpacks Prometheus and Alertmanager. The one scrapes a server of the tests, the other tells a receiver of its alerts. */
+export function unpackPrometheus(root) {
+  return unpackPrograms(root, {
+    name: 'prometheus',
+    why: 'tests of the alerts start them',
+    programs: {
+      prometheus: ['usr/bin/prometheus'],
+      'prometheus-alertmanager': ['usr/bin/prometheus-alertmanager', 'usr/bin/amtool'],
+    },
+    finish(all, ready) {
+      cpSync(join(all, templates.installed), join(ready, templates.unpacked), { recursive: true });
+      moveTemplates(join(ready, 'prometheus-alertmanager'));
+    },
+  });
 }
 
 /** Where Alertmanager's program has its templates; both paths are of one length. The second is below the folder that it runs in. */

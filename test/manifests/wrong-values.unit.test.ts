@@ -289,6 +289,12 @@ describe('values that cannot stand together', function () {
       { namespaces: { agents: 'kube-node-lease' } },
       'namespaces.agents',
     ],
+    ['images that are always fetched, from nowhere', { image: { pullPolicy: 'Always' } }, 'image.pullPolicy'],
+    [
+      'a host before one image alone',
+      { image: { server: { repository: 'registry.example.org/assay-server' } } },
+      'image.server.repository',
+    ],
     [
       'a setting that the chart sets',
       { server: { settings: { stateDir: '/state' } } },

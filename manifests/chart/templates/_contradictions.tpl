@@ -19,6 +19,17 @@ refuses the same where it can know it.
 {{- $faults = append $faults (printf "namespaces.agents: %s is there in every cluster, and the chart would change its level and remove it with the release: name another one, or set namespaces.create to false" .Values.namespaces.agents) -}}
 {{- end -}}
 
+{{- if empty .Values.image.registry -}}
+{{- if eq .Values.image.pullPolicy "Always" -}}
+{{- $faults = append $faults "image.pullPolicy: Always, and image.registry does not say from where: set it, or load the images on the nodes and leave the policy out" -}}
+{{- end -}}
+{{- range $name, $image := dict "agent" .Values.image.agent "server" .Values.image.server "trial" .Values.image.trial -}}
+{{- if regexMatch "^([^/]*[.][^/]*|localhost)/" $image.repository -}}
+{{- $faults = append $faults (printf "image.%s.repository: %s begins with a host, and nothing is fetched without image.registry: write the host there" $name $image.repository) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What the chart sets itself. */ -}}
 {{- range $key, $instead := dict "stateDir" "server.persistence" "policy" "policy" "names" "server.names" "trial" "trial.enabled" "endorsementRoots" "server.endorsementRoots" "cloudProgram" "server.cloud.program" "declared" "server.declared" "webhook" "server.webhook" "host" "" "agentPort" "" "apiPort" "" "metricsPort" "" -}}
 {{- if hasKey $settings $key -}}

@@ -55,6 +55,11 @@ app.kubernetes.io/component: kept
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $of.tag | default .root.Chart.AppVersion }}{{ end -}}
 {{- end }}
 
+{{/* A runtime asks a registry of strangers for a name without a host. So such a name is that of an image which the node has. */}}
+{{- define "assay.pullPolicy" -}}
+{{ ternary "Never" .Values.image.pullPolicy (empty .Values.image.registry) }}
+{{- end }}
+
 {{/* What a container of the restricted level may: nothing. */}}
 {{- define "assay.noRights" -}}
 allowPrivilegeEscalation: false

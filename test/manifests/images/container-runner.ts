@@ -21,6 +21,8 @@ export interface ContainerRunner extends AsyncDisposable {
 export interface RunningContainer {
   /** What it wrote so far, on both streams. */
   log(): Promise<string>;
+  /** Ends it at once, as the kernel does where memory runs out. */
+  kill(): Promise<void>;
   /** Resolves with its exit status once it has ended. */
   ended(): Promise<number>;
   /** Runs a program in it, as its own user. @returns what that writes. @throws ToolError */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,37 +9,15 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
 import { z } from 'zod';
 import { askForRules } from '../../../agent/netfilter/client.ts';
+import { openBrokerTpm } from '../../../agent/tpm-broker/client.ts';
 import { readLayout } from '../../../manifests/images/oci-image.ts';
+import { type Built, type BuiltImage, build, imageOf, images, ownOf, root } from './built-images.ts';
 import type { ContainerRunner, RunningContainer, Started } from './container-runner.ts';
 import { Podman } from './podman.ts';
 import type { PodContainer } from './rendered-pods.ts';
 import { nodeName, Site } from './site.ts';
 import { checkSpdx } from './spdx-document.ts';
 import { Unshared } from './unshared.ts';
-
-const root = join(import.meta.dirname, '../../..');
-const built = z.object({
-  images: z.array(
-    z.object({
-      name: z.string(),
-      tag: z.string(),
-      digest: z.string(),
-      layout: z.string(),
-      architectures: z.record(
-        z.string(),
-        z.object({ digest: z.string(), rootFileSystem: z.string(), sbom: z.string() }),
-      ),
-    }),
-  ),
-});
-type Built = z.infer<typeof built>['images'];
-
-let building: Promise<Built> | undefined;
-/** Once for all tests of this file. */
-const images = () => {
-  building ??= build();
-  return building;
-};
 
 for (const [way, open] of [
   ['podman', openPodman],
@@ -176,6 +155,53 @@ for (const [way, open] of [
       }
     });
 
+    it('has a TPM for trials: user 65532, no capability, and the same one when its container starts again', async () => {
+      const sockets = { volume: 'trial-sockets', path: '/run/assay-tpm', readOnly: false };
+      const state = { volume: 'trial-state', path: '/var/lib/assay-tpm', readOnly: false };
+      const { 'tpm-broker': usual } = site.agent.containers;
+      assert.ok(usual !== undefined);
+      const bare = { privileged: false, noNewPrivileges: true, readOnlyRoot: true, capabilities: [] };
+      const swtpm: PodContainer = {
+        ...{ ...bare, name: 'tpm-trial', image: 'tpm-trial', argv: startOf('tpm-trial'), env: {} },
+        ...{ user: 65532, group: 0, fsGroup: null, memory: '32Mi', mounts: [sockets, state], health: null },
+      };
+      const broker: PodContainer = {
+        ...{ ...usual, ...bare, name: 'broker of tpm-trial' },
+        // What it keeps in memory is as it was.
+        mounts: [
+          ...usual.mounts.filter(({ path }) => path === '/dev/shm'),
+          { volume: 'trial-broker', path: '/run/assay/tpm', readOnly: false },
+          sockets,
+        ],
+      };
+      const volumes = {
+        ...site.agentVolumes,
+        'trial-sockets': await site.makeFolder('trial-sockets', 0o777),
+        'trial-state': await site.makeFolder('trial-state', 0o777),
+        'trial-broker': await site.makeFolder('trial-broker', 0o1770),
+      };
+      const first = await begin(swtpm, { volumes });
+      await until(async () => (await stat(site.path('trial-sockets', 'tpm.sock'))).isSocket(), first);
+      assert.deepEqual(await capabilitiesOf(first), ['0000000000000000', '1']);
+      assert.match(await first.status(), /^Uid:\t65532\t65532.*\nGid:\t0\t0/m);
+      const env = { ASSAY_TPM_BROKER_TCTI: 'swtpm:path=/run/assay-tpm/tpm.sock' };
+      const begun = await begin(broker, { volumes, env });
+      const tpm = openBrokerTpm(site.path('trial-broker', 'sockets', 'tpm.sock'), { timeoutMs: 30_000 });
+      const key = async () => (await tpm.readEndorsementKey()).publicArea.toString('hex');
+      await until(async () => (await key()) !== '', begun);
+      const made = await key();
+      // Nobody vouches for it: it is enrolled by people alone.
+      assert.equal((await tpm.readEndorsementKey()).certificate, null);
+      const pcrs = await tpm.readPcrs({ sha256: [0, 7] });
+      assert.deepEqual(pcrs, { sha256: Buffer.alloc(64) });
+      const { attest } = await tpm.quote({ qualifyingData: Buffer.alloc(32, 1), selection: { sha256: [0] } });
+      assert.ok(attest.includes(Buffer.alloc(32, 1)));
+      await first.kill();
+      // Its sockets are still there, as they are in a pod.
+      const second = await begin(swtpm, { volumes });
+      await until(async () => (await key()) === made, second);
+    });
+
     async function shown(): Promise<z.infer<typeof shownNode>> {
       const argv = ['assay', 'get', 'nodes', nodeName, '-o', 'json'];
       const env = { ASSAY_SERVER: `https://localhost:${ports.api}` };
@@ -205,6 +231,11 @@ describe('the images that were built', function () {
         const named = packages.filter(({ SPDXID }) => SPDXID.startsWith('SPDXRef-deb-'));
         assert.equal(named.length, installed?.length);
         assert.ok(named.length > 8);
+        // Nothing of it is of Node.js.
+        if (name === 'assay-tpm-trial') {
+          assert.equal(packages.length, named.length + 1);
+          continue;
+        }
         const licences = await readFile(
           join(rootFileSystem, 'usr/lib/assay/THIRD-PARTY-LICENSES.txt'),
           'utf8',
@@ -271,6 +302,14 @@ describe('the images that were built', function () {
   });
 });
 
+/** What the Containerfile starts. */
+function startOf(name: PodContainer['image']): readonly string[] {
+  const text = readFileSync(join(root, `manifests/images/${name}.Containerfile`), 'utf8');
+  return ['ENTRYPOINT', 'CMD'].flatMap((what) =>
+    z.array(z.string()).parse(JSON.parse(new RegExp(`^${what} (.*)$`, 'm').exec(text)?.[1] ?? '')),
+  );
+}
+
 const shownNode = z.looseObject({
   state: z.string(),
   aspects: z.record(z.string(), z.looseObject({ status: z.string() })),
@@ -297,40 +336,23 @@ async function capabilitiesOf(container: RunningContainer): Promise<readonly (st
 
 /** @returns why not, where this machine runs no container */
 async function openPodman(built: Built): Promise<ContainerRunner | string> {
-  const nameOf = (name: string) => `localhost/${name}:${imageOf(built, name).tag}`;
-  return Podman.open(join(root, 'images'), { agent: nameOf('assay-agent'), server: nameOf('assay-server') });
+  return Podman.open(
+    join(root, 'images'),
+    eachImage(built, ({ name, tag }) => `localhost/${name}:${tag}`),
+  );
 }
 
 async function openUnshared(built: Built): Promise<ContainerRunner | string> {
   if (process.getuid?.() !== 0) return 'it needs root';
-  const own = process.arch === 'x64' ? 'amd64' : process.arch;
-  const rootOf = (name: string) => {
-    const architecture = imageOf(built, name).architectures[own];
-    assert.ok(architecture !== undefined, `there is no image for ${own}`);
-    return architecture.rootFileSystem;
-  };
-  return new Unshared({ agent: rootOf('assay-agent'), server: rootOf('assay-server') });
+  return new Unshared(eachImage(built, (image) => ownOf(image).rootFileSystem));
 }
 
-function imageOf(built: Built, name: string): Built[number] {
-  const image = built.find((one) => one.name === name);
-  assert.ok(image !== undefined, `${name} was not built`);
-  return image;
-}
-
-/** As `npm run images` does it. */
-async function build(): Promise<Built> {
-  const child = start(process.execPath, [join(root, 'manifests/images/main.ts'), '-o', 'json'], {
-    env: { HOME: process.env.HOME ?? '/' },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let text = '';
-  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
-  });
-  const [code] = await once(child, 'close');
-  assert.equal(code, 0, 'npm run images failed');
-  return built.parse(JSON.parse(text)).images;
+function eachImage(
+  built: Built,
+  of: (image: BuiltImage) => string,
+): Readonly<Record<PodContainer['image'], string>> {
+  const one = (name: PodContainer['image']) => of(imageOf(built, `assay-${name}`));
+  return { agent: one('agent'), server: one('server'), 'tpm-trial': one('tpm-trial') };
 }
 
 /** Waits until a condition holds; where it throws it does not hold yet. */

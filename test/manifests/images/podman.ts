@@ -4,10 +4,7 @@ import { storageOf } from '../../../manifests/images/oci-image.ts';
 import type { ContainerRunner, RunningContainer, Started } from './container-runner.ts';
 import type { PodContainer } from './rendered-pods.ts';
 
-export interface ImageNames {
-  readonly agent: string;
-  readonly server: string;
-}
+type ImageNames = Readonly<Record<PodContainer['image'], string>>;
 
 const bounds = { timeoutMs: 120_000, maxOutputBytes: 16 * 1024 * 1024 };
 
@@ -45,6 +42,10 @@ export class Podman implements ContainerRunner {
         // Both streams; what a program writes for people goes to the second one.
         const { stdout, stderr } = await this.#run(['logs', id]);
         return `${stdout.toString('utf8')}${stderr}`;
+      },
+      kill: async () => {
+        await this.#podman(['kill', id]);
+        await this.#podman(['wait', id]);
       },
       ended: async () => Number(await this.#podman(['wait', id])),
       exec: (argv, env = {}) =>

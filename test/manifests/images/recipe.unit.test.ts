@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { checkSize } from '../../../manifests/images/build.ts';
 import { type Recipe, recipes } from '../../../manifests/images/recipe.ts';
@@ -40,6 +40,26 @@ describe('the recipes of the images', () => {
     for (const recipe of Object.values(recipes))
       for (const name of programsOf(recipe))
         assert.doesNotMatch(name, /^(ba|da|a|k|z|c)?sh$|busybox|^apt|dpkg|perl|python/);
+  });
+
+  it('have a software TPM in an image of its own, which holds nothing else', () => {
+    for (const recipe of [recipes.agent, recipes.server])
+      for (const { package: name } of recipe.debian) assert.doesNotMatch(name, /^(swtpm|libtpms)/);
+    assert.deepEqual(programsOf(recipes['tpm-trial']), ['swtpm', 'swtpm_ioctl']);
+    assert.deepEqual(recipes['tpm-trial'].commands, {});
+  });
+
+  it('have a software TPM that listens where tpm2-tools look for both of its sockets, and writes into its folders alone', () => {
+    const text = containerfileOf('tpm-trial');
+    const [, state] = /dir=([^,"]+)/.exec(text) ?? [];
+    const [socket, control] = [...text.matchAll(/path=([^,"]+)/g)].map(([, path]) => path);
+    // libtss2-tcti-swtpm makes the second name of the first.
+    assert.equal(control, `${socket}.ctrl`);
+    assert.deepEqual(
+      [dirname(socket ?? ''), state].map((path) => path?.slice(1)),
+      Object.keys(recipes['tpm-trial'].folders),
+    );
+    assert.match(text, new RegExp(`^USER ${recipes['tpm-trial'].user.id}:0$`, 'm'));
   });
 
   it('have the commands that the chart starts, and the user that it starts them as', () => {
@@ -100,7 +120,10 @@ describe('the size of an image', () => {
   });
 
   it('has the bounds that were promised', () => {
-    assert.deepEqual([recipes.agent.maxBytes, recipes.server.maxBytes], [175_000_000, 165_000_000]);
+    assert.deepEqual(
+      Object.values(recipes).map(({ maxBytes }) => maxBytes),
+      [175_000_000, 165_000_000, 15_000_000],
+    );
   });
 });
 

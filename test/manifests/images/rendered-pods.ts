@@ -28,6 +28,7 @@ const mount = z.strictObject({
 const probe = z.object({ exec: z.object({ command: z.array(z.string()) }) });
 const container = z.object({
   name: z.string(),
+  image: z.string(),
   command: z.array(z.string()),
   args: z.array(z.string()).default([]),
   env: z.array(variable).default([]),
@@ -65,10 +66,12 @@ const configMap = z.object({ data: z.record(z.string(), z.string()) });
 
 type RenderedContainer = z.infer<typeof container>;
 
+type ImageOfPods = 'agent' | 'server';
+
 /** A container as the rendered chart has it: what a kubelet tells the runtime. */
 export interface PodContainer {
   readonly name: string;
-  readonly image: 'agent' | 'server';
+  readonly image: ImageOfPods | 'tpm-trial';
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly user: number;
@@ -96,9 +99,8 @@ export interface RenderedPod {
 }
 
 /** @throws Error where the manifest has another form than this one reads */
-export function readPod(image: PodContainer['image']): RenderedPod {
-  const file = { agent: 'agent/daemonset.yaml', server: 'server/statefulset.yaml' }[image];
-  const pod = workload.parse(documentsOf(file)[0]).spec.template.spec;
+export function readPod(image: ImageOfPods): RenderedPod {
+  const pod = podOf(image);
   const all = [...pod.initContainers, ...pod.containers];
   return {
     containers: Object.fromEntries(
@@ -113,6 +115,17 @@ export function readPod(image: PodContainer['image']): RenderedPod {
   };
 }
 
+/** The names of the images that both pods have. */
+export function readImages(): ReadonlySet<string> {
+  const pods = [podOf('agent'), podOf('server')];
+  return new Set(pods.flatMap((pod) => [...pod.initContainers, ...pod.containers].map(({ image }) => image)));
+}
+
+function podOf(image: ImageOfPods): z.infer<typeof workload>['spec']['template']['spec'] {
+  const file = { agent: 'agent/daemonset.yaml', server: 'server/statefulset.yaml' }[image];
+  return workload.parse(documentsOf(file)[0]).spec.template.spec;
+}
+
 /** The files of the server's ConfigMap. */
 export function readServerSettings(): Readonly<Record<string, string>> {
   return configMap.parse(documentsOf('server/settings.yaml')[0]).data;
@@ -123,7 +136,7 @@ function documentsOf(file: string): readonly unknown[] {
 }
 
 function containerOf(
-  image: PodContainer['image'],
+  image: ImageOfPods,
   {
     name,
     command,

@@ -111,13 +111,13 @@ export class Site implements AsyncDisposable {
     await chmod(this.#folder, 0o755);
     // As the kubelet makes them: memory open to all, a path of the host for root alone to write.
     for (const name of [...this.agent.emptyFolders, ...this.server.emptyFolders])
-      await this.#makeFolder(name, 0o777);
-    await this.#makeFolder('agent-state', 0o755);
-    for (const name of ['authority', 'token', 'config', 'account']) await this.#makeFolder(name, 0o755);
+      await this.makeFolder(name, 0o777);
+    await this.makeFolder('agent-state', 0o755);
+    for (const name of ['authority', 'token', 'config', 'account']) await this.makeFolder(name, 0o755);
     // A volume with fsGroup: root's, its group may write and is that of what is made there.
     const { fsGroup } = this.server.containers.server ?? {};
     assert.ok(typeof fsGroup === 'number', 'the StatefulSet has an fsGroup');
-    const state = await this.#makeFolder('server-state', 0o755);
+    const state = await this.makeFolder('server-state', 0o755);
     await chown(state, 0, fsGroup);
     await chmod(state, 0o2775);
     for (const [name, text] of Object.entries(readServerSettings()))
@@ -138,7 +138,8 @@ export class Site implements AsyncDisposable {
     for (const [name, text] of Object.entries(account)) await writeFile(this.path('account', name), text);
   }
 
-  async #makeFolder(name: string, mode: number): Promise<string> {
+  /** A volume. */
+  async makeFolder(name: string, mode: number): Promise<string> {
     const path = this.path(name);
     await mkdir(path);
     await chmod(path, mode);

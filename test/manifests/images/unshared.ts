@@ -41,7 +41,8 @@ export class Unshared implements ContainerRunner {
         ...[
           '/usr/bin/unshare',
           `--root=${root}`,
-          '--wd=/etc/assay',
+          // As the Containerfile has it.
+          container.image === 'tpm-trial' ? '--wd=/' : '--wd=/etc/assay',
           ...becoming(container),
           ...container.argv,
         ],
@@ -71,6 +72,10 @@ export class Unshared implements ContainerRunner {
     });
     return {
       log: async () => said,
+      kill: async () => {
+        process.kill(await first(), 'SIGKILL');
+        await ended;
+      },
       ended: () => ended,
       exec: async (argv, more = {}) => {
         const into = ['--target', String(await first()), '--mount', '--pid', '--net', '--root', '--wd'];
