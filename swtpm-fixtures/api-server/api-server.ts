@@ -14,10 +14,11 @@ import { parseJson } from './decode.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { impersonated } from './impersonation.ts';
-import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
+import { isObject, type Json, type JsonObject, type KubeObject, listAt, textAt, without } from './json.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
+import { notReadyTaint } from './node-rules.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
 import { questions, type Reviewer } from './questions.ts';
@@ -66,6 +67,7 @@ export interface ApiServer extends AsyncDisposable {
   tokenOf(user: User): string;
   /** Writes a kubeconfig file with a token of this user. @returns its path */
   kubeconfig(user: User): Promise<string>;
+  /** A Node that is ready: the taint of new ones was taken off. */
   createNode(name: string, options?: NodeOptions): Promise<KubeObject>;
   /** Milliseconds by which its clock is wrong; 0 is right. */
   setClockSkew(ms: number): void;
@@ -130,6 +132,9 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
       types: () => [...builtinTypes, ...custom.types()],
+      made: (type, object) => {
+        if (type === definitions) custom.establish(object);
+      },
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
@@ -208,7 +213,8 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
         const reply = await as(administrator).request('POST', '/api/v1/nodes', body);
         const made = store.get('/nodes', name);
         if (reply.code !== 201 || made === null) throw new Error(`node ${name} was refused: ${reply.text}`);
-        return made.object;
+        const isAsked = nodeOptions.taints?.some((taint) => taint.key === notReadyTaint) ?? false;
+        return isAsked ? made.object : withoutNotReady(store, name, made.object);
       },
       setClockSkew(ms) {
         skew = ms;
@@ -229,6 +235,14 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     await resources.disposeAsync();
     throw error;
   }
+}
+
+/** What the controller does for a Node whose kubelet is ready. */
+function withoutNotReady(store: ObjectStore, name: string, node: KubeObject): KubeObject {
+  const taints = listAt(node, 'spec', 'taints').filter((taint) => textAt(taint, 'key') !== notReadyTaint);
+  const spec = without(isObject(node.spec) ? node.spec : {}, 'taints');
+  return store.put('/nodes', name, { ...node, spec: { ...spec, ...(taints.length > 0 && { taints }) } })
+    .object;
 }
 
 function kubeconfigOf(server: string, authority: string, user: string, token: string): string {

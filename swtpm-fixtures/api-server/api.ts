@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Admission } from './admission.ts';
 import { type ApiRequest, parseResourceRequest, parseTarget, type ResourceRequest } from './api-request.ts';
 import { type Action, type Authorizer, refusalOf } from './authorizer.ts';
-import { decodeBody, mediaTypeOf } from './decode.ts';
+import { type DecodedBody, decodeBody, mediaTypeOf } from './decode.ts';
 import { discover, type VirtualResource, version } from './discovery.ts';
 import { errorOf, type Faults } from './faults.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
@@ -50,6 +50,8 @@ export interface ApiParts {
   readonly faults: Faults;
   readonly log: RequestLog;
   readonly now: () => number;
+  /** An object of this type is new. */
+  readonly made: (type: ResourceType, object: KubeObject) => void;
   /** An object of this type went for good. */
   readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
@@ -66,9 +68,16 @@ export class Api {
   readonly #verbs: ObjectVerbs;
 
   constructor(parts: ApiParts) {
-    const { store, now, admission, log, removed } = parts;
+    const { store, now, admission, log, made, removed } = parts;
     this.#parts = parts;
-    this.#verbs = new ObjectVerbs({ store, now, admission, removed, wrote: (write) => log.note(write) });
+    this.#verbs = new ObjectVerbs({
+      store,
+      now,
+      admission,
+      made,
+      removed,
+      wrote: (write) => log.note(write),
+    });
   }
 
   /** Never rejects. */
@@ -129,7 +138,7 @@ export class Api {
     const its = path.replace(/\/$/, '');
     const types = this.#parts.types();
     const found = discover(its, types, this.#parts.questions) ?? describeApi(its, types);
-    return found === null ? textAnswer(404, '404 page not found\n') : jsonAnswer(200, found);
+    return found === null ? noPage() : jsonAnswer(200, found);
   }
 
   #resource(request: ApiRequest, about: ResourceRequest): Answer {
@@ -144,7 +153,12 @@ export class Api {
     const type = this.#parts
       .types()
       .find((other) => other.group === group && other.plural === resource && other.version === about.version);
-    if (type === undefined) throw status.noSuchResource();
+    if (type === undefined) {
+      // The real one has a page for what no group or definition serves, and no object.
+      if (!this.#parts.types().some((other) => other.group === group && other.schema === null))
+        return noPage();
+      throw status.noSuchResource();
+    }
     if (subresource !== '' && !type.subresources.includes(subresource)) throw status.noSuchResource();
     if (type.namespaced && about.namespace === '' && (about.name !== '' || verb === 'create')) {
       if (verb === 'create') throw status.badRequest('an empty namespace may not be set during creation');
@@ -161,8 +175,10 @@ export class Api {
   }
 
   #stored(request: ApiRequest, about: ResourceRequest, type: ResourceType): Answer {
+    const warnings: string[] = [];
     const caller: Caller = {
       user: request.user,
+      warn: (texts) => warnings.push(...texts),
       manager: about.query.get('fieldManager') || managerOf(request.userAgent),
       checkMayCreate: () => this.#checkAllowed(request.user, { ...about, verb: 'create' }),
     };
@@ -175,25 +191,25 @@ export class Api {
         return { code: 200, watch: openWatch(this.#parts.store, type, about), resource: type.plural };
       case 'create': {
         if (about.name !== '') throw status.methodNotAllowed(about, 'POST');
-        const outcome = this.#verbs.create(type, about, caller, neededBody(request));
-        return outcomeAnswer(outcome);
+        const outcome = this.#verbs.create(type, about, caller, bodyOf(request));
+        return outcomeAnswer(outcome, warnings);
       }
       case 'update': {
         if (about.name === '') throw status.methodNotAllowed(about, 'PUT');
-        const outcome = this.#verbs.update(type, about, caller, neededBody(request));
-        return outcomeAnswer(outcome);
+        const outcome = this.#verbs.update(type, about, caller, bodyOf(request));
+        return outcomeAnswer(outcome, warnings);
       }
       case 'patch': {
         if (about.name === '') throw status.methodNotAllowed(about, 'PATCH');
         const patchType = mediaTypeOf(request.contentType);
         const patch = decodeBody(request.body, request.contentType);
         const outcome = this.#verbs.patch(type, about, caller, patchType, patch);
-        return outcomeAnswer(outcome);
+        return outcomeAnswer(outcome, warnings);
       }
       case 'delete': {
         const options = optionsOf(request);
         const outcome = this.#verbs.delete(type, about, caller, options);
-        return outcomeAnswer(outcome);
+        return outcomeAnswer(outcome, warnings);
       }
       case 'deletecollection':
         return this.#deleteAll(request, about, type, caller);
@@ -224,7 +240,8 @@ function answerOf(error: unknown): Answer {
   return told.retryAfter === null ? answer : { ...answer, retryAfter: told.retryAfter };
 }
 
-function outcomeAnswer({ code, object, warnings = [] }: Outcome): Answer {
+function outcomeAnswer({ code, object, warnings: own = [] }: Outcome, others: readonly string[]): Answer {
+  const warnings = [...own, ...others];
   return { ...jsonAnswer(code, object), ...(warnings.length > 0 && { warnings }) };
 }
 
@@ -232,18 +249,28 @@ function jsonAnswer(code: number, object: JsonObject) {
   return { code, contentType: 'application/json', text: JSON.stringify(object) };
 }
 
+function noPage(): Answer {
+  return textAnswer(404, '404 page not found\n');
+}
+
 function textAnswer(code: number, text: string): Answer {
   return { code, contentType: 'text/plain; charset=utf-8', text };
 }
 
 function neededBody({ body, contentType }: ApiRequest): JsonObject {
-  const decoded = decodeBody(body, contentType);
+  const { value: decoded } = decodeBody(body, contentType);
   if (!isObject(decoded)) throw status.badRequest('the request needs an object as its body');
   return decoded;
 }
 
+/** Of a write that is no patch. */
+function bodyOf({ body, contentType }: ApiRequest): DecodedBody {
+  if (body.length === 0) throw status.badRequest('the object provided is unrecognized: the body is empty');
+  return decodeBody(body, contentType);
+}
+
 function optionsOf({ body, contentType }: ApiRequest): Json {
-  return body.length === 0 ? {} : decodeBody(body, contentType);
+  return body.length === 0 ? {} : decodeBody(body, contentType).value;
 }
 
 function managerOf(userAgent: string): string {

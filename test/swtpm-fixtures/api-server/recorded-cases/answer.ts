@@ -52,7 +52,8 @@ export function memberOf(member: Member, { status, headers, body }: Answer): Jso
       return typeof at(body, 'status') === 'string' ? null : found('status');
     case 'causes': {
       const causes = at(body, 'details', 'causes');
-      return isList(causes) ? causes.map((cause) => textAt(cause, 'field') ?? '').sort() : null;
+      // The real one checks some fields twice, and then names them twice.
+      return isList(causes) ? [...new Set(causes.map((cause) => textAt(cause, 'field') ?? ''))].sort() : null;
     }
     case 'labels':
     case 'finalizers':
