@@ -11,6 +11,7 @@ import { builtinTypes, serviceAccounts } from './builtin-types.ts';
 import { makeCertificate } from './certificate.ts';
 import { CustomResources, definitions } from './custom-resources.ts';
 import { parseJson } from './decode.ts';
+import { DefinitionStorage } from './definition-storage.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { impersonated } from './impersonation.ts';
@@ -20,11 +21,12 @@ import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
+import { bindPod, podAdmission } from './pod-admission.ts';
 import { questions, type Reviewer } from './questions.ts';
 import { RequestLog } from './request-log.ts';
-import { apiAudience, ServiceTokens } from './service-tokens.ts';
+import { apiAudience, ServiceTokens, signingKeys } from './service-tokens.ts';
 import { expired } from './status.ts';
-import { administrator, StaticTokens, type User } from './users.ts';
+import { administrator, anonymous, StaticTokens, type User } from './users.ts';
 import { errorLine } from './watch.ts';
 
 export interface ApiServerOptions {
@@ -36,6 +38,8 @@ export interface ApiServerOptions {
   readonly history?: number;
   /** Milliseconds until a new admission policy acts, as in a cluster, where it takes about a second; default 0. */
   readonly settleMs?: number;
+  /** Milliseconds for which lists of a new or changed definition are answered 429, as in a cluster; default 0. */
+  readonly storageMs?: number;
   /** Milliseconds between the bookmarks of a watch; default: a minute, as in a cluster. */
   readonly bookmarkEvery?: number;
 }
@@ -71,11 +75,17 @@ export interface ApiServer extends AsyncDisposable {
   setClockSkew(ms: number): void;
   /** `end`: in order, `destroy`: connections break, `expire`: 410 Gone as an event. */
   dropWatches(how: 'end' | 'destroy' | 'expire', resource?: string): void;
-  /** What a compaction does: no watch goes back to before now. */
+  /** What a restart does, and changes enough: no watch goes back to before now. */
   forgetHistory(): void;
-  /** All connections break; the objects stay. */
-  stop(): Promise<void>;
-  /** On the port that it had. */
+  /** What a compaction of etcd does: no list of before can be made, or gone on with. */
+  compact(): void;
+  /**
+   * All connections break; the objects stay.
+   * @param graceful milliseconds for which open watches go on first, and then end in order, as after a SIGTERM:
+   * a minute in a cluster. Nobody new is let in meanwhile
+   */
+  stop(options?: { readonly graceful: number }): Promise<void>;
+  /** On the port that it had. No watch goes back to before. */
   start(): Promise<void>;
 }
 
@@ -87,7 +97,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
   try {
     const dir = await mkdtemp(join(tmpdir(), 'assay-api-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
-    const certificate = await makeCertificate(dir);
+    const [certificate, keys] = await Promise.all([makeCertificate(dir), signingKeys()]);
     const tokens = new StaticTokens();
     const store = new ObjectStore(options.history ?? usualHistory);
     const faults = new Faults();
@@ -97,11 +107,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     const authorizer = openAuthorizer(store, options.rbac !== false);
     const settleMs = options.settleMs ?? 0;
     const policies = admissionPolicies({ store, authorizer, now, settleMs });
-    const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store);
+    const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store, authorizer);
     const lifecycle = namespaceLifecycle(store);
+    const accountOfPod = podAdmission(store);
     const admission: Admission = {
       admit(attempt) {
         lifecycle(attempt);
+        accountOfPod(attempt);
         restriction(attempt);
       },
       validate: policies,
@@ -111,7 +123,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       const user = tokens.userOf(token);
       if (user === null) return serviceTokens.review(token, audiences);
       // A token file knows no audiences: its tokens are for the API itself.
-      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : 'unknown';
+      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : '';
     };
     const tokenRequest = {
       operation: 'CREATE',
@@ -120,24 +132,36 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       old: null,
     } as const;
     const serviceTokens = new ServiceTokens({
-      ...{ store, now },
+      ...{ keys, store, now },
       admit(attempt) {
         const whole = { ...tokenRequest, ...attempt, dryRun: false };
         admission.admit(whole);
         admission.validate(whole);
       },
     });
+    const storage = new DefinitionStorage({
+      ...{ store, now, startMs: options.storageMs ?? 0 },
+      endWatches: (resource) => door.endWatches('end', resource),
+    });
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
       types: () => [...builtinTypes, ...custom.types()],
+      isBuiltin: (group, version) => builtinTypes.some((type) => type.group === group && type.version === version),
+      checkStorage: (type, verb) => storage.check(type, verb),
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
       pages: new Map([
-        ['/openid/v1/jwks', () => serviceTokens.keySet()],
+        [
+          '/openid/v1/jwks',
+          { contentType: 'application/jwk-set+json', show: () => serviceTokens.keySet() },
+        ],
         [
           '/.well-known/openid-configuration',
-          () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+          {
+            contentType: 'application/json',
+            show: () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+          },
         ],
       ]),
       questions: questions(reviewer, authorizer),
@@ -146,11 +170,16 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           ...{ plural: 'serviceaccounts', subresource: 'token' },
           make: (request, body, user) => serviceTokens.make(request, body, user),
         },
+        {
+          ...{ plural: 'pods', subresource: 'binding' },
+          make: (request, body) => bindPod(store, request, body, timestampOf(now())),
+        },
       ],
     });
     const door = new Door({
       certificate,
       authenticate(token, headers) {
+        if (token === '') return impersonated(anonymous, headers, authorizer);
         const found = reviewer(token, [apiAudience]);
         return typeof found === 'string' ? null : impersonated(found.user, headers, authorizer);
       },
@@ -168,6 +197,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           target,
           body: bytes,
           contentType,
+          accept: '*/*',
           userAgent: 'test',
         });
         if (!('text' in answer)) throw new Error(`${method} ${target} has no answer of one piece`);
@@ -182,6 +212,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       const { code, text } = await as(administrator).request('POST', `${base}/${plural}`, object);
       if (code !== 201) throw new Error(`a first object of ${plural} was refused: ${text}`);
     }
+    store.forgetWatches();
     log.clear();
     await door.open();
     resources.use(door);
@@ -219,9 +250,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           resource,
         );
       },
-      forgetHistory: () => store.forgetHistory(),
-      stop: () => door.close(),
-      start: () => door.open(),
+      forgetHistory: () => store.forgetWatches(),
+      compact: () => store.compact(),
+      stop: (how) => door.close(how?.graceful),
+      start() {
+        store.forgetWatches();
+        return door.open();
+      },
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     };
     return server;

@@ -22,6 +22,10 @@ export const bootstrapObjects: readonly (readonly [plural: string, object: JsonO
     },
   ]),
   binding('system:discovery', 'system:authenticated'),
+  role('system:public-info-viewer', [
+    { nonResourceURLs: ['/healthz', '/livez', '/readyz', '/version', '/version/'], verbs: ['get'] },
+  ]),
+  binding('system:public-info-viewer', 'system:authenticated', 'system:unauthenticated'),
   role('system:basic-user', [
     {
       apiGroups: ['authorization.k8s.io'],
@@ -45,13 +49,15 @@ function role(name: string, rules: readonly JsonObject[]): readonly [string, Jso
   return ['clusterroles', { metadata: { name, labels }, rules }];
 }
 
-function binding(name: string, group: string): readonly [string, JsonObject] {
+function binding(name: string, ...groups: readonly string[]): readonly [string, JsonObject] {
   return [
     'clusterrolebindings',
     {
       metadata: { name, labels },
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: group }],
+      subjects: groups.map((group) => ({
+        ...{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: group },
+      })),
     },
   ];
 }

@@ -5,7 +5,9 @@ import { coreEvents, modernEvents } from './event-types.ts';
 import { isEqual, isObject, type KubeObject, without } from './json.ts';
 import { nodeLists, usualLists } from './list-shapes.ts';
 import { namespaceStrategy } from './namespace-rules.ts';
+import { leaseStrategy } from './lease-rules.ts';
 import { nodeStrategy } from './node-rules.ts';
+import { podStrategy } from './pod-rules.ts';
 import type { ResourceType, Strategy } from './resource-type.ts';
 
 /** Objects that are kept as they are said; `status` only through its subresource, where there is one. */
@@ -73,12 +75,8 @@ export const serviceAccounts: ResourceType = {
 const pods: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'pods', singular: 'pod', kind: 'Pod', shortNames: ['po'] },
-  subresources: ['status'],
-  strategy: {
-    ...plainStrategy(true),
-    prepareCreate: (object) =>
-      withoutEmptyMembers({ ...object, status: { phase: 'Pending', qosClass: 'BestEffort' } }),
-  },
+  subresources: ['status', 'binding'],
+  strategy: podStrategy,
 };
 
 /** All that is there from the start. */
@@ -135,6 +133,7 @@ export const builtinTypes: readonly ResourceType[] = [
     ...{ group: 'coordination.k8s.io', version: 'v1', plural: 'leases', singular: 'lease', kind: 'Lease' },
     unconditionalUpdate: false,
     createOnUpdate: true,
+    strategy: leaseStrategy,
   },
   { ...rbac, plural: 'roles', singular: 'role', kind: 'Role' },
   { ...rbac, plural: 'rolebindings', singular: 'rolebinding', kind: 'RoleBinding' },

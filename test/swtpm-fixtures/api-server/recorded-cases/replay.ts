@@ -14,7 +14,7 @@ export interface Replayed {
 
 /** Sends requests of the recording in their order to an API server of the tests. */
 export async function replay(requests: readonly RecordedRequest[]): Promise<readonly Replayed[]> {
-  await using api = await openApiServer();
+  await using api = await openApiServer({ storageMs: 1_000 });
   const agent = new Agent({ keepAlive: true, ca: api.authority });
   using _ = { [Symbol.dispose]: () => agent.destroy() };
   const captured = new Map<string, string>();
@@ -25,7 +25,7 @@ export async function replay(requests: readonly RecordedRequest[]): Promise<read
     // Nothing of the server waits but its clock: what was waited for at the real one is a step of that.
     skew += request.waitBefore ?? 0;
     api.setClockSkew(skew);
-    if (request.case === compacted.case && request.step === compacted.beforeStep) api.forgetHistory();
+    if (request.case === compacted.case && request.step === compacted.beforeStep) api.compact();
     const sent = send(api, agent, request, captured, background.signal).then((ours) => {
       for (const [name, path] of Object.entries(request.capture ?? {})) {
         captured.set(name, String(at(ours.body, ...path.split('.')) ?? ''));
@@ -91,7 +91,10 @@ async function send(
     });
   });
   sent.once('error', reject);
-  sent.end(request.gzipBody && text !== undefined ? gzipSync(text) : text);
+  const bytes = request.gzipBody && text !== undefined ? gzipSync(text) : Buffer.from(text ?? '');
+  // Node says no length of its own with a method that has a body only sometimes.
+  if (text !== undefined) sent.setHeader('Content-Length', bytes.length);
+  sent.end(bytes);
   return promise;
 }
 
