@@ -202,7 +202,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
         });
         if (!('text' in answer)) throw new Error(`${method} ${target} has no answer of one piece`);
         const { code, text } = answer;
-        const parsed = answer.contentType === 'application/json' ? parseJson(text) : null;
+        const parsed = answer.contentType.endsWith('json') ? parseJson(text) : null;
         return { code, text, body: isObject(parsed) ? parsed : null };
       },
     });

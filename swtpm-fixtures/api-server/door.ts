@@ -122,7 +122,7 @@ export class Door implements AsyncDisposable {
       return;
     }
     const { method = 'GET', url = '/', headers } = request;
-    const token = /^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+    const token = /^Bearer (\S+)/i.exec(headers.authorization ?? '')?.[1] ?? '';
     const user = this.#userOf(token, headers);
     if (user instanceof Error) {
       sendError(response, user);

@@ -1,4 +1,4 @@
-import { generateKeyPair, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
+import { generateKeyPair, hash, type KeyObject, randomUUID, sign, verify } from 'node:crypto';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import type { Attempt } from './admission.ts';
@@ -51,11 +51,13 @@ export interface TokenParts {
 /** Tokens of service accounts as 1.33 makes them: signed, for audiences, bound to a pod or a node. */
 export class ServiceTokens {
   readonly #parts: TokenParts;
-  readonly #keyId = randomUUID();
+  readonly #keyId: string;
   readonly #cached = new Map<string, { readonly at: number; readonly found: Reviewed }>();
 
   constructor(parts: TokenParts) {
     this.#parts = parts;
+    const der = parts.keys.publicKey.export({ type: 'spki', format: 'der' });
+    this.#keyId = hash('sha256', der, 'base64url');
   }
 
   /** Answers a TokenRequest. @throws ApiError */
@@ -274,7 +276,7 @@ export class ServiceTokens {
       bytes.toString('base64url') === signature &&
       textAt(parsed(header), 'alg') === 'RS256' &&
       verify('sha256', signed, publicKey, bytes);
-    return isSigned ? claims.data : 'error in cryptographic primitive';
+    return isSigned ? claims.data : 'go-jose/go-jose: error in cryptographic primitive';
   }
 }
 

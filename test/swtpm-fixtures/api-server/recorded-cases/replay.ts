@@ -67,7 +67,9 @@ async function send(
     ...(impersonate?.groups.length && { 'Impersonate-Group': impersonate.groups }),
   };
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const sent = ask(`${api.url}${target}`, { method, headers, agent }, (response) => {
+  // By itself: a parser of URLs would take dots as steps to another path.
+  const { hostname, port } = new URL(api.url);
+  const sent = ask({ hostname, port, path: target, method, headers, agent }, (response) => {
     // One that the real server refused and ours opens would never end.
     const left = AbortSignal.any([ended, AbortSignal.timeout(request.background ? 60_000 : 5_000)]);
     left.addEventListener('abort', () => response.destroy(), { once: true });
