@@ -59,7 +59,10 @@ const verbs: Readonly<Record<string, readonly [ofOne: Verb, ofAll: Verb]>> = {
  */
 export function parseResourceRequest(method: string, target: string): ResourceRequest | null {
   const { path, query } = parseTarget(target);
-  const parts = path.replace(/^\/+|\/+$/g, '').split('/').map(decode);
+  const parts = path
+    .replace(/^\/+|\/+$/g, '')
+    .split('/')
+    .map(decode);
   const isCore = parts[0] === 'api';
   if (!isCore && parts[0] !== 'apis') return null;
   const [group, version, ...rest] = isCore ? ['', ...parts.slice(1)] : parts.slice(1);

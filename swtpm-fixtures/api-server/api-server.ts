@@ -15,10 +15,11 @@ import { DefinitionStorage } from './definition-storage.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { impersonated } from './impersonation.ts';
-import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
+import { isObject, type Json, type JsonObject, type KubeObject, listAt, textAt, without } from './json.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
+import { notReadyTaint } from './node-rules.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
 import { bindPod, podAdmission } from './pod-admission.ts';
@@ -38,8 +39,6 @@ export interface ApiServerOptions {
   readonly history?: number;
   /** Milliseconds until a new admission policy acts, as in a cluster, where it takes about a second; default 0. */
   readonly settleMs?: number;
-  /** Milliseconds for which lists of a new or changed definition are answered 429, as in a cluster; default 0. */
-  readonly storageMs?: number;
   /** Milliseconds between the bookmarks of a watch; default: a minute, as in a cluster. */
   readonly bookmarkEvery?: number;
 }
@@ -70,9 +69,15 @@ export interface ApiServer extends AsyncDisposable {
   tokenOf(user: User): string;
   /** Writes a kubeconfig file with a token of this user. @returns its path */
   kubeconfig(user: User): Promise<string>;
+  /** A Node that is ready: the taint of new ones was taken off. */
   createNode(name: string, options?: NodeOptions): Promise<KubeObject>;
   /** Milliseconds by which its clock is wrong; 0 is right. */
   setClockSkew(ms: number): void;
+  /**
+   * Milliseconds that the storage of a definition needs, once it is new or changed, from its first request on: lists
+   * and watches are answered 429 meanwhile, as in a cluster. At first 0.
+   */
+  setStorageStart(ms: number): void;
   /** `end`: in order, `destroy`: connections break, `expire`: 410 Gone as an event. */
   dropWatches(how: 'end' | 'destroy' | 'expire', resource?: string): void;
   /** What a restart does, and changes enough: no watch goes back to before now. */
@@ -103,11 +108,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     const faults = new Faults();
     const log = new RequestLog();
     let skew = 0;
+    let storageStart = 0;
     const now = () => Date.now() + skew;
     const authorizer = openAuthorizer(store, options.rbac !== false);
     const settleMs = options.settleMs ?? 0;
     const policies = admissionPolicies({ store, authorizer, now, settleMs });
-    const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store, authorizer);
+    const restriction =
+      options.nodeRestriction === false ? () => undefined : nodeRestriction(store, authorizer);
     const lifecycle = namespaceLifecycle(store);
     const accountOfPod = podAdmission(store);
     const admission: Admission = {
@@ -140,22 +147,23 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       },
     });
     const storage = new DefinitionStorage({
-      ...{ store, now, startMs: options.storageMs ?? 0 },
+      ...{ store, now, startMs: () => storageStart },
       endWatches: (resource) => door.endWatches('end', resource),
     });
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
       types: () => [...builtinTypes, ...custom.types()],
-      isBuiltin: (group, version) => builtinTypes.some((type) => type.group === group && type.version === version),
+      isBuiltin: (group, version) =>
+        builtinTypes.some((type) => type.group === group && type.version === version),
       checkStorage: (type, verb) => storage.check(type, verb),
+      made: (type, object) => {
+        if (type === definitions) custom.establish(object);
+      },
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
       pages: new Map([
-        [
-          '/openid/v1/jwks',
-          { contentType: 'application/jwk-set+json', show: () => serviceTokens.keySet() },
-        ],
+        ['/openid/v1/jwks', { contentType: 'application/jwk-set+json', show: () => serviceTokens.keySet() }],
         [
           '/.well-known/openid-configuration',
           {
@@ -209,7 +217,9 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     for (const [plural, object] of bootstrapObjects) {
       const type = builtinTypes.find((other) => other.plural === plural);
       const base = type?.group === '' ? '/api/v1' : `/apis/${type?.group}/${type?.version}`;
-      const { code, text } = await as(administrator).request('POST', `${base}/${plural}`, object);
+      const namespace = textAt(object, 'metadata', 'namespace');
+      const place = namespace === undefined ? base : `${base}/namespaces/${namespace}`;
+      const { code, text } = await as(administrator).request('POST', `${place}/${plural}`, object);
       if (code !== 201) throw new Error(`a first object of ${plural} was refused: ${text}`);
     }
     store.forgetWatches();
@@ -239,10 +249,14 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
         const reply = await as(administrator).request('POST', '/api/v1/nodes', body);
         const made = store.get('/nodes', name);
         if (reply.code !== 201 || made === null) throw new Error(`node ${name} was refused: ${reply.text}`);
-        return made.object;
+        const isAsked = nodeOptions.taints?.some((taint) => taint.key === notReadyTaint) ?? false;
+        return isAsked ? made.object : withoutNotReady(store, name, made.object);
       },
       setClockSkew(ms) {
         skew = ms;
+      },
+      setStorageStart(ms) {
+        storageStart = ms;
       },
       dropWatches(how, resource) {
         door.endWatches(
@@ -264,6 +278,14 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     await resources.disposeAsync();
     throw error;
   }
+}
+
+/** What the controller does for a Node whose kubelet is ready. */
+function withoutNotReady(store: ObjectStore, name: string, node: KubeObject): KubeObject {
+  const taints = listAt(node, 'spec', 'taints').filter((taint) => textAt(taint, 'key') !== notReadyTaint);
+  const spec = without(isObject(node.spec) ? node.spec : {}, 'taints');
+  return store.put('/nodes', name, { ...node, spec: { ...spec, ...(taints.length > 0 && { taints }) } })
+    .object;
 }
 
 function kubeconfigOf(server: string, authority: string, user: string, token: string): string {

@@ -2,13 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Admission } from './admission.ts';
 import { type ApiRequest, parseResourceRequest, parseTarget, type ResourceRequest } from './api-request.ts';
 import { type Action, type Authorizer, refusalOf } from './authorizer.ts';
-import { decodeBody, mediaTypeOf, parseJson } from './decode.ts';
+import { type DecodedBody, decodeBody, mediaTypeOf, parseJson } from './decode.ts';
 import { type DeleteOptions, parseDeleteOptions } from './delete-options.ts';
 import { discover, type VirtualResource, version } from './discovery.ts';
 import { errorOf, type Faults } from './faults.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
 import { checkReadable, listText } from './list.ts';
-import { negotiate, represent, type Representation } from './media-types.ts';
+import { negotiate, type Representation, represent } from './media-types.ts';
 import type { ObjectStore } from './object-store.ts';
 import { type Caller, ObjectVerbs, type Outcome } from './object-verbs.ts';
 import { describeApi } from './openapi.ts';
@@ -56,6 +56,8 @@ export interface ApiParts {
   readonly faults: Faults;
   readonly log: RequestLog;
   readonly now: () => number;
+  /** An object of this type is new. */
+  readonly made: (type: ResourceType, object: KubeObject) => void;
   /** An object of this type went for good. */
   readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
@@ -78,9 +80,16 @@ export class Api {
   readonly #verbs: ObjectVerbs;
 
   constructor(parts: ApiParts) {
-    const { store, now, admission, log, removed } = parts;
+    const { store, now, admission, log, made, removed } = parts;
     this.#parts = parts;
-    this.#verbs = new ObjectVerbs({ store, now, admission, removed, wrote: (write) => log.note(write) });
+    this.#verbs = new ObjectVerbs({
+      store,
+      now,
+      admission,
+      made,
+      removed,
+      wrote: (write) => log.note(write),
+    });
   }
 
   /** Never rejects. */
@@ -190,8 +199,10 @@ export class Api {
   }
 
   #stored(request: ApiRequest, about: ResourceRequest, type: ResourceType): Answer {
+    const warnings: string[] = [];
     const caller: Caller = {
       user: request.user,
+      warn: (texts) => warnings.push(...texts),
       manager: about.query.get('fieldManager') || managerOf(request.userAgent),
       checkMayCreate: () => this.#checkAllowed(request.user, { ...about, verb: 'create' }),
     };
@@ -205,26 +216,26 @@ export class Api {
         return { code: 200, watch: openWatch(this.#parts.store, type, about), resource: type.plural };
       case 'create': {
         if (about.name !== '') throw status.methodNotAllowed();
-        const outcome = this.#verbs.create(type, about, caller, neededBody(request));
-        return outcomeAnswer(outcome);
+        const outcome = this.#verbs.create(type, about, caller, bodyOf(request));
+        return outcomeAnswer(outcome, warnings);
       }
       case 'update': {
         if (about.name === '') throw status.methodNotAllowed();
-        const outcome = this.#verbs.update(type, about, caller, neededBody(request));
-        return outcomeAnswer(outcome);
+        const outcome = this.#verbs.update(type, about, caller, bodyOf(request));
+        return outcomeAnswer(outcome, warnings);
       }
       case 'patch': {
         if (about.name === '') throw status.methodNotAllowed();
         const patchType = mediaTypeOf(request.contentType);
         const patch = decodeBody(request.body, request.contentType);
         const outcome = this.#verbs.patch(type, about, caller, patchType, patch);
-        return outcomeAnswer(outcome);
+        return outcomeAnswer(outcome, warnings);
       }
       case 'delete': {
         if (about.subresource !== '') throw status.methodNotAllowed();
         const options = parseDeleteOptions(about, optionsOf(request));
         const outcome = this.#verbs.delete(type, about, caller, options);
-        return outcomeAnswer(outcome);
+        return outcomeAnswer(outcome, warnings);
       }
       case 'deletecollection':
         if (type.plural === 'namespaces') throw status.methodNotAllowed();
@@ -266,7 +277,8 @@ export function answerOf(error: unknown): Extract<Answer, { text: string }> {
   return told.retryAfter === null ? answer : { ...answer, retryAfter: told.retryAfter };
 }
 
-function outcomeAnswer({ code, object, warnings = [] }: Outcome): Answer {
+function outcomeAnswer({ code, object, warnings: own = [] }: Outcome, others: readonly string[]): Answer {
+  const warnings = [...own, ...others];
   return { ...jsonAnswer(code, object), ...(warnings.length > 0 && { warnings }) };
 }
 
@@ -295,14 +307,20 @@ function textAnswer(code: number, text: string) {
 }
 
 function neededBody({ body, contentType }: ApiRequest): JsonObject {
-  const decoded = decodeBody(body, contentType);
+  const { value: decoded } = decodeBody(body, contentType);
   if (!isObject(decoded)) throw status.badRequest('the request needs an object as its body');
   return decoded;
 }
 
+/** Of a write that is no patch. */
+function bodyOf({ body, contentType }: ApiRequest): DecodedBody {
+  if (body.length === 0) throw status.badRequest('the object provided is unrecognized: the body is empty');
+  return decodeBody(body, contentType);
+}
+
 /** Null: nothing is said of it. */
 function optionsOf({ body, contentType }: ApiRequest): Json {
-  return decodeBody(body, contentType);
+  return decodeBody(body, contentType).value;
 }
 
 function managerOf(userAgent: string): string {

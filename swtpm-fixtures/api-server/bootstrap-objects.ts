@@ -7,6 +7,16 @@ export const bootstrapObjects: readonly (readonly [plural: string, object: JsonO
   ...['default', 'kube-system', 'kube-public', 'kube-node-lease'].map(
     (name) => ['namespaces', { metadata: { name } }] as const,
   ),
+  [
+    'services',
+    {
+      metadata: {
+        ...{ name: 'kubernetes', namespace: 'default' },
+        labels: { component: 'apiserver', provider: 'kubernetes' },
+      },
+      spec: { type: 'ClusterIP', ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: 6443 }] },
+    },
+  ],
   role('cluster-admin', [
     { apiGroups: ['*'], resources: ['*'], verbs: ['*'] },
     { nonResourceURLs: ['*'], verbs: ['*'] },

@@ -34,6 +34,11 @@ export const builtinRoots: ReadonlyMap<string, string> = new Map([
   ['apiextensions.k8s.io/CustomResourceDefinition', 'V1CustomResourceDefinition'],
 ]);
 
+/** The members of one of those types; null for a type that has none. */
+export function membersOfBuiltin(type: string): Readonly<Record<string, string>> | null {
+  return fields[type] ?? null;
+}
+
 /**
  * Without members that no such type has; the metadata is left to whoever decodes it.
  * @throws ApiError 400 for a member of another type
@@ -59,7 +64,10 @@ function prune(value: Json, type: string, path: string, unknown: string[]): Json
   }
   if (type.startsWith('{')) {
     if (!isObject(value)) throw wrongType(value, type, path);
-    const entries = Object.entries(value);
+    // A map of texts has no null.
+    const entries = Object.entries(value).map(
+      ([name, item]) => [name, item === null && inner === 'string' ? '' : item] as const,
+    );
     return Object.fromEntries(
       entries.map(([name, item]) => [name, prune(item, inner, `${path}.${name}`, unknown)]),
     );
@@ -76,6 +84,8 @@ function prune(value: Json, type: string, path: string, unknown: string[]): Json
     const at = path === '' ? name : `${path}.${name}`;
     const memberType = Object.hasOwn(its, name) ? its[name] : undefined;
     if (memberType === undefined) unknown.push(at);
+    // The real one writes no empty map.
+    else if (memberType.startsWith('{') && isObject(member) && Object.keys(member).length === 0) continue;
     else kept.push([name, prune(member, memberType, at, unknown)]);
   }
   return Object.fromEntries(kept);

@@ -4,6 +4,7 @@ import {
   isList,
   isObject,
   type Json,
+  type JsonObject,
   type KubeObject,
   listAt,
   textAt,
@@ -12,9 +13,10 @@ import {
 } from './json.ts';
 import type { ObjectStore } from './object-store.ts';
 import type { ResourceType, Strategy } from './resource-type.ts';
-import { checkRules, checkRulesCompile } from './schema-rules.ts';
+import { checkRules, checkRulesCompile, hasRules } from './schema-rules.ts';
+import { checkStructure } from './schema-structure.ts';
 import { type Cause, invalidValue, required } from './status.ts';
-import { checkSchema, checkStructure, conform, shapesOf } from './structural-schema.ts';
+import { checkSchema, conform, shapesOf, withoutNulls } from './structural-schema.ts';
 
 const table = 'apiextensions.k8s.io/customresourcedefinitions';
 
@@ -29,11 +31,22 @@ export class CustomResources {
 
   types(): readonly ResourceType[] {
     return this.#store.list(table).flatMap(([name, { object }]) => {
+      if (!isEstablished(object)) return [];
       const key = `${name} ${object.metadata.resourceVersion}`;
       const known = this.#known.get(key) ?? typesOf(object);
       this.#known.set(key, known);
       return known;
     });
+  }
+
+  /** From now on its objects are served, unless somebody else has its names. */
+  establish(definition: KubeObject): void {
+    const others = this.#store.list(table).map(([, { object }]) => object);
+    const { name } = definition.metadata;
+    const its = others.filter(({ metadata }) => metadata.name !== name);
+    const group = textAt(definition, 'spec', 'group');
+    const ofGroup = its.filter((other) => textAt(other, 'spec', 'group') === group);
+    this.#store.put(table, name, established(definition, ofGroup));
   }
 
   /** A definition that goes takes its objects along. */
@@ -55,14 +68,17 @@ export const definitions: ResourceType = {
   unconditionalUpdate: false,
   createOnUpdate: false,
   lists: new Map(),
+  schema: null,
   strategy: {
-    prepareCreate: (object) => established(withNames(object), 1),
+    prepareCreate: (object) => begun(withNames(object)),
     prepareUpdate(object, old, part) {
       if (part === 'status') return { ...old, metadata: object.metadata };
       const next = withNames(object);
       const generation = old.metadata.generation ?? 1;
-      return established(next, isEqual(next.spec, old.spec) ? generation : generation + 1, old);
+      const counted = isEqual(next.spec, old.spec) ? generation : generation + 1;
+      return { ...next, metadata: { ...next.metadata, generation: counted }, status: withStored(next, old) };
     },
+    prepareDelete: terminating,
     validate: checkDefinition,
   },
 };
@@ -76,30 +92,90 @@ function withNames(object: KubeObject): KubeObject {
   return { ...object, spec: { conversion: { strategy: 'None' }, ...spec, names } };
 }
 
-function established(object: KubeObject, generation: number, old?: KubeObject): KubeObject {
-  const time = object.metadata.creationTimestamp;
-  const condition = (type: string, reason: string, message: string) => ({
-    ...{ type, status: 'True', reason, message, lastTransitionTime: time },
-  });
-  const stored = listAt(object, 'spec', 'versions')
-    .filter((version) => at(version, 'storage') === true)
-    .map((version) => textAt(version, 'name') ?? '');
-  const before = old === undefined ? [] : textsAt(old, 'status', 'storedVersions');
+/** Nothing is served before the names are accepted. */
+function begun(object: KubeObject): KubeObject {
   return {
     ...object,
-    metadata: { ...object.metadata, generation },
+    metadata: { ...object.metadata, generation: 1 },
     status: {
-      acceptedNames: at(object, 'spec', 'names') ?? {},
-      conditions: [
-        condition('NamesAccepted', 'NoConflicts', 'no conflicts found'),
-        condition('Established', 'InitialNamesAccepted', 'the initial names have been accepted'),
-      ],
-      storedVersions: [...new Set([...before, ...stored])],
+      conditions: null,
+      acceptedNames: { plural: '', kind: '' },
+      storedVersions: storedIn(object),
     },
   };
 }
 
-function checkDefinition(object: KubeObject): readonly Cause[] {
+function storedIn(object: KubeObject): readonly string[] {
+  return listAt(object, 'spec', 'versions')
+    .filter((version) => at(version, 'storage') === true)
+    .map((version) => textAt(version, 'name') ?? '');
+}
+
+function withStored(object: KubeObject, { status: old }: KubeObject): JsonObject {
+  const storedVersions = [...new Set([...textsAt(old, 'storedVersions'), ...storedIn(object)])];
+  return { ...(isObject(old) ? old : {}), storedVersions };
+}
+
+/** What its controller says of the names of a new definition: who has them already keeps them. */
+function established(object: KubeObject, others: readonly KubeObject[]): KubeObject {
+  const time = object.metadata.creationTimestamp;
+  const condition = (type: string, isTrue: boolean, reason: string, message: string) => ({
+    ...{ type, status: isTrue ? 'True' : 'False', reason, message, lastTransitionTime: time },
+  });
+  const names = at(object, 'spec', 'names');
+  const isTaken = (name: string) => {
+    const its = textAt(names, name);
+    return others.some((other) =>
+      [...kindNames].some((each) => textAt(other, 'status', 'acceptedNames', each) === its),
+    );
+  };
+  const taken = kindNames.filter(isTaken);
+  const last = taken.at(-1);
+  if (last === undefined) {
+    return withConditions(object, names ?? {}, [
+      condition('NamesAccepted', true, 'NoConflicts', 'no conflicts found'),
+      condition('Established', true, 'InitialNamesAccepted', 'the initial names have been accepted'),
+    ]);
+  }
+  const free = without(isObject(names) ? names : {}, ...taken);
+  const reason = last === 'kind' ? 'KindConflict' : 'ListKindConflict';
+  return withConditions(object, { kind: '', ...free }, [
+    condition('NamesAccepted', false, reason, `"${textAt(names, last)}" is already in use`),
+    condition('Established', false, 'NotAccepted', 'not all names are accepted'),
+  ]);
+}
+
+const kindNames = ['kind', 'listKind'] as const;
+
+function withConditions(
+  object: KubeObject,
+  acceptedNames: Json,
+  conditions: readonly JsonObject[],
+): KubeObject {
+  const { status } = object;
+  return { ...object, status: { ...(isObject(status) ? status : {}), acceptedNames, conditions } };
+}
+
+function terminating(object: KubeObject, time: string): KubeObject {
+  const message = 'CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon';
+  const condition = { type: 'Terminating', status: 'True', reason: 'InstanceDeletionPending', message };
+  const { status, metadata } = object;
+  const conditions = [...listAt(status, 'conditions'), { ...condition, lastTransitionTime: time }];
+  const finalizers = [...(metadata.finalizers ?? []), 'customresourcecleanup.apiextensions.k8s.io'];
+  return {
+    ...object,
+    metadata: { ...metadata, finalizers, deletionTimestamp: time },
+    status: { ...(isObject(status) ? status : {}), conditions },
+  };
+}
+
+function isEstablished(object: KubeObject): boolean {
+  return listAt(object, 'status', 'conditions').some(
+    (condition) => textAt(condition, 'type') === 'Established' && textAt(condition, 'status') === 'True',
+  );
+}
+
+function checkDefinition(object: KubeObject, old: KubeObject | null): readonly Cause[] {
   const [group = '', plural = '', kind = '', scope = ''] = [
     ['group'],
     ['names', 'plural'],
@@ -117,6 +193,9 @@ function checkDefinition(object: KubeObject): readonly Cause[] {
     ['spec.names.kind', kind],
   ] as const) {
     if (value === '') causes.push(required(field));
+  }
+  if (group !== '' && !group.includes('.')) {
+    causes.push(invalidValue('spec.group', group, 'should be a domain with at least one dot'));
   }
   if (scope !== 'Cluster' && scope !== 'Namespaced') {
     causes.push(invalidValue('spec.scope', scope, 'must be Cluster or Namespaced'));
@@ -138,10 +217,21 @@ function checkDefinition(object: KubeObject): readonly Cause[] {
       ),
     );
   }
-  for (const [index, version] of versions.entries()) {
-    const path = `spec.versions[${index}].schema.openAPIV3Schema`;
-    const schema = at(version, 'schema', 'openAPIV3Schema');
-    causes.push(...checkStructure(schema, path), ...checkRulesCompile(schema, path));
+  const named = versions.map((version) => textAt(version, 'name') ?? '');
+  for (const [index, name] of (old === null ? [] : textsAt(old, 'status', 'storedVersions')).entries()) {
+    if (named.includes(name)) continue;
+    const why = 'missing from spec.versions; it must remain until nothing is stored in it';
+    causes.push(invalidValue(`status.storedVersions[${index}]`, name, why));
+  }
+  const schemas = versions.map((version) => at(version, 'schema', 'openAPIV3Schema'));
+  // One schema for all versions stands above them, as the real one sees it.
+  const isShared = schemas.every((schema) => isEqual(schema, schemas[0]));
+  for (const [index, schema] of (isShared ? schemas.slice(0, 1) : schemas).entries()) {
+    const path = isShared
+      ? 'spec.validation.openAPIV3Schema'
+      : `spec.versions[${index}].schema.openAPIV3Schema`;
+    const structure = checkStructure(schema, path);
+    causes.push(...structure, ...(structure.length === 0 ? checkRulesCompile(schema, path) : []));
   }
   return causes;
 }
@@ -166,19 +256,35 @@ function typesOf(definition: KubeObject): readonly ResourceType[] {
         unconditionalUpdate: false,
         createOnUpdate: false,
         lists: shapesOf(schema),
+        schema: schema ?? {},
         strategy: strategyOf(schema, hasStatus),
-        face: faceOf(group, plural, its),
+        face: faceOf(group, plural, its, definition.metadata.generation === 1 ? undefined : schema),
       };
     });
 }
 
-/** All versions are rows of one table; nothing but the name of the version is converted. */
-function faceOf(group: string, plural: string, version: string): NonNullable<ResourceType['face']> {
-  const as = (object: KubeObject): KubeObject => {
-    const apiVersion = `${group}/${version}`;
-    return object.apiVersion === apiVersion ? object : { ...object, apiVersion };
+/**
+ * All versions are rows of one table; nothing but the name of the version is converted.
+ * @param later a schema that may be another than the one under which rows were written: they are read by it
+ */
+function faceOf(
+  group: string,
+  plural: string,
+  version: string,
+  later: Json | undefined,
+): NonNullable<ResourceType['face']> {
+  const apiVersion = `${group}/${version}`;
+  return {
+    table: `${group}/${plural}`,
+    toStored: (object) => object,
+    toShown(object) {
+      const shown = object.apiVersion === apiVersion ? object : { ...object, apiVersion };
+      if (later === undefined) return shown;
+      const read = conform(shown, later, '', [], true);
+      const { kind, metadata } = shown;
+      return isObject(read) ? { ...read, apiVersion, kind, metadata } : shown;
+    },
   };
-  return { table: `${group}/${plural}`, toStored: (object) => object, toShown: as };
 }
 
 function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
@@ -188,9 +294,10 @@ function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
     metadata: { ...object.metadata, generation },
   });
   return {
-    prune(object) {
+    prune(object, isApplied) {
       const unknown: string[] = [];
-      const pruned = conform(object, schema, '', unknown, true);
+      const whole = isApplied ? object : withoutNulls(object, withoutMetadata(schema));
+      const pruned = conform(whole, schema, '', unknown, true);
       return { object: isObject(pruned) ? pruned : object, unknown };
     },
     prepareCreate(object) {
@@ -210,18 +317,27 @@ function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
     },
     validate(object, old) {
       const body = (value: KubeObject): Json => ({ ...value, metadata: { name: value.metadata.name } });
-      const causes = checkSchema(body(object), withoutMetadata(schema), '');
-      const earlier = old === null ? [] : checkSchema(body(old), withoutMetadata(schema), '');
-      return [
-        // What was wrong before and is not touched does not stop an update.
-        ...causes.filter((cause) => !earlier.some((other) => isEqual({ ...other }, { ...cause }))),
-        ...(causes.length === 0
-          ? checkRules(body(object), old === null ? undefined : body(old), schema, '')
-          : []),
-      ];
+      const before = old === null ? undefined : body(old);
+      const causes = checkSchema(body(object), withoutMetadata(schema), '', before);
+      if (!hasRules(schema)) return causes;
+      if (causes.some(({ type }) => blocking.has(type))) return [...causes, rulesNotChecked];
+      return [...causes, ...checkRules(body(object), before, schema, '')];
     },
   };
 }
+
+/** With one of these no rule is asked: its `self` would not be what it was written for. */
+const blocking: ReadonlySet<Cause['type']> = new Set([
+  ...(['FieldValueRequired', 'FieldValueNotSupported', 'FieldValueTooLong', 'FieldValueTooMany'] as const),
+  'FieldValueTypeInvalid',
+]);
+
+const rulesNotChecked: Cause = {
+  type: 'FieldValueInvalid',
+  field: '<nil>',
+  message:
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
+};
 
 /** The API itself knows the metadata; a schema may only narrow the name. */
 function withoutMetadata(schema: Json | undefined): Json | undefined {

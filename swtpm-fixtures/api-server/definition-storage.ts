@@ -7,7 +7,7 @@ export interface DefinitionStorageParts {
   readonly store: ObjectStore;
   readonly now: () => number;
   /** Milliseconds that a storage needs to start, from the first request on. */
-  readonly startMs: number;
+  readonly startMs: () => number;
   readonly endWatches: (resource: string) => void;
 }
 
@@ -34,7 +34,7 @@ export class DefinitionStorage {
     const asked = this.#starting.get(table);
     if (asked === undefined) return;
     const since = asked ?? now();
-    if (now() - since >= startMs) {
+    if (now() - since >= startMs()) {
       this.#starting.delete(table);
       return;
     }

@@ -45,7 +45,8 @@ export function deletionWait(
 function graceOfPod(pod: KubeObject, wanted: number | null): number {
   const phase = textAt(pod, 'status', 'phase');
   if ((textAt(pod, 'spec', 'nodeName') ?? '') === '' || phase === 'Failed' || phase === 'Succeeded') return 0;
-  const own = at(pod, 'metadata', 'deletionGracePeriodSeconds') ?? at(pod, 'spec', 'terminationGracePeriodSeconds');
+  const own =
+    at(pod, 'metadata', 'deletionGracePeriodSeconds') ?? at(pod, 'spec', 'terminationGracePeriodSeconds');
   const seconds = wanted ?? (typeof own === 'number' ? own : 30);
   return seconds < 0 ? 1 : seconds;
 }

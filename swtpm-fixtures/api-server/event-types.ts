@@ -21,6 +21,7 @@ const shared = {
   unconditionalUpdate: true,
   createOnUpdate: true,
   lists: usualLists,
+  schema: null,
 };
 
 export const coreEvents: ResourceType = {

@@ -44,7 +44,9 @@ export function revisionOf(query: URLSearchParams, fault: (message: string) => A
   if (text === '') return null;
   if (/^\d{1,15}$/.test(text)) return Number(text);
   const quoted = JSON.stringify(text);
-  throw fault(`resourceVersion: Invalid value: ${quoted}: strconv.ParseUint: parsing ${quoted}: invalid syntax`);
+  throw fault(
+    `resourceVersion: Invalid value: ${quoted}: strconv.ParseUint: parsing ${quoted}: invalid syntax`,
+  );
 }
 
 /** @throws ApiError 504 for a version that is not there yet */

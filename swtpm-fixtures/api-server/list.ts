@@ -3,7 +3,7 @@ import { checkListOptions, checkReached, revisionOf } from './list-options.ts';
 import { type ObjectStore, Stored } from './object-store.ts';
 import { apiVersionOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
-import { badRequest, expired, ExpiredContinue, unexplained } from './status.ts';
+import { badRequest, ExpiredContinue, expired, unexplained } from './status.ts';
 
 /** The text of a list: objects are written once each, however often they are listed. @throws ApiError 400, 410, 422, 500, 504 */
 export function listText(store: ObjectStore, type: ResourceType, request: ResourceRequest): string {

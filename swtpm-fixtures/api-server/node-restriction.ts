@@ -1,6 +1,6 @@
 import type { Admission, Attempt } from './admission.ts';
-import { at, isEqual, type KubeObject, listAt, textAt, textsAt } from './json.ts';
 import type { Authorizer } from './authorizer.ts';
+import { at, isEqual, type KubeObject, listAt, textAt, textsAt } from './json.ts';
 import type { ObjectStore } from './object-store.ts';
 import { mirrorAnnotation } from './pod-rules.ts';
 import { forbidden } from './status.ts';

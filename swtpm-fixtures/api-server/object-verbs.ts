@@ -1,11 +1,12 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
-import { configurationOf, notInSchema } from './applied-configuration.ts';
-import { pruneBuiltin } from './builtin-fields.ts';
-import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
+import { configurationOf } from './applied-configuration.ts';
+import { asObject, type DecodedBody, decodeObject } from './decode.ts';
+import { decodedObject } from './decoded-object.ts';
 import type { DeleteOptions } from './delete-options.ts';
 import { deletionWait, returnsDeleted } from './deletion.ts';
+import { fieldTypeOf } from './field-type.ts';
 import {
   isEqual,
   type Json,
@@ -25,6 +26,7 @@ import { apiVersionOf, keyOf, type Part, type ResourceType, tableOf } from './re
 import * as status from './status.ts';
 import { applyStrategicMerge } from './strategic-merge.ts';
 import type { User } from './users.ts';
+import { checkWriteOptions } from './write-options.ts';
 
 export interface Write {
   readonly at: number;
@@ -45,6 +47,8 @@ export interface VerbParts {
   readonly now: () => number;
   readonly admission: Admission;
   readonly wrote: (write: Write) => void;
+  /** An object of this type is new. */
+  readonly made: (type: ResourceType, object: KubeObject) => void;
   /** An object of this type went for good. */
   readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
@@ -55,6 +59,8 @@ export interface Caller {
   readonly manager: string;
   /** Where a patch or a PUT would make the object: whether the caller may. @throws ApiError 403 */
   readonly checkMayCreate: () => void;
+  /** Takes what admission says beside the answer. */
+  readonly warn: (texts: readonly string[]) => void;
 }
 
 export interface Outcome {
@@ -76,17 +82,19 @@ export class ObjectVerbs {
     return this.#existing(type, request);
   }
 
-  create(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const { object: decoded, warnings } = this.#decoded(type, request, body);
+  create(type: ResourceType, request: ResourceRequest, caller: Caller, body: DecodedBody): Outcome {
+    checkWriteOptions(request, false);
+    const { object: decoded, warnings } = decodedObject(type, request, body);
     const object = withName(decoded);
     if (object.metadata.resourceVersion !== '') {
-      throw status.badRequest('resourceVersion should not be set on objects to be created');
+      throw status.reasonless('resourceVersion should not be set on objects to be created');
     }
     return { code: 201, object: this.#insert(type, request, caller, object), warnings };
   }
 
-  update(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const { object, warnings } = this.#decoded(type, request, body);
+  update(type: ResourceType, request: ResourceRequest, caller: Caller, body: DecodedBody): Outcome {
+    checkWriteOptions(request, false);
+    const { object, warnings } = decodedObject(type, request, body);
     checkSameName(object, request);
     const old = this.#find(type, request);
     if (old === null) {
@@ -102,12 +110,14 @@ export class ObjectVerbs {
     request: ResourceRequest,
     caller: Caller,
     patchType: string,
-    patch: Json,
+    { value: patch, duplicates }: DecodedBody,
   ): Outcome {
-    if (patchType.startsWith('application/apply-patch+')) return this.#apply(type, request, caller, patch);
+    const isApply = patchType.startsWith('application/apply-patch+');
+    checkWriteOptions(request, isApply);
+    if (isApply) return { ...this.#apply(type, request, caller, patch), warnings: duplicates };
     const old = this.#existing(type, request);
-    const patched = asObject(patchedBy(patchType, old, patch, type));
-    const { object, warnings } = this.#decoded(type, request, patched);
+    const patched = patchedBy(patchType, old, patch, type);
+    const { object, warnings } = decodedObject(type, request, { value: patched, duplicates });
     checkSameName(object, request);
     return { code: 200, object: this.#replace(type, request, caller, old, object), warnings };
   }
@@ -126,28 +136,29 @@ export class ObjectVerbs {
         `an applied object of this path has the kind ${type.kind} of ${apiVersionOf(type)}`,
       );
     }
-    const named = { ...config, metadata: { name: request.name, ...asObject(config.metadata ?? {}) } };
-    const strict = { ...request, query: new URLSearchParams(query) };
-    strict.query.set('fieldValidation', 'Ignore');
-    const { object, warnings } = this.#decoded(type, strict, named);
-    if (object.metadata.managedFields !== undefined) {
-      throw status.badRequest('metadata.managedFields must be nil');
-    }
-    checkSameName(object, request);
-    const [unknown] = warnings;
-    if (unknown !== undefined) throw notInSchema(type, request, unknown);
+    const said = { ...config, metadata: { name: request.name, ...asObject(config.metadata ?? {}) } };
+    const { metadata: its } = decodeObject(said, type);
+    if (its.managedFields !== undefined) throw status.badRequest('metadata.managedFields must be nil');
+    if (its.name !== request.name) throw status.otherName(its.name, request.name);
     const old = this.#find(type, request);
     if (old === null && request.subresource !== '') throw this.#missing(type, request);
     if (old === null) caller.checkMayCreate();
-    const wanted = configurationOf(object, named, request.subresource, type);
-    const force = ['true', '1'].includes(query.get('force') ?? '');
-    const applied = apply(wanted, old, this.#manager(type, request, manager), force, type.lists);
-    const { uid, resourceVersion: _, creationTimestamp, ...rest } = applied.metadata;
-    const metadata =
-      old === null
-        ? rest
-        : { ...rest, uid, creationTimestamp, resourceVersion: object.metadata.resourceVersion };
-    const { object: whole } = this.#decoded(type, strict, { ...applied, metadata });
+    const wanted = configurationOf(said, request, type);
+    const force = isTrue(query.get('force'));
+    const writer = this.#manager(type, request, manager);
+    const { object: applied, managedFields } = apply(wanted, old, writer, force, fieldTypeOf(type));
+    const ignoring = { ...request, query: new URLSearchParams(query) };
+    ignoring.query.set('fieldValidation', 'Ignore');
+    // Of these a configuration says at most which object and version it means.
+    const { resourceVersion } = its;
+    const identity = old === null ? {} : { uid: its.uid || old.metadata.uid, resourceVersion };
+    const metadata = { ...asObject(applied.metadata ?? {}), ...identity, managedFields };
+    const { object: whole } = decodedObject(
+      type,
+      ignoring,
+      { value: { ...applied, metadata }, duplicates: [] },
+      true,
+    );
     if (old === null) return { code: 201, object: this.#insert(type, request, caller, whole, true) };
     return { code: 200, object: this.#replace(type, request, caller, old, whole, true) };
   }
@@ -169,7 +180,7 @@ export class ObjectVerbs {
       dryRun: options.dryRun,
     };
     this.#parts.admission.admit(attempt);
-    this.#parts.admission.validate(attempt);
+    caller.warn(this.#parts.admission.validate(attempt));
     const { finalizers, grace, isOver, isNews } = deletionWait(type, object, options);
     if (!isOver && !isNews) return { code: 200, object };
     const metadata: Metadata = {
@@ -182,8 +193,15 @@ export class ObjectVerbs {
     const marked = { ...object, metadata, ...phase };
     if (!isOver && attempt.dryRun) return { code: 200, object: marked };
     if (!isOver) return { code: 200, object: this.#put(type, request, caller, object, marked) };
-    if (!attempt.dryRun) this.#remove(type, request, caller, object);
-    if (returnsDeleted(type)) return { code: 200, object: type.plural === 'pods' ? marked : object };
+    const final =
+      type.strategy.prepareDelete?.(object, this.#timestamp()) ??
+      (type.plural === 'pods' ? marked : undefined);
+    if (!attempt.dryRun) {
+      if (final !== undefined) this.#put(type, request, caller, object, final);
+      this.#remove(type, request, caller, object);
+    }
+    if (final !== undefined) return { code: 200, object: final };
+    if (returnsDeleted(type)) return { code: 200, object };
     const details = {
       name: request.name,
       ...(type.group !== '' && { group: type.group }),
@@ -207,13 +225,16 @@ export class ObjectVerbs {
     const named = { ...request, name };
     const born = type.strategy.prepareCreate(this.#born(decoded));
     const manager = this.#manager(type, request, caller.manager);
-    const prepared = isApplied ? born : afterUpdate(born, null, manager, type.lists);
+    const prepared = isApplied ? born : afterUpdate(born, null, manager, fieldTypeOf(type));
     const attempt = this.#attempt('CREATE', type, named, caller, prepared, null);
     this.#parts.admission.admit(attempt);
     this.#check(type, prepared, null, '');
-    this.#parts.admission.validate(attempt);
+    caller.warn(this.#parts.admission.validate(attempt));
     if (this.#find(type, named) !== null) throw status.alreadyExists(this.#named(type, named));
-    return attempt.dryRun ? prepared : this.#put(type, named, caller, null, prepared);
+    if (attempt.dryRun) return prepared;
+    const made = this.#put(type, named, caller, null, prepared);
+    this.#parts.made(type, made);
+    return made;
   }
 
   #replace(
@@ -227,7 +248,12 @@ export class ObjectVerbs {
     const part = partOf(request.subresource);
     const { resourceVersion, uid } = decoded.metadata;
     const named = this.#named(type, request);
-    if (uid !== '' && uid !== old.metadata.uid) {
+    if (!/^\d*$/.test(resourceVersion)) {
+      throw status.reasonless(
+        `strconv.ParseUint: parsing ${JSON.stringify(resourceVersion)}: invalid syntax`,
+      );
+    }
+    if (request.verb === 'update' && uid !== '' && uid !== old.metadata.uid) {
       throw status.conflict(
         named,
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`,
@@ -245,9 +271,9 @@ export class ObjectVerbs {
     const updated = type.strategy.prepareUpdate(this.#kept(decoded, old), old, part);
     const prepared = isApplied
       ? withManagers(updated, decoded)
-      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), type.lists);
+      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), fieldTypeOf(type));
     this.#check(type, prepared, old, part);
-    this.#parts.admission.validate({ ...attempt, object: prepared });
+    caller.warn(this.#parts.admission.validate({ ...attempt, object: prepared }));
     const isGone =
       prepared.metadata.deletionTimestamp !== undefined &&
       prepared.metadata.finalizers === undefined &&
@@ -279,28 +305,6 @@ export class ObjectVerbs {
     this.#parts.store.remove(tableOf(type), keyIn(type, request));
     this.#parts.removed(type, object);
     this.#log(request, caller, object, null);
-  }
-
-  /** In shape, in its place, and without what the type does not know; the request says how loud that is told. */
-  #decoded(
-    type: ResourceType,
-    request: ResourceRequest,
-    body: Json,
-  ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
-    const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
-    const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
-    const warnings = unknown.map((name) => `unknown field "${name}"`);
-    const { apiVersion, kind, metadata } = decoded;
-    const object = this.#inPlace(type, request, { ...pruned.object, apiVersion, kind, metadata });
-    if (warnings.length === 0 || request.query.get('fieldValidation') !== 'Strict')
-      return { object, warnings };
-    const text = `strict decoding error: ${warnings.join(', ')}`;
-    if (request.verb !== 'patch') {
-      const what = `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}`;
-      throw status.badRequest(`${what}: ${text}`);
-    }
-    throw status.invalid({ group: '', resource: '' }, [status.invalidValue('patch', '', text)]);
   }
 
   #manager(type: ResourceType, { subresource }: ResourceRequest, name: string): Manager {
@@ -340,7 +344,9 @@ export class ObjectVerbs {
       ...object,
       metadata: {
         ...metadata,
-        ...{ uid, creationTimestamp, resourceVersion },
+        // A patch that would change it is refused by that name.
+        uid: metadata.uid || uid,
+        ...{ creationTimestamp, resourceVersion },
         ...(generation !== undefined && { generation }),
         ...(deletionTimestamp !== undefined && { deletionTimestamp }),
         ...(deletionGracePeriodSeconds !== undefined && { deletionGracePeriodSeconds }),
@@ -410,21 +416,6 @@ export class ObjectVerbs {
     return { group, resource: plural, name };
   }
 
-  /** In the namespace of the path, and in no other. */
-  #inPlace(type: ResourceType, { namespace }: ResourceRequest, object: KubeObject): KubeObject {
-    const { namespace: said, ...metadata } = object.metadata;
-    if (!type.namespaced) {
-      if (said !== undefined)
-        throw status.badRequest('namespace should not be set on a cluster-scoped object');
-      return object;
-    }
-    if (said !== undefined && said !== namespace) {
-      const text = `the namespace of the provided object does not match the namespace sent on the request`;
-      throw status.badRequest(text);
-    }
-    return { ...object, metadata: asMetadata(metadata, namespace) };
-  }
-
   /** RFC 3339, whole seconds, as all of Kubernetes has it. */
   #timestamp(): string {
     return timestampOf(this.#parts.now());
@@ -435,18 +426,6 @@ export function timestampOf(now: number): string {
   return new Date(now).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-function asMetadata(metadata: Omit<Metadata, 'namespace'>, namespace: string): Metadata {
-  const { name, uid, resourceVersion, creationTimestamp } = metadata;
-  return {
-    ...metadata,
-    name: String(name),
-    namespace,
-    uid: String(uid),
-    resourceVersion: String(resourceVersion),
-    creationTimestamp: String(creationTimestamp),
-  };
-}
-
 function patchedBy(patchType: string, object: KubeObject, patch: Json, type: ResourceType): Json {
   switch (patchType) {
     case 'application/json-patch+json':
@@ -454,10 +433,11 @@ function patchedBy(patchType: string, object: KubeObject, patch: Json, type: Res
     case 'application/merge-patch+json':
       return applyMergePatch(object, asObject(patch));
     case 'application/strategic-merge-patch+json':
+      if (type.schema !== null) break;
       return applyStrategicMerge(object, asObject(patch), type.lists);
-    default:
-      throw status.unsupportedMediaType(patchTypes);
   }
+  const others = patchTypes.filter((other) => type.schema === null || !other.includes('strategic'));
+  throw status.unsupportedMediaType(others);
 }
 
 const patchTypes = [
@@ -467,13 +447,20 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
+/** As the real one reads a flag of a query. */
+function isTrue(text: string | null): boolean {
+  return text !== null && !['', 'false', '0'].includes(text.toLowerCase());
+}
+
 /** A deletion may say it in its body, too. @throws ApiError 422 */
 function isDryRun({ verb, query }: ResourceRequest): boolean {
   if (verb === 'delete' || verb === 'deletecollection') return false;
   const values = query.getAll('dryRun');
   if (values.some((value) => value !== 'All')) {
     const resource = `${verb.slice(0, 1).toUpperCase()}${verb.slice(1)}Options`;
-    throw status.invalid({ group: 'meta.k8s.io', resource }, [status.notSupported('dryRun', values, ['All'])]);
+    throw status.invalid({ group: 'meta.k8s.io', resource }, [
+      status.notSupported('dryRun', values, ['All']),
+    ]);
   }
   return values.length > 0;
 }
@@ -490,9 +477,7 @@ function sharingWith(object: KubeObject, old: KubeObject): KubeObject {
 }
 
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
-  if (metadata.name === name) return;
-  const text = `the name of the object (${metadata.name}) does not match the name on the URL (${name})`;
-  throw status.badRequest(text);
+  if (metadata.name !== name) throw status.otherName(metadata.name, name);
 }
 
 function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {

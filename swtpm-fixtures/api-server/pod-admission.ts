@@ -34,7 +34,12 @@ export function bindPod(
   if (before !== '') throw conflict(named, `pod ${name} is already assigned to node "${before}"`);
   const spec = isObject(pod.spec) ? pod.spec : {};
   const status = isObject(pod.status) ? pod.status : {};
-  const scheduled = { type: 'PodScheduled', status: 'True', lastProbeTime: null, lastTransitionTime: timestamp };
+  const scheduled = {
+    type: 'PodScheduled',
+    status: 'True',
+    lastProbeTime: null,
+    lastTransitionTime: timestamp,
+  };
   store.put('/pods', `${namespace}/${name}`, {
     ...pod,
     spec: { ...spec, nodeName: node },

@@ -1,5 +1,14 @@
 import { withoutEmptyLists } from './decode.ts';
-import { isEqual, isObject, type Json, type JsonObject, type KubeObject, listAt, textAt, without } from './json.ts';
+import {
+  isEqual,
+  isObject,
+  type Json,
+  type JsonObject,
+  type KubeObject,
+  listAt,
+  textAt,
+  without,
+} from './json.ts';
 import type { Strategy } from './resource-type.ts';
 import { type Cause, forbiddenField, required } from './status.ts';
 
@@ -31,7 +40,8 @@ function cleaned(object: KubeObject): KubeObject {
 function withDefaults({ metadata, spec: said = {} }: KubeObject): JsonObject {
   const spec = members(said);
   const isMirror = metadata.annotations?.[mirrorAnnotation] !== undefined;
-  const account = textAt(spec, 'serviceAccountName') || textAt(spec, 'serviceAccount') || (isMirror ? '' : 'default');
+  const account =
+    textAt(spec, 'serviceAccountName') || textAt(spec, 'serviceAccount') || (isMirror ? '' : 'default');
   return {
     ...{ restartPolicy: 'Always', terminationGracePeriodSeconds: 30, dnsPolicy: 'ClusterFirst' },
     ...{ securityContext: {}, schedulerName: 'default-scheduler', enableServiceLinks: true },
@@ -94,7 +104,12 @@ function tolerationsOf(said: readonly Json[]): readonly Json[] {
         return (its === key || its === '') && (effect === 'NoExecute' || effect === '');
       }),
   );
-  const added = lacking.map((key) => ({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 300 }));
+  const added = lacking.map((key) => ({
+    key,
+    operator: 'Exists',
+    effect: 'NoExecute',
+    tolerationSeconds: 300,
+  }));
   return [...said, ...added];
 }
 

@@ -188,9 +188,7 @@ export class ServiceTokens {
       return `service account UID (${found.metadata.uid}) does not match claim (${account.uid})`;
     }
     const [table, key, its] =
-      pod !== undefined
-        ? ['/pods', `${namespace}/${pod.name}`, pod]
-        : ['/nodes', node?.name ?? '', node];
+      pod !== undefined ? ['/pods', `${namespace}/${pod.name}`, pod] : ['/nodes', node?.name ?? '', node];
     if (its === undefined) return null;
     const bound = find(table, key);
     if (bound === undefined || this.#isGone(bound)) return invalidated;
@@ -294,9 +292,7 @@ const nodeClaim = z.object({ name: z.string(), uid: z.string().optional() });
 
 const claimsSchema = z.object({
   iss: z.string(),
-  aud: z
-    .union([z.string().transform((one) => [one]), z.array(z.string())])
-    .default([]),
+  aud: z.union([z.string().transform((one) => [one]), z.array(z.string())]).default([]),
   exp: z.number(),
   nbf: z.number(),
   jti: z.string(),

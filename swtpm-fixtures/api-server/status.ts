@@ -9,6 +9,7 @@ export interface Cause {
     | 'FieldValueForbidden'
     | 'FieldValueNotSupported'
     | 'FieldValueTooLong'
+    | 'FieldValueTooMany'
     | 'FieldValueTypeInvalid'
     | 'FieldManagerConflict';
   readonly field: string;
@@ -105,6 +106,10 @@ export function badRequest(message: string): ApiError {
   return new ApiError(400, 'BadRequest', message);
 }
 
+export function otherName(said: string, name: string): ApiError {
+  return badRequest(`the name of the object (${said}) does not match the name on the URL (${name})`);
+}
+
 export function unauthorized(): ApiError {
   return new ApiError(401, 'Unauthorized', 'Unauthorized');
 }
@@ -154,6 +159,11 @@ const busy = 'the server has received too many requests and has asked us to try 
 
 export function tooManyRequests(seconds: number, message = busy): ApiError {
   return new ApiError(429, 'TooManyRequests', message, { retryAfterSeconds: seconds }, seconds);
+}
+
+/** So the real one answers several mistakes of a client, which must not be taken for one of its own: without a reason. */
+export function reasonless(message: string): ApiError {
+  return new ApiError(500, '', message);
 }
 
 export function internalError(message: string): ApiError {
@@ -207,6 +217,15 @@ export function duplicate(field: string, value: Json): Cause {
 
 export function forbiddenField(field: string, detail: string): Cause {
   return { type: 'FieldValueForbidden', field, message: `Forbidden: ${detail}` };
+}
+
+export function tooLong(field: string, most: number): Cause {
+  return { type: 'FieldValueTooLong', field, message: `Too long: may not be more than ${most} bytes` };
+}
+
+export function tooMany(field: string, count: number, most: number): Cause {
+  const message = `Too many: ${count}: must have at most ${most} items`;
+  return { type: 'FieldValueTooMany', field, message };
 }
 
 export function notSupported(field: string, value: Json | undefined, known: readonly string[]): Cause {

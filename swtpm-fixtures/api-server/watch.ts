@@ -54,7 +54,9 @@ export function openWatch(store: ObjectStore, type: ResourceType, request: Resou
       } else {
         const missed = store.since(table, revision);
         if (missed === null) {
-          send(errorLine(expired(`too old resource version: ${revision} (${store.forgotten(table)})`).status()));
+          send(
+            errorLine(expired(`too old resource version: ${revision} (${store.forgotten(table)})`).status()),
+          );
           end();
           return { [Symbol.dispose]: () => undefined };
         }

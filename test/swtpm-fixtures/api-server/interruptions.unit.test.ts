@@ -13,8 +13,9 @@ const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 describe('interruptions of the API server of the tests', () => {
   let api: ApiServer;
   beforeEach(async () => {
-    api = await openApiServer({ storageMs: 60_000 });
+    api = await openApiServer();
     await api.createNode('n1');
+    api.setStorageStart(60_000);
   });
   afterEach(() => api[Symbol.asyncDispose]());
 

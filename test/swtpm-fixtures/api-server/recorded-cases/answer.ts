@@ -52,14 +52,18 @@ export function memberOf(member: Member, { status, headers, body }: Answer): Jso
       return typeof at(body, 'status') === 'string' ? null : found('status');
     case 'causes': {
       const causes = at(body, 'details', 'causes');
-      return isList(causes) ? causes.map((cause) => textAt(cause, 'field') ?? '').sort() : null;
+      // The real one checks some fields twice, and then names them twice.
+      return isList(causes) ? [...new Set(causes.map((cause) => textAt(cause, 'field') ?? ''))].sort() : null;
     }
     case 'labels':
     case 'finalizers':
       return found('metadata', member);
     case 'items': {
       const items = at(body, 'items');
-      return isList(items) ? items.map((item) => textAt(item, 'metadata', 'name') ?? '') : null;
+      // What the server itself thought of after `generateName` is another one each time.
+      const nameOf = (item: Json) =>
+        `${textAt(item, 'metadata', 'generateName') ?? textAt(item, 'metadata', 'name')}`;
+      return isList(items) ? items.map(nameOf) : null;
     }
     case 'events':
       return isList(body) ? body.map((event) => textAt(event, 'type') ?? '') : null;

@@ -6,13 +6,17 @@ import { recordingFile } from './recording.ts';
 function main([from]: readonly string[]): void {
   if (from === undefined) throw new Error('usage: keep.ts FILE.jsonl');
   const lines = readFileSync(from, 'utf8').trim().split('\n');
-  const kept = lines.map((line) =>
-    JSON.stringify(JSON.parse(line), (name, value) => (dropped.includes(name) ? undefined : value)),
-  );
+  const kept = lines.map((line) => {
+    const request = JSON.parse(line);
+    const response = JSON.stringify(request.response, (name, value) =>
+      dropped.includes(name) ? undefined : value,
+    );
+    return JSON.stringify({ ...request, response: response && JSON.parse(response), tokenClaims: undefined });
+  });
   writeFileSync(recordingFile, gzipSync(`${kept.join('\n')}\n`, { level: 9 }));
 }
 
-/** Who owns which field, and the schemas and paths of OpenAPI documents. */
-const dropped: readonly string[] = ['managedFields', 'paths', 'components', 'tokenClaims'];
+/** Of answers: who owns which field, and the schemas and paths of OpenAPI documents. */
+const dropped: readonly string[] = ['managedFields', 'paths', 'components'];
 
 main(process.argv.slice(2));

@@ -14,7 +14,7 @@ export interface Replayed {
 
 /** Sends requests of the recording in their order to an API server of the tests. */
 export async function replay(requests: readonly RecordedRequest[]): Promise<readonly Replayed[]> {
-  await using api = await openApiServer({ storageMs: 1_000 });
+  await using api = await openApiServer();
   const agent = new Agent({ keepAlive: true, ca: api.authority });
   using _ = { [Symbol.dispose]: () => agent.destroy() };
   const captured = new Map<string, string>();
@@ -26,6 +26,7 @@ export async function replay(requests: readonly RecordedRequest[]): Promise<read
     skew += request.waitBefore ?? 0;
     api.setClockSkew(skew);
     if (request.case === compacted.case && request.step === compacted.beforeStep) api.compact();
+    if (request.case === slowStorage) api.setStorageStart(1_000);
     const sent = send(api, agent, request, captured, background.signal).then((ours) => {
       for (const [name, path] of Object.entries(request.capture ?? {})) {
         captured.set(name, String(at(ours.body, ...path.split('.')) ?? ''));
@@ -42,6 +43,8 @@ export async function replay(requests: readonly RecordedRequest[]): Promise<read
   return Promise.all(answers);
 }
 
+/** Only here did the storage of a new definition take its time. */
+const slowStorage = 'watch: a definition that is changed and deleted meanwhile';
 const compacted = { case: 'list: a continue after a compaction of etcd', beforeStep: 5 };
 
 async function send(
