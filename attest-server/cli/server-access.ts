@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { parseCertificates } from '../protocol/certificates.ts';
+import { limits } from '../protocol/limits.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 import { unreadableFor } from './read-file.ts';
@@ -88,11 +89,22 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
 
 function readToken(path: string): string {
   const token = readText(path, 'the token file', '--token-file').trim();
-  if (/^[\x21-\x7e]{1,1024}$/.test(token)) return token;
+  const fault = tokenFault(token);
+  if (fault === null) return token;
   throw new CliError(
-    token === '' ? `the token file ${path} is empty` : `the token file ${path} holds no token`,
+    `the token file ${path} ${fault}`,
     'Name the file that holds yours with --token-file; whoever has the role admin makes a token:\n  assay token create --name NAME --role reader',
   );
+}
+
+/** Says nothing of what is in it: it may be a secret all the same. */
+function tokenFault(token: string): string | null {
+  if (token === '') return 'is empty';
+  if (token.length > limits.apiToken)
+    return `holds no token: it has ${token.length} characters, and a token has ${limits.apiToken} at most`;
+  return /^[\x21-\x7e]+$/.test(token)
+    ? null
+    : 'holds no token: a token is one word of printable characters, without blanks or lines';
 }
 
 function readAuthority(path: string): string {

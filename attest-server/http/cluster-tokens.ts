@@ -1,3 +1,4 @@
+import { limits } from '../protocol/limits.ts';
 import { sourceOf } from '../protocol/source.ts';
 import type { ClusterUsers } from './ports.ts';
 import { HttpProblem } from './problem.ts';
@@ -7,7 +8,8 @@ import type { Caller } from './roles.ts';
  * What a Bearer token may be made of (RFC 6750, section 2.1). Ours begin with `assay.` or `assay-join.`, or have letters,
  * digits, `_` and `-` alone: also one that is good no longer, or is for another door, is shown to nobody else.
  */
-const form = /^Bearer (?!assay(?:-join)?\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]{1,8192}=*)$/i;
+const form = /^Bearer (?!assay(?:-join)?\.)(?=[\w-]*[.~+/])([A-Za-z0-9._~+/-]+=*)$/i;
+const longest = 'Bearer '.length + limits.apiToken;
 
 /** People and programs by their token of the cluster. */
 export interface ClusterTokens {
@@ -19,7 +21,8 @@ export interface ClusterTokens {
 export function createClusterTokens(users: ClusterUsers | null): ClusterTokens {
   return {
     async authenticate(authorization, address) {
-      const token = form.exec(authorization ?? '')?.[1];
+      if (authorization === undefined || authorization.length > longest) return null;
+      const token = form.exec(authorization)?.[1];
       if (users === null || token === undefined) return null;
       try {
         const user = await users.whoIs(token, sourceOf(address));

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Delay } from '../protocol/marking.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Drift, MarkedGroup } from './judged-node.ts';
@@ -21,10 +22,17 @@ export interface BreakerNode {
   readonly isTainted: boolean;
   /** Whether a taint would be put: by the mode of its group, and nobody's word against it. */
   readonly mayBeTainted: boolean;
+  /** Of its TPM. */
+  readonly ekDigest: string | null;
+  /** When it was last found trusted, in milliseconds since the epoch; null: never. */
+  readonly trustedAt: number | null;
 }
 
 /** What waits for a person. */
 export type HeldKey = Pick<Hold, 'group' | 'code' | 'value'>;
+
+/** Of so many nodes the latest taint is remembered, beyond the life of their Nodes. */
+const mostTaints = 65_536;
 
 /** For people and metrics. */
 export interface FailingAlike extends HeldKey {
@@ -50,6 +58,11 @@ export class Breaker {
   /** By key: what was decided, and since when it is known here: time in which the server was down counts for nobody. */
   #holds = new Map<string, KnownHold>();
   #inDoubt = false;
+  /**
+   * By node: the latest taint of drift that was put. Attack: the Node is deleted and made anew to shed it, which makes it no
+   * new one: nobody's place is taken, and nobody is asked again.
+   */
+  readonly #taints = new LRUCache<string, string>({ max: mostTaints });
 
   constructor({ onExpiry }: { readonly onExpiry: 'hold' | 'taint' }) {
     this.#onExpiry = onExpiry;
@@ -64,9 +77,12 @@ export class Breaker {
     const known = group.nodes.get(name);
     const key = node.drift === null ? null : keyOf({ group: group.name, ...node.drift });
     const isSame = known !== undefined && known.key === key;
+    if (node.isTainted && node.drift !== null) this.#taints.set(name, taintOf(node, node.drift));
     if (isSame && known.isTainted === node.isTainted && known.mayBeTainted === node.mayBeTainted) return;
     const failedAt = isSame ? known.failedAt : since;
-    group.nodes.set(name, { ...node, name, key, failedAt, isGranted: isSame && known.isGranted });
+    const wasTainted = node.drift !== null && this.#taints.get(name) === taintOf(node, node.drift);
+    const isGranted = wasTainted || (isSame && known.isGranted);
+    group.nodes.set(name, { ...node, name, key, failedAt, isGranted });
     group.decided = null;
   }
 
@@ -86,6 +102,7 @@ export class Breaker {
     const group = this.#groupOf.get(name);
     const node = group?.nodes.get(name);
     if (group === undefined || node === undefined || node.isGranted) return;
+    if (node.drift !== null) this.#taints.set(name, taintOf(node, node.drift));
     group.nodes.set(name, { ...node, isGranted: true });
     group.placed.push(at);
     group.decided = null;
@@ -283,6 +300,11 @@ function isReleased({ hold, knownAt }: KnownHold, { failedAt }: BreakerEntry): b
 
 export function keyOf({ group, code, value }: HeldKey): string {
   return JSON.stringify([group, code, value]);
+}
+
+/** Of one node: the same until its code or its TPM is another one, or it was trusted again. */
+function taintOf({ group, ekDigest, trustedAt }: BreakerNode, { code }: Drift): string {
+  return JSON.stringify([group.name, ekDigest, code, trustedAt]);
 }
 
 /** Who failed first is tainted first. */

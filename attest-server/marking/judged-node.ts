@@ -20,10 +20,12 @@ export interface NodeToMark {
   /** The first reason; null where there is none. */
   readonly code: ReasonCode | null;
   readonly text: string | null;
+  /** Of the TPM that it was judged by; null where no node of this name is enrolled. */
+  readonly ekDigest: string | null;
   /** Null before the first verdict. */
   readonly verdict: Verdict | null;
-  /** Whether it was found trusted at any time. */
-  readonly everTrusted: boolean;
+  /** When it was last found trusted, in milliseconds since the epoch; null: never. */
+  readonly trustedAt: number | null;
   /** Its current boot was never found trusted, and the TPM says that it began anew. */
   readonly isReproving: boolean;
   /** Set where nothing but drift counts against it. */
@@ -49,8 +51,9 @@ export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: n
     state,
     code: first?.code ?? (isStale && state === 'unknown' ? 'evidence_overdue' : null),
     text: first?.text ?? null,
+    ekDigest: status?.ekDigest ?? null,
     verdict,
-    everTrusted: trustedAt !== null,
+    trustedAt,
     isReproving: state === 'pending' && beganAnew(status, trustedAt),
     drift: driftOf(state, reasons),
     since: status?.since ?? null,

@@ -95,12 +95,12 @@ function withKept(wanted: Wanted, node: ClusterNode, there: MarksOnNode, { keys 
 }
 
 function taintsOf(
-  { state, code, everTrusted, isReproving, drift, since, verifiedAt }: NodeToMark,
+  { state, code, trustedAt, isReproving, drift, since, verifiedAt }: NodeToMark,
   node: ClusterNode,
   there: MarksOnNode,
   { keys, delay, isSettling }: Circumstances,
 ): Pick<Marks, 'taints' | 'suppressed'> {
-  const unproven: MarkTaint = { key: everTrusted ? keys.reproving : keys.pending, value: '' };
+  const unproven: MarkTaint = { key: trustedAt !== null ? keys.reproving : keys.pending, value: '' };
   /** Attack: the Node is deleted and made anew to shed its taint. The API tells whole seconds, so that one counts as later. */
   const withShed = (known: number | null): readonly MarkTaint[] =>
     there.taints.length === 0 && node.createdAt + 1000 > (known ?? 0) ? [unproven] : there.taints;
@@ -113,7 +113,7 @@ function taintsOf(
         return { taints: withShed(since), suppressed: delay };
       return { taints: [{ key: keys.untrusted, value: code ?? '' }], suppressed: null };
     case 'pending': {
-      if (!everTrusted) return { taints: [unproven], suppressed: null };
+      if (trustedAt === null) return { taints: [unproven], suppressed: null };
       const isMarked = there.taints.length > 0;
       if (!isReproving && !isMarked) return { taints: [], suppressed: null };
       if (drift !== null && delay !== null && !isMarked)

@@ -477,6 +477,8 @@ export class Reconciler {
         drift: judged.drift,
         isTainted: judged.drift !== null && isTainted(marksOn(node, keys), judged, keys),
         mayBeTainted: isOn && (judged.state === 'untrusted' || judged.isReproving),
+        ekDigest: judged.ekDigest,
+        trustedAt: judged.trustedAt,
       };
       breaker.set(name, breakable, at, since);
     }

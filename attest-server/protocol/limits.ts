@@ -63,6 +63,8 @@ export const limits = {
   nodeName: 253,
   /** A join token, or one of a cluster: those carry claims and a signature. */
   enrolmentToken: 4096,
+  /** Characters of a token of the API: one of a cluster may be of OIDC, with many groups. */
+  apiToken: 8192,
 } as const;
 
 /** Defaults in milliseconds; configuration may change those of the server. */

@@ -74,6 +74,7 @@ function prune(value: Json, type: string, path: string, unknown: string[]): Json
   }
   const its = fields[type];
   if (its === undefined) {
+    if (type === 'V1MicroTime') return microTime(value, path);
     if (!fits(value, type, path)) throw wrongType(value, type, path);
     return value;
   }
@@ -99,7 +100,8 @@ function fits(value: Json, type: string, path: string): boolean {
         (typeof value === 'number' && /(capacity|allocatable|limits|requests)\./.test(path))
       );
     case 'number':
-      return typeof value === 'number';
+      // Only schemas know others than whole ones.
+      return Number.isInteger(value) || (typeof value === 'number' && /(imum|multipleOf)$/i.test(path));
     case 'boolean':
       return typeof value === 'boolean';
     case 'Date':
@@ -107,9 +109,18 @@ function fits(value: Json, type: string, path: string): boolean {
     case 'IntOrString':
       return typeof value === 'string' || Number.isInteger(value);
     default:
-      // A time with microseconds, and whatever the models do not spell out.
+      // Whatever the models do not spell out.
       return true;
   }
+}
+
+/** In UTC, with six digits after the second, neither more nor fewer. */
+function microTime(value: Json, path: string): Json {
+  const [, seconds, micros, zone] =
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{6})(Z|[+-]\d\d:\d\d)$/.exec(String(value)) ?? [];
+  const at = Date.parse(`${seconds}${zone}`);
+  if (Number.isNaN(at)) throw badRequest(`parsing time ${JSON.stringify(value)} of ${path}: no MicroTime`);
+  return `${new Date(at).toISOString().slice(0, 19)}${micros}Z`;
 }
 
 function wrongType(value: Json, type: string, path: string) {

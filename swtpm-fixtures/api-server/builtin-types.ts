@@ -4,9 +4,11 @@ import { withoutEmptyLists } from './decode.ts';
 import { definitions } from './definitions.ts';
 import { coreEvents, modernEvents } from './event-types.ts';
 import { isEqual, isList, isObject, type JsonObject, type KubeObject, listAt, without } from './json.ts';
+import { leaseStrategy } from './lease-rules.ts';
 import { nodeLists, usualLists } from './list-shapes.ts';
 import { namespaceStrategy } from './namespace-rules.ts';
 import { nodeStrategy } from './node-rules.ts';
+import { podStrategy } from './pod-rules.ts';
 import type { ResourceType, Strategy } from './resource-type.ts';
 
 /** Objects that are kept as they are said; `status` only through its subresource, where there is one. */
@@ -75,12 +77,8 @@ export const serviceAccounts: ResourceType = {
 const pods: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'pods', singular: 'pod', kind: 'Pod', shortNames: ['po'] },
-  subresources: ['status'],
-  strategy: {
-    ...plainStrategy(true),
-    prepareCreate: (object) =>
-      withoutEmptyMembers({ ...object, status: { phase: 'Pending', qosClass: 'BestEffort' } }),
-  },
+  subresources: ['status', 'binding'],
+  strategy: podStrategy,
 };
 
 /** All that is there from the start. */
@@ -138,6 +136,7 @@ export const builtinTypes: readonly ResourceType[] = [
     ...{ group: 'coordination.k8s.io', version: 'v1', plural: 'leases', singular: 'lease', kind: 'Lease' },
     unconditionalUpdate: false,
     createOnUpdate: true,
+    strategy: leaseStrategy,
   },
   { ...rbac, plural: 'roles', singular: 'role', kind: 'Role' },
   { ...rbac, plural: 'rolebindings', singular: 'rolebinding', kind: 'RoleBinding' },

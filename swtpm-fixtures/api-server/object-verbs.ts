@@ -4,6 +4,8 @@ import type { ResourceRequest } from './api-request.ts';
 import { configurationOf } from './applied-configuration.ts';
 import { asObject, type DecodedBody, decodeObject } from './decode.ts';
 import { decodedObject } from './decoded-object.ts';
+import type { DeleteOptions } from './delete-options.ts';
+import { deletionWait, returnsDeleted } from './deletion.ts';
 import {
   isEqual,
   type Json,
@@ -160,50 +162,45 @@ export class ObjectVerbs {
     return { code: 200, object: this.#replace(type, request, caller, old, whole, true) };
   }
 
-  delete(type: ResourceType, request: ResourceRequest, caller: Caller, options: Json): Outcome {
+  delete(type: ResourceType, request: ResourceRequest, caller: Caller, options: DeleteOptions): Outcome {
     const object = this.#existing(type, request);
-    const named = this.#named(type, request);
     const { uid, resourceVersion } = object.metadata;
-    const wanted = [
-      textAt(options, 'preconditions', 'uid'),
-      textAt(options, 'preconditions', 'resourceVersion'),
-    ];
-    if (wanted[0] !== undefined && wanted[0] !== uid) {
-      throw status.conflict(
-        named,
-        `Precondition failed: UID in precondition: ${wanted[0]}, UID in object meta: ${uid}`,
-      );
+    const named = { group: '', resource: type.kind, name: request.name };
+    if (options.uid !== null && options.uid !== uid) {
+      const why = `the UID in the precondition (${options.uid}) does not match the UID in record (${uid}). The object might have been deleted and then recreated`;
+      throw status.conflict(named, why);
     }
-    if (wanted[1] !== undefined && wanted[1] !== resourceVersion) {
-      const text = `Precondition failed: ResourceVersion in precondition: ${wanted[1]}, ResourceVersion in object meta: ${resourceVersion}`;
-      throw status.conflict(named, text);
+    if (options.resourceVersion !== null && options.resourceVersion !== resourceVersion) {
+      const why = `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${resourceVersion}). The object might have been modified`;
+      throw status.conflict(named, why);
     }
-    const attempt = this.#attempt('DELETE', type, request, caller, null, object);
+    const attempt = {
+      ...this.#attempt('DELETE', type, request, caller, null, object),
+      dryRun: options.dryRun,
+    };
     this.#parts.admission.admit(attempt);
     caller.warn(this.#parts.admission.validate(attempt));
-    const finalizers = [...(object.metadata.finalizers ?? []), ...finalizersOf(options)];
-    const waits =
-      finalizers.length > 0 ||
-      (type.plural === 'namespaces' && textsAt(object, 'spec', 'finalizers').length > 0);
-    if (waits) {
-      if (object.metadata.deletionTimestamp !== undefined) return { code: 200, object };
-      const metadata: Metadata = {
-        ...object.metadata,
-        deletionTimestamp: this.#timestamp(),
-        deletionGracePeriodSeconds: 0,
-        ...(finalizers.length > 0 && { finalizers }),
-      };
-      const phase = type.plural === 'namespaces' && { status: { phase: 'Terminating' } };
-      const marked = { ...object, metadata, ...phase };
-      if (attempt.dryRun) return { code: 200, object: marked };
-      return { code: 200, object: this.#put(type, request, caller, object, marked) };
-    }
-    const final = type.strategy.prepareDelete?.(object, this.#timestamp());
+    const { finalizers, grace, isOver, isNews } = deletionWait(type, object, options);
+    if (!isOver && !isNews) return { code: 200, object };
+    const metadata: Metadata = {
+      ...object.metadata,
+      deletionTimestamp: timestampOf(this.#parts.now() + grace * 1000),
+      deletionGracePeriodSeconds: grace,
+      ...(finalizers.length > 0 && { finalizers }),
+    };
+    const phase = type.plural === 'namespaces' && { status: { phase: 'Terminating' } };
+    const marked = { ...object, metadata, ...phase };
+    if (!isOver && attempt.dryRun) return { code: 200, object: marked };
+    if (!isOver) return { code: 200, object: this.#put(type, request, caller, object, marked) };
+    const final =
+      type.strategy.prepareDelete?.(object, this.#timestamp()) ??
+      (type.plural === 'pods' ? marked : undefined);
     if (!attempt.dryRun) {
       if (final !== undefined) this.#put(type, request, caller, object, final);
       this.#remove(type, request, caller, object);
     }
     if (final !== undefined) return { code: 200, object: final };
+    if (returnsDeleted(type)) return { code: 200, object };
     const details = {
       name: request.name,
       ...(type.group !== '' && { group: type.group }),
@@ -456,11 +453,14 @@ function isTrue(text: string | null): boolean {
   return text !== null && !['', 'false', '0'].includes(text.toLowerCase());
 }
 
-function isDryRun({ query }: ResourceRequest): boolean {
-  const values = query.getAll('dryRun').filter((value) => value !== '');
+/** A deletion may say it in its body, too. @throws ApiError 422 */
+function isDryRun({ verb, query }: ResourceRequest): boolean {
+  if (verb === 'delete' || verb === 'deletecollection') return false;
+  const values = query.getAll('dryRun');
   if (values.some((value) => value !== 'All')) {
-    throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [
-      status.notSupported('dryRun', values.join(','), ['All']),
+    const resource = `${verb.slice(0, 1).toUpperCase()}${verb.slice(1)}Options`;
+    throw status.invalid({ group: 'meta.k8s.io', resource }, [
+      status.notSupported('dryRun', values, ['All']),
     ]);
   }
   return values.length > 0;
@@ -502,12 +502,6 @@ function saidOf(
 
 function partOf(subresource: string): Part {
   return subresource === 'status' || subresource === 'finalize' ? subresource : '';
-}
-
-/** By the deletion's own wish: a controller would take them away again. */
-function finalizersOf(options: Json): readonly string[] {
-  const policy = textAt(options, 'propagationPolicy');
-  return policy === 'Foreground' ? ['foregroundDeletion'] : policy === 'Orphan' ? ['orphan'] : [];
 }
 
 /** `generateName` and five characters that make no words. */

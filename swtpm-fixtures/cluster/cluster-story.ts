@@ -96,9 +96,13 @@ async function tamperWith({ narrator, expected }: Told, node: ClusterNode): Prom
 async function makeAnew({ marked, narrator, expected }: Told, node: ClusterNode): Promise<void> {
   narrator.say(`Somebody deletes Node ${node.name} and has it registered anew, to be rid of the taint.`);
   await marked.remove(node.name);
+  expected.that(
+    await marked.next(() => !marked.isAttested(node.name), patience),
+    `the resource of ${node.name} to go with its Node`,
+  );
   await marked.register(node.name);
-  await expected.marks(node, untrusted);
-  narrator.say('It does not help: the Node is marked again at its creation, since the TPM is the same.');
+  if (await expected.marks(node, untrusted))
+    narrator.say('It does not help: the Node is marked again at its creation, since the TPM is the same.');
 }
 
 /** A reference of the boot that was tampered with: it waits for approval. */
@@ -198,11 +202,12 @@ class MarkExpectations extends Expectations {
   }
 
   /** That the Node comes to carry this alone, of what is ours. */
-  async marks({ name }: ClusterNode, mark: string): Promise<void> {
+  async marks({ name }: ClusterNode, mark: string): Promise<boolean> {
     const isSo = await this.#marked.next(() => this.#marked.marks(name)?.join() === mark, patience);
     const now = this.#marked.marks(name)?.join(', ') ?? 'not there';
     this.that(isSo, `Node ${name} to carry ${mark} of ours alone; it is: ${now}`);
     this.foreignIsLeft();
+    return isSo;
   }
 
   foreignIsLeft(): void {

@@ -1,7 +1,12 @@
 import { EventEmitter, once } from 'node:events';
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defaultTaintKeys, trustedLabel } from '../../attest-server/protocol/marks.ts';
+import {
+  attestationResource,
+  defaultTaintKeys,
+  resourceGroup,
+  trustedLabel,
+} from '../../attest-server/protocol/marks.ts';
 import { type ApiServer, openApiServer } from '../api-server/api-server.ts';
 import { isEqual, type Json, type JsonObject, type KubeObject, listAt, textAt } from '../api-server/json.ts';
 import { collectionOf, manifestFiles, objectsOf, pathOf } from '../api-server/manifest-objects.ts';
@@ -19,6 +24,8 @@ export interface MarkedNodes extends AsyncDisposable {
   remove(node: string): Promise<void>;
   /** Our taints, then `label` where it is there; empty for a Node without any, and null for none. */
   marks(node: string): readonly string[] | null;
+  /** Whether the cluster has a NodeAttestation of that name. */
+  isAttested(node: string): boolean;
   /** Whether taint and label of others are as they were registered, and always were. */
   isForeignLeft(node: string): boolean;
   /** Resolves with true once the condition holds, which is asked after each change; with false at the deadline. */
@@ -27,6 +34,8 @@ export interface MarkedNodes extends AsyncDisposable {
 
 const foreignTaint = { key: 'example.com/batch', value: 'yes', effect: 'NoSchedule' };
 const foreignLabel = ['example.com/team', 'blue'] as const;
+
+const attestations = `${resourceGroup}/${attestationResource.plural}`;
 
 export async function openMarkedNodes(dir: string, signal: AbortSignal): Promise<MarkedNodes> {
   await using opened = new AsyncDisposableStack();
@@ -47,9 +56,8 @@ export async function openMarkedNodes(dir: string, signal: AbortSignal): Promise
   };
   opened.use(
     api.store.listen(({ table, key, after }) => {
-      if (table !== '/nodes' || after === null) return;
-      if (!isForeignLeft(after.object)) touched.add(key);
-      changes.emit('change');
+      if (table === '/nodes' && after !== null && !isForeignLeft(after.object)) touched.add(key);
+      if (table === '/nodes' || table === attestations) changes.emit('change');
     }),
   );
   signal.addEventListener('abort', () => changes.emit('change'));
@@ -66,6 +74,7 @@ export async function openMarkedNodes(dir: string, signal: AbortSignal): Promise
       if (code !== 200) throw new Error(`Node ${node} cannot be deleted: ${text}`);
     },
     marks,
+    isAttested: (node) => api.store.get(attestations, node) !== null,
     isForeignLeft(node) {
       const object = nodeNamed(node);
       return object !== null && isForeignLeft(object) && !touched.has(node);

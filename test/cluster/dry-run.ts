@@ -20,7 +20,9 @@ export function describeDryRun(worldOf: () => World): void {
     // Of the namespaces that the installation made.
     for (const { name, objects } of allManifests.filter((one) => !one.name.endsWith('minimal')))
       it(`is taken as it is: ${name}`, async function () {
-        const refused = await Promise.all((await objects(this)).map((object) => refusalsOf(world, object)));
+        const all = await objects(this);
+        await makeAccounts(world, all);
+        const refused = await Promise.all(all.map((object) => refusalsOf(world, object)));
         assert.deepEqual(refused.flat(), []);
       });
 
@@ -68,6 +70,23 @@ async function refusalsOf(world: World, object: JsonObject): Promise<readonly st
     contentType: 'application/apply-patch+yaml',
   });
   return code === 200 || code === 201 ? [] : [`${pathOf(object)}: ${code} ${text.slice(0, 500)}`];
+}
+
+/** A dry run keeps no account, and no pod is taken whose account is not there. */
+async function makeAccounts(world: World, objects: readonly JsonObject[]): Promise<void> {
+  const isKind = (kind: string) => (object: JsonObject) => textAt(object, 'kind') === kind;
+  for (const pod of objects.filter(isKind('Pod'))) {
+    const name = textAt(pod, 'spec', 'serviceAccountName');
+    const namespace = textAt(pod, 'metadata', 'namespace');
+    const account = objects
+      .filter(isKind('ServiceAccount'))
+      .find(
+        ({ metadata }) => textAt(metadata, 'name') === name && textAt(metadata, 'namespace') === namespace,
+      );
+    if (account === undefined) continue;
+    const { code } = await world.ask({ method: 'GET', path: pathOf(account) });
+    if (code === 404) await world.installation.make(account);
+  }
 }
 
 /** Where the cluster has no Prometheus operator, its kinds are defined as far as the chart uses them. */

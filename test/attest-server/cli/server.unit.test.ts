@@ -17,6 +17,7 @@ import {
   type ApiServer,
   emptyWorld,
   enrolled,
+  longestToken,
   now,
   startApi,
   statusOf,
@@ -38,6 +39,20 @@ beforeEach(async () => {
   operator = environmentOf(server, 'operator-token');
 });
 afterEach(() => server.close());
+
+describe('the token that assay shows', () => {
+  const withToken = (text: string) => {
+    const tokenFile = join(server.dir, 'cluster.token');
+    writeFileSync(tokenFile, text);
+    return assay('get nodes', { ...operator, ASSAY_TOKEN_FILE: tokenFile });
+  };
+
+  it('is as long as the server takes it, and a longer one is told by its length and not by its text', async () => {
+    assert.equal((await withToken(`${longestToken}\n`)).code, 0);
+    const { code, err } = await withToken(`${longestToken}b\n`);
+    assert.deepEqual([code, /8193/.test(err), /8192/.test(err), /bbbb/.test(err)], [1, true, true, false]);
+  });
+});
 
 describe('what assay says of the server', () => {
   it('says both versions, and its own where the server cannot be asked, with exit code 1', async () => {

@@ -246,7 +246,11 @@ export function emptyWorld(): World {
   };
 }
 
+/** As long as one may be: RS256 with claims of a pod has some 1,100 characters, one of OIDC with many groups some thousands. */
+export const longestToken = 'eyJhbGciOiJSUzI1NiJ9.'.padEnd(8192, 'b');
+
 const tokens: Readonly<Record<string, Caller>> = {
+  [longestToken]: { name: 'kubernetes:alice', role: 'reader', expiresAt: null },
   'admin-token': { name: 'token:admin', role: 'admin', expiresAt: null },
   'operator-token': { name: 'token:operator', role: 'operator', expiresAt: now + 3_600_000 },
   'reader-token': { name: 'token:reader', role: 'reader', expiresAt: null },

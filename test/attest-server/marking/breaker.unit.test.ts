@@ -11,6 +11,7 @@ const kernel = { code: 'kernel_unknown', value: 'kernel sha256:aa' } as const;
 /** A group of so many healthy nodes, and its breaker. */
 function groupOf(nodes: number, onExpiry: 'hold' | 'taint' = 'hold') {
   const breaker = new Breaker({ onExpiry });
+  const trustedAt = new Map<string, number>();
   const nameOf = (index: number) => `node-${String(index).padStart(4, '0')}`;
   for (let i = 0; i < nodes; i++) set(nameOf(i), null, false, 0);
   function set(
@@ -19,7 +20,19 @@ function groupOf(nodes: number, onExpiry: 'hold' | 'taint' = 'hold') {
     isTainted: boolean,
     at: number,
   ): void {
-    breaker.set(name, { group, drift, isTainted, mayBeTainted: true }, at);
+    if (drift === null) trustedAt.set(name, at);
+    breaker.set(
+      name,
+      {
+        group,
+        drift,
+        isTainted,
+        mayBeTainted: true,
+        ekDigest: name,
+        trustedAt: trustedAt.get(name) ?? null,
+      },
+      at,
+    );
   }
   /** It fails; is it tainted then? Where it may be, it is. */
   const fail = (index: number, at: number, drift: Parameters<typeof set>[1] = kernel) => {
@@ -163,7 +176,7 @@ describe('the breaker', () => {
 
   it('taints first who failed first', () => {
     const { breaker, nameOf } = groupOf(10);
-    const failed = { group, drift: kernel, isTainted: false, mayBeTainted: true };
+    const failed = { ...healthy, drift: kernel };
     breaker.set(nameOf(3), failed, 5000);
     breaker.set(nameOf(1), failed, 5000, 4000);
     assert.deepEqual(breaker.ready(5000), [nameOf(1)]);
@@ -189,4 +202,11 @@ describe('the breaker', () => {
   });
 });
 
-const healthy = { group, drift: null, isTainted: false, mayBeTainted: true };
+const healthy = {
+  group,
+  drift: null,
+  isTainted: false,
+  mayBeTainted: true,
+  ekDigest: 'ek',
+  trustedAt: 0,
+};

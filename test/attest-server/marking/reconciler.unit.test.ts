@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'mocha';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { hour, keys, madeStatus, today } from './made-marking.ts';
 import { MarkedCluster, type MarkedOptions } from './marked-cluster.ts';
 
@@ -463,6 +464,62 @@ describe('the reconciler', () => {
     marked.cluster.create(one, { createdAt: today + marked.at + minute });
     await marked.pass(minute);
     assert.deepEqual(marked.cluster.taintsOf(one), ['assay.dev/reproving:NoSchedule']);
+  });
+
+  describe('of a Node with a taint of drift that is deleted, and made anew a moment later (row 11)', () => {
+    async function tainted(codes: readonly ReasonCode[] = drift.codes) {
+      const marked = await marking({ nodes: 30 });
+      for (let i = 1; i <= 3; i++)
+        marked.commit(`node-${i}`, { ...drift, codes, value: `kernel sha256:a${i}` });
+      await marked.settle();
+      assert.deepEqual(marked.tainted(), ['node-1', 'node-2', 'node-3']);
+      await deleted(marked);
+      return marked;
+    }
+    async function deleted(marked: MarkedCluster) {
+      marked.cluster.delete(name);
+      await marked.settle();
+    }
+    async function madeAnew(marked: MarkedCluster) {
+      marked.cluster.create(name, { createdAt: today + marked.at + minute });
+      await marked.settle();
+      return marked.cluster.taintsOf(name);
+    }
+
+    it('puts the taint again at once, and takes nobody’s place with it', async () => {
+      const marked = await tainted();
+      for (let times = 0; times < 5; times++) {
+        assert.deepEqual(await madeAnew(marked), drifted);
+        await deleted(marked);
+      }
+      assert.deepEqual(await madeAnew(marked), drifted);
+      assert.deepEqual(marked.opened, []);
+      await marked.pass(11 * minute);
+      marked.commit('node-4', drift);
+      await marked.settle();
+      assert.deepEqual(marked.cluster.taintsOf('node-4'), []);
+      assert.equal(marked.opened.length, 1);
+    });
+
+    it('takes a taint for another code for a new one', async () => {
+      const marked = await tainted();
+      marked.commit(name, { ...drift, codes: ['initrd_unknown'] });
+      assert.deepEqual(await madeAnew(marked), ['assay.dev/reproving:NoSchedule']);
+    });
+
+    it('takes it for a new one once the node was trusted again, also while it had no Node', async () => {
+      const marked = await tainted();
+      marked.commit(name, trusted);
+      await marked.pass(minute);
+      marked.commit(name, drift);
+      assert.deepEqual(await madeAnew(marked), ['assay.dev/reproving:NoSchedule']);
+    });
+
+    it('takes it for a new one where another machine has the name by now', async () => {
+      const marked = await tainted();
+      marked.commit(name, drift, { ekDigest: 'ek of another machine' });
+      assert.deepEqual(await madeAnew(marked), ['assay.dev/reproving:NoSchedule']);
+    });
   });
 
   it('counts no taint of a Node that never was trusted against the share of drift', async () => {

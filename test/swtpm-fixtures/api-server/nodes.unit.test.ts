@@ -221,15 +221,21 @@ describe('nodes of the API server of the tests', () => {
     const names = [first, second].flatMap((body) =>
       listAt(body ?? {}, 'items').map((item) => textAt(item, 'metadata', 'name')),
     );
-    assert.deepEqual(names.slice(0, 3), ['n1', 'n2', 'n3']);
     assert.equal(
       textAt(first ?? {}, 'metadata', 'resourceVersion'),
       textAt(second ?? {}, 'metadata', 'resourceVersion'),
     );
-    api.forgetHistory();
-    await api.createNode('n4');
-    api.forgetHistory();
-    assert.equal((await asked('GET', `nodes?limit=2&continue=${encodeURIComponent(token)}`)).code, 410);
+    assert.deepEqual(names, ['n1', 'n2', 'n3']);
+    api.compact();
+    const late = await asked('GET', `nodes?limit=2&continue=${encodeURIComponent(token)}`);
+    assert.equal(late.code, 410);
+    // What it offers instead goes on at the newest version.
+    const next = textAt(late.body ?? {}, 'metadata', 'continue') ?? '';
+    const { body: rest } = await asked('GET', `nodes?limit=9&continue=${encodeURIComponent(next)}`);
+    assert.deepEqual(
+      listAt(rest ?? {}, 'items').map((item) => textAt(item, 'metadata', 'name')),
+      ['n3', 'n9'],
+    );
   });
 
   it('keeps everything over a stop, on the same port', async () => {

@@ -28,7 +28,8 @@ export function breakerAnswer(items: readonly SimulatedNodeView[]): BreakerAnswe
     const has = new Set(marks.before?.taints);
     const gets = marks.after.taints.some((taint) => !has.has(taint));
     const isTainted = marks.after.taints.length > 0 && !gets;
-    breaker.set(node, { group: { name: after.group }, drift, isTainted, mayBeTainted: gets }, 0);
+    const group = { name: after.group };
+    breaker.set(node, { group, drift, isTainted, mayBeTainted: gets, ekDigest: null, trustedAt: null }, 0);
     if (gets && drift === null) tainted += 1;
   }
   const failing = breaker.failing(0);

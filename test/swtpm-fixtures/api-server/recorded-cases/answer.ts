@@ -60,7 +60,10 @@ export function memberOf(member: Member, { status, headers, body }: Answer): Jso
       return found('metadata', member);
     case 'items': {
       const items = at(body, 'items');
-      return isList(items) ? items.map((item) => textAt(item, 'metadata', 'name') ?? '') : null;
+      // What the server itself thought of after `generateName` is another one each time.
+      const nameOf = (item: Json) =>
+        `${textAt(item, 'metadata', 'generateName') ?? textAt(item, 'metadata', 'name')}`;
+      return isList(items) ? items.map(nameOf) : null;
     }
     case 'events':
       return isList(body) ? body.map((event) => textAt(event, 'type') ?? '') : null;
@@ -86,5 +89,5 @@ function plain(value: Json): Json {
   return value
     .replace(/x{1000,}/g, (run) => `x repeated ${run.length} times`)
     .replace(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UID')
-    .replace(/\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, 'TIME');
+    .replace(/\b2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, 'TIME');
 }

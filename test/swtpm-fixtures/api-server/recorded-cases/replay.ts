@@ -25,7 +25,8 @@ export async function replay(requests: readonly RecordedRequest[]): Promise<read
     // Nothing of the server waits but its clock: what was waited for at the real one is a step of that.
     skew += request.waitBefore ?? 0;
     api.setClockSkew(skew);
-    if (request.case === compacted.case && request.step === compacted.beforeStep) api.forgetHistory();
+    if (request.case === compacted.case && request.step === compacted.beforeStep) api.compact();
+    if (request.case === slowStorage) api.setStorageStart(1_000);
     const sent = send(api, agent, request, captured, background.signal).then((ours) => {
       for (const [name, path] of Object.entries(request.capture ?? {})) {
         captured.set(name, String(at(ours.body, ...path.split('.')) ?? ''));
@@ -42,6 +43,8 @@ export async function replay(requests: readonly RecordedRequest[]): Promise<read
   return Promise.all(answers);
 }
 
+/** Only here did the storage of a new definition take its time. */
+const slowStorage = 'watch: a definition that is changed and deleted meanwhile';
 const compacted = { case: 'list: a continue after a compaction of etcd', beforeStep: 5 };
 
 async function send(
@@ -67,7 +70,9 @@ async function send(
     ...(impersonate?.groups.length && { 'Impersonate-Group': impersonate.groups }),
   };
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const sent = ask(`${api.url}${target}`, { method, headers, agent }, (response) => {
+  // By itself: a parser of URLs would take dots as steps to another path.
+  const { hostname, port } = new URL(api.url);
+  const sent = ask({ hostname, port, path: target, method, headers, agent }, (response) => {
     // One that the real server refused and ours opens would never end.
     const left = AbortSignal.any([ended, AbortSignal.timeout(request.background ? 60_000 : 5_000)]);
     left.addEventListener('abort', () => response.destroy(), { once: true });
@@ -91,7 +96,10 @@ async function send(
     });
   });
   sent.once('error', reject);
-  sent.end(request.gzipBody && text !== undefined ? gzipSync(text) : text);
+  const bytes = request.gzipBody && text !== undefined ? gzipSync(text) : Buffer.from(text ?? '');
+  // Node says no length of its own with a method that has a body only sometimes.
+  if (text !== undefined) sent.setHeader('Content-Length', bytes.length);
+  sent.end(bytes);
   return promise;
 }
 
