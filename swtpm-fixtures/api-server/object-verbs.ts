@@ -151,7 +151,8 @@ export class ObjectVerbs {
     // Of these a configuration says at most which object and version it means.
     const { resourceVersion } = its;
     const identity = old === null ? {} : { uid: its.uid || old.metadata.uid, resourceVersion };
-    const metadata = { ...asObject(applied.metadata ?? {}), ...identity, managedFields };
+    const { managedFields: _, ...named } = asObject(applied.metadata ?? {});
+    const metadata = { ...named, ...identity, ...(managedFields.length > 0 && { managedFields }) };
     const { object: whole } = decodedObject(
       type,
       ignoring,
