@@ -7,11 +7,12 @@ import { admissionPolicies } from './admission-policies.ts';
 import { Api } from './api.ts';
 import { openAuthorizer } from './authorizer.ts';
 import { bootstrapObjects } from './bootstrap-objects.ts';
-import { builtinTypes, serviceAccounts } from './builtin-types.ts';
+import { builtinTypes, nodes, serviceAccounts } from './builtin-types.ts';
 import { makeCertificate } from './certificate.ts';
-import { CustomResources, definitions } from './custom-resources.ts';
-import { parseJson } from './decode.ts';
+import { CustomResources } from './custom-resources.ts';
+import { decodeObject, parseJson } from './decode.ts';
 import { DefinitionStorage } from './definition-storage.ts';
+import { definitions } from './definitions.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { impersonated } from './impersonation.ts';
@@ -19,7 +20,7 @@ import { isObject, type Json, type JsonObject, type KubeObject, listAt, textAt, 
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
-import { notReadyTaint } from './node-rules.ts';
+import { isNotReadyTaint } from './node-rules.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
 import { bindPod, podAdmission } from './pod-admission.ts';
@@ -246,11 +247,22 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       },
       async createNode(name, nodeOptions = {}) {
         const body = nodeObject(name, nodeOptions, timestampOf(now()));
-        const reply = await as(administrator).request('POST', '/api/v1/nodes', body);
-        const made = store.get('/nodes', name);
-        if (reply.code !== 201 || made === null) throw new Error(`node ${name} was refused: ${reply.text}`);
-        const isAsked = nodeOptions.taints?.some((taint) => taint.key === notReadyTaint) ?? false;
-        return isAsked ? made.object : withoutNotReady(store, name, made.object);
+        // Kept as the controller of a cluster leaves it: nobody sees the taint that a new one has until it is ready.
+        const reply = await as(administrator).request('POST', '/api/v1/nodes?dryRun=All', body);
+        if (reply.code !== 201) throw new Error(`node ${name} was refused: ${reply.text}`);
+        const isAsked = nodeOptions.taints?.some(isNotReadyTaint) ?? false;
+        const made = decodeObject(reply.body, nodes);
+        const { object } = store.put('/nodes', name, isAsked ? made : withoutNotReady(made));
+        const said = { group: '', resource: 'nodes', subresource: '', namespace: '', name };
+        log.note({
+          ...said,
+          at: now(),
+          user: administrator.name,
+          verb: 'create',
+          before: null,
+          after: object,
+        });
+        return object;
       },
       setClockSkew(ms) {
         skew = ms;
@@ -280,12 +292,10 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
   }
 }
 
-/** What the controller does for a Node whose kubelet is ready. */
-function withoutNotReady(store: ObjectStore, name: string, node: KubeObject): KubeObject {
-  const taints = listAt(node, 'spec', 'taints').filter((taint) => textAt(taint, 'key') !== notReadyTaint);
+function withoutNotReady(node: KubeObject): KubeObject {
+  const taints = listAt(node, 'spec', 'taints').filter((taint) => !isNotReadyTaint(taint));
   const spec = without(isObject(node.spec) ? node.spec : {}, 'taints');
-  return store.put('/nodes', name, { ...node, spec: { ...spec, ...(taints.length > 0 && { taints }) } })
-    .object;
+  return { ...node, spec: { ...spec, ...(taints.length > 0 && { taints }) } };
 }
 
 function kubeconfigOf(server: string, authority: string, user: string, token: string): string {

@@ -1,7 +1,7 @@
 import { checkBinding, checkPolicy } from './admission-policies.ts';
 import { configMapStrategy } from './config-map-rules.ts';
-import { definitions } from './custom-resources.ts';
 import { withoutEmptyLists } from './decode.ts';
+import { definitions } from './definitions.ts';
 import { coreEvents, modernEvents } from './event-types.ts';
 import { isEqual, isList, isObject, type JsonObject, type KubeObject, listAt, without } from './json.ts';
 import { leaseStrategy } from './lease-rules.ts';
@@ -42,7 +42,7 @@ const usual = {
 const rbac = { ...usual, group: 'rbac.authorization.k8s.io', version: 'v1', createOnUpdate: true };
 const admission = { ...usual, group: 'admissionregistration.k8s.io', version: 'v1', namespaced: false };
 
-const nodes: ResourceType = {
+export const nodes: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'nodes', singular: 'node', kind: 'Node', shortNames: ['no'] },
   namespaced: false,

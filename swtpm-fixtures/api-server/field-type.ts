@@ -17,7 +17,7 @@ export type FieldType =
   /** No schema: maps by member, all else as a whole. */
   | { readonly kind: 'free' };
 
-export const leaf: FieldType = { kind: 'leaf', scalar: 'any' };
+const leaf: FieldType = { kind: 'leaf', scalar: 'any' };
 const text: FieldType = { kind: 'leaf', scalar: 'string' };
 
 /** The type of whole objects of a resource. */

@@ -1,6 +1,7 @@
 import { pathsOf, shownPath, treeOf } from './field-set.ts';
-import type { FieldType } from './field-type.ts';
+import { type FieldType, fieldTypeOf } from './field-type.ts';
 import { isEqual, isObject, type Json, type JsonObject, type KubeObject, textAt } from './json.ts';
+import type { ResourceType } from './resource-type.ts';
 import { ApiError } from './status.ts';
 import { compare, merge, type Paths, pathsIn, withNamed, without } from './typed-value.ts';
 
@@ -36,7 +37,7 @@ export function afterUpdate(
   object: KubeObject,
   old: KubeObject | null,
   manager: Manager,
-  type: FieldType,
+  type: ResourceType,
 ): KubeObject {
   const entries = entriesBefore(object, old, manager);
   // Nobody is tracked in an object whose managers were reset, until somebody applies.
@@ -58,9 +59,9 @@ function entriesAfter(
   old: KubeObject | null,
   entries: readonly Entry[],
   manager: Manager,
-  type: FieldType,
+  type: ResourceType,
 ): readonly Entry[] {
-  const { changed, removed } = compare(old ?? undefined, object, type);
+  const { changed, removed } = compare(old ?? zeroOf(type), object, fieldTypeOf(type));
   const own = entries.find((entry) => isOf(entry, manager, 'Update'));
   const rest = entries.filter((entry) => entry !== own);
   const paths = new Set([...minus(own?.paths ?? [], removed), ...minus(changed, unowned)]);
@@ -78,20 +79,21 @@ export function apply(
   old: KubeObject | null,
   manager: Manager,
   force: boolean,
-  type: FieldType,
+  type: ResourceType,
 ): Applied {
+  const fields = fieldTypeOf(type);
   const entries = old === null ? [] : entriesOf(old);
   // What was there before anybody applied belongs to those who made it.
   const first = { ...manager, name: 'before-first-apply', subresource: '' };
   const known = entries.length > 0 || old === null ? entries : entriesAfter(old, null, [], first, type);
   const own = known.find((entry) => isOf(entry, manager, 'Apply'));
   const others = known.filter((entry) => entry !== own);
-  const claimed = pathsIn(config, type);
-  const merged = merge(old ?? undefined, config, type) ?? config;
+  const claimed = pathsIn(config, fields);
+  const merged = merge(old ?? undefined, config, fields) ?? config;
   const owned = [claimed, ...others.map(({ paths }) => paths)];
-  const applied = own === undefined ? merged : withoutDropped(merged, own.paths, owned, type);
+  const applied = own === undefined ? merged : withoutDropped(merged, own.paths, owned, fields);
   if (!isObject(applied)) throw new Error('an applied object lost all its members');
-  const compared = compare(old ?? undefined, applied, type);
+  const compared = compare(old ?? undefined, applied, fields);
   const [changed, removed] = [minus(compared.changed, unowned), minus(compared.removed, unowned)];
   const conflicts = others.flatMap((entry) =>
     [...changed].filter((path) => entry.paths.has(path)).map((path) => ({ entry, path })),
@@ -101,6 +103,11 @@ export function apply(
   const mine: Entry = { ...entryOf(manager, 'Apply'), paths: minus(claimed, unowned) };
   const isSame = own !== undefined && isSameSet(own.paths, mine.paths) && changed.size + removed.size === 0;
   return { object: applied, managedFields: written([...rest, isSame ? own : mine]) };
+}
+
+/** Members that Kubernetes' own types have from the start: nobody owns them for being there. */
+function zeroOf({ schema }: ResourceType): JsonObject | undefined {
+  return schema === null ? { spec: {}, status: {} } : undefined;
 }
 
 export interface Applied {

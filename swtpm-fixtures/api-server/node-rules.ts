@@ -25,12 +25,16 @@ export const nodeStrategy: Strategy = {
 /** A new Node is kept free of pods until a controller finds that its kubelet is ready. */
 function notReady(object: KubeObject): KubeObject {
   const taints = listAt(object, 'spec', 'taints');
-  if (taints.some((taint) => textAt(taint, 'key') === notReadyTaint)) return object;
+  if (taints.some(isNotReadyTaint)) return object;
   const added = { key: notReadyTaint, effect: 'NoSchedule' };
   return { ...object, spec: { ...members(object.spec), taints: [...taints, added] } };
 }
 
-export const notReadyTaint = 'node.kubernetes.io/not-ready';
+const notReadyTaint = 'node.kubernetes.io/not-ready';
+
+export function isNotReadyTaint(taint: Json): boolean {
+  return textAt(taint, 'key') === notReadyTaint;
+}
 
 /** The members that a Node always has, and none that is empty: that is why the last taint takes its list along. */
 function complete(object: KubeObject): KubeObject {

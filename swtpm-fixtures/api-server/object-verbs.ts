@@ -6,7 +6,6 @@ import { asObject, type DecodedBody, decodeObject } from './decode.ts';
 import { decodedObject } from './decoded-object.ts';
 import type { DeleteOptions } from './delete-options.ts';
 import { deletionWait, returnsDeleted } from './deletion.ts';
-import { fieldTypeOf } from './field-type.ts';
 import {
   isEqual,
   type Json,
@@ -146,7 +145,7 @@ export class ObjectVerbs {
     const wanted = configurationOf(said, request, type);
     const force = isTrue(query.get('force'));
     const writer = this.#manager(type, request, manager);
-    const { object: applied, managedFields } = apply(wanted, old, writer, force, fieldTypeOf(type));
+    const { object: applied, managedFields } = apply(wanted, old, writer, force, type);
     const ignoring = { ...request, query: new URLSearchParams(query) };
     ignoring.query.set('fieldValidation', 'Ignore');
     // Of these a configuration says at most which object and version it means.
@@ -225,7 +224,9 @@ export class ObjectVerbs {
     const named = { ...request, name };
     const born = type.strategy.prepareCreate(this.#born(decoded));
     const manager = this.#manager(type, request, caller.manager);
-    const prepared = isApplied ? born : afterUpdate(born, null, manager, fieldTypeOf(type));
+    const prepared = isApplied
+      ? born
+      : withManagers(born, afterUpdate(saidOf(type, decoded, born), null, manager, type));
     const attempt = this.#attempt('CREATE', type, named, caller, prepared, null);
     this.#parts.admission.admit(attempt);
     this.#check(type, prepared, null, '');
@@ -271,7 +272,7 @@ export class ObjectVerbs {
     const updated = type.strategy.prepareUpdate(this.#kept(decoded, old), old, part);
     const prepared = isApplied
       ? withManagers(updated, decoded)
-      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), fieldTypeOf(type));
+      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), type);
     this.#check(type, prepared, old, part);
     caller.warn(this.#parts.admission.validate({ ...attempt, object: prepared }));
     const isGone =
@@ -483,6 +484,20 @@ function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): voi
 function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {
   const { managedFields: _, ...metadata } = object.metadata;
   return { ...object, metadata: { ...metadata, ...(managedFields !== undefined && { managedFields }) } };
+}
+
+/** What whoever makes an object owns: what it said, not what the server adds to types of its own. */
+function saidOf(
+  { schema }: ResourceType,
+  decoded: KubeObject,
+  { metadata, ...born }: KubeObject,
+): KubeObject {
+  return {
+    ...(schema === null ? decoded : born),
+    apiVersion: decoded.apiVersion,
+    kind: decoded.kind,
+    metadata,
+  };
 }
 
 function partOf(subresource: string): Part {
