@@ -146,6 +146,7 @@ export class Api {
   }
 
   #plain({ method, accept }: ApiRequest, path: string): Answer {
+    if (healthPaths.has(path)) return textAnswer(200, 'ok');
     const page = this.#parts.pages.get(path);
     const answer = page === undefined ? this.#found(path) : jsonAnswer(200, page.show(), page.contentType);
     if (method !== 'GET' && !(method === 'HEAD' && path.startsWith('/openapi/'))) {
@@ -159,7 +160,6 @@ export class Api {
 
   #found(path: string): Answer {
     if (path === '/version' || path === '/version/') return jsonAnswer(200, version);
-    if (healthPaths.has(path)) return textAnswer(200, 'ok');
     const its = path.replace(/\/$/, '');
     const types = this.#parts.types();
     const found = discover(its, types, this.#parts.questions) ?? describeApi(its, types);

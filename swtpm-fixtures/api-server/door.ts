@@ -44,6 +44,8 @@ export class Door implements AsyncDisposable {
   readonly #watches = new Set<RunningWatch>();
   readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
+  /** Of a server that ends: its last connection is gone. */
+  #closed: Promise<unknown> = Promise.resolve();
   #port = 0;
 
   constructor(parts: DoorParts) {
@@ -60,6 +62,7 @@ export class Door implements AsyncDisposable {
 
   async open(): Promise<void> {
     if (this.#server !== null) return;
+    await this.#closed;
     const { certificate, key } = this.#parts.certificate;
     const options = { cert: certificate, key, keepAliveTimeout: 60_000, maxHeaderSize: mostHeaderBytes };
     const server = createServer(options, (request, response) => {
@@ -82,19 +85,20 @@ export class Door implements AsyncDisposable {
    */
   async close(grace = 0): Promise<void> {
     const server = this.#server;
-    if (server === null) return;
     this.#server = null;
-    const closed = once(server, 'close');
-    server.close();
-    if (grace > 0) {
-      await Promise.race([closed, delay(grace, undefined, { ref: false })]);
-      const ended = [...this.#watches].map(({ closed: gone }) => gone);
-      this.endWatches('end');
-      await Promise.all(ended);
+    if (server !== null) {
+      this.#closed = once(server, 'close');
+      server.close();
+      if (grace > 0) {
+        await Promise.race([this.#closed, delay(grace, undefined, { ref: false })]);
+        const ended = [...this.#watches].map(({ closed }) => closed);
+        this.endWatches('end');
+        await Promise.all(ended);
+      }
     }
     for (const watch of this.#watches) watch.destroy();
     for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.#closed;
   }
 
   /** @param how `end`: in order; `destroy`: the connection breaks; a line is sent before the end */
@@ -114,6 +118,7 @@ export class Door implements AsyncDisposable {
     response.sendDate = false;
     response.setHeader('Date', new Date(this.#parts.now()).toUTCString());
     response.setHeader('Cache-Control', 'no-cache, private');
+    if (this.#server === null) response.setHeader('Connection', 'close');
     const body = await readBody(request);
     if (body === null) {
       const text = `Request entity too large: limit is ${mostBodyBytes}`;
