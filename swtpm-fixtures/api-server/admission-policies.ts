@@ -1,6 +1,6 @@
 import type { Attempt } from './admission.ts';
 import type { Authorizer } from './authorizer.ts';
-import { type Compiled, celValue, compile, firstLine } from './cel.ts';
+import { Budget, type Compiled, celValue, compile, firstLine } from './cel.ts';
 import { at, type Json, type JsonObject, type KubeObject, listAt, textAt, textsAt } from './json.ts';
 import type { ObjectStore } from './object-store.ts';
 import { AuthorizerValue, policyEnvironment } from './policy-environment.ts';
@@ -19,20 +19,25 @@ export interface PolicyParts {
   readonly settleMs: number;
 }
 
-/** ValidatingAdmissionPolicies with their bindings. @throws ApiError where one of them denies a write */
+/**
+ * ValidatingAdmissionPolicies with their bindings.
+ * @returns what those say that only warn
+ * @throws ApiError where one of them denies a write
+ */
 export function admissionPolicies({
   store,
   authorizer,
   now,
   settleMs,
-}: PolicyParts): (attempt: Attempt) => void {
+}: PolicyParts): (attempt: Attempt) => readonly string[] {
   const acts = ({ metadata }: KubeObject): boolean =>
     settleMs === 0 || now() - Date.parse(metadata.creationTimestamp) >= settleMs;
   return (attempt) => {
     // No policy can lock out those who would have to change it.
-    if (attempt.type.group === group) return;
+    if (attempt.type.group === group) return [];
     const policies = store.list(`${group}/validatingadmissionpolicies`);
-    if (policies.length === 0) return;
+    if (policies.length === 0) return [];
+    const warnings: string[] = [];
     const bindings = store.list(`${group}/validatingadmissionpolicybindings`).map(([, { object }]) => object);
     for (const [name, { object: policy }] of policies) {
       if (!acts(policy) || !isMatched(at(policy, 'spec', 'matchConstraints'), attempt, store)) continue;
@@ -43,8 +48,9 @@ export function admissionPolicies({
           (at(binding, 'spec', 'matchResources') === undefined ||
             isMatched(at(binding, 'spec', 'matchResources'), attempt, store)),
       );
-      for (const binding of its) judge(policy, binding, attempt, store, authorizer);
+      for (const binding of its) warnings.push(...judge(policy, binding, attempt, store, authorizer));
     }
+    return warnings;
   };
 }
 
@@ -54,12 +60,14 @@ function judge(
   attempt: Attempt,
   store: ObjectStore,
   authorizer: Authorizer,
-): void {
-  const isDenying = textsAt(binding, 'spec', 'validationActions').includes('Deny');
+): readonly string[] {
+  const actions = textsAt(binding, 'spec', 'validationActions');
+  const warnings: string[] = [];
   const deny = (message: string, reason: string | undefined): void => {
-    if (!isDenying) return;
     const { type, name } = attempt;
     const by = `ValidatingAdmissionPolicy '${policy.metadata.name}' with binding '${binding.metadata.name}'`;
+    if (actions.includes('Warn')) warnings.push(`Validation failed for ${by}: ${message}`);
+    if (!actions.includes('Deny')) return;
     const told = forbidden(
       { group: type.group, resource: type.plural, name },
       `${by} denied request: ${message}`,
@@ -70,37 +78,43 @@ function judge(
   const failsClosed = textAt(policy, 'spec', 'failurePolicy') !== 'Ignore';
   const params = paramsOf(policy, binding, store);
   if (params === undefined) {
-    if (textAt(binding, 'spec', 'paramRef', 'parameterNotFoundAction') === 'Allow') return;
+    if (textAt(binding, 'spec', 'paramRef', 'parameterNotFoundAction') === 'Allow') return [];
     if (failsClosed)
       deny(
         'failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction',
         undefined,
       );
-    return;
+    return warnings;
   }
-  const variables = variablesOf(policy, attempt, params, store, authorizer);
+  const budget = new Budget();
+  const variables = variablesOf(policy, attempt, params, store, authorizer, budget);
+  const evaluated = (expression: string): unknown => {
+    budget.restart();
+    return evaluate(expression, variables);
+  };
   for (const condition of listAt(policy, 'spec', 'matchConditions')) {
-    const result = evaluate(textAt(condition, 'expression') ?? '', variables);
-    if (result === false) return;
+    const result = evaluated(textAt(condition, 'expression') ?? '');
+    if (result === false) return warnings;
     if (result === true) continue;
     if (failsClosed) deny(faultText(condition, result), undefined);
-    return;
+    return warnings;
   }
   for (const validation of listAt(policy, 'spec', 'validations')) {
-    const result = evaluate(textAt(validation, 'expression') ?? '', variables);
+    const result = evaluated(textAt(validation, 'expression') ?? '');
     if (result === true) continue;
     if (result !== false) {
       if (failsClosed) deny(faultText(validation, result), undefined);
       continue;
     }
     const expression = textAt(validation, 'expression') ?? '';
-    const made = evaluate(textAt(validation, 'messageExpression') ?? 'null', variables);
+    const made = evaluated(textAt(validation, 'messageExpression') ?? 'null');
     const message =
       typeof made === 'string' && made.trim() !== ''
         ? made.trim()
         : (textAt(validation, 'message') ?? `failed expression: ${expression.trim()}`);
     deny(message, textAt(validation, 'reason'));
   }
+  return warnings;
 }
 
 const codes: ReadonlyMap<string, number> = new Map([
@@ -156,6 +170,7 @@ function variablesOf(
   params: Json,
   store: ObjectStore,
   authorizer: Authorizer,
+  budget: Budget,
 ): Readonly<Record<string, unknown>> {
   const { user, type, operation, subresource, namespace, name, object, old, dryRun } = attempt;
   const resource = { group: type.group, version: type.version, resource: type.plural };
@@ -169,10 +184,10 @@ function variablesOf(
   const itsNamespace = namespace === '' ? null : (store.get('/namespaces', namespace)?.object ?? null);
   const named: Record<string, unknown> = {};
   const all: Record<string, unknown> = {
-    object: celValue(object),
-    oldObject: celValue(old),
+    object: budget.counted(object),
+    oldObject: budget.counted(old),
     request: celValue(request),
-    params: celValue(params),
+    params: budget.counted(params),
     namespaceObject: celValue(itsNamespace),
     authorizer: new AuthorizerValue(authorizer, user, {
       ...{ group: type.group, resource: type.plural, subresource, namespace, name },
@@ -249,9 +264,8 @@ export function checkPolicy(object: KubeObject): readonly Cause[] {
   }
   const validations = listAt(object, 'spec', 'validations');
   if (validations.length === 0 && listAt(object, 'spec', 'auditAnnotations').length === 0) {
-    causes.push(
-      required('spec.validations', 'validations or auditAnnotations must contain at least one item'),
-    );
+    const why = 'validations or auditAnnotations must contain at least one item';
+    causes.push(required('spec.validations', why), required('spec.auditAnnotations', why));
   }
   const failure = textAt(object, 'spec', 'failurePolicy') ?? 'Fail';
   if (failure !== 'Fail' && failure !== 'Ignore') {
@@ -289,9 +303,9 @@ export function checkBinding(object: KubeObject): readonly Cause[] {
   return [
     ...((textAt(object, 'spec', 'policyName') ?? '') === '' ? [required('spec.policyName')] : []),
     ...(actions.length === 0 ? [required('spec.validationActions')] : []),
-    ...actions
-      .filter((action) => !known.includes(action))
-      .map((action) => notSupported('spec.validationActions', action, known)),
+    ...actions.flatMap((action, index) =>
+      known.includes(action) ? [] : [notSupported(`spec.validationActions[${index}]`, action, known)],
+    ),
     ...(actions.includes('Deny') && actions.includes('Warn')
       ? [invalidValue('spec.validationActions', actions, 'must not contain both Deny and Warn')]
       : []),

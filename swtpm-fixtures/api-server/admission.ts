@@ -21,6 +21,6 @@ export interface Attempt {
 export interface Admission {
   /** Before the object is validated. @throws ApiError */
   admit(attempt: Attempt): void;
-  /** Afterwards. @throws ApiError */
-  validate(attempt: Attempt): void;
+  /** Afterwards. @returns warnings for whoever asks @throws ApiError */
+  validate(attempt: Attempt): readonly string[];
 }

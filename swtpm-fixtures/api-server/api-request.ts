@@ -1,7 +1,17 @@
 import { badRequest } from './status.ts';
 import type { User } from './users.ts';
 
-export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete' | 'deletecollection';
+/** The empty one stands for a method that the API does not know. */
+export type Verb =
+  | 'get'
+  | 'list'
+  | 'watch'
+  | 'create'
+  | 'update'
+  | 'patch'
+  | 'delete'
+  | 'deletecollection'
+  | '';
 
 /** One request, once it is known who asks. */
 export interface ApiRequest {
@@ -11,6 +21,7 @@ export interface ApiRequest {
   readonly target: string;
   readonly body: Buffer;
   readonly contentType: string;
+  readonly accept: string;
   readonly userAgent: string;
 }
 
@@ -28,6 +39,8 @@ export interface ResourceRequest {
   readonly name: string;
   /** The one object that a list or watch asks for by its field: rights on that one are enough. */
   readonly onlyName: string;
+  /** The one node whose pods a list or watch asks for. */
+  readonly onlyNode: string;
   readonly query: URLSearchParams;
 }
 
@@ -40,12 +53,15 @@ const verbs: Readonly<Record<string, readonly [ofOne: Verb, ofAll: Verb]>> = {
   DELETE: ['delete', 'deletecollection'],
 };
 
-/** Null for a path that is about no resource, such as `/version` or the list of a group's resources. */
+/**
+ * Null for a path that is about no resource, such as `/version` or the list of a group's resources.
+ * @throws ApiError 400 for a name that no object has
+ */
 export function parseResourceRequest(method: string, target: string): ResourceRequest | null {
-  const url = parseTarget(target);
-  const parts = url.pathname
+  const { path, query } = parseTarget(target);
+  const parts = path
+    .replace(/^\/+|\/+$/g, '')
     .split('/')
-    .filter((part) => part !== '')
     .map(decode);
   const isCore = parts[0] === 'api';
   if (!isCore && parts[0] !== 'apis') return null;
@@ -54,26 +70,38 @@ export function parseResourceRequest(method: string, target: string): ResourceRe
 
   const inNamespace = rest[0] === 'namespaces' && rest.length > 2 && !isOfNamespace(rest[2]);
   const namespace = inNamespace ? (rest[1] ?? '') : '';
+  if (inNamespace && namespace === '') throw badRequest('Namespace parameter required.');
   const [resource = '', name = '', subresource = ''] = inNamespace ? rest.slice(2) : rest;
-  const [ofOne, ofAll] = verbs[method] ?? [];
-  if (ofOne === undefined || ofAll === undefined) return null;
-  const isWatch = ofAll === 'list' && ['true', '1'].includes(url.searchParams.get('watch') ?? '');
-  const onlyName = /^metadata\.name=([^,=]+)$/.exec(url.searchParams.get('fieldSelector') ?? '')?.[1] ?? '';
+  for (const part of [name, namespace]) checkName(part);
+  const [ofOne, ofAll] = verbs[method] ?? ['', ''];
+  const isList = name === '' && ofAll === 'list';
+  const isWatch = isList && ['true', '1'].includes(query.get('watch') ?? '');
+  const only = (field: string) =>
+    (isList && new RegExp(`^${field}=([^,=]+)$`).exec(query.get('fieldSelector') ?? '')?.[1]) || '';
   return {
     verb: isWatch ? 'watch' : name === '' ? ofAll : ofOne,
     ...{ group, version, resource, subresource },
     namespace: resource === 'namespaces' ? name : namespace,
     name,
-    onlyName: name === '' ? onlyName : '',
-    query: url.searchParams,
+    onlyName: only('metadata.name'),
+    onlyNode: only('spec.nodeName'),
+    query,
   };
 }
 
-export function parseTarget(target: string): URL {
-  try {
-    return new URL(target, 'https://api');
-  } catch {
-    throw badRequest('the path of the request is no path');
+/** As it was sent: a parser of URLs would take dots as steps to another path. */
+export function parseTarget(target: string): { readonly path: string; readonly query: URLSearchParams } {
+  const end = target.indexOf('?');
+  return end === -1
+    ? { path: target, query: new URLSearchParams() }
+    : { path: target.slice(0, end), query: new URLSearchParams(target.slice(end)) };
+}
+
+function checkName(name: string): void {
+  const what = `Name parameter invalid: ${JSON.stringify(name)}`;
+  if (name === '.' || name === '..') throw badRequest(`${what}: may not be '${name}'`);
+  for (const letter of ['/', '%']) {
+    if (name.includes(letter)) throw badRequest(`${what}: may not contain '${letter}'`);
   }
 }
 

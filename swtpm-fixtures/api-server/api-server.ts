@@ -7,24 +7,28 @@ import { admissionPolicies } from './admission-policies.ts';
 import { Api } from './api.ts';
 import { openAuthorizer } from './authorizer.ts';
 import { bootstrapObjects } from './bootstrap-objects.ts';
-import { builtinTypes, serviceAccounts } from './builtin-types.ts';
+import { builtinTypes, nodes, serviceAccounts } from './builtin-types.ts';
 import { makeCertificate } from './certificate.ts';
-import { CustomResources, definitions } from './custom-resources.ts';
-import { parseJson } from './decode.ts';
+import { CustomResources } from './custom-resources.ts';
+import { decodeObject, parseJson } from './decode.ts';
+import { DefinitionStorage } from './definition-storage.ts';
+import { definitions } from './definitions.ts';
 import { Door } from './door.ts';
 import { Faults } from './faults.ts';
 import { impersonated } from './impersonation.ts';
-import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
+import { isObject, type Json, type JsonObject, type KubeObject, listAt, textAt, without } from './json.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
 import { type NodeOptions, nodeObject } from './node-object.ts';
 import { nodeRestriction } from './node-restriction.ts';
+import { isNotReadyTaint } from './node-rules.ts';
 import { ObjectStore } from './object-store.ts';
 import { timestampOf } from './object-verbs.ts';
+import { bindPod, podAdmission } from './pod-admission.ts';
 import { questions, type Reviewer } from './questions.ts';
 import { RequestLog } from './request-log.ts';
-import { apiAudience, ServiceTokens } from './service-tokens.ts';
+import { apiAudience, ServiceTokens, signingKeys } from './service-tokens.ts';
 import { expired } from './status.ts';
-import { administrator, StaticTokens, type User } from './users.ts';
+import { administrator, anonymous, StaticTokens, type User } from './users.ts';
 import { errorLine } from './watch.ts';
 
 export interface ApiServerOptions {
@@ -66,16 +70,28 @@ export interface ApiServer extends AsyncDisposable {
   tokenOf(user: User): string;
   /** Writes a kubeconfig file with a token of this user. @returns its path */
   kubeconfig(user: User): Promise<string>;
+  /** A Node that is ready: the taint of new ones was taken off. */
   createNode(name: string, options?: NodeOptions): Promise<KubeObject>;
   /** Milliseconds by which its clock is wrong; 0 is right. */
   setClockSkew(ms: number): void;
+  /**
+   * Milliseconds that the storage of a definition needs, once it is new or changed, from its first request on: lists
+   * and watches are answered 429 meanwhile, as in a cluster. At first 0.
+   */
+  setStorageStart(ms: number): void;
   /** `end`: in order, `destroy`: connections break, `expire`: 410 Gone as an event. */
   dropWatches(how: 'end' | 'destroy' | 'expire', resource?: string): void;
-  /** What a compaction does: no watch goes back to before now. */
+  /** What a restart does, and changes enough: no watch goes back to before now. */
   forgetHistory(): void;
-  /** All connections break; the objects stay. */
-  stop(): Promise<void>;
-  /** On the port that it had. */
+  /** What a compaction of etcd does: no list of before can be made, or gone on with. */
+  compact(): void;
+  /**
+   * All connections break; the objects stay.
+   * @param graceful milliseconds for which open watches go on first, and then end in order, as after a SIGTERM:
+   * a minute in a cluster. Nobody new is let in meanwhile
+   */
+  stop(options?: { readonly graceful: number }): Promise<void>;
+  /** On the port that it had. No watch goes back to before. */
   start(): Promise<void>;
 }
 
@@ -87,21 +103,25 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
   try {
     const dir = await mkdtemp(join(tmpdir(), 'assay-api-'));
     resources.defer(() => rm(dir, { recursive: true, force: true }));
-    const certificate = await makeCertificate(dir);
+    const [certificate, keys] = await Promise.all([makeCertificate(dir), signingKeys()]);
     const tokens = new StaticTokens();
     const store = new ObjectStore(options.history ?? usualHistory);
     const faults = new Faults();
     const log = new RequestLog();
     let skew = 0;
+    let storageStart = 0;
     const now = () => Date.now() + skew;
     const authorizer = openAuthorizer(store, options.rbac !== false);
     const settleMs = options.settleMs ?? 0;
     const policies = admissionPolicies({ store, authorizer, now, settleMs });
-    const restriction = options.nodeRestriction === false ? () => undefined : nodeRestriction(store);
+    const restriction =
+      options.nodeRestriction === false ? () => undefined : nodeRestriction(store, authorizer);
     const lifecycle = namespaceLifecycle(store);
+    const accountOfPod = podAdmission(store);
     const admission: Admission = {
       admit(attempt) {
         lifecycle(attempt);
+        accountOfPod(attempt);
         restriction(attempt);
       },
       validate: policies,
@@ -111,7 +131,7 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       const user = tokens.userOf(token);
       if (user === null) return serviceTokens.review(token, audiences);
       // A token file knows no audiences: its tokens are for the API itself.
-      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : 'unknown';
+      return audiences.includes(apiAudience) ? { user, audiences: [apiAudience] } : '';
     };
     const tokenRequest = {
       operation: 'CREATE',
@@ -120,24 +140,37 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       old: null,
     } as const;
     const serviceTokens = new ServiceTokens({
-      ...{ store, now },
+      ...{ keys, store, now },
       admit(attempt) {
         const whole = { ...tokenRequest, ...attempt, dryRun: false };
         admission.admit(whole);
         admission.validate(whole);
       },
     });
+    const storage = new DefinitionStorage({
+      ...{ store, now, startMs: () => storageStart },
+      endWatches: (resource) => door.endWatches('end', resource),
+    });
     const api = new Api({
       ...{ store, authorizer, admission, faults, log, now },
       types: () => [...builtinTypes, ...custom.types()],
+      isBuiltin: (group, version) =>
+        builtinTypes.some((type) => type.group === group && type.version === version),
+      checkStorage: (type, verb) => storage.check(type, verb),
+      made: (type, object) => {
+        if (type === definitions) custom.establish(object);
+      },
       removed: (type, object) => {
         if (type === definitions) custom.removeOf(object);
       },
       pages: new Map([
-        ['/openid/v1/jwks', () => serviceTokens.keySet()],
+        ['/openid/v1/jwks', { contentType: 'application/jwk-set+json', show: () => serviceTokens.keySet() }],
         [
           '/.well-known/openid-configuration',
-          () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+          {
+            contentType: 'application/json',
+            show: () => serviceTokens.configuration(`https://127.0.0.1:${door.port}`),
+          },
         ],
       ]),
       questions: questions(reviewer, authorizer),
@@ -146,11 +179,16 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           ...{ plural: 'serviceaccounts', subresource: 'token' },
           make: (request, body, user) => serviceTokens.make(request, body, user),
         },
+        {
+          ...{ plural: 'pods', subresource: 'binding' },
+          make: (request, body) => bindPod(store, request, body, timestampOf(now())),
+        },
       ],
     });
     const door = new Door({
       certificate,
       authenticate(token, headers) {
+        if (token === '') return impersonated(anonymous, headers, authorizer);
         const found = reviewer(token, [apiAudience]);
         return typeof found === 'string' ? null : impersonated(found.user, headers, authorizer);
       },
@@ -168,20 +206,24 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           target,
           body: bytes,
           contentType,
+          accept: '*/*',
           userAgent: 'test',
         });
         if (!('text' in answer)) throw new Error(`${method} ${target} has no answer of one piece`);
         const { code, text } = answer;
-        const parsed = answer.contentType === 'application/json' ? parseJson(text) : null;
+        const parsed = answer.contentType.endsWith('json') ? parseJson(text) : null;
         return { code, text, body: isObject(parsed) ? parsed : null };
       },
     });
     for (const [plural, object] of bootstrapObjects) {
       const type = builtinTypes.find((other) => other.plural === plural);
       const base = type?.group === '' ? '/api/v1' : `/apis/${type?.group}/${type?.version}`;
-      const { code, text } = await as(administrator).request('POST', `${base}/${plural}`, object);
+      const namespace = textAt(object, 'metadata', 'namespace');
+      const place = namespace === undefined ? base : `${base}/namespaces/${namespace}`;
+      const { code, text } = await as(administrator).request('POST', `${place}/${plural}`, object);
       if (code !== 201) throw new Error(`a first object of ${plural} was refused: ${text}`);
     }
+    store.forgetWatches();
     log.clear();
     await door.open();
     resources.use(door);
@@ -205,13 +247,28 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
       },
       async createNode(name, nodeOptions = {}) {
         const body = nodeObject(name, nodeOptions, timestampOf(now()));
-        const reply = await as(administrator).request('POST', '/api/v1/nodes', body);
-        const made = store.get('/nodes', name);
-        if (reply.code !== 201 || made === null) throw new Error(`node ${name} was refused: ${reply.text}`);
-        return made.object;
+        // Kept as the controller of a cluster leaves it: nobody sees the taint that a new one has until it is ready.
+        const reply = await as(administrator).request('POST', '/api/v1/nodes?dryRun=All', body);
+        if (reply.code !== 201) throw new Error(`node ${name} was refused: ${reply.text}`);
+        const isAsked = nodeOptions.taints?.some(isNotReadyTaint) ?? false;
+        const made = decodeObject(reply.body, nodes);
+        const { object } = store.put('/nodes', name, isAsked ? made : withoutNotReady(made));
+        const said = { group: '', resource: 'nodes', subresource: '', namespace: '', name };
+        log.note({
+          ...said,
+          at: now(),
+          user: administrator.name,
+          verb: 'create',
+          before: null,
+          after: object,
+        });
+        return object;
       },
       setClockSkew(ms) {
         skew = ms;
+      },
+      setStorageStart(ms) {
+        storageStart = ms;
       },
       dropWatches(how, resource) {
         door.endWatches(
@@ -219,9 +276,13 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
           resource,
         );
       },
-      forgetHistory: () => store.forgetHistory(),
-      stop: () => door.close(),
-      start: () => door.open(),
+      forgetHistory: () => store.forgetWatches(),
+      compact: () => store.compact(),
+      stop: (how) => door.close(how?.graceful),
+      start() {
+        store.forgetWatches();
+        return door.open();
+      },
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     };
     return server;
@@ -229,6 +290,12 @@ export async function openApiServer(options: ApiServerOptions = {}): Promise<Api
     await resources.disposeAsync();
     throw error;
   }
+}
+
+function withoutNotReady(node: KubeObject): KubeObject {
+  const taints = listAt(node, 'spec', 'taints').filter((taint) => !isNotReadyTaint(taint));
+  const spec = without(isObject(node.spec) ? node.spec : {}, 'taints');
+  return { ...node, spec: { ...spec, ...(taints.length > 0 && { taints }) } };
 }
 
 function kubeconfigOf(server: string, authority: string, user: string, token: string): string {

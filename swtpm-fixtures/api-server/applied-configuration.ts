@@ -1,56 +1,27 @@
 import type { ResourceRequest } from './api-request.ts';
-import { isObject, type JsonObject, type KubeObject } from './json.ts';
+import { fieldTypeOf } from './field-type.ts';
+import { isObject, type JsonObject } from './json.ts';
 import { apiVersionOf, type ResourceType } from './resource-type.ts';
-import { ApiError } from './status.ts';
+import { type ApiError, reasonless } from './status.ts';
+import { faultIn } from './typed-value.ts';
 
-/** What an apply wants: what was said and its door hears, and nothing that a schema adds. */
-export function configurationOf(
-  decoded: KubeObject,
-  said: JsonObject,
-  subresource: string,
-  type: ResourceType,
-): KubeObject {
-  return withoutForeignPart(withoutDefaults(decoded, said), subresource, type);
+/** What an apply wants: what was said and its door hears. @throws ApiError 500 where its schema cannot hold it */
+export function configurationOf(said: JsonObject, request: ResourceRequest, type: ResourceType): JsonObject {
+  const fault = faultIn(said, fieldTypeOf(type));
+  if (fault !== null) throw notInSchema(type, request, fault);
+  return withoutForeignPart(said, request.subresource, type);
 }
 
-/** An apply knows its schema, and takes nothing that is not in it. */
-export function notInSchema(
-  type: ResourceType,
-  { namespace, name }: ResourceRequest,
-  unknown: string,
-): ApiError {
-  const where = namespace === '' ? `/${name}` : `${namespace}/${name}`;
-  const what = `(${where}; ${apiVersionOf(type)}, Kind=${type.kind})`;
-  const field = unknown.replace(/^unknown field "|"$/g, '');
-  const text = `failed to create typed patch object ${what}: .${field}: field not declared in schema`;
-  return new ApiError(500, '', text);
-}
-
-/** What was said, and not what the schema adds: whoever applies owns only that. */
-function withoutDefaults(object: KubeObject, said: JsonObject): KubeObject {
-  return {
-    ...onlySaid(object, said),
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    metadata: object.metadata,
-  };
-}
-
-function onlySaid(object: JsonObject, said: JsonObject): JsonObject {
-  return Object.fromEntries(
-    Object.entries(object)
-      .filter(([name]) => Object.hasOwn(said, name))
-      .map(([name, member]) => {
-        const its = said[name];
-        return [name, isObject(member) && isObject(its) ? onlySaid(member, its) : member];
-      }),
-  );
+function notInSchema(type: ResourceType, { namespace, name }: ResourceRequest, fault: string): ApiError {
+  const what = `(${namespace}/${name}; ${apiVersionOf(type)}, Kind=${type.kind})`;
+  return reasonless(`failed to create typed patch object ${what}: ${fault}`);
 }
 
 /** Each door writes its own part: an applied status at the main one is not heard, nor the rest at `status`. */
-function withoutForeignPart(object: KubeObject, subresource: string, type: ResourceType): KubeObject {
-  const { apiVersion, kind, metadata, status: itsStatus, ...rest } = object;
-  if (!type.subresources.includes('status')) return object;
-  if (subresource !== 'status') return { ...rest, apiVersion, kind, metadata };
-  return { apiVersion, kind, metadata, ...(itsStatus !== undefined && { status: itsStatus }) };
+function withoutForeignPart(said: JsonObject, subresource: string, type: ResourceType): JsonObject {
+  if (!type.subresources.includes('status')) return said;
+  const { apiVersion = '', kind = '', metadata = {}, status, ...rest } = said;
+  const named = { apiVersion, kind, metadata: isObject(metadata) ? metadata : {} };
+  if (subresource !== 'status') return { ...named, ...rest };
+  return { ...named, ...(status !== undefined && { status }) };
 }

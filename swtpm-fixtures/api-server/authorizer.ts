@@ -1,4 +1,4 @@
-import { isObject, type Json, listAt, textAt, textsAt } from './json.ts';
+import { isObject, type Json, type KubeObject, listAt, textAt, textsAt } from './json.ts';
 import type { ObjectStore } from './object-store.ts';
 import { nodeOfKubelet, type User } from './users.ts';
 
@@ -11,6 +11,8 @@ export type Action =
       readonly subresource: string;
       readonly namespace: string;
       readonly name: string;
+      /** The one node whose pods are listed or watched. Absent: of all. */
+      readonly onlyNode?: string;
     }
   | { readonly verb: string; readonly path: string };
 
@@ -31,40 +33,51 @@ export function openAuthorizer(store: ObjectStore, isRbacOn: boolean): Authorize
     const [table, key] = kind === 'Role' ? ['roles', `${namespace}/${name}`] : ['clusterroles', name];
     return listAt(store.get(`${rbac}/${table}`, key)?.object, 'rules');
   };
-  const allows = (binding: Json, user: User, action: Action, namespace: string): boolean =>
-    listAt(binding, 'subjects').some((subject) => isSubject(subject, user, namespace)) &&
-    rulesOfRole(
-      textAt(binding, 'roleRef', 'kind') ?? '',
-      textAt(binding, 'roleRef', 'name') ?? '',
-      namespace,
-    ).some((rule) => ruleAllows(rule, action));
+  /** How it reads that the binding allows it; null where it does not. */
+  const allowedBy = (binding: Json, user: User, action: Action, namespace: string): string | null => {
+    const subject = listAt(binding, 'subjects').find((other) => isSubject(other, user, namespace));
+    if (subject === undefined) return null;
+    const [kind = '', name = ''] = ['kind', 'name'].map((member) => textAt(binding, 'roleRef', member));
+    if (!rulesOfRole(kind, name, namespace).some((rule) => ruleAllows(rule, action))) return null;
+    const key = textAt(binding, 'metadata', 'name') ?? '';
+    const its = namespace === '' ? `ClusterRoleBinding "${key}"` : `RoleBinding "${key}/${namespace}"`;
+    return `RBAC: allowed by ${its} of ${kind} "${name}" to ${shownSubject(subject, namespace)}`;
+  };
   return {
     authorize(user, action) {
       if (!isRbacOn || user.groups.includes('system:masters')) return { allowed: true, reason: '' };
       const node = nodeOfKubelet(user);
-      if (node !== null && nodeMay(node, action)) return { allowed: true, reason: '' };
-      for (const [name, { object }] of store.list(`${rbac}/clusterrolebindings`)) {
-        if (!allows(object, user, action, '')) continue;
-        return { allowed: true, reason: `RBAC: allowed by ClusterRoleBinding "${name}"` };
+      const ofNode = node === null ? '' : nodeMay(store, node, action);
+      if (ofNode === true) return { allowed: true, reason: '' };
+      for (const [, { object }] of store.list(`${rbac}/clusterrolebindings`)) {
+        const reason = allowedBy(object, user, action, '');
+        if (reason !== null) return { allowed: true, reason };
       }
-      if ('path' in action || action.namespace === '') return { allowed: false, reason: '' };
-      for (const [name, { object }] of store.list(`${rbac}/rolebindings`, `${action.namespace}/`)) {
-        if (!allows(object, user, action, action.namespace)) continue;
-        return { allowed: true, reason: `RBAC: allowed by RoleBinding "${name}"` };
+      if ('path' in action || action.namespace === '') return { allowed: false, reason: ofNode };
+      for (const [, { object }] of store.list(`${rbac}/rolebindings`, `${action.namespace}/`)) {
+        const reason = allowedBy(object, user, action, action.namespace);
+        if (reason !== null) return { allowed: true, reason };
       }
-      return { allowed: false, reason: '' };
+      return { allowed: false, reason: ofNode };
     },
   };
 }
 
-/** How a refusal reads. */
-export function refusalOf(user: User, action: Action): string {
+/** How a refusal reads. @param reason empty: that nothing allows it */
+export function refusalOf(user: User, action: Action, reason = ''): string {
   const who = `User "${user.name}"`;
   if ('path' in action) return `${who} cannot ${action.verb} path "${action.path}"`;
   const { verb, group, resource, subresource, namespace } = action;
   const what = subresource === '' ? resource : `${resource}/${subresource}`;
   const where = namespace === '' ? 'at the cluster scope' : `in the namespace "${namespace}"`;
-  return `${who} cannot ${verb} resource "${what}" in API group "${group}" ${where}`;
+  const why = reason === '' ? '' : `: ${reason}`;
+  return `${who} cannot ${verb} resource "${what}" in API group "${group}" ${where}${why}`;
+}
+
+function shownSubject(subject: Json, namespace: string): string {
+  const [kind = '', name = ''] = ['kind', 'name'].map((member) => textAt(subject, member));
+  const its = kind === 'ServiceAccount' ? `${name}/${textAt(subject, 'namespace') ?? namespace}` : name;
+  return `${kind} "${its}"`;
 }
 
 function isSubject(subject: Json, user: User, namespaceOfBinding: string): boolean {
@@ -112,35 +125,61 @@ function matches(patterns: readonly string[], value: string): boolean {
   return patterns.includes('*') || patterns.includes(value);
 }
 
-/** The rights that a kubelet has without a binding. It may not delete its own Node. */
-function nodeMay(node: string, action: Action): boolean {
-  if ('path' in action) return false;
-  const { verb, group, resource, subresource, namespace, name } = action;
+/**
+ * The rights that a kubelet has without a binding: true, or why not, where that is told. It may not delete its own
+ * Node. What a pod refers to is not looked at, but for its account.
+ */
+function nodeMay(store: ObjectStore, node: string, action: Action): true | string {
+  if ('path' in action) return '';
+  const { verb, group, resource, subresource, namespace, name, onlyNode = '' } = action;
   const what = `${group}/${resource}${subresource && `/${subresource}`}`;
   const isRead = ['get', 'list', 'watch'].includes(verb);
+  const isChange = verb === 'update' || verb === 'patch';
+  const unrelated = `no relationship found between node '${node}' and this object`;
+  const hasPod = (isMeant: (pod: KubeObject) => boolean) =>
+    store
+      .list('/pods', `${namespace}/`)
+      .some(([, { object }]) => textAt(object, 'spec', 'nodeName') === node && isMeant(object));
   switch (what) {
-    case '/nodes':
-      if (verb === 'create') return true;
-      return (isRead || verb === 'update' || verb === 'patch') && name === node;
+    case '/nodes': {
+      if (!isRead) return verb === 'create' || isChange || '';
+      const whose = name === '' ? 'all nodes' : `'${name}'`;
+      return name === node || `node '${node}' cannot read ${whose}, only its own Node object`;
+    }
     case '/nodes/status':
-      return verb === 'update' || verb === 'patch';
-    case '/services':
-      return isRead;
-    case '/pods':
-      return isRead || verb === 'create' || verb === 'delete';
     case '/pods/status':
-      return verb === 'update' || verb === 'patch';
+      return isChange || '';
+    case '/services':
+      return isRead || '';
+    case '/pods':
+      if (verb === 'get') return hasPod(({ metadata }) => metadata.name === name) || unrelated;
+      if (isRead) {
+        return onlyNode === node || 'can only list/watch pods with spec.nodeName field selector';
+      }
+      return verb === 'create' || verb === 'delete' || '';
+    case '/configmaps':
+    case '/secrets':
+      return isRead ? unrelated : '';
     case '/events':
     case 'events.k8s.io/events':
-      return verb === 'create' || verb === 'update' || verb === 'patch';
+      return verb === 'create' || isChange || '';
     case '/serviceaccounts/token':
-      return verb === 'create';
+      if (verb !== 'create') return 'can only create tokens for individual service accounts';
+      return hasPod((pod) => textAt(pod, 'spec', 'serviceAccountName') === name) || unrelated;
     case 'authentication.k8s.io/tokenreviews':
     case 'authorization.k8s.io/subjectaccessreviews':
-      return verb === 'create';
+      return verb === 'create' || '';
     case 'coordination.k8s.io/leases':
-      return namespace === 'kube-node-lease' && ['get', 'create', 'update', 'patch', 'delete'].includes(verb);
+      if (!['get', 'create', 'update', 'patch', 'delete'].includes(verb)) {
+        return 'can only get, create, update, patch, or delete a node lease';
+      }
+      if (namespace !== 'kube-node-lease') {
+        return 'can only access leases in the "kube-node-lease" system namespace';
+      }
+      // The name of a new one is not known yet: admission looks at it.
+      if (verb === 'create' || name === node) return true;
+      return 'can only access node lease with the same name as the requesting node';
     default:
-      return false;
+      return '';
   }
 }

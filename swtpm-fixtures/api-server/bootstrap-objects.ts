@@ -7,6 +7,16 @@ export const bootstrapObjects: readonly (readonly [plural: string, object: JsonO
   ...['default', 'kube-system', 'kube-public', 'kube-node-lease'].map(
     (name) => ['namespaces', { metadata: { name } }] as const,
   ),
+  [
+    'services',
+    {
+      metadata: {
+        ...{ name: 'kubernetes', namespace: 'default' },
+        labels: { component: 'apiserver', provider: 'kubernetes' },
+      },
+      spec: { type: 'ClusterIP', ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: 6443 }] },
+    },
+  ],
   role('cluster-admin', [
     { apiGroups: ['*'], resources: ['*'], verbs: ['*'] },
     { nonResourceURLs: ['*'], verbs: ['*'] },
@@ -22,6 +32,10 @@ export const bootstrapObjects: readonly (readonly [plural: string, object: JsonO
     },
   ]),
   binding('system:discovery', 'system:authenticated'),
+  role('system:public-info-viewer', [
+    { nonResourceURLs: ['/healthz', '/livez', '/readyz', '/version', '/version/'], verbs: ['get'] },
+  ]),
+  binding('system:public-info-viewer', 'system:authenticated', 'system:unauthenticated'),
   role('system:basic-user', [
     {
       apiGroups: ['authorization.k8s.io'],
@@ -45,13 +59,15 @@ function role(name: string, rules: readonly JsonObject[]): readonly [string, Jso
   return ['clusterroles', { metadata: { name, labels }, rules }];
 }
 
-function binding(name: string, group: string): readonly [string, JsonObject] {
+function binding(name: string, ...groups: readonly string[]): readonly [string, JsonObject] {
   return [
     'clusterrolebindings',
     {
       metadata: { name, labels },
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
-      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: group }],
+      subjects: groups.map((group) => ({
+        ...{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: group },
+      })),
     },
   ];
 }

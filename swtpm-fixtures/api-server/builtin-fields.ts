@@ -34,6 +34,11 @@ export const builtinRoots: ReadonlyMap<string, string> = new Map([
   ['apiextensions.k8s.io/CustomResourceDefinition', 'V1CustomResourceDefinition'],
 ]);
 
+/** The members of one of those types; null for a type that has none. */
+export function membersOfBuiltin(type: string): Readonly<Record<string, string>> | null {
+  return fields[type] ?? null;
+}
+
 /**
  * Without members that no such type has; the metadata is left to whoever decodes it.
  * @throws ApiError 400 for a member of another type
@@ -59,13 +64,17 @@ function prune(value: Json, type: string, path: string, unknown: string[]): Json
   }
   if (type.startsWith('{')) {
     if (!isObject(value)) throw wrongType(value, type, path);
-    const entries = Object.entries(value);
+    // A map of texts has no null.
+    const entries = Object.entries(value).map(
+      ([name, item]) => [name, item === null && inner === 'string' ? '' : item] as const,
+    );
     return Object.fromEntries(
       entries.map(([name, item]) => [name, prune(item, inner, `${path}.${name}`, unknown)]),
     );
   }
   const its = fields[type];
   if (its === undefined) {
+    if (type === 'V1MicroTime') return microTime(value, path);
     if (!fits(value, type, path)) throw wrongType(value, type, path);
     return value;
   }
@@ -75,6 +84,8 @@ function prune(value: Json, type: string, path: string, unknown: string[]): Json
     const at = path === '' ? name : `${path}.${name}`;
     const memberType = Object.hasOwn(its, name) ? its[name] : undefined;
     if (memberType === undefined) unknown.push(at);
+    // The real one writes no empty map.
+    else if (memberType.startsWith('{') && isObject(member) && Object.keys(member).length === 0) continue;
     else kept.push([name, prune(member, memberType, at, unknown)]);
   }
   return Object.fromEntries(kept);
@@ -89,7 +100,8 @@ function fits(value: Json, type: string, path: string): boolean {
         (typeof value === 'number' && /(capacity|allocatable|limits|requests)\./.test(path))
       );
     case 'number':
-      return typeof value === 'number';
+      // Only schemas know others than whole ones.
+      return Number.isInteger(value) || (typeof value === 'number' && /(imum|multipleOf)$/i.test(path));
     case 'boolean':
       return typeof value === 'boolean';
     case 'Date':
@@ -97,9 +109,18 @@ function fits(value: Json, type: string, path: string): boolean {
     case 'IntOrString':
       return typeof value === 'string' || Number.isInteger(value);
     default:
-      // A time with microseconds, and whatever the models do not spell out.
+      // Whatever the models do not spell out.
       return true;
   }
+}
+
+/** In UTC, with six digits after the second, neither more nor fewer. */
+function microTime(value: Json, path: string): Json {
+  const [, seconds, micros, zone] =
+    /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{6})(Z|[+-]\d\d:\d\d)$/.exec(String(value)) ?? [];
+  const at = Date.parse(`${seconds}${zone}`);
+  if (Number.isNaN(at)) throw badRequest(`parsing time ${JSON.stringify(value)} of ${path}: no MicroTime`);
+  return `${new Date(at).toISOString().slice(0, 19)}${micros}Z`;
 }
 
 function wrongType(value: Json, type: string, path: string) {

@@ -1,11 +1,14 @@
 import { checkBinding, checkPolicy } from './admission-policies.ts';
-import { definitions } from './custom-resources.ts';
+import { configMapStrategy } from './config-map-rules.ts';
 import { withoutEmptyLists } from './decode.ts';
+import { definitions } from './definitions.ts';
 import { coreEvents, modernEvents } from './event-types.ts';
-import { isEqual, isObject, type KubeObject, without } from './json.ts';
+import { isEqual, isList, isObject, type JsonObject, type KubeObject, listAt, without } from './json.ts';
+import { leaseStrategy } from './lease-rules.ts';
 import { nodeLists, usualLists } from './list-shapes.ts';
 import { namespaceStrategy } from './namespace-rules.ts';
 import { nodeStrategy } from './node-rules.ts';
+import { podStrategy } from './pod-rules.ts';
 import type { ResourceType, Strategy } from './resource-type.ts';
 
 /** Objects that are kept as they are said; `status` only through its subresource, where there is one. */
@@ -32,13 +35,14 @@ const usual = {
   unconditionalUpdate: true,
   createOnUpdate: false,
   lists: usualLists,
+  schema: null,
   strategy: plainStrategy(false),
 } satisfies Partial<ResourceType>;
 
-const rbac = { ...usual, group: 'rbac.authorization.k8s.io', version: 'v1' };
+const rbac = { ...usual, group: 'rbac.authorization.k8s.io', version: 'v1', createOnUpdate: true };
 const admission = { ...usual, group: 'admissionregistration.k8s.io', version: 'v1', namespaced: false };
 
-const nodes: ResourceType = {
+export const nodes: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'nodes', singular: 'node', kind: 'Node', shortNames: ['no'] },
   namespaced: false,
@@ -73,12 +77,8 @@ export const serviceAccounts: ResourceType = {
 const pods: ResourceType = {
   ...usual,
   ...{ group: '', version: 'v1', plural: 'pods', singular: 'pod', kind: 'Pod', shortNames: ['po'] },
-  subresources: ['status'],
-  strategy: {
-    ...plainStrategy(true),
-    prepareCreate: (object) =>
-      withoutEmptyMembers({ ...object, status: { phase: 'Pending', qosClass: 'BestEffort' } }),
-  },
+  subresources: ['status', 'binding'],
+  strategy: podStrategy,
 };
 
 /** All that is there from the start. */
@@ -94,6 +94,7 @@ export const builtinTypes: readonly ResourceType[] = [
     ...usual,
     ...{ group: '', version: 'v1', plural: 'configmaps', singular: 'configmap', kind: 'ConfigMap' },
     shortNames: ['cm'],
+    strategy: configMapStrategy(plainStrategy(false)),
   },
   ...[
     ['services', 'service', 'Service', 'svc'],
@@ -135,6 +136,7 @@ export const builtinTypes: readonly ResourceType[] = [
     ...{ group: 'coordination.k8s.io', version: 'v1', plural: 'leases', singular: 'lease', kind: 'Lease' },
     unconditionalUpdate: false,
     createOnUpdate: true,
+    strategy: leaseStrategy,
   },
   { ...rbac, plural: 'roles', singular: 'role', kind: 'Role' },
   { ...rbac, plural: 'rolebindings', singular: 'rolebinding', kind: 'RoleBinding' },
@@ -159,26 +161,50 @@ export const builtinTypes: readonly ResourceType[] = [
     singular: 'validatingadmissionpolicybinding',
     kind: 'ValidatingAdmissionPolicyBinding',
     unconditionalUpdate: false,
-    strategy: { ...withGeneration(plainStrategy(false)), validate: checkBinding },
+    strategy: { ...withGeneration(withBindingDefaults(plainStrategy(false))), validate: checkBinding },
   },
 ];
 
+/** What a policy is matched by, where it says nothing else. */
 function withPolicyDefaults(strategy: Strategy): Strategy {
   const complete = (object: KubeObject): KubeObject => {
     const { spec } = object;
     if (!isObject(spec)) return object;
-    const constraints = isObject(spec.matchConstraints) ? spec.matchConstraints : {};
-    const matchConstraints = {
-      ...{ matchPolicy: 'Equivalent', namespaceSelector: {}, objectSelector: {} },
-      ...constraints,
+    const matchConstraints = withMatchDefaults(isObject(spec.matchConstraints) ? spec.matchConstraints : {});
+    return {
+      ...object,
+      spec: { failurePolicy: 'Fail', ...spec, matchConstraints },
+      status: object.status ?? {},
     };
-    return { ...object, spec: { failurePolicy: 'Fail', ...spec, matchConstraints } };
   };
   return {
     ...strategy,
     prepareCreate: (object) => complete(strategy.prepareCreate(object)),
     prepareUpdate: (object, old, part) => complete(strategy.prepareUpdate(object, old, part)),
   };
+}
+
+function withBindingDefaults(strategy: Strategy): Strategy {
+  const complete = (object: KubeObject): KubeObject => {
+    const { spec } = object;
+    if (!isObject(spec) || !isObject(spec.matchResources)) return object;
+    return { ...object, spec: { ...spec, matchResources: withMatchDefaults(spec.matchResources) } };
+  };
+  return {
+    ...strategy,
+    prepareCreate: (object) => complete(strategy.prepareCreate(object)),
+    prepareUpdate: (object, old, part) => complete(strategy.prepareUpdate(object, old, part)),
+  };
+}
+
+function withMatchDefaults(match: JsonObject): JsonObject {
+  const rules = ['resourceRules', 'excludeResourceRules'].filter((name) => isList(match[name]));
+  const scoped = rules.map((name) => [
+    name,
+    listAt(match, name).map((rule) => (isObject(rule) ? { scope: '*', ...rule } : rule)),
+  ]);
+  const selectors = { namespaceSelector: {}, objectSelector: {} };
+  return { matchPolicy: 'Equivalent', ...selectors, ...match, ...Object.fromEntries(scoped) };
 }
 
 /** Counts the changes of what is wanted: everything but metadata and status. */

@@ -17,6 +17,51 @@ export function celValue(value: Json): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, celValue(member)]));
 }
 
+/** Elements of maps and lists that one expression may look at: less than what the real one's limit of cost lets it. */
+const mostElements = 1_000_000;
+/** Loops over fewer, some deep, stay within. */
+const leastCounted = 32;
+
+/** Counts what an expression looks at, and stops it where the real one would have done so long before. */
+export class Budget {
+  #left = mostElements;
+
+  restart(): void {
+    this.#left = mostElements;
+  }
+
+  /** `celValue`, whose larger maps and lists count how they are walked through. */
+  counted(value: Json): unknown {
+    if (isList(value)) {
+      const items = value.map((item) => this.counted(item));
+      if (items.length < leastCounted) return items;
+      return new Proxy(items, {
+        get: (target, name, receiver) => {
+          if (typeof name === 'string' && /^\d/.test(name)) this.#spend(1);
+          return Reflect.get(target, name, receiver);
+        },
+      });
+    }
+    if (!isObject(value)) return celValue(value);
+    const members = Object.fromEntries(
+      Object.entries(value).map(([name, member]) => [name, this.counted(member)]),
+    );
+    const count = Object.keys(members).length;
+    if (count < leastCounted) return members;
+    return new Proxy(members, {
+      ownKeys: (target) => {
+        this.#spend(count);
+        return Reflect.ownKeys(target);
+      },
+    });
+  }
+
+  #spend(elements: number): void {
+    this.#left -= elements;
+    if (this.#left < 0) throw new Error('operation cancelled: actual cost limit exceeded');
+  }
+}
+
 /** Checks an expression against the variables that it may name. @param wanted its type; null: any */
 export function compile(
   environment: Environment,
@@ -56,6 +101,36 @@ export function celEnvironment(variables: readonly string[]): Environment {
   for (const name of variables) environment.registerVariable(name, 'dyn');
   return environment;
 }
+
+/** The same for rules of a schema: `self` and what it was have the type that the schema gives them. */
+export function schemaEnvironment(schema: Json): Environment {
+  const environment = new Environment({ enableOptionalTypes: true });
+  registerLibraries(environment);
+  let types = 0;
+  const typeOf = (its: Json | undefined, isRoot = false): string => {
+    if (!isObject(its) || its['x-kubernetes-preserve-unknown-fields'] === true) return 'dyn';
+    const { type, items, properties, additionalProperties: others } = its;
+    if (type === 'array') return `list<${typeOf(items)}>`;
+    if (type !== 'object') return scalarTypes.get(String(type)) ?? 'dyn';
+    if (isObject(others)) return `map<string, ${typeOf(others)}>`;
+    if (!isObject(properties)) return 'dyn';
+    types += 1;
+    const name = `Schema${types}`;
+    const members = Object.entries(properties).map(([member, inner]) => [member, typeOf(inner)] as const);
+    const own = isRoot ? { apiVersion: 'string', kind: 'string', metadata: 'dyn' } : {};
+    environment.registerType(name, { schema: { ...Object.fromEntries(members), ...own } });
+    return name;
+  };
+  const self = typeOf(schema, true);
+  return environment.registerVariable('self', self).registerVariable('oldSelf', self);
+}
+
+const scalarTypes: ReadonlyMap<string, string> = new Map([
+  ['string', 'string'],
+  ['integer', 'int'],
+  ['number', 'double'],
+  ['boolean', 'bool'],
+]);
 
 class SetsLibrary {}
 

@@ -1,3 +1,4 @@
+import { definitions, established, isEstablished } from './definitions.ts';
 import {
   at,
   isEqual,
@@ -11,12 +12,12 @@ import {
   without,
 } from './json.ts';
 import type { ObjectStore } from './object-store.ts';
-import type { ResourceType, Strategy } from './resource-type.ts';
-import { checkRules, checkRulesCompile } from './schema-rules.ts';
-import { type Cause, invalidValue, required } from './status.ts';
-import { checkSchema, checkStructure, conform, shapesOf } from './structural-schema.ts';
+import { type ResourceType, type Strategy, tableOf } from './resource-type.ts';
+import { checkRules, hasRules } from './schema-rules.ts';
+import type { Cause } from './status.ts';
+import { checkSchema, conform, shapesOf, withoutNulls } from './structural-schema.ts';
 
-const table = 'apiextensions.k8s.io/customresourcedefinitions';
+const table = tableOf(definitions);
 
 /** The types that definitions of the store make: one for each version that is served. */
 export class CustomResources {
@@ -29,6 +30,7 @@ export class CustomResources {
 
   types(): readonly ResourceType[] {
     return this.#store.list(table).flatMap(([name, { object }]) => {
+      if (!isEstablished(object)) return [];
       const key = `${name} ${object.metadata.resourceVersion}`;
       const known = this.#known.get(key) ?? typesOf(object);
       this.#known.set(key, known);
@@ -36,114 +38,21 @@ export class CustomResources {
     });
   }
 
+  /** From now on its objects are served, unless somebody else has its names. */
+  establish(definition: KubeObject): void {
+    const others = this.#store.list(table).map(([, { object }]) => object);
+    const { name } = definition.metadata;
+    const its = others.filter(({ metadata }) => metadata.name !== name);
+    const group = textAt(definition, 'spec', 'group');
+    const ofGroup = its.filter((other) => textAt(other, 'spec', 'group') === group);
+    this.#store.put(table, name, established(definition, ofGroup));
+  }
+
   /** A definition that goes takes its objects along. */
   removeOf(definition: KubeObject): void {
     const its = `${textAt(definition, 'spec', 'group')}/${textAt(definition, 'spec', 'names', 'plural')}`;
     for (const [key] of this.#store.list(its)) this.#store.remove(its, key);
   }
-}
-
-export const definitions: ResourceType = {
-  group: 'apiextensions.k8s.io',
-  version: 'v1',
-  plural: 'customresourcedefinitions',
-  singular: 'customresourcedefinition',
-  kind: 'CustomResourceDefinition',
-  shortNames: ['crd', 'crds'],
-  namespaced: false,
-  subresources: ['status'],
-  unconditionalUpdate: false,
-  createOnUpdate: false,
-  lists: new Map(),
-  strategy: {
-    prepareCreate: (object) => established(withNames(object), 1),
-    prepareUpdate(object, old, part) {
-      if (part === 'status') return { ...old, metadata: object.metadata };
-      const next = withNames(object);
-      const generation = old.metadata.generation ?? 1;
-      return established(next, isEqual(next.spec, old.spec) ? generation : generation + 1, old);
-    },
-    validate: checkDefinition,
-  },
-};
-
-/** Names that follow from the kind. */
-function withNames(object: KubeObject): KubeObject {
-  const { spec } = object;
-  if (!isObject(spec) || !isObject(spec.names)) return object;
-  const kind = textAt(spec, 'names', 'kind') ?? '';
-  const names = { singular: kind.toLowerCase(), listKind: `${kind}List`, ...spec.names };
-  return { ...object, spec: { conversion: { strategy: 'None' }, ...spec, names } };
-}
-
-function established(object: KubeObject, generation: number, old?: KubeObject): KubeObject {
-  const time = object.metadata.creationTimestamp;
-  const condition = (type: string, reason: string, message: string) => ({
-    ...{ type, status: 'True', reason, message, lastTransitionTime: time },
-  });
-  const stored = listAt(object, 'spec', 'versions')
-    .filter((version) => at(version, 'storage') === true)
-    .map((version) => textAt(version, 'name') ?? '');
-  const before = old === undefined ? [] : textsAt(old, 'status', 'storedVersions');
-  return {
-    ...object,
-    metadata: { ...object.metadata, generation },
-    status: {
-      acceptedNames: at(object, 'spec', 'names') ?? {},
-      conditions: [
-        condition('NamesAccepted', 'NoConflicts', 'no conflicts found'),
-        condition('Established', 'InitialNamesAccepted', 'the initial names have been accepted'),
-      ],
-      storedVersions: [...new Set([...before, ...stored])],
-    },
-  };
-}
-
-function checkDefinition(object: KubeObject): readonly Cause[] {
-  const [group = '', plural = '', kind = '', scope = ''] = [
-    ['group'],
-    ['names', 'plural'],
-    ['names', 'kind'],
-    ['scope'],
-  ].map((path) => textAt(object, 'spec', ...path));
-  const causes: Cause[] = [];
-  const { name } = object.metadata;
-  if (name !== `${plural}.${group}`) {
-    causes.push(invalidValue('metadata.name', name, 'must be spec.names.plural+"."+spec.group'));
-  }
-  for (const [field, value] of [
-    ['spec.group', group],
-    ['spec.names.plural', plural],
-    ['spec.names.kind', kind],
-  ] as const) {
-    if (value === '') causes.push(required(field));
-  }
-  if (scope !== 'Cluster' && scope !== 'Namespaced') {
-    causes.push(invalidValue('spec.scope', scope, 'must be Cluster or Namespaced'));
-  }
-  if (
-    /(^|\.)(k8s|kubernetes)\.io$/.test(group) &&
-    !object.metadata.annotations?.['api-approved.kubernetes.io']
-  ) {
-    const field = 'metadata.annotations[api-approved.kubernetes.io]';
-    causes.push(required(field, 'protected groups must have approval annotation'));
-  }
-  const versions = listAt(object, 'spec', 'versions');
-  if (versions.filter((version) => at(version, 'storage') === true).length !== 1) {
-    causes.push(
-      invalidValue(
-        'spec.versions',
-        versions.length,
-        'must have exactly one version marked as storage version',
-      ),
-    );
-  }
-  for (const [index, version] of versions.entries()) {
-    const path = `spec.versions[${index}].schema.openAPIV3Schema`;
-    const schema = at(version, 'schema', 'openAPIV3Schema');
-    causes.push(...checkStructure(schema, path), ...checkRulesCompile(schema, path));
-  }
-  return causes;
 }
 
 function typesOf(definition: KubeObject): readonly ResourceType[] {
@@ -166,19 +75,35 @@ function typesOf(definition: KubeObject): readonly ResourceType[] {
         unconditionalUpdate: false,
         createOnUpdate: false,
         lists: shapesOf(schema),
+        schema: schema ?? {},
         strategy: strategyOf(schema, hasStatus),
-        face: faceOf(group, plural, its),
+        face: faceOf(group, plural, its, definition.metadata.generation === 1 ? undefined : schema),
       };
     });
 }
 
-/** All versions are rows of one table; nothing but the name of the version is converted. */
-function faceOf(group: string, plural: string, version: string): NonNullable<ResourceType['face']> {
-  const as = (object: KubeObject): KubeObject => {
-    const apiVersion = `${group}/${version}`;
-    return object.apiVersion === apiVersion ? object : { ...object, apiVersion };
+/**
+ * All versions are rows of one table; nothing but the name of the version is converted.
+ * @param later a schema that may be another than the one under which rows were written: they are read by it
+ */
+function faceOf(
+  group: string,
+  plural: string,
+  version: string,
+  later: Json | undefined,
+): NonNullable<ResourceType['face']> {
+  const apiVersion = `${group}/${version}`;
+  return {
+    table: `${group}/${plural}`,
+    toStored: (object) => object,
+    toShown(object) {
+      const shown = object.apiVersion === apiVersion ? object : { ...object, apiVersion };
+      if (later === undefined) return shown;
+      const read = conform(shown, later, '', [], true);
+      const { kind, metadata } = shown;
+      return isObject(read) ? { ...read, apiVersion, kind, metadata } : shown;
+    },
   };
-  return { table: `${group}/${plural}`, toStored: (object) => object, toShown: as };
 }
 
 function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
@@ -188,9 +113,10 @@ function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
     metadata: { ...object.metadata, generation },
   });
   return {
-    prune(object) {
+    prune(object, isApplied) {
       const unknown: string[] = [];
-      const pruned = conform(object, schema, '', unknown, true);
+      const whole = isApplied ? object : withoutNulls(object, withoutMetadata(schema));
+      const pruned = conform(whole, schema, '', unknown, true);
       return { object: isObject(pruned) ? pruned : object, unknown };
     },
     prepareCreate(object) {
@@ -210,18 +136,27 @@ function strategyOf(schema: Json | undefined, hasStatus: boolean): Strategy {
     },
     validate(object, old) {
       const body = (value: KubeObject): Json => ({ ...value, metadata: { name: value.metadata.name } });
-      const causes = checkSchema(body(object), withoutMetadata(schema), '');
-      const earlier = old === null ? [] : checkSchema(body(old), withoutMetadata(schema), '');
-      return [
-        // What was wrong before and is not touched does not stop an update.
-        ...causes.filter((cause) => !earlier.some((other) => isEqual({ ...other }, { ...cause }))),
-        ...(causes.length === 0
-          ? checkRules(body(object), old === null ? undefined : body(old), schema, '')
-          : []),
-      ];
+      const before = old === null ? undefined : body(old);
+      const causes = checkSchema(body(object), withoutMetadata(schema), '', before);
+      if (!hasRules(schema)) return causes;
+      if (causes.some(({ type }) => blocking.has(type))) return [...causes, rulesNotChecked];
+      return [...causes, ...checkRules(body(object), before, schema, '')];
     },
   };
 }
+
+/** With one of these no rule is asked: its `self` would not be what it was written for. */
+const blocking: ReadonlySet<Cause['type']> = new Set([
+  ...(['FieldValueRequired', 'FieldValueNotSupported', 'FieldValueTooLong', 'FieldValueTooMany'] as const),
+  'FieldValueTypeInvalid',
+]);
+
+const rulesNotChecked: Cause = {
+  type: 'FieldValueInvalid',
+  field: '<nil>',
+  message:
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
+};
 
 /** The API itself knows the metadata; a schema may only narrow the name. */
 function withoutMetadata(schema: Json | undefined): Json | undefined {

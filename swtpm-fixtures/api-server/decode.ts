@@ -1,16 +1,27 @@
-import { parse as parseYaml } from 'yaml';
+import { parseDocument, visit } from 'yaml';
 import { z } from 'zod';
+import { duplicateMembers } from './duplicate-members.ts';
 import { isObject, type Json, type JsonObject, type KubeObject } from './json.ts';
 import { apiVersionOf, type ResourceType } from './resource-type.ts';
 import { ApiError, badRequest, unsupportedMediaType } from './status.ts';
 
-/** The body of a request. Empty: null. @throws ApiError 400, 415 */
-export function decodeBody(body: Buffer, contentType: string): Json {
-  if (body.length === 0) return null;
+/** The body of a request, and what it says twice. Empty: null. */
+export interface DecodedBody {
+  readonly value: Json;
+  readonly duplicates: readonly string[];
+}
+
+/** @throws ApiError 400, 415 */
+export function decodeBody(body: Buffer, contentType: string): DecodedBody {
+  if (body.length === 0) return { value: null, duplicates: [] };
   const type = mediaTypeOf(contentType);
   const text = body.toString('utf8');
-  if (type.endsWith('json') || type === '') return parseJson(text);
+  if (type.endsWith('json') || type === '')
+    return { value: parseJson(text), duplicates: duplicateMembers(text) };
   if (type.endsWith('yaml')) return parseYamlText(text);
+  if (type.endsWith('protobuf')) {
+    throw badRequest('the object provided is unrecognized: this server of tests decodes no protobuf');
+  }
   throw unsupportedMediaType(['application/json', 'application/yaml']);
 }
 
@@ -27,10 +38,22 @@ export function parseJson(text: string): Json {
   }
 }
 
-function parseYamlText(text: string): Json {
+function parseYamlText(text: string): DecodedBody {
   try {
+    const document = parseDocument(text, { uniqueKeys: false });
+    const [error] = document.errors;
+    if (error !== undefined) throw error;
+    const duplicates: string[] = [];
+    visit(document, {
+      Map(_, { items }) {
+        const keys = items.map(({ key }) => String(key));
+        for (const [index, key] of keys.entries()) {
+          if (keys.indexOf(key) < index) duplicates.push(`key "${key}" already set in map`);
+        }
+      },
+    });
     // What YAML has beyond JSON is no object of the API.
-    return JSON.parse(JSON.stringify(parseYaml(text)));
+    return { value: JSON.parse(JSON.stringify(document.toJS())), duplicates };
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw badRequest(`error decoding YAML: ${why}`);
@@ -114,7 +137,8 @@ function withoutEmpty({ selfLink: _, ...metadata }: z.infer<typeof metadataSchem
     ...(hasMembers(rest.annotations) && { annotations: rest.annotations }),
     ...(rest.finalizers?.length && { finalizers: rest.finalizers }),
     ...(rest.ownerReferences?.length && { ownerReferences: rest.ownerReferences.map(withoutUndefined) }),
-    ...(rest.managedFields?.length && { managedFields: rest.managedFields }),
+    // An empty list says that they are to be reset.
+    ...(rest.managedFields && { managedFields: rest.managedFields }),
   };
 }
 

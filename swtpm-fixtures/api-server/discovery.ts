@@ -55,6 +55,12 @@ export function discover(
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources };
 }
 
+/** Subresources that something else is made by. */
+const makers: Readonly<Record<string, JsonObject>> = {
+  token: { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenRequest', verbs: ['create'] },
+  binding: { kind: 'Binding', verbs: ['create'] },
+};
+
 const storedVerbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
 function resourcesOf({
@@ -67,16 +73,16 @@ function resourcesOf({
 }: ResourceType): readonly Json[] {
   return [
     {
-      ...{ name: plural, singularName: singular, namespaced, kind, verbs: storedVerbs },
+      ...{ name: plural, singularName: singular, namespaced, kind },
+      // Namespaces go one by one.
+      verbs: storedVerbs.filter((verb) => plural !== 'namespaces' || verb !== 'deletecollection'),
       ...(shortNames.length > 0 && { shortNames }),
     },
     ...subresources.map((name) => ({
       name: `${plural}/${name}`,
       singularName: '',
       namespaced,
-      ...(name === 'token'
-        ? { group: 'authentication.k8s.io', version: 'v1', kind: 'TokenRequest', verbs: ['create'] }
-        : { kind, verbs: name === 'finalize' ? ['update'] : ['get', 'patch', 'update'] }),
+      ...(makers[name] ?? { kind, verbs: name === 'finalize' ? ['update'] : ['get', 'patch', 'update'] }),
     })),
   ];
 }

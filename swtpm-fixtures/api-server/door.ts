@@ -2,16 +2,20 @@ import { once } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Answer } from './api.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Answer, answerOf } from './api.ts';
 import type { ApiRequest } from './api-request.ts';
 import type { ServingCertificate } from './certificate.ts';
-import { ApiError, unauthorized } from './status.ts';
+import { ApiError, PlainError, unauthorized } from './status.ts';
 import type { User } from './users.ts';
 import type { Watch } from './watch.ts';
 
 export interface DoorParts {
   readonly certificate: ServingCertificate;
-  /** Null: nobody is known by this token. @throws ApiError where somebody may not act for another */
+  /**
+   * Null: nobody is known by this token; an empty one is that of anybody.
+   * @throws ApiError where somebody may not act for another, PlainError where it is not said for whom
+   */
   readonly authenticate: (token: string, headers: IncomingHttpHeaders) => User | null;
   readonly handle: (request: ApiRequest) => Promise<Answer>;
   /** What its clock shows. Milliseconds since the epoch. */
@@ -22,11 +26,14 @@ export interface DoorParts {
 }
 
 const mostBodyBytes = 3 * 1024 * 1024;
+const mostHeaderBytes = 1024 * 1024;
 /** A watch whose reader is so far behind is ended. */
 const mostUnreadBytes = 64 * 1024 * 1024;
 
 interface RunningWatch {
   readonly resource: string;
+  /** Its connection has nothing to send any more. */
+  readonly closed: Promise<unknown>;
   end(line?: string): void;
   destroy(): void;
 }
@@ -37,6 +44,8 @@ export class Door implements AsyncDisposable {
   readonly #watches = new Set<RunningWatch>();
   readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
+  /** Of a server that ends: its last connection is gone. */
+  #closed: Promise<unknown> = Promise.resolve();
   #port = 0;
 
   constructor(parts: DoorParts) {
@@ -53,8 +62,10 @@ export class Door implements AsyncDisposable {
 
   async open(): Promise<void> {
     if (this.#server !== null) return;
+    await this.#closed;
     const { certificate, key } = this.#parts.certificate;
-    const server = createServer({ cert: certificate, key, keepAliveTimeout: 60_000 }, (request, response) => {
+    const options = { cert: certificate, key, keepAliveTimeout: 60_000, maxHeaderSize: mostHeaderBytes };
+    const server = createServer(options, (request, response) => {
       this.#serve(request, response).catch(() => response.destroy());
     });
     server.on('connection', (socket: Socket) => {
@@ -68,16 +79,26 @@ export class Door implements AsyncDisposable {
     this.#port = portOf(server.address());
   }
 
-  /** As if the process were killed: all connections end. */
-  async close(): Promise<void> {
+  /**
+   * All connections end.
+   * @param grace milliseconds for which watches go on, while nobody new is let in; they end in order. 0: they break
+   */
+  async close(grace = 0): Promise<void> {
     const server = this.#server;
-    if (server === null) return;
     this.#server = null;
-    const closed = once(server, 'close');
-    server.close();
+    if (server !== null) {
+      this.#closed = once(server, 'close');
+      server.close();
+      if (grace > 0) {
+        await Promise.race([this.#closed, delay(grace, undefined, { ref: false })]);
+        const ended = [...this.#watches].map(({ closed }) => closed);
+        this.endWatches('end');
+        await Promise.all(ended);
+      }
+    }
     for (const watch of this.#watches) watch.destroy();
     for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.#closed;
   }
 
   /** @param how `end`: in order; `destroy`: the connection breaks; a line is sent before the end */
@@ -97,6 +118,7 @@ export class Door implements AsyncDisposable {
     response.sendDate = false;
     response.setHeader('Date', new Date(this.#parts.now()).toUTCString());
     response.setHeader('Cache-Control', 'no-cache, private');
+    if (this.#server === null) response.setHeader('Connection', 'close');
     const body = await readBody(request);
     if (body === null) {
       const text = `Request entity too large: limit is ${mostBodyBytes}`;
@@ -105,9 +127,9 @@ export class Door implements AsyncDisposable {
       return;
     }
     const { method = 'GET', url = '/', headers } = request;
-    const token = /^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+    const token = /^Bearer (\S+)/i.exec(headers.authorization ?? '')?.[1] ?? '';
     const user = this.#userOf(token, headers);
-    if (user instanceof ApiError) {
+    if (user instanceof Error) {
       sendError(response, user);
       return;
     }
@@ -119,6 +141,7 @@ export class Door implements AsyncDisposable {
     const answer = await this.#parts.handle({
       ...{ user, method, body, target: url },
       contentType: headers['content-type'] ?? '',
+      accept: headers.accept ?? '',
       userAgent: headers['user-agent'] ?? '',
     });
     if ('watch' in answer) this.#watch(response, answer.watch, answer.resource);
@@ -126,11 +149,11 @@ export class Door implements AsyncDisposable {
     else send(response, answer, method === 'HEAD');
   }
 
-  #userOf(token: string, headers: IncomingHttpHeaders): User | ApiError | null {
+  #userOf(token: string, headers: IncomingHttpHeaders): User | Error | null {
     try {
       return this.#parts.authenticate(token, headers);
     } catch (error) {
-      if (error instanceof ApiError) return error;
+      if (error instanceof ApiError || error instanceof PlainError) return error;
       throw error;
     }
   }
@@ -141,6 +164,7 @@ export class Door implements AsyncDisposable {
     const resources = new DisposableStack();
     const running: RunningWatch = {
       resource,
+      closed: once(response, 'close'),
       end(line) {
         if (line !== undefined) response.write(line);
         resources.dispose();
@@ -153,10 +177,7 @@ export class Door implements AsyncDisposable {
     };
     this.#watches.add(running);
     resources.defer(() => this.#watches.delete(running));
-    const timer = setTimeout(() => {
-      if (watch.wantsBookmarks) response.write(watch.bookmark());
-      running.end();
-    }, watch.timeout).unref();
+    const timer = setTimeout(() => running.end(), watch.timeout).unref();
     resources.defer(() => clearTimeout(timer));
     if (watch.wantsBookmarks) {
       const bookmarks = setInterval(
@@ -200,12 +221,8 @@ function send(response: ServerResponse, answer: Extract<Answer, { text: string }
   response.end(isHead ? undefined : bytes);
 }
 
-function sendError(response: ServerResponse, error: ApiError): void {
-  send(
-    response,
-    { code: error.code, contentType: 'application/json', text: JSON.stringify(error.status()) },
-    false,
-  );
+function sendError(response: ServerResponse, error: Error): void {
+  send(response, answerOf(error), false);
 }
 
 function portOf(address: AddressInfo | string | null): number {

@@ -1,56 +1,7 @@
-import { isList, isObject, type Json, type JsonObject } from './json.ts';
-import type { ListShapes } from './list-shapes.ts';
+import { isObject, type Json, type JsonObject } from './json.ts';
 
-/**
- * Paths to leaves of an object, each with its value: what managers own. A step is written as in FieldsV1
- * (`f:spec`, `k:{"type":"Ready"}`, `v:"x"`), and `.` is an item of a list itself.
- */
-export type FieldSet = ReadonlyMap<string, Json>;
-
-/** Nobody owns these: they are the object's identity, or the server's own. */
-const unowned: ReadonlySet<string> = new Set([
-  ...['apiVersion', 'kind'],
-  ...['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'managedFields', 'creationTimestamp'].map(
-    (name) => `metadata.${name}`,
-  ),
-  ...['deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName'].map((name) => `metadata.${name}`),
-]);
-
-export function fieldsOf(object: JsonObject, shapes: ListShapes): FieldSet {
-  const found = new Map<string, Json>();
-  visit(object, '', '', shapes, found);
-  return found;
-}
-
-/** @param steps the path as text, by which sets are compared */
-function visit(value: Json, steps: string, path: string, shapes: ListShapes, found: Map<string, Json>): void {
-  const shape = shapes.get(path);
-  if (isObject(value) && shape !== 'atomic') {
-    const members = Object.entries(value);
-    if (members.length === 0 && steps !== '') found.set(steps, value);
-    for (const [name, member] of members) {
-      const inner = path === '' ? name : `${path}.${name}`;
-      if (!unowned.has(inner)) visit(member, joined(steps, `f:${name}`), inner, shapes, found);
-    }
-    return;
-  }
-  if (!isList(value) || shape === undefined || shape === 'atomic') {
-    found.set(steps, value);
-    return;
-  }
-  if (value.length === 0) found.set(steps, value);
-  for (const item of value) {
-    const inner = joined(steps, stepOf(item, shape.keys));
-    if (shape.keys === null) found.set(inner, item);
-    else {
-      found.set(joined(inner, '.'), true);
-      visit(item, inner, path, shapes, found);
-    }
-  }
-}
-
-function joined(steps: string, step: string): string {
-  return steps === '' ? step : `${steps}\n${step}`;
+export function joined(path: string, step: string): string {
+  return path === '' ? step : `${path}\n${step}`;
 }
 
 /** How an item of a list is named in a path. */
@@ -62,8 +13,8 @@ export function stepOf(item: Json, keys: readonly string[] | null): string {
   return `k:${JSON.stringify(Object.fromEntries(named))}`;
 }
 
-/** The tree that `managedFields` holds. */
-export function treeOf(paths: Iterable<string>): JsonObject {
+/** The tree that `managedFields` holds. A dot says of what has parts that it is owned itself. */
+export function treeOf(paths: ReadonlySet<string>): JsonObject {
   interface Tree extends Map<string, Tree> {}
   const root: Tree = new Map();
   for (const path of paths) {
@@ -74,23 +25,24 @@ export function treeOf(paths: Iterable<string>): JsonObject {
       at = next;
     }
   }
-  const written = (tree: Tree): JsonObject =>
-    Object.fromEntries(
-      [...tree]
-        .sort(([one], [other]) => (one < other ? -1 : 1))
-        .map(([step, inner]) => [step, written(inner)]),
-    );
-  return written(root);
+  const written = (tree: Tree, path: string): JsonObject => {
+    const inner = [...tree]
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([step, its]) => [step, written(its, joined(path, step))] as const);
+    const isOwned = inner.length > 0 && paths.has(path);
+    return Object.fromEntries(isOwned ? [['.', {}], ...inner] : inner);
+  };
+  return written(root, '');
 }
 
 /** The paths of such a tree. */
 export function pathsOf(tree: Json | undefined): readonly string[] {
   const found: string[] = [];
-  const walk = (at: Json | undefined, steps: string): void => {
+  const walk = (at: Json | undefined, path: string): void => {
     if (!isObject(at)) return;
     const members = Object.entries(at);
-    if (members.length === 0 && steps !== '') found.push(steps);
-    for (const [step, inner] of members) walk(inner, joined(steps, step));
+    if (path !== '' && (members.length === 0 || Object.hasOwn(at, '.'))) found.push(path);
+    for (const [step, inner] of members) if (step !== '.') walk(inner, joined(path, step));
   };
   walk(tree, '');
   return found;
@@ -100,7 +52,6 @@ export function pathsOf(tree: Json | undefined): readonly string[] {
 export function shownPath(path: string): string {
   return path
     .split('\n')
-    .filter((step) => step !== '.')
     .map((step) => {
       if (step.startsWith('f:')) return `.${step.slice(2)}`;
       if (step.startsWith('v:')) return `[=${step.slice(2)}]`;

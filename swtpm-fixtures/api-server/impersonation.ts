@@ -1,11 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Authorizer, refusalOf } from './authorizer.ts';
-import { badRequest, forbidden } from './status.ts';
+import { forbidden, PlainError } from './status.ts';
 import { serviceAccount, type User } from './users.ts';
 
 const extraPrefix = 'impersonate-extra-';
 
-/** Who the request wants to be: the user, unless headers name somebody that the user may act for. @throws ApiError */
+/** Who the request wants to be: the user, unless headers name somebody that the user may act for. @throws ApiError, PlainError */
 export function impersonated(user: User, headers: IncomingHttpHeaders, authorizer: Authorizer): User {
   const name = textOf(headers['impersonate-user']);
   const groups = listOf(headers['impersonate-group']);
@@ -15,7 +15,7 @@ export function impersonated(user: User, headers: IncomingHttpHeaders, authorize
     .map(([header, value]) => [decodeURIComponent(header.slice(extraPrefix.length)), listOf(value)] as const);
   if (name === '') {
     if (groups.length === 0 && uid === '' && extra.length === 0) return user;
-    throw badRequest('requested a group, uid or extra without a user to impersonate');
+    throw new PlainError(500, 'Internal Server Error: requested a group, uid or extra without a user');
   }
   const check = (group: string, resource: string, wanted: string, namespace = '', subresource = ''): void => {
     const action = { verb: 'impersonate', group, resource, subresource, namespace, name: wanted };

@@ -30,7 +30,6 @@ function applyOperation(target: Json, operation: Json): Json {
     case 'add':
       return change(target, tokensOf(path), { kind: 'add', value: needed(value) });
     case 'replace':
-      lookUp(target, tokensOf(path), false);
       return change(target, tokensOf(path), { kind: 'replace', value: needed(value) });
     case 'remove':
       return change(target, tokensOf(path), { kind: 'remove' });
@@ -51,7 +50,10 @@ type Change = { readonly kind: 'add' | 'replace'; readonly value: Json } | { rea
 /** A copy with one place changed; all else is shared. */
 function change(target: Json, tokens: readonly string[], what: Change): Json {
   const [token, ...rest] = tokens;
-  if (token === undefined) return what.kind === 'remove' ? null : what.value;
+  if (token === undefined) {
+    if (what.kind === 'remove') throw patchDoesNotApply();
+    return what.value;
+  }
   if (isList(target)) {
     const index = indexOf(token, target.length, rest.length === 0 && what.kind === 'add');
     if (rest.length > 0) {
@@ -92,21 +94,23 @@ function lookUp(target: Json, tokens: readonly string[], mayMiss: boolean): Json
   return found;
 }
 
+/** As the library of the real one reads it: `01` is 1, and -1 the last one, or where the next one would be. */
 function indexOf(token: string, length: number, mayAppend: boolean): number {
   if (token === '-' && mayAppend) return length;
-  if (!/^(0|[1-9]\d{0,8})$/.test(token)) throw patchDoesNotApply();
-  const index = Number(token);
-  if (index >= length + (mayAppend ? 1 : 0)) throw patchDoesNotApply();
+  if (!/^-?\d{1,9}$/.test(token)) throw patchDoesNotApply();
+  const places = length + (mayAppend ? 1 : 0);
+  const index = Number(token) < 0 ? places + Number(token) : Number(token);
+  if (index < 0 || index >= places) throw patchDoesNotApply();
   return index;
 }
 
-/** RFC 6901. */
+/** RFC 6901; what stands before the first slash is not looked at, as the real one does. */
 function tokensOf(path: string): readonly string[] {
   if (path === '') return [];
-  if (!path.startsWith('/')) throw patchDoesNotApply();
+  if (!path.includes('/')) throw patchDoesNotApply();
   return path
-    .slice(1)
     .split('/')
+    .slice(1)
     .map((token) => token.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 

@@ -1,19 +1,24 @@
 import type { ResourceRequest } from './api-request.ts';
+import { checkListOptions, checkReached, revisionOf } from './list-options.ts';
 import { type ObjectStore, Stored } from './object-store.ts';
 import { apiVersionOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
-import { ApiError, badRequest, expired } from './status.ts';
+import { badRequest, ExpiredContinue, expired, unexplained } from './status.ts';
 
-/** The text of a list: objects are written once each, however often they are listed. @throws ApiError 400, 410, 504 */
+/** The text of a list: objects are written once each, however often they are listed. @throws ApiError 400, 410, 422, 500, 504 */
 export function listText(store: ObjectStore, type: ResourceType, request: ResourceRequest): string {
   const { query } = request;
-  const matches = matcherOf(query);
-  const limit = limitOf(query.get('limit'));
-  const continued = query.get('continue') ?? '';
-  const start = continued === '' ? null : parseContinue(continued);
-  checkVersion(store, query, start?.revision ?? null);
+  checkListOptions(query, false);
+  const matches = matcherOf(query, type);
+  const start = startOf(query);
+  const revision = revisionToList(store, query, start);
+  // The cache of watches, which answers for version 0, knows no pages.
+  const limit = isAnyVersion(query) ? 0 : Math.max(0, Number(query.get('limit') ?? 0));
 
-  const rows = store.list(tableOf(type), prefixOf(type, request));
+  const table = tableOf(type);
+  const prefix = prefixOf(type, request);
+  const rows = revision === null ? store.list(table, prefix) : store.listAt(revision, table, prefix);
+  if (rows === null) throw tooOld(start);
   const found: Stored[] = [];
   let last = '';
   let remaining = 0;
@@ -27,10 +32,10 @@ export function listText(store: ObjectStore, type: ResourceType, request: Resour
     found.push(stored);
     last = key;
   }
-  const revision = start?.revision ?? store.revision;
+  const shown = revision ?? store.revision;
   const metadata = {
-    resourceVersion: String(revision),
-    ...(remaining > 0 && { continue: continueText(revision, last) }),
+    resourceVersion: String(shown),
+    ...(remaining > 0 && { continue: continueText(shown, last) }),
     ...(remaining > 0 && matches === null && { remainingItemCount: remaining }),
   };
   const items = found.map((stored) => shownAs(stored, type).text()).join(',');
@@ -47,45 +52,49 @@ export function shownAs(stored: Stored, type: ResourceType): Stored {
   return type.face === undefined ? stored : new Stored(type.face.toShown(stored.object));
 }
 
-/** `resourceVersion` of a query: empty and 0 are any, a number that was never given out is an error. */
-export function revisionOf(query: URLSearchParams): number | null {
-  const text = query.get('resourceVersion') ?? '';
+/** Of one object: whether the version is there at which it is asked for. @throws ApiError 400, 504 */
+export function checkReadable(store: ObjectStore, query: URLSearchParams): void {
+  checkReached(revisionOf(query, badRequest) ?? 0, store);
+}
+
+function isAnyVersion(query: URLSearchParams): boolean {
+  return query.get('resourceVersion') === '0' && (query.get('continue') ?? '') === '';
+}
+
+/** Null: the newest. */
+function revisionToList(store: ObjectStore, query: URLSearchParams, start: Start | null): number | null {
+  if (start !== null) return start.revision;
+  const wanted = revisionOf(query, badRequest);
+  if (wanted === null || wanted === 0) return null;
+  const match = query.get('resourceVersionMatch');
+  const isExact = match === 'Exact' || (match !== 'NotOlderThan' && Number(query.get('limit') ?? 0) > 0);
+  if (isExact && wanted > store.revision) {
+    throw unexplained('etcdserver: mvcc: required revision is a future revision');
+  }
+  checkReached(wanted, store);
+  return isExact ? wanted : null;
+}
+
+/** Where a page begins. A null revision: at the newest, after the first one was lost. */
+interface Start {
+  readonly revision: number | null;
+  readonly after: string;
+}
+
+function startOf(query: URLSearchParams): Start | null {
+  const text = query.get('continue') ?? '';
   if (text === '') return null;
-  if (!/^\d{1,15}$/.test(text)) throw badRequest(`resourceVersion: Invalid value: ${JSON.stringify(text)}`);
-  return Number(text);
-}
-
-/** @throws ApiError 504 for a version that is not there yet, 410 for an exact one that is gone */
-function checkVersion(store: ObjectStore, query: URLSearchParams, continued: number | null): void {
-  if (continued !== null) {
-    if (continued < store.forgotten) {
-      throw expired(
-        'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.',
-      );
-    }
-    return;
+  if (!['', '0'].includes(query.get('resourceVersion') ?? '')) {
+    throw badRequest('specifying resource version is not allowed when using continue');
   }
-  const wanted = revisionOf(query);
-  if (wanted === null || wanted === 0) return;
-  if (wanted > store.revision) throw tooLarge(wanted, store.revision);
-  const isExact = query.get('resourceVersionMatch') === 'Exact' || Number(query.get('limit') ?? 0) > 0;
-  if (isExact && query.get('resourceVersionMatch') !== 'NotOlderThan' && wanted < store.forgotten) {
-    throw expired(`The resourceVersion for the provided list is too old.`);
+  const [, revision, after] =
+    /^\{"v":"meta\.k8s\.io\/v1","rv":(-1|\d+),"start":"([^"]*)"\}$/.exec(
+      Buffer.from(text, 'base64url').toString('utf8'),
+    ) ?? [];
+  if (revision === undefined || after === undefined) {
+    throw badRequest('invalid continue token: continue key is not valid');
   }
-}
-
-function tooLarge(wanted: number, current: number): ApiError {
-  const message = `Too large resource version: ${wanted}, current: ${current}`;
-  return new ApiError(504, 'Timeout', `Timeout: ${message}`, {
-    causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }],
-    retryAfterSeconds: 1,
-  });
-}
-
-function limitOf(text: string | null): number {
-  if (text === null || text === '') return 0;
-  if (!/^\d{1,9}$/.test(text)) throw badRequest(`limit: Invalid value: ${JSON.stringify(text)}`);
-  return Number(text);
+  return { revision: revision === '-1' ? null : Number(revision), after };
 }
 
 function continueText(revision: number, after: string): string {
@@ -94,11 +103,7 @@ function continueText(revision: number, after: string): string {
   );
 }
 
-function parseContinue(text: string): { readonly revision: number; readonly after: string } {
-  const [, revision, after] =
-    /^\{"v":"meta\.k8s\.io\/v1","rv":(\d+),"start":"([^"]*)"\}$/.exec(
-      Buffer.from(text, 'base64url').toString('utf8'),
-    ) ?? [];
-  if (revision === undefined || after === undefined) throw badRequest('continue key is not valid');
-  return { revision: Number(revision), after };
+function tooOld(start: Start | null) {
+  if (start === null) return expired('The resourceVersion for the provided list is too old.');
+  return new ExpiredContinue(continueText(-1, start.after));
 }

@@ -1,7 +1,9 @@
-import { type FieldSet, fieldsOf, pathsOf, shownPath, stepOf, treeOf } from './field-set.ts';
-import { isEqual, isList, isObject, type Json, type KubeObject, textAt } from './json.ts';
-import type { ListShapes } from './list-shapes.ts';
+import { pathsOf, shownPath, treeOf } from './field-set.ts';
+import { type FieldType, fieldTypeOf } from './field-type.ts';
+import { isEqual, isObject, type Json, type JsonObject, type KubeObject, textAt } from './json.ts';
+import type { ResourceType } from './resource-type.ts';
 import { ApiError } from './status.ts';
+import { compare, merge, type Paths, pathsIn, withNamed, without } from './typed-value.ts';
 
 /** Who writes, and by which door. */
 export interface Manager {
@@ -18,29 +20,54 @@ interface Entry {
   readonly subresource: string;
   readonly apiVersion: string;
   readonly time: string;
-  readonly paths: ReadonlySet<string>;
+  readonly paths: Paths;
 }
+
+/** Nobody owns these: they are the object's identity, or the server's own. */
+const unowned: ReadonlySet<string> = new Set([
+  ...['f:apiVersion', 'f:kind', 'f:metadata'],
+  ...['name', 'namespace', 'uid', 'resourceVersion', 'generation', 'managedFields', 'creationTimestamp'].map(
+    (name) => `f:metadata\nf:${name}`,
+  ),
+  ...['deletionTimestamp', 'deletionGracePeriodSeconds', 'selfLink'].map((name) => `f:metadata\nf:${name}`),
+]);
 
 /** The object with `managedFields` as they are after an ordinary write: whoever changes a field owns it alone. */
 export function afterUpdate(
   object: KubeObject,
   old: KubeObject | null,
   manager: Manager,
-  shapes: ListShapes,
+  type: ResourceType,
 ): KubeObject {
-  const entries = old === null ? [] : entriesOf(old);
-  const before = old === null ? new Map<string, Json>() : fieldsOf(old, shapes);
-  const after = fieldsOf(object, shapes);
-  const changed = changedPaths(before, after);
-  const removed = [...before.keys()].filter((path) => !after.has(path));
-  if (changed.length === 0 && removed.length === 0) return withEntries(object, entries);
+  const entries = entriesBefore(object, old, manager);
+  // Nobody is tracked in an object whose managers were reset, until somebody applies.
+  if (entries.length === 0 && old !== null) return withEntries(object, []);
+  return withEntries(object, entriesAfter(object, old, entries, manager, type));
+}
+
+/** Those that the write brings itself, if it may; else those of before. */
+function entriesBefore(object: KubeObject, old: KubeObject | null, manager: Manager): readonly Entry[] {
+  const said = object.metadata.managedFields;
+  if (manager.subresource !== '' || said === undefined) return old === null ? [] : entriesOf(old);
+  const isReset = said.length === 0 || (said.length === 1 && isEqual(said[0], {}));
+  const entries = isReset ? [] : entriesOf(object);
+  return isReset || entries.length > 0 || old === null ? entries : entriesOf(old);
+}
+
+function entriesAfter(
+  object: KubeObject,
+  old: KubeObject | null,
+  entries: readonly Entry[],
+  manager: Manager,
+  type: ResourceType,
+): readonly Entry[] {
+  const { changed, removed } = compare(old ?? zeroOf(type), object, fieldTypeOf(type));
   const own = entries.find((entry) => isOf(entry, manager, 'Update'));
-  const rest = entries
-    .filter((entry) => entry !== own)
-    .map((entry) => ({ ...entry, paths: minus(entry.paths, [...changed, ...removed]) }));
-  const paths = minus(new Set([...(own?.paths ?? []), ...changed]), removed);
-  const mine: Entry = { ...entryOf(manager, 'Update'), paths };
-  return withEntries(object, [...rest, mine]);
+  const rest = entries.filter((entry) => entry !== own);
+  const paths = new Set([...minus(own?.paths ?? [], removed), ...minus(changed, unowned)]);
+  const isSame = own !== undefined && isSameSet(own.paths, paths);
+  const mine = isSame && isUnchanged(changed) ? own : { ...entryOf(manager, 'Update'), paths };
+  return [...rest.map((entry) => ({ ...entry, paths: minus(minus(entry.paths, changed), removed) })), mine];
 }
 
 /**
@@ -48,128 +75,64 @@ export function afterUpdate(
  * @throws ApiError 409 naming each field that somebody else owns with another value
  */
 export function apply(
-  config: KubeObject,
+  config: JsonObject,
   old: KubeObject | null,
   manager: Manager,
   force: boolean,
-  shapes: ListShapes,
-): KubeObject {
+  type: ResourceType,
+): Applied {
+  const fields = fieldTypeOf(type);
   const entries = old === null ? [] : entriesOf(old);
-  const wanted = fieldsOf(config, shapes);
-  const before = old === null ? new Map<string, Json>() : fieldsOf(old, shapes);
-  const own = entries.find((entry) => isOf(entry, manager, 'Apply'));
-  const others = entries.filter((entry) => entry !== own);
-  const ownedByOthers = new Set(others.flatMap(({ paths }) => [...paths]));
-  const merged = old === null ? config : withIdentity(mergeTyped(old, config, '', shapes), old);
-  // What it applied before and does not any more goes, unless somebody else wants it too, or it is a map that has keys now.
-  const isWanted = (path: string) =>
-    [...wanted.keys()].some((its) => its === path || its.startsWith(`${path}\nf:`));
-  const dropped = [...(own?.paths ?? [])].filter(
-    (path) => !isWanted(path) && !ownedByOthers.has(path) && !isHeld(path, ownedByOthers),
-  );
-  const kept = dropped.reduce<Json>((value, path) => prune(value, path.split('\n'), '', shapes), merged);
-  const vanished = [...wanted.keys()].filter((path) => dropped.some((its) => its.startsWith(`${path}\nf:`)));
-  const pruned = vanished.reduce<Json>((value, path) => withNull(value, path.split('\n')), kept);
-  if (!isKubeObject(pruned)) throw new Error('an applied object lost its metadata');
-  const after = fieldsOf(pruned, shapes);
-  const changed = changedPaths(before, after);
+  // What was there before anybody applied belongs to those who made it.
+  const first = { ...manager, name: 'before-first-apply', subresource: '' };
+  const known = entries.length > 0 || old === null ? entries : entriesAfter(old, null, [], first, type);
+  const own = known.find((entry) => isOf(entry, manager, 'Apply'));
+  const others = known.filter((entry) => entry !== own);
+  const claimed = pathsIn(config, fields);
+  const merged = merge(old ?? undefined, config, fields) ?? config;
+  const owned = [claimed, ...others.map(({ paths }) => paths)];
+  const applied = own === undefined ? merged : withoutDropped(merged, own.paths, owned, fields);
+  if (!isObject(applied)) throw new Error('an applied object lost all its members');
+  const compared = compare(old ?? undefined, applied, fields);
+  const [changed, removed] = [minus(compared.changed, unowned), minus(compared.removed, unowned)];
   const conflicts = others.flatMap((entry) =>
-    changed.filter((path) => entry.paths.has(path)).map((path) => ({ entry, path })),
+    [...changed].filter((path) => entry.paths.has(path)).map((path) => ({ entry, path })),
   );
   if (conflicts.length > 0 && !force) throw conflictOf(conflicts);
-  const removed = [...before.keys()].filter((path) => !after.has(path));
-  const rest = others.map((entry) => ({ ...entry, paths: minus(entry.paths, [...changed, ...removed]) }));
-  const mine: Entry = { ...entryOf(manager, 'Apply'), paths: new Set(wanted.keys()) };
-  const isSame =
-    own !== undefined && isSameSet(own.paths, mine.paths) && changed.length + removed.length === 0;
-  return withEntries(pruned, [...rest, isSame ? own : mine]);
+  const rest = others.map((entry) => ({ ...entry, paths: minus(minus(entry.paths, changed), removed) }));
+  const mine: Entry = { ...entryOf(manager, 'Apply'), paths: minus(claimed, unowned) };
+  const isSame = own !== undefined && isSameSet(own.paths, mine.paths) && changed.size + removed.size === 0;
+  return { object: applied, managedFields: written([...rest, isSame ? own : mine]) };
 }
 
-function isKubeObject(value: Json): value is KubeObject {
-  return isObject(value) && isObject(value.metadata) && typeof value.kind === 'string';
+/** Members that Kubernetes' own types have from the start: nobody owns them for being there. */
+function zeroOf({ schema }: ResourceType): JsonObject | undefined {
+  return schema === null ? { spec: {}, status: {} } : undefined;
 }
 
-/** An item of a list stays while somebody else owns something in it. */
-function isHeld(path: string, others: ReadonlySet<string>): boolean {
-  if (!path.endsWith('\n.')) return false;
-  const inside = path.slice(0, -1);
-  return [...others].some((other) => other.startsWith(inside));
+export interface Applied {
+  readonly object: JsonObject;
+  readonly managedFields: readonly JsonObject[];
 }
 
-/** A configuration says nothing of these, whatever stands in it. */
-function withIdentity(merged: Json, { metadata: old }: KubeObject): Json {
-  if (!isKubeObject(merged)) throw new Error('an applied object lost its metadata');
-  const { uid, resourceVersion, creationTimestamp } = old;
-  return { ...merged, metadata: { ...merged.metadata, uid, resourceVersion, creationTimestamp } };
+function isUnchanged(paths: Paths): boolean {
+  return minus(paths, unowned).size === 0;
 }
 
-/** Configuration over object: maps member by member, lists by the keys of their items, all else as a whole. */
-function mergeTyped<T extends Json>(
-  old: Json | undefined,
-  config: T,
-  path: string,
-  shapes: ListShapes,
-): T | Json {
-  const shape = shapes.get(path);
-  if (isObject(config) && isObject(old) && shape !== 'atomic') {
-    const result = new Map<string, Json>(Object.entries(old));
-    for (const [name, member] of Object.entries(config)) {
-      result.set(name, mergeTyped(result.get(name), member, path === '' ? name : `${path}.${name}`, shapes));
-    }
-    return Object.fromEntries(result);
-  }
-  if (!isList(config) || !isList(old) || shape === undefined || shape === 'atomic') return config;
-  const { keys } = shape;
-  const result = [...old];
-  for (const item of config) {
-    const step = stepOf(item, keys);
-    const index = result.findIndex((other) => stepOf(other, keys) === step);
-    if (index < 0) result.push(item);
-    else result[index] = mergeTyped(result[index], item, path, shapes);
-  }
-  return result;
-}
-
-/** Without the leaf at a path, and without what is empty then. */
-function prune(value: Json, steps: readonly string[], path: string, shapes: ListShapes): Json {
-  const [step, ...rest] = steps;
-  if (step === undefined) return value;
-  if (isObject(value) && step.startsWith('f:')) {
-    const name = step.slice(2);
-    const member = value[name];
-    if (member === undefined) return value;
-    const inner = path === '' ? name : `${path}.${name}`;
-    const pruned = rest.length === 0 ? null : prune(member, rest, inner, shapes);
-    const isGone = pruned === null || (rest.length > 0 && isEmpty(pruned) && !isEmpty(member));
-    const entries = Object.entries(value);
-    return Object.fromEntries(
-      isGone ? entries.filter(([other]) => other !== name) : new Map(entries).set(name, pruned),
-    );
-  }
-  const shape = shapes.get(path);
-  if (!isList(value) || shape === undefined || shape === 'atomic') return value;
-  const index = value.findIndex((item) => stepOf(item, shape.keys) === step);
-  const item = value[index];
-  if (item === undefined) return value;
-  if (rest.length === 0 || rest[0] === '.') return value.toSpliced(index, 1);
-  return value.with(index, prune(item, rest, path, shapes));
-}
-
-/** A map that is applied empty, and all of whose keys vanish, is null: then its schema must allow that. */
-function withNull(value: Json, [step = '', ...rest]: readonly string[]): Json {
-  if (!isObject(value) || !step.startsWith('f:')) return value;
-  const name = step.slice(2);
-  const member = value[name];
-  if (rest.length > 0) return member === undefined ? value : { ...value, [name]: withNull(member, rest) };
-  return member === undefined ? { ...value, [name]: null } : value;
-}
-
-function isEmpty(value: Json): boolean {
-  return isList(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
-}
-
-function changedPaths(before: FieldSet, after: FieldSet): readonly string[] {
-  return [...after].filter(([path, value]) => !isEqual(before.get(path), value)).map(([path]) => path);
+/**
+ * What it applied before and does not any more goes, unless somebody owns it. What nobody owns, such as defaults, goes with
+ * the member that holds it.
+ */
+function withoutDropped(merged: Json, before: Paths, owned: readonly Paths[], type: FieldType): Json {
+  if (before.size === 0) return merged;
+  const all = withNamed(pathsIn(merged, type), type);
+  const last = withNamed(before, type);
+  const kept = withNamed(new Set(owned.flatMap((paths) => [...paths])), type);
+  const bare = withNamed(pathsIn(without(merged, last, type), type), type);
+  const owning = without(merged, minus(minus(all, bare), kept), type);
+  const stays = withNamed(pathsIn(owning, type), type);
+  const gone = new Set([...minus(all, stays)].filter((path) => last.has(path)));
+  return without(merged, gone, type);
 }
 
 function conflictOf(conflicts: readonly { readonly entry: Entry; readonly path: string }[]): ApiError {
@@ -208,14 +171,18 @@ function entriesOf({ metadata }: KubeObject): readonly Entry[] {
 }
 
 function withEntries(object: KubeObject, entries: readonly Entry[]): KubeObject {
-  const written = entries
+  const { managedFields: _, ...metadata } = object.metadata;
+  const managedFields = written(entries);
+  return { ...object, metadata: { ...metadata, ...(managedFields.length > 0 && { managedFields }) } };
+}
+
+function written(entries: readonly Entry[]): readonly JsonObject[] {
+  return entries
     .filter(({ paths }) => paths.size > 0)
     .map(({ manager, operation, apiVersion, time, subresource, paths }) => ({
       ...{ manager, operation, apiVersion, time, fieldsType: 'FieldsV1', fieldsV1: treeOf(paths) },
       ...(subresource !== '' && { subresource }),
     }));
-  const { managedFields: _, ...metadata } = object.metadata;
-  return { ...object, metadata: { ...metadata, ...(written.length > 0 && { managedFields: written }) } };
 }
 
 function entryOf({ name, subresource, apiVersion, time }: Manager, operation: Entry['operation']) {
@@ -226,12 +193,12 @@ function isOf(entry: Entry, { name, subresource }: Manager, operation: Entry['op
   return entry.manager === name && entry.subresource === subresource && entry.operation === operation;
 }
 
-function minus(paths: ReadonlySet<string>, gone: Iterable<string>): ReadonlySet<string> {
+function minus(paths: Iterable<string>, gone: Iterable<string>): Paths {
   const rest = new Set(paths);
   for (const path of gone) rest.delete(path);
   return rest;
 }
 
-function isSameSet(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+function isSameSet(one: Paths, other: Paths): boolean {
   return one.size === other.size && [...one].every((path) => other.has(path));
 }

@@ -19,12 +19,27 @@ export function checkMetadata(object: KubeObject, type: ResourceType): readonly 
     ]),
     ...checkAnnotations(metadata),
     ...(metadata.finalizers ?? []).flatMap((name) => checkQualifiedName('metadata.finalizers', name)),
-    ...(metadata.ownerReferences ?? []).flatMap((owner, index) =>
+    ...(type.schema === null ? checkFinalizers(metadata.finalizers ?? []) : []),
+    // The real one does not say which of them.
+    ...(metadata.ownerReferences ?? []).flatMap((owner) =>
       (['apiVersion', 'kind', 'name', 'uid'] as const)
         .filter((member) => owner[member] === '')
-        .map((member) => required(`metadata.ownerReferences[${index}].${member}`, 'must not be empty')),
+        .map((member) =>
+          invalidValue(`metadata.ownerReferences.${member}`, '', `${member} must not be empty`),
+        ),
     ),
   ];
+}
+
+/** Kubernetes' own types take a name without a domain only where it is one of its own. */
+function checkFinalizers(finalizers: readonly string[]): readonly Cause[] {
+  const own = ['kubernetes', 'orphan', 'foregroundDeletion'];
+  const why = 'name is neither a standard finalizer name nor is it fully qualified';
+  return finalizers.flatMap((name, index) =>
+    name.includes('/') || own.includes(name)
+      ? []
+      : [invalidValue(`metadata.finalizers[${index}]`, name, why)],
+  );
 }
 
 /** What an update may not change. */
@@ -82,10 +97,23 @@ function isDnsLabel(name: string): boolean {
   return name.length <= 63 && label.test(name);
 }
 
-function checkName({ name, namespace }: Metadata, type: ResourceType): readonly Cause[] {
+function checkName(metadata: Metadata, type: ResourceType): readonly Cause[] {
+  const { generateName } = metadata;
+  const prefix = typeof generateName === 'string' ? generateName.replace(/-$/, 'a') : '';
+  return [
+    ...(prefix === '' ? [] : checkNameAt('metadata.generateName', prefix, type)),
+    ...checkOwnName(metadata, type),
+  ];
+}
+
+function checkOwnName({ name, namespace }: Metadata, type: ResourceType): readonly Cause[] {
   const field = 'metadata.name';
   if (name === '') return [required(field, 'name or generateName is required')];
   if (type.namespaced && namespace === undefined) return [required('metadata.namespace')];
+  return checkNameAt(field, name, type);
+}
+
+function checkNameAt(field: string, name: string, type: ResourceType): readonly Cause[] {
   // Roles have names such as system:node, which are free but for what a path cannot hold.
   if (type.group === 'rbac.authorization.k8s.io') {
     return /^(\.{1,2})$|[/%]/.test(name)

@@ -1,3 +1,4 @@
+import { withoutEmptyLists } from './decode.ts';
 import { type KubeObject, textsAt } from './json.ts';
 import type { Strategy } from './resource-type.ts';
 
@@ -12,7 +13,7 @@ export const namespaceStrategy: Strategy = {
     });
   },
   prepareUpdate(object, old, part) {
-    const spec = part === 'finalize' ? object.spec : old.spec;
+    const spec = part === 'finalize' ? withoutEmptyLists(object.spec ?? {}) : old.spec;
     const status = part === 'status' ? object.status : old.status;
     return named({ ...object, ...(spec !== undefined && { spec }), ...(status !== undefined && { status }) });
   },

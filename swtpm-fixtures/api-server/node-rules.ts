@@ -8,7 +8,7 @@ const effects = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'] as const;
 
 /** Core/v1 Node: what may change by which door, and what is refused. */
 export const nodeStrategy: Strategy = {
-  prepareCreate: complete,
+  prepareCreate: (object) => complete(notReady(object)),
   prepareUpdate(object, old, part) {
     const kept = part === 'status' ? { spec: old.spec ?? {} } : { status: old.status ?? {} };
     return complete({ ...object, ...kept });
@@ -22,6 +22,20 @@ export const nodeStrategy: Strategy = {
   },
 };
 
+/** A new Node is kept free of pods until a controller finds that its kubelet is ready. */
+function notReady(object: KubeObject): KubeObject {
+  const taints = listAt(object, 'spec', 'taints');
+  if (taints.some(isNotReadyTaint)) return object;
+  const added = { key: notReadyTaint, effect: 'NoSchedule' };
+  return { ...object, spec: { ...members(object.spec), taints: [...taints, added] } };
+}
+
+const notReadyTaint = 'node.kubernetes.io/not-ready';
+
+export function isNotReadyTaint(taint: Json): boolean {
+  return textAt(taint, 'key') === notReadyTaint;
+}
+
 /** The members that a Node always has, and none that is empty: that is why the last taint takes its list along. */
 function complete(object: KubeObject): KubeObject {
   const { spec = {}, status = {}, ...rest } = object;
@@ -32,9 +46,14 @@ function complete(object: KubeObject): KubeObject {
     nodeInfo: { ...noNodeInfo, ...(isObject(at(status, 'nodeInfo')) && members(at(status, 'nodeInfo'))) },
     daemonEndpoints: { kubeletEndpoint: { Port: 0 }, ...members(at(status, 'daemonEndpoints')) },
   });
+  const conditions = listAt(status, 'conditions').map((condition) => ({
+    ...{ lastHeartbeatTime: null, lastTransitionTime: null },
+    ...members(condition),
+  }));
   const taints = listAt(spec, 'taints').map(withoutEmptyTexts);
   const cleanedSpec = withoutEmptyLists({ ...members(spec), ...(taints.length > 0 && { taints }) });
-  return { ...rest, spec: cleanedSpec, status: cleaned };
+  const whole = { ...members(cleaned), ...(conditions.length > 0 && { conditions }) };
+  return { ...rest, spec: cleanedSpec, status: whole };
 }
 
 function checkTaints(object: KubeObject): readonly Cause[] {

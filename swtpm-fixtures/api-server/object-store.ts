@@ -1,4 +1,8 @@
 import type { KubeObject, Metadata } from './json.ts';
+import { unexplained } from './status.ts';
+
+/** What one request to etcd may hold, by its default. */
+const mostBytes = 1.5 * 1024 * 1024;
 
 /** One object at one revision. Its text is made once, for whoever lists or watches. */
 export class Stored {
@@ -41,7 +45,10 @@ export class ObjectStore {
   readonly #historyLimit: number;
   #history: StoredChange[] = [];
   #revision = 1;
+  /** Watches of any table go back to here; a table may have been opened anew since. */
   #forgotten = 1;
+  readonly #opened = new Map<string, number>();
+  #compacted = 1;
 
   /** @param historyLimit changes that are kept for watches */
   constructor(historyLimit: number) {
@@ -52,9 +59,14 @@ export class ObjectStore {
     return this.#revision;
   }
 
-  /** Changes up to this revision are not known any more. */
-  get forgotten(): number {
-    return this.#forgotten;
+  /** Lists of revisions before this one cannot be made any more. */
+  get compacted(): number {
+    return this.#compacted;
+  }
+
+  /** Changes of a table up to this revision are not known any more. */
+  forgotten(table: string): number {
+    return Math.max(this.#forgotten, this.#opened.get(table) ?? 0);
   }
 
   get(table: string, key: string): Stored | null {
@@ -69,14 +81,34 @@ export class ObjectStore {
     return found.sort(([one], [other]) => (one < other ? -1 : 1));
   }
 
+  /** The rows as they were at a revision; null where that is forgotten. */
+  listAt(
+    revision: number,
+    table: string,
+    prefix: string,
+  ): readonly (readonly [key: string, stored: Stored])[] | null {
+    if (revision < this.#compacted) return null;
+    const rows = new Map(this.list(table, prefix));
+    for (const change of this.#history.toReversed()) {
+      if (change.revision <= revision) break;
+      if (change.table !== table || !change.key.startsWith(prefix)) continue;
+      if (change.before === null) rows.delete(change.key);
+      else rows.set(change.key, change.before);
+    }
+    return [...rows].sort(([one], [other]) => (one < other ? -1 : 1));
+  }
+
   tables(): readonly string[] {
     return [...this.#tables.keys()];
   }
 
+  /** @throws ApiError 500 for an object that is too large for etcd */
   put(table: string, key: string, object: KubeObject): Stored {
-    const revision = this.#next();
+    const revision = this.#revision + 1;
     const metadata: Metadata = { ...object.metadata, resourceVersion: String(revision) };
     const after = new Stored({ ...object, metadata });
+    if (after.text().length > mostBytes) throw unexplained('etcdserver: request is too large');
+    this.#revision = revision;
     const rows = this.#tables.get(table) ?? new Map<string, Stored>();
     this.#tables.set(table, rows);
     const before = rows.get(key) ?? null;
@@ -88,7 +120,8 @@ export class ObjectStore {
   remove(table: string, key: string): Stored | null {
     const before = this.get(table, key);
     if (before === null) return null;
-    const revision = this.#next();
+    this.#revision += 1;
+    const revision = this.#revision;
     this.#tables.get(table)?.delete(key);
     const { object } = before;
     const shown = new Stored({
@@ -101,14 +134,19 @@ export class ObjectStore {
 
   /** Changes of a table after a revision, oldest first; null where some of them are forgotten. */
   since(table: string, revision: number): readonly StoredChange[] | null {
-    if (revision < this.#forgotten) return null;
+    if (revision < this.forgotten(table)) return null;
     return this.#history.filter((change) => change.revision > revision && change.table === table);
   }
 
-  /** What a compaction does: older watches and lists cannot go on. */
-  forgetHistory(): void {
-    this.#history = [];
-    this.#forgotten = this.#revision;
+  /** What a compaction of etcd does: lists do not go back to before now. Watches do. */
+  compact(): void {
+    this.#compacted = this.#revision;
+  }
+
+  /** What a new watch cache has: no watch goes back to before now. @param table default: all of them */
+  forgetWatches(table?: string): void {
+    if (table === undefined) this.#forgotten = this.#revision;
+    else this.#opened.set(table, this.#revision);
   }
 
   listen(listener: (change: StoredChange) => void): Disposable {
@@ -116,17 +154,14 @@ export class ObjectStore {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  #next(): number {
-    this.#revision += 1;
-    return this.#revision;
-  }
-
   #tell(change: StoredChange): void {
     this.#history.push(change);
     // Cut in one piece, so that a busy store does not move the whole list at each change.
     if (this.#history.length > 2 * this.#historyLimit) {
       const gone = this.#history.splice(0, this.#history.length - this.#historyLimit);
-      this.#forgotten = gone.at(-1)?.revision ?? this.#forgotten;
+      const last = gone.at(-1)?.revision ?? 0;
+      this.#forgotten = Math.max(this.#forgotten, last);
+      this.#compacted = Math.max(this.#compacted, last);
     }
     for (const listener of this.#listeners) listener(change);
     change.before?.forgetText();

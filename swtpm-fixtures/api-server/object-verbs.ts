@@ -1,9 +1,11 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Admission, Attempt } from './admission.ts';
 import type { ResourceRequest } from './api-request.ts';
-import { configurationOf, notInSchema } from './applied-configuration.ts';
-import { pruneBuiltin } from './builtin-fields.ts';
-import { asObject, decodeObject, unknownOfMetadata } from './decode.ts';
+import { configurationOf } from './applied-configuration.ts';
+import { asObject, type DecodedBody, decodeObject } from './decode.ts';
+import { decodedObject } from './decoded-object.ts';
+import type { DeleteOptions } from './delete-options.ts';
+import { deletionWait, returnsDeleted } from './deletion.ts';
 import {
   isEqual,
   type Json,
@@ -23,6 +25,7 @@ import { apiVersionOf, keyOf, type Part, type ResourceType, tableOf } from './re
 import * as status from './status.ts';
 import { applyStrategicMerge } from './strategic-merge.ts';
 import type { User } from './users.ts';
+import { checkWriteOptions } from './write-options.ts';
 
 export interface Write {
   readonly at: number;
@@ -43,6 +46,8 @@ export interface VerbParts {
   readonly now: () => number;
   readonly admission: Admission;
   readonly wrote: (write: Write) => void;
+  /** An object of this type is new. */
+  readonly made: (type: ResourceType, object: KubeObject) => void;
   /** An object of this type went for good. */
   readonly removed: (type: ResourceType, object: KubeObject) => void;
 }
@@ -53,6 +58,8 @@ export interface Caller {
   readonly manager: string;
   /** Where a patch or a PUT would make the object: whether the caller may. @throws ApiError 403 */
   readonly checkMayCreate: () => void;
+  /** Takes what admission says beside the answer. */
+  readonly warn: (texts: readonly string[]) => void;
 }
 
 export interface Outcome {
@@ -74,17 +81,19 @@ export class ObjectVerbs {
     return this.#existing(type, request);
   }
 
-  create(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const { object: decoded, warnings } = this.#decoded(type, request, body);
+  create(type: ResourceType, request: ResourceRequest, caller: Caller, body: DecodedBody): Outcome {
+    checkWriteOptions(request, false);
+    const { object: decoded, warnings } = decodedObject(type, request, body);
     const object = withName(decoded);
     if (object.metadata.resourceVersion !== '') {
-      throw status.badRequest('resourceVersion should not be set on objects to be created');
+      throw status.reasonless('resourceVersion should not be set on objects to be created');
     }
     return { code: 201, object: this.#insert(type, request, caller, object), warnings };
   }
 
-  update(type: ResourceType, request: ResourceRequest, caller: Caller, body: Json): Outcome {
-    const { object, warnings } = this.#decoded(type, request, body);
+  update(type: ResourceType, request: ResourceRequest, caller: Caller, body: DecodedBody): Outcome {
+    checkWriteOptions(request, false);
+    const { object, warnings } = decodedObject(type, request, body);
     checkSameName(object, request);
     const old = this.#find(type, request);
     if (old === null) {
@@ -100,12 +109,21 @@ export class ObjectVerbs {
     request: ResourceRequest,
     caller: Caller,
     patchType: string,
-    patch: Json,
+    { value: patch, duplicates }: DecodedBody,
   ): Outcome {
-    if (patchType.startsWith('application/apply-patch+')) return this.#apply(type, request, caller, patch);
+    const isApply = patchType.startsWith('application/apply-patch+');
+    checkWriteOptions(request, isApply);
+    if (isApply) {
+      const validation = request.query.get('fieldValidation');
+      if (validation === 'Strict' && duplicates.length > 0) {
+        throw status.badRequest(`error strict decoding YAML: ${duplicates.join(', ')}`);
+      }
+      const outcome = this.#apply(type, request, caller, patch);
+      return { ...outcome, warnings: validation === 'Ignore' ? [] : duplicates };
+    }
     const old = this.#existing(type, request);
-    const patched = asObject(patchedBy(patchType, old, patch, type));
-    const { object, warnings } = this.#decoded(type, request, patched);
+    const patched = patchedBy(patchType, old, patch, type);
+    const { object, warnings } = decodedObject(type, request, { value: patched, duplicates });
     checkSameName(object, request);
     return { code: 200, object: this.#replace(type, request, caller, old, object), warnings };
   }
@@ -124,73 +142,73 @@ export class ObjectVerbs {
         `an applied object of this path has the kind ${type.kind} of ${apiVersionOf(type)}`,
       );
     }
-    const named = { ...config, metadata: { name: request.name, ...asObject(config.metadata ?? {}) } };
-    const strict = { ...request, query: new URLSearchParams(query) };
-    strict.query.set('fieldValidation', 'Ignore');
-    const { object, warnings } = this.#decoded(type, strict, named);
-    if (object.metadata.managedFields !== undefined) {
-      throw status.badRequest('metadata.managedFields must be nil');
-    }
-    checkSameName(object, request);
-    const [unknown] = warnings;
-    if (unknown !== undefined) throw notInSchema(type, request, unknown);
+    const said = { ...config, metadata: { name: request.name, ...asObject(config.metadata ?? {}) } };
+    const { metadata: its } = decodeObject(said, type);
+    if (its.managedFields !== undefined) throw status.badRequest('metadata.managedFields must be nil');
+    if (its.name !== request.name) throw status.otherName(its.name, request.name);
     const old = this.#find(type, request);
     if (old === null && request.subresource !== '') throw this.#missing(type, request);
     if (old === null) caller.checkMayCreate();
-    const wanted = configurationOf(object, named, request.subresource, type);
-    const force = ['true', '1'].includes(query.get('force') ?? '');
-    const applied = apply(wanted, old, this.#manager(type, request, manager), force, type.lists);
-    const { uid, resourceVersion: _, creationTimestamp, ...rest } = applied.metadata;
-    const metadata =
-      old === null
-        ? rest
-        : { ...rest, uid, creationTimestamp, resourceVersion: object.metadata.resourceVersion };
-    const { object: whole } = this.#decoded(type, strict, { ...applied, metadata });
+    const wanted = configurationOf(said, request, type);
+    const force = isTrue(query.get('force'));
+    const writer = this.#manager(type, request, manager);
+    const { object: applied, managedFields } = apply(wanted, old, writer, force, type);
+    const ignoring = { ...request, query: new URLSearchParams(query) };
+    ignoring.query.set('fieldValidation', 'Ignore');
+    // Of these a configuration says at most which object and version it means.
+    const { resourceVersion } = its;
+    const identity = old === null ? {} : { uid: its.uid || old.metadata.uid, resourceVersion };
+    const { managedFields: _, ...named } = asObject(applied.metadata ?? {});
+    const metadata = { ...named, ...identity, ...(managedFields.length > 0 && { managedFields }) };
+    const { object: whole } = decodedObject(
+      type,
+      ignoring,
+      { value: { ...applied, metadata }, duplicates: [] },
+      true,
+    );
     if (old === null) return { code: 201, object: this.#insert(type, request, caller, whole, true) };
     return { code: 200, object: this.#replace(type, request, caller, old, whole, true) };
   }
 
-  delete(type: ResourceType, request: ResourceRequest, caller: Caller, options: Json): Outcome {
+  delete(type: ResourceType, request: ResourceRequest, caller: Caller, options: DeleteOptions): Outcome {
     const object = this.#existing(type, request);
-    const named = this.#named(type, request);
     const { uid, resourceVersion } = object.metadata;
-    const wanted = [
-      textAt(options, 'preconditions', 'uid'),
-      textAt(options, 'preconditions', 'resourceVersion'),
-    ];
-    if (wanted[0] !== undefined && wanted[0] !== uid) {
-      throw status.conflict(
-        named,
-        `Precondition failed: UID in precondition: ${wanted[0]}, UID in object meta: ${uid}`,
-      );
+    const named = { group: '', resource: type.kind, name: request.name };
+    if (options.uid !== null && options.uid !== uid) {
+      const why = `the UID in the precondition (${options.uid}) does not match the UID in record (${uid}). The object might have been deleted and then recreated`;
+      throw status.conflict(named, why);
     }
-    if (wanted[1] !== undefined && wanted[1] !== resourceVersion) {
-      const text = `Precondition failed: ResourceVersion in precondition: ${wanted[1]}, ResourceVersion in object meta: ${resourceVersion}`;
-      throw status.conflict(named, text);
+    if (options.resourceVersion !== null && options.resourceVersion !== resourceVersion) {
+      const why = `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${resourceVersion}). The object might have been modified`;
+      throw status.conflict(named, why);
     }
-    const attempt = this.#attempt('DELETE', type, request, caller, null, object);
+    const attempt = {
+      ...this.#attempt('DELETE', type, request, caller, null, object),
+      dryRun: options.dryRun,
+    };
     this.#parts.admission.admit(attempt);
-    this.#parts.admission.validate(attempt);
-    const finalizers = [...(object.metadata.finalizers ?? []), ...finalizersOf(options)];
-    const waits =
-      finalizers.length > 0 ||
-      (type.plural === 'namespaces' && textsAt(object, 'spec', 'finalizers').length > 0);
-    if (waits) {
-      if (object.metadata.deletionTimestamp !== undefined) return { code: 200, object };
-      const metadata: Metadata = {
-        ...object.metadata,
-        deletionTimestamp: this.#timestamp(),
-        deletionGracePeriodSeconds: 0,
-        ...(finalizers.length > 0 && { finalizers }),
-      };
-      const phase = type.plural === 'namespaces' && { status: { phase: 'Terminating' } };
-      const marked = { ...object, metadata, ...phase };
-      if (attempt.dryRun) return { code: 200, object: marked };
-      return { code: 200, object: this.#put(type, request, caller, object, marked) };
-    }
+    caller.warn(this.#parts.admission.validate(attempt));
+    const { finalizers, grace, isOver, isNews } = deletionWait(type, object, options);
+    if (!isOver && !isNews) return { code: 200, object };
+    const metadata: Metadata = {
+      ...object.metadata,
+      deletionTimestamp: timestampOf(this.#parts.now() + grace * 1000),
+      deletionGracePeriodSeconds: grace,
+      ...(finalizers.length > 0 && { finalizers }),
+    };
+    const phase = type.plural === 'namespaces' && { status: { phase: 'Terminating' } };
+    const marked = { ...object, metadata, ...phase };
+    if (!isOver && attempt.dryRun) return { code: 200, object: marked };
+    if (!isOver) return { code: 200, object: this.#put(type, request, caller, object, marked) };
+    const final =
+      type.strategy.prepareDelete?.(object, this.#timestamp()) ??
+      (type.plural === 'pods' ? marked : undefined);
     if (!attempt.dryRun) {
+      if (final !== undefined) this.#put(type, request, caller, object, final);
       this.#remove(type, request, caller, object);
     }
+    if (final !== undefined) return { code: 200, object: final };
+    if (returnsDeleted(type)) return { code: 200, object };
     const details = {
       name: request.name,
       ...(type.group !== '' && { group: type.group }),
@@ -214,13 +232,18 @@ export class ObjectVerbs {
     const named = { ...request, name };
     const born = type.strategy.prepareCreate(this.#born(decoded));
     const manager = this.#manager(type, request, caller.manager);
-    const prepared = isApplied ? born : afterUpdate(born, null, manager, type.lists);
+    const prepared = isApplied
+      ? born
+      : withManagers(born, afterUpdate(saidOf(type, decoded, born), null, manager, type));
     const attempt = this.#attempt('CREATE', type, named, caller, prepared, null);
     this.#parts.admission.admit(attempt);
     this.#check(type, prepared, null, '');
-    this.#parts.admission.validate(attempt);
+    caller.warn(this.#parts.admission.validate(attempt));
     if (this.#find(type, named) !== null) throw status.alreadyExists(this.#named(type, named));
-    return attempt.dryRun ? prepared : this.#put(type, named, caller, null, prepared);
+    if (attempt.dryRun) return prepared;
+    const made = this.#put(type, named, caller, null, prepared);
+    this.#parts.made(type, made);
+    return made;
   }
 
   #replace(
@@ -234,7 +257,12 @@ export class ObjectVerbs {
     const part = partOf(request.subresource);
     const { resourceVersion, uid } = decoded.metadata;
     const named = this.#named(type, request);
-    if (uid !== '' && uid !== old.metadata.uid) {
+    if (!/^\d*$/.test(resourceVersion)) {
+      throw status.reasonless(
+        `strconv.ParseUint: parsing ${JSON.stringify(resourceVersion)}: invalid syntax`,
+      );
+    }
+    if (request.verb === 'update' && uid !== '' && uid !== old.metadata.uid) {
       throw status.conflict(
         named,
         `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`,
@@ -252,9 +280,9 @@ export class ObjectVerbs {
     const updated = type.strategy.prepareUpdate(this.#kept(decoded, old), old, part);
     const prepared = isApplied
       ? withManagers(updated, decoded)
-      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), type.lists);
+      : afterUpdate(updated, old, this.#manager(type, request, caller.manager), type);
     this.#check(type, prepared, old, part);
-    this.#parts.admission.validate({ ...attempt, object: prepared });
+    caller.warn(this.#parts.admission.validate({ ...attempt, object: prepared }));
     const isGone =
       prepared.metadata.deletionTimestamp !== undefined &&
       prepared.metadata.finalizers === undefined &&
@@ -286,28 +314,6 @@ export class ObjectVerbs {
     this.#parts.store.remove(tableOf(type), keyIn(type, request));
     this.#parts.removed(type, object);
     this.#log(request, caller, object, null);
-  }
-
-  /** In shape, in its place, and without what the type does not know; the request says how loud that is told. */
-  #decoded(
-    type: ResourceType,
-    request: ResourceRequest,
-    body: Json,
-  ): { readonly object: KubeObject; readonly warnings: readonly string[] } {
-    const decoded = decodeObject(body, type);
-    const pruned = type.strategy.prune?.(decoded) ?? pruneBuiltin(decoded, type.group, type.kind);
-    const unknown = [...pruned.unknown, ...unknownOfMetadata(body).map((name) => `metadata.${name}`)];
-    const warnings = unknown.map((name) => `unknown field "${name}"`);
-    const { apiVersion, kind, metadata } = decoded;
-    const object = this.#inPlace(type, request, { ...pruned.object, apiVersion, kind, metadata });
-    if (warnings.length === 0 || request.query.get('fieldValidation') !== 'Strict')
-      return { object, warnings };
-    const text = `strict decoding error: ${warnings.join(', ')}`;
-    if (request.verb !== 'patch') {
-      const what = `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}`;
-      throw status.badRequest(`${what}: ${text}`);
-    }
-    throw status.invalid({ group: '', resource: '' }, [status.invalidValue('patch', '', text)]);
   }
 
   #manager(type: ResourceType, { subresource }: ResourceRequest, name: string): Manager {
@@ -347,7 +353,9 @@ export class ObjectVerbs {
       ...object,
       metadata: {
         ...metadata,
-        ...{ uid, creationTimestamp, resourceVersion },
+        // A patch that would change it is refused by that name.
+        uid: metadata.uid || uid,
+        ...{ creationTimestamp, resourceVersion },
         ...(generation !== undefined && { generation }),
         ...(deletionTimestamp !== undefined && { deletionTimestamp }),
         ...(deletionGracePeriodSeconds !== undefined && { deletionGracePeriodSeconds }),
@@ -417,21 +425,6 @@ export class ObjectVerbs {
     return { group, resource: plural, name };
   }
 
-  /** In the namespace of the path, and in no other. */
-  #inPlace(type: ResourceType, { namespace }: ResourceRequest, object: KubeObject): KubeObject {
-    const { namespace: said, ...metadata } = object.metadata;
-    if (!type.namespaced) {
-      if (said !== undefined)
-        throw status.badRequest('namespace should not be set on a cluster-scoped object');
-      return object;
-    }
-    if (said !== undefined && said !== namespace) {
-      const text = `the namespace of the provided object does not match the namespace sent on the request`;
-      throw status.badRequest(text);
-    }
-    return { ...object, metadata: asMetadata(metadata, namespace) };
-  }
-
   /** RFC 3339, whole seconds, as all of Kubernetes has it. */
   #timestamp(): string {
     return timestampOf(this.#parts.now());
@@ -442,18 +435,6 @@ export function timestampOf(now: number): string {
   return new Date(now).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-function asMetadata(metadata: Omit<Metadata, 'namespace'>, namespace: string): Metadata {
-  const { name, uid, resourceVersion, creationTimestamp } = metadata;
-  return {
-    ...metadata,
-    name: String(name),
-    namespace,
-    uid: String(uid),
-    resourceVersion: String(resourceVersion),
-    creationTimestamp: String(creationTimestamp),
-  };
-}
-
 function patchedBy(patchType: string, object: KubeObject, patch: Json, type: ResourceType): Json {
   switch (patchType) {
     case 'application/json-patch+json':
@@ -461,10 +442,11 @@ function patchedBy(patchType: string, object: KubeObject, patch: Json, type: Res
     case 'application/merge-patch+json':
       return applyMergePatch(object, asObject(patch));
     case 'application/strategic-merge-patch+json':
+      if (type.schema !== null) break;
       return applyStrategicMerge(object, asObject(patch), type.lists);
-    default:
-      throw status.unsupportedMediaType(patchTypes);
   }
+  const others = patchTypes.filter((other) => type.schema === null || !other.includes('strategic'));
+  throw status.unsupportedMediaType(others);
 }
 
 const patchTypes = [
@@ -474,11 +456,19 @@ const patchTypes = [
   'application/apply-patch+yaml',
 ];
 
-function isDryRun({ query }: ResourceRequest): boolean {
-  const values = query.getAll('dryRun').filter((value) => value !== '');
+/** As the real one reads a flag of a query. */
+function isTrue(text: string | null): boolean {
+  return text !== null && !['', 'false', '0'].includes(text.toLowerCase());
+}
+
+/** A deletion may say it in its body, too. @throws ApiError 422 */
+function isDryRun({ verb, query }: ResourceRequest): boolean {
+  if (verb === 'delete' || verb === 'deletecollection') return false;
+  const values = query.getAll('dryRun');
   if (values.some((value) => value !== 'All')) {
-    throw status.invalid({ group: 'meta.k8s.io', resource: 'PatchOptions' }, [
-      status.notSupported('dryRun', values.join(','), ['All']),
+    const resource = `${verb.slice(0, 1).toUpperCase()}${verb.slice(1)}Options`;
+    throw status.invalid({ group: 'meta.k8s.io', resource }, [
+      status.notSupported('dryRun', values, ['All']),
     ]);
   }
   return values.length > 0;
@@ -496,9 +486,7 @@ function sharingWith(object: KubeObject, old: KubeObject): KubeObject {
 }
 
 function checkSameName({ metadata }: KubeObject, { name }: ResourceRequest): void {
-  if (metadata.name === name) return;
-  const text = `the name of the object (${metadata.name}) does not match the name on the URL (${name})`;
-  throw status.badRequest(text);
+  if (metadata.name !== name) throw status.otherName(metadata.name, name);
 }
 
 function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeObject): KubeObject {
@@ -506,14 +494,22 @@ function withManagers(object: KubeObject, { metadata: { managedFields } }: KubeO
   return { ...object, metadata: { ...metadata, ...(managedFields !== undefined && { managedFields }) } };
 }
 
-function partOf(subresource: string): Part {
-  return subresource === 'status' || subresource === 'finalize' ? subresource : '';
+/** What whoever makes an object owns: what it said, not what the server adds to types of its own. */
+function saidOf(
+  { schema }: ResourceType,
+  decoded: KubeObject,
+  { metadata, ...born }: KubeObject,
+): KubeObject {
+  return {
+    ...(schema === null ? decoded : born),
+    apiVersion: decoded.apiVersion,
+    kind: decoded.kind,
+    metadata,
+  };
 }
 
-/** By the deletion's own wish: a controller would take them away again. */
-function finalizersOf(options: Json): readonly string[] {
-  const policy = textAt(options, 'propagationPolicy');
-  return policy === 'Foreground' ? ['foregroundDeletion'] : policy === 'Orphan' ? ['orphan'] : [];
+function partOf(subresource: string): Part {
+  return subresource === 'status' || subresource === 'finalize' ? subresource : '';
 }
 
 /** `generateName` and five characters that make no words. */

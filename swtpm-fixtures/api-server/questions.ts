@@ -1,15 +1,12 @@
 import type { Question } from './api.ts';
 import type { Action, Authorizer } from './authorizer.ts';
-import { at, isObject, type Json, type JsonObject, textAt, textsAt } from './json.ts';
-import { apiAudience } from './service-tokens.ts';
-import { badRequest, forbiddenField, invalid, required } from './status.ts';
+import { at, isList, isObject, type Json, type JsonObject, textAt, textsAt } from './json.ts';
+import { apiAudience, type Reviewed } from './service-tokens.ts';
+import { badRequest, invalid, invalidValue } from './status.ts';
 import type { User } from './users.ts';
 
-/** Who somebody is by a token: the text says why nobody. */
-export type Reviewer = (
-  token: string,
-  audiences: readonly string[],
-) => { readonly user: User; readonly audiences: readonly string[] } | string;
+/** Who somebody is by a token: the text says why nobody, and is empty where nobody knows such tokens. */
+export type Reviewer = (token: string, audiences: readonly string[]) => Reviewed | string;
 
 /** What is asked of the API and never stored: who a token is, and who may do what. */
 export function questions(review: Reviewer, authorizer: Authorizer): readonly Question[] {
@@ -27,7 +24,7 @@ export function questions(review: Reviewer, authorizer: Authorizer): readonly Qu
         // Without a user there is an empty one, and what is wrong beside it.
         const status: JsonObject =
           typeof found === 'string'
-            ? { user: {}, error: `[invalid bearer token, ${found}]` }
+            ? { user: {}, error: found === '' ? unknownToken : `[${unknownToken}, ${found}]` }
             : {
                 authenticated: true,
                 user: userInfo(found.user),
@@ -81,9 +78,20 @@ function answered(
     kind,
     apiVersion: `${group}/${version}`,
     metadata: { creationTimestamp: null },
-    spec: body.spec ?? {},
+    ...(body.spec !== undefined && { spec: withoutUnsaid(body.spec) }),
     status,
   };
+}
+
+const unknownToken = 'invalid bearer token';
+
+/** An empty text or list is no member of such objects. */
+function withoutUnsaid(value: Json): Json {
+  if (!isObject(value)) return value;
+  const members = Object.entries(value).filter(
+    ([, member]) => member !== null && member !== '' && !(isList(member) && member.length === 0),
+  );
+  return Object.fromEntries(members.map(([name, member]) => [name, withoutUnsaid(member)]));
 }
 
 function statusOf({ allowed, reason }: { readonly allowed: boolean; readonly reason: string }): JsonObject {
@@ -95,7 +103,7 @@ function askedUser(body: JsonObject): User {
   const groups = textsAt(body, 'spec', 'groups');
   if (name === '' && groups.length === 0) {
     const what = { group: 'authorization.k8s.io', resource: 'SubjectAccessReview' };
-    throw invalid(what, [required('spec.user', 'at least one of user or group must be specified')]);
+    throw invalid(what, [invalidValue('spec.user', '', 'at least one of user or group must be specified')]);
   }
   return { name, groups };
 }
@@ -106,7 +114,7 @@ function askedAction(body: JsonObject, kind: string): Action {
   if (isObject(resource) === isObject(path)) {
     const why = 'exactly one of nonResourceAttributes or resourceAttributes must be specified';
     const field = isObject(resource) ? 'spec.nonResourceAttributes' : 'spec.resourceAttributes';
-    throw invalid({ group: 'authorization.k8s.io', resource: kind }, [forbiddenField(field, why)]);
+    throw invalid({ group: 'authorization.k8s.io', resource: kind }, [invalidValue(field, null, why)]);
   }
   const text = (from: Json | undefined, name: string) => textAt(from, name) ?? '';
   if (isObject(path)) return { verb: text(path, 'verb'), path: text(path, 'path') };

@@ -1,4 +1,4 @@
-import type { JsonObject, KubeObject } from './json.ts';
+import type { Json, JsonObject, KubeObject } from './json.ts';
 import type { ListShapes } from './list-shapes.ts';
 import type { Cause } from './status.ts';
 
@@ -19,6 +19,8 @@ export interface ResourceType {
   readonly createOnUpdate: boolean;
   /** Which lists are maps or sets by their items, for strategic merge and apply. */
   readonly lists: ListShapes;
+  /** Of a custom resource: its structural schema. */
+  readonly schema: Json | null;
   readonly strategy: Strategy;
   /** The rows of another type are shown: events are one table with two faces. */
   readonly face?: {
@@ -36,10 +38,15 @@ export interface Strategy {
   prepareCreate(object: KubeObject): KubeObject;
   /** Keeps what this part may not change. */
   prepareUpdate(object: KubeObject, old: KubeObject, part: Part): KubeObject;
+  /** How it looks while its own controller still cleans up, which is no time here. */
+  prepareDelete?(object: KubeObject, time: string): KubeObject;
   /** `old` is null at creation. */
   validate(object: KubeObject, old: KubeObject | null, part: Part): readonly Cause[];
   /** Unknown members; they are named where the request wants to be told. */
-  prune?(object: JsonObject): { readonly object: JsonObject; readonly unknown: readonly string[] };
+  prune?(
+    object: JsonObject,
+    isApplied: boolean,
+  ): { readonly object: JsonObject; readonly unknown: readonly string[] };
 }
 
 export function tableOf({ group, plural, face }: ResourceType): string {

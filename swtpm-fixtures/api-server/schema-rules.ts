@@ -1,22 +1,41 @@
-import { type Compiled, celEnvironment, celValue, compile, firstLine } from './cel.ts';
-import { isEqual, isList, isObject, type Json, type JsonObject, listAt, textAt, textsAt } from './json.ts';
+import { Budget, type Compiled, celEnvironment, compile, firstLine, schemaEnvironment } from './cel.ts';
+import { isEqual, isList, isObject, type Json, type JsonObject, listAt, textAt } from './json.ts';
 import { type Cause, invalidValue } from './status.ts';
+import { fellowOf } from './structural-schema.ts';
 
-/** `x-kubernetes-validations` of a schema that do not compile. */
+/** `x-kubernetes-validations` of a schema that do not compile, or do not give what they should. */
 export function checkRulesCompile(schema: Json | undefined, path: string): readonly Cause[] {
   if (!isObject(schema)) return [];
-  const causes: Cause[] = rulesOf(schema).flatMap((rule, index) => {
-    const field = `${path}.x-kubernetes-validations[${index}].rule`;
-    const text = textAt(rule, 'rule') ?? '';
-    const compiled = compiledRule(text, 'bool');
-    return 'fault' in compiled ? [invalidValue(field, text, `compilation failed: ${compiled.fault}`)] : [];
-  });
+  const rules = rulesOf(schema);
+  const causes: Cause[] = [];
+  if (rules.length > 0) {
+    const typed = schemaEnvironment(schema);
+    for (const [index, rule] of rules.entries()) {
+      for (const [member, wanted] of [
+        ['rule', 'bool'],
+        ['messageExpression', 'string'],
+      ] as const) {
+        const text = textAt(rule, member) ?? '';
+        const compiled = member === 'messageExpression' && text === '' ? null : compile(typed, text, wanted);
+        if (compiled === null || !('fault' in compiled)) continue;
+        const field = `${path}.x-kubernetes-validations[${index}].${member}`;
+        causes.push(invalidValue(field, text, `compilation failed: ${compiled.fault}`));
+      }
+    }
+  }
   for (const [name, member] of Object.entries(isObject(schema.properties) ? schema.properties : {})) {
     causes.push(...checkRulesCompile(member, `${path}.properties[${name}]`));
   }
   causes.push(...checkRulesCompile(schema.items, `${path}.items`));
   causes.push(...checkRulesCompile(schema.additionalProperties, `${path}.additionalProperties`));
   return causes;
+}
+
+/** Whether a schema has rules anywhere. */
+export function hasRules(schema: Json | undefined): boolean {
+  if (!isObject(schema)) return false;
+  const members = isObject(schema.properties) ? Object.values(schema.properties) : [];
+  return rulesOf(schema).length > 0 || [...members, schema.items, schema.additionalProperties].some(hasRules);
 }
 
 /** What the rules of a schema say of a value. `old` is undefined at creation, and where nothing of before fits. */
@@ -69,7 +88,8 @@ function checkRule(
   const compiled = compiledRule(text, 'bool');
   const shown = isObject(value) || isList(value) ? (textAt(schema, 'type') ?? 'object') : value;
   if ('fault' in compiled) return [invalidValue(path, shown, compiled.fault)];
-  const variables = { self: celValue(value), oldSelf: celValue(old ?? null) };
+  const budget = new Budget();
+  const variables = { self: budget.counted(value), oldSelf: budget.counted(old ?? null) };
   try {
     if (compiled.program.evaluate(variables) === true) return [];
   } catch (error) {
@@ -100,11 +120,4 @@ function messageOf(rule: Json, variables: Readonly<Record<string, unknown>>): st
 
 function rulesOf(schema: JsonObject): readonly Json[] {
   return listAt(schema, 'x-kubernetes-validations');
-}
-
-/** The item of the old list with the same keys. Items of other lists have no past. */
-function fellowOf(item: Json, old: Json | undefined, schema: JsonObject): Json | undefined {
-  if (schema['x-kubernetes-list-type'] !== 'map' || !isList(old) || !isObject(item)) return undefined;
-  const keys = textsAt(schema, 'x-kubernetes-list-map-keys');
-  return old.find((other) => isObject(other) && keys.every((key) => isEqual(other[key], item[key])));
 }

@@ -1,13 +1,14 @@
 import { at, type Json, type KubeObject, listAt, textAt, textsAt } from './json.ts';
+import type { ResourceType } from './resource-type.ts';
 import { badRequest } from './status.ts';
 
 export type Matcher = (object: KubeObject) => boolean;
 
 /** Of `labelSelector` and `fieldSelector`; null where both are empty. @throws ApiError 400 */
-export function matcherOf(query: URLSearchParams): Matcher | null {
+export function matcherOf(query: URLSearchParams, type: ResourceType): Matcher | null {
   const matchers = [
     ...parseLabelSelector(query.get('labelSelector') ?? ''),
-    ...parseFieldSelector(query.get('fieldSelector') ?? ''),
+    ...parseFieldSelector(query.get('fieldSelector') ?? '', type),
   ];
   return matchers.length === 0 ? null : (object) => matchers.every((matches) => matches(object));
 }
@@ -35,9 +36,10 @@ export function matchesSelector(selector: Json, labels: Labels): boolean {
 
 type Labels = Readonly<Record<string, string>>;
 
-/** `a=b,c!=d,e in (f,g),h notin (i),j,!k` */
+/** `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1` */
 function parseLabelSelector(text: string): readonly Matcher[] {
   return splitRequirements(text).map((requirement) => {
+    if (requirement === '') throw badRequest("found '', expected: identifier after ','");
     const ofLabels = parseRequirement(requirement);
     return (object) => ofLabels(object.metadata.labels ?? {});
   });
@@ -58,6 +60,15 @@ function parseRequirement(text: string): (labels: Labels) => boolean {
     const [, key, how, wanted] = pair;
     return (labels) => (labelOf(labels, key) === wanted) === (how !== '!=');
   }
+  const limit = /^([^\s!=<>(),]+)\s*([<>])\s*(-?\d+)$/.exec(text);
+  if (limit?.[1] !== undefined) {
+    const [, key, how, wanted] = limit;
+    return (labels) => {
+      const value = labelOf(labels, key) ?? '';
+      if (!/^-?\d+$/.test(value)) return false;
+      return how === '>' ? Number(value) > Number(wanted) : Number(value) < Number(wanted);
+    };
+  }
   const exists = /^(!?)\s*([^\s!=(),]+)$/.exec(text);
   if (exists?.[2] !== undefined) {
     const [, not, key] = exists;
@@ -66,35 +77,47 @@ function parseRequirement(text: string): (labels: Labels) => boolean {
   throw badRequest(`unable to parse requirement: found '${text}'`);
 }
 
-/** Any path to a text is taken; Kubernetes knows few paths of each kind, of which these are all. */
-function parseFieldSelector(text: string): readonly Matcher[] {
+function parseFieldSelector(text: string, { group, plural }: ResourceType): readonly Matcher[] {
+  const known = [...fieldsOfAll, ...(fieldsOf[`${group}/${plural}`] ?? [])];
   return splitRequirements(text).map((requirement) => {
     const [, path, how, wanted = ''] = /^([\w.]+)(==|=|!=)(.*)$/.exec(requirement) ?? [];
-    if (path === undefined) throw badRequest(`invalid field selector: "${requirement}"`);
-    if (!selectableFields.has(path)) throw badRequest(`field label not supported: ${path}`);
+    if (path === undefined) throw badRequest(`invalid selector: '${requirement}'`);
+    if (!known.includes(path)) throw badRequest(`field label not supported: ${path}`);
     const names = path.split('.');
     return (object) => {
       const found = at(object, ...names);
-      const value = found === undefined || found === null ? '' : String(found);
+      // A member that is not set is false.
+      const unset = path === 'spec.unschedulable' ? 'false' : '';
+      const value = found === undefined || found === null ? unset : String(found);
       return (value === wanted) === (how !== '!=');
     };
   });
 }
 
-const selectableFields: ReadonlySet<string> = new Set([
-  ...['metadata.name', 'metadata.namespace', 'spec.nodeName', 'spec.unschedulable', 'status.phase'],
-  ...['spec.schedulerName', 'spec.serviceAccountName', 'spec.restartPolicy'],
-  ...['involvedObject.kind', 'involvedObject.namespace', 'involvedObject.name', 'involvedObject.uid'],
-  ...['regarding.kind', 'regarding.namespace', 'regarding.name', 'regarding.uid'],
-  ...['reason', 'type', 'source', 'reportingComponent', 'reportingController'],
-]);
+const fieldsOfAll: readonly string[] = ['metadata.name', 'metadata.namespace'];
+
+const eventFields = ['kind', 'namespace', 'name', 'uid', 'apiVersion', 'resourceVersion', 'fieldPath'];
+const fieldsOf: Readonly<Record<string, readonly string[]>> = {
+  '/nodes': ['spec.unschedulable'],
+  '/namespaces': ['status.phase'],
+  '/pods': [
+    ...['spec.nodeName', 'spec.restartPolicy', 'spec.schedulerName', 'spec.serviceAccountName'],
+    ...['spec.hostNetwork', 'status.phase', 'status.podIP', 'status.nominatedNodeName'],
+  ],
+  '/events': [
+    ...eventFields.map((name) => `involvedObject.${name}`),
+    ...['reason', 'reportingComponent', 'type'],
+  ],
+  'events.k8s.io/events': [
+    ...eventFields.map((name) => `regarding.${name}`),
+    ...['reason', 'reportingController', 'type'],
+  ],
+  'batch/jobs': ['status.successful'],
+};
 
 /** At commas that stand in no brackets. */
 function splitRequirements(text: string): readonly string[] {
-  return text
-    .split(/,(?![^(]*\))/)
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
+  return text.trim() === '' ? [] : text.split(/,(?![^(]*\))/).map((part) => part.trim());
 }
 
 function labelOf(labels: Labels, key: string): string | undefined {

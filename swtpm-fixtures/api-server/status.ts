@@ -9,6 +9,7 @@ export interface Cause {
     | 'FieldValueForbidden'
     | 'FieldValueNotSupported'
     | 'FieldValueTooLong'
+    | 'FieldValueTooMany'
     | 'FieldValueTypeInvalid'
     | 'FieldManagerConflict';
   readonly field: string;
@@ -59,6 +60,22 @@ export class ApiError extends Error {
   }
 }
 
+/** An answer in words: what is in front of the API says it, and no client finds a reason in it. */
+export class PlainError extends Error {
+  override readonly name = 'PlainError';
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** Of a group or version that nobody serves, or a custom resource that is not defined. */
+export function pageNotFound(): PlainError {
+  return new PlainError(404, '404 page not found');
+}
+
 export function notFound(what: Named): ApiError {
   return new ApiError(404, 'NotFound', `${shown(what)} "${what.name}" not found`, detailsOf(what));
 }
@@ -89,6 +106,10 @@ export function badRequest(message: string): ApiError {
   return new ApiError(400, 'BadRequest', message);
 }
 
+export function otherName(said: string, name: string): ApiError {
+  return badRequest(`the name of the object (${said}) does not match the name on the URL (${name})`);
+}
+
 export function unauthorized(): ApiError {
   return new ApiError(401, 'Unauthorized', 'Unauthorized');
 }
@@ -113,18 +134,51 @@ export function expired(message: string): ApiError {
   return new ApiError(410, 'Expired', message);
 }
 
-export function tooManyRequests(seconds: number): ApiError {
-  const message = 'the server has received too many requests and has asked us to try again later';
+/** A page of a list that cannot be made any more; the next token goes on at the newest version. */
+export class ExpiredContinue extends ApiError {
+  readonly #next: string;
+
+  constructor(next: string) {
+    const message =
+      'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. That list is not consistent.';
+    super(410, 'Expired', message);
+    this.#next = next;
+  }
+
+  override status(): JsonObject {
+    return { ...super.status(), metadata: { continue: this.#next } };
+  }
+}
+
+/** What is passed on as it came from what is below the API: no reason stands in it. */
+export function unexplained(message: string): ApiError {
+  return new ApiError(500, '', message);
+}
+
+const busy = 'the server has received too many requests and has asked us to try again later';
+
+export function tooManyRequests(seconds: number, message = busy): ApiError {
   return new ApiError(429, 'TooManyRequests', message, { retryAfterSeconds: seconds }, seconds);
+}
+
+/** So the real one answers several mistakes of a client, which must not be taken for one of its own: without a reason. */
+export function reasonless(message: string): ApiError {
+  return new ApiError(500, '', message);
 }
 
 export function internalError(message: string): ApiError {
   return new ApiError(500, 'InternalError', `Internal error occurred: ${message}`, { causes: [{ message }] });
 }
 
-export function methodNotAllowed(what: Named, verb: string): ApiError {
-  const text = `${verb} is not supported on resources of kind "${shown(what)}"`;
-  return new ApiError(405, 'MethodNotAllowed', text, detailsOf(what));
+export function methodNotAllowed(): ApiError {
+  const message = 'the server does not allow this method on the requested resource';
+  return new ApiError(405, 'MethodNotAllowed', message, {});
+}
+
+/** @param offered media types */
+export function notAcceptable(offered: readonly string[]): ApiError {
+  const message = `406: Not Acceptable\n\nAvailable representations: ${offered.join(', ')}`;
+  return new ApiError(406, 'NotAcceptable', message, {});
 }
 
 export function unsupportedMediaType(accepted: readonly string[]): ApiError {
@@ -163,6 +217,15 @@ export function duplicate(field: string, value: Json): Cause {
 
 export function forbiddenField(field: string, detail: string): Cause {
   return { type: 'FieldValueForbidden', field, message: `Forbidden: ${detail}` };
+}
+
+export function tooLong(field: string, most: number): Cause {
+  return { type: 'FieldValueTooLong', field, message: `Too long: may not be more than ${most} bytes` };
+}
+
+export function tooMany(field: string, count: number, most: number): Cause {
+  const message = `Too many: ${count}: must have at most ${most} items`;
+  return { type: 'FieldValueTooMany', field, message };
 }
 
 export function notSupported(field: string, value: Json | undefined, known: readonly string[]): Cause {

@@ -1,7 +1,17 @@
-import { isEqual, isList, isObject, type Json, type JsonObject, listAt, textAt, textsAt } from './json.ts';
+import {
+  at,
+  isEqual,
+  isList,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  textAt,
+  textsAt,
+} from './json.ts';
 import type { ListShape, ListShapes } from './list-shapes.ts';
 import { metadataLists } from './list-shapes.ts';
-import { type Cause, duplicate, invalidValue, notSupported, required } from './status.ts';
+import { type Cause, duplicate, invalidValue, notSupported, required, tooLong, tooMany } from './status.ts';
 
 /** Takes away what the schema does not know, and fills in what it has a default for. */
 export function conform(
@@ -42,9 +52,14 @@ export function conform(
   return Object.fromEntries(kept);
 }
 
-/** What does not fit the schema. */
-export function checkSchema(value: Json, schema: Json | undefined, path: string): readonly Cause[] {
-  if (!isObject(schema)) return [];
+/** What does not fit the schema. What is as it was in `old` is not looked at: a schema that became stricter stops no other change. */
+export function checkSchema(
+  value: Json,
+  schema: Json | undefined,
+  path: string,
+  old?: Json,
+): readonly Cause[] {
+  if (!isObject(schema) || (old !== undefined && isEqual(value, old))) return [];
   if (value === null) {
     if (schema.nullable === true) return [];
     return [typeInvalid(path, value, typeOf(value), textAt(schema, 'type') ?? 'object')];
@@ -60,8 +75,8 @@ export function checkSchema(value: Json, schema: Json | undefined, path: string)
   const causes = [...checkEnum(value, schema, path), ...checkCombined(value, schema, path)];
   if (typeof value === 'string') return [...causes, ...checkText(value, schema, path)];
   if (typeof value === 'number') return [...causes, ...checkNumber(value, schema, path)];
-  if (isList(value)) return [...causes, ...checkList(value, schema, path)];
-  if (isObject(value)) return [...causes, ...checkMembers(value, schema, path)];
+  if (isList(value)) return [...causes, ...checkList(value, schema, path, old)];
+  if (isObject(value)) return [...causes, ...checkMembers(value, schema, path, old)];
   return causes;
 }
 
@@ -89,62 +104,18 @@ export function shapesOf(schema: Json | undefined): ListShapes {
   return new Map(shapes);
 }
 
-/** What makes a schema not structural, or no schema that the API takes. */
-export function checkStructure(schema: Json | undefined, path: string, isRoot = true): readonly Cause[] {
-  if (!isObject(schema)) return [required(path, 'schemas are required')];
-  const causes: Cause[] = [];
-  const known = Object.keys(schema).filter((name) => !schemaWords.has(name));
-  causes.push(
-    ...known.map((name) => invalidValue(`${path}.${name}`, name, 'no word of a structural schema')),
-  );
-  const keepsUnknown = schema['x-kubernetes-preserve-unknown-fields'] === true;
-  if (schema.type === undefined && !keepsUnknown && schema['x-kubernetes-int-or-string'] !== true) {
-    causes.push(required(`${path}.type`, 'must not be empty for specified object fields'));
-  }
-  if (isRoot && schema.type !== undefined && schema.type !== 'object') {
-    causes.push(invalidValue(`${path}.type`, schema.type, 'must be object at the root'));
-  }
-  if (schema.properties !== undefined && schema.additionalProperties !== undefined) {
-    causes.push(invalidValue(`${path}.additionalProperties`, 'object', 'must not be used with properties'));
-  }
-  if (schema.type === 'array' && schema.items === undefined) {
-    causes.push(required(`${path}.items`, 'must be specified'));
-  }
-  if (schema['x-kubernetes-list-type'] === 'map') causes.push(...checkMapList(schema, path));
-  if (schema.items !== undefined) causes.push(...checkStructure(schema.items, `${path}.items`, false));
-  if (isObject(schema.additionalProperties)) {
-    causes.push(...checkStructure(schema.additionalProperties, `${path}.additionalProperties`, false));
-  }
-  for (const [name, member] of Object.entries(isObject(schema.properties) ? schema.properties : {})) {
-    if (isRoot && name === 'metadata') continue;
-    causes.push(...checkStructure(member, `${path}.properties[${name}]`, false));
-  }
-  return causes;
-}
-
-const schemaWords: ReadonlySet<string> = new Set([
-  ...['type', 'description', 'title', 'format', 'properties', 'additionalProperties', 'items', 'required'],
-  ...['enum', 'pattern', 'minLength', 'maxLength', 'minimum', 'maximum', 'exclusiveMinimum'],
-  ...['exclusiveMaximum', 'multipleOf', 'minItems', 'maxItems', 'minProperties', 'maxProperties', 'default'],
-  ...['nullable', 'example', 'externalDocs', 'oneOf', 'anyOf', 'allOf', 'not'],
-  ...['preserve-unknown-fields', 'int-or-string', 'embedded-resource', 'list-type', 'list-map-keys'].map(
-    (name) => `x-kubernetes-${name}`,
-  ),
-  ...['x-kubernetes-map-type', 'x-kubernetes-validations'],
-]);
-
-/** Its keys are texts or numbers that each item has. */
-function checkMapList(schema: JsonObject, path: string): readonly Cause[] {
-  const keys = textsAt(schema, 'x-kubernetes-list-map-keys');
-  if (keys.length === 0) return [required(`${path}.x-kubernetes-list-map-keys`)];
-  const needed = textsAt(schema, 'items', 'required');
-  return keys
-    .filter(
-      (key) => !needed.includes(key) && textAt(schema, 'items', 'properties', key, 'default') === undefined,
-    )
-    .map((key) =>
-      required(`${path}.items.properties[${key}].default`, 'a key of a list is required or has a default'),
-    );
+/** Without members that are null and may not be: a write that is no apply loses them, unless they have a default. */
+export function withoutNulls(value: Json, schema: Json | undefined): Json {
+  if (!isObject(schema)) return value;
+  if (isList(value)) return value.map((item) => withoutNulls(item, schema.items));
+  if (!isObject(value)) return value;
+  const properties = isObject(schema.properties) ? schema.properties : {};
+  const kept = Object.entries(value).flatMap(([name, member]) => {
+    const its = Object.hasOwn(properties, name) ? properties[name] : schema.additionalProperties;
+    if (member === null && isObject(its) && its.nullable !== true && its.default === undefined) return [];
+    return [[name, withoutNulls(member, its)] as const];
+  });
+  return Object.fromEntries(kept);
 }
 
 function checkEnum(value: Json, schema: JsonObject, path: string): readonly Cause[] {
@@ -174,11 +145,7 @@ function checkText(value: string, schema: JsonObject, path: string): readonly Ca
   const { length } = [...value];
   const causes: Cause[] = [];
   if (typeof maxLength === 'number' && length > maxLength) {
-    causes.push({
-      type: 'FieldValueTooLong',
-      field: path,
-      message: `Too long: may not be more than ${maxLength} bytes`,
-    });
+    causes.push(tooLong(path, maxLength));
   }
   if (typeof minLength === 'number' && length < minLength) {
     causes.push(invalidValue(path, value, `should be at least ${minLength} chars long`));
@@ -187,7 +154,8 @@ function checkText(value: string, schema: JsonObject, path: string): readonly Ca
     causes.push(invalidValue(path, value, `should match '${pattern}'`));
   }
   if (format === 'date-time' && !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(value)) {
-    causes.push(invalidValue(path, value, 'must be of type date-time'));
+    const { message } = invalidValue(path, value, `${path} in body must be of type date-time`);
+    causes.push({ type: 'FieldValueTypeInvalid', field: path, message });
   }
   return causes;
 }
@@ -207,16 +175,16 @@ function checkNumber(value: number, schema: JsonObject, path: string): readonly 
   return causes;
 }
 
-function checkList(value: readonly Json[], schema: JsonObject, path: string): readonly Cause[] {
+function checkList(value: readonly Json[], schema: JsonObject, path: string, old?: Json): readonly Cause[] {
   const { minItems, maxItems } = schema;
   const causes: Cause[] = value.flatMap((item, index) =>
-    checkSchema(item, schema.items, `${path}[${index}]`),
+    checkSchema(item, schema.items, `${path}[${index}]`, fellowOf(item, old, schema)),
   );
   if (typeof minItems === 'number' && value.length < minItems) {
     causes.push(invalidValue(path, value.length, `should have at least ${minItems} items`));
   }
   if (typeof maxItems === 'number' && value.length > maxItems) {
-    causes.push(invalidValue(path, value.length, `must have at most ${maxItems} items`));
+    causes.push(tooMany(path, value.length, maxItems));
   }
   const keys = textsAt(schema, 'x-kubernetes-list-map-keys');
   const kind = schema['x-kubernetes-list-type'];
@@ -230,7 +198,7 @@ function checkList(value: readonly Json[], schema: JsonObject, path: string): re
   return causes;
 }
 
-function checkMembers(value: JsonObject, schema: JsonObject, path: string): readonly Cause[] {
+function checkMembers(value: JsonObject, schema: JsonObject, path: string, old?: Json): readonly Cause[] {
   const inner = (name: string) => (path === '' ? name : `${path}.${name}`);
   const properties = isObject(schema.properties) ? schema.properties : {};
   const { minProperties, maxProperties } = schema;
@@ -240,15 +208,22 @@ function checkMembers(value: JsonObject, schema: JsonObject, path: string): read
     .map((name) => required(inner(name)));
   for (const [name, member] of Object.entries(value)) {
     const its = Object.hasOwn(properties, name) ? properties[name] : schema.additionalProperties;
-    causes.push(...checkSchema(member, its, inner(name)));
+    causes.push(...checkSchema(member, its, inner(name), at(old, name)));
   }
   if (typeof minProperties === 'number' && count < minProperties) {
     causes.push(invalidValue(path, count, `should have at least ${minProperties} properties`));
   }
   if (typeof maxProperties === 'number' && count > maxProperties) {
-    causes.push(invalidValue(path, count, `must have at most ${maxProperties} properties`));
+    causes.push(tooMany(path, count, maxProperties));
   }
   return causes;
+}
+
+/** The item of the old list with the same keys. Items of other lists have no past. */
+export function fellowOf(item: Json, old: Json | undefined, schema: JsonObject): Json | undefined {
+  if (schema['x-kubernetes-list-type'] !== 'map' || !isList(old) || !isObject(item)) return undefined;
+  const keys = textsAt(schema, 'x-kubernetes-list-map-keys');
+  return old.find((other) => isObject(other) && keys.every((key) => isEqual(other[key], item[key])));
 }
 
 function typeInvalid(field: string, value: Json, found: string, wanted: string): Cause {

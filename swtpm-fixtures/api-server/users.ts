@@ -13,6 +13,9 @@ export const administrator: User = {
   groups: ['system:masters', 'system:authenticated'],
 };
 
+/** Whoever shows no credential. */
+export const anonymous: User = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
+
 export function kubelet(node: string): User {
   return { name: `system:node:${node}`, groups: ['system:nodes', 'system:authenticated'] };
 }

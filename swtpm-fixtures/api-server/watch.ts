@@ -1,10 +1,11 @@
 import type { ResourceRequest } from './api-request.ts';
-import type { JsonObject } from './json.ts';
-import { prefixOf, revisionOf, shownAs } from './list.ts';
+import { at, type Json, type JsonObject, textAt } from './json.ts';
+import { prefixOf, shownAs } from './list.ts';
+import { checkListOptions, revisionOf } from './list-options.ts';
 import type { ObjectStore, StoredChange } from './object-store.ts';
 import { apiVersionOf, type ResourceType, tableOf } from './resource-type.ts';
 import { matcherOf } from './selectors.ts';
-import { expired, forbiddenField, invalid } from './status.ts';
+import { expired, unexplained } from './status.ts';
 
 /** One watch, from its request until somebody ends it. */
 export interface Watch {
@@ -18,20 +19,12 @@ export interface Watch {
 
 const usualTimeout = 30 * 60_000;
 
-/** @throws ApiError 400, 422 */
+/** @throws ApiError 400, 422, 500 */
 export function openWatch(store: ObjectStore, type: ResourceType, request: ResourceRequest): Watch {
   const { query } = request;
-  if (query.has('sendInitialEvents')) {
-    // So answers 1.33, where WatchList is off.
-    throw invalid({ group: 'meta.k8s.io', resource: 'ListOptions' }, [
-      forbiddenField(
-        'sendInitialEvents',
-        'sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled',
-      ),
-    ]);
-  }
-  const matches = matcherOf(query);
-  const revision = revisionOf(query);
+  checkListOptions(query, true);
+  const matches = matcherOf(query, type);
+  const revision = revisionOf(query, unexplained);
   const table = tableOf(type);
   const prefix = prefixOf(type, request);
   const seconds = Number(query.get('timeoutSeconds') ?? 0);
@@ -61,7 +54,9 @@ export function openWatch(store: ObjectStore, type: ResourceType, request: Resou
       } else {
         const missed = store.since(table, revision);
         if (missed === null) {
-          send(errorLine(expired(`too old resource version: ${revision} (${store.forgotten})`).status()));
+          send(
+            errorLine(expired(`too old resource version: ${revision} (${store.forgotten(table)})`).status()),
+          );
           end();
           return { [Symbol.dispose]: () => undefined };
         }
@@ -76,6 +71,19 @@ export function openWatch(store: ObjectStore, type: ResourceType, request: Resou
         if (line !== null) send(line);
       });
     },
+  };
+}
+
+/** The same watch, its objects written in another way. */
+export function withObjects(watch: Watch, show: (object: Json) => string): Watch {
+  const rewritten = (line: string): string => {
+    const event: Json = JSON.parse(line);
+    return eventLine(textAt(event, 'type') ?? '', show(at(event, 'object') ?? {}));
+  };
+  return {
+    ...watch,
+    bookmark: () => rewritten(watch.bookmark()),
+    start: (send, end) => watch.start((line) => send(rewritten(line)), end),
   };
 }
 

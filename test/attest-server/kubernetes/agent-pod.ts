@@ -29,7 +29,7 @@ export async function installAccounts(api: ApiServer): Promise<void> {
 export async function startAgentPod(api: ApiServer, nodeName: string): Promise<string> {
   const pod = await post(api, '/api/v1/namespaces/assay/pods', {
     metadata: { name: `${account}-${nodeName}` },
-    spec: { nodeName, serviceAccountName: account, containers: [] },
+    spec: { nodeName, serviceAccountName: account, containers: [{ name: 'agent', image: 'agent' }] },
   });
   const [name, uid] = [textAt(pod, 'metadata', 'name') ?? '', textAt(pod, 'metadata', 'uid') ?? ''];
   const answer = await post(api, `/api/v1/namespaces/assay/serviceaccounts/${account}/token`, {

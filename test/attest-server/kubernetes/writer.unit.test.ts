@@ -246,6 +246,8 @@ describe('what the server writes into its cluster', () => {
     const spec = { containers: [{ name: 'c', image: 'i' }], tolerations: [{ operator: 'Exists' }] };
     const selector = { matchLabels: { a: 'b' } };
     const template = { metadata: { labels: { a: 'b' } }, spec };
+    // In a cluster a controller makes it.
+    await asked('POST', '/api/v1/namespaces/assay/serviceaccounts', { metadata: { name: 'default' } });
     const made = [
       await asked('POST', '/apis/apps/v1/namespaces/assay/daemonsets', {
         metadata: { name: 'd1' },

@@ -151,7 +151,7 @@ export class Site implements AsyncDisposable {
     const accounts = '/api/v1/namespaces/assay-agents';
     const pod = await make(this.api, `${accounts}/pods`, {
       metadata: { name: `assay-agent-${nodeName}` },
-      spec: { nodeName, serviceAccountName: 'assay-agent', containers: [] },
+      spec: { nodeName, serviceAccountName: 'assay-agent', containers: [{ name: 'agent', image: 'agent' }] },
     });
     const [name, uid] = [textAt(pod, 'metadata', 'name') ?? '', textAt(pod, 'metadata', 'uid') ?? ''];
     const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name, uid };

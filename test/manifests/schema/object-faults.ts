@@ -6,11 +6,8 @@ import {
   listAt,
   textAt,
 } from '../../../swtpm-fixtures/api-server/json.ts';
-import {
-  checkSchema,
-  checkStructure,
-  conform,
-} from '../../../swtpm-fixtures/api-server/structural-schema.ts';
+import { checkStructure } from '../../../swtpm-fixtures/api-server/schema-structure.ts';
+import { checkSchema, conform } from '../../../swtpm-fixtures/api-server/structural-schema.ts';
 import { faultsOfType } from './kubernetes-object.ts';
 import { kubernetesKinds } from './kubernetes-types.ts';
 import { monitoringSchemas } from './monitoring-resources.ts';

@@ -49,7 +49,8 @@ describe('members of Kubernetes’ own types in the API server of the tests', ()
   it('are left out with a warning otherwise, and refused where their type is another', async () => {
     const odd = { metadata: { name: 'b' }, spec: { odd: 1 } };
     const { code, body } = await api.as(administrator).request('POST', '/api/v1/nodes', odd);
-    assert.deepEqual([code, body?.spec], [201, {}]);
+    const taints = [{ key: 'node.kubernetes.io/not-ready', effect: 'NoSchedule' }];
+    assert.deepEqual([code, body?.spec], [201, { taints }]);
     const wrong = { metadata: { name: 'c' }, spec: { unschedulable: 'yes' } };
     const refused = await api.as(administrator).request('POST', '/api/v1/nodes', wrong);
     assert.deepEqual([refused.code, refused.body?.reason], [400, 'BadRequest']);
