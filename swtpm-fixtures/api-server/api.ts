@@ -134,7 +134,9 @@ export class Api {
     this.#checkAllowed(request.user, action);
     if (about === null) return this.#plain(request, path);
     if (request.method === 'HEAD') throw status.methodNotAllowed();
-    return represented(this.#resource(request, about), negotiate(request.accept));
+    // First: what could not be answered is not done.
+    const representation = negotiate(request.accept);
+    return represented(this.#resource(request, about), representation);
   }
 
   #checkAllowed(user: User, action: Action): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { request } from 'node:https';
 import { CoreV1Api, KubeConfig, type V1Node, Watch } from '@kubernetes/client-node';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
@@ -236,6 +237,21 @@ describe('nodes of the API server of the tests', () => {
       listAt(rest ?? {}, 'items').map((item) => textAt(item, 'metadata', 'name')),
       ['n3', 'n9'],
     );
+  });
+
+  it('deletes nothing whose answer it could not give', async () => {
+    const headers = { authorization: `Bearer ${api.tokenOf(administrator)}`, accept: 'text/csv' };
+    const code = await new Promise((resolve, reject) => {
+      const options = { method: 'DELETE', headers, ca: api.authority, agent: false };
+      request(`${api.url}/api/v1/nodes/n1`, options, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      })
+        .once('error', reject)
+        .end();
+    });
+    assert.equal(code, 406);
+    assert.equal((await asked('GET', 'nodes/n1')).code, 200);
   });
 
   it('keeps everything over a stop, on the same port', async () => {
