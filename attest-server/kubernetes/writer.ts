@@ -41,7 +41,7 @@ const about = z.object({
     uid: z.string().default(''),
   }),
 });
-const attestation = about.extend({ status: z.unknown() });
+const attestation = about.extend({ status: z.unknown().optional() });
 /** That it is there is what counts: one whose content was taken away holds for all groups. */
 const latch = z.object({
   spec: z
@@ -191,27 +191,27 @@ export function createWriter({ requests, namespace, now }: WriterParts): Cluster
     async applyLatch(wanted) {
       const before = await writer.readLatch();
       if (before !== null && covers(before.groups, wanted.groups)) return;
-      const groups =
-        before === null || wanted.groups.length === 0
-          ? wanted.groups
-          : [...new Set([...before.groups, ...wanted.groups])];
-      await requests
-        .json({
-          verb: 'apply',
-          resource: `${latchResource.plural}.${resourceGroup}`,
-          name: latchResource.name,
-          path: `${ours}/${latchResource.plural}/${latchResource.name}`,
-          query: { force: 'true' },
-          body: {
-            apiVersion,
-            kind: latchResource.kind,
-            metadata: { name: latchResource.name },
-            // Who switched it on first, and when, stays.
-            spec: { ...(before ?? wanted), groups },
-          },
-          lane: 'reads',
-        })
-        .catch(asMissingDefinition);
+      const { plural, name, kind } = latchResource;
+      const about = { resource: `${plural}.${resourceGroup}`, lane: 'reads' } as const;
+      const path = `${ours}/${plural}`;
+      // Never by server-side apply: a set that is applied without its items takes the whole spec with it.
+      const asked: ClusterRequest =
+        before === null
+          ? {
+              ...about,
+              verb: 'create',
+              name: '',
+              path,
+              body: { apiVersion, kind, metadata: { name }, spec: wanted },
+            }
+          : {
+              ...about,
+              verb: 'patch',
+              name,
+              path: `${path}/${name}`,
+              ...widened(before.groups, wanted.groups),
+            };
+      await requests.json(asked).catch(asMissingDefinition);
     },
 
     readConfig: (name) => configMaps.read({ namespace, name }),
@@ -304,6 +304,19 @@ const asNode: z.ZodType<ClusterNode> = z.unknown().transform((object, context) =
 function covers(held: readonly string[], wanted: readonly string[]): boolean {
   if (held.length === 0) return true;
   return wanted.length > 0 && wanted.every((group) => held.includes(group));
+}
+
+/** Who switched it on first, and when, stays. */
+function widened(held: readonly string[], wanted: readonly string[]): Pick<ClusterRequest, 'body' | 'tests'> {
+  const groups = wanted.length === 0 ? [] : [...new Set([...held, ...wanted])];
+  const path = '/spec/groups';
+  return {
+    tests: true,
+    body: [
+      { op: 'test', path, value: held },
+      { op: 'replace', path, value: groups },
+    ],
+  };
 }
 
 function workload(

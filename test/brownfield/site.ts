@@ -13,7 +13,7 @@ import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
 import { type Ran, runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { testAuthorityCertificate } from '../attest-server/forged-tpm.ts';
 import { installAccounts, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
-import { defineResources } from '../attest-server/marking/defined-resources.ts';
+import { defineResources, protectMarks } from '../attest-server/marking/defined-resources.ts';
 import { programs } from '../programs.ts';
 import { FleetAgent, type Reached } from './agent.ts';
 import type { Machine } from './machines.ts';
@@ -52,6 +52,7 @@ export async function openSite(machines: readonly Machine[], policy: string): Pr
   const api = opened.use(await openApiServer({ rbac: false }));
   await installAccounts(api);
   await defineResources(api);
+  await protectMarks(api);
   const everTainted = new Set<string>();
   api.store.listen(({ table, after: node }) => {
     if (table !== '/nodes' || node === null) return;

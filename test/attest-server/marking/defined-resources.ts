@@ -1,43 +1,32 @@
 import assert from 'node:assert/strict';
 import type { ApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
-import type { Json, JsonObject } from '../../../swtpm-fixtures/api-server/json.ts';
+import { collectionOf, objectsOf } from '../../../swtpm-fixtures/api-server/manifest-objects.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 
 export const definitionsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
-/** As manifests/base/crds define them, but for their schemas. */
-export const definitions = [
-  definitionOf('nodeattestations', 'NodeAttestation', { status: {} }),
-  definitionOf('assaylatches', 'AssayLatch', {}),
-];
+/** As manifests/base has them. */
+export const definitions = ['crds/assaylatches.yaml', 'crds/nodeattestations.yaml'].flatMap((file) => [
+  ...objectsOf(file),
+]);
+const admission = ['admission/marks.yaml', 'admission/attestations.yaml', 'admission/latch.yaml'];
 
-/** Has a cluster know the resources of Assay, without the schemas of their definitions. */
-export async function defineResources(api: ApiServer): Promise<void> {
-  for (const definition of definitions) {
-    const { code, text } = await api.as(administrator).request('POST', definitionsPath, definition);
-    assert.equal(code, 201, text);
-  }
+/** Has a cluster know the resources of Assay. */
+export function defineResources(api: ApiServer): Promise<void> {
+  return makeAll(api, definitions);
 }
 
-function definitionOf(plural: string, kind: string, subresources: JsonObject): Json {
-  const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
-  return {
-    apiVersion: 'apiextensions.k8s.io/v1',
-    kind: 'CustomResourceDefinition',
-    metadata: { name: `${plural}.assay.dev` },
-    spec: {
-      group: 'assay.dev',
-      names: { plural, singular: kind.toLowerCase(), kind, listKind: `${kind}List` },
-      scope: 'Cluster',
-      versions: [
-        {
-          name: 'v1alpha1',
-          served: true,
-          storage: true,
-          subresources,
-          schema: { openAPIV3Schema: { type: 'object', properties: { spec: open, status: open } } },
-        },
-      ],
-    },
-  };
+/** Has it keep others from the marks. */
+export function protectMarks(api: ApiServer): Promise<void> {
+  return makeAll(
+    api,
+    admission.flatMap((file) => [...objectsOf(file)]),
+  );
+}
+
+async function makeAll(api: ApiServer, objects: typeof definitions): Promise<void> {
+  for (const object of objects) {
+    const { code, text } = await api.as(administrator).request('POST', collectionOf(object), object);
+    assert.equal(code, 201, text);
+  }
 }

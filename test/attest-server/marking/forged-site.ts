@@ -5,14 +5,13 @@ import { join } from 'node:path';
 import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
-import { collectionOf, objectsOf } from '../../../swtpm-fixtures/api-server/manifest-objects.ts';
 import type { NodeOptions } from '../../../swtpm-fixtures/api-server/node-object.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { answerWithBoot, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { namespaceOfServer } from '../kubernetes/namespace-of-server.ts';
 import { type ServerSettings, startTestServer, type TestServer } from '../running-server.ts';
-import { defineResources } from './defined-resources.ts';
+import { defineResources, protectMarks } from './defined-resources.ts';
 
 /** A server in a cluster, whose nodes have forged TPMs. */
 export interface ForgedSite extends AsyncDisposable {
@@ -43,12 +42,8 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
   const api = opened.use(await openApiServer({ rbac: false }));
   await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
   await defineResources(api);
-  // A server that marks looks for them.
-  for (const file of ['admission/marks.yaml', 'admission/attestations.yaml', 'admission/latch.yaml'])
-    for (const object of objectsOf(file)) {
-      const { code, text } = await api.as(administrator).request('POST', collectionOf(object), object);
-      assert.equal(code, 201, text);
-    }
+  // A server that marks looks for it.
+  await protectMarks(api);
   const kubeconfig = await api.kubeconfig(serviceAccount('assay', 'assay-server'));
   const world = opened.use(await startTestServer({ kubeconfig, agentTokens: 'never', policy, ...settings }));
   const tpms = new Map<string, ForgedTpm>();
