@@ -270,7 +270,12 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
 
   /** What the server tells now, for an hour. @param refused by code, how many are refused more each minute */
   async function scraped(refused: Readonly<Record<string, number>>): Promise<Scraped> {
-    const lines = (await site.metrics()).split('\n').filter((line) => line.startsWith('assay_'));
+    let lines: readonly string[] = [];
+    // Resources follow marks within moments, which is no hour.
+    await site.until(async () => {
+      lines = (await site.metrics()).split('\n').filter((line) => line.startsWith('assay_'));
+      return !lines.some((line) => /^assay_enforcement_wrong_resources.* [1-9]/.test(line));
+    });
     return lines.map((line): Scraped[number] => {
       const [, name = '', labels = '', value = ''] =
         /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? assert.fail(line);
