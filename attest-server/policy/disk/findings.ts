@@ -198,6 +198,12 @@ export function extraKeyslots(
   return found('luks_extra_keyslot', text, { expected, actual: slots.join(', ') }, detail);
 }
 
+export function severalKeys(name: string, keys: readonly string[], detail: Detail): Finding {
+  const text = `${cut(name)} is opened by several keys, as systemd-cryptenroll makes them, and no reference knows them: ${cut(keys.join(', '))}.`;
+  const values = { expected: 'keys that a reference of the node knows', actual: keys.join(', ') };
+  return { ...found('luks_extra_keyslot', text, values, detail), severity: 'warn' };
+}
+
 export function reencrypting(name: string, how: string, detail: Detail): Finding {
   const text = `The header of ${cut(name)} says that it is being encrypted anew or decrypted, so a part of it may be open.`;
   return found('luks_reencrypt_state', text, { expected: 'no reencryption', actual: how }, detail);
