@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { bankBytes, type PcrBank } from './messages.ts';
 
 /** Values of some PCRs of one bank. */
@@ -33,4 +34,18 @@ export function pcrCount(mask: number): number {
 /** The numbers of the PCRs in a mask, ascending. */
 export function pcrsOf(mask: number): number[] {
   return Array.from({ length: 24 }, (_, pcr) => pcr).filter((pcr) => (mask & (1 << pcr)) !== 0);
+}
+
+/**
+ * A hash over PCRs 0 to `last` of their own bank, `sha256:…`, as the kernel makes it when it starts
+ * (security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate); null where one of them is not held.
+ */
+export function bootAggregateOf(
+  { bank, mask, values }: PcrValues,
+  last: 7 | 9,
+): `${PcrBank}:${string}` | null {
+  const all = (1 << (last + 1)) - 1;
+  const bytes = (last + 1) * bankBytes[bank];
+  if ((mask & all) !== all || values.length < bytes) return null;
+  return `${bank}:${hash(bank, values.subarray(0, bytes), 'hex')}`;
 }

@@ -10,8 +10,8 @@ import { type FindMount, isPlainPath, type Mount } from './mount-table.ts';
  * - an overlay, each layer of which (upper, work and all lower directories) is an absolute path that leads to the mount
  *   on which the overlay itself stands, or to one on which a protected path stands. Those are judged, and hold all that
  *   it holds. Where the kernel names a layer otherwise, the overlay is not left out;
- * - a tmpfs where the kubelet puts the secrets and memory of a pod, or Docker the shared memory of a container
- *   (`podMemory`, the whole path below the protected one). It is memory; where that may go to is judged as swap.
+ * - a tmpfs or hugetlbfs where the kubelet puts the secrets and memory of a pod, or Docker the shared memory of a container
+ *   (`podMemory`, `volumePlaces`: the whole path below the protected one). It is memory; where that may go to is judged as swap.
  */
 export function comesWithContainers(
   mount: Mount,
@@ -20,8 +20,10 @@ export function comesWithContainers(
 ): boolean {
   if (!isBelow(mount.mountPoint, path)) return false;
   if (kernelFileSystems.has(mount.type)) return true;
-  if (mount.type === 'tmpfs')
-    return podMemory.test(mount.mountPoint.slice(path === '/' ? 1 : path.length + 1));
+  if (mount.type === 'tmpfs' || mount.type === 'hugetlbfs') {
+    const place = placeBelow(mount, path);
+    return podMemory.test(place) || volumePlaces.some(([, form]) => form.test(place));
+  }
   if (mount.type !== 'overlay') return false;
   const layers = overlayLayers(mount);
   const under = byId.get(mount.parent) ?? null;
@@ -53,8 +55,59 @@ const kernelFileSystems: ReadonlySet<string> = new Set([
   ...['efivarfs', 'configfs', 'fusectl', 'mqueue', 'devpts', 'binfmt_misc', 'rpc_pipefs', 'nsfs'],
 ]);
 
+function placeBelow({ mountPoint }: Mount, path: string): string {
+  return mountPoint.slice(path === '/' ? 1 : path.length + 1);
+}
+
 const podMemory =
-  /^(pods\/[^/]+\/volumes\/kubernetes\.io~(secret|projected|downward-api|empty-dir)\/[^/]+|containers\/[^/]+\/mounts\/(shm|secrets))$/;
+  /^(pods\/[^/]+\/volumes\/kubernetes\.io~(secret|projected|downward-api|empty-dir|configmap)\/[^/]+|containers\/[^/]+\/mounts\/(shm|secrets))$/;
+
+const uid = '(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})';
+const inTree = '(nfs|iscsi|fc|rbd|cephfs|local-volume|portworx-volume)';
+
+/**
+ * Where the kubelet mounts volumes whose data is not its own, below its folder, and which plugin's they are: pkg/volume of
+ * Kubernetes 1.33, with rbd and cephfs up to 1.30. What is of no plugin's own (`empty-dir`, `secret`, …) is none of them.
+ */
+const volumePlaces: readonly (readonly [kind: string, form: RegExp])[] = [
+  ['csi', new RegExp(`^pods/${uid}/volumes/kubernetes\\.io~csi/[^/]+/mount$`)],
+  ['in-tree', new RegExp(`^pods/${uid}/volumes/kubernetes\\.io~${inTree}/[^/]+$`)],
+  ['flexvolume', new RegExp(`^pods/${uid}/volumes/(?!kubernetes\\.io~)[^/~]+~[^/~]+/[^/]+$`)],
+  ['subPath', new RegExp(`^pods/${uid}/volume-subpaths/[^/]+/[^/]+/[0-9]+$`)],
+  ['block', new RegExp(`^pods/${uid}/volumeDevices/kubernetes\\.io~(csi|${inTree})/[^/]+$`)],
+  // Some drivers stage a volume in a folder of its name in there.
+  ['csi', /^plugins\/kubernetes\.io\/csi\/(pv\/[^/]+|[^/]+\/[0-9a-f]{64})\/globalmount(\/[^/]+)?$/],
+  ['block', /^plugins\/kubernetes\.io\/csi\/volumeDevices\/(staging|publish)\/[^/]+(\/[^/]+)?$/],
+  ['block', new RegExp(`^plugins/kubernetes\\.io/csi/volumeDevices/[^/]+/dev/${uid}$`)],
+  ['block', new RegExp(`^plugins/kubernetes\\.io/${inTree}/volumeDevices/(iface-[^/]+/)?[^/]+/${uid}$`)],
+  ['iscsi', /^plugins\/kubernetes\.io\/iscsi\/iface-[^/]+\/[^/]+-lun-[0-9]+$/],
+  ['fc', /^plugins\/kubernetes\.io\/fc\/[^/]+$/],
+  ['in-tree', /^plugins\/kubernetes\.io\/(rbd|local-volume)\/mounts\/[^/]+$/],
+  ['flexvolume', /^plugins\/kubernetes\.io\/flexvolume\/[^/]+\/[^/]+\/mounts\/[^/]+$/],
+];
+
+/**
+ * Whose volume of a pod is mounted there: the plugin, `subPath` or `block`; null where it is none, but a part of the kubelet's
+ * own folder. What a server in a network adds inside of such a volume is of that volume, too.
+ */
+export function volumeKind(mount: Mount, path: string, { byId }: Pick<MountsAround, 'byId'>): string | null {
+  for (let at = mount; isBelow(at.mountPoint, path); ) {
+    const place = placeBelow(at, path);
+    for (const [kind, form] of volumePlaces) {
+      const found = form.exec(place);
+      if (found !== null) return kind === 'in-tree' ? (found[1] ?? kind) : kind;
+    }
+    const parent = byId.get(at.parent);
+    if (parent === undefined || parent.type !== at.type || !networkFileSystems.has(at.type)) return null;
+    // Strictly below, so that a table that bites its tail ends, too.
+    if (!isBelow(at.mountPoint, parent.mountPoint)) return null;
+    at = parent;
+  }
+  return null;
+}
+
+/** They mount what lies below a mount of theirs by themselves, where their server has another file system there. */
+const networkFileSystems: ReadonlySet<string> = new Set(['nfs', 'nfs4', 'cifs', 'smb3', 'ceph']);
 
 /**
  * The directories that an overlay is made of, one character a byte, as the kernel shows them in its options

@@ -1,6 +1,5 @@
-import { hash } from 'node:crypto';
 import { bankBytes } from '../../protocol/messages.ts';
-import { type PcrValues, pcrOffset } from '../../protocol/pcr-values.ts';
+import { bootAggregateOf, type PcrValues, pcrOffset } from '../../protocol/pcr-values.ts';
 import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
 import type { Proven, ReplayedBoot } from '../../verify/proven.ts';
 import type { JudgedNode } from '../aspect.ts';
@@ -110,9 +109,9 @@ export function judgeAggregate(
   const quoted = banks.find(({ bank }) => shown.startsWith(`${bank}:`));
   // From 5.8 on, and never with SHA-1, with which a kernel of any version ends at PCR 7.
   const to9 =
-    quoted === undefined || quoted.bank === 'sha1' ? null : aggregateOf(asKernelFound(quoted, boot), 9);
+    quoted === undefined || quoted.bank === 'sha1' ? null : bootAggregateOf(asKernelFound(quoted, boot), 9);
   if (shown === to9) return { outcome: 'covered', finding: null };
-  const to7 = quoted === undefined ? null : aggregateOf(quoted, 7);
+  const to7 = quoted === undefined ? null : bootAggregateOf(quoted, 7);
   if (shown === to7) return missing(said.to7, gave, required, cause);
   const wanted = quoted?.bank === 'sha1' ? to7 : to9;
   if (wanted === null) return missing(said.bank, gave, required, cause);
@@ -130,14 +129,6 @@ function asKernelFound(quoted: PcrValues, boot: ReplayedBoot | null): PcrValues 
   values.fill(0, at, at + bankBytes[quoted.bank]);
   values.write(boot.log.banks[quoted.bank]?.[9] ?? '', at, 'hex');
   return { bank: quoted.bank, mask: quoted.mask, values };
-}
-
-/** As the kernel makes it: security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate. Null where a PCR was not quoted. */
-function aggregateOf({ bank, mask, values }: PcrValues, last: 7 | 9): BootAggregate | null {
-  const all = (1 << (last + 1)) - 1;
-  const bytes = (last + 1) * bankBytes[bank];
-  if ((mask & all) !== all || values.length < bytes) return null;
-  return `${bank}:${hash(bank, values.subarray(0, bytes), 'hex')}`;
 }
 
 function isAggregate(shown: string | null): shown is BootAggregate {

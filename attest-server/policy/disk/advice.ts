@@ -19,6 +19,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   path_not_covered: [
     'The lines below the reason show where it is not encrypted. On the node, see what is mounted over the path and below it:',
     '  findmnt --submounts --real',
+    'If it is a volume of a pod, encrypt it where it comes from, or write disk: {volumes: report} into the policy.',
     'If the path does not exist there on purpose, give the node a group of its own, or write the name of a set in the policy (disk.paths).',
     compromised,
   ].join('\n'),

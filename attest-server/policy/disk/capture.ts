@@ -7,6 +7,7 @@ import { capturedReference } from '../captured-reference.ts';
 import { isNullCipher } from './crypt-target.ts';
 import { bare } from './layers.ts';
 import { luksVolume } from './luks-metadata.ts';
+import { volumeDevices } from './volume-devices.ts';
 
 /**
  * A reference of the LUKS headers that a node shows: for itself alone, as no other node may have one of them.
@@ -16,9 +17,12 @@ export function captureDisk({ parts }: Proven, about: CapturedAs): Reference {
   const { node } = about;
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) throw new CaptureError(`${node} sent nothing about its disks`);
-  const { inspected, devices } = parseDiskPart(bytes);
+  const part = parseDiskPart(bytes);
+  const { inspected } = part;
   if ('cause' in inspected)
     throw new CaptureError(`${node} does not show its LUKS headers: ${inspected.cause}`);
+  const ofPods = volumeDevices(part);
+  const devices = part.devices.filter(({ device }) => !ofPods.has(device));
   // Devices that no path stands on are not the node's to be enrolled.
   const open = devices.flatMap(({ mapping }) =>
     mapping === null ? [] : (/^CRYPT-LUKS[12]-([0-9a-f]{32})-/i.exec(mapping.uuid)?.[1]?.toLowerCase() ?? []),

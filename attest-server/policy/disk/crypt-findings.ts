@@ -10,6 +10,7 @@ import {
   otherVersion,
   reencrypting,
   revokedVolume,
+  severalKeys,
   unreadHeader,
 } from './findings.ts';
 import { bare, type Crypt } from './layers.ts';
@@ -67,15 +68,7 @@ export function cryptFindings(
       ),
     );
   // A reencryption adds keyslots of its own, and is told already.
-  else if (volume.reencryption === null && slotsOf(volume).length > rules.keyslots)
-    findings.push(
-      extraKeyslots(
-        name,
-        `at most ${rules.keyslots}, as no reference knows the volume`,
-        slotsOf(volume),
-        detail,
-      ),
-    );
+  else if (volume.reencryption === null) findings.push(...unknownKeyslots(name, volume, rules, detail));
   return { findings, reference: known?.reference ?? null };
 }
 
@@ -164,6 +157,23 @@ function enrolledFindings(
   if (extra.length > 0)
     findings.push({ ...extraKeyslots(name, `as enrolled (${known.reference})`, extra, detail), ...by });
   return findings;
+}
+
+/** Of a volume that no reference knows. What systemd-cryptenroll put there is no key too many: somebody is to vouch for it. */
+function unknownKeyslots(
+  name: string,
+  volume: LuksVolume,
+  rules: DiskRules,
+  detail: readonly string[],
+): readonly Finding[] {
+  const slots = Object.keys(volume.keyslots);
+  if (slots.length <= rules.keyslots) return [];
+  if (slots.filter((id) => volume.enrolled[id] === undefined).length <= rules.keyslots) {
+    const keys = slots.map((id) => `keyslot ${id}: ${volume.enrolled[id] ?? 'a passphrase or a key file'}`);
+    return [severalKeys(name, keys, detail)];
+  }
+  const expected = `at most ${rules.keyslots}, as no reference knows the volume`;
+  return [extraKeyslots(name, expected, slotsOf(volume), detail)];
 }
 
 function slotsOf({ keyslots }: LuksVolume): readonly string[] {

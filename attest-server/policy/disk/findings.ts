@@ -103,6 +103,22 @@ export function notCovered(path: string, mount: Mount, detail: Detail): Finding 
   );
 }
 
+export function volumeNotEncrypted(mount: Mount, kind: string, detail: Detail): Finding {
+  return found(
+    'path_not_covered',
+    `A volume of a pod (${kind}) is not encrypted by this node: what is stored at ${cut(mount.mountPoint)} is not.`,
+    { expected: 'volumes of pods on encrypted devices', actual: `${mount.mountPoint}: ${mount.type}` },
+    detail,
+  );
+}
+
+/** The same whichever pods come and go, so that their volumes make no row in the history. @param kinds sorted */
+export function volumesReported(kinds: readonly string[]): Finding {
+  const text = `Pods have volumes that this node does not encrypt (${kinds.join(', ')}). Their owners see to that.`;
+  const values = { expected: 'volumes that their owners encrypt', actual: 'not encrypted by this node' };
+  return { ...found('path_not_covered', text, values), severity: 'info' };
+}
+
 export function nullCipher(name: string, cipher: string, where: 'live' | 'header', detail: Detail): Finding {
   const text =
     where === 'live'
@@ -180,6 +196,12 @@ export function extraKeyslots(
 ): Finding {
   const text = `More keys open ${cut(name)} than should: whoever has one of them can read it.`;
   return found('luks_extra_keyslot', text, { expected, actual: slots.join(', ') }, detail);
+}
+
+export function severalKeys(name: string, keys: readonly string[], detail: Detail): Finding {
+  const text = `${cut(name)} is opened by several keys, as systemd-cryptenroll makes them, and no reference knows them: ${cut(keys.join(', '))}.`;
+  const values = { expected: 'keys that a reference of the node knows', actual: keys.join(', ') };
+  return { ...found('luks_extra_keyslot', text, values, detail), severity: 'warn' };
 }
 
 export function reencrypting(name: string, how: string, detail: Detail): Finding {

@@ -1,6 +1,11 @@
 import type { DiskPart } from '../../protocol/disk.ts';
 import { isPlainPath, type Mount, mountFinder, parseMountTable } from '../../protocol/mount-table.ts';
-import { comesWithContainers, isBelow, type MountsAround } from '../../protocol/protected-mounts.ts';
+import {
+  comesWithContainers,
+  isBelow,
+  type MountsAround,
+  volumeKind,
+} from '../../protocol/protected-mounts.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { Finding } from '../finding.ts';
 import { cryptFindings, type Enrolled } from './crypt-findings.ts';
@@ -17,6 +22,8 @@ import {
   sharedKey,
   swapOpen,
   unreadPart,
+  volumeNotEncrypted,
+  volumesReported,
 } from './findings.ts';
 import { type Crypt, drawn, type Layer, Layers } from './layers.ts';
 import type { MeasuredTables } from './measured-tables.ts';
@@ -77,6 +84,7 @@ function judgeTable(
   const layers = new Layers(part, find, measured);
   const findings: Finding[] = [];
   const crypts = new Map<Crypt, readonly string[]>();
+  const openVolumes = new Set<string>();
   let there = 0;
   const looked = rules.paths.map((wanted) => {
     const said = part.paths.find(({ path }) => path === wanted.path);
@@ -112,7 +120,22 @@ function judgeTable(
     for (const below of table) {
       if (!isVisibleBelow(below, real, find) || comesWithContainers(below, real, around)) continue;
       const its = layers.ofMount(below);
+      const volume = volumeKind(below, real, around);
+      if (volume !== null && rules.volumes === 'report') {
+        if (its.coverage !== 'encrypted') openVolumes.add(volume);
+        continue;
+      }
       const lines = [...detail, ...drawn(its, mostDrawn)];
+      if (volume !== null) {
+        if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
+        submounts += 1;
+        findings.push(
+          its.coverage === 'unknown'
+            ? notShown(below.mountPoint, its.cause ?? 'nothing is said of it', lines)
+            : { ...volumeNotEncrypted(below, volume, lines), source: its.source },
+        );
+        continue;
+      }
       note(its, crypts, lines);
       if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
       submounts += 1;
@@ -139,6 +162,7 @@ function judgeTable(
     if (judged.reference !== null) references.add(judged.reference);
   }
   findings.push(...besides(part, rules, layers));
+  if (openVolumes.size > 0) findings.push(volumesReported([...openVolumes].sort()));
   return {
     findings: findings.slice(0, mostFindings),
     affirmed: there > 0 && findings.every(({ severity }) => severity === 'warn' || severity === 'info'),

@@ -14,6 +14,8 @@ export interface LuksVolume {
   /** By number, each as canonical JSON: what is not a secret of it, salts too. */
   readonly keyslots: Readonly<Record<string, string>>;
   readonly tokens: Readonly<Record<string, string>>;
+  /** What opens a keyslot, where a token of systemd-cryptenroll says so: one slot each, by its number. */
+  readonly enrolled: Readonly<Record<string, CryptEnrolled>>;
   readonly segments: Readonly<Record<string, string>>;
   /** Of the volume key: they change only with it. */
   readonly digests: Readonly<Record<string, string>>;
@@ -26,6 +28,15 @@ export interface LuksVolume {
   /** Salt and digest of each volume key: equal in a copied header, whatever its UUID says. */
   readonly keys: readonly string[];
 }
+
+/** Types of tokens that systemd-cryptenroll writes (systemd, src/cryptenroll), and what a person calls them. */
+const cryptEnrolled = {
+  'systemd-tpm2': 'the TPM',
+  'systemd-recovery': 'a recovery key',
+  'systemd-fido2': 'a FIDO2 key',
+  'systemd-pkcs11': 'a smart card',
+} as const;
+export type CryptEnrolled = (typeof cryptEnrolled)[keyof typeof cryptEnrolled];
 
 /** The text says what is wrong with the header. */
 export function luksVolume(header: LuksHeader): LuksVolume | { readonly fault: string } {
@@ -48,6 +59,7 @@ function firstVersion({ uuid, luks1 }: LuksHeader): LuksVolume | { readonly faul
     uuid: uuid.toLowerCase(),
     keyslots: Object.fromEntries(activeSlots.map((slot) => [String(slot), canonical({ type: 'luks1' })])),
     tokens: {},
+    enrolled: {},
     segments: { 0: canonical({ encryption: `${cipher}-${mode}` }) },
     digests: { 0: canonical(digest) },
     ciphers: [`${cipher}-${mode}`],
@@ -62,7 +74,12 @@ const metadata = z.looseObject({
   keyslots: byNumber(
     z.looseObject({ type: z.string().max(64), key_size: z.int().min(0).max(65_536).optional() }),
   ),
-  tokens: byNumber(z.looseObject({ type: z.string().max(256) })).optional(),
+  tokens: byNumber(
+    z.looseObject({
+      type: z.string().max(256),
+      keyslots: z.array(z.string().max(8)).max(64).optional(),
+    }),
+  ).optional(),
   segments: byNumber(
     z.looseObject({
       type: z.string().max(64),
@@ -105,6 +122,7 @@ function secondVersion({ uuid, metadata: text }: LuksHeader): LuksVolume | { rea
     uuid: uuid.toLowerCase(),
     keyslots: eachCanonical(keyslots),
     tokens: eachCanonical(tokens),
+    enrolled: enrolledIn(tokens, keyslots),
     segments: eachCanonical(segments),
     // Which keyslots lead to the key stands in them too, and is told of the keyslots themselves: so is a key of no segment.
     digests: eachCanonical(
@@ -119,6 +137,21 @@ function secondVersion({ uuid, metadata: text }: LuksHeader): LuksVolume | { rea
     reencryption: reencryptionOf(parsed, config?.requirements?.mandatory ?? []),
     keys: Object.values(digests).map(({ salt, digest }) => `${salt} ${digest}`),
   };
+}
+
+/** Attack: tokens that call many keyslots a recovery key. There is one of each type, for one keyslot. */
+function enrolledIn(
+  tokens: NonNullable<z.infer<typeof metadata>['tokens']>,
+  keyslots: z.infer<typeof metadata>['keyslots'],
+): LuksVolume['enrolled'] {
+  const found: Record<string, CryptEnrolled> = {};
+  for (const [type, called] of Object.entries(cryptEnrolled)) {
+    const [token, ...more] = Object.values(tokens).filter((one) => one.type === type);
+    const [slot, ...others] = token?.keyslots ?? [];
+    if (slot === undefined || more.length + others.length > 0) continue;
+    if (Object.hasOwn(keyslots, slot) && !Object.hasOwn(found, slot)) found[slot] = called;
+  }
+  return found;
 }
 
 /** LUKS2 has 32 keyslots, tokens and digests at most. */

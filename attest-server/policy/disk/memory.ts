@@ -7,6 +7,7 @@ import { reasonSchema } from '../../protocol/verdict.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Past } from '../aspect.ts';
 import { luksVolume } from './luks-metadata.ts';
+import { volumeDevices } from './volume-devices.ts';
 
 /** What this aspect remembers of a node. */
 export interface DiskMemory {
@@ -32,10 +33,13 @@ export function diskMemoryIn({ disk }: Past['memory']): DiskMemory {
  * Marks by which volumes of two nodes are told to be copies: the UUID of a header (`uuid:`), and salt with digest of each
  * volume key (`key:`), which a copied header keeps whatever its UUID says. Each is a part of a SHA-256.
  */
-export function volumeMarks({ inspected }: Pick<DiskPart, 'inspected'>): readonly string[] {
+export function volumeMarks(part: DiskPart): readonly string[] {
+  const { inspected } = part;
   if ('cause' in inspected) return [];
+  const ofPods = volumeDevices(part);
+  const own = inspected.headers.filter(({ device }) => !ofPods.has(device));
   const marks = new Set<string>();
-  for (const header of inspected.headers) for (const mark of marksOf(header)) marks.add(mark);
+  for (const header of own) for (const mark of marksOf(header)) marks.add(mark);
   return [...marks].slice(0, mostMarks);
 }
 

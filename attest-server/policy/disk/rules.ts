@@ -12,6 +12,8 @@ export interface DiskRules {
   readonly references: readonly string[] | null;
   /** `any`: where memory is swapped out to is not judged. */
   readonly swap: 'encrypted' | 'any';
+  /** Volumes of pods whose data is not the kubelet's: `report` leaves them to their owners. */
+  readonly volumes: 'report' | 'encrypted';
 }
 
 export interface ProtectedPath {
@@ -44,4 +46,5 @@ export const defaultDiskRules: DiskRules = {
   keyslots: 1,
   references: null,
   swap: 'encrypted',
+  volumes: 'report',
 };

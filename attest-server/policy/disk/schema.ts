@@ -58,6 +58,11 @@ export const diskSchema = z
     swap: z
       .enum(['encrypted', 'any'])
       .describe('any: swap may lie on an unencrypted device; default encrypted'),
+    volumes: z
+      .enum(['report', 'encrypted'])
+      .describe(
+        'volumes of pods below the folder of the kubelet (csi, nfs, iscsi, fc, local, …). report: whether they are encrypted is for their owners; encrypted: this node must encrypt each, which it never does for one that comes over a network. Default report',
+      ),
   })
   .partial()
   .describe(

@@ -15,6 +15,7 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'See in the log of the kernel what set the mark:',
     '  journalctl -k --grep taint',
     'A mark stays until the next boot. If it was set on purpose, reboot the node without that, or leave the letter out of host.taints.forbid.',
+    'E comes from modules that are built on the node (DKMS, operators of GPUs): list host.taints.forbid without it where that is wanted, and sign them where the kernel is locked down.',
     'If nobody knows why it is there, treat the kernel as changed: take the node out of service.',
   ].join('\n'),
   lockdown_off:

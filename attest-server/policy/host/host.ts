@@ -74,7 +74,7 @@ function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
     // The ports as one text, which is quicker than a list of them.
     rules.ssh === 'closed' ? [listening === undefined ? null : listening.join(), ssh] : null,
     rules.minimumKernel === null ? null : facts.kernel,
-    rules.lockdown === null ? null : facts.lockdown,
+    rules.lockdown === null && rules.suspectTaints.length === 0 ? null : facts.lockdown,
     rules.sysctls.map(({ name }) => sysctls?.[name]),
   ]);
 }

@@ -62,16 +62,31 @@ function onSsh(facts: HostFacts, rules: HostRules): Finding | null {
   };
 }
 
-function onTaints(facts: HostFacts, { forbiddenTaints }: HostRules): Finding | null {
-  if (forbiddenTaints.length === 0) return null;
+function onTaints(facts: HostFacts, { forbiddenTaints, suspectTaints }: HostRules): Finding | null {
+  if (forbiddenTaints.length + suspectTaints.length === 0) return null;
   if (facts.tainted === undefined) return missing(facts, 'tainted', 'how its kernel is tainted');
   const set = taintsOf(facts.tainted);
   const forbidden = forbiddenTaints.filter((letter) => set.includes(letter));
-  if (forbidden.length === 0) return null;
+  const suspect = suspectTaints.filter((letter) => set.includes(letter));
+  const actual = [...forbidden, ...suspect].map(taintText).join(', ');
+  const text = 'The kernel says that it was changed while it ran, in a way that the policy forbids.';
+  if (forbidden.length > 0)
+    return found('kernel_tainted', { expected: `none of ${forbiddenTaints.join(', ')}`, actual, text });
+  if (suspect.length === 0) return null;
+  // Attack: a node that was found with one says afterwards that it cannot read its lockdown.
+  if (causeOf(facts, 'lockdown') !== null)
+    return missing(facts, 'lockdown', 'how far its kernel is locked down');
+  if (facts.lockdown !== undefined && facts.lockdown !== 'none')
+    return found('kernel_tainted', {
+      expected: `none of ${suspect.join(', ')} under lockdown ${facts.lockdown}`,
+      actual,
+      text,
+    });
   return found('kernel_tainted', {
-    expected: `none of ${forbiddenTaints.join(', ')}`,
-    actual: forbidden.map(taintText).join(', '),
-    text: 'The kernel says that it was changed while it ran, in a way that the policy forbids.',
+    severity: 'warn',
+    expected: 'signed modules alone',
+    actual,
+    text: 'The kernel loaded a module that nobody signed, as drivers that are built on the node are.',
   });
 }
 

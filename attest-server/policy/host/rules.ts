@@ -10,6 +10,8 @@ export interface HostRules {
   /** The least release of the kernel; null: any. */
   readonly minimumKernel: { readonly text: string; readonly release: KernelRelease } | null;
   readonly forbiddenTaints: readonly KernelTaint[];
+  /** A warning, unless the kernel is locked down: such a kernel loads nothing of the kind. */
+  readonly suspectTaints: readonly KernelTaint[];
   /** `report`: nothing is found, the facts are kept. */
   readonly ssh: 'closed' | 'report';
   /** Ports on which SSH may listen besides 22 and those of its configuration. */
@@ -28,10 +30,12 @@ export interface SysctlRule {
 }
 
 /**
- * What no working driver sets: modules loaded or unloaded by force, ACPI tables replaced, unsigned modules. `P` and `O` are
- * not among them, since the signed drivers of GPUs and storage set both.
+ * What no working driver sets: modules loaded or unloaded by force, ACPI tables replaced. `P` and `O` are not among them, since
+ * the drivers of GPUs and storage set both.
  */
-export const usualTaints: readonly KernelTaint[] = ['F', 'R', 'A', 'E'];
+const usualTaints: readonly KernelTaint[] = ['F', 'R', 'A'];
+/** An unsigned module: what DKMS and the operators of GPUs build on the node is one, and so is a rootkit. */
+const usualSuspects: readonly KernelTaint[] = ['E'];
 
 const number = z
   .union([z.int(), z.string().regex(/^-?\d{1,15}$/, 'not a number: sysctls of this list are numbers')])
@@ -80,7 +84,9 @@ export const hostSchema = z.strictObject({
         .describe('letters of /proc/sys/kernel/tainted; [] forbids none'),
     })
     .optional()
-    .describe(`marks that the kernel must not have; default: forbid: [${usualTaints.join(', ')}]`),
+    .describe(
+      `marks that the kernel must not have; default: forbid: [${usualTaints.join(', ')}], and ${usualSuspects.join(', ')} where the kernel is locked down (else a warning)`,
+    ),
   ssh: z
     .enum(['closed', 'report'])
     .optional()
@@ -112,6 +118,7 @@ export function hostRules(given: unknown): HostRules {
     isWritten: given !== undefined,
     minimumKernel: minimum === null || release === null ? null : { text: minimum, release },
     forbiddenTaints: file.taints?.forbid ?? usualTaints,
+    suspectTaints: file.taints === undefined ? usualSuspects : [],
     ssh: file.ssh ?? 'closed',
     sshPorts: file.sshPorts ?? [],
     lockdown: file.lockdown === undefined || file.lockdown === 'report' ? null : file.lockdown,

@@ -23,8 +23,8 @@ export function* captureRuntime({ ima }: Proven, about: CapturedAs): Generator<v
   const keyrings = new Map<string, KnownKey>();
   yield* ima.walkInSteps((entry) => {
     if (entry.isViolation || !digestLengths.includes(entry.digest.length)) return;
+    if (ima.isBootAggregate(entry)) return;
     const { name: called, digest } = entry;
-    if (called === 'boot_aggregate') return;
     if (entry.data === null) files.push({ digest: Buffer.from(digest), path: called, package: null });
     else if (!isCriticalData(called) && called.length <= longestName && keyrings.size < mostKeys) {
       const hex = digest.toString('hex');

@@ -46,7 +46,7 @@ export class ListFollower {
       return null;
     }
     const tally = (list.since === null ? null : known?.tally.copy()) ?? new FileTally();
-    yield* list.walkInSteps((entry) => this.#sort(entry, tally), entries);
+    yield* list.walkInSteps((entry) => this.#sort(entry, tally, list), entries);
     const progress = { head: list.head, tally };
     this.#byNode.set(node, progress);
     return progress;

@@ -1,5 +1,5 @@
 import { DigestList } from '../../protocol/digest-list.ts';
-import type { ImaEntry } from '../../verify/ima/proven-list.ts';
+import type { ImaEntry, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { globMatches } from '../glob.ts';
 import { isCriticalData } from './critical-data.ts';
 import { Examples } from './examples.ts';
@@ -10,7 +10,12 @@ import type { PreparedKeys } from './signer-keys.ts';
 import type { FileTally } from './tally.ts';
 
 /** Puts one entry of IMA's list where it belongs. */
-export type SortEntry = (entry: ImaEntry, tally: FileTally) => void;
+export type SortEntry = (
+  entry: ImaEntry,
+  tally: FileTally,
+  list: Pick<ProvenImaList, 'isBootAggregate'>,
+) => void;
+type InList = Parameters<SortEntry>[2];
 
 /**
  * By rules and references, all of which are ready: most entries are one look-up by digest. Names are decoded only where
@@ -32,16 +37,16 @@ export function entrySorter(
   const isOfContainers = (entry: ImaEntry) =>
     rules.containers !== null && matchesOne(rules.containers.paths, entry.name);
 
-  function sortFile(entry: ImaEntry, tally: FileTally): void {
+  function sortFile(entry: ImaEntry, tally: FileTally, list: InList): void {
     const isPolicy = policies.size > 0 && policies.find(entry.digest) >= 0;
     // Attack: it is loaded by a path of containers.
     if (isPolicy) notePolicy(entry, tally);
     // Who names a policy knows its file, wherever it lies.
     const naming = isPolicy ? namingPolicy(host, entry.digest) : undefined;
     const known = finder(host, entry.digest);
-    if (isOfContainers(entry)) sortInContainer(entry, tally);
+    if (isOfContainers(entry)) sortInContainer(entry, tally, list);
     else if (naming !== undefined) note(tally, naming, entry);
-    else if (known === null) sortUnknown(entry, tally, tally.unknown);
+    else if (known === null) sortUnknown(entry, tally, tally.unknown, list);
     else if (rules.paths === 'any') note(tally, known, entry);
     else sortByPath(entry, tally, known);
   }
@@ -53,22 +58,22 @@ export function entrySorter(
     count(tally, rules.paths === 'report' ? tally.moved : tally.unknown, entry, known.name);
   }
 
-  function sortUnknown(entry: ImaEntry, tally: FileTally, unknown: Examples): void {
+  function sortUnknown(entry: ImaEntry, tally: FileTally, unknown: Examples, list: InList): void {
     const bad = finder(revoked, entry.digest);
     if (bad !== null) count(tally, tally.revoked, entry, bad.name);
     // Of one more that is unknown nothing would be kept.
-    else if (!unknown.more && !isExcused(entry)) count(tally, unknown, entry);
+    else if (!unknown.more && !isExcused(entry, list)) count(tally, unknown, entry);
   }
 
-  function isExcused(entry: ImaEntry): boolean {
-    const { name } = entry;
-    return name === 'boot_aggregate' || matchesOne(rules.exclude, name) || signedBy(entry, keys) !== null;
+  function isExcused(entry: ImaEntry, list: InList): boolean {
+    if (list.isBootAggregate(entry) || matchesOne(rules.exclude, entry.name)) return true;
+    return signedBy(entry, keys) !== null;
   }
 
-  function sortInContainer(entry: ImaEntry, tally: FileTally): void {
+  function sortInContainer(entry: ImaEntry, tally: FileTally, list: InList): void {
     if (rules.containers?.references === null) return;
     const known = finder(containers, entry.digest);
-    if (known === null) sortUnknown(entry, tally, tally.inContainers);
+    if (known === null) sortUnknown(entry, tally, tally.inContainers, list);
     else note(tally, known, entry);
   }
 
@@ -77,11 +82,11 @@ export function entrySorter(
     if (!matchesOne(rules.violationsExcept, entry.name)) count(tally, tally.violations, entry);
   }
 
-  return (entry, tally) => {
+  return (entry, tally, list) => {
     if (isDenied(entry)) count(tally, tally.denied, entry);
     else if (entry.isViolation) sortViolation(entry, tally);
     else if (entry.data !== null) sortMeasured(entry, tally, all);
-    else sortFile(entry, tally);
+    else sortFile(entry, tally, list);
   };
 }
 

@@ -1,5 +1,5 @@
 import type { PcrBank } from '../../protocol/messages.ts';
-import { pcrValue } from '../../protocol/pcr-values.ts';
+import { bootAggregateOf, pcrValue } from '../../protocol/pcr-values.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { QuotedBank } from '../proven.ts';
 import type { ImaTail } from '../verify.ts';
@@ -63,7 +63,7 @@ export function* proveList(
 ): Generator<void, ListProof> {
   if (tail === null && known === null) return nothingSaid;
   const quoted = quotedValues(banks);
-  if (tail === null) return withoutTail(quoted, known);
+  if (tail === null) return withoutTail(banks, quoted, known);
   // Of a list that goes on somewhere nothing is said of its begin.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
@@ -76,7 +76,7 @@ export function* proveList(
     return failed(incomplete('PCR 10 is quoted in a bank in which the list was not proven before'), null);
   // What came besides is for the next answer.
   if (known !== null && start === known.last && isAt(start, quoted))
-    return { list: sealed(null, start, start), aggregate: start.aggregate, known };
+    return { list: sealed(null, start, start, banks), aggregate: start.aggregate, known };
   const list = yield* openList(tail.chunks, start?.digestBytes ?? null);
   const replayed = yield* replayTo(list, start, best);
   const { told, fault, reached } = replayed;
@@ -108,7 +108,7 @@ export function* proveList(
     aggregates,
     mappings,
   } as ImaCheckpoint;
-  return { list: sealed(list, start, end), aggregate, known: { before: start, last: end } };
+  return { list: sealed(list, start, end, banks), aggregate, known: { before: start, last: end } };
 }
 
 interface QuotedValue {
@@ -136,12 +136,16 @@ function headOf({ bank, value }: QuotedValue): string {
 const nothingSaid: ListProof = { list: null, aggregate: null, known: null };
 
 /** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
-function withoutTail(quoted: readonly QuotedValue[], known: KnownList | null): ListProof {
+function withoutTail(
+  banks: readonly QuotedBank[],
+  quoted: readonly QuotedValue[],
+  known: KnownList | null,
+): ListProof {
   if (known === null) return nothingSaid;
   const { last } = known;
   const said = (list: ListProof['list']) => ({ list, aggregate: null, known });
   if (quoted.length === 0) return said(incomplete(unquoted));
-  if (isAt(last, quoted)) return said(sealed(null, last, last));
+  if (isAt(last, quoted)) return said(sealed(null, last, last, banks));
   return said(incomplete('PCR 10 has moved on, and nothing of the list came'));
 }
 
@@ -321,7 +325,12 @@ function banksDisagree({ bank }: QuotedValue, other: QuotedValue, { entries, byt
 }
 
 /** @param list of which the entries between both are walked through; null where there are none */
-function sealed(list: ListBytes | null, start: ImaCheckpoint | null, end: ImaCheckpoint): ProvenImaList {
+function sealed(
+  list: ListBytes | null,
+  start: ImaCheckpoint | null,
+  end: ImaCheckpoint,
+  banks: readonly QuotedBank[],
+): ProvenImaList {
   const firstAdded = start?.entries ?? 0;
   function* walkInSteps(visit: (entry: ImaEntry) => void, entries: number): Iterable<void> {
     if (list === null) return;
@@ -350,7 +359,21 @@ function sealed(list: ListBytes | null, start: ImaCheckpoint | null, end: ImaChe
       return end.mappings.list();
     },
     aggregates: end.aggregates,
+    isBootAggregate({
+      index,
+      algorithm,
+      digest,
+      nameBytes,
+    }: Parameters<ProvenImaList['isBootAggregate']>[0]) {
+      if (!nameBytes.equals(aggregateName)) return false;
+      const said = `${algorithm}:${digest.toString('hex')}`;
+      return index === 0 || said === end.aggregate || banks.some((bank) => isOfPcrs(said, bank));
+    },
   };
   // The one place that makes it: the seal exists for the compiler only.
   return walked as ProvenImaList;
+}
+
+function isOfPcrs(said: string, bank: QuotedBank): boolean {
+  return said === bootAggregateOf(bank, 9) || said === bootAggregateOf(bank, 7);
 }

@@ -30,6 +30,11 @@ export interface ProvenImaList extends ListSeal {
   walkInSteps(visit: (entry: ImaEntry) => void, entries: number): Iterable<void>;
   /** What the kernel's critical data say of the device mapper, up to here; empty where it measures none. */
   readonly mappings: readonly MeasuredMapping[];
+  /**
+   * Whether a kernel made this entry of PCRs when it started: named so, and the first one, of its digest, or of that of the
+   * quoted PCRs. Attack: a file is measured under that bare name, as the kernel names one whose path it cannot tell.
+   */
+  isBootAggregate(entry: Pick<ImaEntry, 'index' | 'algorithm' | 'digest' | 'nameBytes'>): boolean;
   /** Numbers of the entries `boot_aggregate`: one, and one more for each kernel that kexec started. */
   readonly aggregates: readonly number[];
 }

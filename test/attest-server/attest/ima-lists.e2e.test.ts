@@ -274,6 +274,16 @@ describe('what a node ran, over a real connection', function () {
     assert.equal((await answer()).told, 'trusted');
     await assertSameOffline('trusted');
   });
+
+  it('is untrusted where a file nobody knows has the bare name of the kernel’s own entries (row 330)', async () => {
+    const { machine, answer, assertSameOffline } = served;
+    machine.entries.push(
+      measuredEntry({ digest: hash('sha256', 'unknown', 'buffer'), name: 'boot_aggregate' }),
+    );
+    const { told } = await answer();
+    assert.match(told, /ima_unknown_file/);
+    await assertSameOffline(told);
+  });
 });
 
 describe('a list that is longer than what the server keeps', function () {

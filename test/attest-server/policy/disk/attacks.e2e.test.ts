@@ -103,6 +103,30 @@ describe('attacks on a disk, over a real connection', () => {
       mounts: good.mounts.map((line) => line.replace(' 253:0 ', ' 254:64 ')),
     }));
 
+  it('another disk over what the kubelet keeps of its pods, as if it were a volume of theirs (row 331)', async () => {
+    const kubelet = '/var/lib/kubelet';
+    const pod = `${kubelet}/pods/0b9c2f3e-5d1a-4c7e-9a51-2f6d8c0e1b77`;
+    const covered = {
+      ...good,
+      mounts: good.mounts.map((line) => line.replaceAll('/var/lib/docker', kubelet)),
+      paths: good.paths.map(({ path }) => ({ path, real: path === kubelet ? kubelet : null })),
+    };
+    const over = (place: string) => ({
+      ...covered,
+      mounts: [...covered.mounts, `99 34 254:64 / ${place} rw - ext4 /dev/vde rw`],
+    });
+    assert.deepEqual(await shows(over(`${pod}/volumes/kubernetes.io~csi/pvc-1/mount`)), {
+      state: 'trusted',
+      codes: ['path_not_covered'],
+    });
+    for (const place of [
+      'volumes/kubernetes.io~empty-dir/data',
+      'volumes/kubernetes.io~csi/pvc-1',
+      'volumes',
+    ])
+      await finds('path_not_covered', over(`${pod}/${place}`));
+  });
+
   it('a header in reencryption (row 53)', () =>
     finds(
       'luks_reencrypt_state',

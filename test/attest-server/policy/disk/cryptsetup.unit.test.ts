@@ -99,6 +99,43 @@ describe('a volume that cryptsetup made', () => {
     assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
   });
 
+  it('has a TPM and a recovery key, as systemd-cryptenroll adds them: told what there is, and known once captured', async () => {
+    const image = await made('enrolled', '--type', 'luks2');
+    const addKey = () =>
+      cryptsetup('luksAddKey', ...quick, '--key-file', join(dir, 'key'), image, join(dir, 'other'));
+    const addToken = async (token: object) => {
+      await writeFile(join(dir, 'token.json'), JSON.stringify(token));
+      await cryptsetup('token', 'import', '--json-file', join(dir, 'token.json'), image);
+    };
+    await addKey();
+    // The first as systemd 257 wrote it, the other with the members that its source has.
+    await addToken({ type: 'systemd-recovery', keyslots: ['1'] });
+    await addKey();
+    await addToken({
+      type: 'systemd-tpm2',
+      keyslots: ['2'],
+      'tpm2-blob': 'AAAA',
+      'tpm2-pcrs': [7],
+      'tpm2-pcr-bank': 'sha256',
+      'tpm2-primary-alg': 'ecc',
+      'tpm2-policy-hash': '00'.repeat(32),
+      'tpm2-pin': false,
+    });
+    const part = await shown(image);
+    const found = judged(part);
+    assert.deepEqual([codesOf(found), found.affirmed], [['[luks_extra_keyslot]'], true]);
+    assert.equal(
+      found.findings[0]?.actual,
+      'keyslot 0: a passphrase or a key file, keyslot 1: a recovery key, keyslot 2: the TPM',
+    );
+    assert.deepEqual(codesOf(judged(part, { references: [enrol(part)] })), []);
+    // Attack: a keyslot that a second token calls a recovery key, and one that no token names.
+    await addKey();
+    assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
+    await addToken({ type: 'systemd-recovery', keyslots: ['3'] });
+    assert.deepEqual(codesOf(judged(await shown(image))), ['luks_extra_keyslot']);
+  });
+
   it('gets a key that opens nothing (row 55)', async () => {
     const image = await made('unbound', '--type', 'luks2');
     const references = [enrol(await shown(image))];

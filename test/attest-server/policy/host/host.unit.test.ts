@@ -114,11 +114,25 @@ describe('a host, by its own word,', () => {
       'port 22 (the usual port)',
     ],
     [
-      'has an unsigned module',
+      'has an unsigned module though its kernel is locked down',
       { tainted: 1 << 13 },
       '',
       'kernel_tainted',
       'E (an unsigned module was loaded)',
+    ],
+    [
+      'has an unsigned module that the policy forbids',
+      { tainted: 12289, lockdown: 'none' },
+      'host: {taints: {forbid: [F, E]}}',
+      'kernel_tainted',
+      'E (an unsigned module was loaded)',
+    ],
+    [
+      'has an unsigned module beside one that was loaded by force',
+      { tainted: (1 << 13) | (1 << 1), lockdown: 'none' },
+      '',
+      'kernel_tainted',
+      'F (a module was loaded by force), E (an unsigned module was loaded)',
     ],
     [
       'has a module loaded and one unloaded by force',
@@ -160,6 +174,21 @@ describe('a host, by its own word,', () => {
     assert.equal(
       of(well, 'host: {kernel: {minimum: "7.0"}}', 'severity: {kernel_outdated: fail}'),
       'untrusted, contraindicated, kernel_outdated fail',
+    );
+  });
+
+  it('is warned of an unsigned module, as DKMS and operators of GPUs build them, and stays trusted', () => {
+    // 12289: P, O and E, as a node with NVIDIA's driver says it.
+    for (const tainted of [1 << 13, 12289])
+      for (const lockdown of ['none', undefined] as const)
+        assert.equal(of({ ...well, tainted, lockdown }), `${affirmed}, kernel_tainted warn`);
+    assert.equal(
+      of({ ...well, tainted: 12289, lockdown: undefined, unread: { lockdown: 'EPERM' } }),
+      'pending, none, facts_unavailable fail',
+    );
+    assert.equal(
+      of({ ...well, tainted: 12289, lockdown: 'none' }, 'host: {taints: {forbid: [F]}}'),
+      affirmed,
     );
   });
 

@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { warningsOf } from '../../../../attest-server/policy/file/policy-warnings.ts';
-import { hostRules, usualTaints } from '../../../../attest-server/policy/host/rules.ts';
+import { hostRules } from '../../../../attest-server/policy/host/rules.ts';
 import { taintLetters, taintsOf } from '../../../../attest-server/policy/host/taints.ts';
 import { sysctlNames } from '../../../../attest-server/protocol/sysctls.ts';
 import { policyOf } from '../made-proof.ts';
@@ -23,7 +23,8 @@ describe('rules on a host', () => {
     assert.deepEqual(hostRules(undefined), {
       isWritten: false,
       minimumKernel: null,
-      forbiddenTaints: usualTaints,
+      forbiddenTaints: ['F', 'R', 'A'],
+      suspectTaints: ['E'],
       ssh: 'closed',
       sshPorts: [],
       lockdown: null,

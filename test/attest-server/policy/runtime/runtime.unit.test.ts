@@ -14,8 +14,9 @@ import {
 } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bootByHand, plainState, provenByHand } from '../../verify/made-by-hand.ts';
-import { policyOf } from '../made-proof.ts';
+import { policyOf, replayedValues } from '../made-proof.ts';
 import { signatures } from './recorded-signatures.ts';
 import {
   at,
@@ -86,6 +87,27 @@ describe('what a node ran', () => {
         .split('\n')
         .includes(command),
     );
+  });
+
+  it('is not excused by the bare name under which a kernel measures what it found when it started (row 330)', () => {
+    const named = (digest: string) =>
+      measuredEntry({ digest: Buffer.from(digest, 'hex'), name: 'boot_aggregate' });
+    const ran = ({ digests, bytes }: ReturnType<typeof measuredEntry>) => ({
+      bytes,
+      extends: digests.sha256,
+    });
+    const [reason] = judged(good().run(file('boot_aggregate', 'evil')).answer(), [known]).reasons;
+    assert.deepEqual(
+      [reason?.code, reason?.actual],
+      ['ima_unknown_file', `boot_aggregate sha256:${digestOf('evil')}`],
+    );
+    // Whichever kernel is started next, the PCRs before it are the same: an older one hashes fewer of them.
+    const to7 = hash(
+      'sha256',
+      replayedValues(recordedLog('debian13-shim-grub'), 'sha256').subarray(0, 8 * 32),
+    );
+    for (const node of [good().kexec(), good().run(ran(named(to7)))])
+      assert.ok(!codesOf(judged(node.answer(), [known])).includes('ima_unknown_file fail'));
   });
 
   it('is not called another content where the list has another hash than the reference', () => {
@@ -656,6 +678,14 @@ describe('a reference of what a node ran', () => {
     assert.equal(judged(node.answer(), [made]).state, 'trusted');
     assert.equal(judged(new RunningNode().run(file('/usr/bin/b', 'b')).answer(), [made]).state, 'trusted');
     assert.equal(judged(new RunningNode().run(evil).answer(), [made]).state, 'untrusted');
+  });
+
+  it('has a file that was measured under the bare name of the kernel’s own entries, and not those', () => {
+    const node = good().run(file('boot_aggregate', 'mine'));
+    const [made] = capture(node.answer());
+    assert.equal(made?.runtime?.count, 3);
+    const codes = codesOf(judged(node.answer(), [made ?? assert.fail()]));
+    assert.ok(!codes.includes('ima_unknown_file fail'));
   });
 
   it('allows one file alone', () => {
