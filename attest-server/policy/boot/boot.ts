@@ -7,7 +7,7 @@ import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.t
 import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
-import { advice, initrdAdvice } from './advice.ts';
+import { advice, adviceByExpected } from './advice.ts';
 import {
   type AggregateClaim,
   type AggregateOutcome,
@@ -60,7 +60,7 @@ export const boot: Aspect<'boot', BootRules> = {
   referenceKind: 'boot',
   alsoReads: ['runtime'],
   advice,
-  adviceByExpected: initrdAdvice,
+  adviceByExpected,
   rules: bootRules,
   named: ({ references }) => references,
   contradictions: contradictionsIn,
