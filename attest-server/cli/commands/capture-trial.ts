@@ -1,11 +1,13 @@
 import type { ReferenceView } from '../../protocol/api.ts';
 import { type CaptureTrialView, captureTrial } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
+import type { Reason } from '../../protocol/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliIo } from '../context.ts';
 import { counted, listed } from '../sentence.ts';
-import { changesText, readSimulation } from '../simulation.ts';
+import { readSimulation } from '../simulation.ts';
+import { table } from '../table.ts';
 
 /** What a capture would make, and the nodes of which that would demand a proof that they do not give. */
 export function tryCapture(client: Client, asked: object): Promise<CaptureTrialView> {
@@ -64,7 +66,18 @@ export function demandText(trial: CaptureTrialView): string {
   const when = staged ? ' once it is approved' : '';
   const sum = `the captured boot proved that nothing was measured again (boot_aggregate), and its reference demands that of each boot with the same kernel and command line${when}; ${counted(lacking.length, 'node')} ${lacking.length === 1 ? 'does' : 'do'} not give this proof`;
   const turning = turn.length === 0 ? '' : `; ${turn.length} would turn pending: ${listed(turn)}`;
-  return `${sum}${turning}\n${changesText(lacking)}${more}To demand it of no node, capture with --no-aggregate.\n`;
+  const rows = lacking.map(({ node, before, after }) => [
+    node,
+    before?.state ?? '-',
+    after?.state ?? '-',
+    after?.reasons.find(isOfProof)?.actual ?? '-',
+  ]);
+  return `${sum}${turning}\n${table(['NODE', 'NOW', 'THEN', 'LACKS'], rows)}${more}To demand it of no node, capture with --no-aggregate.\n`;
+}
+
+/** The word of the node on what it lacks is in it. */
+function isOfProof({ code, aspect }: Reason): boolean {
+  return code === 'facts_unavailable' && aspect === 'boot';
 }
 
 /** What a person should know who vouches for it; empty where it demands the proof, or shall not. */

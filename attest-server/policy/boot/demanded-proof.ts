@@ -32,18 +32,19 @@ export function startsLike(
   references: readonly PreparedReference[],
   rules: BootRules,
 ): readonly PreparedReference[] {
-  const compared = references
-    .filter(({ strict }) => !strict)
-    .map((reference) => ({ reference, stages: compareStages(boot, reference, rules) }));
-  const covering = ofStart.map(
-    (stage) =>
-      compared.find(({ reference, stages }) => {
-        const difference = stages.get(stage);
-        return (
-          covers(reference, stage) && difference?.unknown.length === 0 && difference.missing.length === 0
-        );
-      })?.reference,
-  );
-  const found = covering.filter((reference) => reference !== undefined);
-  return found.length === ofStart.length ? [...new Set(found)] : [];
+  let left = ofStart;
+  const found: PreparedReference[] = [];
+  for (const reference of references) {
+    if (reference.strict) continue;
+    const differences = compareStages(boot, reference, rules);
+    const others = left.filter((stage) => {
+      const difference = differences.get(stage);
+      const isSame = difference?.unknown.length === 0 && difference.missing.length === 0;
+      return !isSame || !covers(reference, stage);
+    });
+    if (others.length < left.length) found.push(reference);
+    left = others;
+    if (left.length === 0) return found;
+  }
+  return [];
 }

@@ -18,10 +18,15 @@ import { capturedFrom, madeProof } from '../policy/made-proof.ts';
 import { environmentOf, type Ran, runAssay } from './cli-fixture.ts';
 
 const log = recordedLog('debian13-shim-grub');
+const lacks = {
+  ...reasonOf('facts_unavailable'),
+  aspect: 'boot',
+  actual: 'longer than 262144 bytes',
+} as const;
 const lacking = (node: string, now: NodeState): SimulatedNode => ({
   node,
   before: { state: now, group: 'workers', mode: 'enforce', reasons: [] },
-  after: { state: 'pending', group: 'workers', mode: 'enforce', reasons: [reasonOf('facts_unavailable')] },
+  after: { state: 'pending', group: 'workers', mode: 'enforce', reasons: [lacks] },
   changed: true,
   note: null,
 });
@@ -81,9 +86,9 @@ describe('a capture of a boot that gave its proof', () => {
     const rows = err.split('\n').map((line) => line.replace(/ {2,}/g, '|'));
     assert.match(rows[0] ?? '', /; 2 nodes do not give this proof; 1 would turn pending: node-7$/);
     assert.deepEqual(rows.slice(1, 4), [
-      'NODE|NOW|THEN|REASONS',
-      'node-7|trusted|pending|facts_unavailable',
-      'node-8|untrusted|pending|facts_unavailable',
+      'NODE|NOW|THEN|LACKS',
+      'node-7|trusted|pending|longer than 262144 bytes',
+      'node-8|untrusted|pending|longer than 262144 bytes',
     ]);
   });
 

@@ -113,6 +113,13 @@ describe('a proof that a captured boot gave, over real connections', () => {
     assert.match(await answer('attacked', true), /^untrusted, boot_remeasured/);
   });
 
+  it('is remembered of an earlier answer of the boot, whose list was not sent again', async () => {
+    assert.equal(await answer('honest', false), 'trusted');
+    assert.equal((await assay('reference capture honest --name later --staged')).code, 0);
+    const made = reference.parse(await world.call('GET', '/v1/references/later'));
+    assert.equal(made.aggregate, 'required');
+  });
+
   it('is told not to be demanded where the captured node did not give it', async () => {
     await world.call('POST', '/v1/references/imported/retire', { reason: 'another one comes' });
     assert.equal(await answer('late', false), 'pending, no_reference');
