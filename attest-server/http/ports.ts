@@ -120,22 +120,28 @@ export interface EnrolmentPorts {
   revokeJoinToken(id: string, actor: string): Promise<boolean>;
 }
 
+interface CaptureOrder {
+  readonly nodes: readonly string[];
+  readonly name: string;
+  readonly kind: ReferenceKind;
+  readonly group: string | null;
+  readonly staged: boolean;
+  readonly only: readonly string[] | null;
+  readonly initrd: boolean;
+  /** Of kind `boot`: demand boot_aggregate of boots like these, where one of the nodes gave it. */
+  readonly aggregate: boolean;
+  readonly actor: string;
+}
+
 /** References as people make and change them. */
 export interface ReferencePorts {
   /**
    * Makes references of what nodes last proved: one, or as many as it takes to cover them all.
    * @throws Rejection where there is nothing to capture; an error named CaptureError or NotNow says why not
    */
-  capture(request: {
-    readonly nodes: readonly string[];
-    readonly name: string;
-    readonly kind: ReferenceKind;
-    readonly group: string | null;
-    readonly staged: boolean;
-    readonly only: readonly string[] | null;
-    readonly initrd: boolean;
-    readonly actor: string;
-  }): Promise<readonly [Reference, ...Reference[]]>;
+  capture(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
+  /** The same, and stores none of them. @throws as `capture` does */
+  draft(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
   readonly life: ReferenceLifePort;
   /** What nodes show and no reference in force has. */
   candidates(filter: {
@@ -285,6 +291,11 @@ export interface PolicyPorts {
    * @throws an error named NotNow where its state does not allow the action, or TooManyTrials
    */
   simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
+  /**
+   * Of a page of nodes, those that would lack a proof once these references are in force, and those that cannot be judged.
+   * @throws an error named TooManyTrials
+   */
+  simulateAdded(added: readonly Reference[], page: NodePage): Promise<SimulatedPage>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];

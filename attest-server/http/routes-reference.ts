@@ -1,7 +1,7 @@
 import * as api from '../protocol/api.ts';
 import { candidatesQuery, referenceCandidates } from '../protocol/candidates-api.ts';
 import { limits } from '../protocol/limits.ts';
-import { referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
+import { captureTrial, captureTrialRequest, referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
 import {
   longestAnnouncement,
   pcrsByValue,
@@ -15,6 +15,7 @@ import { readBody } from './body.ts';
 import { checkGroups } from './choose-nodes.ts';
 import { endOf } from './end-of.ts';
 import { findNode } from './find-node.ts';
+import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
 
@@ -73,14 +74,25 @@ export const referenceRoutes: readonly Route[] = [
     answer: api.captureAnswer,
     async handle({ store, references }, { message, caller }) {
       const asked = await readBody(message, api.captureRequest, bodyBytes);
-      const { node, name, kind, staged, group = null, only = null, initrd = false } = asked;
-      checkWord(name);
-      const nodes = asked.nodes ?? (node === undefined ? [] : [node]);
-      for (const each of nodes) await findNode(store, each);
-      const request = { nodes, name, kind, group, staged, only, initrd, actor: actorOf(caller) };
-      const [made, ...others] = await references.capture(request).catch(notNow);
+      const order = await captureOrder(asked, store, actorOf(caller));
+      const [made, ...others] = await references.capture(order).catch(notNow);
       const body: api.CaptureAnswer = { ...referenceSummary(made), others: others.map(referenceSummary) };
       return { status: 201, body };
+    },
+  }),
+  route('POST', '/v1/references/capture/simulate', 'operator', {
+    operation: 'simulateCapture',
+    summary:
+      'What a capture would make, and of which nodes it would demand a proof of their boot that they do not give; nothing is stored; after is the `next` of the page before',
+    problems: [404, 409, 429],
+    body: captureTrialRequest,
+    answer: captureTrial,
+    async handle({ store, references, policies }, { message, caller }) {
+      const { after, limit, ...asked } = await readBody(message, captureTrialRequest, bodyBytes);
+      const order = await captureOrder(asked, store, actorOf(caller));
+      const made = await references.draft(order).catch(notNow);
+      const { items, next } = await policies.simulateAdded(made, { after, limit });
+      return ok({ references: made.map(referenceSummary), items, next });
     },
   }),
   route('POST', '/v1/references/import', 'operator', {
@@ -188,6 +200,28 @@ function checkWord(name: string): void {
   if (name === 'candidates') throw new HttpProblem(409, `${name} is a word of this API: choose another name`);
 }
 
+/** @throws HttpProblem where a node is not known, or the name is a word of this API */
+async function captureOrder(
+  { node, nodes: several, name, kind, staged, group, only, initrd, aggregate }: api.CaptureRequestBody,
+  store: ApiPorts['store'],
+  actor: string,
+): Promise<Parameters<ApiPorts['references']['capture']>[0]> {
+  checkWord(name);
+  const nodes = several ?? (node === undefined ? [] : [node]);
+  for (const each of nodes) await findNode(store, each);
+  return {
+    nodes,
+    name,
+    kind,
+    group: group ?? null,
+    staged,
+    only: only ?? null,
+    initrd: initrd ?? false,
+    aggregate: aggregate ?? true,
+    actor,
+  };
+}
+
 /** What cannot become a reference, or a state that does not allow it, is no fault of ours: the message says why. */
 function notNow(error: unknown): never {
   if (error instanceof Error && (error.name === 'CaptureError' || error.name === 'NotNow'))
@@ -197,7 +231,7 @@ function notNow(error: unknown): never {
 
 function referenceSummary(given: Reference): api.ReferenceView {
   const { kind, name, group, state, expires, captured = null, changed = null } = given;
-  const { announced, declared, runtime } = given;
+  const { announced, declared, runtime, aggregate } = given;
   const unseen = unseenFiles(given);
   const byValue = pcrsByValue(given);
   return {
@@ -212,6 +246,7 @@ function referenceSummary(given: Reference): api.ReferenceView {
     ...(declared !== undefined && { declared }),
     ...(unseen.length > 0 && { unseen: [...unseen] }),
     ...(byValue.length > 0 && { byValue }),
+    ...(aggregate !== undefined && { aggregate }),
     ...(runtime !== undefined && {
       files: runtime.count,
       policies: runtime.policies?.length ?? 0,

@@ -2,6 +2,7 @@ import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { PolicyPorts } from '../http/ports.ts';
+import { lacksProof } from '../policy/capture.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError, type PolicyFault } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
@@ -10,6 +11,7 @@ import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
 import type { PresenceRoom } from '../presence/open.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import { inSteps } from '../protocol/in-steps.ts';
+import type { Reference } from '../protocol/reference.ts';
 import { afterAction } from '../protocol/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { KeptProofPorts, Page } from './kept-proofs.ts';
@@ -119,6 +121,20 @@ export function createTrials(parts: TrialParts): Trials {
           next,
         };
       }),
+    simulateAdded: async (added, page) => {
+      // Whatever else they say makes no node worse than it is.
+      if (!added.some(({ aggregate }) => aggregate === 'required')) return { items: [], next: null };
+      return inTurn(async () => {
+        const references = await store.references.list();
+        const before = { policy: policy(), references };
+        const inForce = added.map((reference): Reference => ({ ...reference, state: 'active' }));
+        const after = { policy: before.policy, references: [...references, ...inForce] };
+        const { items, next } = await simulate(ports, { before, after }, page);
+        const isShown = ({ before, after }: SimulatedNode) =>
+          after === null || (lacksProof(after.reasons) && !lacksProof(before?.reasons ?? []));
+        return { items: items.filter(isShown), next };
+      });
+    },
     observations: async (page) => inTurn(() => observeKept(ports, page)),
     async compare(before, after, signal) {
       const references = await store.references.list();

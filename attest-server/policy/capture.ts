@@ -2,10 +2,11 @@ import type { PartName } from '../protocol/evidence.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceKind } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { Aspect as AspectName } from '../protocol/verdict.ts';
+import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Proven, ProvenPart } from '../verify/proven.ts';
-import type { Aspect, CapturedAs } from './aspect.ts';
+import type { Aspect, CapturedAs, Past } from './aspect.ts';
 import { aspects } from './aspects.ts';
+import { isMissingAggregate, provesStart } from './boot/aggregate.ts';
 import { captureTogether } from './boot/capture-together.ts';
 import { captureInitrds } from './boot/initrd/capture.ts';
 import { CaptureError } from './capture-error.ts';
@@ -20,6 +21,8 @@ import { unreadBy, unreadIn, withUnread } from './unread.ts';
 export interface VouchedFor {
   readonly node: string;
   readonly proven: Proven;
+  /** What is remembered of the node; absent: nothing. */
+  readonly memory?: Past['memory'];
 }
 
 /**
@@ -34,16 +37,24 @@ export function* captureReferencesInSteps(
   {
     only,
     initrd = false,
+    aggregate = true,
     ...about
   }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
     /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
     readonly initrd?: boolean;
+    /** Of kind `boot`: boot_aggregate is demanded of others where one of the nodes gave it. Default true. */
+    readonly aggregate?: boolean;
     /** Of kind `runtime`: these files alone, by path or digest; null: all. */
     readonly only: readonly string[] | null;
   },
 ): Generator<void, readonly Reference[]> {
   if (kind === 'boot') {
-    const boots = answers.map(({ node, proven: { banks, boot } }) => ({ node, banks, boot }));
+    const boots = answers.map(({ node, proven, memory = {} }) => ({
+      node,
+      banks: proven.banks,
+      boot: proven.boot,
+      isDemanded: aggregate && provesStart(proven, memory),
+    }));
     return captureTogether(boots, group, about);
   }
   if (kind === 'runtime' && initrd) return yield* initrdsOf(answers, only, { ...about, group });
@@ -56,6 +67,11 @@ export function* captureReferencesInSteps(
 /** Codes with which a node is a model for no other, by the aspect of this kind of references. */
 export function noModelOf(kind: ReferenceKind): readonly ReasonCode[] {
   return aspects.find(({ referenceKind }) => referenceKind === kind)?.noModel ?? [];
+}
+
+/** True where a proof of its boot is demanded that the node does not give. */
+export function lacksProof(reasons: readonly Reason[]): boolean {
+  return reasons.some((reason) => reason.severity === 'fail' && isMissingAggregate(reason));
 }
 
 function initrdsOf(

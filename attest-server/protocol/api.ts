@@ -168,6 +168,8 @@ export const referenceView = z.object({
   unseen: z.array(z.string()).optional(),
   /** PCRs of which it has the value as a whole: the boot that was captured does not log all that its firmware measured. */
   byValue: z.array(z.int()).optional(),
+  /** It demands boot_aggregate of each boot with its kernel and command line. */
+  aggregate: z.literal('required').optional(),
   /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
   files: z.int().optional(),
   policies: z.int().optional(),
@@ -241,6 +243,12 @@ export const captureRequest = z
     only: z.array(z.string().min(1).max(4096)).min(1).max(mostFiles).optional(),
     /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
     initrd: z.boolean().optional(),
+    /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
+    aggregate: z.boolean().optional(),
+  })
+  .refine(({ kind, aggregate }) => aggregate === undefined || kind === 'boot', {
+    path: ['aggregate'],
+    message: 'boot_aggregate is of kind boot',
   })
   .refine(({ kind, initrd }) => initrd !== true || kind === 'runtime', {
     path: ['initrd'],
@@ -254,6 +262,7 @@ export const captureRequest = z
     path: ['nodes'],
     message: 'name either a node or nodes',
   });
+export type CaptureRequestBody = z.infer<typeof captureRequest>;
 /** The reference of that name; `others` are those that it took for nodes which it does not cover: NAME-2 and so on. */
 export const captureAnswer = referenceView.extend({ others: z.array(referenceView) });
 export type CaptureAnswer = z.infer<typeof captureAnswer>;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { listOf, referenceView, sharedReference } from './api.ts';
+import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
@@ -63,6 +63,11 @@ export const referenceTrial = z.object({
   next: z.string().nullable(),
 });
 export type ReferenceTrialView = z.infer<typeof referenceTrial>;
+
+export const captureTrialRequest = captureRequest.safeExtend(simulatedPage.shape);
+/** What a capture would make, and a page of the nodes of which it would demand a proof that they do not give. */
+export const captureTrial = listOf(simulatedNode).extend({ references: z.array(referenceView) });
+export type CaptureTrialView = z.infer<typeof captureTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });
 /** What a machine is and boots: what a draft of a policy is made from. */

@@ -173,6 +173,11 @@ export const reference = z.strictObject({
     )
     .max(16_384)
     .default([]),
+  /**
+   * Of kind `boot`: a boot with its kernel and command line must prove that nothing was measured again (boot_aggregate), as
+   * one has that it was captured of. Absent: nothing is demanded, as in references from before this member.
+   */
+  aggregate: z.literal('required').optional(),
   /** Of kind `disk`: the volumes of the node that it was captured on. */
   disk: enrolledDisk.optional(),
   /** Of kind `firewall`: the rules that a node must have. */
@@ -199,6 +204,8 @@ export function* contentFaultInSteps(given: Reference): Generator<void, string |
     if (given.kind !== kind && given[kind] !== undefined)
       return `it is of kind ${given.kind} and has a member ${kind}`;
   }
+  if (given.kind !== 'boot' && given.aggregate !== undefined)
+    return `it is of kind ${given.kind} and has a member aggregate`;
   return given.runtime === undefined ? null : yield* filesFault(given.runtime);
 }
 

@@ -24,6 +24,8 @@ export interface CapturePorts {
     readonly verdict: Verdict | null;
     readonly verifiedAt: number | null;
     readonly evidenceDigest: string | null;
+    /** Since that verdict. */
+    readonly memory: Readonly<Record<string, unknown>>;
   } | null;
   groupOf(node: string): PolicyGroup;
   readonly store: Pick<ReferenceStore, 'list' | 'addAll'>;
@@ -49,6 +51,8 @@ export interface CaptureRequest {
   readonly only: readonly string[] | null;
   /** Of kind `runtime`: what is in the initrds that the nodes booted. */
   readonly initrd?: boolean;
+  /** Of kind `boot`: boot_aggregate is demanded of boots like these, where one of the nodes gave it. */
+  readonly aggregate: boolean;
   /** Who vouches for these nodes. */
   readonly actor: string;
 }
@@ -58,17 +62,27 @@ export interface CaptureRequest {
  * any is stored, and all of these are stored at once.
  * @throws Rejection where a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
  */
-export type Capture = (request: CaptureRequest) => Promise<readonly [Reference, ...Reference[]]>;
+export interface Capture {
+  /** Makes and stores them. */
+  capture(request: CaptureRequest): Promise<Captured>;
+  /** Makes them, and stores none. @throws what `capture` would throw */
+  draft(request: CaptureRequest): Promise<Captured>;
+}
+
+type Captured = readonly [Reference, ...Reference[]];
 
 export function createCapture(ports: CapturePorts): Capture {
   const inTurn = pLimit(1);
-  return (request) => inTurn(() => capture(ports, request));
+  return {
+    capture: (request) => inTurn(() => capture(ports, request)),
+    draft: (request) => inTurn(() => draft(ports, request)),
+  };
 }
 
-async function capture(
+async function draft(
   ports: CapturePorts,
-  { nodes, name, kind, group: forGroup, staged, only, initrd = false, actor }: CaptureRequest,
-): Promise<readonly [Reference, ...Reference[]]> {
+  { nodes, name, kind, group: forGroup, staged, only, initrd = false, aggregate, actor }: CaptureRequest,
+): Promise<Captured> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
   // By the rules of today, for the group that it is to have by a policy of tomorrow.
@@ -78,16 +92,22 @@ async function capture(
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
-  const about = { name, state, by: actor, at, only, initrd } as const;
+  const about = { name, state, by: actor, at, only, initrd, aggregate } as const;
   const [first, ...others] = await inSteps(captureReferencesInSteps(kind, answers, group, about));
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);
-  await store.addAll(
+  return made;
+}
+
+async function capture(ports: CapturePorts, request: CaptureRequest): Promise<Captured> {
+  const { nodes, kind, group: forGroup, only, initrd = false, aggregate, actor } = request;
+  const made = await draft(ports, request);
+  await ports.store.addAll(
     made.map((reference) => ({
       reference,
       audit: {
-        at,
+        at: ports.now(),
         actor,
         action: 'reference.capture',
         subject: reference.name,
@@ -95,11 +115,12 @@ async function capture(
         detail: {
           kind,
           node: reference.captured?.node ?? null,
-          nodes: each.join(' '),
-          state,
+          nodes: [...new Set(nodes)].join(' '),
+          state: reference.state,
           // Else nobody sees that what one group runs is good for another one since.
           ...(forGroup !== null && { group: forGroup }),
           ...(initrd && { of: 'initrd' }),
+          ...(!aggregate && { aggregate: false }),
           ...(only !== null && { only: brief(only.join(' ')) }),
         },
       },
@@ -122,7 +143,7 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
 
 /** The verdict says what stands against a node: what is proven again is the evidence of that very verdict. */
 async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<VouchedFor> {
-  const { verdict = null, verifiedAt = null, evidenceDigest = null } = ports.status(node) ?? {};
+  const { verdict = null, verifiedAt = null, evidenceDigest = null, memory = {} } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);
   const doubt = verdict?.reasons.find(
@@ -132,7 +153,7 @@ async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts
     throw new Rejection(doubt.code, `${node} cannot be a model for others: ${doubt.text}`);
   const proof = await ports.prove(node, evidenceDigest);
   if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
-  return { node, proven: proof.proven };
+  return { node, proven: proof.proven, memory };
 }
 
 /** With these, what runs is not what the log tells, or it is another machine: nothing to compare others with. */

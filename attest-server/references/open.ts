@@ -32,7 +32,9 @@ const lookEvery = 1000;
 /** Reference values, from capture or import to retirement. */
 export interface References extends AsyncDisposable {
   readonly life: ReferenceLife;
-  readonly capture: Capture;
+  readonly capture: Capture['capture'];
+  /** The references that a capture would make; none is stored. */
+  readonly draft: Capture['draft'];
   /** What nodes show and no reference in force has. */
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
@@ -47,7 +49,7 @@ export function openReferences(
     unknownAfter,
     statuses: () => parts.presence.present(parts.statuses()),
   };
-  const capture = createCapture(ports);
+  const { capture, draft } = createCapture(ports);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
   // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
@@ -68,6 +70,7 @@ export function openReferences(
       );
       return made;
     },
+    draft,
     candidates: (filter) => gatherCandidates(ports, filter),
     async [Symbol.asyncDispose]() {
       clearInterval(timer);

@@ -741,6 +741,15 @@ export const attacks: readonly Attack[] = [
     expected: pending('facts_unavailable'),
   },
   {
+    name: '340-list-never-sent',
+    rows: [340],
+    attack: 'a node that never sent its list withholds it, where the captured boot gave this proof',
+    made: 'the control',
+    base: 'with-aggregate',
+    moment: { log: good },
+    expected: pending('facts_unavailable'),
+  },
+  {
     name: '133-covers-to-7',
     rows: [133],
     attack: 'the kernel is one that hashes PCRs 0 to 7 alone, so that PCRs 8 and 9 may be extended later',

@@ -110,6 +110,7 @@ const written: Readonly<Record<string, () => Reference>> = {
     const components = whole.components.filter(({ stage }) => stage !== 'secureboot');
     return { ...whole, events: [], components };
   },
+  'with-aggregate': () => ({ ...referenceOf(recordedLog(usual)), aggregate: 'required' }),
   'without-kernel': () => referenceOf(withoutKernel(recordedLog(usual))),
 };
 

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
+import { captureReferencesInSteps } from '../../attest-server/policy/capture.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
+import { groupOf } from '../../attest-server/policy/policy.ts';
 import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import { atOnce } from '../../attest-server/protocol/in-steps.ts';
 import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { verifyBundleEvidence } from '../../attest-server/verify/bundle-evidence.ts';
-import { capturedFrom } from '../attest-server/policy/made-proof.ts';
 import { type Boots, bootAll, bootedBy } from './boots.ts';
 
 const policy = parsePolicy(bootedBy, 'policy.yaml');
@@ -16,12 +18,17 @@ describe('a virtual machine that systemd-boot starts', () => {
   before(async function () {
     this.timeout(0);
     boots = await bootAll();
-    reference = capturedFrom(verifyBundleEvidence(boots.honest, null), { name: 'good', node: 'worker-1' });
+    const proven = verifyBundleEvidence(boots.honest, null);
+    const about = { name: 'good', state: 'active', by: 'me', at: 0, only: null } as const;
+    const group = groupOf(policy, 'worker-1', {});
+    const answers = [{ node: 'worker-1', proven }];
+    const [made] = atOnce(captureReferencesInSteps('boot', answers, group, about));
+    reference = made ?? assert.fail();
   });
   after(() => undefined);
 
-  const judged = (bundle: Bundle) => {
-    const { verdict } = verifyBundle(JSON.stringify(bundle), { policy, references: [reference], now: 1 });
+  const judged = (bundle: Bundle, by = reference) => {
+    const { verdict } = verifyBundle(JSON.stringify(bundle), { policy, references: [by], now: 1 });
     const codes = verdict.reasons.map(({ code, severity }) => `${code} ${severity}`);
     return [verdict.state, ...codes.filter((code) => !code.startsWith('identity_unproven'))];
   };
@@ -43,9 +50,16 @@ describe('a virtual machine that systemd-boot starts', () => {
     assert.deepEqual(judged(boots.attacked), ['untrusted', 'boot_remeasured fail']);
   });
 
-  it('is told not to prove it where the list is withheld (row 133)', () => {
+  it('is told not to prove it where the list is withheld, and nobody demands it (row 133)', () => {
     const { ima: _, ...parts } = boots.attacked.parts;
-    assert.deepEqual(judged({ ...boots.attacked, parts }), ['trusted', 'facts_unavailable info']);
+    const { aggregate: __, ...before } = reference;
+    assert.deepEqual(judged({ ...boots.attacked, parts }, before), ['trusted', 'facts_unavailable info']);
+  });
+
+  it('is pending where the list is withheld that the captured boot sent (row 340)', () => {
+    const { ima: _, ...parts } = boots.attacked.parts;
+    assert.equal(reference.aggregate, 'required');
+    assert.deepEqual(judged({ ...boots.attacked, parts }), ['pending', 'facts_unavailable fail']);
   });
 
   it('is untrusted with the log that was really written, which names an initrd and has none (row 134)', () => {

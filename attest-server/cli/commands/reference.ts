@@ -19,6 +19,7 @@ import { type Format, print } from '../output.ts';
 import { counted } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
+import { confirmDemand, demandedText, demandText, noDemandText, tryCapture } from './capture-trial.ts';
 
 export interface ListOptions {
   readonly kind?: string;
@@ -65,27 +66,35 @@ export function checkKind(kind: string | undefined): void {
     );
 }
 
-export interface CaptureFlags {
+export interface CaptureFlags extends Consent {
   readonly name: string;
   readonly kind: string;
   readonly group?: string;
   readonly staged?: boolean;
   readonly only: readonly string[];
   readonly initrd?: boolean;
+  /** False: demand no proof of others. */
+  readonly aggregate: boolean;
   readonly output: Format;
 }
 
-/** `reference capture NODE...`: a reference of what nodes last proved; more than one where they differ. */
+/**
+ * `reference capture NODE...`: a reference of what nodes last proved; more than one where they differ. It asks where a node
+ * would lose its trust by it.
+ */
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
-  { name, kind, group, staged = false, only, initrd = false, output: format }: CaptureFlags,
+  options: CaptureFlags,
 ): Promise<void> {
+  const { name, kind, group, staged = false, only, initrd = false, aggregate, output: format } = options;
   checkKind(kind);
   if (only.length > 0 && kind !== 'runtime')
     throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
   if (initrd && kind !== 'runtime')
     throw new CliError('--initrd is for files', 'Give it with --kind runtime.', exit.usage);
+  if (!aggregate && kind !== 'boot')
+    throw new CliError('--no-aggregate is for boots', 'Leave it away with another kind.', exit.usage);
   // A server of before captures boots, and does not know the word.
   const asked = {
     nodes,
@@ -95,9 +104,22 @@ export async function captureReference(
     staged,
     ...(only.length > 0 && { only }),
     ...(initrd && { initrd }),
+    ...(!aggregate && { aggregate }),
   };
-  const made = await (await server()).post('/v1/references', asked, captureAnswer);
-  for (const each of [made, ...made.others]) io.err(unseenText(each));
+  const client = await server();
+  const { dryRun = false } = options;
+  if (dryRun) {
+    const trial = await tryCapture(client, asked);
+    return print(
+      io,
+      format,
+      trial,
+      () => `${trial.references.map(wouldCapture).join('')}${demandText(trial)}`,
+    );
+  }
+  if (kind === 'boot') await confirmDemand(io, client, asked, options);
+  const made = await client.post('/v1/references', asked, captureAnswer);
+  for (const each of [made, ...made.others]) io.err(`${unseenText(each)}${noDemandText(each, aggregate)}`);
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }
 
@@ -185,6 +207,7 @@ export async function importReference(
     );
   const sent = staged ? { ...read, state: 'staged' as const } : read;
   const added = await (await server()).post('/v1/references/import', sent, referenceView);
+  io.err(demandedText(added));
   await print(io, options.output, added, () => stateSentence(added));
 }
 
@@ -219,10 +242,20 @@ function byValueText({ byValue = [] }: ReferenceView): string | null {
 }
 
 function captured(view: ReferenceView): string {
-  const { kind, name, group, state, captured: from } = view;
+  const { group, state } = view;
+  return `reference ${ofNode(view)} for group ${printable(group)}: ${state}\n`;
+}
+
+function wouldCapture(view: ReferenceView): string {
+  const { group, state } = view;
+  return `would make reference ${ofNode(view)} for group ${printable(group)}: ${state}\n`;
+}
+
+function ofNode(view: ReferenceView): string {
+  const { kind, name, captured: from } = view;
   const value = byValueText(view);
   const what = value === null ? kind : `${kind}, ${value} by value`;
-  return `reference ${printable(name)} (${what}) captured from ${printable(from?.node ?? '-')} for group ${printable(group)}: ${state}\n`;
+  return `${printable(name)} (${what}) captured from ${printable(from?.node ?? '-')}`;
 }
 
 function row(

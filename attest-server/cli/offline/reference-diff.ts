@@ -45,15 +45,30 @@ export async function showReferenceDiff(
     exitWith(isSame ? exit.ok : exit.untrusted);
     return;
   }
-  const difference = { ...diffReferences(before, after), ...diffComponents(before, after) };
+  const difference = {
+    ...diffReferences(before, after),
+    ...diffComponents(before, after),
+    demanded: demandedOnly(before, after),
+  };
   await print(io, format, difference, () => page(difference));
   exitWith(isSame(difference) ? exit.ok : exit.untrusted);
 }
 
-type Difference = ReferenceDifference & ComponentsDifference;
+interface Difference extends ReferenceDifference, ComponentsDifference {
+  /** Which of both demands boot_aggregate, where the other does not. */
+  readonly demanded: 'first' | 'second' | null;
+}
 
-function isSame({ pcrs, events, components, onlyExpected, onlyActual }: Difference): boolean {
-  return [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0);
+function demandedOnly(before: Reference, after: Reference): Difference['demanded'] {
+  if (before.aggregate === after.aggregate) return null;
+  return before.aggregate === undefined ? 'second' : 'first';
+}
+
+function isSame({ pcrs, events, components, onlyExpected, onlyActual, demanded }: Difference): boolean {
+  return (
+    demanded === null &&
+    [pcrs, events, components, onlyExpected, onlyActual].every(({ length }) => length === 0)
+  );
 }
 
 const sameForAll = 'Both references say the same.\n';
@@ -63,7 +78,7 @@ function linesPage(before: Reference, after: Reference, diff: readonly string[])
 }
 
 function page(difference: Difference): string {
-  const { pcrs, events, onlyExpected, onlyActual } = difference;
+  const { pcrs, events, onlyExpected, onlyActual, demanded } = difference;
   // Captured ones have events, which say more than the components made of them.
   const components = events.length > 0 ? [] : difference.components;
   const only = (stages: readonly string[], which: string) =>
@@ -84,6 +99,7 @@ function page(difference: Difference): string {
     ]),
     ...only(onlyExpected, 'first'),
     ...only(onlyActual, 'second'),
+    ...(demanded === null ? [] : [`only the ${demanded} demands boot_aggregate of boots like it`]),
   ];
   return lines.map((line) => `${withShortDigests(printable(line))}\n`).join('');
 }

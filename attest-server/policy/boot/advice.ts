@@ -1,5 +1,6 @@
 import type { Advice } from '../../protocol/advice.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
+import { expectedAggregate } from './aggregate.ts';
 import { expectedArchives, expectedFiles, expectedImage } from './initrd/findings.ts';
 
 const compare = ['See what differs from its last trusted boot:', '  assay boot diff NODE'].join('\n');
@@ -133,8 +134,19 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
 };
 
-/** The same where the policy asks what is in the initrd, by what the reason expects. */
-export const initrdAdvice: ReadonlyMap<string, Advice> = new Map([
+/** By what the reason expects: the proof of the boot, and what is in the initrd where the policy asks for it. */
+export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
+  [
+    expectedAggregate,
+    [
+      'If the severity is info, nobody demands this proof: there is nothing to do.',
+      'Otherwise check on the node that its kernel has the list of IMA, and that the agent may read it:',
+      '  ls -l /sys/kernel/security/ima/binary_runtime_measurements',
+      'If a reference demands the proof, and you vouch for this node although its machine cannot give it, capture its boot without that demand, and retire the reference that the reason names:',
+      '  assay reference capture NODE --no-aggregate --name NEW_NAME',
+      'If the reason stays, treat the node as untrusted: whoever boots another initrd unseen withholds this list.',
+    ].join('\n'),
+  ],
   [
     expectedImage,
     [

@@ -33,15 +33,12 @@ export interface AggregateClaim {
 /** `covered`: PCRs 0 to 9 are as they were when the kernel started; `differs`: they are not; `missing`: nobody can say. */
 export type AggregateOutcome = 'covered' | 'differs' | 'missing';
 
-export function claimOf(
-  { aggregate, clock, facts, ima }: Proven,
-  { past, sequence }: JudgedNode,
-): AggregateClaim {
+export function claimOf(proven: Proven, { past, sequence }: JudgedNode): AggregateClaim {
+  const { clock, facts, ima } = proven;
   const known = rememberedIn(past.memory.boot);
   const cause = facts?.unavailable?.ima ?? '';
   const gave = known?.gave ?? false;
-  const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
-  const shown = tellsMore(aggregate, before) ?? 'none';
+  const shown = shownIn(proven, known);
   const isSecond = ima !== null && 'head' in ima && ima.aggregates.length > 1;
   const again = isSecond || (known?.again === true && isOfReset(known, clock));
   if (shown !== 'not_replayed') return { shown, gave, cause, again };
@@ -86,9 +83,23 @@ export function isShown({ shown }: AggregateClaim): boolean {
   return shown !== 'none';
 }
 
+/**
+ * True where this boot gave the proof, in this answer or in an earlier one that is remembered.
+ * @param memory of the node, since that answer or a later one
+ */
+export function provesStart(proven: Proven, memory: JudgedNode['past']['memory']): boolean {
+  const shown = shownIn(proven, rememberedIn(memory.boot));
+  const claim = { shown, gave: false, cause: '', again: false };
+  return judgeAggregate(claim, proven.banks, proven.boot, () => null).outcome === 'covered';
+}
+
 /** True where the proof is one of an earlier answer, which whoever exported a bundle says that there was. */
 export function isRemembered({ aggregate }: Proven, memory: JudgedNode['past']['memory']): boolean {
   return aggregate === null && rememberedIn(memory.boot) !== null;
+}
+
+export function isMissingAggregate({ code, expected }: Pick<Finding, 'code' | 'expected'>): boolean {
+  return code === 'facts_unavailable' && expected === expectedAggregate;
 }
 
 export interface AggregateJudgement {
@@ -97,24 +108,24 @@ export interface AggregateJudgement {
   readonly finding: Finding | null;
 }
 
-/** @param required the policy demands the proof */
+/** @param demand a sentence on who demands the proof, asked where it is missing; null: nobody does */
 export function judgeAggregate(
   { shown, gave, cause }: AggregateClaim,
   banks: readonly PcrValues[],
   boot: ReplayedBoot | null,
-  required: boolean,
+  demand: () => string | null,
 ): AggregateJudgement {
   if (shown === 'not_replayed') return { outcome: 'differs', finding: notReplayed };
-  if (!isAggregate(shown)) return missing(said[shown], gave, required, cause);
+  if (!isAggregate(shown)) return missing(said[shown], gave, demand(), cause);
   const quoted = banks.find(({ bank }) => shown.startsWith(`${bank}:`));
   // From 5.8 on, and never with SHA-1, with which a kernel of any version ends at PCR 7.
   const to9 =
     quoted === undefined || quoted.bank === 'sha1' ? null : bootAggregateOf(asKernelFound(quoted, boot), 9);
   if (shown === to9) return { outcome: 'covered', finding: null };
   const to7 = quoted === undefined ? null : bootAggregateOf(quoted, 7);
-  if (shown === to7) return missing(said.to7, gave, required, cause);
+  if (shown === to7) return missing(said.to7, gave, demand(), cause);
   const wanted = quoted?.bank === 'sha1' ? to7 : to9;
-  if (wanted === null) return missing(said.bank, gave, required, cause);
+  if (wanted === null) return missing(said.bank, gave, demand(), cause);
   return { outcome: 'differs', finding: remeasured(wanted, shown) };
 }
 
@@ -133,6 +144,14 @@ function asKernelFound(quoted: PcrValues, boot: ReplayedBoot | null): PcrValues 
 
 function isAggregate(shown: string | null): shown is BootAggregate {
   return shown?.includes(':') ?? false;
+}
+
+function shownIn(
+  { aggregate, clock, facts }: Proven,
+  known: RememberedAggregate | null,
+): BootAggregate | AggregateProblem | 'none' {
+  const before = known !== null && isOfBoot(known, clock, facts?.bootId) ? known.shown : null;
+  return tellsMore(aggregate, before) ?? 'none';
 }
 
 /** A list that led to PCR 10, now or before in this boot, tells most; then one that leads elsewhere. */
@@ -181,7 +200,9 @@ const problems = [
   'not_replayed',
 ] as const satisfies readonly AggregateProblem[];
 
-const expected = 'boot_aggregate over PCRs 0 to 9, in an IMA list that leads to the quoted PCR 10';
+/** What is expected of a boot that must prove it. */
+export const expectedAggregate =
+  'boot_aggregate over PCRs 0 to 9, in an IMA list that leads to the quoted PCR 10';
 
 function remeasured(wanted: string, shown: string): Finding {
   return {
@@ -199,7 +220,7 @@ const notReplayed: Finding = {
   code: 'boot_remeasured',
   aspect: 'boot',
   source: 'tpm',
-  expected,
+  expected: expectedAggregate,
   actual: 'a list that does not match it',
   text: 'PCR 10 does not match the IMA list that the node shows. Either the node hides what the kernel found when it started (boot_aggregate), or kexec started another kernel.',
   evidence: null,
@@ -219,18 +240,19 @@ const said: Readonly<Record<Exclude<AggregateClaim['shown'], BootAggregate | 'no
   bank: 'boot_aggregate uses a bank that was not quoted whole',
 };
 
-function missing(why: string, gave: boolean, required: boolean, cause: string): AggregateJudgement {
+function missing(why: string, gave: boolean, demand: string | null, cause: string): AggregateJudgement {
   const before = gave ? ' The node has given this proof before.' : '';
+  const by = demand === null ? '' : ` ${demand}`;
   return {
     outcome: 'missing',
     finding: {
       code: 'facts_unavailable',
       aspect: 'boot',
       source: 'host',
-      ...(!gave && !required && { severity: 'info' as const }),
-      expected,
+      ...(!gave && demand === null && { severity: 'info' as const }),
+      expected: expectedAggregate,
       actual: cause === '' ? why : cause,
-      text: `There is no proof that nothing was measured again after the kernel had started: ${why}.${before}`,
+      text: `There is no proof that nothing was measured again after the kernel had started: ${why}.${before}${by}`,
       evidence: null,
     },
   };

@@ -7,7 +7,7 @@ import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.t
 import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
-import { advice, initrdAdvice } from './advice.ts';
+import { advice, adviceByExpected } from './advice.ts';
 import {
   type AggregateClaim,
   type AggregateOutcome,
@@ -18,6 +18,7 @@ import {
   nextAggregate,
 } from './aggregate.ts';
 import { unmeasuredMask } from './compared-pcrs.ts';
+import { demandingReferences } from './demanded-proof.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
 import { expectingChanges } from './expected-change.ts';
 import {
@@ -59,7 +60,7 @@ export const boot: Aspect<'boot', BootRules> = {
   referenceKind: 'boot',
   alsoReads: ['runtime'],
   advice,
-  adviceByExpected: initrdAdvice,
+  adviceByExpected,
   rules: bootRules,
   named: ({ references }) => references,
   contradictions: contradictionsIn,
@@ -298,8 +299,8 @@ function judgementOf(
     made.denied === null ? null : deniedTpmFirmware(made.denied),
     made.kexec ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
-  const required = ready.rules.aggregate === 'required';
-  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, required);
+  const demand = () => demandOf(ready, active, proven);
+  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, demand);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
   const besides = asReferenced
@@ -321,6 +322,22 @@ function judgementOf(
 }
 
 const shown: readonly PartName[] = ['ima'];
+
+/** Who demands that boot_aggregate proves the boot, as a sentence; null: nobody does. */
+function demandOf(
+  { rules }: Ready,
+  active: readonly PreparedReference[],
+  { boot: measured, banks }: Proven,
+): string | null {
+  if (rules.aggregate === 'required') return 'The policy demands it (boot.aggregate).';
+  if (!active.some(({ reference }) => reference.aggregate === 'required')) return null;
+  const vouched = measured === null ? null : vouchedBoot(measured, banks, rules, active);
+  const [name, ...others] = demandingReferences(vouched, banks, active, rules);
+  if (name === undefined) return null;
+  return others.length === 0
+    ? `Reference ${name} demands it: the same kernel has given it with the same command line.`
+    : `References ${[name, ...others].join(' and ')} demand it: the same kernel has given it, and so has one with the same command line.`;
+}
 
 function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
   return { ...unknown, knownBy };

@@ -3,17 +3,20 @@ import type { Proven } from '../../verify/proven.ts';
 import { CaptureError } from '../capture-error.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { type CaptureOptions, captureReference } from './capture.ts';
+import { startsLike } from './demanded-proof.ts';
 import { explainedFinding } from './explained-rule.ts';
 import { isUsable } from './judge-boot.ts';
 import { judgeStages } from './judge-stages.ts';
 import { measuresKernel, noKernel } from './kernel-rule.ts';
-import { prepareReferences } from './reference-set.ts';
+import { prepareReference, prepareReferences } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
 /** One node's boot that somebody vouches for. */
 interface VouchedFor extends Pick<Proven, 'banks' | 'boot'> {
   readonly node: string;
+  /** It gave boot_aggregate, which is to be demanded of each boot with its kernel and command line. */
+  readonly isDemanded: boolean;
 }
 
 /**
@@ -45,7 +48,19 @@ export function captureTogether(
     });
     if (!cover(captured, boot, group)) captured.push(reference);
   }
-  return captured;
+  // Whichever of them gave it: the same kernel can, with the same line.
+  const demanded = boots.filter(({ isDemanded }) => isDemanded);
+  return captured.map((reference) =>
+    demanded.some((boot) => hasStartOf(reference, boot, group.rules.boot))
+      ? { ...reference, aggregate: 'required' as const }
+      : reference,
+  );
+}
+
+function hasStartOf(reference: Reference, { banks, boot }: VouchedFor, rules: BootRules): boolean {
+  if (boot === null) return false;
+  const prepared = prepareReference(reference, rules.masks);
+  return startsLike(vouchedBoot(boot, banks, rules, [prepared]), [prepared], rules).length > 0;
 }
 
 /** True where these references, once they are in force, leave nothing of the boot unknown that the group compares. */

@@ -4,6 +4,7 @@ import { type Announcement, type Reference, saysNothing } from '../../protocol/r
 import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { breaksPolicy, type Finding, weigh } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
+import { isMissingAggregate } from './aggregate.ts';
 import { isComparedBy } from './reference-set.ts';
 import type { BootRules } from './rules.ts';
 
@@ -103,8 +104,9 @@ function isOpenFor(
   return from <= at && at < until && (nodes === null || nodes.includes(name));
 }
 
+/** Without a proof that is missing: it leaves the node pending besides, whatever was announced, and is no other change. */
 function breaking({ findings }: Judgement, group: GroupBase): readonly Finding[] {
-  return findings.filter((finding) => breaksPolicy(weigh(finding, group)));
+  return findings.filter((finding) => !isMissingAggregate(finding) && breaksPolicy(weigh(finding, group)));
 }
 
 /** Attack: a kernel that was revoked is announced, or the log of an announced boot is altered. */

@@ -129,7 +129,7 @@ function isWhole({ reference, total }: Compared): boolean {
 }
 
 /** A whole boot says of each stage what was there, also where that is nothing. */
-function covers({ whole, components }: PreparedReference, stage: JudgedStage): boolean {
+export function covers({ whole, components }: PreparedReference, stage: JudgedStage): boolean {
   return whole || components.stages.has(stage);
 }
 

@@ -136,7 +136,11 @@ function whyNoModel(proven: Proven, node: string): string | null {
   if (boot === null) return noLogCame;
   try {
     const about = { name: 'a', state: 'active', by: node, at: 0 } as const;
-    return againstItself(proven, node, captureTogether([{ node, banks, boot }], unmatched, about));
+    return againstItself(
+      proven,
+      node,
+      captureTogether([{ node, banks, boot, isDemanded: false }], unmatched, about),
+    );
   } catch (error) {
     if (error instanceof CaptureError) return error.message.slice(0, longestWhy);
     throw error;

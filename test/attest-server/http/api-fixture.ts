@@ -180,6 +180,8 @@ export interface World {
   webhook: ApiPorts['webhook'];
   /** Whom any change of a reference would change. */
   readonly simulated: SimulatedNode[];
+  /** Of whom a capture would demand a proof that they do not give. */
+  readonly demanded: SimulatedNode[];
   /** What affirms the same as any reference that would be revoked. */
   readonly shared: SharedReference[];
   readonly decisions: string[];
@@ -231,6 +233,7 @@ export function emptyWorld(): World {
     absences: new Map(),
     webhook: null,
     simulated: [],
+    demanded: [],
     shared: [],
     decisions: [],
     faults: [],
@@ -296,7 +299,7 @@ function referenceLifeOf(world: World, separate: boolean) {
 }
 
 /** The real capture, of what the world says that its nodes proved. */
-function captureOf(world: World): ApiPorts['references']['capture'] {
+function captureOf(world: World): Pick<ApiPorts['references'], 'capture' | 'draft'> {
   return createCapture({
     store: referencesOf(world),
     now: () => now,
@@ -418,7 +421,7 @@ export function portsOf(world: World): ApiPorts {
     labelsOf: world.labels && ((node) => world.labels?.get(node) ?? {}),
     references: {
       life: referenceLifeOf(world, false),
-      capture: captureOf(world),
+      ...captureOf(world),
       candidates: (filter) =>
         gatherCandidates(
           {
@@ -469,6 +472,10 @@ export function portsOf(world: World): ApiPorts {
           next: rest.length > limit ? (rest[limit - 1]?.node ?? null) : null,
         };
       },
+      simulateAdded: async (added) => ({
+        items: added.some(({ aggregate }) => aggregate === 'required') ? [...world.demanded] : [],
+        next: null,
+      }),
       async observations() {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         return { items: [], unseen: [], next: null };

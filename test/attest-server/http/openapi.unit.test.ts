@@ -58,6 +58,7 @@ const bodies: Readonly<Record<string, object>> = {
   revokeEnrolment: { reason: 'sold' },
   simulatePolicy: { policy: 'kind: Policy\n' },
   captureReference: { node: 'node-1', name: 'captured' },
+  simulateCapture: { node: 'node-1', name: 'captured-2' },
   announceReference: { reason: 'an update', forSeconds: 60 },
   deleteReference: { reason: 'it is old' },
   importReference: { ...referenceOf('imported') },

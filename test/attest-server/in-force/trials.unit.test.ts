@@ -167,6 +167,28 @@ describe('a trial of a step of a reference’s life', () => {
   });
 });
 
+describe('a trial of references that would be added', () => {
+  const captured = capturedFrom(madeProof({ log }), { name: 'boot' });
+  const demanding: Reference = { ...captured, name: 'new', aggregate: 'required', state: 'staged' };
+  const added = async (references: readonly Reference[], ...made: readonly Reference[]) => {
+    const { items } = await trialsOver(references).simulateAdded(made, { limit: 10 });
+    return items.map(({ node, before, after }) => [node, before?.state ?? null, after?.state ?? null]);
+  };
+
+  it('names the nodes that lack a proof by these, and those that cannot be judged', async () => {
+    const unjudged = ['node-2', null, null];
+    assert.deepEqual(await added([captured], demanding), [['node-1', 'trusted', 'pending'], unjudged]);
+    assert.deepEqual(await added([], demanding), [['node-1', 'pending', 'pending'], unjudged]);
+    assert.deepEqual(await added([captured], { ...demanding, group: 'others' }), [unjudged]);
+    const old: Reference = { ...demanding, name: 'old', state: 'active' };
+    assert.deepEqual(await added([old], demanding), [unjudged]);
+  });
+
+  it('names nobody where none of them demands anything', async () => {
+    assert.deepEqual(await added([captured], { ...captured, name: 'new' }), []);
+  });
+});
+
 describe('a trial of a policy', () => {
   const weaker = `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: workers, nodes: ["*"]}\n`;
 

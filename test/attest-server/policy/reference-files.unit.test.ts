@@ -68,6 +68,7 @@ describe('the content of a reference of kind runtime', () => {
     ['a list that is cut', change({ files: good.runtime?.files.slice(0, -4) ?? '' }), false],
     ['a list that is no base64', change({ files: `${good.runtime?.files}!` }), false],
     ['files, and is of another kind', { ...good, kind: 'boot' }, false],
+    ['a demand that is of boots', { ...good, aggregate: 'required' }, false],
   ];
   for (const [what, given, isWhole] of table) {
     it(`is ${isWhole ? 'whole' : 'refused'} where it has ${what}`, () => {

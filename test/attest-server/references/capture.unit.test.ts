@@ -47,7 +47,7 @@ describe('a capture', () => {
     const proofs = new Map<string, Proven>(
       Object.entries(boots).map(([node, log]) => [digestOf(node), madeProof({ log })]),
     );
-    const capture = createCapture({
+    const { capture } = createCapture({
       store: store.references,
       separate,
       unknownAfter: 180_000,
@@ -70,6 +70,7 @@ describe('a capture', () => {
       group,
       staged: false,
       only: null,
+      aggregate: true,
       actor: 'token:ann',
     });
   }

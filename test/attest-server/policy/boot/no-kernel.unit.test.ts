@@ -79,7 +79,7 @@ describe('a boot of which no kernel was measured (row 135)', () => {
     assert.ok(group);
     const options = { name: 'r', state: 'active', by: 'me', at: 0 } as const;
     const capture = (from: Buffer) =>
-      captureTogether([{ node: 'n', ...madeProof({ log: from }) }], group, options);
+      captureTogether([{ node: 'n', isDemanded: false, ...madeProof({ log: from }) }], group, options);
     assert.equal(capture(log).length, 1);
     assert.throws(() => capture(none), CaptureError);
   });
