@@ -306,7 +306,8 @@ export class Publication {
   }
 
   async #remove(name: string, its: Published): Promise<void> {
-    if (its.isThere) await this.#parts.writer.removeAttestation(name);
+    // A write without an answer may have been done, or half of it.
+    await this.#parts.writer.removeAttestation(name);
     its.isThere = false;
     its.told = null;
     this.#refused.delete(name);

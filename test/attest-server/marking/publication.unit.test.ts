@@ -175,6 +175,22 @@ describe('what is published of nodes', () => {
     assert.deepEqual([...marked.reconciler.wrongResources], []);
   });
 
+  it('removes the resource of a Node whose first write was done without an answer', async () => {
+    const marked = await marking();
+    const { applyAttestation } = marked.cluster;
+    marked.cluster.applyAttestation = async (node, status) => {
+      await applyAttestation.call(marked.cluster, node, status);
+      throw new ClusterError('unreachable', 'no answer in time');
+    };
+    marked.join('node-4');
+    await marked.settle();
+    assert.equal(stateOf(marked, 'node-4'), 'trusted');
+    marked.cluster.delete('node-4');
+    marked.cluster.applyAttestation = applyAttestation;
+    await marked.pass(2 * minute);
+    assert.equal(stateOf(marked, 'node-4'), undefined);
+  });
+
   it('refreshes one whose refresh was refused, and leaves it as it is until then', async () => {
     const marked = await marking();
     await marked.pass(hour);
