@@ -191,6 +191,20 @@ describe('what is published of nodes', () => {
     assert.equal(stateOf(marked, 'node-4'), undefined);
   });
 
+  for (const reason of ['invalid', 'failed', 'forbidden', 'unreachable'] as const)
+    it(`tells of a fleet within a minute although no Node can be marked: ${reason}`, async () => {
+      const marked = await marking({ nodes: 300 });
+      marked.cluster.before = async (request) => {
+        // Marks are refused before the first resource is written.
+        await new Promise(setImmediate);
+        if (request === 'get' || request.startsWith('patch')) throw new ClusterError(reason, 'it is not taken');
+      };
+      for (let i = 1; i <= 300; i++) marked.commit(`node-${i}`, overdue);
+      await marked.pass(minute);
+      const green = [...marked.cluster.attested.values()].filter(({ state }) => state === 'trusted');
+      assert.equal(green.length, 0);
+    });
+
   it('refreshes one whose refresh was refused, and leaves it as it is until then', async () => {
     const marked = await marking();
     await marked.pass(hour);
