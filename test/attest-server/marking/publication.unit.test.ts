@@ -197,7 +197,8 @@ describe('what is published of nodes', () => {
       marked.cluster.before = async (request) => {
         // Marks are refused before the first resource is written.
         await new Promise(setImmediate);
-        if (request === 'get' || request.startsWith('patch')) throw new ClusterError(reason, 'it is not taken');
+        if (request === 'get' || request.startsWith('patch'))
+          throw new ClusterError(reason, 'it is not taken');
       };
       for (let i = 1; i <= 300; i++) marked.commit(`node-${i}`, overdue);
       await marked.pass(minute);
