@@ -296,6 +296,11 @@ describe('values that cannot stand together', function () {
       'image.server.repository',
     ],
     [
+      'a registry without a host, which is one of strangers',
+      { image: { registry: 'assay' } },
+      'image.registry',
+    ],
+    [
       'a setting that the chart sets',
       { server: { settings: { stateDir: '/state' } } },
       'server.settings.stateDir',

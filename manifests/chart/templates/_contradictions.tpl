@@ -28,6 +28,8 @@ refuses the same where it can know it.
 {{- $faults = append $faults (printf "image.%s.repository: %s begins with a host, and nothing is fetched without image.registry: write the host there" $name $image.repository) -}}
 {{- end -}}
 {{- end -}}
+{{- else if not (regexMatch "^([^/]*[.:][^/]*|localhost)(/|$)" .Values.image.registry) -}}
+{{- $faults = append $faults (printf "image.registry: %s begins with no host, and a runtime would ask docker.io for it: write the host before it, such as docker.io/%s" .Values.image.registry .Values.image.registry) -}}
 {{- end -}}
 
 {{- /* What the chart sets itself. */ -}}
