@@ -149,7 +149,11 @@ export class Publication {
   tookOver(): void {
     this.#isListed = false;
     this.#failures.lists = 0;
-    for (const { events } of this.#published.values()) events.length = 0;
+    for (const [name, { events }] of this.#published) {
+      // Of a Node that went meanwhile the list knows whether anything is left.
+      if (this.#parts.nodeOf(name) === null) this.#published.delete(name);
+      events.length = 0;
+    }
   }
 
   tick(): void {

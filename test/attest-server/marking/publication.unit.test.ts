@@ -111,6 +111,21 @@ describe('what is published of nodes', () => {
     assert.equal(stateOf(marked, name), 'unknown');
   });
 
+  it('asks for the removal of what is there alone when it has the lease again', async () => {
+    const marked = await marking();
+    marked.isLeader = false;
+    marked.join('node-4');
+    await marked.settle();
+    for (const node of [name, 'node-4']) marked.cluster.delete(node);
+    await marked.settle();
+    const asked = counted(marked, () => {});
+    marked.isLeader = true;
+    marked.reconciler.tookOver();
+    await marked.settle();
+    assert.deepEqual(asked, [`delete ${name}`]);
+    assert.equal(stateOf(marked, name), undefined);
+  });
+
   it('looks anew what is there when it has the lease again: another server may have written', async () => {
     const marked = await marking();
     const green = marked.cluster.attested.get(name) ?? assert.fail();
