@@ -42,7 +42,7 @@ const about = z.object({
     uid: z.string().default(''),
   }),
 });
-const attestation = about.extend({ status: z.unknown() });
+const attestation = about.extend({ status: z.unknown().optional() });
 /** That it is there is what counts: one whose content was taken away holds for all groups. */
 const latch = z.object({
   spec: z

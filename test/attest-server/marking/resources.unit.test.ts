@@ -188,6 +188,17 @@ describe('the resource of a node', () => {
     }
   });
 
+  it('does not outlive its Node where a server ended between its two requests', async () => {
+    const { statuses } = marked;
+    await stop();
+    const name = 'node-4';
+    const empty = { apiVersion: 'assay.dev/v1alpha1', kind: 'NodeAttestation', metadata: { name } };
+    const { code } = await asked('POST', attestations, empty);
+    assert.equal(code, 201);
+    marked = await start(statuses);
+    assert.equal(await statusOf(name), null);
+  });
+
   it('does not outlive its Node, although another one is refused and a removal fails', async () => {
     using _one = api.faults.add({ verbs: ['delete'], resource, times: 2, effect: { kind: 'failed' } });
     await define(withoutMarks);
