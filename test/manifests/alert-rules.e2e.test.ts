@@ -96,7 +96,8 @@ describe('the alert rules on what a real server tells', () => {
     );
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
-    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial.
+    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
+    // and a trial has an alert of its own.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
       'assay_declared_serial',
@@ -109,6 +110,7 @@ describe('the alert rules on what a real server tells', () => {
       'assay_presence_doubt',
       'assay_reload_faulty',
       'assay_startup_taints_restored_total',
+      'assay_trial',
       'assay_unproven_bytes',
     ]);
   });
