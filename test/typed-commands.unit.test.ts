@@ -43,7 +43,7 @@ describe('the documents', () => {
     const typed = pages.flatMap((page) =>
       readFileSync(join(root, page), 'utf8')
         .split('\n')
-        .filter((line) => /\bhelm (install|upgrade) (?!--install )/.test(line))
+        .filter((line) => /\bhelm (install|upgrade) (?!--install\b)/.test(line))
         // These are for a release that is there, whose values they go on with.
         .filter((line) => !/helm upgrade assay .*--reset-then-reuse-values/.test(line))
         .map((line) => `${page}: ${line}`),

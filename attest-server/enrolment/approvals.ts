@@ -77,23 +77,30 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       // What its TPM did is held against it until somebody says that it is still the right one: nobody enrols by that.
       const isLifted = holder?.name === node && (await approveAgain(node, actor));
       const mayApprove = mayEnrol(node, 'approval');
-      if (!mayApprove && !isLifted)
+      const ofTrial = holder !== null && holder.name === node && isOfTrial(holder) ? holder : null;
+      // It is in already: a method of the policy must allow that, be it another one than this.
+      const isKept = ofTrial !== null && (mayApprove || mayEnrol(node, ofTrial.bound));
+      if (!mayApprove && !isLifted && !isKept)
         throw new Rejection(
           'enrolment_pending',
           `the policy does not allow ${node} to enrol with an approval`,
         );
       if (holder !== null && holder.name !== node)
         throw doubleBinding(alert, { wanted: node, holder: holder.name, actor });
-      if (mayApprove && holder !== null && isOfTrial(holder)) {
-        const detail = { ek: ekDigest, was: 'trial', bound: holder.bound };
-        await store.approveAfterTrial(holder, {
-          at: now(),
-          actor,
-          action: 'enrol.approve',
-          subject: node,
-          code: null,
-          detail,
-        });
+      if (isKept) {
+        const detail = { ek: ekDigest, was: 'trial', bound: ofTrial.bound };
+        const bound = mayApprove ? 'approval' : ofTrial.bound;
+        await store.approveAfterTrial(
+          { ...ofTrial, bound },
+          {
+            at: now(),
+            actor,
+            action: 'enrol.approve',
+            subject: node,
+            code: null,
+            detail,
+          },
+        );
         return { ekDigest, isWaiting };
       }
       const isFirstUse = mayApprove && holder?.bound === 'first-use';

@@ -171,7 +171,10 @@ export interface EnrolmentStore {
   approvals(): Promise<readonly Approval[]>;
   addApproval(approval: Approval, audit: AuditEvent): Promise<void>;
   /** One that enrolled during a trial is a node from now on, by this approval. @throws Rejection where it is none any more */
-  approveAfterTrial(node: Pick<EnrolledNode, 'name' | 'ekDigest'>, audit: AuditEvent): Promise<void>;
+  approveAfterTrial(
+    node: Pick<EnrolledNode, 'name' | 'ekDigest' | 'bound'>,
+    audit: AuditEvent,
+  ): Promise<void>;
   /** Gives the names whose binding was `first-use` and is `approval` now. */
   approveFirstUse(
     nodes: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[],

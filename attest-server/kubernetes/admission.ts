@@ -28,12 +28,14 @@ const policy = z.object({
       failurePolicy: z.string().default('Fail'),
       matchConstraints: match,
       matchConditions: z.array(z.object({ name: z.string() })).default([]),
+      validations: z.array(z.unknown()).default([]),
       paramKind: z.unknown().optional(),
     })
-    .transform(({ failurePolicy, matchConstraints, matchConditions, paramKind }) => ({
+    .transform(({ failurePolicy, matchConstraints, matchConditions, validations, paramKind }) => ({
       failurePolicy,
       match: matchConstraints,
       conditions: matchConditions.map(({ name }) => name),
+      hasValidations: validations.length > 0,
       hasParams: paramKind != null,
     })),
 });

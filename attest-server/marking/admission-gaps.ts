@@ -66,6 +66,8 @@ export function admissionGaps(
     gaps.push(gap('not_denying', `the binding ${name} does not deny (${binding.actions.join(', ')})`));
   if (policy.failurePolicy !== 'Fail')
     gaps.push(gap('not_denying', `the policy ${name} lets pass what it cannot evaluate (failurePolicy)`));
+  if (!policy.hasValidations)
+    gaps.push(gap('not_denying', `the policy ${name} validates nothing (validations)`));
   const narrowed = [
     ...narrowedPolicy(policy, protections[protects]).map((field) => `the policy ${name} (${field})`),
     ...narrowedBinding(binding).map((field) => `the binding ${name} (${field})`),

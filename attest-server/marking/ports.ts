@@ -192,6 +192,8 @@ export interface AdmissionPolicy {
   readonly match: AdmissionMatch;
   /** Names of its matchConditions. */
   readonly conditions: readonly string[];
+  /** False: it only annotates. */
+  readonly hasValidations: boolean;
   readonly hasParams: boolean;
 }
 

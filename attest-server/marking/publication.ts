@@ -149,7 +149,11 @@ export class Publication {
   tookOver(): void {
     this.#isListed = false;
     this.#failures.lists = 0;
-    for (const { events } of this.#published.values()) events.length = 0;
+    for (const [name, { events }] of this.#published) {
+      // Of a Node that went meanwhile the list knows whether anything is left.
+      if (this.#parts.nodeOf(name) === null) this.#published.delete(name);
+      events.length = 0;
+    }
   }
 
   tick(): void {
@@ -306,7 +310,8 @@ export class Publication {
   }
 
   async #remove(name: string, its: Published): Promise<void> {
-    if (its.isThere) await this.#parts.writer.removeAttestation(name);
+    // A write without an answer may have been done, or half of it.
+    await this.#parts.writer.removeAttestation(name);
     its.isThere = false;
     its.told = null;
     this.#refused.delete(name);

@@ -79,7 +79,7 @@ const minorEvery = 60_000;
 /** After which those who change our marks begin anew. */
 const peaceAfter = 600_000;
 const longestRetryAfter = 600_000;
-/** Failures in a row after which all writing waits. */
+/** Failures in a row after which all marks wait. */
 const failuresOfAll = 3;
 const openEvery = 1000;
 
@@ -97,8 +97,10 @@ export class Reconciler {
   );
   readonly #publication: Publication;
   #isAssessed = false;
-  /** Nothing is written before. */
+  /** No mark is written before: the latest ones were not taken. */
   #closedUntil = Number.NEGATIVE_INFINITY;
+  /** Nothing is written before: the API wants to be left alone. */
+  #aloneUntil = Number.NEGATIVE_INFINITY;
   #failures = 0;
   /** Nodes of which a write was refused since one succeeded. */
   readonly #refused = new Set<string>();
@@ -113,7 +115,7 @@ export class Reconciler {
       ...{ writer, decisions, now, monotonic, random, report },
       nodeOf: (name) => this.#current(name),
       judgementOf: (name) => this.#judgement(name),
-      mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#closedUntil,
+      mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#aloneUntil,
       areMarksWaiting: () => this.#marks.length > 0,
     });
   }
@@ -290,7 +292,7 @@ export class Reconciler {
       const { judged, marks } = this.#assess(node, known);
       if (!this.#parts.isLeader()) return false;
       if (monotonic() >= this.#openedAt + openEvery) this.#open(monotonic());
-      const wait = Math.max(known.notBefore, this.#closedUntil);
+      const wait = Math.max(known.notBefore, this.#closedUntil, this.#aloneUntil);
       if (monotonic() < wait) {
         known.dueAt = Math.min(known.dueAt, wait);
         return false;
@@ -561,11 +563,11 @@ export class Reconciler {
     known.dueAt = known.notBefore;
   }
 
-  /** Retry-After stops all that writes, and so does an API that answers nobody. */
+  /** Retry-After stops all that writes. What else concerns all Nodes stops marks: resources may be taken all the same. */
   #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string): void {
     const { doubts, random } = this.#parts;
     if (retryAfter !== null)
-      this.#closedUntil = Math.max(this.#closedUntil, at + Math.min(longestRetryAfter, retryAfter));
+      this.#aloneUntil = Math.max(this.#aloneUntil, at + Math.min(longestRetryAfter, retryAfter));
     if (reason === 'conflict' || reason === 'not_found') return;
     if (reason === 'failed' || reason === 'forbidden' || reason === 'invalid') {
       // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.

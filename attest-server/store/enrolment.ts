@@ -312,11 +312,11 @@ export function enrolmentStore(
         await append(transaction, event);
       }),
 
-    approveAfterTrial: ({ name, ekDigest }, event) =>
+    approveAfterTrial: ({ name, ekDigest, bound }, event) =>
       db.transaction().execute(async (transaction) => {
         const { numUpdatedRows } = await transaction
           .updateTable('nodes')
-          .set({ bound: 'approval', enrolled_by: event.actor, trial: 0 })
+          .set({ bound, enrolled_by: event.actor, trial: 0 })
           .where('ek_digest', '=', ekDigest)
           .where('name', '=', name)
           .where('revoked_at', 'is', null)

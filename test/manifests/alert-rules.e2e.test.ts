@@ -96,8 +96,8 @@ describe('the alert rules on what a real server tells', () => {
     );
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
-    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial, and says
-    // that a server is on trial.
+    // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
+    // and a trial has an alert of its own.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
       'assay_declared_serial',

@@ -296,6 +296,11 @@ describe('values that cannot stand together', function () {
       'image.server.repository',
     ],
     [
+      'a registry without a host, which is one of strangers',
+      { image: { registry: 'assay' } },
+      'image.registry',
+    ],
+    [
       'a setting that the chart sets',
       { server: { settings: { stateDir: '/state' } } },
       'server.settings.stateDir',
@@ -339,6 +344,7 @@ describe('values that cannot stand together', function () {
     ['a trial under a latch', { ...enforcing(['pin']), ...trial, trust: latched }, 'trial.enabled'],
     ['a trial of a group that enforces', { ...enforcing(['pin']), ...trial }, 'trial.enabled'],
     ['a trial whose TPM nobody uses', { ...trial, agent: { tpmBroker: 'host' } }, 'trial.enabled'],
+    ['a TPM that a trial does not use', { ...trial, agent: { tcti: 'device:/dev/tpm1' } }, 'agent.tcti'],
     [
       'a TPM that is a program, and no trial',
       { agent: { tcti: 'swtpm:host=127.0.0.1,port=2321' } },

@@ -28,6 +28,8 @@ refuses the same where it can know it.
 {{- $faults = append $faults (printf "image.%s.repository: %s begins with a host, and nothing is fetched without image.registry: write the host there" $name $image.repository) -}}
 {{- end -}}
 {{- end -}}
+{{- else if not (regexMatch "^([^/]*[.:][^/]*|localhost)(/|$)" .Values.image.registry) -}}
+{{- $faults = append $faults (printf "image.registry: %s begins with no host, and a runtime would ask docker.io for it: write the host before it, such as docker.io/%s" .Values.image.registry .Values.image.registry) -}}
 {{- end -}}
 
 {{- /* What the chart sets itself. */ -}}
@@ -98,6 +100,9 @@ refuses the same where it can know it.
 {{- $isDevice := hasPrefix "device:" .Values.agent.tcti -}}
 {{- if and (not $isDevice) (not .Values.trial.enabled) -}}
 {{- $faults = append $faults "agent.tcti: names a TPM that is a program, whose keys anybody may copy, and trial.enabled is false: name a device of the nodes, or set trial.enabled to true" -}}
+{{- end -}}
+{{- if and $isDevice .Values.trial.enabled (ne .Values.agent.tcti "device:/dev/tpmrm0") -}}
+{{- $faults = append $faults (printf "agent.tcti: %s, and trial.enabled is true, so that nobody would use that TPM: leave agent.tcti out, or set trial.enabled to false" .Values.agent.tcti) -}}
 {{- end -}}
 {{- if and (ne .Values.agent.tcti "device:/dev/tpmrm0") (ne .Values.agent.tpmBroker "container") -}}
 {{- $faults = append $faults (printf "agent.tcti: names a TPM, and agent.tpmBroker is %s, whose program has its own setting: leave agent.tcti out, or set agent.tpmBroker to container" .Values.agent.tpmBroker) -}}

@@ -35,9 +35,10 @@ describe('the approval of a key that is enrolled already', () => {
     });
   });
 
-  const enrolled = (bound: Bound) =>
+  const enrolled = (bound: Bound, trial?: true) =>
     store.enrolment.enrol(
       {
+        ...(trial && { trial }),
         ekDigest: ek,
         keyDigest: ek,
         name: 'node-1',
@@ -79,6 +80,27 @@ describe('the approval of a key that is enrolled already', () => {
     await approve();
     assert.deepEqual([held, (await store.enrolment.node('node-1'))?.bound], [false, 'first-use']);
     await assert.rejects(approve(), { code: 'enrolment_pending' });
+  });
+
+  for (const [allowed, bound] of [
+    [['vendor', 'first-use'], 'first-use'],
+    [['first-use', 'approval'], 'approval'],
+  ] as const)
+    it(`takes what enrolled on trial where the policy allows ${allowed.join(' and ')}`, async () => {
+      ways = allowed;
+      held = false;
+      await enrolled('first-use', true);
+      await approve();
+      const node = await store.enrolment.node('node-1');
+      assert.deepEqual([node?.bound, node?.trial, node?.enrolledBy], [bound, undefined, 'token:ann']);
+    });
+
+  it('takes nothing that enrolled on trial in a way that the policy does not allow any more', async () => {
+    ways = ['pin'];
+    held = false;
+    await enrolled('first-use', true);
+    await assert.rejects(approve(), { code: 'enrolment_pending' });
+    assert.equal((await store.enrolment.node('node-1'))?.trial, true);
   });
 
   it('is refused where nothing is held against it', async () => {

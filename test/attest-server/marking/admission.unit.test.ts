@@ -53,6 +53,16 @@ const changes: readonly {
     isOpen: false,
   },
   {
+    what: 'a policy that only annotates',
+    policy: (spec) => ({
+      ...spec,
+      validations: [],
+      auditAnnotations: [{ key: 'who', valueExpression: 'request.userInfo.username' }],
+    }),
+    found: ['not_denying'],
+    isOpen: true,
+  },
+  {
     what: 'a policy that lets pass what it cannot evaluate',
     policy: (spec) => ({ ...spec, failurePolicy: 'Ignore' }),
     found: ['not_denying'],

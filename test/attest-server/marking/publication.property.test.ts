@@ -13,8 +13,21 @@ const verdicts = [
   { state: 'untrusted', codes: ['counter_rollback'] },
   { state: 'unknown', codes: ['evidence_overdue'] },
 ] as const;
-/** What the API does with resources and Events; `whole`: it takes the state alone, as by an older definition. */
-const weathers = ['well', 'refuses', 'away', 'too_many', 'one', 'sometimes', 'whole'] as const;
+/**
+ * What the API does with resources and Events; `whole`: it takes the state alone, as by an older definition; `unanswered`: it
+ * does what it is asked, and nobody hears of it; `marks`: it takes no mark.
+ */
+const weathers = [
+  'well',
+  'refuses',
+  'away',
+  'too_many',
+  'one',
+  'sometimes',
+  'whole',
+  'unanswered',
+  'marks',
+] as const;
 const reasons = ['invalid', 'failed', 'forbidden', 'unreachable', 'not_found'] as const;
 
 const step = fc.record({
@@ -37,6 +50,7 @@ describe('what is published of nodes, whatever happens', function () {
         let weather: (typeof weathers)[number] = 'well';
         let asked = 0;
         cluster.before = (request, name) => {
+          if (request.startsWith('patch') && weather === 'marks') throw new ClusterError('invalid', 'no');
           if (request.startsWith('patch') || request === 'get') return;
           asked += 1;
           if (weather === 'refuses') throw new ClusterError('failed', 'no');
@@ -47,10 +61,12 @@ describe('what is published of nodes, whatever happens', function () {
           if (weather === 'sometimes' && reason !== undefined) throw new ClusterError(reason, 'no');
         };
         const { applyAttestation } = cluster;
-        cluster.applyAttestation = (node, status) =>
-          weather === 'whole' && 'marks' in status
-            ? Promise.reject(new ClusterError('failed', 'field not declared in schema'))
-            : applyAttestation.call(cluster, node, status);
+        cluster.applyAttestation = async (node, status) => {
+          if (weather === 'whole' && 'marks' in status)
+            throw new ClusterError('failed', 'field not declared in schema');
+          await applyAttestation.call(cluster, node, status);
+          if (weather === 'unanswered') throw new ClusterError('unreachable', 'no answer in time');
+        };
         const lead = (isLeader: boolean) => {
           marked.isLeader = isLeader;
           if (isLeader) marked.reconciler.tookOver();

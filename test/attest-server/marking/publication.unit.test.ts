@@ -111,6 +111,21 @@ describe('what is published of nodes', () => {
     assert.equal(stateOf(marked, name), 'unknown');
   });
 
+  it('asks for the removal of what is there alone when it has the lease again', async () => {
+    const marked = await marking();
+    marked.isLeader = false;
+    marked.join('node-4');
+    await marked.settle();
+    for (const node of [name, 'node-4']) marked.cluster.delete(node);
+    await marked.settle();
+    const asked = counted(marked, () => {});
+    marked.isLeader = true;
+    marked.reconciler.tookOver();
+    await marked.settle();
+    assert.deepEqual(asked, [`delete ${name}`]);
+    assert.equal(stateOf(marked, name), undefined);
+  });
+
   it('looks anew what is there when it has the lease again: another server may have written', async () => {
     const marked = await marking();
     const green = marked.cluster.attested.get(name) ?? assert.fail();
@@ -174,6 +189,37 @@ describe('what is published of nodes', () => {
     assert.equal(stateOf(marked, name), undefined);
     assert.deepEqual([...marked.reconciler.wrongResources], []);
   });
+
+  it('removes the resource of a Node whose first write was done without an answer', async () => {
+    const marked = await marking();
+    const { applyAttestation } = marked.cluster;
+    marked.cluster.applyAttestation = async (node, status) => {
+      await applyAttestation.call(marked.cluster, node, status);
+      throw new ClusterError('unreachable', 'no answer in time');
+    };
+    marked.join('node-4');
+    await marked.settle();
+    assert.equal(stateOf(marked, 'node-4'), 'trusted');
+    marked.cluster.delete('node-4');
+    marked.cluster.applyAttestation = applyAttestation;
+    await marked.pass(2 * minute);
+    assert.equal(stateOf(marked, 'node-4'), undefined);
+  });
+
+  for (const reason of ['invalid', 'failed', 'forbidden', 'unreachable'] as const)
+    it(`tells of a fleet within a minute although no Node can be marked: ${reason}`, async () => {
+      const marked = await marking({ nodes: 300 });
+      marked.cluster.before = async (request) => {
+        // Marks are refused before the first resource is written.
+        await new Promise(setImmediate);
+        if (request === 'get' || request.startsWith('patch'))
+          throw new ClusterError(reason, 'it is not taken');
+      };
+      for (let i = 1; i <= 300; i++) marked.commit(`node-${i}`, overdue);
+      await marked.pass(minute);
+      const green = [...marked.cluster.attested.values()].filter(({ state }) => state === 'trusted');
+      assert.equal(green.length, 0);
+    });
 
   it('refreshes one whose refresh was refused, and leaves it as it is until then', async () => {
     const marked = await marking();

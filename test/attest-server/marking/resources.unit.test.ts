@@ -170,6 +170,35 @@ describe('the resource of a node', () => {
     }
   });
 
+  it('keeps nothing that somebody else wrote there and it does not say itself', async () => {
+    for (const lie of [
+      { aspects: { ...aspects, boot: { status: 'affirming', source: 'tpm' } } },
+      { selfReported: ['boot'] },
+      { marks: { suppressed: 'exempt' } },
+      { conditions: [{ ...untrustedCondition, type: 'Ready', status: 'True' }] },
+    ]) {
+      const reply = await asked('PATCH', `${attestations}/node-1/status`, { status: lie }, merge);
+      assert.equal(reply.code, 200, reply.text);
+      for (const node of ['node-1', 'node-2']) marked.commit(node, overdue);
+      await marked.settle();
+      assert.equal((await statusOf('node-2'))?.state, 'unknown');
+      assert.deepEqual(await statusOf('node-1'), await statusOf('node-2'));
+      for (const node of ['node-1', 'node-2']) marked.commit(node, { state: 'trusted' });
+      await marked.settle();
+    }
+  });
+
+  it('does not outlive its Node where a server ended between its two requests', async () => {
+    const { statuses } = marked;
+    await stop();
+    const name = 'node-4';
+    const empty = { apiVersion: 'assay.dev/v1alpha1', kind: 'NodeAttestation', metadata: { name } };
+    const { code } = await asked('POST', attestations, empty);
+    assert.equal(code, 201);
+    marked = await start(statuses);
+    assert.equal(await statusOf(name), null);
+  });
+
   it('does not outlive its Node, although another one is refused and a removal fails', async () => {
     using _one = api.faults.add({ verbs: ['delete'], resource, times: 2, effect: { kind: 'failed' } });
     await define(withoutMarks);
