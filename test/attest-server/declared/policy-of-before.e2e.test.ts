@@ -6,6 +6,7 @@ import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts'
 import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../boot-policy.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
 import { type ForgedFleet, startForgedFleet } from '../references/forged-fleet.ts';
 import type { ServerSettings, TestServer } from '../running-server.ts';
 import { type SignedDirectory, signedDirectory } from './signed-directory.ts';
@@ -72,7 +73,8 @@ describe('a signed directory whose policy a server does not take any more', () =
 
   it('does not let it start with the policy of a directory that does not come into force', async () => {
     await git.write('policy.yaml', policy);
-    await git.declare('merge', '--serial', '5');
+    // Not signed meanwhile: the server that still runs looks each second.
+    assert.equal((await runAssay(['declare', git.directory, '--serial', '5'])).code, 0);
     const held = await readFile(`${git.directory}/manifest`, 'utf8');
     await git.write('manifest', held.replace('serial 5', 'serial 1'));
     await git.sign();
