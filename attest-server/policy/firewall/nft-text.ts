@@ -63,8 +63,8 @@ function valueText(value: unknown): string {
     case 'ct':
       return `ct ${inner.dir === undefined ? '' : `${String(inner.dir)} `}${String(inner.key)}`;
     case 'payload':
-      if (inner.protocol !== undefined) return `${String(inner.protocol)} ${String(inner.field)}`;
-      return JSON.stringify(value);
+      if (inner.protocol === undefined) return JSON.stringify(value);
+      return `${withinTunnel(inner)}${String(inner.protocol)} ${String(inner.field)}`;
     case 'prefix':
       return `${valueText(inner.addr)}/${String(inner.len)}`;
     case 'range':
@@ -76,6 +76,11 @@ function valueText(value: unknown): string {
     default:
       return JSON.stringify(value);
   }
+}
+
+/** `vxlan `; nft says `vxlan vni` once. */
+function withinTunnel({ tunnel, protocol }: JsonObject): string {
+  return tunnel === undefined || tunnel === protocol ? '' : `${String(tunnel)} `;
 }
 
 const plainMeta: ReadonlySet<unknown> = new Set(['iif', 'oif', 'iifname', 'oifname', 'skuid', 'skgid']);

@@ -232,14 +232,20 @@ function dormantTable({ family, name }: NftTable): NamedObject {
   };
 }
 
-/** Rules of nat that lead into a chain of one pod: there is one for each pod of the node. */
+/** Rules by which CNI's bridge plugin masquerades one pod: there is one for each address of a pod. */
 function withoutPods(chain: Chain): Chain {
-  if (chain.table !== 'nat' || chain.base === null || !chain.rules.some(isOfPod)) return chain;
+  if (chain.table !== 'nat' || chain.name !== 'POSTROUTING' || chain.base?.hook !== 'postrouting')
+    return chain;
+  if (!chain.rules.some(isOfPod)) return chain;
   return { ...chain, rules: chain.rules.filter((rule) => !isOfPod(rule)) };
 }
 
+/** As it writes them, and in no other form (pkg/ip and pkg/utils of its plugins, v1.1 to v1.9). */
+const ofPod =
+  /^-A POSTROUTING -s (?:[0-9.]+\/32|[0-9a-f:.]+\/128) -m comment --comment "name: \\"[\w.-]+\\" id: \\"[\w.*-]+\\"" -j CNI-[0-9a-f]{24}$/;
+
 function isOfPod({ text }: Rule): boolean {
-  return / -j CNI-[0-9a-f]{24}$/.test(text);
+  return ofPod.test(text);
 }
 
 function ordered(chains: readonly Chain[], objects: readonly NamedObject[]): Ruleset {
