@@ -6,6 +6,7 @@ import {
   withoutIds,
 } from '../../attest-server/protocol/owned-chains.ts';
 import { filledBy, isPassing } from '../../attest-server/protocol/passing-elements.ts';
+import { type IsOwnAddress, isStrayRule } from '../../attest-server/protocol/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { OwnedSum } from './owned-rules.ts';
 
@@ -44,8 +45,8 @@ export function hookOf(chain: Readonly<Record<string, unknown>>): string {
   return JSON.stringify([type, hook, prio, policy, dev]);
 }
 
-/** @throws NetfilterFault `malformed` */
-export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
+/** @param isOwn whether an address is the node's @throws NetfilterFault `malformed` */
+export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddress): NftRuleset {
   const baseChains = new Map<string, string>();
   const filled = new Set<string>();
   for (const { value } of membersOf(text, 'rule', /"op": ?"(?:add|update)"/))
@@ -58,6 +59,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
         hookOf(value),
       );
   const kept: Placed[] = [];
+  const ownedChains = new Map<string, Placed>();
   const iptables = { ip: new Set<string>(), ip6: new Set<string>() };
   const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
@@ -82,6 +84,24 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     const isFilled = kind !== 'table' && filled.has(chainKey(family, table, String(value.name)));
     const steady = steadied(value, kind, isFilled);
     const owner = kind === 'table' ? null : ownerOf(family, table, chain, kind, isBase);
+    const isStray =
+      owner !== null &&
+      kind === 'rule' &&
+      isStrayRule({ owner: owner.owner, chain: chain ?? '' }, steady.expr, isOwn);
+    if (owner !== null && key !== null && kind === 'chain')
+      ownedChains.set(key, {
+        place: [family, table, order(kind), chain ?? ''],
+        index,
+        member: { chain: steady },
+      });
+    if (isStray && key !== null) {
+      // A rule of no chain is none: nft lists the chains of a table before its rules.
+      const head = ownedChains.get(key);
+      if (head !== undefined) kept.push(head);
+      ownedChains.delete(key);
+      kept.push({ place: [family, table, order(kind), chain ?? ''], index, member: { rule: steady } });
+      continue;
+    }
     if (owner !== null) {
       owned.add(
         { from: 'nft', family, table, chain: owner.as, owner: owner.owner },

@@ -31,7 +31,7 @@ export function unknownRules(
   };
 }
 
-const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map() };
+const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map(), local: null };
 
 /** Name of a baseline that is not in force and has exactly these rules; null where none has. */
 export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[]): string | null {

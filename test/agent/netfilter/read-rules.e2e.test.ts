@@ -187,7 +187,10 @@ describe('the rules of a network namespace', () => {
       `nft add chain ip calico filter-cali-tw-x; nft add rule ip calico filter-cali-tw-x drop
        nft add chain ip calico filter-cali-pi-x; nft add rule ip calico filter-FORWARD jump filter-cali-tw-x`,
     ],
-    ['endpoints of Cilium', 'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -j ACCEPT'],
+    [
+      'endpoints of Cilium',
+      'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -o lxc+ -j ACCEPT',
+    ],
     [
       "Calico's hash of a rule",
       'iptables-nft -R OUTPUT 1 -m comment --comment "cali:BBBBBBBBBBBBBBBB" -j cali-OUTPUT',

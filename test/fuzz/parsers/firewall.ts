@@ -129,7 +129,7 @@ export const nftRuleset: FuzzedParser = {
   form: { kind: 'json' },
   most: 64 * 1024,
   seeds: () => recordings(`${nodes}/nft.json`).filter(({ length }) => length > 0),
-  parse: (bytes) => parseNftRuleset(bytes.toString('utf8'), new OwnedSum()),
+  parse: (bytes) => parseNftRuleset(bytes.toString('utf8'), new OwnedSum(), () => false),
   isDeclared: isFault,
   isPastHeader: (error) => error instanceof Error && /member /.test(error.message),
 };
@@ -152,8 +152,14 @@ export const savedTables: FuzzedParser = {
   most: 64 * 1024,
   seeds: () => saved(),
   parse: (bytes) => {
-    const { text } = parseSavedTables(bytes.toString('latin1'), 'iptables', 'ip', new OwnedSum());
-    const again = parseSavedTables(text, 'iptables', 'ip', new OwnedSum());
+    const { text } = parseSavedTables(
+      bytes.toString('latin1'),
+      'iptables',
+      'ip',
+      new OwnedSum(),
+      () => false,
+    );
+    const again = parseSavedTables(text, 'iptables', 'ip', new OwnedSum(), () => false);
     if (again.text !== text) throw new Error('what was saved is not read again as the same');
     return text;
   },

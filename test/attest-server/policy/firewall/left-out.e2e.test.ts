@@ -109,4 +109,138 @@ describe('what is not compared', function () {
     // By GRE: whatever is in it, its own packet is not told apart from others.
     assert.deepEqual(failing(none), ['fw_policy_open']);
   });
+
+  /** Each chain of a declared owner, with the way into it that its program makes. */
+  const ways: readonly (readonly [what: string, load: string, chain: string, into: string])[] = [
+    ...[
+      ['kube-proxy', 'KUBE-SERVICES', '-m comment --comment "kubernetes service portals"'],
+      ['the health ports of kube-proxy', 'KUBE-NODEPORTS', '-m addrtype --dst-type LOCAL'],
+      ['kube-router', 'KUBE-ROUTER-SERVICES', ''],
+      ['Calico', 'cali-PREROUTING', ''],
+      ['Cilium', 'CILIUM_PRE_nat', ''],
+      ['flannel', 'FLANNEL-PRE', ''],
+      ['portmap', 'CNI-HOSTPORT-DNAT', '-m addrtype --dst-type LOCAL'],
+      ['Docker', 'DOCKER', '-m addrtype --dst-type LOCAL'],
+    ].map(
+      ([what = '', chain = '', match = '']) => [what, `-t nat`, chain, `-A PREROUTING ${match}`] as const,
+    ),
+  ];
+  for (const program of ['iptables-nft', 'iptables-legacy'])
+    for (const [what, table, chain, into] of ways)
+      for (const [how, rule] of [
+        ['a redirect', '-p tcp --dport 6443 -j REDIRECT --to-ports 2222'],
+        ['a dnat to an address of the node', '-p tcp --dport 6443 -j DNAT --to-destination 10.77.0.1:2222'],
+      ])
+        it(`is no way for ${how} by ${what}, of ${program} (row 335)`, async () => {
+          await node.sh(`${program} ${table} -N ${chain}; ${program} ${table} ${into} -j ${chain}`);
+          assert.equal(await node.isReached(6443), false);
+          assert.deepEqual(await codesAfter(`${program} ${table} -A ${chain} ${rule}`), ['fw_drift']);
+          assert.equal(await node.isReached(6443), true);
+        });
+
+  for (const [chain, sends] of [
+    ['CNI-DN-0123456789abcdef01234', 'CNI-HOSTPORT-DNAT'],
+    ['DOCKER', null],
+    ['cali-fip-dnat', 'cali-PREROUTING'],
+  ] as const)
+    it(`sends packets to no address of the node where it may send them to pods: ${chain} (row 335)`, async () => {
+      const way =
+        sends === null
+          ? `iptables-nft -t nat -A PREROUTING -j ${chain}`
+          : `iptables-nft -t nat -N ${sends}; iptables-nft -t nat -A PREROUTING -j ${sends}; iptables-nft -t nat -A ${sends} -j ${chain}`;
+      await node.sh(`iptables-nft -t nat -N ${chain}; ${way}; ip address add 10.99.0.1/24 dev eth0`);
+      const send = (to: string, port: number) =>
+        `iptables-nft -t nat -A ${chain} -p tcp --dport ${port} -j DNAT --to-destination ${to}:2222`;
+      assert.deepEqual(await codesAfter(send('10.99.0.7', 6444)), []);
+      assert.deepEqual(await codesAfter(send('10.99.0.1', 6443)), ['fw_drift']);
+      assert.equal(await node.isReached(6443), true);
+    });
+
+  it('notices an address that the node takes after a rule sent packets to it (row 335)', async () => {
+    const chain = 'CNI-DN-0123456789abcdef01234';
+    await node.sh(`iptables-nft -t nat -N ${chain}; iptables-nft -t nat -A PREROUTING -j ${chain}
+      iptables-nft -t nat -A ${chain} -p tcp --dport 6443 -j DNAT --to-destination 10.99.0.7:2222`);
+    assert.equal(await node.isReached(6443), false);
+    assert.deepEqual(await codesAfter('ip address add 10.99.0.7/32 dev lo'), ['fw_drift']);
+    assert.equal(await node.isReached(6443), true);
+  });
+
+  for (const [what, chain, rule] of [
+    ['kube-proxy', 'KUBE-FIREWALL', '-p tcp --dport 22 -j ACCEPT'],
+    ['the health ports of kube-proxy', 'KUBE-NODEPORTS', '-p tcp --dport 22 -j ACCEPT'],
+    ['kube-router', 'KUBE-ROUTER-INPUT', '-p tcp --dport 22 -j ACCEPT'],
+    ['Cilium', 'CILIUM_INPUT', '-p tcp --dport 22 -j ACCEPT'],
+    ['flannel', 'FLANNEL-IN', '-p tcp --dport 22 -j ACCEPT'],
+    ['plugins of CNI', 'CNI-FORWARD', '-p tcp --dport 22 -j ACCEPT'],
+    ['Docker', 'DOCKER', '-p tcp --dport 22 -j ACCEPT'],
+    ['a jump into a chain of nobody', 'KUBE-FIREWALL', '-p tcp --dport 22 -j SITE'],
+    [
+      'a target that its program does not use',
+      'KUBE-FIREWALL',
+      '-p tcp --dport 22 -j NFQUEUE --queue-bypass',
+    ],
+  ] as const)
+    it(`is no way for an accept by ${what} (row 335)`, async () => {
+      await node.sh(`iptables-nft -N ${chain}; iptables-nft -A INPUT -j ${chain}
+        iptables-nft -N SITE; iptables-nft -A SITE -j ACCEPT; iptables-nft -P INPUT DROP`);
+      assert.equal(await node.isReached(22), false);
+      const codes = await codesAfter(`iptables-nft -A ${chain} ${rule}`, [
+        'forbid: [input tcp 22 from 0.0.0.0/0]',
+      ]);
+      assert(codes.includes('fw_drift') && codes.includes('fw_policy_open'), codes.join());
+      assert.equal(await node.isReached(22), true);
+    });
+
+  it('is a health port of kube-proxy within the range of node ports alone (row 335)', async () => {
+    await node.sh('iptables-nft -N KUBE-NODEPORTS; iptables-nft -A INPUT -j KUBE-NODEPORTS');
+    const open = (port: number) =>
+      `iptables-nft -A KUBE-NODEPORTS -p tcp -m comment --comment "ns/a:p health check node port" -m tcp --dport ${port} -j ACCEPT`;
+    assert.deepEqual(await codesAfter(open(32_000)), []);
+    assert.deepEqual(await codesAfter(open(2222)), ['fw_drift']);
+  });
+
+  for (const [table, chain] of [
+    ['kube-proxy', 'services'],
+    ['kube-proxy', 'nat-prerouting'],
+    ['calico', 'nat-cali-PREROUTING'],
+    ['calico', 'nat-PREROUTING'],
+  ] as const)
+    it(`is no way for a redirect by the table ${table}: ${chain} (row 335)`, async () => {
+      const hooked = 'PREROUTING'.startsWith(chain.slice(4).toUpperCase()) ? chain : 'hooked';
+      await node.sh(`nft add table ip ${table}
+        nft add chain ip ${table} ${hooked} '{ type nat hook prerouting priority -100; }'
+        nft add chain ip ${table} ${chain}; ${hooked === chain ? '' : `nft add rule ip ${table} ${hooked} jump ${chain}`}`);
+      assert.equal(await node.isReached(6443), false);
+      assert.deepEqual(
+        await codesAfter(`nft add rule ip ${table} ${chain} tcp dport 6443 redirect to :2222`),
+        ['fw_drift'],
+      );
+      assert.equal(await node.isReached(6443), true);
+    });
+
+  it('is no chain with a hook in a table of a declared owner (row 335)', async () => {
+    await node.sh('nft add table ip kube-proxy');
+    const codes =
+      await codesAfter(`nft add chain ip kube-proxy more '{ type nat hook prerouting priority -90; }'
+      nft add rule ip kube-proxy more tcp dport 6443 redirect to :2222`);
+    assert.deepEqual(codes, ['fw_drift']);
+    assert.equal(await node.isReached(6443), true);
+  });
+
+  it('is nothing that nft writes into a chain of a declared owner, and iptables cannot print (row 335)', async () => {
+    await node.sh(`iptables-nft -t nat -N KUBE-SERVICES; iptables-nft -t nat -A PREROUTING -j KUBE-SERVICES`);
+    const codes = await codesAfter('nft add rule ip nat KUBE-SERVICES tcp dport 6443 redirect to :2222');
+    assert.deepEqual(codes, ['fw_drift']);
+    assert.equal(await node.isReached(6443), true);
+  });
+
+  it('may be an endpoint of a Service, to which kube-proxy sends a port of the node (row 337)', async () => {
+    await node.sh(`iptables-nft -t nat -N KUBE-SERVICES; iptables-nft -t nat -A PREROUTING -j KUBE-SERVICES
+      iptables-nft -t nat -N KUBE-SEP-ABCDEFGHIJKLMNOP`);
+    const codes = await codesAfter(`
+      iptables-nft -t nat -A KUBE-SEP-ABCDEFGHIJKLMNOP -p tcp -j DNAT --to-destination 10.77.0.1:2222
+      iptables-nft -t nat -A KUBE-SERVICES -d 10.77.0.1 -p tcp --dport 6443 -j KUBE-SEP-ABCDEFGHIJKLMNOP`);
+    assert.deepEqual(codes, []);
+    assert.equal(await node.isReached(6443), true);
+  });
 });

@@ -282,7 +282,7 @@ describe('real rules in a network namespace', function () {
         ip('-A CNI-0123456789abcdef01234567 -j ACCEPT'),
         ip('-I INPUT -j CNI-0123456789abcdef01234567'),
       ],
-      codes: ['fw_drift'],
+      codes: ['fw_drift', 'fw_policy_open'],
     },
   ]);
 
