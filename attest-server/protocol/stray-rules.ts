@@ -202,10 +202,10 @@ export function addressSentTo(destination: string): string | null {
 }
 
 const sentTo =
-  /^(?:(\d{1,3}(?:\.\d{1,3}){3})(?::\d+(?:-\d+(?:\/\d+)?)?)?|\[([0-9a-f:.]+)\](?::\d+(?:-\d+(?:\/\d+)?)?)?|([0-9a-f]*:[0-9a-f:.]+))$/;
+  /^(?:(\d{1,3}(?:\.\d{1,3}){3})(?::\d+(?:-\d+(?:\/\d+)?)?)?|\[([0-9a-f:.]+)\](?::\d+(?:-\d+(?:\/\d+)?)?)?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*))$/;
 
 /** Also what stands for any address of the node itself. */
-function isLoopback(address: string): boolean {
+export function isLoopback(address: string): boolean {
   return /^(?:127\.|0\.|::1?$|::ffff:(?:127|0)\.)/.test(address);
 }
 

@@ -130,6 +130,7 @@ describe('what is not compared', function () {
       for (const [how, rule] of [
         ['a redirect', '-p tcp --dport 6443 -j REDIRECT --to-ports 2222'],
         ['a dnat to an address of the node', '-p tcp --dport 6443 -j DNAT --to-destination 10.77.0.1:2222'],
+        ['a dnat to another port alone', '-p tcp --dport 6443 -j DNAT --to-destination :2222'],
       ])
         it(`is no way for ${how} by ${what}, of ${program} (row 335)`, async () => {
           await node.sh(`${program} ${table} -N ${chain}; ${program} ${table} ${into} -j ${chain}`);
