@@ -33,11 +33,11 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   advice,
   rules: firewallRules,
   named: ({ baseline }) => baseline,
-  show: ({ baseline, require, forbid, owners }) => ({
+  show: ({ baseline, require, forbid, namedOwners }) => ({
     baseline,
     require: require.map(({ text }) => text),
     forbid: forbid.map(({ text }) => text),
-    owners: [...new Set(owners.map(({ name }) => name))],
+    owners: namedOwners,
   }),
   contradictions: firewallContradictions,
   doubts: firewallDoubts,

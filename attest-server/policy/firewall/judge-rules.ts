@@ -95,7 +95,7 @@ export interface Baselines {
 export function judgeRules(
   part: FirewallPart,
   digest: string,
-  rules: Omit<FirewallRules, 'baseline'>,
+  rules: Pick<FirewallRules, 'require' | 'forbid' | 'owners'>,
   { active, revoked, idle, isAsked }: Baselines,
 ): JudgedRules {
   const all = comparedOf(rulesetOf(part));

@@ -5,7 +5,7 @@ import { fieldOf, listOf } from '../file/raw-value.ts';
 import type { GroupBase } from '../group.ts';
 import { type Opening, openingForm, parseOpening } from './opening.ts';
 import type { Owner } from './owners/owner.ts';
-import { ownerFaults, ownersOf, ownersSchema } from './owners/policy-owners.ts';
+import { type NamedOwners, ownerFaults, ownersOf, ownersSchema } from './owners/policy-owners.ts';
 import { parseRequirement, type Requirement, requirementForm } from './requirement.ts';
 
 /** What a group wants of the firewall of its nodes. */
@@ -16,6 +16,8 @@ export interface FirewallRules {
   readonly forbid: readonly Opening[];
   /** Whose rules are not compared, as long as they are in the forms that it writes. */
   readonly owners: readonly Owner[];
+  /** The same as a policy has them. */
+  readonly namedOwners: NonNullable<NamedOwners>;
 }
 
 const line = z.string().min(1, 'empty').max(512);
@@ -50,12 +52,13 @@ export const firewallSchema = z.strictObject({
 
 /** @param given fits the schema and has no contradictions */
 export function firewallRules(given: unknown): FirewallRules {
-  const { baseline, require = [], forbid = [], owners } = firewallSchema.parse(given ?? {});
+  const { baseline, require = [], forbid = [], owners = ['shipped'] } = firewallSchema.parse(given ?? {});
   return {
     baseline: baseline === undefined ? null : typeof baseline === 'string' ? [baseline] : baseline,
     require: require.map(parseRequirement).filter((one) => typeof one !== 'string'),
     forbid: forbid.map(parseOpening).filter((one) => typeof one !== 'string'),
     owners: ownersOf(owners),
+    namedOwners: owners,
   };
 }
 

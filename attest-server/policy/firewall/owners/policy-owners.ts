@@ -34,9 +34,11 @@ export const ownersSchema = z
     'programs that write rules anew all the time, in exactly these forms: shipped (all that are), the name of a shipped one, or an entry of your own; default: [shipped]',
   );
 
+export type NamedOwners = z.infer<typeof ownersSchema>;
+
 /** @param given fits the schema and has no contradictions */
-export function ownersOf(given: z.infer<typeof ownersSchema>): readonly Owner[] {
-  return (given ?? ['shipped']).flatMap((one) => {
+export function ownersOf(given: NonNullable<NamedOwners>): readonly Owner[] {
+  return given.flatMap((one) => {
     if (typeof one === 'string')
       return one === 'shipped' ? shippedOwners : shippedOwners.filter(({ name }) => name === one);
     const owner = parseOwner(writtenOf(one));
