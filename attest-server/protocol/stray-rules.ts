@@ -16,6 +16,8 @@ interface Habits {
   readonly accepts: ((chain: string, conditions: Conditions) => boolean) | null;
   /** Which packets may get a mark; null: any. */
   readonly marks: ((chain: string, conditions: Conditions) => boolean) | null;
+  /** Chains that no other chain of it enters: the kernel's do. */
+  readonly entered: RegExp | null;
   /** Other targets, by table. */
   readonly also: (table: string, target: string, conditions: Conditions) => boolean;
 }
@@ -34,9 +36,10 @@ const habits: ReadonlyMap<string, Habits> = new Map<string, Habits>([
       // An endpoint may be a pod in the network of the node.
       sendsToNode: true,
       accepts: (chain, conditions) =>
-        (chain === 'KUBE-FORWARD' && (conditions.has('--mark') || isOfKnownConnections(conditions))) ||
+        (chain === 'KUBE-FORWARD' && (isMarked(conditions) || isOfKnownConnections(conditions))) ||
         (/^KUBE-NODE-?PORTS?$/.test(chain) && (isNodePort(conditions) || asksSet(conditions, 'KUBE-'))),
       marks: (chain) => /^KUBE-(?:MARK-(?:MASQ|DROP)|POSTROUTING)$/.test(chain),
+      entered: /^KUBE-FORWARD$/,
       also: nothing,
     },
   ],
@@ -46,30 +49,35 @@ const habits: ReadonlyMap<string, Habits> = new Map<string, Habits>([
       sends: null,
       sendsToNode: false,
       accepts: (_chain, conditions) =>
-        conditions.has('--mark') ||
+        isMarked(conditions) ||
         conditions.has('--match-set') ||
         conditions.get('--src-type')?.[0] === 'LOCAL' ||
         /icmp/.test(conditions.get('-p')?.[0] ?? '') ||
         isOfKnownConnections(conditions),
       marks: null,
+      entered: null,
       also: nothing,
     },
   ],
-  ['calico', { sends: /^cali-fip-dnat$/, sendsToNode: false, accepts: null, marks: null, also: tracks }],
+  [
+    'calico',
+    { sends: /^cali-fip-dnat$/, sendsToNode: false, accepts: null, marks: null, entered: null, also: tracks },
+  ],
   [
     'cilium',
     {
       sends: null,
       sendsToNode: false,
       accepts: (chain, conditions) =>
-        conditions.has('--mark') ||
+        isMarked(conditions) ||
         (/_FORWARD$/.test(chain) && (conditions.has('-i') || conditions.has('-o'))) ||
         /_OUTPUT$/.test(chain),
       // By a mark its proxy's packets are accepted.
       marks: (_chain, conditions) =>
-        conditions.has('--mark') || conditions.get('-m')?.includes('socket') === true,
+        isMarked(conditions) || conditions.get('-m')?.includes('socket') === true,
+      entered: /^/,
       also: (table, target, conditions) =>
-        tracks(table, target) || (table === 'mangle' && target === 'TPROXY' && conditions.has('--mark')),
+        tracks(table, target) || (table === 'mangle' && target === 'TPROXY' && isMarked(conditions)),
     },
   ],
   [
@@ -79,6 +87,7 @@ const habits: ReadonlyMap<string, Habits> = new Map<string, Habits>([
       sendsToNode: false,
       accepts: (_chain, conditions) => isOfNet(conditions, '-s') || isOfNet(conditions, '-d'),
       marks: null,
+      entered: null,
       also: nothing,
     },
   ],
@@ -90,6 +99,7 @@ const habits: ReadonlyMap<string, Habits> = new Map<string, Habits>([
       accepts: (_chain, conditions) =>
         isOfNet(conditions, '-s') || (isOfNet(conditions, '-d') && isOfKnownConnections(conditions)),
       marks: null,
+      entered: null,
       also: nothing,
     },
   ],
@@ -104,6 +114,7 @@ const habits: ReadonlyMap<string, Habits> = new Map<string, Habits>([
         chain === 'DOCKER-INGRESS' ||
         isOfKnownConnections(conditions),
       marks: null,
+      entered: null,
       also: nothing,
     },
   ],
@@ -116,7 +127,6 @@ const plain: ReadonlySet<string> = new Set([
   'RETURN',
   'LOG',
   'NFLOG',
-  'CONNMARK',
   'MASQUERADE',
   'SNAT',
   'TRACE',
@@ -124,7 +134,6 @@ const plain: ReadonlySet<string> = new Set([
   'TCPMSS',
   'DSCP',
   'CLASSIFY',
-  'SET',
 ]);
 
 /** @param line of iptables-save, `-A CHAIN …` */
@@ -141,9 +150,13 @@ export function isStrayLine(
   const target = words[jump + 1] ?? '';
   if (habit === undefined) return true;
   if (plain.has(target)) return false;
-  if (declaredChain(family, table, target) !== null || target === 'DOCKER-USER') return false;
+  // Attack: a way from packets to the node into what accepts forwarded ones, also of another owner.
+  const next = declaredChain(family, table, target)?.owner ?? (target === 'DOCKER-USER' ? 'docker' : null);
+  if (next !== null) return next !== owner || habit.entered?.test(target) === true;
   const conditions = conditionsOf(words.slice(2, jump));
-  if (target === 'MARK') return habit.marks !== null && !habit.marks(chain, conditions);
+  const isSetting = target === 'CONNMARK' && words.slice(jump + 2).some((word) => word.startsWith('--set'));
+  if (target === 'CONNMARK' && !isSetting) return false;
+  if (target === 'MARK' || isSetting) return habit.marks !== null && !habit.marks(chain, conditions);
   if (target === 'ACCEPT')
     return table === 'filter' && habit.accepts !== null && !habit.accepts(chain, conditions);
   if (target === 'DNAT') {
@@ -169,6 +182,14 @@ function conditionsOf(words: readonly string[]): Conditions {
     } else values?.push(word);
   }
   return conditions;
+}
+
+/** Some bit is asked to be one: no mark at all is what every packet has. */
+function isMarked(conditions: Conditions): boolean {
+  return (conditions.get('--mark') ?? []).some((text) => {
+    const [value = '', mask = '0xffffffff'] = text.split('/');
+    return /^0x[0-9a-f]+$/.test(value) && /^0x[0-9a-f]+$/.test(mask) && (BigInt(value) & BigInt(mask)) !== 0n;
+  });
 }
 
 function isOfKnownConnections(conditions: Conditions): boolean {

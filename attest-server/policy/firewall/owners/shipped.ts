@@ -153,13 +153,16 @@ const written: readonly ShippedOwner[] = [
       '<ip|ip6> saddr <address> <ip|ip6> daddr <address> masquerade comment <comment>',
     ],
   },
-  {
-    name: 'netavark',
-    source: netavark,
-    within: true,
-    chains: ['ip,ip6 filter <INPUT|FORWARD>'],
-    rules: ['-m comment --comment "netavark firewall rules" -j NETAVARK_<INPUT|FORWARD>'],
-  },
+  // Each from its own chain: what netavark forwards it does not let into the node.
+  ...['INPUT', 'FORWARD'].map(
+    (chain): ShippedOwner => ({
+      name: 'netavark',
+      source: netavark,
+      within: true,
+      chains: [`ip,ip6 filter ${chain}`],
+      rules: [`-m comment --comment "netavark firewall rules" -j NETAVARK_${chain}`],
+    }),
+  ),
   {
     name: 'netavark',
     source: netavark,
@@ -274,15 +277,18 @@ const written: readonly ShippedOwner[] = [
     chains: ['ip filter AZURE-NPM-ACCEPT'],
     rules: ['-j ACCEPT'],
   },
-  {
-    name: 'antrea',
-    source: antrea,
-    within: true,
-    chains: ['filter', 'nat', 'mangle', 'raw'].map(
-      (table) => `ip,ip6 ${table} <INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING>`,
-    ),
-    rules: ['-m comment --comment <comment> -j ANTREA-<INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING|MANGLE>'],
-  },
+  ...['INPUT', 'FORWARD', 'OUTPUT', 'PREROUTING', 'POSTROUTING'].map(
+    (chain): ShippedOwner => ({
+      name: 'antrea',
+      source: antrea,
+      within: true,
+      chains: ['filter', 'nat', 'mangle', 'raw'].map((table) => `ip,ip6 ${table} ${chain}`),
+      rules: [
+        `-m comment --comment <comment> -j ANTREA-${chain}`,
+        ...(chain === 'PREROUTING' ? ['-m comment --comment <comment> -j ANTREA-MANGLE'] : []),
+      ],
+    }),
+  ),
   {
     name: 'antrea',
     source: antrea,

@@ -192,6 +192,53 @@ describe('what is not compared', function () {
       assert.equal(await node.isReached(22), true);
     });
 
+  for (const [what, load, stray] of [
+    [
+      'what kube-proxy forwards by its mark',
+      `iptables-nft -t nat -N KUBE-SERVICES; iptables-nft -t nat -N KUBE-MARK-MASQ
+       iptables-nft -t nat -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+       iptables-nft -t nat -A PREROUTING -j KUBE-SERVICES; iptables-nft -N KUBE-FIREWALL; iptables-nft -A INPUT -j KUBE-FIREWALL
+       iptables-nft -N KUBE-FORWARD; iptables-nft -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT`,
+      `iptables-nft -t nat -A KUBE-SERVICES -p tcp --dport 22 -j KUBE-MARK-MASQ; iptables-nft -A KUBE-FIREWALL -j KUBE-FORWARD`,
+    ],
+    [
+      'what Cilium forwards',
+      `iptables-nft -N CILIUM_INPUT; iptables-nft -A INPUT -j CILIUM_INPUT; iptables-nft -N CILIUM_FORWARD`,
+      `iptables-nft -A CILIUM_FORWARD -i eth0 -j ACCEPT; iptables-nft -A CILIUM_INPUT -j CILIUM_FORWARD`,
+    ],
+    [
+      'what another owner forwards',
+      `iptables-nft -N KUBE-FIREWALL; iptables-nft -A INPUT -j KUBE-FIREWALL; iptables-nft -N DOCKER`,
+      `iptables-nft -A DOCKER -i eth0 -j ACCEPT; iptables-nft -A KUBE-FIREWALL -j DOCKER`,
+    ],
+    [
+      'what netavark forwards',
+      `iptables-nft -A FORWARD -j DROP`,
+      `iptables-nft -N NETAVARK_FORWARD; iptables-nft -A NETAVARK_FORWARD -s 10.77.0.0/24 -j ACCEPT
+       iptables-nft -A INPUT -m comment --comment "netavark firewall rules" -j NETAVARK_FORWARD`,
+    ],
+    [
+      'a mark that every packet has',
+      `iptables-nft -N CILIUM_INPUT; iptables-nft -A INPUT -j CILIUM_INPUT`,
+      `iptables-nft -A CILIUM_INPUT -m mark --mark 0x0/0xf00 -j ACCEPT`,
+    ],
+    [
+      'a mark of a connection',
+      `iptables-nft -N CILIUM_INPUT; iptables-nft -A INPUT -j CILIUM_INPUT; iptables-nft -t mangle -N CILIUM_PRE_mangle
+       iptables-nft -t mangle -A PREROUTING -j CILIUM_PRE_mangle; iptables-nft -A CILIUM_INPUT -m mark --mark 0x200/0xf00 -j ACCEPT`,
+      `iptables-nft -t mangle -A CILIUM_PRE_mangle -p tcp --dport 22 -j CONNMARK --set-xmark 0x200/0xf00
+       iptables-nft -t mangle -A CILIUM_PRE_mangle -j CONNMARK --restore-mark`,
+    ],
+  ] as const)
+    it(`is no way to the node by ${what} (row 335)`, async () => {
+      await node.sh(`iptables-nft -P INPUT DROP
+        iptables-nft -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; ${load}`);
+      assert.equal(await node.isReached(22), false);
+      const codes = await codesAfter(stray);
+      assert(codes.includes('fw_drift'), codes.join());
+      assert.equal(await node.isReached(22), true);
+    });
+
   it('is a health port of kube-proxy within the range of node ports alone (row 335)', async () => {
     await node.sh('iptables-nft -N KUBE-NODEPORTS; iptables-nft -A INPUT -j KUBE-NODEPORTS');
     const open = (port: number) =>
