@@ -108,6 +108,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
         parts: challenge.parts ?? firstParts,
         files: challenge.files ?? [],
         paths: challenge.paths ?? [],
+        local: challenge.local ?? false,
         ima: challenge.ima,
         initrd: challenge.initrd,
       })

@@ -44,6 +44,8 @@ export interface Asked {
   readonly files?: readonly string[];
   /** Paths that its policy protects; default none. */
   readonly paths?: readonly string[];
+  /** Whether the part of the firewall may have its member `local`; default false. */
+  readonly local?: boolean;
   /** Where IMA's list is to go on; undefined where it is not asked for. */
   readonly ima?: AskedList | undefined;
   /** An initrd that it asks for; undefined where it asks for none. */
@@ -66,7 +68,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
-    .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new Asking(readerOf(collector), sysroot, logger) }));
   const ofList = list.find((collector): collector is ListCollector => collector.by === 'offset');
   const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
   const ofImage = list.find((collector): collector is ImageCollector => collector.by === 'image');
@@ -78,10 +80,10 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     toldMissing.add(name);
     logger.warn({ code: missing.code }, missing.text);
   };
-  const readParts = async (asked: typeof parts, paths: readonly string[]) => {
+  const readParts = async (asked: typeof parts, by: PartsBy) => {
     const found = new Map<PartName, Buffer>();
     const values = await Promise.all(
-      asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), paths)),
+      asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), by)),
     );
     for (const [index, value] of values.entries()) {
       const collector = asked[index]?.collector;
@@ -92,7 +94,8 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  return async ({ parts: taken, files: wanted = [], paths = [], ima, initrd }) => {
+  return async ({ parts: taken, files: wanted = [], paths = [], local = false, ima, initrd }) => {
+    const by = { paths, local };
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
     const growing = read.filter(({ collector }) => collector.after === 'quote');
     const [bootId, said, found, asked, image] = await Promise.all([
@@ -100,7 +103,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       Promise.all(facts.map((asking) => asking.ask(nothing, []))),
       readParts(
         read.filter((each) => !growing.includes(each)),
-        paths,
+        by,
       ),
       wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
       initrd === undefined ? null : readPieces(imaging, initrd),
@@ -122,7 +125,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       files: asked.flat(),
       image,
       unavailable,
-      readGrowing: () => readParts(growing, paths),
+      readGrowing: () => readParts(growing, by),
       ...(ima !== undefined && { readList: () => readPieces(listing, ima) }),
     };
   };
@@ -146,6 +149,23 @@ async function readPieces<For extends AskedList | AskedImage>(
 ): Promise<FoundList | null> {
   const found = (await asking?.ask(nothing, asked)) ?? null;
   return found instanceof Unavailable ? null : found;
+}
+
+/** What a challenge says of the parts that it asks for. */
+interface PartsBy {
+  readonly paths: readonly string[];
+  readonly local: boolean;
+}
+
+function readerOf(
+  collector: PartCollector,
+): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, PartsBy> {
+  const { name, within } = collector;
+  return {
+    name,
+    ...(within !== undefined && { within }),
+    read: (sysroot, signal, { paths, local }) => collector.read(sysroot, signal, paths, local),
+  };
 }
 
 /** One collector, over all answers: each fault of it is told once. */

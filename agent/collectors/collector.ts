@@ -25,8 +25,16 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   readonly after?: 'quote';
   /** What may be wrong where the machine has no such thing, for the log. */
   readonly missing?: { readonly code: string; readonly text: string };
-  /** @param paths that the policy protects: the part of the disks is about these */
-  read(sysroot: string, signal: AbortSignal, paths?: readonly string[]): Promise<Buffer | null | Unavailable>;
+  /**
+   * @param paths that the policy protects: the part of the disks is about these
+   * @param takesLocal whether the server knows the member `local` of the part of the firewall
+   */
+  read(
+    sysroot: string,
+    signal: AbortSignal,
+    paths?: readonly string[],
+    takesLocal?: boolean,
+  ): Promise<Buffer | null | Unavailable>;
 }
 
 export interface FactsCollector extends Reads<HostFacts> {

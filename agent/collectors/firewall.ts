@@ -20,14 +20,14 @@ export function firewall(socket: string | null): PartCollector {
     part: 'firewall',
     // Some thousands of rules take a second, and several who ask wait for one another.
     within: 10_000,
-    async read(sysroot, signal) {
+    async read(sysroot, signal, _paths, takesLocal = false) {
       try {
-        if (socket !== null) return checked(await askForRules(socket, signal));
+        if (socket !== null) return checked(await askForRules(socket, signal), takesLocal);
         if (sysroot === '/') {
           inside ??= readerOfOwn();
-          return (await (await inside).read(signal)).bytes;
+          return checked((await (await inside).read(signal)).bytes, takesLocal);
         }
-        return (await recorded(sysroot, signal)) ?? notHere;
+        return (await recorded(sysroot, signal, takesLocal)) ?? notHere;
       } catch (error) {
         if (error instanceof NetfilterFault) return new Unavailable(`${error.code}: ${error.message}`);
         throw error;
@@ -46,15 +46,16 @@ const notHere = new Unavailable(
   'the setting netfilter names no socket, and below another root than / there are no rules of this kernel',
 );
 
-async function recorded(sysroot: string, signal: AbortSignal): Promise<Buffer | null> {
+async function recorded(sysroot: string, signal: AbortSignal, takesLocal: boolean): Promise<Buffer | null> {
   const bytes = await readBounded(join(sysroot, recordedRulesPath), limits.parts.firewall, signal);
-  return bytes === null ? null : checked(bytes);
+  return bytes === null ? null : checked(bytes, takesLocal);
 }
 
 const members = ['version', 'nft', 'iptables', 'legacy', 'owned'];
+const withLocal = ['version', 'nft', 'iptables', 'legacy', 'local', 'owned'];
 
 /** The server checks each member of the form; an answer that has not even its members is a fault of this node. */
-function checked(bytes: Buffer): Buffer {
+function checked(bytes: Buffer, takesLocal: boolean): Buffer {
   let part: unknown;
   try {
     part = JSON.parse(bytes.toString('utf8'));
@@ -63,5 +64,7 @@ function checked(bytes: Buffer): Buffer {
   }
   const names = typeof part === 'object' && part !== null ? Object.keys(part).join() : '';
   if (names === members.join()) return bytes;
-  throw new NetfilterFault('malformed', `the rules have not the members ${members.join(', ')}`);
+  if (names !== withLocal.join() || typeof part !== 'object')
+    throw new NetfilterFault('malformed', `the rules have not the members ${members.join(', ')}`);
+  return takesLocal ? bytes : Buffer.from(JSON.stringify({ ...part, local: undefined }));
 }

@@ -5,6 +5,8 @@ import {
   ownerOfTable,
   withoutIds,
 } from '../../attest-server/protocol/owned-chains.ts';
+import { filledBy, isPassing } from '../../attest-server/protocol/passing-elements.ts';
+import { type IsOwnAddress, isStrayRule } from '../../attest-server/protocol/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { OwnedSum } from './owned-rules.ts';
 
@@ -43,9 +45,13 @@ export function hookOf(chain: Readonly<Record<string, unknown>>): string {
   return JSON.stringify([type, hook, prio, policy, dev]);
 }
 
-/** @throws NetfilterFault `malformed` */
-export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
+/** @param isOwn whether an address is the node's @throws NetfilterFault `malformed` */
+export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddress): NftRuleset {
   const baseChains = new Map<string, string>();
+  const filled = new Set<string>();
+  for (const { value } of membersOf(text, 'rule', /"op": ?"(?:add|update)"/))
+    for (const name of filledBy(value.expr))
+      filled.add(chainKey(nameOf(value, 'family'), nameOf(value, 'table'), name));
   for (const { value } of membersOf(text, 'chain'))
     if ('hook' in value)
       baseChains.set(
@@ -53,6 +59,7 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
         hookOf(value),
       );
   const kept: Placed[] = [];
+  const ownedChains = new Map<string, Placed>();
   const iptables = { ip: new Set<string>(), ip6: new Set<string>() };
   const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
@@ -74,8 +81,27 @@ export function parseNftRuleset(text: string, owned: OwnedSum): NftRuleset {
     // Rules of a hook must not be taken for those of a declared owner.
     if (kind === 'chain' && 'hook' in value && !isBase)
       throw new NetfilterFault('malformed', 'nft wrote a base chain in a form that is not known');
-    const steady = steadied(value, kind);
+    const isFilled = kind !== 'table' && filled.has(chainKey(family, table, String(value.name)));
+    const steady = steadied(value, kind, isFilled);
     const owner = kind === 'table' ? null : ownerOf(family, table, chain, kind, isBase);
+    const isStray =
+      owner !== null &&
+      kind === 'rule' &&
+      isStrayRule({ owner: owner.owner, chain: chain ?? '' }, steady.expr, isOwn);
+    if (owner !== null && key !== null && kind === 'chain')
+      ownedChains.set(key, {
+        place: [family, table, order(kind), chain ?? ''],
+        index,
+        member: { chain: steady },
+      });
+    if (isStray && key !== null) {
+      // A rule of no chain is none: nft lists the chains of a table before its rules.
+      const head = ownedChains.get(key);
+      if (head !== undefined) kept.push(head);
+      ownedChains.delete(key);
+      kept.push({ place: [family, table, order(kind), chain ?? ''], index, member: { rule: steady } });
+      continue;
+    }
     if (owner !== null) {
       owned.add(
         { from: 'nft', family, table, chain: owner.as, owner: owner.owner },
@@ -116,9 +142,9 @@ interface Member {
 
 /**
  * One after the other, since most are left out: thousands of services would fill the memory of this program.
- * @param only members of this kind, the others are not even parsed
+ * @param only members of this kind, the others are not even parsed @param like and of those, texts with this in them
  */
-function* membersOf(text: string, only?: string): Generator<Member> {
+function* membersOf(text: string, only?: string, like?: RegExp): Generator<Member> {
   const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
   if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
   const start = only === undefined ? null : new RegExp(`\\{\\s*"${only}"`, 'y');
@@ -126,7 +152,10 @@ function* membersOf(text: string, only?: string): Generator<Member> {
   for (let isFirst = true; text[at] !== ']' || !isFirst; isFirst = false) {
     const end = endOfMember(text, at);
     if (start !== null) start.lastIndex = at;
-    if (start === null || start.test(text)) yield memberOf(text.slice(at, end));
+    if (start === null || start.test(text)) {
+      const member = text.slice(at, end);
+      if (like === undefined || like.test(member)) yield memberOf(member);
+    }
     at = skipBlanks(text, end);
     if (text[at] === ']') break;
     if (text[at] !== ',') throw new NetfilterFault('malformed', `nft wrote no list of members, at ${at}`);
@@ -234,14 +263,16 @@ const moving: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /** The value without handles, counts and elements that time out. */
-function steadied(value: Value, kind: string): Value {
+function steadied(value: Value, kind: string, isFilled: boolean): Value {
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
     checkName(key);
     if (key === 'handle' || key === 'index' || moving.get(kind)?.includes(key)) continue;
     if (key === 'comment' && typeof member === 'string') out[key] = withoutIds(member);
     else if (key === 'elem' && (kind === 'set' || kind === 'map')) {
-      const elements = elementsOf(member);
+      const { flags } = value;
+      const isDynamic = flags === 'dynamic' || (Array.isArray(flags) && flags.includes('dynamic'));
+      const elements = elementsOf(member, isFilled || isDynamic);
       if (elements.length > 0) out[key] = elements;
     } else if (key === 'expr' || key === 'stmt') out[key] = calm(member, 0);
     else out[key] = member;
@@ -272,21 +303,19 @@ function calm(value: unknown, depth: number): unknown {
   return out;
 }
 
-/** Who may be let in for years by an element that times out: what times out after more than a day stays. */
-const passingSeconds = 86_400;
-
-/** `X`, `[X, what it maps to]`; X may be `{"elem": {"val", "timeout", "expires", "counter", …}}` */
-function elementsOf(given: unknown): readonly unknown[] {
+/**
+ * `X`, `[X, what it maps to]`; X may be `{"elem": {"val", "timeout", "expires", "counter", …}}`
+ * @param mayPass whether the work of traffic is left out
+ */
+function elementsOf(given: unknown, mayPass: boolean): readonly unknown[] {
   if (!Array.isArray(given)) return [];
   return sorted(
     given.flatMap((element: unknown) => {
       const key: unknown = Array.isArray(element) ? element[0] : element;
       const about = isValue(key) && isValue(key.elem) ? key.elem : null;
       if (about === null) return [calm(element, 0)];
-      const { expires, counter: _counter, last: _last, ...rest } = about;
-      const isPassing =
-        typeof about.timeout === 'number' ? about.timeout <= passingSeconds : expires !== undefined;
-      if (isPassing) return [];
+      if (mayPass && isPassing(element)) return [];
+      const { expires: _expires, counter: _counter, last: _last, ...rest } = about;
       const names = Object.keys(rest);
       const plain = names.length === 1 && names[0] === 'val' ? rest.val : { elem: rest };
       return [calm(Array.isArray(element) ? [plain, ...element.slice(1)] : plain, 0)];

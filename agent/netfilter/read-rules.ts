@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { isShownByIptables } from '../../attest-server/protocol/shown-by-iptables.ts';
+import { addressSentTo, type IsOwnAddress } from '../../attest-server/protocol/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
+import { readOwnAddresses } from './own-addresses.ts';
 import { OwnedSum } from './owned-rules.ts';
 import { parseSavedTables, type SavedTables } from './saved-tables.ts';
 import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
@@ -38,16 +40,20 @@ const mostOwned = 16_384;
 
 async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   const owned = new OwnedSum();
+  const ownAddresses = await readOwnAddresses(where, signal);
+  const isOwn = ownAddresses ?? (() => false);
+  const leavingOut = { owned, isOwn };
   const [listed, legacyIp, legacyIp6] = await Promise.all([
     listNft(where, signal),
-    listLegacy(where, 'ip', owned, signal),
-    listLegacy(where, 'ip6', owned, signal),
+    listLegacy(where, 'ip', leavingOut, signal),
+    listLegacy(where, 'ip6', leavingOut, signal),
   ]);
-  const ruleset = listed === null ? null : parseNftRuleset(listed, owned);
-  const saved = {
-    ip: await listIptables(where, 'ip', ruleset, owned, signal),
-    ip6: await listIptables(where, 'ip6', ruleset, owned, signal),
-  };
+  const ruleset = listed === null ? null : parseNftRuleset(listed, owned, isOwn);
+  const [ofIp, ofIp6] = [
+    await listIptables(where, 'ip', ruleset, leavingOut, signal),
+    await listIptables(where, 'ip6', ruleset, leavingOut, signal),
+  ];
+  const saved = { ip: ofIp.tables, ip6: ofIp6.tables };
   if (ruleset !== null) checkNothingHidden(ruleset, [saved.ip, saved.ip6]);
   const count = (ruleset?.rules ?? 0) + (legacyIp?.count ?? 0) + (legacyIp6?.count ?? 0);
   if (count > limits.rules.count)
@@ -55,12 +61,15 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
       'too_many_rules',
       `${count} rules that are to be compared: more than ${limits.rules.count}`,
     );
-  const compared = JSON.stringify({
+  const rules = {
     version: 1,
     nft: ruleset === null ? null : withoutSaved(ruleset, [saved.ip, saved.ip6]),
     iptables: { ip: saved.ip?.text ?? null, ip6: saved.ip6?.text ?? null },
     legacy: { ip: legacyIp?.text ?? null, ip6: legacyIp6?.text ?? null },
-  });
+  };
+  const sent = JSON.stringify(rules);
+  const isHeld = ownAddresses !== null && ofIp.isWhole && ofIp6.isWhole;
+  const compared = isHeld ? JSON.stringify({ ...rules, local: ownIn(sent, isOwn) }) : sent;
   const sums = owned.end();
   if (sums.length > mostOwned)
     throw new NetfilterFault('too_large', `${sums.length} chains of declared owners: more than ${mostOwned}`);
@@ -77,6 +86,23 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
     hasLegacy: legacyIp !== null || legacyIp6 !== null,
   };
 }
+
+interface LeavingOut {
+  readonly owned: OwnedSum;
+  readonly isOwn: IsOwnAddress;
+}
+
+/** Own addresses to which rules that are sent lead packets, as they write them: all others are nobody's affair. */
+function ownIn(sent: string, isOwn: IsOwnAddress): readonly string[] {
+  const found = new Set<string>();
+  for (const [, saved, listed] of sent.matchAll(destinations)) {
+    const address = saved === undefined ? listed : addressSentTo(saved);
+    if (address != null && isOwn(address)) found.add(address);
+  }
+  return [...found].sort();
+}
+
+const destinations = /--to-destination ([^\s\\"]+)|"addr":(?:\{"concat":\[)?"([0-9a-f.:]+)"/g;
 
 /** Null where the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
 async function listNft(where: Netns, signal?: AbortSignal): Promise<string | null> {
@@ -95,38 +121,44 @@ async function listNft(where: Netns, signal?: AbortSignal): Promise<string | nul
   }
 }
 
-/** Null where no table of nf_tables has a name of iptables: its program is not started then. */
+/**
+ * Tables are null where no table of nf_tables has a name of iptables: its program is not started then. They are not
+ * whole where chains of declared owners were not printed.
+ */
 async function listIptables(
   where: Netns,
   family: 'ip' | 'ip6',
   ruleset: NftRuleset | null,
-  owned: OwnedSum,
+  { owned, isOwn }: LeavingOut,
   signal?: AbortSignal,
-): Promise<SavedTables | null> {
-  if (ruleset === null || ruleset.iptables[family].size === 0) return null;
+): Promise<{ readonly tables: SavedTables | null; readonly isWhole: boolean }> {
+  if (ruleset === null || ruleset.iptables[family].size === 0) return { tables: null, isWhole: true };
+  let isWhole = true;
   const program = family === 'ip' ? 'iptables-nft-save' : 'ip6tables-nft-save';
   const text = await outputOf(where, program, [], signal).catch((fault: unknown) => {
     if (!(fault instanceof NetfilterFault)) throw fault;
     // nft itself shows these rules as a whole.
     const isOfNft = ruleset.hidden.size === 0;
+    isWhole = false;
     if (fault.code === 'missing_program' && isOfNft) return null;
     if (isUnprintable(fault)) return savedWithout(where, family, ruleset, signal);
     throw fault;
   });
-  return text === null ? null : parseSavedTables(text, 'iptables', family, owned);
+  const tables = text === null ? null : parseSavedTables(text, 'iptables', family, owned, isOwn);
+  return { tables, isWhole };
 }
 
 /** Null where there is no such table. */
 async function listLegacy(
   where: Netns,
   family: 'ip' | 'ip6',
-  owned: OwnedSum,
+  { owned, isOwn }: LeavingOut,
   signal?: AbortSignal,
 ): Promise<SavedTables | null> {
   const names = await legacyTables(where, family, signal);
   if (names.length === 0) return null;
   const program = family === 'ip' ? 'iptables-legacy-save' : 'ip6tables-legacy-save';
-  const saved = parseSavedTables(await outputOf(where, program, [], signal), 'legacy', family, owned);
+  const saved = parseSavedTables(await outputOf(where, program, [], signal), 'legacy', family, owned, isOwn);
   const unsaved = names.find((name) => !saved.tables.has(name));
   if (unsaved !== undefined)
     throw new NetfilterFault('malformed', `${program} wrote nothing of the table ${unsaved}`);

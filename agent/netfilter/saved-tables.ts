@@ -1,4 +1,5 @@
 import { iptablesTables, ownerOfChain, withoutIds } from '../../attest-server/protocol/owned-chains.ts';
+import { type IsOwnAddress, isStrayLine } from '../../attest-server/protocol/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import { chainKey } from './nft-ruleset.ts';
 import type { OwnedSum } from './owned-rules.ts';
@@ -20,6 +21,7 @@ interface Chain {
 
 /**
  * What a program of iptables saved. Lines that begin with # are the program's own and carry the time.
+ * @param isOwn whether an address is the node's
  * @throws NetfilterFault `malformed`
  */
 export function parseSavedTables(
@@ -27,6 +29,7 @@ export function parseSavedTables(
   from: 'iptables' | 'legacy',
   family: 'ip' | 'ip6',
   owned: OwnedSum,
+  isOwn: IsOwnAddress,
 ): SavedTables {
   const tables = new Map<string, Map<string, Chain>>();
   let table: { readonly name: string; readonly chains: Map<string, Chain> } | null = null;
@@ -56,7 +59,7 @@ export function parseSavedTables(
   }
   if (table !== null)
     throw new NetfilterFault('malformed', `what was saved of ${family} ends within table ${table.name}`);
-  return joined(tables, from, family, owned);
+  return joined(tables, from, family, owned, isOwn);
 }
 
 /** Each quotation mark has its other one. */
@@ -80,6 +83,7 @@ function joined(
   from: 'iptables' | 'legacy',
   family: 'ip' | 'ip6',
   owned: OwnedSum,
+  isOwn: IsOwnAddress,
 ): SavedTables {
   const lines: string[] = [];
   const counts = new Map<string, readonly string[]>();
@@ -97,7 +101,13 @@ function joined(
       }
       const about = { from, family, table, chain: owner.as, owner: owner.owner };
       owned.add(about, `:${name}`, false);
-      for (const rule of chain.rules) owned.add(about, rule, true);
+      const strays: string[] = [];
+      for (const rule of chain.rules)
+        if (isStrayLine({ owner: owner.owner, family, table }, rule, isOwn)) strays.push(rule);
+        else owned.add(about, rule, true);
+      if (strays.length === 0) continue;
+      kept.push({ ...chain, rules: strays });
+      count += strays.length;
     }
     lines.push(`*${table}`);
     for (const { name, policy } of kept) lines.push(`:${name} ${policy} [0:0]`);

@@ -44,6 +44,7 @@ export function freshChallenge(
   const asked: Challenge = { ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] };
   if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
+  if (parts.includes('firewall') && speaks.includes('local')) asked.local = true;
   if (ima !== null && speaks.includes('ima')) {
     asked.parts = parts.filter((name) => name !== 'ima');
     asked.ima = { ...ima, most: mostOfIma };

@@ -6,8 +6,8 @@ import { parseJson } from './parse-json.ts';
  * The part `firewall` of evidence: JSON, UTF-8. It shows the rules of the host's network namespace, as `assay-agent
  * netfilter` reads them: nft's whole ruleset, and both kinds of iptables for IPv4 and IPv6. All of it is the node's
  * word. Left out on the node, and nothing else: counters, handles, elements that time out, and the rules of chains
- * that a declared owner (owned-chains.ts) writes, of which stays what `owned` says; and of nft, rules of a chain that
- * iptables-save shows as a whole (shown-by-iptables.ts).
+ * that a declared owner (owned-chains.ts) writes, of which stays what `owned` says and what it would not write
+ * (stray-rules.ts); and of nft, rules of a chain that iptables-save shows as a whole (shown-by-iptables.ts).
  */
 const text = z.string().max(limits.parts.firewall);
 const family = z.enum(['ip', 'ip6', 'inet', 'arp', 'bridge', 'netdev']);
@@ -37,6 +37,11 @@ export const firewallPart = z.strictObject({
       }),
     )
     .max(16_384),
+  /**
+   * Addresses to which rules send packets and which are the node's own, as rules write them. It is there where no rule
+   * was left out that its owner would not write; absent from agents of 0.3.0.
+   */
+  local: z.array(z.string().max(64)).max(4096).optional(),
 });
 export type FirewallPart = z.infer<typeof firewallPart>;
 

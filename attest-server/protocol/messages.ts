@@ -51,8 +51,9 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
  * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
  * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `ima`: it names where IMA's list is
  * to go on, and the answer brings that in pieces. `initrd`: the same of an initrd that the node booted.
+ * `local`: it says that the part `firewall` may name the node's own addresses.
  */
-export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima', 'initrd'] as const;
+export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -234,6 +235,8 @@ const challenge = z.strictObject({
   files: z.array(measuredDigest).min(1).max(limits.loaderFiles.count).optional(),
   /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
+  /** The part `firewall` may have its member `local`, which servers of 0.3.0 refuse; only to agents that speak `local`. */
+  local: z.literal(true).optional(),
   /** Where IMA's list is to go on, in place of the part `ima`; only to agents that speak `ima`. */
   ima: z
     .strictObject({

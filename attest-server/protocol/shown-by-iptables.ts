@@ -102,7 +102,8 @@ function isMatchShown({ op, left, right }: Fields, words: ReadonlySet<string>, s
   const of = Array.isArray(masked) && masked.length === 2 ? masked[0] : left;
   if (of !== left && Array.isArray(masked) && !isPlain(masked[1])) return false;
   const { meta, payload } = fields(of);
-  const { protocol, field } = fields(payload);
+  const { protocol, field, tunnel } = fields(payload);
+  if (tunnel !== undefined) return false;
   const part =
     meta === undefined ? `${String(protocol)} ${String(field)}` : `meta ${String(fields(meta).key)}`;
   const port = /^(?:tcp|udp|udplite|sctp|dccp) ([sd]port)$/.exec(part)?.[1];

@@ -25,6 +25,12 @@ const ofTests = [
   { program: 'iptables-legacy', package: 'iptables', why: 'makes rules of firewalls in the older ways' },
   { program: 'cryptsetup', package: 'cryptsetup-bin', why: 'makes LUKS volumes in files' },
   { program: 'ip', package: 'iproute2', why: 'links in network namespaces' },
+  { file: '/usr/lib/podman/netavark', package: 'netavark', why: 'writes the rules of containers of Podman' },
+  {
+    file: '/usr/lib/cni/portmap',
+    package: 'containernetworking-plugins',
+    why: 'writes the rules of pods with ports of the host',
+  },
   { program: 'promtool', package: 'promtool', why: 'tries the alert rules on series, as Prometheus would' },
   { program: 'unzip', package: 'unzip', why: 'unpacks Helm, which renders the chart' },
   { program: 'dpkg-deb', package: 'dpkg', why: 'makes packages whose files are listed' },

@@ -245,7 +245,7 @@ describe('a conversation', () => {
 
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd']],
+      [true, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();

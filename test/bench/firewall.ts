@@ -1,6 +1,7 @@
 import type { Finding } from '../../attest-server/policy/finding.ts';
 import { baselineOf, judgeRules } from '../../attest-server/policy/firewall/judge-rules.ts';
 import { parseOpening } from '../../attest-server/policy/firewall/opening.ts';
+import { shippedOwners } from '../../attest-server/policy/firewall/owners/shipped.ts';
 import {
   capturedOf,
   rulesetOf,
@@ -32,9 +33,10 @@ export function benchFirewall(): FirewallFigures {
 const opening = parseOpening('input tcp 22 from anywhere but 10.0.0.0/8');
 
 function judging(before: FirewallPart, after: FirewallPart): number {
-  const baseline = baselineOf('good', rulesetOfBaseline(capturedOf(rulesetOf(before))));
+  const baseline = baselineOf('good', rulesetOfBaseline(capturedOf(rulesetOf(before))), shippedOwners);
   const bytes = Buffer.from(JSON.stringify(after));
-  const rules = { require: [], forbid: typeof opening === 'string' ? [] : [opening] };
+  const forbid = typeof opening === 'string' ? [] : [opening];
+  const rules = { require: [], forbid, owners: shippedOwners };
   const by = { active: [baseline], revoked: [], idle: () => [], isAsked: true };
   const times: number[] = [];
   let findings: readonly Finding[] = [];

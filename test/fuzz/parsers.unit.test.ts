@@ -26,6 +26,7 @@ const apart: ReadonlyMap<string, string> = new Map([
   ['parseJson', 'inside of all that read JSON'],
   ['parseTcti', 'a setting of the one who runs the agent'],
   ['parseDuration', 'an argument of the command line'],
+  ['parseOwner', 'asks parsePlace and parseForm of each text'],
   ['parseVerdict', 'a row of our own database'],
   ['parseParts', 'a row of our own database'],
   ['parseRow', 'rows of our own database'],

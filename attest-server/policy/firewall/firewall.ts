@@ -33,10 +33,11 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
   advice,
   rules: firewallRules,
   named: ({ baseline }) => baseline,
-  show: ({ baseline, require, forbid }) => ({
+  show: ({ baseline, require, forbid, namedOwners }) => ({
     baseline,
     require: require.map(({ text }) => text),
     forbid: forbid.map(({ text }) => text),
+    owners: namedOwners,
   }),
   contradictions: firewallContradictions,
   doubts: firewallDoubts,
@@ -89,7 +90,7 @@ interface PreparedBaseline extends RevokedBaseline {
 
 /** Named by the policy, or of the group: what is revoked counts there, too. One whose rules cannot be read is none. */
 function prepared(
-  { baseline }: FirewallRules,
+  { baseline, owners }: FirewallRules,
   group: Prepared['group'],
   references: readonly Reference[],
   wanted: Reference['state'],
@@ -101,7 +102,7 @@ function prepared(
     if (!(isNamed || (isOfGroup && wanted === 'revoked')) || state !== wanted || rules === undefined)
       return [];
     try {
-      const made = baselineOf(name, rulesetOfBaseline(rules));
+      const made = baselineOf(name, rulesetOfBaseline(rules), owners);
       const revocation = revocationOf(reference);
       return [
         { ...made, revocation, expires: expires === null ? Number.POSITIVE_INFINITY : Date.parse(expires) },

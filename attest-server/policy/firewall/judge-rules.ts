@@ -15,6 +15,8 @@ import {
 } from './findings.ts';
 import { endpointInterfaces, hostPolicies } from './host-endpoint.ts';
 import { droppedNoMore, openedSince, portsSpokenOf } from './opened.ts';
+import type { Owner } from './owners/owner.ts';
+import { withoutOwned } from './owners/without-owned.ts';
 import type { Ranges } from './ranges.ts';
 import { comparedOf, rulesetOf } from './read-ruleset.ts';
 import { chainsNamed, type Requirement } from './requirement.ts';
@@ -26,19 +28,30 @@ import { wayFinder } from './walk.ts';
 /** A reference, its rules read. */
 export interface Baseline {
   readonly name: string;
-  /** `comparedOf`. */
+  /** `comparedOf`, and what owners of the policy write, too. */
   readonly ruleset: Ruleset;
+  /** Without that. @param isHeld whether the node says which addresses are its own */
+  readonly compared: (isHeld: boolean) => Ruleset;
   readonly spokenOf: () => Ranges;
   /** Of Calico's host endpoints. */
   readonly interfaces: readonly string[];
 }
 
-export function baselineOf(name: string, ruleset: Ruleset): Baseline {
+export function baselineOf(name: string, ruleset: Ruleset, owners: readonly Owner[]): Baseline {
   let ports: Ranges | null = null;
   const compared = comparedOf(ruleset);
+  const without = new Map<boolean, Ruleset>();
   return {
     name,
     ruleset: compared,
+    compared: (isHeld) => {
+      const known = without.get(isHeld);
+      if (known !== undefined) return known;
+      // To whom packets may be sent, the node decides: on it the same rule may lead to itself.
+      const made = withoutOwned(compared, owners, isHeld ? () => true : null);
+      without.set(isHeld, made);
+      return made;
+    },
     interfaces: endpointInterfaces(compared),
     spokenOf: () => {
       ports ??= portsSpokenOf(ruleset);
@@ -82,39 +95,42 @@ export interface Baselines {
 export function judgeRules(
   part: FirewallPart,
   digest: string,
-  rules: Pick<FirewallRules, 'require' | 'forbid'>,
+  rules: Pick<FirewallRules, 'require' | 'forbid' | 'owners'>,
   { active, revoked, idle, isAsked }: Baselines,
 ): JudgedRules {
-  const node = comparedOf(rulesetOf(part));
-  const nearest = nearestOf(active, node);
+  const all = comparedOf(rulesetOf(part));
+  const { local } = all;
+  const isHeld = local !== null;
+  const node = withoutOwned(all, rules.owners, local === null ? null : (address) => !local.has(address));
+  const nearest = nearestOf(active, node, isHeld);
   const isLike = nearest?.differences.length === 0;
-  const outOfForce = isLike ? null : knownOutOfForce(node, idle());
-  const waysOf = wayFinder(node);
+  const outOfForce = isLike ? null : knownOutOfForce(node, idle(), isHeld);
+  const waysOf = wayFinder(all);
   // What is forbidden is asked first: the time that all openings take together is bounded.
   const forbidden = rules.forbid.flatMap((opening) => {
     const ways = waysOf(opening);
     return ways.length === 0 ? [] : [openAgainst(opening, digest, ways)];
   });
   const findings: Finding[] = revoked
-    .filter(({ ruleset }) => compareRulesets(ruleset, node).length === 0)
+    .filter(({ compared }) => compareRulesets(compared(isHeld), node).length === 0)
     .slice(0, 1)
     .map(({ name, revocation }) => revokedRules(name, revocation, digest));
   if (nearest !== null && nearest.differences.length > 0) {
     const { baseline, differences } = nearest;
     const opened = openedSince(baseline, waysOf, differences);
-    const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, node), opened);
+    const closed = noLongerClosed(baseline.name, digest, droppedNoMore(baseline.ruleset, all), opened);
     const missing = missingChains(baseline.name, digest, differences);
     if (closed !== null) findings.push(closed);
     if (missing !== null) findings.push(missing);
-    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, node), outOfForce));
+    findings.push(drift(baseline.name, digest, differences, hostLines(baseline, all), outOfForce));
   }
   findings.push(...forbidden);
   for (const required of rules.require) {
-    const finding = lackOf(required, node, digest);
+    const finding = lackOf(required, all, digest);
     if (finding !== null) findings.push(finding);
   }
   const reference = nearest?.baseline.ruleset ?? null;
-  const dual = dualHooks(node, reference);
+  const dual = dualHooks(all, reference);
   if (dual.length > 0) {
     const known = new Set(reference === null ? [] : dualHooks(reference, null).map(({ hook }) => hook));
     findings.push(
@@ -146,10 +162,10 @@ interface Nearest {
   readonly differences: readonly Difference[];
 }
 
-function nearestOf(baselines: readonly Baseline[], node: Ruleset): Nearest | null {
+function nearestOf(baselines: readonly Baseline[], node: Ruleset, isHeld: boolean): Nearest | null {
   let nearest: (Nearest & { readonly size: number }) | null = null;
   for (const baseline of baselines) {
-    const differences = compareRulesets(baseline.ruleset, node);
+    const differences = compareRulesets(baseline.compared(isHeld), node);
     const size = differences.reduce(
       (sum, { lines }) => sum + 1 + lines.filter(({ is }) => is !== 'same').length,
       0,

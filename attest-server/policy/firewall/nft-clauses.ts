@@ -167,7 +167,9 @@ function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly
   const field = fields(left);
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
   const meta = fields(field.meta).key;
-  const { protocol, field: payload } = fields(field.payload);
+  const { protocol, field: payload, tunnel } = fields(field.payload);
+  // Of the packet within, and nobody here takes that out.
+  if (tunnel !== undefined) return [unknown];
   const masked = maskedMark(left);
   if (masked !== null) return [markOf(op, right, masked)];
   const isEqual = op === '==' || op === '!=' || op === 'in';

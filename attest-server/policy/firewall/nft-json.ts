@@ -1,5 +1,6 @@
 import { limits } from '../../protocol/limits.ts';
 import { ownerOfTable, withoutIds } from '../../protocol/owned-chains.ts';
+import { filledBy, isPassing } from '../../protocol/passing-elements.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { fields, isJsonObject, type JsonObject } from './json-object.ts';
 import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
@@ -30,6 +31,7 @@ export function parseNft(
   members: readonly Readonly<Record<string, unknown>>[],
 ): ReadonlyMap<string, NftTable> {
   const tables = new Map<string, OpenTable>();
+  const named: (() => void)[] = [];
   // Members may come in any order that has a table before what stands in it.
   for (const [index, member] of members.entries()) {
     const fault = (what: string) =>
@@ -56,6 +58,7 @@ export function parseNft(
         elements,
         values: (name) => elements.get(name) ?? null,
         keys: new Set(),
+        filled: new Set(),
       });
       continue;
     }
@@ -63,8 +66,10 @@ export function parseNft(
     if (table === undefined) throw fault('stands in no table');
     if (type === 'chain') addChain(table, value, fault);
     else if (type === 'rule') addRule(table, value, fault);
-    else table.objects.push(namedObject(table, type, value, fault));
+    // Which elements are the work of traffic, the rules of the table say: they stand behind its sets.
+    else named.push(() => table.objects.push(namedObject(table, type, value, fault)));
   }
+  for (const add of named) add();
   return tables;
 }
 
@@ -86,6 +91,8 @@ interface OpenTable extends NftTable {
   readonly objects: NamedObject[];
   readonly elements: Map<string, Elements>;
   readonly keys: Set<string>;
+  /** Sets and maps to which some rule adds elements. */
+  readonly filled: Set<string>;
 }
 
 type Fault = (what: string) => Rejection;
@@ -162,6 +169,7 @@ function addRule(table: OpenTable, value: JsonObject, fault: Fault): void {
   const rule = ruleOf(withoutImplied(statements, table.family), table.values);
   if (rule.text.length > limits.rules.text) throw fault('a rule that is too long');
   chain.rules.push(rule);
+  for (const name of filledBy(value.expr)) table.filled.add(name);
 }
 
 function ruleOf(statements: readonly JsonObject[], values: (name: string) => Elements): Rule {
@@ -265,8 +273,8 @@ function withoutImplied(statements: readonly JsonObject[], family: Family): read
     const meta = fields(fields(left).meta).key;
     if (op !== '==' || (meta !== 'l4proto' && meta !== 'nfproto' && meta !== 'protocol')) return true;
     const next = fields(fields(statements[index + 1]?.match).left);
-    const { protocol } = fields(next.payload);
-    if (protocol === undefined) return true;
+    const { protocol, tunnel } = fields(next.payload);
+    if (protocol === undefined || tunnel !== undefined) return true;
     if (meta === 'l4proto') return right !== protocol;
     const version =
       right === 'ipv4' || right === 'ip' ? 'ip' : right === 'ipv6' || right === 'ip6' ? 'ip6' : null;
@@ -291,9 +299,11 @@ function namedObject(table: OpenTable, type: string, value: JsonObject, fault: F
   const isSet = type === 'set' || type === 'map';
   const given = Array.isArray(value.elem) ? value.elem : value.elem === undefined ? [] : [value.elem];
   if (given.length > limits.rules.elements) throw fault('too many elements');
-  const elements = sortedByText(given.filter(isLasting).map((one) => canonical(one, fault)));
+  const flags = wordsIn(value.flags);
+  const mayPass = flags.includes('dynamic') || table.filled.has(name);
+  const lasting = mayPass ? given.filter((one) => !isPassing(one)) : given;
+  const elements = sortedByText(lasting.map((one) => canonical(one, fault)));
   if (isSet) {
-    const flags = wordsIn(value.flags);
     const moves = flags.includes('dynamic') || flags.includes('timeout') || value.timeout !== undefined;
     table.elements.set(name, moves ? null : namedElements(elements));
   }
@@ -310,16 +320,6 @@ function namedObject(table: OpenTable, type: string, value: JsonObject, fault: F
   table.keys.add(objectKey(made));
   return made;
 }
-
-/** An element that times out within a day is the work of traffic; what lets somebody in for years is not. */
-function isLasting(element: unknown): boolean {
-  const key: unknown = Array.isArray(element) ? element[0] : element;
-  const { elem: own } = fields(key);
-  if (!isJsonObject(own)) return true;
-  return typeof own.timeout === 'number' ? own.timeout > daySeconds : own.expires === undefined;
-}
-
-const daySeconds = 86_400;
 
 /** The elements of a captured reference, as rules ask for them. @throws Rejection `malformed` */
 export function elementsIn({ head, elements }: Pick<NamedObject, 'head' | 'elements'>): Elements {

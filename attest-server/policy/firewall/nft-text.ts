@@ -31,11 +31,27 @@ function statementText(statement: JsonObject): string {
         : `reject with ${String(own.type)}${own.expr === undefined ? '' : ` ${String(own.expr)}`}`;
     case 'mangle':
       return `${valueText(own.key)} set ${valueText(own.value)}`;
+    case 'dnat':
+    case 'snat':
+      return translated(key, own) ?? shownVerdict(statement);
     case 'xt':
       return `xt ${String(own.type)} ${String(own.name)}`;
     default:
       return shownVerdict(statement);
   }
+}
+
+/** Null where it is more than an address and a port. */
+function translated(
+  key: string,
+  { addr, port, family, type_flags: kind, ...others }: JsonObject,
+): string | null {
+  if (Object.keys(others).length > 0) return null;
+  const to = family === undefined ? key : `${key} ${String(family)}`;
+  if (kind === 'concat') return `${to} addr . port to ${valueText(addr)}`;
+  if (kind !== undefined || typeof addr !== 'string') return null;
+  const host = addr.includes(':') && port !== undefined ? `[${addr}]` : addr;
+  return port === undefined ? `${to} to ${host}` : `${to} to ${host}:${valueText(port)}`;
 }
 
 function shownVerdict(value: unknown): string {
@@ -50,7 +66,8 @@ function shownVerdict(value: unknown): string {
 }
 
 function valueText(value: unknown): string {
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return plainWord.test(value) ? value : JSON.stringify(value);
+  if (typeof value === 'number') return String(value);
   if (Array.isArray(value)) return value.map(valueText).join(',');
   const own = fields(value);
   const keys = Object.keys(own);
@@ -63,8 +80,16 @@ function valueText(value: unknown): string {
     case 'ct':
       return `ct ${inner.dir === undefined ? '' : `${String(inner.dir)} `}${String(inner.key)}`;
     case 'payload':
-      if (inner.protocol !== undefined) return `${String(inner.protocol)} ${String(inner.field)}`;
-      return JSON.stringify(value);
+      if (inner.protocol === undefined) return JSON.stringify(value);
+      return `${withinTunnel(inner)}${String(inner.protocol)} ${String(inner.field)}`;
+    case 'fib':
+      return `fib ${valueText(inner.flags)} ${String(inner.result)}`;
+    case '&':
+    case '|':
+    case '^': {
+      const sides: unknown = own[key];
+      return Array.isArray(sides) ? sides.map(valueText).join(` ${key} `) : JSON.stringify(value);
+    }
     case 'prefix':
       return `${valueText(inner.addr)}/${String(inner.len)}`;
     case 'range':
@@ -76,6 +101,14 @@ function valueText(value: unknown): string {
     default:
       return JSON.stringify(value);
   }
+}
+
+/** Any other is put in quotation marks: it must not read as more words than one. */
+const plainWord = /^[\w.:/@*+-]+$/;
+
+/** `vxlan `; nft says `vxlan vni` once. */
+function withinTunnel({ tunnel, protocol }: JsonObject): string {
+  return tunnel === undefined || tunnel === protocol ? '' : `${String(tunnel)} `;
 }
 
 const plainMeta: ReadonlySet<unknown> = new Set(['iif', 'oif', 'iifname', 'oifname', 'skuid', 'skgid']);

@@ -4,8 +4,10 @@ import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../pr
 import { parseJson } from '../../protocol/parse-json.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import { isShownByIptables } from '../../protocol/shown-by-iptables.ts';
+import { isStrayLine, isStrayRule } from '../../protocol/stray-rules.ts';
 import { withoutPolicies } from './host-endpoint.ts';
 import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
+import { fields } from './json-object.ts';
 import { elementsIn, type NftChain, type NftTable, parseNft, parseNftRule } from './nft-json.ts';
 import {
   type Chain,
@@ -17,22 +19,23 @@ import {
   type Ruleset,
 } from './ruleset.ts';
 
-type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy'>;
+type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy' | 'local'>;
 
 /**
  * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
  * only where it has more.
  * @throws Rejection `malformed` with the field, `too_large`
  */
-export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
+export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
   checkSize({ nft, iptables, legacy });
   const chains: Chain[] = [];
   const objects: NamedObject[] = [];
   const tables = parseNft(nft ?? []);
+  const own = local === undefined ? null : new Set(local);
   const shown = new Set<string>();
   for (const family of ['ip', 'ip6'] as const) {
     const saved = parseSaved(iptables[family], `firewall.iptables.${family}`, family);
-    const own = parseSaved(legacy[family], `firewall.legacy.${family}`, family);
+    const old = parseSaved(legacy[family], `firewall.legacy.${family}`, family);
     if (saved.besideLegacy && legacy[family] === null)
       throw new Rejection('malformed', `firewall field legacy.${family}: tables that exist were not listed`, {
         field: `firewall.legacy.${family}`,
@@ -42,11 +45,11 @@ export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
       const beside = tables.get(`${family} ${table.name}`) ?? null;
       shown.add(`${family} ${table.name}`);
       for (const chain of table.chains)
-        chains.push(made('iptables', family, table.name, withNft(withHook(chain, beside), beside)));
-      if (beside !== null) chains.push(...unshown(beside, table));
+        chains.push(made('iptables', family, table.name, withNft(withHook(chain, beside), beside), own));
+      if (beside !== null) chains.push(...unshown(beside, table, own));
     }
-    for (const table of own.tables)
-      for (const chain of table.chains) chains.push(made('legacy', family, table.name, chain));
+    for (const table of old.tables)
+      for (const chain of table.chains) chains.push(made('legacy', family, table.name, chain, own));
   }
   for (const table of tables.values()) {
     const { family, name } = table;
@@ -54,9 +57,9 @@ export function rulesetOf({ nft, iptables, legacy }: Given): Ruleset {
     objects.push(...table.objects);
     if (shown.has(`${family} ${name}`)) continue;
     for (const chain of table.chains.values())
-      chains.push(made('nft', family, name, table.dormant ? { ...chain, base: null } : chain));
+      chains.push(made('nft', family, name, table.dormant ? { ...chain, base: null } : chain, own));
   }
-  return ordered(chains, objects);
+  return ordered(chains, objects, own);
 }
 
 /** Attack: a part full of the shortest rules and chains, each of which costs more than it takes. Before anything is made. */
@@ -97,12 +100,36 @@ export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
 }
 
 /** Chains and objects that are compared: what a declared owner writes anew all the time, and by policies, is not. */
-export function comparedOf({ chains, objects }: Ruleset): Ruleset {
+export function comparedOf({ chains, objects, local }: Ruleset): Ruleset {
   const compared = new Map<string, Chain>();
-  for (const [key, chain] of chains)
-    if (chain.owner === null) compared.set(key, withoutPolicies(withoutPods(chain)));
+  for (const [key, chain] of chains) {
+    const of = chain.owner === null ? withoutPolicies(withoutPods(chain)) : strayOf(chain, local);
+    if (of !== null) compared.set(key, of);
+  }
   const named = [...objects].filter(([, { owner }]) => owner === null);
-  return { chains: compared, objects: new Map(named) };
+  return { chains: compared, objects: new Map(named), local };
+}
+
+/** What its owner would not write is nobody's; null where all is its. */
+function strayOf(chain: Chain, local: Ruleset['local']): Chain | null {
+  const { owner } = chain;
+  if (owner === null) return chain;
+  const rules = chain.rules.filter((rule) => isStray({ ...chain, owner }, rule, local));
+  return rules.length === 0 ? null : { ...chain, owner: null, rules };
+}
+
+function isStray(
+  { owner, family, table, name }: Pick<Chain, 'family' | 'table' | 'name'> & { readonly owner: string },
+  { text }: Rule,
+  local: Ruleset['local'],
+): boolean {
+  const isOwn = (address: string) => local?.has(address) === true;
+  if (!text.startsWith('[')) return isStrayLine({ owner, family, table }, text, isOwn);
+  const statements: unknown = JSON.parse(text);
+  if (isStrayRule({ owner, chain: name }, statements, isOwn)) return true;
+  // Beside nft's word stands the line of iptables.
+  const saved = Array.isArray(statements) ? fields(statements.at(-1)).iptables : null;
+  return typeof saved === 'string' && isStrayLine({ owner, family, table }, saved, isOwn);
 }
 
 /** What `rulesetOfBaseline` reads again as the same rules. */
@@ -148,7 +175,7 @@ function rulesetOfCaptured(baseline: Captured): Ruleset {
       ),
     };
   });
-  return ordered(chains, objects);
+  return ordered(chains, objects, null);
 }
 
 function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
@@ -160,11 +187,16 @@ function made(
   family: Family,
   table: string,
   { name, base, rules }: NftChain | SavedTable['chains'][number],
+  local: Ruleset['local'],
 ): Chain {
   const owner = base === null ? ownerOf(kind, family, table, name) : null;
-  // Of a table that is one owner's alone, agents send what its base chains are, and no rules but those of the host.
-  const isWhole = kind === 'nft' && ownerOfTable(family, table) !== null && !isHostChain(family, table, name);
-  return { kind, family, table, name, base, rules: isWhole ? [] : rules, owner };
+  // Of a table that is one owner's alone, agents send what its base chains are, and of rules those of the host and strays.
+  const whole = kind === 'nft' && !isHostChain(family, table, name) ? ownerOfTable(family, table) : null;
+  const sent =
+    whole === null
+      ? rules
+      : rules.filter((rule) => isStray({ owner: whole, family, table, name }, rule, local));
+  return { kind, family, table, name, base, rules: sent, owner };
 }
 
 /** What a program writes by rule is its, but never a hook of the kernel. */
@@ -198,22 +230,35 @@ function withNft(chain: SavedTable['chains'][number], beside: NftTable | null): 
 }
 
 /** Chains of a table of iptables in which nft shows more than iptables-save does, or another hook or policy. */
-function unshown(table: NftTable, saved: SavedTable): readonly Chain[] {
+function unshown(table: NftTable, saved: SavedTable, local: Ruleset['local']): readonly Chain[] {
   const known = new Map(saved.chains.map((chain) => [chain.name, chain]));
   const more: Chain[] = [];
   for (const chain of table.chains.values()) {
     const other = known.get(chain.name);
     const owner = chain.base === null ? ownerOfChain(table.family, table.name, chain.name) : null;
+    // Of an owned chain counts what iptables has no words for.
+    const isOwned = owner !== null && !hasStray(chain, table, owner.owner, local);
     if (
-      owner !== null ||
-      (other !== undefined &&
+      isOwned ||
+      (owner === null &&
+        other !== undefined &&
         (chain.rules.length === 0 || chain.rules.length === other.rules.length) &&
         hasHookOf(chain, other))
     )
       continue;
-    more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain));
+    more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain, local));
   }
   return more;
+}
+
+function hasStray(
+  { name, rules }: NftChain,
+  table: NftTable,
+  owner: string,
+  local: Ruleset['local'],
+): boolean {
+  const at = { owner, family: table.family, table: table.name, name };
+  return rules.some((rule) => isStray(at, rule, local));
 }
 
 function hasHookOf({ base }: NftChain, { base: other }: SavedTable['chains'][number]): boolean {
@@ -232,19 +277,29 @@ function dormantTable({ family, name }: NftTable): NamedObject {
   };
 }
 
-/** Rules of nat that lead into a chain of one pod: there is one for each pod of the node. */
+/** Rules by which CNI's bridge plugin masquerades one pod: there is one for each address of a pod. */
 function withoutPods(chain: Chain): Chain {
-  if (chain.table !== 'nat' || chain.base === null || !chain.rules.some(isOfPod)) return chain;
+  if (chain.table !== 'nat' || chain.name !== 'POSTROUTING' || chain.base?.hook !== 'postrouting')
+    return chain;
+  if (!chain.rules.some(isOfPod)) return chain;
   return { ...chain, rules: chain.rules.filter((rule) => !isOfPod(rule)) };
 }
 
+/** As it writes them, and in no other form (pkg/ip and pkg/utils of its plugins, v1.1 to v1.9). */
+const ofPod =
+  /^-A POSTROUTING -s (?:[0-9.]+\/32|[0-9a-f:.]+\/128) -m comment --comment "name: \\"[\w.-]+\\" id: \\"[\w.*-]+\\"" -j CNI-[0-9a-f]{24}$/;
+
 function isOfPod({ text }: Rule): boolean {
-  return / -j CNI-[0-9a-f]{24}$/.test(text);
+  return ofPod.test(text);
 }
 
-function ordered(chains: readonly Chain[], objects: readonly NamedObject[]): Ruleset {
+function ordered(
+  chains: readonly Chain[],
+  objects: readonly NamedObject[],
+  local: Ruleset['local'],
+): Ruleset {
   const byKey = (a: readonly [string, unknown], b: readonly [string, unknown]) => (a[0] < b[0] ? -1 : 1);
   const keyed = chains.map((chain) => [chainKey(chain), chain] as const).sort(byKey);
   const named = objects.map((object) => [objectKey(object), object] as const).sort(byKey);
-  return { chains: new Map(keyed), objects: new Map(named) };
+  return { chains: new Map(keyed), objects: new Map(named), local };
 }

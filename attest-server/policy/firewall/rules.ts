@@ -4,6 +4,8 @@ import type { Located } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import type { GroupBase } from '../group.ts';
 import { type Opening, openingForm, parseOpening } from './opening.ts';
+import type { Owner } from './owners/owner.ts';
+import { type NamedOwners, ownerFaults, ownersOf, ownersSchema } from './owners/policy-owners.ts';
 import { parseRequirement, type Requirement, requirementForm } from './requirement.ts';
 
 /** What a group wants of the firewall of its nodes. */
@@ -12,6 +14,10 @@ export interface FirewallRules {
   readonly baseline: readonly string[] | null;
   readonly require: readonly Requirement[];
   readonly forbid: readonly Opening[];
+  /** Whose rules are not compared, as long as they are in the forms that it writes. */
+  readonly owners: readonly Owner[];
+  /** The same as a policy has them. */
+  readonly namedOwners: NonNullable<NamedOwners>;
 }
 
 const line = z.string().min(1, 'empty').max(512);
@@ -41,15 +47,18 @@ export const firewallSchema = z.strictObject({
     .max(64)
     .optional()
     .describe(`new connections that nothing may accept: ${openingForm}`),
+  owners: ownersSchema,
 });
 
 /** @param given fits the schema and has no contradictions */
 export function firewallRules(given: unknown): FirewallRules {
-  const { baseline, require = [], forbid = [] } = firewallSchema.parse(given ?? {});
+  const { baseline, require = [], forbid = [], owners = ['shipped'] } = firewallSchema.parse(given ?? {});
   return {
     baseline: baseline === undefined ? null : typeof baseline === 'string' ? [baseline] : baseline,
     require: require.map(parseRequirement).filter((one) => typeof one !== 'string'),
     forbid: forbid.map(parseOpening).filter((one) => typeof one !== 'string'),
+    owners: ownersOf(owners),
+    namedOwners: owners,
   };
 }
 
@@ -62,7 +71,7 @@ export function firewallContradictions(given: unknown): Located[] {
         const parsed = typeof text === 'string' && text !== '' ? parse(text) : null;
         return typeof parsed === 'string' ? [{ path: [key, index], text: parsed }] : [];
       });
-  return [...faults('require', parseRequirement), ...faults('forbid', parseOpening)];
+  return [...faults('require', parseRequirement), ...faults('forbid', parseOpening), ...ownerFaults(given)];
 }
 
 /** What is allowed, and may not be what was meant. */

@@ -54,6 +54,8 @@ export interface Ruleset {
   readonly chains: ReadonlyMap<string, Chain>;
   /** By `objectKey`. */
   readonly objects: ReadonlyMap<string, NamedObject>;
+  /** Addresses to which rules send packets and which are the node's own; null where nobody says which they are. */
+  readonly local: ReadonlySet<string> | null;
 }
 
 export function chainKey({

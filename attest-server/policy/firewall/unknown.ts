@@ -31,9 +31,9 @@ export function unknownRules(
   };
 }
 
-const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map() };
+const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map(), local: null };
 
 /** Name of a baseline that is not in force and has exactly these rules; null where none has. */
-export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[]): string | null {
-  return idle.find(({ ruleset }) => compareRulesets(ruleset, node).length === 0)?.name ?? null;
+export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[], isHeld: boolean): string | null {
+  return idle.find(({ compared }) => compareRulesets(compared(isHeld), node).length === 0)?.name ?? null;
 }

@@ -268,6 +268,9 @@ function holds({ untracked, marks }: Walk, condition: Condition, packets: Packet
       return (condition.value === 0n) !== condition.not ? 'always' : 'never';
     }
     case 'state': {
+      // Whose addresses are translated may be new, and so may what nobody here has a word for.
+      if (!condition.values.includes('new') && !condition.values.every((state) => states.has(state)))
+        return 'perhaps';
       const isNew = condition.values.includes('new') !== condition.not;
       const isNone = condition.values.includes('untracked') !== condition.not;
       if (untracked && isNew !== isNone) return 'perhaps';
@@ -291,6 +294,9 @@ function holds({ untracked, marks }: Walk, condition: Condition, packets: Packet
     }
   }
 }
+
+/** Of connections; `dnat` and `snat` of iptables are none. */
+const states: ReadonlySet<string> = new Set(['new', 'established', 'related', 'invalid', 'untracked']);
 
 function isOneOf(input: string, names: readonly string[]): boolean {
   return names.some((name) => (/[+*]$/.test(name) ? input.startsWith(name.slice(0, -1)) : input === name));

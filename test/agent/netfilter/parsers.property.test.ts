@@ -87,14 +87,14 @@ describe('whatever a program of the firewall writes', () => {
           fc.array(member).map((nftables) => JSON.stringify({ nftables })),
         ),
         (text) => {
-          valueBy(() => parseNftRuleset(text, new OwnedSum()));
+          valueBy(() => parseNftRuleset(text, new OwnedSum(), () => false));
         },
       ),
     );
   });
 
   it('is the same ruleset in whatever way nft sets blanks', () => {
-    const parse = (text: string) => valueBy(() => parseNftRuleset(text, new OwnedSum())) ?? null;
+    const parse = (text: string) => valueBy(() => parseNftRuleset(text, new OwnedSum(), () => false)) ?? null;
     fc.assert(
       fc.property(fc.array(member), fc.constantFrom(1, 2, '\t', '\n'), (nftables, blanks) => {
         assert.deepEqual(
@@ -109,7 +109,7 @@ describe('whatever a program of the firewall writes', () => {
     const text = JSON.stringify({
       nftables: [{ metainfo: { a: '"]}\\\\' } }, { table: { family: 'ip', name: 't' } }],
     });
-    const parse = (given: string) => valueBy(() => parseNftRuleset(given, new OwnedSum()));
+    const parse = (given: string) => valueBy(() => parseNftRuleset(given, new OwnedSum(), () => false));
     assert.equal(parse(text)?.members.length, 2);
     for (let length = 0; length < text.length; length++) assert.equal(parse(text.slice(0, length)), null);
     for (const rest of ['x', ',', ' {}', `${' '.repeat(100)}]`]) assert.equal(parse(text + rest), null);
@@ -122,9 +122,11 @@ describe('whatever a program of the firewall writes', () => {
         { rule: { family: 'ip', table: 'filter', chain: 'KUBE-X', expr: [{ accept: null }] } },
       ],
     });
-    assert.equal(parseNftRuleset(hooked, new OwnedSum()).members.length, 2);
+    assert.equal(parseNftRuleset(hooked, new OwnedSum(), () => false).members.length, 2);
     assert.equal(
-      valueBy(() => parseNftRuleset(hooked.replace('"chain":{', '"ch\\u0061in":{'), new OwnedSum())),
+      valueBy(() =>
+        parseNftRuleset(hooked.replace('"chain":{', '"ch\\u0061in":{'), new OwnedSum(), () => false),
+      ),
       null,
     );
   });
@@ -133,7 +135,7 @@ describe('whatever a program of the firewall writes', () => {
     const expr = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
     const text = `{"nftables":[{"rule":{"family":"ip","table":"t","chain":"c","expr":${expr}}}]}`;
     assert.equal(
-      valueBy(() => parseNftRuleset(text, new OwnedSum())),
+      valueBy(() => parseNftRuleset(text, new OwnedSum(), () => false)),
       null,
     );
   });
@@ -144,7 +146,7 @@ describe('whatever a program of the firewall writes', () => {
         fc.array(line, { maxLength: 12 }).map((lines) => lines.join('\n')),
         (text) => {
           const read = (given: string) =>
-            valueBy(() => parseSavedTables(given, 'iptables', 'ip', new OwnedSum()));
+            valueBy(() => parseSavedTables(given, 'iptables', 'ip', new OwnedSum(), () => false));
           const saved = read(text);
           if (saved !== null) assert.equal(read(saved.text)?.text, saved.text);
         },
@@ -181,7 +183,7 @@ describe('whatever a program of the firewall writes', () => {
     const text = `*filter\n:INPUT DROP [0:0]\n${quoted}\nCOMMIT\n`;
     const from = performance.now();
     assert.equal(
-      valueBy(() => parseSavedTables(text, 'legacy', 'ip6', new OwnedSum())),
+      valueBy(() => parseSavedTables(text, 'legacy', 'ip6', new OwnedSum(), () => false)),
       null,
     );
     assert.ok(performance.now() - from < 1_000);

@@ -117,6 +117,10 @@ describe('the rules of a network namespace', () => {
       'an element that stays in a set with time-outs',
       "nft add element inet t out '{ 9.9.9.9 timeout 400d }'",
     ],
+    [
+      'an element that times out, in a set that no rule fills',
+      "nft add element inet t out '{ 9.9.9.9 timeout 23h }'",
+    ],
     ['a policy of iptables', 'iptables-nft -P INPUT ACCEPT'],
     ['a detail that nft does not show', 'iptables-nft -R INPUT 1 -m conntrack --ctstate INVALID -j ACCEPT'],
     ['a policy of iptables-legacy', 'ip6tables-legacy -P FORWARD DROP'],
@@ -165,7 +169,7 @@ describe('the rules of a network namespace', () => {
     });
 
   for (const [what, change] of [
-    ['an element that times out', "nft add element inet t out '{ 9.9.9.9 timeout 1h }'"],
+    ['an element that times out', "nft add element inet t filled '{ 9.9.9.9 timeout 1h }'"],
     ['an element of the time-out of its set', "nft add element inet t short '{ 9.9.9.9 }'"],
     [
       'services of kube-proxy',
@@ -187,7 +191,10 @@ describe('the rules of a network namespace', () => {
       `nft add chain ip calico filter-cali-tw-x; nft add rule ip calico filter-cali-tw-x drop
        nft add chain ip calico filter-cali-pi-x; nft add rule ip calico filter-FORWARD jump filter-cali-tw-x`,
     ],
-    ['endpoints of Cilium', 'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -j ACCEPT'],
+    [
+      'endpoints of Cilium',
+      'iptables-nft -N CILIUM_FORWARD; iptables-nft -A CILIUM_FORWARD -o lxc+ -j ACCEPT',
+    ],
     [
       "Calico's hash of a rule",
       'iptables-nft -R OUTPUT 1 -m comment --comment "cali:BBBBBBBBBBBBBBBB" -j cali-OUTPUT',
@@ -415,7 +422,9 @@ const start = `
   nft add rule inet t c tcp dport 2 drop
   nft add set inet t s '{ type ipv4_addr; }'; nft add element inet t s '{ 1.1.1.1 }'
   nft add set inet t out '{ type ipv4_addr; flags timeout; }'
-  nft add set inet t short '{ type ipv4_addr; timeout 1h; }'
+  nft add set inet t short '{ type ipv4_addr; flags dynamic; timeout 1h; }'
+  nft add set inet t filled '{ type ipv4_addr; flags timeout; }'
+  nft add rule inet t c update @filled '{ ip saddr timeout 1h }'
   nft add table ip kube-proxy
   nft add chain ip kube-proxy services '{ type nat hook prerouting priority -100; policy accept; }'
   iptables-nft -P INPUT DROP

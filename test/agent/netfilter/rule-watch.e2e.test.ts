@@ -275,7 +275,7 @@ async function monitorOf({ netns }: Namespace): Promise<number> {
 const start = `
   nft add table inet t
   nft add chain inet t c '{ type filter hook input priority 0; policy drop; }'
-  nft add set inet t out '{ type ipv4_addr; flags timeout; }'
+  nft add set inet t out '{ type ipv4_addr; flags dynamic,timeout; }'
   ip6tables-nft -P INPUT DROP
   iptables-nft -P INPUT DROP
   iptables-nft -t nat -N KUBE-SERVICES

@@ -90,6 +90,17 @@ describe('assay-agent netfilter', () => {
     assert.equal(moved, 1);
   });
 
+  it('says which addresses are the node’s own to a server that takes it, and to no other', async () => {
+    await serve();
+    const membersOf = async (takesLocal: boolean) => {
+      const found = await firewall(socket).read('/', soon(), [], takesLocal);
+      assert.ok(Buffer.isBuffer(found));
+      return Object.keys(JSON.parse(found.toString('utf8')));
+    };
+    assert.deepEqual(await membersOf(true), ['version', 'nft', 'iptables', 'legacy', 'local', 'owned']);
+    assert.deepEqual(await membersOf(false), ['version', 'nft', 'iptables', 'legacy', 'owned']);
+  });
+
   it('says a fault, and no rules, where they cannot be read', async () => {
     await serve('/proc/1/ns/none');
     await assert.rejects(askForRules(socket, soon()), { name: 'NetfilterFault', code: 'namespace_gone' });

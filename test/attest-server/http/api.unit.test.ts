@@ -423,6 +423,7 @@ groups:
       baseline: null,
       require: ['inet filter input hook input policy drop'],
       forbid: ['input tcp 22,8000-9000 from anywhere but 10.0.0.0/8'],
+      owners: ['shipped'],
     });
   });
 

@@ -7,6 +7,10 @@ import { concernsCompared } from '../../../agent/netfilter/rule-event.ts';
 import { parseSavedTables } from '../../../agent/netfilter/saved-tables.ts';
 import { compareRulesets, shownDifferences } from '../../../attest-server/policy/firewall/compare.ts';
 import { parseOpening } from '../../../attest-server/policy/firewall/opening.ts';
+import { parseForm } from '../../../attest-server/policy/firewall/owners/form.ts';
+import { parsePlace } from '../../../attest-server/policy/firewall/owners/owner.ts';
+import { shippedOwners } from '../../../attest-server/policy/firewall/owners/shipped.ts';
+import { withoutOwned } from '../../../attest-server/policy/firewall/owners/without-owned.ts';
 import {
   capturedOf,
   comparedOf,
@@ -84,7 +88,7 @@ export const firewallPart: FuzzedParser = {
   parse: (bytes) => {
     const ruleset = rulesetOf(parseFirewallPart(bytes));
     walked(ruleset);
-    const compared = comparedOf(ruleset);
+    const compared = withoutOwned(comparedOf(ruleset), shippedOwners, () => true);
     return shownDifferences(compareRulesets(usual(), compared), 20);
   },
   isDeclared: isRejection,
@@ -129,7 +133,7 @@ export const nftRuleset: FuzzedParser = {
   form: { kind: 'json' },
   most: 64 * 1024,
   seeds: () => recordings(`${nodes}/nft.json`).filter(({ length }) => length > 0),
-  parse: (bytes) => parseNftRuleset(bytes.toString('utf8'), new OwnedSum()),
+  parse: (bytes) => parseNftRuleset(bytes.toString('utf8'), new OwnedSum(), () => false),
   isDeclared: isFault,
   isPastHeader: (error) => error instanceof Error && /member /.test(error.message),
 };
@@ -152,8 +156,14 @@ export const savedTables: FuzzedParser = {
   most: 64 * 1024,
   seeds: () => saved(),
   parse: (bytes) => {
-    const { text } = parseSavedTables(bytes.toString('latin1'), 'iptables', 'ip', new OwnedSum());
-    const again = parseSavedTables(text, 'iptables', 'ip', new OwnedSum());
+    const { text } = parseSavedTables(
+      bytes.toString('latin1'),
+      'iptables',
+      'ip',
+      new OwnedSum(),
+      () => false,
+    );
+    const again = parseSavedTables(text, 'iptables', 'ip', new OwnedSum(), () => false);
     if (again.text !== text) throw new Error('what was saved is not read again as the same');
     return text;
   },
@@ -185,7 +195,9 @@ function saved(): readonly Buffer[] {
 
 /** What people write of a firewall into a policy. */
 export const firewallWords: FuzzedParser = {
-  sources: ['opening', 'requirement', 'ranges'].map((name) => `attest-server/policy/firewall/${name}.ts`),
+  sources: ['opening', 'requirement', 'ranges', 'owners/form', 'owners/owner'].map(
+    (name) => `attest-server/policy/firewall/${name}.ts`,
+  ),
   form: { kind: 'text' },
   most: 4 * 1024,
   seeds: () =>
@@ -195,10 +207,15 @@ export const firewallWords: FuzzedParser = {
       'input icmpv6 from ::ffff:1.2.3.4/128',
       'nft inet filter input hook input policy drop',
       'iptables ip filter INPUT policy drop',
+      'ip,ip6 filter BLOCK-<word>',
+      '<matches> -s <address> -j DNAT --to-destination <elsewhere>',
+      '-i br-<hex 12> -o br-<same> -j ACCEPT',
     ].map((text) => Buffer.from(text)),
   parse: (bytes) => {
     const text = bytes.toString('utf8');
-    return [parseOpening(text), parseRequirement(text)];
+    const form = parseForm(text);
+    if (typeof form !== 'string') form.fits(text, () => true);
+    return [parseOpening(text), parseRequirement(text), parsePlace(text)];
   },
   isDeclared: () => false,
   isPastHeader: () => false,

@@ -62,6 +62,27 @@ const cases: readonly (readonly [what: string, part: FirewallPart, opening: stri
   ['policy ACCEPT', with4([], { policy: 'ACCEPT' }), ssh, true],
   ['the port', with4(['-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT']), ssh, true],
   ['the port by its number of a protocol', with4(['-A INPUT -p 6 -m tcp --dport 22 -j ACCEPT']), ssh, true],
+  ...['DNAT', 'SNAT', 'SNAT,DNAT', 'ESTABLISHED,DNAT', 'FOO'].map(
+    (states) =>
+      [
+        `a connection of state ${states}, which may be new (row 334)`,
+        with4([`-A INPUT -m conntrack --ctstate ${states} -j ACCEPT`]),
+        ssh,
+        true,
+      ] as const,
+  ),
+  [
+    'a drop of connections that are translated',
+    with4(['-A INPUT -m conntrack --ctstate DNAT -j DROP', '-A INPUT -p tcp -j ACCEPT']),
+    ssh,
+    true,
+  ],
+  [
+    'what is in no state that new connections have',
+    with4(['-A INPUT -m conntrack --ctstate INVALID,RELATED,ESTABLISHED,UNTRACKED -j ACCEPT']),
+    ssh,
+    false,
+  ],
   ['another port', with4(['-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT']), ssh, false],
   ['another protocol', with4(['-A INPUT -p udp -m udp --dport 22 -j ACCEPT']), ssh, false],
   [

@@ -269,7 +269,11 @@ describe('real rules in a network namespace', function () {
       steps: [
         ip('-t nat -N CNI-0123456789abcdef01234567'),
         ip('-t nat -A CNI-0123456789abcdef01234567 -j MASQUERADE'),
-        ip('-t nat -A POSTROUTING -s 10.88.0.5 -j CNI-0123456789abcdef01234567'),
+        [
+          ...ip('-t nat -A POSTROUTING -s 10.88.0.5 -m comment --comment'),
+          'name: "podman" id: "0123456789abcdef"',
+          ...words('-j CNI-0123456789abcdef01234567'),
+        ],
       ],
       codes: [],
     },
@@ -280,7 +284,7 @@ describe('real rules in a network namespace', function () {
         ip('-A CNI-0123456789abcdef01234567 -j ACCEPT'),
         ip('-I INPUT -j CNI-0123456789abcdef01234567'),
       ],
-      codes: ['fw_drift'],
+      codes: ['fw_drift', 'fw_policy_open'],
     },
   ]);
 

@@ -34,6 +34,10 @@ const canonical = (part: FirewallPart) => JSON.stringify(capturedOf(rulesetOf(pa
 const match = (left: object, right: unknown, op = '==') => ({ match: { op, left, right } });
 const state = { ct: { key: 'state' } };
 const dport = { payload: { protocol: 'tcp', field: 'dport' } };
+const setOf = (more: object) => ({
+  set: { family: 'inet', table: 't', name: 's', type: 'inet_service', ...more },
+});
+const filling = { set: { op: 'update', elem: dport, set: '@s' } };
 
 /** Two ways in which versions print one thing. */
 const same: readonly (readonly [string, Members, Members])[] = [
@@ -92,20 +96,23 @@ const same: readonly (readonly [string, Members, Members])[] = [
     ],
   ],
   [
-    'elements that time out',
-    [{ set: { family: 'inet', table: 't', name: 's', type: 'inet_service', flags: ['timeout'] } }],
+    'elements that time out, of a set that traffic may fill',
+    [setOf({ flags: ['dynamic', 'timeout'] })],
+    [setOf({ flags: ['dynamic', 'timeout'], elem: [{ elem: { val: 7, timeout: 60, expires: 3 } }] })],
+  ],
+  [
+    'elements that time out, of a set that a rule fills',
+    [setOf({ flags: ['timeout'] }), chain({ prio: 0 }), ruleOf([filling])],
     [
-      {
-        set: {
-          family: 'inet',
-          table: 't',
-          name: 's',
-          type: 'inet_service',
-          flags: 'timeout',
-          elem: [{ elem: { val: 7, timeout: 60, expires: 3 } }],
-        },
-      },
+      setOf({ flags: ['timeout'], elem: [{ elem: { val: 7, expires: 3 } }] }),
+      chain({ prio: 0 }),
+      ruleOf([filling]),
     ],
+  ],
+  [
+    'an element without its time, of a set that nothing fills',
+    [setOf({ flags: ['timeout'], elem: [{ elem: { val: 7, timeout: 60, expires: 3 } }] })],
+    [setOf({ flags: ['timeout'], elem: [{ elem: { val: 7, timeout: 60, expires: 59 } }] })],
   ],
   [
     'the state of a counter and a quota',
@@ -159,19 +166,18 @@ const other: readonly (readonly [string, Members, Members])[] = [
   ],
   [
     'an element for years',
-    [{ set: { family: 'inet', table: 't', name: 's', type: 'inet_service', flags: ['timeout'] } }],
-    [
-      {
-        set: {
-          family: 'inet',
-          table: 't',
-          name: 's',
-          type: 'inet_service',
-          flags: ['timeout'],
-          elem: [{ elem: { val: 7, timeout: 99_999_999, expires: 3 } }],
-        },
-      },
-    ],
+    [setOf({ flags: ['dynamic', 'timeout'] })],
+    [setOf({ flags: ['dynamic', 'timeout'], elem: [{ elem: { val: 7, timeout: 99_999_999, expires: 3 } }] })],
+  ],
+  [
+    'an element that times out within a day, of a set that nothing fills (row 333)',
+    [setOf({ flags: ['timeout'] })],
+    [setOf({ flags: ['timeout'], elem: [{ elem: { val: 7, timeout: 82_800, expires: 3 } }] })],
+  ],
+  [
+    'an element of the time of its set, of a set that nothing fills (row 333)',
+    [setOf({ flags: ['timeout'], timeout: 82_800 })],
+    [setOf({ flags: ['timeout'], timeout: 82_800, elem: [{ elem: { val: 7, expires: 3 } }] })],
   ],
   [
     'the order of rules',

@@ -1,0 +1,70 @@
+import { BlockList, isIPv4, isIPv6 } from 'node:net';
+import { join } from 'node:path';
+import type { IsOwnAddress } from '../../attest-server/protocol/stray-rules.ts';
+import { readBounded } from '../collectors/read-bounded.ts';
+import { faultOf, NetfilterFault } from './netfilter-fault.ts';
+import { type Netns, outputOf } from './tools.ts';
+
+/**
+ * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null where it shows none.
+ * @throws NetfilterFault
+ */
+export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Promise<IsOwnAddress | null> {
+  const own = new BlockList();
+  const trie = await readProc(where, 'fib_trie', signal);
+  if (trie === null) return null;
+  for (const [address, length] of localIPv4(trie)) own.addSubnet(address, length, 'ipv4');
+  for (const [address, length] of localIPv6((await readProc(where, 'ipv6_route', signal)) ?? ''))
+    own.addSubnet(address, length, 'ipv6');
+  return (address) =>
+    isIPv4(address) ? own.check(address, 'ipv4') : isIPv6(address) && own.check(address, 'ipv6');
+}
+
+type Net = readonly [address: string, length: number];
+
+/** Each leaf of the trie is an address, and below it what routes there are to it (Documentation of fib_trie). */
+function localIPv4(text: string): readonly Net[] {
+  const nets: Net[] = [];
+  let address = '';
+  for (const line of text.split('\n')) {
+    address = /\|-- (\d+\.\d+\.\d+\.\d+)/.exec(line)?.[1] ?? address;
+    const length = /^\s+\/(\d+) \S+ LOCAL/.exec(line)?.[1];
+    if (length !== undefined && isIPv4(address)) nets.push([address, Number(length)]);
+  }
+  return nets;
+}
+
+/** Address and length in hexadecimal, seven columns on the flags, of which one says local (RTF_LOCAL). */
+function localIPv6(text: string): readonly Net[] {
+  return text.split('\n').flatMap((line) => {
+    const columns = line.trim().split(/\s+/);
+    const [address = '', length = ''] = columns;
+    const flags = Number.parseInt(columns[8] ?? '', 16);
+    if (!/^[0-9a-f]{32}$/.test(address) || (flags & local) === 0) return [];
+    return [[(address.match(/.{4}/g) ?? []).join(':'), Number.parseInt(length, 16)] as const];
+  });
+}
+
+const local = 0x8000_0000;
+const mostBytes = 16 * 1024 * 1024;
+
+/** Null where there is no such file: a kernel without IPv6 has none of its routes. */
+async function readProc(where: Netns, name: string, signal?: AbortSignal): Promise<string | null> {
+  const path = join(where.proc ?? '/proc', 'net', name);
+  if (where.netns === null)
+    return readBounded(path, mostBytes, signal).then(
+      (bytes) => bytes?.toString('latin1') ?? null,
+      (error: unknown) => {
+        throw faultOf(error);
+      },
+    );
+  return outputOf(where, 'cat', [path], signal).catch((fault: unknown) => {
+    if (
+      fault instanceof NetfilterFault &&
+      fault.code === 'failed' &&
+      /No such file or directory\b/.test(fault.message)
+    )
+      return null;
+    throw fault;
+  });
+}

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { failing, judged, referenceOf } from './made-firewall.ts';
+import { programs } from './owner-programs.ts';
+import { ownerRules } from './owner-rules.ts';
+import { openWiredNode, type WiredNode } from './wired-node.ts';
+
+const { fail2ban, netavark, cni, docker } = programs;
+
+/** What honest programs do on a node, from its baseline on: each step by the real program. */
+interface Churn {
+  readonly what: string;
+  readonly needs: string;
+  readonly before?: string;
+  readonly steps: readonly string[];
+  readonly end?: string;
+}
+const churn: readonly Churn[] = [
+  ...(['iptables-multiport', 'iptables-allports', 'nftables-multiport', 'nftables-allports'] as const).map(
+    (action): Churn => ({
+      what: `fail2ban bans an address for the first time, and more, by ${action}`,
+      needs: fail2ban.needs,
+      before: fail2ban.start(action),
+      steps: [fail2ban.ban('192.0.2.7'), fail2ban.ban('192.0.2.8'), fail2ban.ban('2001:db8::7')],
+      end: fail2ban.end,
+    }),
+  ),
+  ...(['iptables', 'nftables'] as const).map(
+    (firewall): Churn => ({
+      what: `netavark starts the first container with ports, and one more, by ${firewall}`,
+      needs: netavark.needs,
+      steps: [netavark.container(firewall, 1), netavark.container(firewall, 2)],
+    }),
+  ),
+  {
+    what: 'portmap opens the first port of a pod, and one more, beside the bridge and firewall plugins',
+    needs: cni.needs,
+    steps: [cni.pod(1), cni.pod(2)],
+  },
+  {
+    what: 'Docker makes networks and publishes ports',
+    needs: docker.needs,
+    before: docker.start,
+    steps: [
+      `${docker.docker} network create one >/dev/null; ${docker.docker} network create --internal two >/dev/null
+       ${docker.docker} network create --ipv6 --subnet fd00:9::/64 three >/dev/null`,
+      `${docker.docker} run -d --name aa -p 8080:80 -p 127.0.0.1:8443:443/udp image /bin/sleep 100 >/dev/null
+       ${docker.docker} run -d --name bb -p 8081:80 --network three image /bin/sleep 100 >/dev/null`,
+      `${docker.docker} rm -f aa bb >/dev/null; ${docker.docker} network rm one >/dev/null`,
+    ],
+    end: docker.end,
+  },
+];
+
+describe('programs that write rules anew all the time', function () {
+  this.timeout(120_000);
+
+  let node: WiredNode;
+  let work = '';
+  let end: string | null = null;
+  beforeEach(async () => {
+    work = await mkdtemp(join(tmpdir(), 'assay-owners-'));
+    node = await openWiredNode([22, 2222]);
+    await node.sh(`sysctl -qw net.ipv4.ip_forward=1
+      for tables in iptables ip6tables; do $tables-nft -A INPUT -i lo -j ACCEPT
+      $tables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $tables-nft -P INPUT DROP
+      $tables-nft -t nat -A PREROUTING -p udp --dport 1 -j RETURN; done`);
+    end = null;
+  });
+  afterEach(async () => {
+    if (end !== null) await run(end);
+    await node[Symbol.asyncDispose]();
+    await rm(work, { recursive: true });
+  });
+
+  const run = (script: string) =>
+    node.sh(`export WORK=${work}; unshare -m bash -eu <<'SCRIPT'\n${script}\nSCRIPT`);
+
+  for (const { what, needs, before, steps, end: last } of churn)
+    it(`are no alarm: ${what} (row 336)`, async function () {
+      if (!isInstalled(needs)) this.skip();
+      end = last ?? null;
+      if (before !== undefined) await run(before);
+      const reference = referenceOf(await node.read());
+      for (const step of steps) {
+        await run(step);
+        const part = await node.read();
+        const verdict = judged(part, [reference]);
+        assert.equal(verdict.state, 'trusted', shownIn(verdict));
+      }
+      // And another node, whose baseline was captured while they were at work, is like one where they are not.
+      const busy = referenceOf(await node.read());
+      if (last !== undefined) await run(last);
+      end = null;
+      const verdict = judged(await node.read(), [busy]);
+      assert.equal(verdict.state, 'trusted', shownIn(verdict));
+    });
+
+  for (const { name, load, add } of ownerRules)
+    it(`are no alarm: ${name}, by rules that are recorded (row 336)`, async () => {
+      await node.sh(load);
+      const before = await node.read();
+      await node.sh(add);
+      const part = await node.read();
+      assert.notDeepEqual(part, before);
+      const verdict = judged(part, [referenceOf(before)]);
+      assert.equal(verdict.state, 'trusted', shownIn(verdict));
+    });
+
+  for (const { name, load, add, strays } of ownerRules)
+    for (const stray of strays)
+      it(`leave what none of them writes to be compared: ${name}, ${stray.slice(0, 60)} (row 335)`, async () => {
+        await node.sh(load);
+        const reference = referenceOf(await node.read());
+        await node.sh(add);
+        await node.sh(stray);
+        const codes = failing(judged(await node.read(), [reference]));
+        assert(codes.includes('fw_drift'), codes.join());
+      });
+
+  it('take no node its trust by a ban a minute: the verdict stays the same (row 336)', async function () {
+    if (!isInstalled(fail2ban.needs)) this.skip();
+    end = fail2ban.end;
+    await run(fail2ban.start('iptables-multiport'));
+    await run(fail2ban.ban('192.0.2.1'));
+    const reference = referenceOf(await node.read());
+    const first = judged(await node.read(), [reference]);
+    for (const last of [2, 3, 4]) {
+      await run(fail2ban.ban(`192.0.2.${last}`));
+      assert.deepEqual(judged(await node.read(), [reference]), first);
+    }
+  });
+});
+
+function shownIn({ reasons }: ReturnType<typeof judged>): string {
+  return reasons.flatMap(({ code, detail }) => [code, ...(detail ?? [])]).join('\n');
+}
+
+function isInstalled(program: string): boolean {
+  if (program.startsWith('/')) return existsSync(program);
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, program)));
+}
