@@ -84,6 +84,8 @@ export const referenceRoutes: readonly Route[] = [
     operation: 'simulateCapture',
     summary:
       'What a capture would make, and of which nodes it would demand a proof of their boot that they do not give; nothing is stored; after is the `next` of the page before',
+    // While nothing can be stored no capture can be: what is wrong is that, and not that no node proved itself lately.
+    needsRoom: true,
     problems: [404, 409, 429],
     body: captureTrialRequest,
     answer: captureTrial,

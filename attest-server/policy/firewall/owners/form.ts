@@ -92,7 +92,7 @@ function escaped(text: string): string {
 
 function isAway(destination: string, sendsAway: SendsAway): boolean {
   const address = addressSentTo(destination);
-  return address !== null && !isLoopback(address) && sendsAway !== null && sendsAway(address);
+  return address !== null && !isLoopback(address) && sendsAway?.(address) === true;
 }
 
 function isNodePort(text: string): boolean {
