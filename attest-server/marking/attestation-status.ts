@@ -91,8 +91,15 @@ export function transitionOf({ state, code, group }: NodeToMark, marks: Marks): 
   const { taints, label, suppressed } = marks;
   const trusted = trustedStatus({ state, group });
   return JSON.stringify([
-    ...[state, code, trusted, group.name, group.mode, group.trial ?? false],
-    ...[taints.map(taintText), label, suppressed],
+    state,
+    code,
+    trusted,
+    group.name,
+    group.mode,
+    group.trial ?? false,
+    taints.map(taintText),
+    label,
+    suppressed,
   ]);
 }
 
@@ -117,8 +124,15 @@ export function transitionIn(status: unknown): string | null {
   const { state, reason, group, mode, trial, marks, conditions } = found;
   const trusted = conditions.find(({ type }) => type === 'Trusted')?.status;
   return JSON.stringify([
-    ...[state, reason ?? null, trusted, group, mode, trial ?? false],
-    ...[marks.taints ?? [], marks.trustedLabel, marks.suppressed ?? null],
+    state,
+    reason ?? null,
+    trusted,
+    group,
+    mode,
+    trial ?? false,
+    marks.taints ?? [],
+    marks.trustedLabel,
+    marks.suppressed ?? null,
   ]);
 }
 

@@ -112,7 +112,12 @@ export class Reconciler {
     this.#parts = parts;
     const { writer, decisions, now, monotonic, random, report } = parts;
     this.#publication = new Publication({
-      ...{ writer, decisions, now, monotonic, random, report },
+      writer,
+      decisions,
+      now,
+      monotonic,
+      random,
+      report,
       nodeOf: (name) => this.#current(name),
       judgementOf: (name) => this.#judgement(name),
       mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#aloneUntil,
