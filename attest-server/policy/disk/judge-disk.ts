@@ -1,5 +1,5 @@
 import type { DiskPart } from '../../protocol/disk.ts';
-import { isPlainPath, type Mount, mountFinder, parseMountTable } from '../../protocol/mount-table.ts';
+import { isPlainPath, type Mount, mountFinder } from '../../protocol/mount-table.ts';
 import {
   comesWithContainers,
   isBelow,
@@ -28,6 +28,7 @@ import {
 import { type Crypt, drawn, type Layer, Layers } from './layers.ts';
 import type { MeasuredTables } from './measured-tables.ts';
 import { marksOf } from './memory.ts';
+import { parseMounts } from './mounts.ts';
 import type { DiskRules } from './rules.ts';
 
 export interface DiskJudgement {
@@ -58,20 +59,6 @@ export function judgeDisk(
     throw error;
   }
 }
-
-/** @throws Rejection `malformed`, `too_large` */
-function parseMounts(lines: readonly string[]): readonly Mount[] {
-  const wrong = lines.findIndex((line) => !oneLine.test(line));
-  if (wrong >= 0)
-    throw new Rejection('malformed', `disk field mounts.${wrong}: no line of bytes`, {
-      field: `mounts.${wrong}`,
-    });
-  return parseMountTable(Buffer.from(lines.map((line) => `${line}\n`).join(''), 'latin1'));
-}
-
-/** Attack: a character beyond latin1 would become another byte. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: of bytes, all but the line's end
-const oneLine = /^[\x00-\x09\x0b-\xff]*$/;
 
 function judgeTable(
   part: DiskPart,
@@ -126,23 +113,15 @@ function judgeTable(
         continue;
       }
       const lines = [...detail, ...drawn(its, mostDrawn)];
-      if (volume !== null) {
-        if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
-        submounts += 1;
-        findings.push(
-          its.coverage === 'unknown'
-            ? notShown(below.mountPoint, its.cause ?? 'nothing is said of it', lines)
-            : { ...volumeNotEncrypted(below, volume, lines), source: its.source },
-        );
-        continue;
-      }
-      note(its, crypts, lines);
+      if (volume === null) note(its, crypts, lines);
       if (its.coverage === 'encrypted' || submounts >= mostSubmounts) continue;
       submounts += 1;
+      const open =
+        volume === null ? notCovered(path, below, lines) : volumeNotEncrypted(below, volume, lines);
       findings.push(
         its.coverage === 'unknown'
           ? notShown(below.mountPoint, its.cause ?? 'nothing is said of it', lines)
-          : { ...notCovered(path, below, lines), source: its.source },
+          : { ...open, source: its.source },
       );
     }
   }

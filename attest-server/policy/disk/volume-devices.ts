@@ -1,7 +1,8 @@
 import type { DiskPart } from '../../protocol/disk.ts';
-import { asBytes, type Mount, parseMountTable } from '../../protocol/mount-table.ts';
+import { asBytes, type Mount } from '../../protocol/mount-table.ts';
 import { volumeKind } from '../../protocol/protected-mounts.ts';
 import { Rejection } from '../../protocol/rejection.ts';
+import { parseMounts } from './mounts.ts';
 
 /**
  * Devices on which nothing but volumes of pods stands: what is encrypted there is no volume of the node's own. It goes from node
@@ -28,7 +29,7 @@ export function volumeDevices({ mounts, devices, paths }: DiskPart): ReadonlySet
 
 function parsedOrNone(lines: readonly string[]): readonly Mount[] {
   try {
-    return parseMountTable(Buffer.from(lines.map((line) => `${line}\n`).join(''), 'latin1'));
+    return parseMounts(lines);
   } catch (error) {
     // The judgement says what is wrong with it.
     if (error instanceof Rejection) return [];
