@@ -25,7 +25,8 @@ export function firewall(socket: string | null): PartCollector {
         if (socket !== null) return checked(await askForRules(socket, signal), takesLocal);
         if (sysroot === '/') {
           inside ??= readerOfOwn();
-          return checked((await (await inside).read(signal)).bytes, takesLocal);
+          const { bytes } = await (await inside).read(signal);
+          return takesLocal ? bytes : checked(bytes, takesLocal);
         }
         return (await recorded(sysroot, signal, takesLocal)) ?? notHere;
       } catch (error) {

@@ -69,7 +69,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   };
   const sent = JSON.stringify(rules);
   const isHeld = ownAddresses !== null && ofIp.isWhole && ofIp6.isWhole;
-  const compared = isHeld ? JSON.stringify({ ...rules, local: ownIn(sent, isOwn) }) : sent;
+  const compared = isHeld ? `${sent.slice(0, -1)},"local":${JSON.stringify(ownIn(sent, isOwn))}}` : sent;
   const sums = owned.end();
   if (sums.length > mostOwned)
     throw new NetfilterFault('too_large', `${sums.length} chains of declared owners: more than ${mostOwned}`);
