@@ -21,6 +21,7 @@ const apart: ReadonlyMap<string, string> = new Map([
   ['parseIptablesSave', 'inside of rulesetOf'],
   ['parseSavedRule', 'inside of rulesetOfBaseline'],
   ['parseLuksHeader', 'asked for piece by piece, by parsedBytes'],
+  ['parseMounts', 'inside of judgeDisk'],
   ['parsePolicy', 'checkPolicy is the same, and says more'],
   ['parseShape', 'a schema of each route: zod alone'],
   ['parseJson', 'inside of all that read JSON'],
