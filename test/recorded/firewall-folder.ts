@@ -15,13 +15,12 @@ export class FolderError extends Error {
  * @throws Rejection `malformed`
  */
 export async function firewallPartOfFolder(folder: string): Promise<FirewallPart> {
-  const [nft, ip, ip6, legacyIp, legacyIp6] = await Promise.all([
-    recorded(folder, 'nft.json'),
-    recorded(folder, 'iptables-save.txt'),
-    recorded(folder, 'ip6tables-save.txt'),
-    recorded(folder, 'iptables-legacy-save.txt'),
-    recorded(folder, 'ip6tables-legacy-save.txt'),
-  ]);
+  // One after the other: of several that are missing or wrong, the first is named, each time.
+  const nft = await recorded(folder, 'nft.json');
+  const ip = await recorded(folder, 'iptables-save.txt');
+  const ip6 = await recorded(folder, 'ip6tables-save.txt');
+  const legacyIp = await recorded(folder, 'iptables-legacy-save.txt');
+  const legacyIp6 = await recorded(folder, 'ip6tables-legacy-save.txt');
   for (const [of, text] of [
     [ip, legacyIp.text],
     [ip6, legacyIp6.text],
