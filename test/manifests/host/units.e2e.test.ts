@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -77,6 +77,21 @@ for (const [name, settings] of [
       await output('systemd-sysusers', '--dry-run', join(host, 'assay.sysusers.conf'));
     });
   });
+
+describe('the units of all services', () => {
+  it('leave no core dump, which would hold keys, tokens and secrets of the TPM', async () => {
+    const names = (await readdir(host)).filter((name) => name.endsWith('.service'));
+    assert.equal(names.length, 6);
+    for (const name of names)
+      assert.deepEqual(
+        [name, valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE')],
+        [name, ['0']],
+      );
+    // Nor does a drop-in take that back.
+    for (const name of (await readdir(host)).filter((each) => each.endsWith('.conf')))
+      assert.deepEqual(valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE'), []);
+  });
+});
 
 describe('the unit assay-tpm-broker.service', () => {
   let folder = '';
