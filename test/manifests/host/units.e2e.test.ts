@@ -150,6 +150,24 @@ describe('the unit assay-tpm-broker.service', () => {
     assert.match(users, new RegExp(`^m assay-agent ${group}$`, 'm'));
   });
 
+  it('has a socket that the agent alone may open, and that is there without the folder of the other', async () => {
+    const socket = await readFile(join(host, 'assay-tpm-broker.socket'), 'utf8');
+    const verify = async (unit: string) => {
+      await install('assay-tpm-broker.service', text);
+      return output(
+        ...['systemd-analyze', 'verify', '--man=no', '--recursive-errors=no'],
+        await install('assay-tpm-broker.socket', unit),
+      );
+    };
+    assert.equal(await verify(socket), '');
+    await assert.rejects(verify(socket.replace('SocketMode=0600', 'SocketMode=perhaps')), ToolError);
+    const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
+    assert.deepEqual(valuesOf(socket, 'SocketUser'), valuesOf(agent, 'User'));
+    assert.deepEqual(valuesOf(socket, 'SocketMode'), ['0600']);
+    // The service takes its own away and makes it anew.
+    assert.ok(!valuesOf(socket, 'ListenStream')[0]?.startsWith('/run/assay/'));
+  });
+
   it('lets the agent go without device and capabilities, by a drop-in that systemd takes', async () => {
     const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
     await mkdir(join(folder, 'assay-agent.service.d'), { recursive: true });
@@ -165,9 +183,8 @@ describe('the unit assay-tpm-broker.service', () => {
     assert.deepEqual(valuesOf(dropIn, 'CapabilityBoundingSet'), ['']);
     assert.deepEqual(valuesOf(dropIn, 'AmbientCapabilities'), ['']);
     assert.deepEqual(valuesOf(dropIn, 'DeviceAllow'), ['']);
-    assert.deepEqual(valuesOf(dropIn, 'Environment'), [
-      `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
-    ]);
+    const [own] = valuesOf(await readFile(join(host, 'assay-tpm-broker.socket'), 'utf8'), 'ListenStream');
+    assert.deepEqual(valuesOf(dropIn, 'Environment'), [`${agentSettings.tpmBroker.variable}=${own}`]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
     // What the unit hides for its capability, the agent must see once it has none: protected paths lie there.
     for (const setting of ['TemporaryFileSystem', 'InaccessiblePaths']) {
