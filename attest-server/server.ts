@@ -22,6 +22,7 @@ import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
+import { shareOfDisk } from './state/reserve.ts';
 import { openStore } from './store/open.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
@@ -89,6 +90,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   health.probeBy(store.probe);
+  const nodeShare = shareOfDisk(stateDir, config.nodeDisk, 20);
+  // The list of the present boot leaves room for that of a boot by which a node became untrusted.
+  const imaList = Math.min(config.imaList, Math.floor(nodeShare / 4));
   const audit = rooms.use(
     await openAudit({
       store,
@@ -119,7 +123,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
+  const evidence = rooms.use(openEvidence(
+      { ...config, nodeShare },
+      { store: store.evidence, now, monotonic, fault },
+    ));
   const { bundle, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
@@ -160,7 +167,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
-    await openAttest(config, {
+    await openAttest({ ...config, imaList }, {
       verdicts: store.verdicts,
       enrolment: store.enrolment,
       now,

@@ -59,10 +59,10 @@ export function openReserve(dir: string): Reserve {
   };
 }
 
-/** An eighth of the file system that holds this folder, in bytes; at most `most`. */
-export function shareOfDisk(dir: string, most: number): number {
+/** A part of the file system that holds this folder, in bytes: one of eight, if not said otherwise; at most `most`. */
+export function shareOfDisk(dir: string, most: number, ofParts = 8): number {
   const { blocks, bsize } = statfsSync(dir);
-  return Math.min(most, Math.floor((blocks * bsize) / 8));
+  return Math.min(most, Math.floor((blocks * bsize) / ofParts));
 }
 
 /** Only who finds room for it twice keeps it once: else the next write would find none. */

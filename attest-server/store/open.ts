@@ -87,7 +87,7 @@ export async function openStore(
   return {
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
     verdicts: verdictStore(database, writer, onUnreadable),
-    evidence: evidenceStore(database, append, writer.waiting),
+    evidence: evidenceStore(database, append, writer),
     initrds: initrdStore(database),
     references,
     declared: declaredStore(database, append, references),
