@@ -22,7 +22,6 @@ import { openPresence } from './presence/open.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
-import { shareOfDisk } from './state/reserve.ts';
 import { openStore } from './store/open.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
@@ -89,8 +88,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
-  health.probeBy(store.probe);
-  const nodeShare = shareOfDisk(stateDir, config.nodeDisk, 20);
+  health.probeBy(store.probe, store.free);
+  const nodeShare = state.nodeShare(config.nodeDisk);
   // The list of the present boot leaves room for that of a boot by which a node became untrusted.
   const imaList = Math.min(config.imaList, Math.floor(nodeShare / 4));
   const audit = rooms.use(
@@ -220,6 +219,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
+      eraseEvidence: (node, actor) => evidence.share.erase(node, actor),
       checkWitness: audit.checkWitness,
       status: attest.status,
       report,

@@ -21,15 +21,23 @@ export interface Reserve {
   take(): boolean;
   /** Whether the room is taken. */
   readonly isTaken: boolean;
+  /**
+   * Whether less of the disk is free than is left to people, of which nodes take nothing, however many there are.
+   * @param own bytes that the database has free within its file
+   */
+  isTouched(own: number): boolean;
 }
 
 const most = 4 * 1024 * 1024;
+/** Left to people: an eighth of the file system at most. */
+const mostForPeople = 64 * 1024 * 1024;
 
 /** @throws Error where the file is open to others */
 export function openReserve(dir: string): Reserve {
   const path = join(dir, 'reserve');
   checkPrivateFile(path);
   const size = shareOfDisk(dir, most);
+  const forPeople = shareOfDisk(dir, mostForPeople);
   let isTaken = sizeOf(path) === size;
   const free = () => {
     rmSync(path, { force: true });
@@ -52,6 +60,10 @@ export function openReserve(dir: string): Reserve {
         if (!isFull(error)) throw error;
       }
       return isTaken;
+    },
+    isTouched(own) {
+      const { bfree, bsize } = statfsSync(dir);
+      return bfree * bsize + own < forPeople;
     },
     get isTaken() {
       return isTaken;
