@@ -122,10 +122,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const evidence = rooms.use(openEvidence(
-      { ...config, nodeShare },
-      { store: store.evidence, now, monotonic, fault },
-    ));
+  const evidence = rooms.use(
+    openEvidence({ ...config, nodeShare }, { store: store.evidence, now, monotonic, fault }),
+  );
   const { bundle, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
@@ -166,25 +165,28 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
-    await openAttest({ ...config, imaList }, {
-      verdicts: store.verdicts,
-      enrolment: store.enrolment,
-      now,
-      monotonic,
-      initrds: store.initrds,
-      evidence,
-      inForce: inForce.current,
-      labelsOf,
-      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
-      alive: state,
-      duration: metrics.duration,
-      answered: report.answered,
-      recorded: report.recorded,
-      gateOpened: report.gateOpened,
-      storageFault: health.fault,
-      presence,
-      fault,
-    }),
+    await openAttest(
+      { ...config, imaList },
+      {
+        verdicts: store.verdicts,
+        enrolment: store.enrolment,
+        now,
+        monotonic,
+        initrds: store.initrds,
+        evidence,
+        inForce: inForce.current,
+        labelsOf,
+        systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
+        alive: state,
+        duration: metrics.duration,
+        answered: report.answered,
+        recorded: report.recorded,
+        gateOpened: report.gateOpened,
+        storageFault: health.fault,
+        presence,
+        fault,
+      },
+    ),
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);

@@ -16,6 +16,7 @@ import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -115,7 +116,7 @@ export class Attestation {
     this.#initrds = new Initrds({
       store,
       keepShared: (blob, ekDigest, at) => ports.verdicts.keepShared(blob, ekDigest, at),
-      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes),
+      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes, () => []),
       readPart: (digest, node) => evidence.readPart(digest, node),
       verifier: this.#verifier,
       reader: imageReader,
@@ -306,7 +307,7 @@ export class Attestation {
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
     const came = bytesThatCame(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
-    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came);
+    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
     if (ima !== null && ima.pieces.length > shortPieces) {
       if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
       await this.#keepLong(node, ima.pieces);
@@ -854,6 +855,14 @@ function bytesThatCame(parts: Parts, given: Given, ima: KeptIma | null, held: No
     for (const manifest of given.initrds.manifests.values()) bytes += manifest.length;
   for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
   return bytes;
+}
+
+/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
+function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+  const named = Object.values(parts).map(({ digest }) => digest);
+  const index = ima?.part;
+  if (index?.bytes == null) return named;
+  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** Of parts that came and are not those of before; how many boot logs may come is counted apart. */

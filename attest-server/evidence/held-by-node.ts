@@ -53,8 +53,9 @@ export class HeldByNode {
   /**
    * Whether an answer of this node may be kept, with so many bytes beside its document; older evidence of it gives way.
    * To be asked when no other answer of it is being judged.
+   * @param naming gives digests of what it names, and which may be kept already
    */
-  async hasRoom(node: EvidenceOwner, bytes: number): Promise<boolean> {
+  async hasRoom(node: EvidenceOwner, bytes: number, naming: () => Iterable<string>): Promise<boolean> {
     const { store, share, monotonic } = this.#parts;
     const { name, ekDigest } = node;
     const needed = bytes + perAnswer;
@@ -66,6 +67,7 @@ export class HeldByNode {
     const least = held + needed - share;
     const gone = await store.giveWay({
       ...this.#of(node, 'server'),
+      naming: naming(),
       least,
       free: least + share * roomMade,
     });
@@ -75,11 +77,6 @@ export class HeldByNode {
     if (isRoom) this.#stuck.delete(ekDigest);
     else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
     return isRoom;
-  }
-
-  /** @throws Rejection `too_large` where there is no room */
-  async take(node: EvidenceOwner, bytes: number): Promise<void> {
-    if (!(await this.hasRoom(node, bytes))) throw this.full(node.name);
   }
 
   full(node: string): Rejection {

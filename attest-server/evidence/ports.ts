@@ -43,6 +43,14 @@ export interface HeldEvidence extends Pick<UnusedRequest, 'named' | 'lists' | 'e
   readonly ekDigest: string;
 }
 
+export interface GivingWay extends HeldEvidence {
+  /** Digests of shared evidence that an answer names which is not kept yet. */
+  readonly naming: Iterable<string>;
+  /** Bytes. */
+  readonly free: number;
+  readonly least: number;
+}
+
 /** Evidence that is kept, by its SHA-256, hex. */
 export interface EvidenceStore {
   /**
@@ -85,10 +93,10 @@ export interface EvidenceStore {
   held(node: string, ekDigest: string): Promise<number>;
   /**
    * Erases evidence of this TPM, from its latest answers back, until `free` bytes are freed. What its present verdict rests on stays,
-   * and so does that by which it became untrusted. Nothing is erased where less than `least` can be.
+   * and so do that by which it became untrusted, and what is `naming`. Nothing is erased where less than `least` can be.
    * @returns digests of shared evidence that is gone, since nobody else names it
    */
-  giveWay(request: HeldEvidence & { readonly free: number; readonly least: number }): Promise<readonly string[]>;
+  giveWay(request: GivingWay): Promise<readonly string[]>;
   /** Erases all evidence of a TPM that is no node any more, as `giveWay` does it. */
   eraseHeld(request: HeldEvidence): Promise<readonly string[]>;
 }

@@ -67,7 +67,11 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
           ])
           .where('digest', '=', value('digest')),
       )
-      .onConflict((conflict) => conflict.doNothing())
+      // Gives a row also where it is held already; none where there is no such blob.
+      .onConflict((conflict) =>
+        conflict.columns(['ek_digest', 'digest']).doUpdateSet((is) => ({ bytes: is.ref('excluded.bytes') })),
+      )
+      .returning('digest')
       .compile(),
   );
   const heldOf = sql<number>`length(bytes) + ${sql.lit(rowBytes)}`;
@@ -133,8 +137,9 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
   const count = async (digest: string, ekDigest: string, at: number) => {
     const key = heldKey(digest, ekDigest);
     if (isNoted(key, at)) return;
-    await hold({ ek_digest: ekDigest, digest });
-    written.set(key, at);
+    // One that is named before it is there counts when it comes.
+    const isHeld = (await hold({ ek_digest: ekDigest, digest })) !== undefined;
+    if (isHeld) written.set(key, at);
   };
   return {
     async share(blob, ekDigest, at) {

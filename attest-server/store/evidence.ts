@@ -14,11 +14,7 @@ import type { VerdictWriter } from './verdict-writer.ts';
 /** Rows of history that are looked through at a time. */
 const page = 500;
 
-export function evidenceStore(
-  { db }: Database,
-  append: Append,
-  writer: VerdictWriter,
-): EvidenceStore {
+export function evidenceStore({ db }: Database, append: Append, writer: VerdictWriter): EvidenceStore {
   const { waiting } = writer;
   const shared = hot<{ digest: string }>()((value) =>
     db.selectFrom('evidence').select('bytes').where('digest', '=', value('digest')).compile(),

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Kysely, sql } from 'kysely';
-import type { EvidenceStore, HeldEvidence } from '../evidence/ports.ts';
+import type { EvidenceStore, GivingWay, HeldEvidence } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
 import { blobEraser } from './retention.ts';
@@ -122,9 +122,7 @@ export function heldByNode(
         .selectFrom('history')
         .leftJoin('answers', 'answers.id', 'history.id')
         .select(['history.id', 'at', 'evidence_digest', 'ek_digest', 'answers.bytes', 'answers.held'])
-        .select(
-          sql<number>`transition = 1 and verdict like '{"state":"untrusted"%'`.as('became_untrusted'),
-        )
+        .select(sql<number>`transition = 1 and verdict like '{"state":"untrusted"%'`.as('became_untrusted'))
         .where('node', '=', node)
         .where('at', '<', end)
         .orderBy('at', 'desc')
@@ -139,7 +137,7 @@ export function heldByNode(
   }
 
   /** First what nothing names any longer; then answers, from the latest back. */
-  async function surplusOf(request: HeldEvidence & { readonly free: number }): Promise<Surplus> {
+  async function surplusOf(request: GivingWay): Promise<Surplus> {
     const { ekDigest, named, free } = request;
     const { bytes, members } = await blobsOf(request);
     const namesOf = (blob: Uint8Array) =>
@@ -190,7 +188,7 @@ export function heldByNode(
         leave(members.get(digest) ?? []);
       }
     };
-    use(partsIn(status?.parts).filter((digest) => bytes.has(digest)));
+    use([...partsIn(status?.parts), ...request.naming].filter((digest) => bytes.has(digest)));
     if (own !== undefined) use(namesOf(own.bytes));
     for (const { names } of answers) use(names);
     for (const digest of bytes.keys()) if (!uses.has(digest)) giveUp(digest);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { binaryFrame } from '../../attest-server/protocol/messages.ts';
@@ -194,5 +195,27 @@ describe('enrolled nodes that would fill the disk, a file system of 160 MiB', fu
     const good = rebooting(world, honest, 'honest');
     assert.equal(await good.answer(log, 2), 'trusted');
     await good.close();
+  });
+
+  it('is counted as it is kept: the sums agree, and somebody holds each blob that counts', () => {
+    const database = new DatabaseSync(join(world.stateDir, 'assay.db'), { readOnly: true });
+    const rows = (text: string) => database.prepare(text).all();
+    assert.deepEqual(
+      rows(
+        `select held.ek_digest from held where blobs <> (
+           select coalesce(sum(bytes), 0) from held_blobs where held_blobs.ek_digest = held.ek_digest
+         ) or answers <> (
+           select coalesce(sum(answers.held), 0) from answers join history using (id)
+           where history.ek_digest = held.ek_digest
+         )`,
+      ),
+      [],
+    );
+    assert.deepEqual(
+      rows('select digest from evidence where counted = 1 and digest not in (select digest from held_blobs)'),
+      [],
+    );
+    assert.deepEqual(rows('select digest from held_blobs where digest not in (select digest from evidence)'), []);
+    database.close();
   });
 });

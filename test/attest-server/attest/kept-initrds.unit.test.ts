@@ -30,7 +30,8 @@ describe('what is kept of initrds', () => {
   it('counts once where it came twice, of nodes that measured it by different banks', async () => {
     const [one, other] = [await readImage('one'), await readImage('two')];
     const kept = opened(1024 * 1024);
-    for (const { manifest, bytes } of [one, one, other]) assert.equal(await kept.keep(manifest, bytes, 'ek'), true);
+    for (const { manifest, bytes } of [one, one, other])
+      assert.equal(await kept.keep(manifest, bytes, 'ek'), true);
     assert.equal(kept.bytes, one.bytes.length + other.bytes.length);
     const { sha256, sha384, sha512 } = one.manifest.image;
     const restored = opened(0);

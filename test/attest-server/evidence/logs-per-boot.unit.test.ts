@@ -9,8 +9,14 @@ const longest = limits.parts.boot;
 
 describe('the boot logs that a node sends', () => {
   /** The code of the refusal; undefined where it is taken. */
-  const sends = (logs: LogsPerBoot, node: string, resetCount: number, digest: string, bytes = 1_000, at = 0) =>
-    rejectionOf(() => logs.count(node, resetCount, digest, bytes, at))?.code;
+  const sends = (
+    logs: LogsPerBoot,
+    node: string,
+    resetCount: number,
+    digest: string,
+    bytes = 1_000,
+    at = 0,
+  ) => rejectionOf(() => logs.count(node, resetCount, digest, bytes, at))?.code;
 
   it('are few for each boot: what nothing measures is free to invent', () => {
     const logs = new LogsPerBoot();

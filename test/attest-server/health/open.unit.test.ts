@@ -73,7 +73,10 @@ describe('whether the server can store', () => {
     const { bfree, bsize } = statfsSync(dir);
     own = 1024 - bfree * bsize;
     assert.equal(health.isLow(own), true);
-    assert.deepEqual([health.fault()?.storage, health.ready().ok, reserve.isTaken], ['disk_full', false, true]);
+    assert.deepEqual(
+      [health.fault()?.storage, health.ready().ok, reserve.isTaken],
+      ['disk_full', false, true],
+    );
     assert.equal(health.isFull(), true);
     own = 0;
     await until(() => health.fault() === null);

@@ -384,7 +384,9 @@ export function portsOf(world: World): ApiPorts {
           return ['node-1'];
         },
         revoke: async (node, { reason, actor, eraseEvidence }) => {
-          world.decisions.push(`${actor} revokes ${node}${eraseEvidence ? ' and its evidence' : ''}: ${reason}`);
+          world.decisions.push(
+            `${actor} revokes ${node}${eraseEvidence ? ' and its evidence' : ''}: ${reason}`,
+          );
           const ek = world.nodes.get(node)?.enrolled.ekDigest;
           return ek === undefined ? null : { ek, ...(eraseEvidence && { freedBytes: 5 * 1024 * 1024 }) };
         },
