@@ -10,7 +10,7 @@ export interface EvidenceOwner {
 }
 
 export interface HeldParts {
-  readonly store: Pick<EvidenceStore, 'held' | 'giveWay' | 'eraseHeld'>;
+  readonly store: Pick<EvidenceStore, 'held' | 'settledOf' | 'giveWay' | 'eraseHeld'>;
   /** Bytes that may be kept of one node, of all kinds together. */
   readonly share: number;
   /** Milliseconds since the epoch. */
@@ -34,6 +34,8 @@ const lookAgainAfter = 600_000;
 export class HeldByNode {
   readonly #parts: HeldParts;
   readonly #listeners: ((digests: readonly string[]) => void)[] = [];
+  /** By the endorsement key, bytes that may be on their way to the disk. */
+  readonly #promised = new Map<string, number>();
   /** By the endorsement key: what was held when nothing was found that may give way, and when. */
   readonly #stuck = new Map<string, { readonly held: number; readonly at: number }>();
 
@@ -57,10 +59,18 @@ export class HeldByNode {
    */
   async hasRoom(node: EvidenceOwner, bytes: number, naming: () => Iterable<string>): Promise<boolean> {
     const { store, share, monotonic } = this.#parts;
-    const { name, ekDigest } = node;
+    const { ekDigest } = node;
     const needed = bytes + perAnswer;
-    const held = await store.held(name, ekDigest);
-    if (held + needed <= share) return true;
+    const promised = this.#promised.get(ekDigest) ?? 0;
+    if ((await store.held(ekDigest)) + promised + needed <= share) {
+      if (bytes > 0) this.#promised.set(ekDigest, promised + bytes);
+      return true;
+    }
+    const held = await this.#held(node);
+    if (held + needed <= share) {
+      this.#promised.set(ekDigest, bytes);
+      return true;
+    }
     const stuck = this.#stuck.get(ekDigest);
     // Attack: a node whose share is full has all of it looked through with each answer.
     if (stuck !== undefined && held >= stuck.held && monotonic() < stuck.at + lookAgainAfter) return false;
@@ -72,10 +82,12 @@ export class HeldByNode {
       free: least + share * roomMade,
     });
     this.#tell(gone);
-    const left = await store.held(name, ekDigest);
+    const left = await this.#held(node);
     const isRoom = left + needed <= share;
-    if (isRoom) this.#stuck.delete(ekDigest);
-    else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
+    if (isRoom) {
+      this.#stuck.delete(ekDigest);
+      this.#promised.set(ekDigest, bytes);
+    } else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
     return isRoom;
   }
 
@@ -88,12 +100,18 @@ export class HeldByNode {
 
   /** Erases all evidence of a TPM that is no node any more. @returns how much it held, in bytes */
   async erase(node: EvidenceOwner, actor: string): Promise<number> {
+    const before = await this.#held(node);
+    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)));
+    this.#stuck.delete(node.ekDigest);
+    return before - (await this.#held(node));
+  }
+
+  /** With what was on its way to the disk. */
+  async #held({ name, ekDigest }: EvidenceOwner): Promise<number> {
     const { store } = this.#parts;
-    const { name, ekDigest } = node;
-    const before = await store.held(name, ekDigest);
-    this.#tell(await store.eraseHeld(this.#of(node, actor)));
-    this.#stuck.delete(ekDigest);
-    return before - (await store.held(name, ekDigest));
+    await store.settledOf(name);
+    this.#promised.delete(ekDigest);
+    return store.held(ekDigest);
   }
 
   #tell(digests: readonly string[]): void {

@@ -87,10 +87,12 @@ export interface EvidenceStore {
    */
   eraseUnused(request: UnusedRequest): Promise<number>;
   /**
-   * Bytes that are kept of this TPM, with what is on its way to the disk: shared evidence that it names, whoever else names it,
-   * its answers, and its rows of history and audit log. What an earlier program stored is not among them.
+   * Bytes that are kept of this TPM: shared evidence that it names, whoever else names it, its answers, and its rows of history and
+   * audit log. What an earlier program stored is not among them.
    */
-  held(node: string, ekDigest: string): Promise<number>;
+  held(ekDigest: string): Promise<number>;
+  /** Resolves when what is on its way to the disk of this node is there, or refused. */
+  settledOf(node: string): Promise<void>;
   /**
    * Erases evidence of this TPM, from its latest answers back, until `free` bytes are freed. What its present verdict rests on stays,
    * and so do that by which it became untrusted, and what is `naming`. Nothing is erased where less than `least` can be.

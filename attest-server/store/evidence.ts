@@ -14,7 +14,8 @@ import type { VerdictWriter } from './verdict-writer.ts';
 /** Rows of history that are looked through at a time. */
 const page = 500;
 
-export function evidenceStore({ db }: Database, append: Append, writer: VerdictWriter): EvidenceStore {
+export function evidenceStore(database: Database, append: Append, writer: VerdictWriter): EvidenceStore {
+  const { db } = database;
   const { waiting } = writer;
   const shared = hot<{ digest: string }>()((value) =>
     db.selectFrom('evidence').select('bytes').where('digest', '=', value('digest')).compile(),
@@ -105,7 +106,7 @@ export function evidenceStore({ db }: Database, append: Append, writer: VerdictW
 
     erase: retention(db, append),
     eraseUnused: unusedEvidence(db, append),
-    ...heldByNode(db, append, writer),
+    ...heldByNode(database, append, writer),
   };
 }
 

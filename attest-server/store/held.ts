@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
-import { type Kysely, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { EvidenceStore, GivingWay, HeldEvidence } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
+import type { Database } from './database.ts';
 import { blobEraser } from './retention.ts';
-import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
 import { parseParts } from './status-row.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
@@ -32,22 +32,20 @@ interface Surplus {
 
 /** How much is kept of one node, and what of it gives way. Only its own evidence does; rows of history and audit log stay. */
 export function heldByNode(
-  db: Kysely<Tables>,
+  { db, prepare }: Database,
   append: Append,
   { settledOf, forget }: Pick<VerdictWriter, 'settledOf' | 'forget'>,
-): Pick<EvidenceStore, 'held' | 'giveWay' | 'eraseHeld'> {
-  const sums = hot<{ ek_digest: string }>()((value) =>
+): Pick<EvidenceStore, 'held' | 'settledOf' | 'giveWay' | 'eraseHeld'> {
+  // Asked with each answer.
+  const sums = prepare<{ ek_digest: string }>()((value) =>
     db
-      .selectFrom('held')
-      .select(sql<number>`blobs + answers + rows`.as('bytes'))
-      .where('ek_digest', '=', value('ek_digest'))
-      .compile(),
-  );
-  const latest = hot<{ ek_digest: string }>()((value) =>
-    db
-      .selectFrom('latest_answers')
-      .select(sql<number>`length(bytes)`.as('bytes'))
-      .where('ek_digest', '=', value('ek_digest'))
+      .selectFrom('nodes')
+      .leftJoin('held', 'held.ek_digest', 'nodes.ek_digest')
+      .leftJoin('latest_answers', 'latest_answers.ek_digest', 'nodes.ek_digest')
+      .select(
+        sql<number>`coalesce(blobs + answers + rows, 0) + coalesce(length(latest_answers.bytes), 0)`.as('bytes'),
+      )
+      .where('nodes.ek_digest', '=', value('ek_digest'))
       .compile(),
   );
   const eraseAnswer = hot<{ id: number }>()((value) =>
@@ -72,12 +70,6 @@ export function heldByNode(
       .compile(),
   );
   const eraseBlob = blobEraser(db);
-
-  async function held(ekDigest: string): Promise<number> {
-    const counted = (await db.executeQuery(sums({ ek_digest: ekDigest }))).rows[0]?.bytes ?? 0;
-    const own = (await db.executeQuery(latest({ ek_digest: ekDigest }))).rows[0]?.bytes ?? 0;
-    return counted + own;
-  }
 
   /** Its shared blobs, and what lists among them name. */
   async function blobsOf({ ekDigest, lists }: HeldEvidence) {
@@ -193,6 +185,8 @@ export function heldByNode(
     for (const { names } of answers) use(names);
     for (const digest of bytes.keys()) if (!uses.has(digest)) giveUp(digest);
     const gone: AnswerRow[] = [];
+    // By their order, as the clock may have been set.
+    answers.sort((one, other) => other.id - one.id);
     for (const answer of answers) {
       if (freed >= free) break;
       if (staying.has(answer.digest)) continue;
@@ -236,10 +230,9 @@ export function heldByNode(
   }
 
   return {
-    async held(node, ekDigest) {
-      await settledOf(node);
-      return held(ekDigest);
-    },
+    held: async (ekDigest) => (await sums({ ek_digest: ekDigest }))?.bytes ?? 0,
+
+    settledOf,
 
     async giveWay(request) {
       const surplus = await surplusOf(request);

@@ -24,6 +24,7 @@ function openOver(blobs: ReadonlyMap<string, Buffer>) {
       erase: async () => false,
       eraseUnused: async () => 0,
       held: async () => 0,
+      settledOf: async () => undefined,
       giveWay: none,
       eraseHeld: none,
     },
