@@ -88,7 +88,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
-  health.probeBy(store.probe);
+  health.probeBy(store.probe, store.free);
+  const nodeShare = state.nodeShare(config.nodeDisk);
+  // The list of the present boot leaves room for that of a boot by which a node became untrusted.
+  const imaList = Math.min(config.imaList, Math.floor(nodeShare / 4));
   const audit = rooms.use(
     await openAudit({
       store,
@@ -119,7 +122,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
+  const evidence = rooms.use(
+    openEvidence({ ...config, nodeShare }, { store: store.evidence, now, monotonic, fault }),
+  );
   const { bundle, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
@@ -160,25 +165,28 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.faultyParts(inForce.faulty);
   const attest = rooms.use(
-    await openAttest(config, {
-      verdicts: store.verdicts,
-      enrolment: store.enrolment,
-      now,
-      monotonic,
-      initrds: store.initrds,
-      evidence,
-      inForce: inForce.current,
-      labelsOf,
-      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
-      alive: state,
-      duration: metrics.duration,
-      answered: report.answered,
-      recorded: report.recorded,
-      gateOpened: report.gateOpened,
-      storageFault: health.fault,
-      presence,
-      fault,
-    }),
+    await openAttest(
+      { ...config, imaList },
+      {
+        verdicts: store.verdicts,
+        enrolment: store.enrolment,
+        now,
+        monotonic,
+        initrds: store.initrds,
+        evidence,
+        inForce: inForce.current,
+        labelsOf,
+        systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
+        alive: state,
+        duration: metrics.duration,
+        answered: report.answered,
+        recorded: report.recorded,
+        gateOpened: report.gateOpened,
+        storageFault: health.fault,
+        presence,
+        fault,
+      },
+    ),
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
@@ -214,6 +222,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
+      eraseEvidence: (node, actor) => evidence.share.erase(node, actor),
       checkWitness: audit.checkWitness,
       status: attest.status,
       report,

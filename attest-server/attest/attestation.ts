@@ -16,6 +16,7 @@ import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
@@ -123,7 +124,8 @@ export class Attestation {
     const { initrds: store, evidence, initrdUploads: uploads, initrdManifests: mostBytes } = ports;
     this.#initrds = new Initrds({
       store,
-      keepShared: (blob, at) => ports.verdicts.keepShared(blob, at),
+      keepShared: (blob, ekDigest, at) => ports.verdicts.keepShared(blob, ekDigest, at),
+      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes, () => []),
       readPart: (digest, node) => evidence.readPart(digest, node),
       verifier: this.#verifier,
       reader: imageReader,
@@ -147,6 +149,7 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.#initrds.restore();
+    ports.evidence.share.onGone((digests) => attestation.#initrds.gone(digests));
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -318,7 +321,12 @@ export class Attestation {
       : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
-    if (ima !== null && ima.pieces.length > shortPieces) await this.#keepLong(node.name, ima.pieces);
+    const came = bytesThatCame(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
+    if (ima !== null && ima.pieces.length > shortPieces) {
+      if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
+      await this.#keepLong(node, ima.pieces);
+    }
     const judged: ProvenWhole = {
       node,
       answer: withIndex(answer, ima),
@@ -327,6 +335,8 @@ export class Attestation {
       place,
       ima,
       looked,
+      arrived: came,
+      hasRoom,
     };
     try {
       return await this.#record(judged, inForce);
@@ -388,9 +398,9 @@ export class Attestation {
   }
 
   /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
-  async #keepLong(name: string, pieces: KeptIma['pieces']): Promise<void> {
+  async #keepLong({ name, ekDigest }: AttestedNode, pieces: KeptIma['pieces']): Promise<void> {
     for (const piece of pieces) {
-      await this.#ports.verdicts.keepShared(piece, this.#ports.now());
+      await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
       this.#imaLists.written(name, [piece]);
     }
   }
@@ -638,13 +648,13 @@ export class Attestation {
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proven, given, place, ima, looked } = whole;
+    const { node, answer, proven, given, place, ima, looked, hasRoom } = whole;
     const { wait, more } = looked;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
     const at = this.#ports.now();
-    const { budget, logsPerBoot, packer } = this.#ports.evidence;
+    const { budget, logsPerBoot, packer, share } = this.#ports.evidence;
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
@@ -709,10 +719,18 @@ export class Attestation {
     });
     const { boot } = answer.parts;
     if (boot != null && boot.bytes !== null)
-      logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
+      logsPerBoot.count(
+        node.name,
+        proven.clock.resetCount,
+        boot.digest,
+        boot.bytes.length,
+        this.#ports.monotonic(),
+      );
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    const summary = isSame ? this.#summaryOf(previous, status, verdict, kept, at) : null;
+    // An honest node whose share is full of old rows is proven as ever: it has no more of them.
+    if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(node.name);
+    const summary = isSame && hasRoom ? this.#summaryOf(previous, status, verdict, kept, at) : null;
     if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
@@ -859,6 +877,9 @@ interface ProvenWhole extends Explained {
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
   readonly looked: Pick<Looked, 'wait' | 'more'>;
+  /** Bytes that came with it and are kept beside its document; and whether the node's share of the disk has room for these. */
+  readonly arrived: number;
+  readonly hasRoom: boolean;
 }
 
 /** Its own first. */
@@ -903,6 +924,29 @@ function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdi
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {
   return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
+}
+
+/** Of what came and is kept under digests of its own, as far as that is not what was kept last. */
+function bytesThatCame(parts: Parts, given: Given, ima: KeptIma | null, held: NodeStatus['parts']): number {
+  let bytes = 0;
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
+  }
+  if (given.loader.list !== null && given.loader.list.digest !== held.loaderFiles)
+    for (const file of given.loader.files.values()) bytes += file.length;
+  if (given.initrds.list !== null && given.initrds.list.digest !== held.initrds)
+    for (const manifest of given.initrds.manifests.values()) bytes += manifest.length;
+  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
+  return bytes;
+}
+
+/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
+function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+  const named = Object.values(parts).map(({ digest }) => digest);
+  const index = ima?.part;
+  if (index?.bytes == null) return named;
+  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** Of parts that came and are not those of before; how many boot logs may come is counted apart. */

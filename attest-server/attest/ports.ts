@@ -36,7 +36,7 @@ export interface AttestPorts {
   /** Keeps what was answered, and says how much of it a node may make us keep. */
   readonly evidence: Pick<
     EvidenceRoom,
-    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart' | 'readPiece'
+    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'share' | 'hold' | 'readPart' | 'readPiece'
   >;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -164,6 +164,8 @@ export interface HistoryEntry {
 export interface KeptBlob {
   readonly digest: string;
   readonly bytes: Buffer;
+  /** A policy, or references: it counts in no node's share. */
+  readonly isOfServer?: true;
 }
 
 /** Everything that one attestation changes, committed together or not at all. */
@@ -211,8 +213,11 @@ export interface VerdictStore {
    * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
    */
   recordRepeat(record: RepeatRecord): Promise<void>;
-  /** Keeps what the evidence of a later record names: megabytes in one transaction hold up all others. */
-  keepShared(blob: KeptBlob, at: number): Promise<void>;
+  /**
+   * Keeps what the evidence of a later record names: megabytes in one transaction hold up all others.
+   * @param ekDigest whose share of the disk it counts in
+   */
+  keepShared(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
   /** Writes what waits; resolves when all of it is on disk or refused. */
   settled(): Promise<void>;
 }

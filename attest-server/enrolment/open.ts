@@ -58,6 +58,8 @@ export interface EnrolmentParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
+  /** Erases what is kept of a TPM that is no node any more; gives how many bytes that took. */
+  readonly eraseEvidence: (node: { name: string; ekDigest: string }, actor: string) => Promise<number>;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   /** What is remembered of the node that is enrolled under that name; null where none is. */
@@ -173,6 +175,7 @@ export async function openEnrolment(
       now,
       trial,
       approveAgain,
+      eraseEvidence: parts.eraseEvidence,
       async release(node, work, akName) {
         await parts.release(node, work, akName);
         lastSeen.forget(node);

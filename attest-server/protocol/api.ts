@@ -353,8 +353,15 @@ export const revokeRequest = z.strictObject({
     .min(1)
     .max(256)
     .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line of text'),
+  /** Erases all evidence of TPMs that had this name, also where it is free already. Needs the role admin. */
+  eraseEvidence: z.boolean().optional(),
 });
-export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
+/** `ek`: of the latest TPM of that name. `freedBytes`: of the disk, where evidence was erased. */
+export const revokeAnswer = z.object({
+  node: z.string(),
+  ek: z.string(),
+  freedBytes: z.number().optional(),
+});
 
 export const tokenRoles = ['reader', 'operator', 'admin'] as const;
 /** A name of at most 64 characters, as the audit log shows it after `token:`. */

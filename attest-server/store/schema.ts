@@ -28,6 +28,8 @@ export interface Tables {
   readonly machines_without_tpm: MachineWithoutTpmRow;
   readonly webhook_position: WebhookPositionRow;
   readonly initrds: InitrdRow;
+  readonly held: HeldRow;
+  readonly held_blobs: HeldBlobRow;
 }
 
 export interface NodeRow {
@@ -114,6 +116,8 @@ interface EvidenceRow {
   readonly digest: string;
   readonly bytes: Uint8Array;
   readonly stored_at: number;
+  /** 1: whoever names it has a row in `held_blobs`. 0: also the server does, or an earlier program stored it. */
+  readonly counted: Generated<number>;
 }
 
 /** What a verdict was made from; its digest is the `evidence_digest` of that row. */
@@ -121,6 +125,26 @@ interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
   readonly bytes: Uint8Array;
+  /** What it counts in its node's share; 0 in one of an earlier program. */
+  readonly held: Generated<number>;
+}
+
+/** Bytes that are kept of one TPM, by its endorsement key; triggers keep the sums. */
+interface HeldRow {
+  readonly ek_digest: string;
+  /** Of `held_blobs`. */
+  readonly blobs: number;
+  readonly answers: number;
+  /** Of the history, with their entries of the audit log: never erased. */
+  readonly rows: number;
+}
+
+/** Shared evidence that a node names; each that names it has a row, and counts all of it. */
+interface HeldBlobRow {
+  readonly ek_digest: string;
+  readonly digest: string;
+  /** With what it takes beside its own bytes. */
+  readonly bytes: number;
 }
 
 /** What the latest of a node's equal verdicts was made from: one row a node, written over. */

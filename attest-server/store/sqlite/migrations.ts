@@ -306,6 +306,45 @@ const migrations: readonly string[] = [
 
   // Changes that follow each other too quickly have one row together, which says how many they were.
   `alter table history add column flaps text;`,
+  // What each TPM has the server keep, counted as it is written. Of an earlier program's rows and evidence nothing is counted.
+  `create table held_blobs (
+     ek_digest text not null,
+     digest text not null,
+     bytes integer not null,
+     primary key (ek_digest, digest)
+   ) strict, without rowid;
+   create index held_blobs_by_digest on held_blobs (digest);
+   create table held (
+     ek_digest text primary key,
+     blobs integer not null default 0,
+     answers integer not null default 0,
+     rows integer not null default 0
+   ) strict, without rowid;
+   alter table evidence add column counted integer not null default 0;
+   alter table answers add column held integer not null default 0;
+
+   create trigger blob_is_held after insert on held_blobs begin
+     insert into held (ek_digest, blobs) values (new.ek_digest, new.bytes)
+     on conflict (ek_digest) do update set blobs = blobs + excluded.blobs;
+   end;
+   create trigger blob_is_given_back after delete on held_blobs begin
+     update held set blobs = blobs - old.bytes where ek_digest = old.ek_digest;
+   end;
+   create trigger erased_blob_is_given_back after delete on evidence begin
+     delete from held_blobs where digest = old.digest;
+   end;
+   create trigger answer_is_held after insert on answers begin
+     insert into held (ek_digest, answers) select ek_digest, new.held from history where id = new.id
+     on conflict (ek_digest) do update set answers = answers + excluded.answers;
+   end;
+   create trigger answer_is_given_back after delete on answers begin
+     update held set answers = answers - old.held
+     where ek_digest = (select ek_digest from history where id = old.id);
+   end;
+   create trigger row_is_held after insert on history begin
+     insert into held (ek_digest, rows) values (new.ek_digest, length(cast(new.verdict as blob)) + 1024)
+     on conflict (ek_digest) do update set rows = rows + excluded.rows;
+   end;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -383,9 +383,12 @@ export function portsOf(world: World): ApiPorts {
           world.decisions.push(`${actor} approves ${which.join()}`);
           return ['node-1'];
         },
-        revoke: async (node, reason, actor) => {
-          world.decisions.push(`${actor} revokes ${node}: ${reason}`);
-          return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+        revoke: async (node, { reason, actor, eraseEvidence }) => {
+          world.decisions.push(
+            `${actor} revokes ${node}${eraseEvidence ? ' and its evidence' : ''}: ${reason}`,
+          );
+          const ek = world.nodes.get(node)?.enrolled.ekDigest;
+          return ek === undefined ? null : { ek, ...(eraseEvidence && { freedBytes: 5 * 1024 * 1024 }) };
         },
       },
       unsupported: () => world.unsupported,
