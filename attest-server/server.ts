@@ -281,6 +281,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       gateOf: inForce.groups.gateOf,
       gateOpened: report.gateSaid,
       refused: enrolment.refused,
+      gaveWay: (source) => report.turnedAway('agents', 'proven_bytes', source),
       failed: report.failed,
       nodeFailed: attest.failed,
       connections: metrics.agents,
@@ -288,6 +289,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
+  metrics.openAnswers(() => agents.openAnswerBytes);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {

@@ -14,6 +14,7 @@ import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { OpenAnswer, ownBytes } from './open-answers.ts';
 import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, unprovenReport } from './session.ts';
@@ -51,6 +52,7 @@ export class Connection<Node> {
   #mostOfIma: number = limits.parts.ima;
   /** The same of an initrd. */
   #mostOfInitrd: number = limits.initrd.piece;
+  readonly #answer = new OpenAnswer();
   /** Has one of the places for a long answer. */
   #isLong = false;
   #working = false;
@@ -80,6 +82,7 @@ export class Connection<Node> {
     this.#agenda = new Agenda(this, around.alarms, ports.now);
     this.#agenda.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
+    this.#answer.watch(webSocket, socket);
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (!this.mayGoOn()) return;
       // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
@@ -88,7 +91,7 @@ export class Connection<Node> {
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
       else
         this.#carryOut(
-          isBinary ? session.binary(data) : session.text(data.toString('utf8'), this.#ports.now()),
+          isBinary ? session.binary(ownBytes(data)) : session.text(data.toString('utf8'), this.#ports.now()),
         );
     });
     webSocket.on('error', (error) => {
@@ -135,6 +138,13 @@ export class Connection<Node> {
     if (bound === 'bytes' || bound === 'bytes_in_all')
       this.#cutOff('too_large', 'the heaviest where too many unproven bytes came');
     else this.#carryOut(this.session.refuse('identity_unproven', 'unproven, and newer connections came'));
+  }
+
+  /** It is the heaviest of those who proved themselves, where they sent too much together. */
+  #giveWay(): void {
+    this.#ports.gaveWay(this.#source);
+    this.#cutOff('too_large', 'the heaviest node where all together sent too much that is not judged yet');
+    this.#answer.end();
   }
 
   /** Its node is none any more: whatever it still sends is not heard. */
@@ -212,6 +222,7 @@ export class Connection<Node> {
           return;
         }
         this.#refused(action.code, 'the agent reports it', false);
+        this.#answer.forget();
         // That one answers no challenge, and moves none.
         if (action.code === 'audit_rollback') return;
         this.#schedule(this.#timings.challengeEvery);
@@ -253,6 +264,7 @@ export class Connection<Node> {
     const initrd = this.#probation === null ? asked.initrd : null;
     const [message, nonce] = freshChallenge({ ...asked, initrd }, hello, occasion);
     this.#files = [];
+    this.#answer.forget();
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
     this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
@@ -262,6 +274,7 @@ export class Connection<Node> {
     const arrivedAt = this.#ports.now();
     this.#agenda.answered();
     this.#judging = true;
+    this.#answer.judging();
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
@@ -295,6 +308,7 @@ export class Connection<Node> {
         ];
       } finally {
         this.#judging = false;
+        this.#answer.judged();
         this.#leaveLong();
       }
     });
@@ -319,6 +333,7 @@ export class Connection<Node> {
     if (name === null || !this.session.open || this.#probation === null) return;
     this.#probation.prove();
     this.#probation = null;
+    this.#answer.count(this.#around.openAnswers.enter(name, () => this.#giveWay()));
     const before = this.#around.proven.enter(name, this);
     if (this.#node !== null)
       this.#ports.proven(this.#node).catch((error: unknown) => this.#failed(error, name));
@@ -414,6 +429,7 @@ export class Connection<Node> {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#agenda.end();
     this.#leaveLong();
+    this.#answer.end();
     if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
     const name = this.name;

@@ -40,6 +40,7 @@ export const hitBounds = [
   'bytes',
   'bytes_in_all',
   'deadline',
+  'proven_bytes',
 ] as const;
 export type HitBound = (typeof hitBounds)[number];
 

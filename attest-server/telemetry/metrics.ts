@@ -32,6 +32,8 @@ export interface Metrics extends ClusterMetrics {
   turnedAway(port: DoorPort, bound: HitBound): void;
   /** Asked at each scrape what unproven connections hold. */
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
+  /** Asked at each scrape how many bytes of answers proven agents sent that are open or being judged. */
+  openAnswers(of: () => number): void;
   /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
   /** Asked at each scrape which nodes flap. */
@@ -302,6 +304,16 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let openAnswers = () => 0;
+  new Gauge({
+    name: 'assay_open_answer_bytes',
+    help: 'Bytes of proven agents, of answers that are open or being judged',
+    registers,
+    collect() {
+      this.set(openAnswers());
+    },
+  });
+
   let initrds: Parameters<Metrics['initrds']>[0] = () => ({ waiting: 0, received: 0, kept: 0 });
   new Gauge({
     name: 'assay_initrds_waiting',
@@ -360,6 +372,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
     turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    openAnswers(of) {
+      openAnswers = of;
+    },
     initrds(of) {
       initrds = of;
     },
@@ -453,7 +468,7 @@ const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
-  ...(['bytes', 'bytes_in_all', 'deadline'] as const),
+  ...(['bytes', 'bytes_in_all', 'deadline', 'proven_bytes'] as const),
 ];
 
 /** Each part of the heap by itself says nothing to who watches. */

@@ -120,6 +120,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     gateOf: () => ({ mode: 'enforce', proven: false, codes: [], timeout: null, onTimeout: 'hold' }),
     gateOpened() {},
     refused() {},
+    gaveWay() {},
     failed: assert.ifError,
     nodeFailed() {},
     connections() {},
