@@ -54,7 +54,8 @@ describe('what to do next', () => {
       );
     assert.deepEqual(commands('kernel_unknown'), [
       '  assay boot diff worker-3',
-      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd --staged',
+      '  assay reference approve worker-3-20261126-cdcdcd --reason "its boots are wanted"',
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
     ]);
     assert.deepEqual(commands('ima_unknown_file'), [
@@ -90,7 +91,8 @@ describe('what to do next', () => {
         line.startsWith('  assay reference capture '),
       );
     assert.deepEqual(commands('boot'), [
-      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd --staged',
+      '  assay reference approve worker-3-20261126-cdcdcd --reason "its boots are wanted"',
     ]);
     assert.match(
       commands('firewall').join(),
