@@ -195,7 +195,7 @@ function checkConsent(
   { references: [first], against, digest }: CaptureDraft,
   { reason, shown }: CaptureRequest,
 ): void {
-  if (shown !== null && shown !== '' && shown !== digest)
+  if (shown !== null && shown !== digest)
     throw new NotNow(
       'what would be captured is not what was shown, since a node shows something else by now: look at it again',
     );

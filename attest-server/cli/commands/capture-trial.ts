@@ -92,7 +92,7 @@ function againstText(
     return field(
       `    new ${printable(what)}`,
       withShortDigests(`${name}${digest === null ? '' : ` ${digest}`}${others}`),
-      27,
+      31,
       reading,
     );
   });
