@@ -24,6 +24,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
+import type { CaptureDraft } from '../references/capture.ts';
 import type { Webhook } from '../webhook/open.ts';
 import type { ApiRole, Caller } from './roles.ts';
 
@@ -130,6 +131,9 @@ interface CaptureOrder {
   readonly initrd: boolean;
   /** Of kind `boot`: demand boot_aggregate of boots like these, where one of the nodes gave it. */
   readonly aggregate: boolean;
+  readonly reason: string | null;
+  /** The digest of what somebody was shown of it. */
+  readonly shown: string | null;
   readonly actor: string;
 }
 
@@ -141,7 +145,7 @@ export interface ReferencePorts {
    */
   capture(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
   /** The same, and stores none of them. @throws as `capture` does */
-  draft(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
+  draft(request: CaptureOrder): Promise<CaptureDraft>;
   readonly life: ReferenceLifePort;
   /** What nodes show and no reference in force has. */
   candidates(filter: {
@@ -293,9 +297,9 @@ export interface PolicyPorts {
   simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /**
    * Of a page of nodes, those that would lack a proof once these references are in force, and those that cannot be judged.
-   * @throws an error named TooManyTrials
+   * @param andTrusted also those that would turn trusted @throws an error named TooManyTrials
    */
-  simulateAdded(added: readonly Reference[], page: NodePage): Promise<SimulatedPage>;
+  simulateAdded(added: readonly Reference[], page: NodePage, andTrusted: boolean): Promise<SimulatedPage>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];

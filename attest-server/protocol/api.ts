@@ -248,6 +248,13 @@ export const captureRequest = z
     initrd: z.boolean().optional(),
     /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
     aggregate: z.boolean().optional(),
+    /** Why; needed where more than `no_reference` stands against a node, and it is not staged. */
+    reason: z.string().min(1).max(512).optional(),
+    /** The `digest` of what a simulation showed: refused where it would be something else by now. */
+    shown: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest')
+      .optional(),
   })
   .refine(({ kind, aggregate }) => aggregate === undefined || kind === 'boot', {
     path: ['aggregate'],
