@@ -264,6 +264,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       proven: enrolment.proven,
       name: enrolment.name,
       ask: attest.ask,
+      waits: attest.waits,
       judge: attest.judge,
       checkpoint: audit.shown,
       announce: tls.announce,

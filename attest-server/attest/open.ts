@@ -13,7 +13,7 @@ import { startSweeper } from './sweeper.ts';
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
   AttestPorts,
-  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin'
+  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin' | 'challengeEvery'
 >;
 
 export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
@@ -30,6 +30,8 @@ export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsem
 export interface Attest extends AsyncDisposable {
   /** @param enough parts that its connection has shown, and need not show again */
   ask(peer: JudgedPeer, hello: Introduction, enough: readonly PartName[]): Question;
+  /** Milliseconds until this node may be asked: what it may have of our time is spent until then. */
+  waits(peer: JudgedPeer): number;
   /** When this resolves, the verdict is on disk. @throws Rejection */
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
@@ -57,7 +59,7 @@ export interface Attest extends AsyncDisposable {
 }
 
 export async function openAttest(
-  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin }: AttestConfig,
+  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin, challengeEvery }: AttestConfig,
   parts: AttestParts,
 ): Promise<Attest> {
   const { alive, now, monotonic, duration, fault } = parts;
@@ -78,6 +80,7 @@ export async function openAttest(
       initrdUploads,
       initrdManifests,
       answerWithin,
+      challengeEvery,
       recorded,
       askAgain,
     },
@@ -105,6 +108,7 @@ export async function openAttest(
         attestation.initrd(name),
       );
     },
+    waits: ({ record }) => attestation.wait(record.name),
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;
       const started = monotonic();

@@ -41,6 +41,8 @@ export class Connection<Node> {
   #wasAsked = false;
   #judging = false;
   #wanted = false;
+  /** The next challenge waits until the node may cost something again. */
+  #isPutOff = false;
   /** Parts that prove no more on this connection. */
   #enough: readonly PartName[] = [];
   /** Files of the node's loader that its next answer shall bring. */
@@ -106,7 +108,7 @@ export class Connection<Node> {
   challenge(): void {
     // An agent that is at work on an answer is asked again after it: its nonce must not become stale meanwhile.
     if (this.#judging || this.session.awaiting(this.#ports.now())) this.#wanted = true;
-    else if (this.session.open && !this.#draining) this.#challenge();
+    else if (this.session.open && !this.#draining) this.#challengeInTime();
   }
 
   /** A challenge in this many milliseconds, or in fewer where one is due anyhow. */
@@ -178,7 +180,8 @@ export class Connection<Node> {
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
-          this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+          const within = this.#ports.waits(this.#node) + this.#timings.answerWithin;
+          this.#agenda.within(within + bounds.firstAnswerGrace, 'no evidence in time');
         }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
@@ -239,10 +242,20 @@ export class Connection<Node> {
     });
   }
 
+  /** A node that has spent what it may cost is asked later: until then its verdict ages, as that of a silent one. */
+  #challengeInTime(): void {
+    const wait = this.#node === null ? 0 : this.#ports.waits(this.#node);
+    if (wait <= tick) return this.#challenge();
+    if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', putOffText(wait), false);
+    this.#isPutOff = true;
+    this.#agenda.challengeAfter(wait);
+  }
+
   #challenge(): void {
     const hello = this.session.hello;
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
+    this.#isPutOff = false;
     const within = this.#timings.answerWithin;
     this.#leaveLong();
     this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
@@ -420,6 +433,10 @@ export class Connection<Node> {
     if (name !== null) this.#around.proven.leave(name, this);
     this.#around.ended(this);
   }
+}
+
+function putOffText(wait: number): string {
+  return `the node answers too often, or what it shows takes too long to judge: it is asked again in ${Math.ceil(wait / 1000)} s`;
 }
 
 /** Twice as much where the line carried the last answer quickly. */

@@ -129,6 +129,8 @@ export interface ChannelPorts<Node> {
     /** Where an initrd of its boot is to go on; null where none is asked for. */
     readonly initrd: ImagePlace | null;
   };
+  /** Milliseconds until this node may be asked: 0 unless what it may cost is spent. */
+  waits(node: Node): number;
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
