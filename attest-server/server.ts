@@ -182,6 +182,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
+  metrics.judging(attest.judgingFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -287,6 +288,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       clusterUsers: kubernetes?.operators ?? null,
       enrolment,
       connected: agents.connected,
+      waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
       presence,

@@ -114,6 +114,9 @@ function sizeOf(part: Part | undefined): number {
   return part?.bytes?.length ?? 0;
 }
 
-function readingOf({ boot, userSpace }: Readonly<Partial<Record<PartName, Part>>>, verifier: Verifier): number {
+function readingOf(
+  { boot, userSpace }: Readonly<Partial<Record<PartName, Part>>>,
+  verifier: Verifier,
+): number {
   return boot === undefined ? 0 : verifier.readingSize(boot.digest, userSpace?.digest ?? null);
 }

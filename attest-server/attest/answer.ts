@@ -81,7 +81,10 @@ export function answeredEvidence(
 }
 
 /** As it is verified. @param parts those of the answer, with the bytes of all that need some */
-export function withGiven(parts: Parts, { loader, initrds }: Given): Required<Pick<Evidence, 'parts' | 'files'>> {
+export function withGiven(
+  parts: Parts,
+  { loader, initrds }: Given,
+): Required<Pick<Evidence, 'parts' | 'files'>> {
   const all =
     loader.list === null && initrds.list === null
       ? parts

@@ -82,7 +82,7 @@ export class Attestation {
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #imaLists: ImaLists;
-  readonly #proofs: AnswerProofs;
+  readonly proofs: AnswerProofs;
   readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
@@ -98,7 +98,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
-    this.#proofs = new AnswerProofs(this.#verifier, ports);
+    this.proofs = new AnswerProofs(this.#verifier, ports);
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#imaLists = new ImaLists({
       verifier: this.#verifier,
@@ -222,11 +222,6 @@ export class Attestation {
     return this.#initrds.ask(name);
   }
 
-  /** Milliseconds until this node may be asked: its share of our time is spent until then. */
-  wait(name: string): number {
-    return this.#proofs.wait(name);
-  }
-
   /** What is known of initrds, and what is not yet. */
   initrdFigures(): InitrdFigures {
     return this.#initrds.figures();
@@ -239,7 +234,7 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
-    const shown = this.#proofs.begin(node, answer);
+    const shown = this.proofs.begin(node, answer);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
     const unread = this.#unread(answer.parts, before);
@@ -542,7 +537,7 @@ export class Attestation {
     this.#ports.evidence.logsPerBoot.forget(name);
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
-    this.#proofs.forget(name);
+    this.proofs.forget(name);
     this.#files.forget(name);
     this.#imaLists.forget(name);
     this.#initrds.forget(name);

@@ -30,7 +30,10 @@ export class HeavyTurns {
    */
   async next(node: string): Promise<void> {
     if (this.#waiting.filter((one) => one.node === node).length >= mostOfNode)
-      throw new Rejection('too_large', `${node} shows so much on so many connections that the first ones still wait`);
+      throw new Rejection(
+        'too_large',
+        `${node} shows so much on so many connections that the first ones still wait`,
+      );
     await new Promise<void>((resolve) => {
       this.#waiting.push({ node, begin: resolve });
       if (!this.#isBusy) this.#begin();

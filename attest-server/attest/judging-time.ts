@@ -1,3 +1,4 @@
+import { spentText } from '../protocol/judging-share.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
 /** Judgements of one node: so many at once, which is an agent that starts again and again, and so many a second. */
@@ -118,10 +119,4 @@ export class JudgingTime {
     account.judgements = Math.min(judgements.burst, account.judgements + passed * this.#rate.judgements);
     account.time = Math.min(time.burst, account.time + passed * this.#rate.time);
   }
-}
-
-/** As people read it. */
-export function spentText(node: string, wait: number): string {
-  const seconds = Math.ceil(wait / 1000);
-  return `${node} answers too often, or what it shows takes too long to judge: its share of the server's time is spent, and it is asked again in ${seconds} s`;
 }

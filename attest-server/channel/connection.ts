@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { spentText } from '../protocol/judging-share.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
@@ -180,7 +181,7 @@ export class Connection<Node> {
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
-          const within = this.#ports.waits(this.#node) + this.#timings.answerWithin;
+          const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
           this.#agenda.within(within + bounds.firstAnswerGrace, 'no evidence in time');
         }
         this.#wasAsked = true;
@@ -244,9 +245,13 @@ export class Connection<Node> {
 
   /** A node that has spent what it may cost is asked later: until then its verdict ages, as that of a silent one. */
   #challengeInTime(): void {
-    const wait = this.#node === null ? 0 : this.#ports.waits(this.#node);
-    if (wait <= tick) return this.#challenge();
-    if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', putOffText(wait), false);
+    const { name } = this;
+    const wait = name === null ? 0 : this.#ports.waits(name);
+    if (name === null || wait <= tick) {
+      this.#challenge();
+      return;
+    }
+    if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', spentText(name, wait), false);
     this.#isPutOff = true;
     this.#agenda.challengeAfter(wait);
   }
@@ -433,10 +438,6 @@ export class Connection<Node> {
     if (name !== null) this.#around.proven.leave(name, this);
     this.#around.ended(this);
   }
-}
-
-function putOffText(wait: number): string {
-  return `the node answers too often, or what it shows takes too long to judge: it is asked again in ${Math.ceil(wait / 1000)} s`;
 }
 
 /** Twice as much where the line carried the last answer quickly. */

@@ -59,8 +59,7 @@ export class Pace {
     if (isKnown) return this.#proven.take(now, isLight ? 0 : inAll.proven.spared) ? null : 'rate';
     const spared = isLight ? 0 : inAll.strangers.spared;
     const mayEnter =
-      (source.first.take(now) && this.#newcomers.take(now)) ||
-      this.#strangers.take(now, spared);
+      (source.first.take(now) && this.#newcomers.take(now)) || this.#strangers.take(now, spared);
     return mayEnter ? null : 'rate_in_all';
   }
 

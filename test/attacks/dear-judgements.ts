@@ -33,7 +33,9 @@ await run(async (order) => {
     return Array.from({ length: connections }, async () => {
       const from = `127.0.11.${1 + index}`;
       while (performance.now() < end)
-        await converse(machine, from).catch(() => tallies.add('refused')).then(() => sleep(1));
+        await converse(machine, from)
+          .catch(() => tallies.add('refused'))
+          .then(() => sleep(1));
     });
   });
   await Promise.race([Promise.all(works), sleep(order.seconds * 1000 + 2_000)]);

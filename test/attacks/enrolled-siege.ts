@@ -20,9 +20,12 @@ interface EnrolledFigures {
 
 const honest = 300;
 const everyMs = 3_000;
+const leastKept = 0.95;
+const mostLagMs = 150;
+const mostMib = 256;
 
 /** @param attackers of them, each with two connections from an address of his own */
-export async function besiegeEnrolled(
+async function besiegeEnrolled(
   attackers: number,
   plan: { readonly evidence: 'log' | 'ordinary'; readonly reconnects: boolean },
   seconds: number,
@@ -73,14 +76,24 @@ async function watch(server: MeasuredServer, fleet: Fleet, forMs: number) {
   return { rate: ((fleet.answers() - answers) * 1000) / took, peak, lag, cores: cpuMs / took };
 }
 
-if (import.meta.main) {
-  const [count = '8', evidence = 'log', reconnects = 'true', seconds = '20'] = process.argv.slice(2);
-  if (evidence !== 'log' && evidence !== 'ordinary') throw new Error('log or ordinary');
-  const figures = await besiegeEnrolled(
-    Number(count),
-    { evidence, reconnects: reconnects === 'true' },
-    Number(seconds),
-  );
-  process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
-  process.exit(0);
+/** One, eight and sixteen owners of enrolled nodes, with dear evidence and with that of honest nodes. */
+export async function besiegedByNodes(seconds = 20): Promise<{
+  readonly figures: Readonly<Record<string, EnrolledFigures>>;
+  readonly missed: readonly string[];
+}> {
+  const figures: Record<string, EnrolledFigures> = {};
+  const missed: string[] = [];
+  for (const evidence of ['log', 'ordinary'] as const)
+    for (const attackers of [1, 8, 16]) {
+      const name = `${evidence} ${attackers}`;
+      process.stderr.write(`owned nodes: ${name} ...\n`);
+      const found = await besiegeEnrolled(attackers, { evidence, reconnects: true }, seconds);
+      figures[name] = found;
+      process.stderr.write(`${JSON.stringify(found)}\n`);
+      if (found.honest_kept < leastKept) missed.push(`${name}: the honest agents kept ${found.honest_kept}`);
+      if (found.lag_p99_ms - found.lag_before_ms > mostLagMs)
+        missed.push(`${name}: ${found.lag_p99_ms - found.lag_before_ms} ms of lag more than before`);
+      if (found.rss_over_idle_mib > mostMib) missed.push(`${name}: ${found.rss_over_idle_mib} MiB over idle`);
+    }
+  return { figures, missed };
 }
