@@ -57,7 +57,7 @@ describe('what judging a node may cost', () => {
     assert.equal(judged('a', 10, 1_000_000), 1);
   });
 
-  it('leaves an agent that starts again ten times a minute all that it needs', () => {
+  it('leaves an agent that starts again ten times a minute all that it needs (row 365)', () => {
     const { pass, judged } = atStart();
     for (let at = 0; at < 60; at++) {
       assert.equal(judged('a', 2, 3), 2);
