@@ -191,6 +191,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
   metrics.flapping(attest.flapping);
+  metrics.judging(attest.judgingFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -274,6 +275,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       proven: enrolment.proven,
       name: enrolment.name,
       ask: attest.ask,
+      waits: attest.waits,
       judge: attest.judge,
       checkpoint: audit.shown,
       announce: tls.announce,
@@ -298,6 +300,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       clusterUsers: kubernetes?.operators ?? null,
       enrolment,
       connected: agents.connected,
+      waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
       labelsOf: cluster && labelsOf,
       presence,

@@ -30,12 +30,11 @@ import {
   type Answer,
   type AttestedNode,
   answeredEvidence,
-  evidenceOf,
-  expectedOf,
   type Given,
   type GivenFiles,
   withListApart,
 } from './answer.ts';
+import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
 import { Deadlines } from './deadlines.ts';
 import { Flapping } from './flapping.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
@@ -92,6 +91,7 @@ export class Attestation {
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #imaLists: ImaLists;
+  readonly proofs: AnswerProofs;
   readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
@@ -108,6 +108,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
+    this.proofs = new AnswerProofs(this.#verifier, ports);
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#imaLists = new ImaLists({
       verifier: this.#verifier,
@@ -251,6 +252,7 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
+    const shown = this.proofs.begin(node, answer);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
     const unread = this.#unread(answer.parts, before);
@@ -264,10 +266,10 @@ export class Attestation {
       initrds: before.initrds === undefined ? noInitrds : await this.#initrdsHeld(node.name, before.initrds),
     };
     if (held.initrds.list !== null) await this.#readAhead(held.initrds);
+    const proof = shown(parts);
+    if (proof.isHeavy) await proof.turn();
     const started = performance.now();
-    const verified = (given: Given) =>
-      this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
-    const first = verified(held);
+    const first = proof.with(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
     const { initrds } = held;
@@ -281,13 +283,13 @@ export class Attestation {
       answer,
       held.loader,
       first,
-      (files) => verified({ loader: files, initrds }),
+      (files) => proof.with({ loader: files, initrds }),
       this.#ports.now(),
     ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    const explained = { node, answer: { ...answer, parts }, proven, given: { loader, initrds } };
-    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived, verified));
+    const explained = { node, answer: { ...answer, parts }, proof, proven, given: { loader, initrds } };
+    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived));
   }
 
   /** What its boot was judged by before. */
@@ -296,13 +298,8 @@ export class Attestation {
     return asksInitrds(group.rules) ? this.#initrds.heldFor(name, digest) : noInitrds;
   }
 
-  /** @param verified proves the answer with other files or manifests */
-  async #judgeInTurn(
-    explained: Explained,
-    arrived: Answer['ima'],
-    verified: (given: Given) => Proven,
-  ): Promise<Judged | WantedFiles> {
-    const { node, answer, given: held } = explained;
+  async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
+    const { node, answer, proof, given: held } = explained;
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
@@ -313,7 +310,7 @@ export class Attestation {
     const given: Given = { loader: held.loader, initrds: looked.given };
     if (given.initrds.list !== null) await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
-    const proven = isSame ? explained.proven : verified(given);
+    const proven = isSame ? explained.proven : proof.with(given);
     if (given.initrds.list !== null)
       await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
@@ -330,6 +327,7 @@ export class Attestation {
     const judged: ProvenWhole = {
       node,
       answer: withIndex(answer, ima),
+      proof,
       proven: listed?.proven ?? proven,
       given,
       place,
@@ -338,6 +336,7 @@ export class Attestation {
       arrived: came,
       hasRoom,
     };
+    if (proof.isHeavy) await proof.turn();
     try {
       return await this.#record(judged, inForce);
     } catch (error) {
@@ -378,20 +377,18 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place }: Explained & Pick<ProvenWhole, 'place'>,
+    { node, answer, proof, proven: first, given, place }: Explained & Pick<ProvenWhole, 'place'>,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
     const { name } = node;
     const judged = this.#judgedAs(node, answer, place);
-    const verifier = this.#verifier;
     const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => inForce.appraise.judgedTo(judged),
       *prove(ima) {
-        const evidence = { ...evidenceOf(answer, answer.parts, given), ima };
-        const proven = yield* verifier.verifyInSteps(evidence, expectedOf(node, answer));
-        yield* inForce.appraise.ahead(proven, judged, now());
+        const proven = yield* proof.withList(given, ima);
+        yield* proof.chargedSteps(inForce.appraise.ahead(proven, judged, now()));
         return proven;
       },
     });
@@ -601,6 +598,7 @@ export class Attestation {
     this.#ports.evidence.logsPerBoot.forget(name);
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
+    this.proofs.forget(name);
     this.#files.forget(name);
     this.#imaLists.forget(name);
     this.#initrds.forget(name);
@@ -648,13 +646,13 @@ export class Attestation {
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proven, given, place, ima, looked, hasRoom } = whole;
+    const { node, answer, proof, proven, given, place, ima, looked, hasRoom } = whole;
     const { wait, more } = looked;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
     const at = this.#ports.now();
-    const { budget, logsPerBoot, packer, share } = this.#ports.evidence;
+    const { budget, packer, share } = this.#ports.evidence;
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
@@ -681,11 +679,8 @@ export class Attestation {
       ...(wait !== null && { initrdWait: wait }),
     };
     const { tpmClass = 'unknown' } = node;
-    const { verdict, begun, next, enough } = inForce.appraise(
-      proven,
-      { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' },
-      at,
-    );
+    const appraised = { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    const { verdict, begun, next, enough } = proof.charged(() => inForce.appraise(proven, appraised, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
 
     const kept = packer.pack(
@@ -717,15 +712,6 @@ export class Attestation {
       evidenceDigest: kept.own.digest,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const { boot } = answer.parts;
-    if (boot != null && boot.bytes !== null)
-      logsPerBoot.count(
-        node.name,
-        proven.clock.resetCount,
-        boot.digest,
-        boot.bytes.length,
-        this.#ports.monotonic(),
-      );
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     // An honest node whose share is full of old rows is proven as ever: it has no more of them.
@@ -866,6 +852,7 @@ export class Attestation {
 interface Explained {
   readonly node: AttestedNode;
   readonly answer: Answer;
+  readonly proof: AnswerProof;
   readonly proven: Proven;
   readonly given: Given;
 }

@@ -4,6 +4,7 @@ import type { PartName } from '../protocol/evidence.ts';
 import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
+import type { AnswerProofs } from './answer-proof.ts';
 import { Attestation } from './attestation.ts';
 import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
@@ -13,7 +14,13 @@ import { startSweeper } from './sweeper.ts';
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
   AttestPorts,
-  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin'
+  | 'unknownAfter'
+  | 'summaryEvery'
+  | 'imaList'
+  | 'initrdUploads'
+  | 'initrdManifests'
+  | 'answerWithin'
+  | 'challengeEvery'
 >;
 
 export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
@@ -30,6 +37,8 @@ export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsem
 export interface Attest extends AsyncDisposable {
   /** @param enough parts that its connection has shown, and need not show again */
   ask(peer: JudgedPeer, hello: Introduction, enough: readonly PartName[]): Question;
+  /** Milliseconds until this node may be asked: 0 unless it has spent what judging it may cost. */
+  waits(name: string): number;
   /** When this resolves, the verdict is on disk. @throws Rejection */
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
@@ -52,6 +61,8 @@ export interface Attest extends AsyncDisposable {
   initrdFigures(): InitrdFigures;
   /** Names of nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
   flapping(): readonly string[];
+  /** How many nodes have spent what judging them may cost, and how many heavy answers wait for a turn. */
+  judgingFigures(): ReturnType<AnswerProofs['figures']>;
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
   /** Told of each node that is to be asked for evidence now. */
@@ -59,7 +70,15 @@ export interface Attest extends AsyncDisposable {
 }
 
 export async function openAttest(
-  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin }: AttestConfig,
+  {
+    unknownAfter,
+    summaryEvery,
+    imaList,
+    initrdUploads,
+    initrdManifests,
+    answerWithin,
+    challengeEvery,
+  }: AttestConfig,
   parts: AttestParts,
 ): Promise<Attest> {
   const { alive, now, monotonic, duration, fault } = parts;
@@ -80,6 +99,7 @@ export async function openAttest(
       initrdUploads,
       initrdManifests,
       answerWithin,
+      challengeEvery,
       recorded,
       askAgain,
     },
@@ -107,6 +127,7 @@ export async function openAttest(
         attestation.initrd(name),
       );
     },
+    waits: (name) => attestation.proofs.wait(name),
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;
       const started = monotonic();
@@ -152,6 +173,7 @@ export async function openAttest(
     endTrialOf: (names) => attestation.endTrialOf(names),
     initrdFigures: () => attestation.initrdFigures(),
     flapping: () => attestation.flapping(),
+    judgingFigures: () => attestation.proofs.figures(),
     onRecorded: (listener) => void listeners.push(listener),
     onAskAgain: (listener) => void asking.push(listener),
     async [Symbol.asyncDispose]() {

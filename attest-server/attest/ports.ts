@@ -52,8 +52,9 @@ export interface AttestPorts {
   /** Initrds that are sent at a time, and bytes that are kept of what is in them. */
   readonly initrdUploads: number;
   readonly initrdManifests: number;
-  /** Milliseconds for an answer. */
+  /** Milliseconds for an answer, and from one challenge of a node to the next. */
   readonly answerWithin: number;
+  readonly challengeEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
   /** Has this node asked for evidence now. */

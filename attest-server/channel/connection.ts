@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { spentText } from '../protocol/judging-share.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
@@ -42,6 +43,8 @@ export class Connection<Node> {
   #wasAsked = false;
   #judging = false;
   #wanted = false;
+  /** The next challenge waits until the node may cost something again. */
+  #isPutOff = false;
   /** Parts that prove no more on this connection. */
   #enough: readonly PartName[] = [];
   /** Files of the node's loader that its next answer shall bring. */
@@ -109,7 +112,7 @@ export class Connection<Node> {
   challenge(): void {
     // An agent that is at work on an answer is asked again after it: its nonce must not become stale meanwhile.
     if (this.#judging || this.session.awaiting(this.#ports.now())) this.#wanted = true;
-    else if (this.session.open && !this.#draining) this.#challenge();
+    else if (this.session.open && !this.#draining) this.#challengeInTime();
   }
 
   /** A challenge in this many milliseconds, or in fewer where one is due anyhow. */
@@ -188,7 +191,8 @@ export class Connection<Node> {
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
-          this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+          const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
+          this.#agenda.within(within + bounds.firstAnswerGrace, 'no evidence in time');
         }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
@@ -250,10 +254,24 @@ export class Connection<Node> {
     });
   }
 
+  /** A node that has spent what it may cost is asked later: until then its verdict ages, as that of a silent one. */
+  #challengeInTime(): void {
+    const { name } = this;
+    const wait = name === null ? 0 : this.#ports.waits(name);
+    if (name === null || wait <= tick) {
+      this.#challenge();
+      return;
+    }
+    if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', spentText(name, wait), false);
+    this.#isPutOff = true;
+    this.#agenda.challengeAfter(wait);
+  }
+
   #challenge(): void {
     const hello = this.session.hello;
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
+    this.#isPutOff = false;
     const within = this.#timings.answerWithin;
     this.#leaveLong();
     this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();

@@ -131,6 +131,8 @@ export interface ChannelPorts<Node> {
     /** Where an initrd of its boot is to go on; null where none is asked for. */
     readonly initrd: ImagePlace | null;
   };
+  /** Milliseconds until the node of this name may be asked: 0 unless it has spent what it may cost. */
+  waits(name: string): number;
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;

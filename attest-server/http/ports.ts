@@ -53,6 +53,8 @@ export interface ApiPorts {
   readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null where there is none. */
   connected(node: string): Connected | null;
+  /** Milliseconds until this node is asked again, where it has spent what judging it may cost; else 0. */
+  waits(node: string): number;
   /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Nodes that are gone from the cluster. */

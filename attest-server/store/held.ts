@@ -43,7 +43,9 @@ export function heldByNode(
       .leftJoin('held', 'held.ek_digest', 'nodes.ek_digest')
       .leftJoin('latest_answers', 'latest_answers.ek_digest', 'nodes.ek_digest')
       .select(
-        sql<number>`coalesce(blobs + answers + rows, 0) + coalesce(length(latest_answers.bytes), 0)`.as('bytes'),
+        sql<number>`coalesce(blobs + answers + rows, 0) + coalesce(length(latest_answers.bytes), 0)`.as(
+          'bytes',
+        ),
       )
       .where('nodes.ek_digest', '=', value('ek_digest'))
       .compile(),

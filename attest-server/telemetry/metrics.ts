@@ -38,6 +38,8 @@ export interface Metrics extends ClusterMetrics {
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
   /** Asked at each scrape which nodes flap. */
   flapping(of: () => readonly string[]): void;
+  /** Asked at each scrape how many nodes have spent what judging them may cost, and how many heavy answers wait. */
+  judging(of: () => { readonly spent: number; readonly waiting: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -341,6 +343,24 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let judging: Parameters<Metrics['judging']>[0] = () => ({ spent: 0, waiting: 0 });
+  new Gauge({
+    name: 'assay_nodes_over_judging_share',
+    help: 'Nodes that have spent what judging them may cost, and are asked later',
+    registers,
+    collect() {
+      this.set(judging().spent);
+    },
+  });
+  new Gauge({
+    name: 'assay_heavy_answers_waiting',
+    help: 'Answers that take long to judge and wait for a turn',
+    registers,
+    collect() {
+      this.set(judging().waiting);
+    },
+  });
+
   // A series that comes with its first event has no increase then: each is there from the start.
   for (const code of reasonCodes) {
     refusals.inc({ code }, 0);
@@ -383,6 +403,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
     flapping(of) {
       flapping = of;
+    },
+    judging(of) {
+      judging = of;
     },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),

@@ -72,6 +72,7 @@ export function madePorts(
     initrdUploads: 2,
     initrdManifests: 512 * 1024 * 1024,
     answerWithin: timings.answerWithin,
+    challengeEvery: timings.challengeEvery,
     askAgain: () => {},
     inForce: () => inForce,
     labelsOf: () => ({}),

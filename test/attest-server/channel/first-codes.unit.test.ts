@@ -112,6 +112,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     enrol: async (node) => node,
     async proven() {},
     ask: () => ({ selection: { sha256: [0] }, holds: [], parts: [], paths: [], ima: null, initrd: null }),
+    waits: () => 0,
     judge: async () => ({ state: 'untrusted', codes: [ofLater, 'kernel_unknown'], more: false, enough: [] }),
     name: (node) => node,
     checkpoint: () => null,

@@ -52,6 +52,7 @@ describe("IMA's list in pieces, over a real connection", () => {
         ima: { from, bootId },
         initrd: null,
       }),
+      waits: () => 0,
       async judge(_node, { answer }) {
         answers.push(answer);
         return judgement;

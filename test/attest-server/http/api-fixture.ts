@@ -171,6 +171,8 @@ export interface World {
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
   readonly connected: Map<string, Connected>;
+  /** By node, milliseconds until it is asked again. */
+  readonly waits: Map<string, number>;
   readonly lastSeen: Map<string, Seen>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
@@ -227,6 +229,7 @@ export function emptyWorld(): World {
     unsupported: [],
     claims: [],
     connected: new Map(),
+    waits: new Map(),
     lastSeen: new Map(),
     labels: null,
     cluster: null,
@@ -412,6 +415,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     connected: (node) => world.connected.get(node) ?? null,
+    waits: (node) => world.waits.get(node) ?? 0,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {
