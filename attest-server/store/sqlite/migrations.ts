@@ -303,6 +303,29 @@ const migrations: readonly string[] = [
 
   // What enrols while the server is on trial counts for nothing once it is not. No earlier server had trials.
   `alter table nodes add column trial integer not null default 0;`,
+
+  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
+  `create table policies (
+     digest text primary key,
+     name text not null,
+     source text not null,
+     text text not null,
+     first_at integer not null,
+     last_at integer not null,
+     ended_at integer,
+     came text not null,
+     by text,
+     reason text
+   ) strict;
+
+   create table policy_decisions (
+     kind text primary key check (kind in ('rollback', 'allowance')),
+     digest text not null,
+     instead_of text,
+     at integer not null,
+     by text not null,
+     reason text not null
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

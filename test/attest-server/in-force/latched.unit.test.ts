@@ -8,6 +8,8 @@ import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { openInForce } from '../../../attest-server/in-force/open.ts';
 import type { KeptPolicy, LatchedPolicy } from '../../../attest-server/in-force/ports.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const policyOf = (mode: string, name = 'workers') =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: ${name}\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot]\n`;
@@ -15,6 +17,7 @@ const policyOf = (mode: string, name = 'workers') =>
 describe('a policy under the latch', () => {
   let dir = '';
   let file = '';
+  let store: Store;
   let groups: readonly string[] | null;
   let kept: KeptPolicy | null;
   let refusals: string[];
@@ -28,9 +31,13 @@ describe('a policy under the latch', () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-latched-'));
     file = join(dir, 'policy.yaml');
     [groups, kept, refusals] = [null, null, []];
+    store = await openMadeStore(':memory:');
     await writeFile(file, policyOf('enforce'));
   });
-  afterEach(() => rm(dir, { recursive: true }));
+  afterEach(async () => {
+    await store[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true });
+  });
 
   const start = () =>
     openInForce({
@@ -41,6 +48,7 @@ describe('a policy under the latch', () => {
       store: {
         enrolment: { nodes: async () => [], node: async () => null },
         verdicts: { status: async () => null },
+        policies: store.policies,
         references: { list: async () => [] },
       },
       presence: { present: (nodes) => nodes },
@@ -48,6 +56,8 @@ describe('a policy under the latch', () => {
       bundle: async () => null,
       contextOf: keptContext,
       labelsOf: () => ({}),
+      refusedShare: 0.1,
+      startWithin: 10_000,
       now: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
