@@ -6,9 +6,9 @@ import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
-import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyFault } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
@@ -308,7 +308,7 @@ export interface PolicyPorts {
 
 /** What the API shows of policies that were in force, and what an administrator decides about them. */
 export interface PolicyHistoryPorts {
-  /** Every one that is kept, the latest first. */
+  /** Every one that is kept: the one in force, then the others, the latest to end first. */
   list(): Promise<readonly PolicyRevision[]>;
   /** By the first digits of its digest. @throws an error named NotNow where none is kept, or several begin so */
   kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import type { PolicyRevision } from '../in-force/ports.ts';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { listOf, policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import {
@@ -12,8 +12,8 @@ import {
   policyDigits,
   policyRevisionText,
   policyRevisionView,
-  policyRolledBack,
   policyRollbackRequest,
+  policyRolledBack,
   simulateAnswer,
   simulateRequest,
 } from '../protocol/policy-api.ts';
@@ -21,7 +21,7 @@ import { parseShape, readBody } from './body.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
-import { actorOf, bodyBytes as usualBytes, ok, type Route, route, routeWithQuery } from './route.ts';
+import { actorOf, ok, type Route, route, routeWithQuery, bodyBytes as usualBytes } from './route.ts';
 
 /** A policy of the most characters, each of which JSON may write as six bytes. */
 const bodyBytes = 2 * 1024 * 1024;

@@ -73,7 +73,8 @@ export const serverRoutes: readonly Route[] = [
           part,
           at: new Date(at).toISOString(),
           text,
-          next: refused === null ? nextFor(part, text, server, cluster) : nextForRefused(part, refused, server),
+          next:
+            refused === null ? nextFor(part, text, server, cluster) : nextForRefused(part, refused, server),
           refused: refused && {
             policy: refused.policy,
             digest: refused.digest,

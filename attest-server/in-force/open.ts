@@ -19,8 +19,8 @@ import { digestOf, nameOf, openPolicyHistory, type SourcedPolicy } from './polic
 import {
   createPolicyRefusal,
   isTimeout,
-  PolicyRefused,
   type PolicyRefusalParts,
+  PolicyRefused,
   type RefusedPolicy,
 } from './policy-refusal.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';

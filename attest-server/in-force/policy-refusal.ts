@@ -102,7 +102,9 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
     }
     return voices;
   };
-  const compared = async (...[before, { policy, source }, references, signal]: Parameters<PolicyRefusal['check']>) => {
+  const compared = async (
+    ...[before, { policy, source }, references, signal]: Parameters<PolicyRefusal['check']>
+  ) => {
     const name = nameOf(policy);
     let logged = 0;
     const progress = (judged: number) => {
@@ -121,7 +123,11 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
       if (signal.aborted) throw error;
       fault(error, 'comparison of policies');
       const refused = { policy: name, digest: digestOf(policy), trusted: 0, untrusted: 0, nodes: [] };
-      throw new PolicyRefused(source, refused, 'nobody can tell what it does to nodes: the comparison failed');
+      throw new PolicyRefused(
+        source,
+        refused,
+        'nobody can tell what it does to nodes: the comparison failed',
+      );
     } finally {
       comparing = null;
     }

@@ -72,7 +72,10 @@ export async function firstPolicy({ given, latched, last, check, logger }: First
       if (before !== null)
         return { ...counts, first: before, isNew: before.policy.text !== last?.policy.text, refused: error };
       for (const { line, field, text } of error.faults)
-        logger.error({ file: error.file, line, field }, `${text}: it is in force, since no other one was kept`);
+        logger.error(
+          { file: error.file, line, field },
+          `${text}: it is in force, since no other one was kept`,
+        );
       return counts;
     }
   // A database that was restored may have one that asks for less than the latch.

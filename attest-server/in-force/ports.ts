@@ -73,7 +73,7 @@ export interface Allowance {
 }
 
 export interface PolicyStore {
-  /** Every one that is kept, the latest first. */
+  /** Every one that is kept: the one in force, then the others, the latest to end first. */
   list(): Promise<readonly PolicyRevision[]>;
   /** Null where it is not kept. */
   text(digest: string): Promise<string | null>;

@@ -157,6 +157,7 @@ export function createTrials(parts: TrialParts): Trials {
           signal.throwIfAborted();
           return simulate(ports, bases, page);
         });
+        signal.throwIfAborted();
         items.push(...judged.items);
         next = judged.next;
         progress(items.length);

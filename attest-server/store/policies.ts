@@ -18,8 +18,9 @@ export function policyStore({ db }: Pick<Database, 'db'>, append: Append): Polic
         .selectFrom('policies')
         .select(['digest', 'name', 'source', 'first_at', 'last_at', 'ended_at', 'came', 'by', 'reason'])
         .select(sql<number>`length(text)`.as('length'))
+        .orderBy(sql`ended_at is null`, 'desc')
+        .orderBy('ended_at', 'desc')
         .orderBy('last_at', 'desc')
-        .orderBy('digest')
         .execute();
       return rows.map(({ first_at, last_at, ended_at, came, ...row }) => ({
         ...row,

@@ -69,7 +69,12 @@ describe('what assay says of the server', () => {
   });
 
   it('says each fault of a file that was read again on a line of its own, and what to type beside them', async () => {
-    world.faulty.push({ part: 'policy', at: now, text: '/p.yaml:3: a: no\n/p.yaml:9: b: no \u001b[2J', refused: null });
+    world.faulty.push({
+      part: 'policy',
+      at: now,
+      text: '/p.yaml:3: a: no\n/p.yaml:9: b: no \u001b[2J',
+      refused: null,
+    });
     const { out } = await assay('status');
     const lines = out.split('\n').map((line) => line.trim());
     for (const line of [

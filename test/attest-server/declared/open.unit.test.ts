@@ -176,7 +176,9 @@ function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault'
   );
 }
 
-function changing(store: Store): Pick<DeclaredPorts, 'nodeByEk' | 'declared' | 'judge' | 'declare' | 'adopt'> {
+function changing(
+  store: Store,
+): Pick<DeclaredPorts, 'nodeByEk' | 'declared' | 'judge' | 'declare' | 'adopt'> {
   return {
     nodeByEk: store.enrolment.nodeByEk,
     declare: async (declaration, commit) =>

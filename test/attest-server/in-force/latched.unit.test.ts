@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -165,5 +166,37 @@ describe('a policy under the latch', () => {
     await using rules = await start();
     assert.equal(mode(rules), 'label');
     assert.equal(kept?.text, policyOf('label'));
+  });
+
+  it('is refused as well where somebody goes back to it, and a rollback above it is what is kept (row 391)', async () => {
+    const word = { by: 'token:admin', reason: 'a slip' };
+    await using rules = await start();
+    const [weak, strong, slip] = ['label', 'enforce', 'enforce'].map((mode, at) =>
+      policyOf(mode).concat(`# ${at}\n`),
+    ) as [string, string, string];
+    for (const text of [weak, strong, slip]) {
+      await writeFile(file, text);
+      await reload(rules);
+    }
+    await latch(rules);
+    const digits = (text: string) => hash('sha256', text, 'hex').slice(0, 12);
+    const refused = await rules.history.goBack(digits(weak), word).catch((error: unknown) => error);
+    assert.ok(refused instanceof PolicyError);
+    assert.deepEqual([refused.code, rules.policy().text, rules.history.rollback()], ['latched', slip, null]);
+    await rules.history.goBack(digits(strong), word);
+    assert.deepEqual([rules.policy().text, kept?.text], [strong, strong]);
+    // Of the file nothing below comes in either, and what it has counts no more than before.
+    await writeFile(file, weak);
+    await assert.rejects(reload(rules), PolicyError);
+    await writeFile(file, slip);
+    await reload(rules);
+    assert.deepEqual([rules.policy().text, kept?.text], [strong, strong]);
+    // Nor at a start.
+    await writeFile(file, weak);
+    await using again = await start();
+    assert.deepEqual([again.policy().text, again.faulty().length], [strong, 1]);
+    await writeFile(file, slip);
+    await reload(again);
+    assert.equal(again.policy().text, strong);
   });
 });

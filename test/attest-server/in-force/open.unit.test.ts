@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
@@ -29,13 +29,8 @@ describe('the rules in force', () => {
   const reading: Promise<void>[] = [];
   const compared: unknown[] = [];
   const faults: unknown[] = [];
-  beforeEach(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
-    await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
-    [references, changes, slow] = [[], 0, Promise.resolve()];
-    store = await openMadeStore(':memory:');
-    compared.length = 0;
-    rules = await openInForce({
+  const start = (startWithin = 10_000) =>
+    openInForce({
       declared: () => null,
       trial: false,
       policy: join(dir, 'policy.yaml'),
@@ -65,7 +60,7 @@ describe('the rules in force', () => {
       contextOf: keptContext,
       labelsOf: () => ({}),
       refusedShare: 0.1,
-      startWithin: 10_000,
+      startWithin,
       now: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
@@ -75,6 +70,13 @@ describe('the rules in force', () => {
         fault: (error) => void faults.push(error),
       },
     });
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
+    await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
+    [references, changes, slow] = [[], 0, Promise.resolve()];
+    store = await openMadeStore(':memory:');
+    compared.length = 0;
+    rules = await start();
     rules.onChange(() => {
       changes += 1;
     });
@@ -151,6 +153,19 @@ describe('the rules in force', () => {
     await Promise.all([busy, closed]);
     assert.deepEqual([await reloaded, rules.faulty()], ['AbortError', []]);
     assert.deepEqual(compared, []);
+  });
+
+  it('are those of before where a start cannot wait for what the new ones do, and the new ones once that is known', async () => {
+    await rules[Symbol.asyncDispose]();
+    await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
+    slow = sleep(50);
+    rules = await start(1);
+    assert.deepEqual([group(), compared], ['first', []]);
+    const reload = reloader();
+    while (group() !== 'second') await setImmediate();
+    assert.deepEqual([compared, rules.faulty()], [[['second', 0]], []]);
+    await reload();
+    assert.equal(group(), 'second');
   });
 
   it('answer so many questions at once and no more, and go on answering', async () => {
