@@ -9,6 +9,7 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
+import type { PolicyArrival } from '../protocol/policy-api.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
@@ -24,7 +25,7 @@ import {
   type RefusedPolicy,
 } from './policy-refusal.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
-import type { Arrival, DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
+import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
 import { logFault, type ReloadedParts, type ReloadTold, reloadPart, reloadParts } from './reload.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
@@ -197,7 +198,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
    * wait for that.
    */
   const readAndPut = async (
-    came: Arrival,
+    came: PolicyArrival,
     given: () => DeclaredPolicy | null,
     storeIt: () => Promise<void>,
   ) => {

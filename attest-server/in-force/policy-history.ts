@@ -3,8 +3,9 @@ import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../policy/policy.ts';
+import type { PolicyArrival } from '../protocol/policy-api.ts';
 import { NotNow } from '../protocol/reference-life.ts';
-import type { Allowance, Arrival, PolicyRevision, PolicyStore, Rollback } from './ports.ts';
+import type { Allowance, PolicyRevision, PolicyStore, Rollback } from './ports.ts';
 
 export interface PolicyHistoryParts {
   readonly store: PolicyStore;
@@ -31,7 +32,7 @@ export interface PolicyHistory {
   /** A person's word for this text; null where there is none, or it is too old. */
   allowanceFor(policy: Policy): Promise<Allowance | null>;
   /** Keeps that this one is in force, and ends a rollback unless it is what somebody went back to. */
-  entered(entry: SourcedPolicy, came: Arrival): Promise<void>;
+  entered(entry: SourcedPolicy, came: PolicyArrival): Promise<void>;
   /** Has an earlier one count in place of the one in force, as the audit log then says. */
   goBack(to: SourcedPolicy, from: Policy, word: PersonsWord): Promise<void>;
   /** @param digest of the text, or its first digits */

@@ -56,7 +56,7 @@ export interface PolicyComparison {
 }
 
 /** What a policy makes of each node's latest evidence; null: it was not looked at. */
-export type Comparison = readonly SimulatedNode[] | null;
+export type PolicyOutcome = readonly SimulatedNode[] | null;
 
 export interface PolicyRefusal {
   /**
@@ -69,7 +69,7 @@ export interface PolicyRefusal {
     next: SourcedPolicy,
     references: readonly Reference[] | null,
     signal: AbortSignal,
-  ): Promise<Comparison>;
+  ): Promise<PolicyOutcome>;
   /** The same before it is this policy's turn: the check that follows goes by its answer. */
   checkAhead(...check: Parameters<PolicyRefusal['check']>): Promise<void>;
   comparing(): PolicyComparison | null;
@@ -85,7 +85,7 @@ const progressEvery = 1000;
 export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
   const { share, compare, status, allowanceFor, logger, fault } = parts;
   let comparing: PolicyComparison | null = null;
-  let ahead: { readonly before: Policy; readonly text: string; readonly nodes: Comparison } | null = null;
+  let ahead: { readonly before: Policy; readonly text: string; readonly nodes: PolicyOutcome } | null = null;
 
   /**
    * The nodes whose trust a policy can take. Attack: nodes that lie must not outvote the others, so whose latest proof

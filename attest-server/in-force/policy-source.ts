@@ -6,7 +6,7 @@ import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import { nameOf, type SourcedPolicy } from './policy-history.ts';
-import { type Comparison, isTimeout } from './policy-refusal.ts';
+import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
 import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 
 /**
@@ -43,7 +43,7 @@ interface FirstPolicy {
   /** The one before is in force until the given one is compared with it. */
   readonly isUndecided: boolean;
   /** What the given one makes of nodes; null: it was not looked at. */
-  readonly nodes: Comparison;
+  readonly nodes: PolicyOutcome;
 }
 
 interface FirstParts {
@@ -52,7 +52,7 @@ interface FirstParts {
   /** By which the server judged last; null: not known. */
   readonly last: SourcedPolicy | null;
   /** @throws PolicyRefused; TimeoutError where it takes too long */
-  readonly check: (before: Policy, next: SourcedPolicy) => Promise<Comparison>;
+  readonly check: (before: Policy, next: SourcedPolicy) => Promise<PolicyOutcome>;
   readonly logger: Logger;
 }
 

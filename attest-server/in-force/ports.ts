@@ -1,4 +1,5 @@
 import type { AuditEvent } from '../protocol/audit.ts';
+import type { PolicyArrival } from '../protocol/policy-api.ts';
 
 /** Of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
 export interface Latched {
@@ -28,10 +29,6 @@ export interface DeclaredPolicy {
   readonly text: string;
 }
 
-/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
-export const arrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
-export type Arrival = (typeof arrivals)[number];
-
 /** A policy that is or was in force. Times are milliseconds since the epoch. */
 export interface PolicyRevision {
   /** SHA-256 of its text, hex; the first 12 digits are its revision. */
@@ -47,7 +44,7 @@ export interface PolicyRevision {
   /** When that ended; null: it is in force. */
   readonly endedAt: number | null;
   /** How it came the last time. */
-  readonly came: Arrival;
+  readonly came: PolicyArrival;
   /** Who had it come, and why; null where a file alone did. */
   readonly by: string | null;
   readonly reason: string | null;

@@ -110,8 +110,9 @@ export const observationsAnswer = z.object({
   next: z.string().nullable(),
 });
 
-/** How a policy came into force. A later server may know more ways. */
-const arrival = z.string();
+/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
+export const policyArrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
+export type PolicyArrival = (typeof policyArrivals)[number];
 /** A policy that is or was in force, without its text. */
 export const policyRevisionView = z.object({
   /** `name@revision`, as verdicts name it. */
@@ -127,8 +128,8 @@ export const policyRevisionView = z.object({
   lastAt: z.iso.datetime(),
   /** When that ended; null: it is in force. */
   endedAt: z.iso.datetime().nullable(),
-  /** How it came the last time: `start`, `reload` (SIGHUP), `directory`, `rollback`, `allowed`. */
-  came: arrival,
+  /** How it came the last time. */
+  came: z.enum(policyArrivals),
   /** Who had it come, and why; null where a file alone did. */
   by: z.string().nullable(),
   reason: z.string().nullable(),

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely';
-import { type Arrival, arrivals, type PolicyStore } from '../in-force/ports.ts';
+import type { PolicyStore } from '../in-force/ports.ts';
+import { type PolicyArrival, policyArrivals } from '../protocol/policy-api.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';
@@ -116,6 +117,6 @@ async function makeRoom(transaction: Kysely<Tables>): Promise<void> {
 }
 
 /** A way that this version does not know was none of a person's. */
-function arrivalOf(came: string): Arrival {
-  return arrivals.find((each) => each === came) ?? 'start';
+function arrivalOf(came: string): PolicyArrival {
+  return policyArrivals.find((each) => each === came) ?? 'start';
 }
