@@ -86,7 +86,7 @@ describe('whether a policy is refused for what it does to nodes', () => {
     ['nodes that are only observed make the others no fewer (row 388)', { lost: 3, observed: 1000 }, [3, 3]],
     ['nodes are untrusted already (row 388)', { untrusted: 100 }, null],
     ['untrusted nodes stand beside those that are (row 388)', { lost: 3, untrusted: 1000, same: 7 }, [3, 10]],
-    ['nodes that lie show the evidence for it (rows 388)', { lying: 50, held: 50, same: 10 }, null],
+    ['nodes that lie show the evidence for it (row 388)', { lying: 50, held: 50, same: 10 }, null],
     ['there is no evidence of nodes', { unseen: 100, lost: 2 }, null],
   ];
   for (const [what, fleet, expected] of table)
