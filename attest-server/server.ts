@@ -156,6 +156,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       refusedShare: config.refusedPolicyShare,
       startWithin: config.policyComparedWithin,
       now,
+      monotonic,
       logger,
       report,
     }),

@@ -156,8 +156,10 @@ function notKept(error: unknown): never {
 /** The latch, or what people decided before, speaks against it. */
 function notPossible(error: unknown): never {
   if (error instanceof Error && error.name === 'NotNow') throw new HttpProblem(409, error.message);
-  if (error instanceof Error && error.name === 'PolicyError')
-    throw new HttpProblem(409, error.message.split('\n').slice(0, 32).join('\n'), { code: 'invalid_policy' });
+  if (error instanceof Error && error.name === 'PolicyError') {
+    const code = 'code' in error && error.code === 'latched' ? 'latched' : 'invalid_policy';
+    throw new HttpProblem(409, error.message.split('\n').slice(0, 32).join('\n'), { code });
+  }
   throw error;
 }
 

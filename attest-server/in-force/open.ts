@@ -56,6 +56,8 @@ export interface InForceParts {
   readonly startWithin: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly logger: Logger;
   readonly report: {
     policyInForce(policy: Policy): void;
@@ -122,7 +124,7 @@ export interface FaultyPart {
 /** @throws PolicyError with every fault of the policy's file; Error for a trial on a database that has the latch */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: name, trial, declared, methods, store, presence, latched, bundle, contextOf } = parts;
-  const { labelsOf, now, logger, report } = parts;
+  const { labelsOf, now, monotonic, logger, report } = parts;
   const closing = new AbortController();
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
@@ -147,6 +149,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     compare: trials.compare,
     status: store.verdicts.status,
     allowanceFor: history.allowanceFor,
+    monotonic,
     logger,
     fault: report.fault,
   });

@@ -15,6 +15,8 @@ export interface PolicyRefusalParts {
   readonly compare: Trials['compare'];
   readonly status: (node: string) => Promise<Pick<NodeStatus, 'state' | 'sequence'> | null>;
   readonly allowanceFor: PolicyHistory['allowanceFor'];
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly logger: Logger;
   readonly fault: (error: unknown, where: string) => void;
 }
@@ -70,21 +72,28 @@ export interface PolicyRefusal {
     references: readonly Reference[] | null,
     signal: AbortSignal,
   ): Promise<PolicyOutcome>;
-  /** The same before it is this policy's turn: the check that follows goes by its answer. */
+  /**
+   * The same before it is this policy's turn: the check that follows goes by its answer. What is refused is compared once a
+   * minute at most. Attack: who may write a signed directory, and has no key, has it read again and again.
+   */
   checkAhead(...check: Parameters<PolicyRefusal['check']>): Promise<void>;
   comparing(): PolicyComparison | null;
 }
 
 /** Fewer nodes than this are no mass: a site of five tries things out. */
 const fewest = 3;
+/** Milliseconds for which a refusal of a signed directory holds without another comparison. */
+const refusedFor = 60_000;
 /** Names in a refusal. */
 const mostNamed = 5;
 /** Nodes between two lines of the log. */
 const progressEvery = 1000;
 
 export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
-  const { share, compare, status, allowanceFor, logger, fault } = parts;
+  const { share, compare, status, allowanceFor, monotonic, logger, fault } = parts;
   let comparing: PolicyComparison | null = null;
+  let refusedAhead: { readonly before: Policy; readonly error: PolicyRefused; readonly at: number } | null =
+    null;
   let ahead: { readonly before: Policy; readonly text: string; readonly nodes: PolicyOutcome } | null = null;
 
   /**
@@ -136,7 +145,18 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
     comparing: () => comparing,
     async checkAhead(before, next, references, signal) {
       ahead = null;
-      const nodes = await refusal.check(before, next, references, signal);
+      const { policy } = next;
+      const known = refusedAhead;
+      const isKnown =
+        known?.before === before &&
+        known.error.refused.digest === digestOf(policy) &&
+        monotonic() - known.at < refusedFor &&
+        (await allowanceFor(policy)) === null;
+      if (isKnown) throw known.error;
+      const nodes = await refusal.check(before, next, references, signal).catch((error: unknown) => {
+        if (error instanceof PolicyRefused) refusedAhead = { before, error, at: monotonic() };
+        throw error;
+      });
       ahead = { before, text: next.policy.text, nodes };
     },
     async check(before, next, references, signal) {

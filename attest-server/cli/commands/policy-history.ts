@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import { listOf } from '../../protocol/api.ts';
 import {
   type PolicyRevisionView,
@@ -5,10 +6,10 @@ import {
   policyRevisionView,
   policyRolledBack,
   simulateAnswer,
+  turnsUntrusted,
 } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { statusView } from '../../protocol/server-api.ts';
-import type { Client } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
@@ -76,13 +77,22 @@ export async function rollBackPolicy(
   const ask = questions(io, options);
   const client = await server();
   const kept = await readPolicyRevision(client, digits);
+  const simulate = () =>
+    readSimulation(
+      client,
+      '/v1/policy/simulate',
+      { policy: kept.text, file: kept.source.slice(-255) },
+      simulateAnswer,
+    );
   if (dryRun) {
-    const { items, latched } = await simulated(client, kept);
-    await print(io, format, { policy: kept.policy, latched, items }, () => simulationText(items, false));
-    exitWith(latched.length > 0 ? exit.held : exit.ok);
+    const { items, latched } = await simulate();
+    const answer = { policy: kept.policy, latched, items };
+    await print(io, format, answer, () => trialText(answer));
+    if (latched.length > 0) exitWith(exit.held);
+    else exitWith(items.some(turnsUntrusted) ? exit.untrusted : exit.ok);
     return;
   }
-  io.err(await orWhyNot(async () => simulationText((await simulated(client, kept)).items, false)));
+  io.err(await orWhyNot(async () => trialText(await simulate())));
   await ask(`Put ${printable(kept.policy)} in force?`);
   const done = await client.post('/v1/policy/rollback', { revision: kept.digest, reason }, policyRolledBack);
   await print(io, format, done, () => {
@@ -93,9 +103,10 @@ export async function rollBackPolicy(
   });
 }
 
-function simulated(client: Client, { text, source }: { readonly text: string; readonly source: string }) {
-  const body = { policy: text, file: source.slice(-255) };
-  return readSimulation(client, '/v1/policy/simulate', body, simulateAnswer);
+/** Whom it would change, and where the latch speaks against it. */
+function trialText({ items, latched }: Pick<z.output<typeof simulateAnswer>, 'items' | 'latched'>): string {
+  const refused = latched.map(({ text }) => `${printable(text)}\n`).join('');
+  return `${refused}${simulationText(items, false)}`;
 }
 
 /** `policy allow REVISION`: the one refused for what it does to nodes, or a later one; first it says what is known, and asks. */

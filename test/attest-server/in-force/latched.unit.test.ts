@@ -60,6 +60,7 @@ describe('a policy under the latch', () => {
       refusedShare: 0.1,
       startWithin: 10_000,
       now: () => 0,
+      monotonic: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},

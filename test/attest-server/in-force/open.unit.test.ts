@@ -62,6 +62,7 @@ describe('the rules in force', () => {
       refusedShare: 0.1,
       startWithin,
       now: () => 0,
+      monotonic: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},

@@ -55,6 +55,7 @@ function refusalOver(fleet: Partial<Record<Kind, number>>, change: Partial<Polic
       return { state, sequence };
     },
     allowanceFor: async () => null,
+    monotonic: () => 0,
     logger,
     fault: (error) => assert.fail(String(error)),
     ...change,
@@ -107,6 +108,30 @@ describe('whether a policy is refused for what it does to nodes', () => {
     assert.deepEqual(await check(refusal), [0, 0]);
     assert.equal(faults.length, 1);
     assert.equal(refusal.comparing(), null);
+  });
+
+  it('is found out once a minute at most of a directory that is read again and again (row 387)', async () => {
+    let [asked, time] = [0, 0];
+    let allowed = false;
+    const refusal = refusalOver(
+      { lost: 3 },
+      {
+        monotonic: () => time,
+        allowanceFor: async () => (allowed ? { digest: '', at: 0, by: 'a', reason: 'b' } : null),
+      },
+    );
+    const { check } = refusal;
+    refusal.check = async (...parts) => {
+      asked += 1;
+      return check(...parts);
+    };
+    const ahead = () =>
+      refusal.checkAhead(before, { policy: next, source: 'p.yaml' }, [], new AbortController().signal);
+    for (time of [0, 1, 59_999, 60_000]) await assert.rejects(ahead(), PolicyRefused);
+    assert.equal(asked, 2);
+    allowed = true;
+    await ahead();
+    assert.equal(asked, 3);
   });
 
   it('is asked once where it was looked at ahead, and anew for any other', async () => {
