@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -86,6 +87,8 @@ const fewest = 3;
 const refusedFor = 60_000;
 /** Names in a refusal. */
 const mostNamed = 5;
+/** Nodes between two turns of others. */
+const othersBetween = 20;
 /** Nodes between two lines of the log. */
 const progressEvery = 1000;
 
@@ -102,7 +105,8 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
    */
   const trustedOf = async (nodes: readonly SimulatedNode[]) => {
     const voices: SimulatedNode[] = [];
-    for (const node of nodes) {
+    for (const [index, node] of nodes.entries()) {
+      if (index % othersBetween === 0) await setImmediate();
       if (node.before?.state !== 'trusted' || node.after === null || node.after.mode === 'observe') continue;
       const now = await status(node.node);
       if (now === null || now.sequence?.held != null) continue;

@@ -149,13 +149,16 @@ export function createTrials(parts: TrialParts): Trials {
     observations: async (page) => inTurn(() => observeKept(ports, page)),
     async compare(before, after, held, signal, progress) {
       const references = held ?? (await store.references.list());
+      // Once: each page would read and sort all of them.
+      const nodes = await ports.nodes();
+      const known = { ...ports, nodes: async () => nodes };
       const bases = { before: { policy: before, references }, after: { policy: after, references } };
       const items: SimulatedNode[] = [];
       for (let next: string | undefined | null; next !== null; ) {
         const page: Page = { after: next, limit: comparedAtOnce };
         const judged = await oneByOne(() => {
           signal.throwIfAborted();
-          return simulate(ports, bases, page);
+          return simulate(known, bases, page);
         });
         signal.throwIfAborted();
         items.push(...judged.items);
