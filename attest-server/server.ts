@@ -158,12 +158,16 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       bundle,
       contextOf,
       labelsOf,
+      refusedShare: config.refusedPolicyShare,
+      startWithin: config.policyComparedWithin,
       now,
+      monotonic,
       logger,
       report,
     }),
   );
   metrics.faultyParts(inForce.faulty);
+  metrics.policyRollback(inForce.history.rollback);
   const attest = rooms.use(
     await openAttest(
       { ...config, imaList },
@@ -232,6 +236,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   await declared.begin({
     nodeByEk: store.enrolment.nodeByEk,
+    declared: references.life.declared,
+    judge: inForce.judge,
     declare: references.life.declare,
     adopt: inForce.adopt,
     told: inForce.told,
@@ -321,6 +327,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
+      policyHistory: inForce.history,
       readiness: [health.ready, tls.ready, audit.ready],
       challengeNow: agents.challengeNow,
       server: {

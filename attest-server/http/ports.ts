@@ -6,6 +6,7 @@ import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -87,6 +88,7 @@ export interface ApiPorts {
   storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
+  readonly policyHistory: PolicyHistoryPorts;
   ready(): Readiness;
   readonly server: ServerPort;
   /** Has this node asked for evidence now. @returns false where it is not connected */
@@ -310,6 +312,42 @@ export interface PolicyPorts {
   }>;
 }
 
+/** What the API shows of policies that were in force, and what an administrator decides about them. */
+export interface PolicyHistoryPorts {
+  /** Every one that is kept: the one in force, then the others, the latest to end first. */
+  list(): Promise<readonly PolicyRevision[]>;
+  /** By the first digits of its digest. @throws an error named NotNow where none is kept, or several begin so */
+  kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
+  /** Null: what file or directory give is in force. */
+  rollback(): Rollback | null;
+  /** What is compared with the policy in force at present; null: none. */
+  comparing(): { readonly policy: string; readonly judged: number } | null;
+  /**
+   * Puts an earlier policy in force until file or directory give another text.
+   * @param digits the first ones of its digest
+   * @throws an error named NotNow where none is kept, several begin so, or it is in force; PolicyError where the latch, or this
+   * version, refuses it
+   */
+  goBack(
+    digits: string,
+    word: { readonly by: string; readonly reason: string },
+  ): Promise<{ readonly before: Policy; readonly now: Policy }>;
+  /**
+   * Lets one policy come into force, however many nodes it makes untrusted: at once where it was refused for that.
+   * @param digits of its digest, 12 at least
+   * @throws an error named NotNow where it is in force
+   */
+  allow(
+    digits: string,
+    word: { readonly by: string; readonly reason: string },
+  ): Promise<{
+    readonly digest: string;
+    readonly isInForce: boolean;
+    /** What else speaks against it; null: nothing, or it was not refused yet. */
+    readonly refused: string | null;
+  }>;
+}
+
 /** What the API shows of the audit log, and what an administrator may do with it. */
 export interface AuditPorts {
   /** A page may be shorter than `limit`: `isLast` says whether more are there. */
@@ -354,7 +392,18 @@ export interface ServerPort {
   declared(): ShownDirectory | null;
   policySince(): number;
   /** Parts of the configuration whose old form is in force, since the new one has faults. */
-  faulty(): readonly { readonly part: string; readonly at: number; readonly text: string }[];
+  faulty(): readonly {
+    readonly part: string;
+    readonly at: number;
+    readonly text: string;
+    /** A policy that is well written and would make so many of so many trusted nodes untrusted; else null. */
+    readonly refused: {
+      readonly policy: string;
+      readonly digest: string;
+      readonly trusted: number;
+      readonly untrusted: number;
+    } | null;
+  }[];
   /** Bytes on the file system of the state folder; null where it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
   store(): { readonly schema: number; readonly bytes: number };

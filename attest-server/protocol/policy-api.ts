@@ -129,6 +129,63 @@ export const observationsAnswer = z.object({
   next: z.string().nullable(),
 });
 
+/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
+export const policyArrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
+export type PolicyArrival = (typeof policyArrivals)[number];
+/** A policy that is or was in force, without its text. */
+export const policyRevisionView = z.object({
+  /** `name@revision`, as verdicts name it. */
+  policy: z.string(),
+  /** SHA-256 of its text, hex; the first 12 digits are the revision. */
+  digest: z.string(),
+  /** Its name, or the path that it was read from. */
+  source: z.string(),
+  /** Characters. */
+  length: z.int(),
+  firstAt: z.iso.datetime(),
+  /** Since when it was in force the last time. */
+  lastAt: z.iso.datetime(),
+  /** When that ended; null: it is in force. */
+  endedAt: z.iso.datetime().nullable(),
+  /** How it came the last time. */
+  came: z.enum(policyArrivals),
+  /** Who had it come, and why; null where a file alone did. */
+  by: z.string().nullable(),
+  reason: z.string().nullable(),
+});
+export type PolicyRevisionView = z.infer<typeof policyRevisionView>;
+export const policyRevisionText = policyRevisionView.extend({ text: z.string() });
+export type PolicyRevisionText = z.infer<typeof policyRevisionText>;
+
+/** The first digits of a digest. */
+export const policyDigits = z
+  .string('not a revision')
+  .regex(/^[0-9a-f]{4,64}$/, 'not a revision: 4 to 64 hex digits');
+const why = z.string().min(1).max(512);
+export const policyRollbackRequest = z.strictObject({ revision: policyDigits, reason: why });
+export const policyRolledBack = z.object({
+  /** `name@revision` of the one in force now, and of the one before. */
+  policy: z.string(),
+  before: z.string(),
+  /** Where the text is to be put right: a path, or the name of a policy that comes with Assay. */
+  source: z.string(),
+  /** False: it is what file or directory give anyway. */
+  untilChanged: z.boolean(),
+});
+export const policyAllowRequest = z.strictObject({
+  revision: z
+    .string('not a revision')
+    .regex(/^[0-9a-f]{12,64}$/, 'not a revision: 12 to 64 hex digits of the SHA-256 of its text'),
+  reason: why,
+});
+export const policyAllowed = z.object({
+  digest: z.string(),
+  /** It waited, and is in force from now on. Else it may come at the next reload. */
+  inForce: z.boolean(),
+  /** What else speaks against it. */
+  refused: z.string().nullable(),
+});
+
 /** A verdict before something, and the one behind it; null where there is none. */
 interface Changing {
   readonly before: { readonly state: NodeState } | null;

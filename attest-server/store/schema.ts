@@ -15,6 +15,8 @@ export interface Tables {
   readonly pins: PinRow;
   readonly declared_directory: DeclaredDirectoryRow;
   readonly declared_pins: DeclaredPinRow;
+  readonly policies: PolicyRow;
+  readonly policy_decisions: PolicyDecisionRow;
   readonly join_tokens: JoinTokenRow;
   readonly api_tokens: ApiTokenRow;
   readonly candidates: CandidateRow;
@@ -166,6 +168,35 @@ interface ReferenceRow {
   readonly name: string;
   /** JSON */
   readonly body: string;
+}
+
+/** A policy that was in force at least once. */
+interface PolicyRow {
+  /** SHA-256 of the text, hex. */
+  readonly digest: string;
+  readonly name: string;
+  readonly source: string;
+  readonly text: string;
+  readonly first_at: number;
+  /** Since when it was in force the last time. */
+  readonly last_at: number;
+  /** Null: it is in force. */
+  readonly ended_at: number | null;
+  readonly came: string;
+  /** Who had it come, and why; null where nobody but the file did. */
+  readonly by: string | null;
+  readonly reason: string | null;
+}
+
+interface PolicyDecisionRow {
+  readonly kind: 'rollback' | 'allowance';
+  /** Of the policy that it is about; of an allowance perhaps only its first digits. */
+  readonly digest: string;
+  /** Of a rollback: the digest of the text that does not count meanwhile. */
+  readonly instead_of: string | null;
+  readonly at: number;
+  readonly by: string;
+  readonly reason: string;
 }
 
 interface PinRow {

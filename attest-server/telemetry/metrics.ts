@@ -19,6 +19,12 @@ export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
+interface UnloadedPart {
+  readonly part: ReloadedPart;
+  /** Of a policy that was refused for it: how many trusted nodes it would make untrusted. */
+  readonly refused: { readonly untrusted: number } | null;
+}
+
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
   readonly marking: MarkingMetrics;
@@ -81,7 +87,9 @@ export interface Metrics extends ClusterMetrics {
   /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
   auditRollback(of: () => string | null): void;
   /** Parts whose old form is in force. */
-  faultyParts(of: () => readonly { readonly part: ReloadedPart }[]): void;
+  faultyParts(of: () => readonly UnloadedPart[]): void;
+  /** Asked at each scrape whether an earlier policy is in force in place of the one that is given, and since when. */
+  policyRollback(of: () => { readonly at: number } | null): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -210,6 +218,26 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     collect() {
       const faulty = new Set(faultyParts().map(({ part }) => part));
       for (const part of reloadedParts) this.set({ part }, faulty.has(part) ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'assay_policy_refused_nodes',
+    help: 'Trusted nodes that a policy would make untrusted, which is refused for that; 0: none is refused. -1: it could not be compared',
+    labelNames: ['part'],
+    registers,
+    collect() {
+      const refused = new Map(faultyParts().map(({ part, refused }) => [part, refused]));
+      for (const part of ['declared', 'policy'] as const)
+        this.set({ part }, refusedNodes(refused.get(part) ?? null));
+    },
+  });
+  let policyRollback: Parameters<Metrics['policyRollback']>[0] = () => null;
+  new Gauge({
+    name: 'assay_policy_rollback_timestamp_seconds',
+    help: 'Since when an earlier policy is in force in place of the one that is given; 0: it is not',
+    registers,
+    collect() {
+      this.set((policyRollback()?.at ?? 0) / 1000);
     },
   });
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
@@ -468,6 +496,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     faultyParts(of) {
       faultyParts = of;
     },
+    policyRollback(of) {
+      policyRollback = of;
+    },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),
@@ -484,6 +515,11 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     known.add(version);
     return version;
   }
+}
+
+function refusedNodes(refused: UnloadedPart['refused']): number {
+  if (refused === null) return 0;
+  return refused.untrusted === 0 ? -1 : refused.untrusted;
 }
 
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];

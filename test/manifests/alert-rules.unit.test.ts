@@ -343,6 +343,24 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayReloadFailed', labels: of({ part: 'policy' }) },
   ],
   [
+    'a policy that is refused for what it would do, which is no faulty file',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="policy"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="policy"}`, '37x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'policy' }), value: '37' },
+  ],
+  [
+    'a policy that could not be compared',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="declared"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="declared"}`, '-1x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'declared' }), value: '-1' },
+  ],
+  [
     'a certificate that cannot be made anew',
     [[`assay_certificate_renewal_failures_total{instance="${instance}"}`, '0 0 1x90']],
     '5m',
@@ -437,6 +455,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAuditNotWritten: [[series('audit_write_failures_total'), '3x90']],
   AssayStoreUnreadable: [[series('store_unreadable_rows_total', { table: 'history' }), '0x90']],
   AssayReloadFailed: [[series('reload_faulty', { part: 'policy' }), '1 1 0x90']],
+  AssayPolicyRefused: [[series('policy_refused_nodes', { part: 'policy' }), '37 37 0x90']],
   AssayWebhookFailing: [
     [series('webhook_oldest_timestamp_seconds'), '0x90'],
     [series('webhook_queue_length'), '0x90'],

@@ -83,7 +83,18 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference runtime --name site --group workers --from-node worker-1 --policy ima-policy -f site.json',
     'assay reference runtime --name el9 --group el9 --from-rpm packages/ --from-keylime runtime_policy.json -f el9.json',
   ],
-  'policy show': ['assay policy show', 'assay policy show -o json'],
+  'policy show': [
+    'assay policy show',
+    'assay policy show -o json',
+    'assay policy show --revision e25b > policy.yaml',
+  ],
+  'policy history': ['assay policy history', 'assay policy history -o json'],
+  'policy diff': ['assay policy diff', 'assay policy diff 333d e25b'],
+  'policy rollback': [
+    'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has" --dry-run',
+    'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has"',
+  ],
+  'policy allow': ['assay policy allow e25b0a91c7d4 --reason "these nodes are to lose their trust"'],
   'policy check': [
     'assay policy check policy.yaml',
     'assay policy check policy.yaml --latched',

@@ -306,6 +306,7 @@ const migrations: readonly string[] = [
 
   // Changes that follow each other too quickly have one row together, which says how many they were.
   `alter table history add column flaps text;`,
+
   // What each TPM has the server keep, counted as it is written. Of an earlier program's rows and evidence nothing is counted.
   `create table held_blobs (
      ek_digest text not null,
@@ -345,6 +346,29 @@ const migrations: readonly string[] = [
      insert into held (ek_digest, rows) values (new.ek_digest, length(cast(new.verdict as blob)) + 1024)
      on conflict (ek_digest) do update set rows = rows + excluded.rows;
    end;`,
+
+  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
+  `create table policies (
+     digest text primary key,
+     name text not null,
+     source text not null,
+     text text not null,
+     first_at integer not null,
+     last_at integer not null,
+     ended_at integer,
+     came text not null,
+     by text,
+     reason text
+   ) strict;
+
+   create table policy_decisions (
+     kind text primary key check (kind in ('rollback', 'allowance')),
+     digest text not null,
+     instead_of text,
+     at integer not null,
+     by text not null,
+     reason text not null
+   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */
