@@ -120,7 +120,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
   const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
-  const { bundle, contextOf } = evidence;
+  const { bundle, context, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
       store: store.presence,
@@ -151,6 +151,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       presence,
       latched: store.marking.latchedPolicy,
       bundle,
+      context,
       contextOf,
       labelsOf,
       now,
@@ -168,6 +169,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       initrds: store.initrds,
       evidence,
       inForce: inForce.current,
+      earlier: inForce.earlier,
+      version,
       labelsOf,
       systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
@@ -287,6 +290,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       enrolment,
       connected: agents.connected,
       affirmedBy: inForce.affirmedBy,
+      turned: attest.turned,
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,

@@ -9,6 +9,7 @@ import { checkLatched } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
+import { EarlierRules } from './earlier-rules.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
@@ -32,6 +33,7 @@ export interface InForceParts {
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
+  readonly context: EvidenceRoom['context'];
   /** The node's labels in its cluster. */
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** Milliseconds since the epoch. */
@@ -54,6 +56,8 @@ export interface RulesInForce extends AsyncDisposable {
   /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
+  /** Rules by which nodes were trusted before. */
+  readonly earlier: EarlierRules;
   policy(): Policy;
   /** What the policy is read from, as `assay policy check` takes it. */
   source(): string;
@@ -111,19 +115,18 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: written, refused } = await firstPolicy(name, declared(), methods, latch, logger);
   const first = asHeld(written);
   if (latch !== null && latch.policy?.text !== first.text) await keep(first);
-  let current = new InForce(first, await store.references.list(), contextOf);
-  let since = now();
+  let current = new InForce(first, await store.references.list(), contextOf, now());
   report.policyInForce(first);
   if (refused !== null) told.notReloaded('policy', refused);
+  const earlier = new EarlierRules({ context: parts.context, contextOf, asHeld, fault: report.fault });
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
   const putInForce = async (next: Policy | null, before: Policy) => {
-    current = new InForce(next ?? before, await store.references.list(), contextOf);
-    if (next !== null) {
-      if (next.revision !== before.revision) since = now();
-      report.policyInForce(next);
-    }
+    earlier.note(current);
+    const since = next === null || next.revision === before.revision ? current.since : now();
+    current = new InForce(next ?? before, await store.references.list(), contextOf, since);
+    if (next !== null) report.policyInForce(next);
     for (const listener of listeners) listener();
   };
   /** Puts the policy of the settings, or the one that a directory declares in its place, in force with what `storeIt` stores. */
@@ -162,11 +165,12 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
     },
     current: () => current,
+    earlier,
     policy,
     source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
     isDeclared: (reference) => current.isDeclared(reference),
-    since: () => since,
+    since: () => current.since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     adopt: (policy, storeIt) =>
       oneByOne(async () => {

@@ -303,6 +303,31 @@ const migrations: readonly string[] = [
 
   // What enrols while the server is on trial counts for nothing once it is not. No earlier server had trials.
   `alter table nodes add column trial integer not null default 0;`,
+
+  // By which policy and references a node was last trusted: the answer that is kept names them.
+  `alter table statuses add column trusted_by text;
+
+   update statuses set trusted_by = (
+     select json_object(
+       'policy', json_extract(body, '$.named.policy'), 'references', json_extract(body, '$.named.references'),
+       'named', json_extract(statuses.verdict, '$.policy'), 'version', '', 'measured', null, 'host', null,
+       'affirmedBy', json_array(), 'turned', null
+     )
+     from (
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}') as body
+       from latest_answers
+       where latest_answers.ek_digest = statuses.ek_digest and latest_answers.digest = statuses.evidence_digest
+       union all
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}')
+       from history join answers on answers.id = history.id
+       where history.ek_digest = statuses.ek_digest and history.evidence_digest = statuses.evidence_digest
+     )
+     where length(json_extract(body, '$.named.policy')) = 64
+       and length(json_extract(body, '$.named.references')) = 64
+     limit 1
+   )
+   where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)
+     and json_valid(verdict) and evidence_digest is not null;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -67,6 +67,8 @@ export function madePorts(
     answerWithin: timings.answerWithin,
     askAgain: () => {},
     inForce: () => inForce,
+    earlier: { known: () => null, read: async () => null, pathsOf: () => [] },
+    version: '1.2.3',
     labelsOf: () => ({}),
     systemUuidOf: () => null,
     duration: () => {},

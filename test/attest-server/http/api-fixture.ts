@@ -116,6 +116,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     recordedAt: now - 5_000,
     recordedEvidence: null,
     repeats: 0,
+    trustedBy: null,
     since: now - 3_600_000,
     ...change,
   };
@@ -409,6 +410,7 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     connected: (node) => world.connected.get(node) ?? null,
+    turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {

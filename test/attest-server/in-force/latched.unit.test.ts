@@ -47,6 +47,7 @@ describe('a policy under the latch', () => {
       latched,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
       now: () => 0,
       logger: pino({ level: 'silent' }),

@@ -58,6 +58,7 @@ describe('the rules in force', () => {
       latched: noLatch,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
       now: () => 0,
       logger: pino({ level: 'silent' }),
