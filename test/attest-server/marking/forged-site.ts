@@ -20,6 +20,8 @@ export interface ForgedSite extends AsyncDisposable {
   readonly policyFile: string;
   /** Has the cluster and the server know it. */
   add(node: string, options?: NodeOptions): Promise<void>;
+  /** The same TPM, once its enrolment was revoked. */
+  enrolAgain(node: string): Promise<void>;
   /** Connects, answers the first challenge, and gives the state of the verdict. */
   answer(node: string, bootLog: Buffer, resetCount: number): Promise<string>;
   /** The same, and stays connected. */
@@ -65,6 +67,9 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
       const tpm = forgedTpm();
       tpms.set(node, tpm);
       await world.pin(node, tpm.ekDigest);
+    },
+    async enrolAgain(node) {
+      await world.pin(node, tpms.get(node)?.ekDigest ?? assert.fail());
     },
     async answer(node, bootLog, resetCount) {
       const { peer, state } = await answered(node, bootLog, resetCount);

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/protocol/api.ts';
+import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
+import { tamper } from '../../../swtpm-fixtures/tamper.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import type { TestServer } from '../running-server.ts';
+import { type ForgedSite, openForgedSite, sitePolicy } from './forged-site.ts';
+
+const good = recordedLog('debian13-sdboot-uki');
+const bad = tamper(good, 'kernel');
+const nodes = ['node-1', 'node-2', 'node-3', 'node-4', 'node-5'];
+/** Nobody boots with this argument. */
+const wrong = (word: string) =>
+  `${sitePolicy('enforce')}    boot: { cmdline: { require: ["${word}"] } }\n`;
+
+describe('a change of ours that turns verdicts', () => {
+  let site: ForgedSite;
+  let world: TestServer;
+  beforeEach(async () => {
+    site = await openForgedSite();
+    ({ world } = site);
+    for (const node of nodes) await site.add(node);
+    await site.answer('node-1', good, 7);
+    await world.call('POST', '/v1/references', { node: 'node-1', name: 'good' });
+    await all('trusted');
+    for (const node of nodes) await site.reaches(node, 'label True');
+  });
+  afterEach(() => site[Symbol.asyncDispose]());
+
+  const all = async (state: string, log = good, resetCount = 7) => {
+    for (const node of nodes) assert.equal(await site.answer(node, log, resetCount), state, node);
+  };
+  const reload = async (policy: string) => {
+    await writeFile(site.policyFile, policy);
+    await world.server.reload();
+  };
+  const shown = async () => clusterView.parse(await world.call('GET', '/v1/cluster'));
+  const held = async () =>
+    (await shown()).failing.map(({ code, value, waiting, tainted, decision, ours }) =>
+      [code, value?.replace(/@.*/, ''), waiting, tainted, decision, ours].join(' '),
+    );
+  const reaches = async (marks: string) => {
+    for (const node of nodes) await site.reaches(node, marks);
+  };
+  const why = async (node: string) => nodeView.parse(await world.call('GET', `/v1/nodes/${node}`));
+  const untrusted = 'untrusted=cmdline_policy False';
+
+  it('taints nobody by a wrong policy, after restarts and by a second wrong try either, until a person says so (row 376)', async () => {
+    await reload(wrong('missing'));
+    await all('untrusted');
+    await reaches('False');
+    await world.until(async () => (await held()).length > 0);
+    assert.deepEqual(await held(), ['cmdline_policy policy policy 5 0 open true']);
+    assert.equal(await world.metric('assay_nodes_turned{change="policy"}'), 5);
+    assert.equal(await world.metric('assay_circuit_breaker_open{scope="our_change"}'), 1);
+    assert.equal(await world.metric('assay_circuit_breaker_open{scope="drift"}'), 0);
+    await world.restart();
+    await world.until(async () => (await shown()).lease?.ours === true);
+    await all('untrusted');
+    await reload(wrong('other'));
+    await all('untrusted');
+    await reaches('False');
+    await world.until(async () => (await held()).length > 1);
+    await world.call('POST', '/v1/cluster/breaker/release', { reason: 'meant', groups: [] });
+    await reaches(untrusted);
+    await reload(sitePolicy('enforce'));
+    await all('trusted');
+    await reaches('label True');
+  });
+
+  it('says that nothing changed on the node, and the way back (row 384)', async () => {
+    await reload(wrong('missing'));
+    await all('untrusted');
+    const { turned, reasons, ourChange } = await why('node-2');
+    assert.equal(ourChange, 'policy');
+    assert.match(
+      turned?.text ?? '',
+      /^Nothing changed on the node: policy policy@[0-9a-f]{12} came into force at 2\S+Z \(before: policy@[0-9a-f]{12}\)\.$/,
+    );
+    for (const command of ['breaker list', 'breaker release', 'policy history', 'policy diff', 'policy rollback'])
+      assert.match(turned?.next ?? '', new RegExp(`\\n {2}assay ${command}`));
+    for (const { next } of reasons) assert.equal(next, turned?.next);
+  });
+
+  it('taints nobody by a wrong revocation, and at once where that is asked for (row 377)', async () => {
+    await world.call('POST', '/v1/references/good/revoke', { reason: 'the wrong name' });
+    await all('untrusted');
+    await reaches('False');
+    await world.until(async () => (await held()).length > 0);
+    assert.deepEqual(await held(), ['revoked_reference reference good 5 0 open true']);
+    const { turned } = await why('node-2');
+    assert.match(turned?.text ?? '', /^Nothing changed on the node: reference good was revoked by token:admin at /);
+    assert.match(turned?.next ?? '', /\n {2}assay reference restore good --reason /);
+    await world.call('POST', '/v1/references/good/restore', { reason: 'a mistake' });
+    await all('trusted');
+    await reaches('label True');
+    await world.call('POST', '/v1/references/good/revoke', { reason: 'known as bad', taint: true });
+    await all('untrusted');
+    await reaches('untrusted=revoked_reference False');
+    const { detail } = (await world.audit()).findLast(({ action }) => action === 'reference.revoke') ?? {};
+    assert.equal(detail?.['taint'], true);
+  });
+
+  it('hides no node that is tampered with before, with or after a reload (row 378)', async () => {
+    assert.equal(await site.answer('node-3', bad, 8), 'untrusted');
+    await site.reaches('node-3', 'untrusted=kernel_unknown False');
+    await reload(wrong('missing'));
+    for (const node of ['node-1', 'node-2']) assert.equal(await site.answer(node, good, 7), 'untrusted');
+    // Tampered with beside the reload, and after its verdict had turned.
+    assert.equal(await site.answer('node-4', bad, 8), 'untrusted');
+    assert.equal(await site.answer('node-2', bad, 8), 'untrusted');
+    for (const node of ['node-2', 'node-4'])
+      await world.until(() => site.marksOf(node).startsWith('untrusted='));
+    await site.reaches('node-1', 'False');
+    assert.match(site.marksOf('node-3'), /^untrusted=/);
+    assert.equal((await why('node-2')).ourChange, null);
+    // Good again, by what trusted it: it was caught, and stays so until it is trusted.
+    assert.equal(await site.answer('node-2', good, 9), 'untrusted');
+    assert.equal(await site.answer('node-1', good, 7), 'untrusted');
+    assert.match(site.marksOf('node-2'), /^untrusted=/);
+    assert.equal(site.marksOf('node-1'), 'False');
+  });
+
+  it('lets no node go over to what is revoked while its taint waits (row 380)', async () => {
+    assert.equal(await site.answer('node-5', bad, 8), 'untrusted');
+    await world.call('POST', '/v1/references', { node: 'node-5', name: 'other' });
+    assert.equal(await site.answer('node-5', bad, 8), 'trusted');
+    await all('trusted', good, 9);
+    await reload(wrong('missing'));
+    await all('untrusted', good, 9);
+    await world.call('POST', '/v1/references/other/revoke', { reason: 'known as bad' });
+    await all('untrusted', good, 9);
+    await reaches('False');
+    assert.equal(await site.answer('node-1', bad, 10), 'untrusted');
+    await world.until(() => site.marksOf('node-1').startsWith('untrusted='));
+    assert.equal(site.marksOf('node-2'), 'False');
+  });
+
+  it('marks no fleet as machines without a TPM by a slip (row 382)', async () => {
+    await reload(sitePolicy('enforce').replace('require: [identity, boot]', 'tpm: absent'));
+    await all('unsupported');
+    await world.until(async () => (await held()).length > 0);
+    assert.deepEqual(await held(), ['unsupported_tpm policy policy 5 0 open true']);
+    for (const node of nodes) assert.doesNotMatch(site.marksOf(node), /untrusted|label/);
+    await world.call('POST', '/v1/cluster/breaker/release', { reason: 'meant', groups: [] });
+    for (const node of nodes) await world.until(() => site.marksOf(node).startsWith('untrusted=unsupported_tpm'));
+  });
+
+  it('has nothing to wait for of a TPM that was never trusted, nor of one that is enrolled anew (row 385)', async () => {
+    await world.call('POST', '/v1/enrolments/node-4/revoke', { reason: 'another board' });
+    await site.add('node-6');
+    await site.enrolAgain('node-4');
+    await reload(wrong('missing'));
+    for (const node of ['node-4', 'node-6']) {
+      assert.equal(await site.answer(node, good, 7), 'untrusted');
+      await site.reaches(node, untrusted);
+    }
+    assert.equal(await site.answer('node-1', good, 7), 'untrusted');
+    await site.reaches('node-1', 'False');
+  });
+});
