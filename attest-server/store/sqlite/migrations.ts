@@ -309,11 +309,14 @@ const migrations: readonly string[] = [
 
    update statuses set trusted_by = (
      select json_object(
-       'policy', json_extract(body, '$.named.policy'), 'references', json_extract(body, '$.named.references'),
+       'policy', policy, 'references', reference_set,
        'named', json_extract(statuses.verdict, '$.policy'), 'version', '', 'measured', null, 'host', null,
        'affirmedBy', json_array(), 'turned', null
      )
      from (
+       select coalesce(json_extract(body, '$.named.policy'), json_extract(body, '$.policy')) as policy,
+         coalesce(json_extract(body, '$.named.references'), json_extract(body, '$.references')) as reference_set
+       from (
        select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}') as body
        from latest_answers
        where latest_answers.ek_digest = statuses.ek_digest and latest_answers.digest = statuses.evidence_digest
@@ -321,9 +324,10 @@ const migrations: readonly string[] = [
        select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}')
        from history join answers on answers.id = history.id
        where history.ek_digest = statuses.ek_digest and history.evidence_digest = statuses.evidence_digest
+       )
      )
-     where length(json_extract(body, '$.named.policy')) = 64
-       and length(json_extract(body, '$.named.references')) = 64
+     where policy not glob '*[^0-9a-f]*' and length(policy) = 64
+       and reference_set not glob '*[^0-9a-f]*' and length(reference_set) = 64
      limit 1
    )
    where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)

@@ -24,8 +24,16 @@ const bad = tamper(log, 'kernel');
 const reference = capturedFrom(madeProof({ log }), { node: 'another' });
 const good = policyOf('mode: enforce', 'require: [identity, boot]');
 /** No boot has this word. */
-const wrong = policyOf('mode: enforce', 'require: [identity, boot]', 'boot: { cmdline: { require: [missing] } }');
-const wrongToo = policyOf('mode: enforce', 'require: [identity, boot]', 'boot: { cmdline: { require: [other] } }');
+const wrong = policyOf(
+  'mode: enforce',
+  'require: [identity, boot]',
+  'boot: { cmdline: { require: [missing] } }',
+);
+const wrongToo = policyOf(
+  'mode: enforce',
+  'require: [identity, boot]',
+  'boot: { cmdline: { require: [other] } }',
+);
 
 interface Shown {
   readonly bootLog?: Buffer;
@@ -101,7 +109,12 @@ describe('a verdict that turns', () => {
   };
   const turned = () => attestation.status('node-1')?.trustedBy?.turned ?? null;
   const drift = () => {
-    const group = { name: 'workers', mode: 'enforce', tpm: 'required', require: ['identity', 'boot'] } as const;
+    const group = {
+      name: 'workers',
+      mode: 'enforce',
+      tpm: 'required',
+      require: ['identity', 'boot'],
+    } as const;
     return judgedNode(attestation.status('node-1'), group, now);
   };
 
@@ -111,12 +124,18 @@ describe('a verdict that turns', () => {
     assert.deepEqual([turned()?.as, turned()?.isSame, turned()?.change], ['trusted', true, 'policy']);
     assert.equal(made, 1);
     const { code, value, isOurs } = drift().drift ?? {};
-    assert.deepEqual([code, value, isOurs], ['cmdline_policy', `policy ${wrong.name}@${wrong.revision}`, true]);
+    assert.deepEqual(
+      [code, value, isOurs],
+      ['cmdline_policy', `policy ${wrong.name}@${wrong.revision}`, true],
+    );
     await restart();
     assert.equal(turned()?.as, 'trusted');
     rules(wrongToo);
     assert.equal(await judge(), 'untrusted');
-    assert.deepEqual([turned()?.as, turned()?.by], ['trusted', `policy ${wrongToo.name}@${wrongToo.revision}`]);
+    assert.deepEqual(
+      [turned()?.as, turned()?.by],
+      ['trusted', `policy ${wrongToo.name}@${wrongToo.revision}`],
+    );
     rules(good);
     assert.equal(await judge(), 'trusted');
     assert.equal(turned(), null);
@@ -202,9 +221,16 @@ describe('a verdict that turns', () => {
     await attestation.idle();
     now += 100 * day;
     const times = { evidenceFor: 30 * day, transitionEvidenceFor: 30 * day };
-    const parts = { store: store.evidence, now: () => now, ...times, fault: (error: unknown) => faults.push(error) };
+    const parts = {
+      store: store.evidence,
+      now: () => now,
+      ...times,
+      fault: (error: unknown) => faults.push(error),
+    };
     await eraseOldEvidence(parts, new AbortController().signal);
-    const erased = (await store.audit.entries({ limit: 100 })).filter(({ action }) => action === 'evidence_erased');
+    const erased = (await store.audit.entries({ limit: 100 })).filter(
+      ({ action }) => action === 'evidence_erased',
+    );
     assert.notEqual(erased.length, 0);
     await restart();
     assert.equal(await judge(), 'untrusted');

@@ -88,6 +88,7 @@ describe('the API of marks', () => {
         nodes: 5,
         tainted: 1,
         waiting: 4,
+        ours: false,
         decision: 'held',
         at: new Date(now).toISOString(),
         by: 'token:operator',

@@ -12,8 +12,7 @@ const good = recordedLog('debian13-sdboot-uki');
 const bad = tamper(good, 'kernel');
 const nodes = ['node-1', 'node-2', 'node-3', 'node-4', 'node-5'];
 /** Nobody boots with this argument. */
-const wrong = (word: string) =>
-  `${sitePolicy('enforce')}    boot: { cmdline: { require: ["${word}"] } }\n`;
+const wrong = (word: string) => `${sitePolicy('enforce')}    boot: { cmdline: { require: ["${word}"] } }\n`;
 
 describe('a change of ours that turns verdicts', () => {
   let site: ForgedSite;
@@ -79,7 +78,13 @@ describe('a change of ours that turns verdicts', () => {
       turned?.text ?? '',
       /^Nothing changed on the node: policy policy@[0-9a-f]{12} came into force at 2\S+Z \(before: policy@[0-9a-f]{12}\)\.$/,
     );
-    for (const command of ['breaker list', 'breaker release', 'policy history', 'policy diff', 'policy rollback'])
+    for (const command of [
+      'breaker list',
+      'breaker release',
+      'policy history',
+      'policy diff',
+      'policy rollback',
+    ])
       assert.match(turned?.next ?? '', new RegExp(`\\n {2}assay ${command}`));
     for (const { next } of reasons) assert.equal(next, turned?.next);
   });
@@ -91,7 +96,10 @@ describe('a change of ours that turns verdicts', () => {
     await world.until(async () => (await held()).length > 0);
     assert.deepEqual(await held(), ['revoked_reference reference good 5 0 open true']);
     const { turned } = await why('node-2');
-    assert.match(turned?.text ?? '', /^Nothing changed on the node: reference good was revoked by token:admin at /);
+    assert.match(
+      turned?.text ?? '',
+      /^Nothing changed on the node: reference good was revoked by token:admin at /,
+    );
     assert.match(turned?.next ?? '', /\n {2}assay reference restore good --reason /);
     await world.call('POST', '/v1/references/good/restore', { reason: 'a mistake' });
     await all('trusted');
@@ -145,7 +153,8 @@ describe('a change of ours that turns verdicts', () => {
     assert.deepEqual(await held(), ['unsupported_tpm policy policy 5 0 open true']);
     for (const node of nodes) assert.doesNotMatch(site.marksOf(node), /untrusted|label/);
     await world.call('POST', '/v1/cluster/breaker/release', { reason: 'meant', groups: [] });
-    for (const node of nodes) await world.until(() => site.marksOf(node).startsWith('untrusted=unsupported_tpm'));
+    for (const node of nodes)
+      await world.until(() => site.marksOf(node).startsWith('untrusted=unsupported_tpm'));
   });
 
   it('has nothing to wait for of a TPM that was never trusted, nor of one that is enrolled anew (row 385)', async () => {
