@@ -20,7 +20,7 @@ export interface TurnsParts {
 }
 
 /** An answer that was just judged by the rules in force. */
-export interface JudgedAnswer {
+export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
@@ -80,7 +80,7 @@ export class Turns {
   }
 
   /** The same as `next` where nothing has to be read for it, as of most answers; else null. */
-  atOnce({ verdict, ...judged }: JudgedAnswer): TrustedBy | null {
+  atOnce({ verdict, ...judged }: TurningAnswer): TrustedBy | null {
     const before = judged.previous?.trustedBy ?? null;
     return verdict.state === 'trusted' && verdict.trial !== true
       ? this.#trusted({ verdict, ...judged }, before)
@@ -88,7 +88,7 @@ export class Turns {
   }
 
   /** By what the node counts as last trusted once this answer is judged; null: it never was, or nothing of it waits any more. */
-  async next(judged: JudgedAnswer): Promise<TrustedBy | null> {
+  async next(judged: TurningAnswer): Promise<TrustedBy | null> {
     const { verdict, previous } = judged;
     const before = previous?.trustedBy ?? null;
     // What a server on trial says is worth nothing, before and after.
@@ -153,7 +153,7 @@ export class Turns {
     };
   }
 
-  #trusted({ verdict, proven, inForce }: JudgedAnswer, before: TrustedBy | null): TrustedBy {
+  #trusted({ verdict, proven, inForce }: TurningAnswer, before: TrustedBy | null): TrustedBy {
     const { version } = this.#parts;
     const { policy, references } = inForce.context;
     const { measuredDigest: measured } = proven;
@@ -172,7 +172,7 @@ export class Turns {
     return { policy, references, named: verdict.policy, version, measured, host, affirmedBy, turned: null };
   }
 
-  async #turned(judged: JudgedAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
+  async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
     const { verdict, proven, previous, inForce, node, at } = judged;
     const shown = before.turned === null ? shownIn(previous) : before.turned.shown;
     const isSame = isAsItWas(judged, before, shown);
@@ -233,7 +233,7 @@ function whatChanged(
  * revoked waits, and nothing does where whoever revoked it asked for the taints.
  */
 function restsOnBad(
-  { verdict, inForce }: JudgedAnswer,
+  { verdict, inForce }: TurningAnswer,
   byBefore: Verdict,
   { affirmedBy }: TrustedBy,
 ): boolean {
@@ -272,7 +272,7 @@ const ofTime: ReadonlySet<ReasonCode> = new Set(['rebooted', 'resumed', 'kexec_d
 
 /** Whether all that failing aspects are judged from is what it was when the node was last trusted. */
 function isAsItWas(
-  { verdict, proven, parts }: JudgedAnswer,
+  { verdict, proven, parts }: TurningAnswer,
   { measured, host }: TrustedBy,
   shown: Turned['shown'],
 ): boolean {

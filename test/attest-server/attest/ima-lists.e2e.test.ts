@@ -307,7 +307,7 @@ describe('a list that goes on while a taint waits', function () {
     // It asks for no list any more, and for a word that nobody boots with.
     const wrong = text
       .replace(', runtime]', ']')
-      .replace(/ {4}runtime:[^]*$/, '    boot: { cmdline: { require: [missing] } }\n');
+      .replace(/ {4}runtime:[\s\S]*$/, '    boot: { cmdline: { require: [missing] } }\n');
     await writeFile(policy, wrong);
     await world.server.reload();
     for (const count of [0, 5, 300]) {

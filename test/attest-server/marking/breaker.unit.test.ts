@@ -3,7 +3,6 @@ import { describe, it } from 'mocha';
 import { Breaker, breakerWindow, opensAt, tenthOf } from '../../../attest-server/marking/breaker.ts';
 import type { Drift } from '../../../attest-server/marking/judged-node.ts';
 import type { Hold } from '../../../attest-server/marking/ports.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 
 const group = { name: 'workers' };
 const minute = 60_000;

@@ -5,6 +5,7 @@ import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { runAssay } from '../cli/cli-fixture.ts';
 import type { TestServer } from '../running-server.ts';
 import { type ForgedSite, openForgedSite, sitePolicy } from './forged-site.ts';
 
@@ -44,6 +45,7 @@ describe('a change of ours that turns verdicts', () => {
     for (const node of nodes) await site.reaches(node, marks);
   };
   const why = async (node: string) => nodeView.parse(await world.call('GET', `/v1/nodes/${node}`));
+  const assay = (...words: readonly string[]) => runAssay(words, { env: world.env() });
   const untrusted = 'untrusted=cmdline_policy False';
 
   it('taints nobody by a wrong policy, after restarts and by a second wrong try either, until a person says so (row 376)', async () => {
@@ -87,6 +89,38 @@ describe('a change of ours that turns verdicts', () => {
     ])
       assert.match(turned?.next ?? '', new RegExp(`\\n {2}assay ${command}`));
     for (const { next } of reasons) assert.equal(next, turned?.next);
+    const said = await assay('why', 'node-2');
+    assert.match(said.out, /^node-2 is untrusted.*\n {2}Nothing changed on the node: policy policy@/);
+    assert.match(said.out, / {2}assay policy rollback [0-9a-f]{12} --reason "it is wrong for these nodes"\n/);
+    assert.doesNotMatch(said.out, /capture|boot loader/);
+    await world.until(async () => (await held()).length > 0);
+    const list = await assay('breaker', 'list');
+    assert.deepEqual(
+      [list.code, /policy policy@[0-9a-f]{12} +5 +0 +5 +open/.test(list.out)],
+      [12, true],
+      list.out,
+    );
+    assert.match(
+      (await assay('status')).out,
+      /taints of 5 nodes wait[^]*by a change of ours.*: policy policy@/,
+    );
+  });
+
+  it('says whom a revocation would taint, and asks (row 377)', async () => {
+    const revoke = ['reference', 'revoke', 'good', '--reason', 'known as bad'];
+    const dry = await assay(...revoke, '--dry-run');
+    assert.match(
+      dry.out,
+      /no taint comes for 5 nodes \(node-1, .*\) before a person says so: assay breaker release/,
+    );
+    const dryTaint = await assay(...revoke, '--taint', '--dry-run');
+    assert.match(dryTaint.out, /5 nodes \(node-1, .*\) would be tainted at once/);
+    assert.equal((await assay(...revoke, '--taint')).code, 2, 'nobody to ask');
+    await all('trusted');
+    const done = await assay(...revoke, '--taint', '--yes');
+    assert.equal(done.code, 0, done.err);
+    await all('untrusted');
+    await reaches('untrusted=revoked_reference False');
   });
 
   it('taints nobody by a wrong revocation, and at once where that is asked for (row 377)', async () => {
@@ -108,7 +142,7 @@ describe('a change of ours that turns verdicts', () => {
     await all('untrusted');
     await reaches('untrusted=revoked_reference False');
     const { detail } = (await world.audit()).findLast(({ action }) => action === 'reference.revoke') ?? {};
-    assert.equal(detail?.['taint'], true);
+    assert.equal(detail?.taint, true);
   });
 
   it('hides no node that is tampered with before, with or after a reload (row 378)', async () => {
