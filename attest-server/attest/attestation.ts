@@ -19,7 +19,7 @@ import { type Part, type PartName, type Parts, partNames } from '../protocol/evi
 import type { GateOrder } from '../protocol/gate.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
-import { turnedByUs } from '../protocol/our-change.ts';
+import { turnedIn } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -654,7 +654,7 @@ export class Attestation {
     const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
     const trustedBy = this.#turns.atOnce(turn) ?? (await this.#turns.next(turn));
     // Rules of before may want to see what those in force do not.
-    const enough = turnedByUs(trustedBy) === null ? appraised.enough : [];
+    const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
 
     const kept = packer.pack(
       node,

@@ -11,6 +11,8 @@ export interface TrustedBy {
   readonly references: string;
   /** `name@revision` of that policy. */
   readonly named: string;
+  /** The group of that policy by which it was judged. */
+  readonly group: string;
   /** Of the server that judged; empty: of one that did not say. */
   readonly version: string;
   /** `measuredDigest` of that answer, and SHA-256 of what the host said of its boot; null: not known. */

@@ -5,7 +5,7 @@ import type { AppraisedNode, Appraiser, NodePast } from '../policy/appraise.ts';
 import { aspects } from '../policy/aspects.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { inSteps } from '../protocol/in-steps.ts';
-import { type OurChange, turnedByUs } from '../protocol/our-change.ts';
+import { type OurChange, turnedIn } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
@@ -103,7 +103,7 @@ export class Turns {
   /** Joins to the rules in force, where a taint waits, those of before: they follow the same list, and look at the same images. */
   appraiserOf(previous: NodeStatus | null, inForce: InForce): Pick<Appraiser, 'ahead' | 'judgedTo'> {
     const before = previous?.trustedBy ?? null;
-    const earlier = turnedByUs(before) === null || before === null ? null : this.#parts.earlier.known(before);
+    const earlier = turnedIn(before) === null || before === null ? null : this.#parts.earlier.known(before);
     if (earlier === null) return inForce.appraise;
     return {
       *ahead(proven, node, at) {
@@ -139,7 +139,7 @@ export class Turns {
   /** What turned the verdict of a node, for people; null where nothing of ours did. */
   shown(status: NodeStatus | null, { policy, references, since }: InForce): ShownTurn | null {
     const by = status?.trustedBy ?? null;
-    const turned = turnedByUs(by);
+    const turned = turnedIn(by);
     if (by === null || turned === null) return null;
     return {
       ...turned,
@@ -164,12 +164,14 @@ export class Turns {
       before.turned === null &&
       isSameContext(before, inForce.context) &&
       before.version === version &&
+      before.group === verdict.group &&
       before.measured === measured &&
       before.host === host &&
       before.affirmedBy.length === affirmedBy.length &&
       before.affirmedBy.every((name, index) => name === affirmedBy[index]);
     if (isSame) return before;
-    return { policy, references, named: verdict.policy, version, measured, host, affirmedBy, turned: null };
+    const { policy: named, group } = verdict;
+    return { policy, references, named, group, version, measured, host, affirmedBy, turned: null };
   }
 
   async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
@@ -189,7 +191,9 @@ export class Turns {
     if (isSameRules) return asServer() ?? ownDoing(before, verdict);
     const earlier = await this.#parts.earlier.read(before, node.name);
     if (earlier === null) return asServer();
-    const { labels } = earlier.groupOf(node.name, node.labels ?? {});
+    const { labels, group } = earlier.groupOf(node.name, node.labels ?? {});
+    // Attack: its kubelet gives it a label by which a group of before asks for less.
+    if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
     await inSteps(earlier.appraise.ahead(proven, asBefore, at));
     const { verdict: byBefore, next } = earlier.appraise(proven, asBefore, at);

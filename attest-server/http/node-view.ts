@@ -86,7 +86,7 @@ export function nodeStanding(
     aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
     require: [...(verdict?.require ?? [])],
     trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
-    ourChange: overdue ? null : (turnedByUs(status?.trustedBy)?.change ?? null),
+    ourChange: turnedByUs(status?.trustedBy, overdue ? 'unknown' : state)?.change ?? null,
     missingSince: null,
   };
 }

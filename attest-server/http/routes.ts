@@ -257,8 +257,9 @@ function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.
   const { name: node, group, ek, evidence, bootSeenAt, turned } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
   const known = { node, group, ek, evidence, name };
-  // Whoever looks for the cause on the node finds none there, and vouches for what he finds.
-  const next = (reason: api.ReasonView) => turned?.next ?? reason.next ?? advise(reason, known);
+  // Whoever looks for the cause on the node finds none there, and vouches for what he finds. What is not proven yet can be.
+  const wayBack = view.state === 'pending' ? undefined : turned?.next;
+  const next = (reason: api.ReasonView) => wayBack ?? reason.next ?? advise(reason, known);
   const reasons = view.reasons.map((reason) => ({ ...reason, next: next(reason) }));
   return { ...view, reasons };
 }

@@ -32,10 +32,11 @@ function next(turn: ShownTurn, isMarked: boolean): Advice {
     'Until a person decides, no taint comes for this; the label is gone. What waits:',
     '  assay breaker list',
     ...wayBack(turn),
-    'If the change is meant, let the taints come:',
+    'If these nodes are to be tainted, let the taints come:',
     '  assay breaker release --reason "the change is meant"',
   ];
-  return (isMarked ? waiting : wayBack(turn)).join('\n');
+  const meant = 'If the change is meant, docs/troubleshooting.md says what each code asks of a node.';
+  return [...(isMarked ? waiting : wayBack(turn)), meant].join('\n');
 }
 
 function wayBack({ change, policy, left }: ShownTurn): readonly string[] {

@@ -24,7 +24,7 @@ class GoneText extends Error {
 const unreadable = ['GoneText', 'UnreadableRow', 'PolicyError', 'ZodError', 'SyntaxError'];
 
 /** Rules of before that are held at a time; nearly always all nodes share one. */
-const mostHeld = 4;
+const mostHeld = 16;
 /** Characters of their texts together: each holds what is made of its references, too. */
 const mostText = 192 * 1024 * 1024;
 /** Milliseconds after which what nobody asked for is let go. */

@@ -47,8 +47,8 @@ export interface NodeToMark {
 /** @param status null: no node of this name is enrolled, or none has a verdict */
 export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: number): NodeToMark {
   const verdict = status?.verdict ?? null;
-  const turned = turnedByUs(status?.trustedBy);
   const state = isWithoutTpm(status, group) ? 'unsupported' : stateAsShown(status, group, now);
+  const turned = turnedByUs(status?.trustedBy, state);
   const reasons = verdict?.reasons ?? [];
   const isStale = status !== null && state !== status.state;
   const [first] = isStale ? [] : reasons;

@@ -108,6 +108,7 @@ const trustedByKept = z.object({
   policy: digest,
   references: digest,
   named: z.string(),
+  group: z.string(),
   version: z.string(),
   measured: digest.nullable(),
   host: digest.nullable(),

@@ -310,7 +310,8 @@ const migrations: readonly string[] = [
    update statuses set trusted_by = (
      select json_object(
        'policy', policy, 'references', reference_set,
-       'named', json_extract(statuses.verdict, '$.policy'), 'version', '', 'measured', null, 'host', null,
+       'named', json_extract(statuses.verdict, '$.policy'),
+       'group', json_extract(statuses.verdict, '$.group'), 'version', '', 'measured', null, 'host', null,
        'affirmedBy', json_array(), 'turned', null
      )
      from (

@@ -279,6 +279,24 @@ groups:
     assert.equal(turned(), null);
   });
 
+  it('does not wait where its label gives it another group of the rules of before, which asks for less (row 385)', async () => {
+    const groups = `apiVersion: assay.dev/v1
+kind: Policy
+groups:
+  - { name: easy, nodes: ["*"], labels: { kind: easy }, mode: observe, require: [identity] }
+  - { name: workers, nodes: ["*"], mode: enforce, require: [identity, boot] }
+`;
+    rules(parsePolicy(groups, 'made.yaml'));
+    assert.equal(await judge(), 'trusted');
+    await restart();
+    rules(wrong);
+    assert.equal(await judge(), 'untrusted');
+    assert.equal(turned()?.as, 'trusted');
+    labels = { kind: 'easy' };
+    assert.equal(await judge({ bootLog: bad, resetCount: 8 }), 'untrusted');
+    assert.equal(turned(), null);
+  });
+
   it('of an archived node is what it was when it comes back', async () => {
     rules();
     assert.equal(await judge(), 'untrusted');

@@ -613,6 +613,7 @@ describe('the reconciler', () => {
     policy: 'a'.repeat(64),
     references: 'b'.repeat(64),
     named: 'strict@333d',
+    group: 'workers',
     version: '1.0.0',
     measured: null,
     host: null,
@@ -661,9 +662,13 @@ describe('the reconciler', () => {
     const marked = await marking({ nodes: 10 });
     await marked.pass(60_000);
     const bootSeenAt = today + marked.at;
-    marked.commit('node-1', byUs, { trustedBy: turnedAs('pending'), bootSeenAt });
+    const trustedBy = turnedAs('pending');
+    marked.commit('node-1', byUs, { trustedBy, bootSeenAt });
+    // A new boot is not proven yet, whatever changed in between: that waits for nobody.
+    marked.commit('node-2', { state: 'pending', codes: ['rebooted'] }, { trustedBy, bootSeenAt });
     await marked.settle();
-    assert.deepEqual(marked.cluster.taintsOf('node-1'), ['assay.dev/reproving:NoSchedule']);
+    for (const name of ['node-1', 'node-2'])
+      assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/reproving:NoSchedule']);
     assert.deepEqual(marked.tainted(), []);
   });
 
