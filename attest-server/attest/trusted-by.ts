@@ -30,7 +30,7 @@ export interface Turned {
   readonly change: OurChange;
   /** The change in a few words, the same for all nodes that it turned: `policy strict@e25b…`, `reference NAME`. */
   readonly by: string;
-  /** References that were in force and are not any more; eight at most are named. */
+  /** References that are revoked or not in force any more since then; eight at most are named. */
   readonly left: readonly string[];
   /** When it turned, milliseconds since the epoch. */
   readonly at: number;

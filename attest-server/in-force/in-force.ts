@@ -49,12 +49,15 @@ export class InForce {
     return this.#affirming.get(reference) ?? null;
   }
 
-  /** Names of references that were in force there, and are not here. */
+  /** Names of references that were in force there and are not here, or are revoked here alone. */
   without({ references }: InForce): readonly string[] {
-    const isActive = (name: string) => this.references.get(name)?.state === 'active';
-    return [...references].flatMap(([name, { state }]) =>
-      state === 'active' && !isActive(name) ? [name] : [],
+    const lost = [...references].flatMap(([name, { state }]) =>
+      state === 'active' && this.references.get(name)?.state !== 'active' ? [name] : [],
     );
+    const bad = [...this.references].flatMap(([name, { state }]) =>
+      state === 'revoked' && references.get(name)?.state !== 'revoked' ? [name] : [],
+    );
+    return [...new Set([...bad, ...lost])];
   }
 
   /** Whether a signed directory says what the reference of this name is. */

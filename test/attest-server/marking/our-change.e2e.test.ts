@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
@@ -178,6 +181,57 @@ describe('a change of ours that turns verdicts', () => {
     assert.equal(await site.answer('node-1', bad, 10), 'untrusted');
     await world.until(() => site.marksOf('node-1').startsWith('untrusted='));
     assert.equal(site.marksOf('node-2'), 'False');
+  });
+
+  it('lets a node that booted anew behind a wrong policy have what the rules of before ask for (row 379)', async () => {
+    await reload(wrong('missing'));
+    await all('untrusted');
+    await reaches('False');
+    // Only its gate answers since: whatever runs there, it is not proven.
+    assert.equal(await site.gate('node-1', good, 8), 'untrusted');
+    await site.reaches('node-1', 'reproving False');
+    assert.equal(await site.gate('node-2', bad, 8), 'untrusted');
+    await world.until(() => site.marksOf('node-2').startsWith('untrusted='));
+    assert.equal(site.marksOf('node-3'), 'False');
+  });
+
+  /** What is kept of the nodes is changed while the server is down. */
+  const changeKept = (statement: string) => async () => {
+    using database = new DatabaseSync(join(world.stateDir, 'assay.db'));
+    database.exec(statement);
+  };
+
+  it('waits where the version alone is another one, as long as the node shows what it showed (row 381)', async () => {
+    const policy = wrong('missing');
+    await writeFile(site.policyFile, policy);
+    const kept = `'$.policy', '${hash('sha256', policy)}', '$.version', '0.0.9'`;
+    await world.restart(changeKept(`update statuses set trusted_by = json_set(trusted_by, ${kept})`));
+    await world.until(async () => (await shown()).lease?.ours === true);
+    for (const node of ['node-1', 'node-2']) assert.equal(await site.answer(node, good, 7), 'untrusted');
+    assert.equal(await site.answer('node-3', bad, 8), 'untrusted');
+    await world.until(() => site.marksOf('node-3').startsWith('untrusted='));
+    await world.until(async () => (await held()).length > 0);
+    assert.match((await held())[0] ?? '', /^cmdline_policy server .* 2 0 open true$/);
+    assert.match(
+      (await why('node-1')).turned?.text ?? '',
+      /^Nothing changed on the node: version .* \(before: 0\.0\.9\)/,
+    );
+    assert.equal(site.marksOf('node-1'), 'False');
+    assert.equal(await site.answer('node-1', bad, 8), 'untrusted');
+    await world.until(() => site.marksOf('node-1').startsWith('untrusted='));
+    assert.equal(site.marksOf('node-2'), 'False');
+  });
+
+  it('waits for nobody where what trusted the nodes cannot be read any more (row 383)', async () => {
+    await writeFile(site.policyFile, wrong('missing'));
+    await world.restart(
+      changeKept(
+        `delete from evidence where digest in (select json_extract(trusted_by, '$.policy') from statuses)`,
+      ),
+    );
+    await world.until(async () => (await shown()).lease?.ours === true);
+    await all('untrusted');
+    await reaches(untrusted);
   });
 
   it('marks no fleet as machines without a TPM by a slip (row 382)', async () => {
