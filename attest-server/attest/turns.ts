@@ -288,6 +288,7 @@ function isAsItWas(
     shown.bootId === (facts?.bootId ?? null);
   if (!isSameBoot || (measured !== null && measured !== measuredDigest)) return false;
   if (host !== null && host !== hostDigest(proven)) return false;
+  const now = partsIn(proven, parts);
   const against = verdict.reasons.filter(({ severity }) => severity === 'fail');
   return against.every((reason) => {
     const { aspect: name, source, code } = reason;
@@ -296,9 +297,23 @@ function isAsItWas(
     // An earlier server did not say which PCRs it saw: then the log must lead to them.
     if (measured === null && reason.class === 'failed') return false;
     return [...aspect.parts, ...(name === 'boot' ? bootFiles : [])].every(
-      (part) => part === 'ima' || shown.parts[part] === parts[part],
+      (part) => part === 'ima' || shown.parts[part] === now[part],
     );
   });
+}
+
+/** Of the answer itself: a part that a node leaves out stays in its status. */
+function partsIn({ boot, parts }: Proven, shown: NodeStatus['parts']): NodeStatus['parts'] {
+  const digests = {
+    boot: boot?.digest,
+    userSpace: boot?.userSpaceDigest ?? undefined,
+    loaderFiles: boot?.filesDigest ?? undefined,
+    // The server lists these.
+    initrds: shown.initrds,
+    disk: parts.disk?.digest,
+    firewall: parts.firewall?.digest,
+  };
+  return Object.fromEntries(Object.entries(digests).filter(([, digest]) => digest !== undefined));
 }
 
 const bootFiles = ['loaderFiles', 'initrds'] as const;

@@ -42,6 +42,8 @@ interface Shown {
   readonly by?: 'agent' | 'gate';
   readonly disk?: Buffer;
   readonly kernel?: string;
+  /** It sends no log. */
+  readonly withheld?: true;
 }
 
 describe('a verdict that turns', () => {
@@ -89,11 +91,20 @@ describe('a verdict that turns', () => {
     await attestation.idle();
     await open(version, gone);
   };
-  const judge = async ({ bootLog = log, by = 'agent', resetCount = 7, clock, disk, kernel }: Shown = {}) => {
+  const judge = async ({
+    bootLog = log,
+    by = 'agent',
+    resetCount = 7,
+    clock,
+    disk,
+    kernel,
+    withheld,
+  }: Shown = {}) => {
     now += minute;
+    const sent = withheld === true ? {} : { bootLog };
     const answer = machine.answer(now, {
       occasion: {
-        bootLog,
+        ...sent,
         bootId: `00000000-0000-4000-8000-${String(resetCount).padStart(12, '0')}`,
         ...(kernel !== undefined && { host: { kernel } }),
       },
@@ -254,6 +265,13 @@ describe('a verdict that turns', () => {
     inForce = new InForce(wrong, [reference], () => new InForce(good, [reference], keptContext).context);
     await restart('2.0.0');
     assert.equal(await judge({ bootLog: bad, resetCount: 8 }), 'untrusted');
+    assert.equal(turned(), null);
+  });
+
+  it('by a version of the server does not wait where the node leaves out what it showed (row 381)', async () => {
+    inForce = new InForce(wrong, [reference], () => new InForce(good, [reference], keptContext).context);
+    await restart('2.0.0');
+    assert.notEqual(await judge({ withheld: true }), 'trusted');
     assert.equal(turned(), null);
   });
 
