@@ -125,7 +125,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const evidence = rooms.use(
     openEvidence({ ...config, nodeShare }, { store: store.evidence, now, monotonic, fault }),
   );
-  const { bundle, contextOf } = evidence;
+  const { bundle, context, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
       store: store.presence,
@@ -156,6 +156,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       presence,
       latched: store.marking.latchedPolicy,
       bundle,
+      context,
       contextOf,
       labelsOf,
       refusedShare: config.refusedPolicyShare,
@@ -179,6 +180,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         initrds: store.initrds,
         evidence,
         inForce: inForce.current,
+        earlier: inForce.earlier,
+        version,
         labelsOf,
         systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
         alive: state,
@@ -308,6 +311,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       connected: agents.connected,
       waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
+      turned: attest.turned,
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,

@@ -12,6 +12,7 @@ import {
 import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
+import type { PolicyGroup } from '../policy/policy.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
@@ -19,6 +20,7 @@ import type { GateOrder } from '../protocol/gate.ts';
 import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
+import { turnedIn } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -49,13 +51,14 @@ import {
 } from './initrds.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
-import { lastTrusted, nextStatus } from './next-status.ts';
+import { lastTrusted, nextStatus, partsShown } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
+import { type ShownTurn, Turns } from './turns.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import {
@@ -99,6 +102,7 @@ export class Attestation {
   readonly #lost = new Map<string, Set<string>>();
   readonly #twins = new Twins();
   readonly #flapping = new Flapping();
+  readonly #turns: Turns;
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
   readonly #faults: NodeFaults;
   /** What is stored of nodes that are shown as overdue, where that is a fault of ours: it is not stored. */
@@ -139,6 +143,7 @@ export class Attestation {
       called: (node) => ports.askAgain(node),
     });
     this.#deadlines = new Deadlines(() => ports.monotonic());
+    this.#turns = new Turns(ports);
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
 
@@ -158,6 +163,7 @@ export class Attestation {
       attestation.#flapping.resume(status, ports.monotonic());
     }
     await attestation.#holdTwins();
+    await attestation.#turns.prime(attestation.statuses(), ports.inForce());
     return attestation;
   }
 
@@ -176,7 +182,13 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
+      const held = {
+        ...status,
+        state: verdict.state,
+        verdict,
+        trustedAt: lastTrusted(status),
+        trustedBy: null,
+      };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
     }
   }
@@ -190,7 +202,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isOfEndedTrial(status)) continue;
       const verdict = trialEndedVerdict(status.verdict, name);
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, trustedAt: null };
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, ...neverTrusted };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
       this.#deadlines.forget(name);
     }
@@ -238,6 +250,18 @@ export class Attestation {
   /** Where an initrd that the node booted is to go on; null where none is asked for at present. */
   initrd(name: string): ImagePlace | null {
     return this.#initrds.ask(name);
+  }
+
+  /** What of ours turned the node's verdict; null where nothing did. */
+  turned(name: string): ShownTurn | null {
+    return this.#turns.shown(this.status(name), this.#ports.inForce());
+  }
+
+  /** Paths of the node that it is asked about. */
+  pathsOf(name: string, inForce: InForce, group: PolicyGroup): readonly string[] {
+    const asked = inForce.pathsOf(group);
+    const more = this.#turns.pathsOf(this.status(name), inForce, this.#ports.labelsOf(name));
+    return more.length === 0 ? asked : [...new Set([...asked, ...more])];
   }
 
   /** What is known of initrds, and what is not yet. */
@@ -294,8 +318,15 @@ export class Attestation {
 
   /** What its boot was judged by before. */
   async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
-    return asksInitrds(group.rules) ? this.#initrds.heldFor(name, digest) : noInitrds;
+    const inForce = this.#ports.inForce();
+    const place = inForce.groupOf(name, this.#ports.labelsOf(name));
+    return this.#asksInitrds(name, inForce, place) ? this.#initrds.heldFor(name, digest) : noInitrds;
+  }
+
+  #asksInitrds(name: string, inForce: InForce, { group }: ReturnType<InForce['groupOf']>): boolean {
+    if (asksInitrds(group.rules)) return true;
+    const before = this.#turns.rulesOf(this.status(name), inForce);
+    return before !== null && asksInitrds(before.groupOf(name, this.#ports.labelsOf(name)).group.rules);
   }
 
   async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
@@ -303,7 +334,7 @@ export class Attestation {
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = asksInitrds(place.group.rules)
+    const looked = this.#asksInitrds(node.name, inForce, place)
       ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
       : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
@@ -311,10 +342,12 @@ export class Attestation {
     if (given.initrds.list !== null) await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
     const proven = isSame ? explained.proven : proof.with(given);
-    if (given.initrds.list !== null)
-      await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
+    if (given.initrds.list !== null) {
+      const { ahead } = this.#turns.appraiserOf(this.status(node.name), inForce);
+      await inSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now()));
+    }
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
-      ? await this.#proveList({ ...explained, proven, given, place }, arrived, inForce)
+      ? await this.#proveList({ ...explained, proven, given }, arrived, inForce)
       : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
@@ -359,14 +392,10 @@ export class Attestation {
     if (list !== null && manifests.size > 0) await inSteps(this.#verifier.readInitrds(list, manifests));
   }
 
-  #judgedAs(
-    { name, tpmClass = 'unknown' }: AttestedNode,
-    answer: Answer,
-    { labels }: ReturnType<InForce['groupOf']>,
-  ): AppraisedNode {
+  #judgedAs({ name, tpmClass = 'unknown' }: AttestedNode, answer: Answer): AppraisedNode {
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
-    return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by ?? 'agent' };
   }
 
   /** By the rules of its group nobody looks into its initrds. */
@@ -377,18 +406,19 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proof, proven: first, given, place }: Explained & Pick<ProvenWhole, 'place'>,
+    { node, answer, proof, proven: first, given }: Explained,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
     const { name } = node;
-    const judged = this.#judgedAs(node, answer, place);
+    const judged = this.#judgedAs(node, answer);
     const { now } = this.#ports;
+    const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
-      judgedTo: () => inForce.appraise.judgedTo(judged),
+      judgedTo: () => appraiser.judgedTo(judged),
       *prove(ima) {
         const proven = yield* proof.withList(given, ima);
-        yield* proof.chargedSteps(inForce.appraise.ahead(proven, judged, now()));
+        yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));
         return proven;
       },
     });
@@ -678,10 +708,14 @@ export class Attestation {
       memory,
       ...(wait !== null && { initrdWait: wait }),
     };
-    const { tpmClass = 'unknown' } = node;
-    const appraised = { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' };
-    const { verdict, begun, next, enough } = proof.charged(() => inForce.appraise(proven, appraised, at));
+    const judged = { ...this.#judgedAs(node, answer), past };
+    const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
+    const parts = partsShown(previous?.parts ?? noParts, answer, given);
+    const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
+    const trustedBy = this.#turns.atOnce(turn) ?? (await this.#turns.next(turn));
+    // Rules of before may want to see what those in force do not.
+    const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
 
     const kept = packer.pack(
       node,
@@ -701,8 +735,7 @@ export class Attestation {
       inForce.context,
     );
     const status = nextStatus(node, verdict, {
-      answer,
-      given,
+      parts,
       proven,
       previous,
       next,
@@ -710,6 +743,7 @@ export class Attestation {
       at,
       systemUuid,
       evidenceDigest: kept.own.digest,
+      trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
     const newBytes = bytesOfNew(answer.parts, previous);
@@ -875,6 +909,7 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
 }
 
 const noParts: NodeStatus['parts'] = {};
+const neverTrusted = { trustedAt: null, trustedBy: null };
 const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 

@@ -10,6 +10,7 @@ import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
+import type { ShownTurn } from './turns.ts';
 
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
@@ -45,6 +46,8 @@ export interface Attest extends AsyncDisposable {
   statuses(): readonly NodeStatus[];
   /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
   serverFault(name: string): FaultCause | null;
+  /** What of ours turned the node's verdict; null where nothing did. */
+  turned(name: string): ShownTurn | null;
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void;
   /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
@@ -122,7 +125,7 @@ export async function openAttest(
         banks ?? hello.banks,
         held,
         enough,
-        inForce.pathsOf(group),
+        attestation.pathsOf(name, inForce, group),
         attestation.imaList(name),
         attestation.initrd(name),
       );
@@ -165,6 +168,7 @@ export async function openAttest(
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
     serverFault: (name) => attestation.serverFault(name),
+    turned: (name) => attestation.turned(name),
     failed: (name, error) => attestation.failed(name, error),
     recall: (name) => attestation.recall(name),
     archive: (names, work) => attestation.archive(names, work),

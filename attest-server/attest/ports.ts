@@ -1,5 +1,6 @@
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
+import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { Sequence } from '../policy/sequence.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
@@ -8,6 +9,7 @@ import type { Flaps } from '../protocol/flaps.ts';
 import type { GateOpening } from '../protocol/gate.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { TrustedBy } from './trusted-by.ts';
 
 /** What an initrd holds is kept, by the digest of the packed manifest. */
 export interface KeptInitrd {
@@ -57,6 +59,10 @@ export interface AttestPorts {
   readonly challengeEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
+  /** What they were made by before. */
+  readonly earlier: Pick<EarlierRules, 'known' | 'read' | 'pathsOf'>;
+  /** Of this server. */
+  readonly version: string;
   /** Has this node asked for evidence now. */
   askAgain(node: string): void;
   /** The node's labels in its cluster, by which groups may choose. */
@@ -123,6 +129,8 @@ export interface Moved {
   readonly evidenceDigest: string | null;
   /** Equal verdicts since the latest row of the history, which none of its rows counts yet. */
   readonly repeats: number;
+  /** By what it was last found trusted; null: never, or an earlier program did not say. */
+  readonly trustedBy: TrustedBy | null;
 }
 
 /** What is known of a node now; one per enrolled node. */

@@ -6,8 +6,9 @@ import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
+import { turnedView } from './turned-view.ts';
 
-type KnownPorts = Pick<ApiPorts, 'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'now'> & {
+type KnownPorts = Pick<ApiPorts, 'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'now'> & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
 
@@ -27,8 +28,10 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
+  const turn = view.ourChange === null ? null : ports.turned(view.name);
+  const isMarked = view.mode === 'enforce' && ports.cluster !== null;
   const known = withClaims(
-    shown,
+    turn === null ? shown : { ...shown, turned: turnedView(turn, isMarked) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,

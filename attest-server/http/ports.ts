@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { ShownTurn } from '../attest/turns.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
@@ -80,6 +81,8 @@ export interface ApiPorts {
   /** Null where there is none. */
   readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
+  /** What of ours turned the verdict of a node; null where nothing did. */
+  turned(node: string): ShownTurn | null;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
   /** What a person does about a fault of the server. */
@@ -239,6 +242,7 @@ export interface ReferenceLifePort {
     action: ReferenceAction,
     reason: string,
     actor: string,
+    taint: boolean,
   ): Promise<{
     readonly reference: Reference;
     /** Active ones that affirm what was revoked. */

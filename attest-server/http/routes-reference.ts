@@ -28,6 +28,14 @@ const changes = {
   restore: 'Take a revocation back that was a mistake: the reference is in the state that it had before',
 } as const;
 
+const { referenceChange } = api;
+const bodies = {
+  approve: referenceChange,
+  retire: referenceChange,
+  revoke: api.referenceRevocation,
+  restore: referenceChange,
+} as const;
+
 /** Reference values over their life. */
 export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
@@ -166,11 +174,13 @@ export const referenceRoutes: readonly Route[] = [
       operation: `${action}Reference`,
       summary: changes[action],
       problems: [409],
-      body: api.referenceChange,
+      body: bodies[action],
       answer: api.referenceChanged,
       async handle({ references }, { message, path, caller }) {
-        const { reason } = await readBody(message, api.referenceChange, bodyBytes);
-        const changed = await existing(references.life.change(nameIn(path), action, reason, actorOf(caller)));
+        const body = await readBody(message, bodies[action], bodyBytes);
+        const taint = 'taint' in body && body.taint;
+        const change = references.life.change(nameIn(path), action, body.reason, actorOf(caller), taint);
+        const changed = await existing(change);
         return ok({ ...referenceSummary(changed.reference), sharedWith: changed.sharedWith });
       },
     }),

@@ -92,6 +92,8 @@ export interface StatusRow {
   readonly recorded_evidence: string | null;
   readonly repeats: number;
   readonly since: number | null;
+  /** JSON */
+  readonly trusted_by: string | null;
   /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
   readonly seen_address: string | null;
   readonly seen_agent: string | null;

@@ -5,6 +5,7 @@ import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
+import { ourChanges } from '../protocol/our-change.ts';
 import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
@@ -131,6 +132,11 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
   const trial = gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0', []);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
+  const turned = gauge(
+    'nodes_turned',
+    'Untrusted nodes that another policy, other references or another version of the server turned, and not what they show',
+    ['change'],
+  );
   let ofNodes = perNode ? nodeSeries([], [], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
@@ -408,6 +414,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const change of ourChanges) turned.set({ change }, 0);
   for (const reason of watchRestartReasons) watchRestarts.inc({ reason }, 0);
   for (const cause of clusterFaults) clusterFault.set({ cause }, 0);
   for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
@@ -442,6 +449,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
       failing.reset();
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      const untrusted = views.filter(({ state }) => state === 'untrusted');
+      for (const change of ourChanges)
+        turned.set({ change }, untrusted.filter(({ ourChange }) => ourChange === change).length);
       missing.set(views.filter(isMissed).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ReferenceAction } from '../../protocol/reference.ts';
 import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
 import type { CaptureFlags, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
@@ -123,10 +124,13 @@ export function addReferences(program: Command, get: Command, context: CliContex
     ['restore', 'take back a revocation made by mistake: the reference gets its earlier state again'],
   ] as const)
     consentOptions(
-      references
-        .command(`${action} <name>`)
-        .description(`${description}; shows which nodes that changes, and asks first`)
-        .requiredOption('--reason <text>', 'the reason, for the audit log'),
+      revocationOptions(
+        action,
+        references
+          .command(`${action} <name>`)
+          .description(`${description}; shows which nodes that changes, and asks first`)
+          .requiredOption('--reason <text>', 'the reason, for the audit log'),
+      ),
     )
       .addOption(outputOption('table', 'json', 'yaml'))
       .action(async (name: string, options: StepOptions) =>
@@ -214,4 +218,10 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .action(async (options: RuntimeOptions) =>
       (await import('../offline/runtime/command.ts')).writeRuntimeReference(context, options),
     );
+}
+
+function revocationOptions(action: ReferenceAction, step: Command): Command {
+  return action === 'revoke'
+    ? step.option('--taint', 'what it names is known as bad: taint the nodes that rest on it at once')
+    : step;
 }

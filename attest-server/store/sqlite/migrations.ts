@@ -369,6 +369,36 @@ const migrations: readonly string[] = [
      by text not null,
      reason text not null
    ) strict;`,
+
+  // By which policy and references a node was last trusted: the answer that is kept names them.
+  `alter table statuses add column trusted_by text;
+
+   update statuses set trusted_by = (
+     select json_object(
+       'policy', policy, 'references', reference_set,
+       'named', json_extract(statuses.verdict, '$.policy'),
+       'group', json_extract(statuses.verdict, '$.group'), 'version', '', 'measured', null, 'host', null,
+       'affirmedBy', json_array(), 'turned', null
+     )
+     from (
+       select coalesce(json_extract(body, '$.named.policy'), json_extract(body, '$.policy')) as policy,
+         coalesce(json_extract(body, '$.named.references'), json_extract(body, '$.references')) as reference_set
+       from (
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}') as body
+       from latest_answers
+       where latest_answers.ek_digest = statuses.ek_digest and latest_answers.digest = statuses.evidence_digest
+       union all
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}')
+       from history join answers on answers.id = history.id
+       where history.ek_digest = statuses.ek_digest and history.evidence_digest = statuses.evidence_digest
+       )
+     )
+     where policy not glob '*[^0-9a-f]*' and length(policy) = 64
+       and reference_set not glob '*[^0-9a-f]*' and length(reference_set) = 64
+     limit 1
+   )
+   where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)
+     and json_valid(verdict) and evidence_digest is not null;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

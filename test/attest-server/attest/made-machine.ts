@@ -75,6 +75,8 @@ export function madePorts(
     challengeEvery: timings.challengeEvery,
     askAgain: () => {},
     inForce: () => inForce,
+    earlier: { known: () => null, read: async () => null, pathsOf: () => [] },
+    version: '1.2.3',
     labelsOf: () => ({}),
     systemUuidOf: () => null,
     duration: () => {},

@@ -117,6 +117,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     recordedAt: now - 5_000,
     recordedEvidence: null,
     repeats: 0,
+    trustedBy: null,
     since: now - 3_600_000,
     ...change,
   };
@@ -424,6 +425,7 @@ export function portsOf(world: World): ApiPorts {
     },
     connected: (node) => world.connected.get(node) ?? null,
     waits: (node) => world.waits.get(node) ?? 0,
+    turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {
