@@ -1,4 +1,4 @@
-import { type Turn, UploadTurns } from './upload-turns.ts';
+import { type UploadTurn, UploadTurns } from './upload-turns.ts';
 
 export interface QueueOptions {
   /** Images that are sent at a time. */
@@ -250,7 +250,7 @@ export class ImageQueue {
     return [...this.#turns.keys()].filter((node) => this.#limits.rank(node) > 0);
   }
 
-  #turnOf({ since, bytes }: Sender): Turn {
+  #turnOf({ since, bytes }: Sender): UploadTurn {
     return { lasted: this.#options.monotonic() - since, bytes };
   }
 

@@ -1,5 +1,5 @@
 /** How a turn goes: how long it has lasted, in milliseconds, and bytes of the image that came in it. */
-export interface Turn {
+export interface UploadTurn {
   readonly lasted: number;
   readonly bytes: number;
 }
@@ -30,12 +30,12 @@ export class UploadTurns {
   }
 
   /** What ended by itself: where it lasted for some time, it kept others waiting all the same. */
-  ended(node: string, { lasted }: Turn): void {
+  ended(node: string, { lasted }: UploadTurn): void {
     if (lasted > grace) this.gaveUp(node);
   }
 
   /** Whether it is over. @param rank of the sender, or of a node that waits for it, whichever is lower */
-  isOver({ lasted, bytes }: Turn, rank: number): boolean {
+  isOver({ lasted, bytes }: UploadTurn, rank: number): boolean {
     if (lasted >= turn * 2 ** rank) return true;
     return lasted > grace && bytes * 1000 < (leastRate / 2 ** rank) * lasted;
   }
