@@ -109,6 +109,7 @@ describe('the alert rules on what a real server tells', () => {
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',
       'assay_nodes_over_judging_share',
+      'assay_open_answer_bytes',
       'assay_presence_doubt',
       'assay_reload_faulty',
       'assay_startup_taints_restored_total',
