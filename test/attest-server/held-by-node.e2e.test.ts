@@ -215,7 +215,10 @@ describe('enrolled nodes that would fill the disk, a file system of 160 MiB', fu
       rows('select digest from evidence where counted = 1 and digest not in (select digest from held_blobs)'),
       [],
     );
-    assert.deepEqual(rows('select digest from held_blobs where digest not in (select digest from evidence)'), []);
+    assert.deepEqual(
+      rows('select digest from held_blobs where digest not in (select digest from evidence)'),
+      [],
+    );
     database.close();
   });
 });

@@ -80,6 +80,7 @@ describe('a command that is dear', () => {
     'reference revoke workers-7 --reason because',
     'reference delete workers-7 --reason because',
     'enrol revoke node-1 --reason sold',
+    'enrol revoke node-1 --reason sold --erase-evidence',
     'enrol approve --all',
     'token revoke taken',
     'authority finish --force',
