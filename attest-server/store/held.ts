@@ -267,6 +267,8 @@ export function heldByNode(
           .returning('digest')
           .execute();
         if (own.length > 0) await append(transaction, event(own.map(({ digest }) => digest)));
+        // Its rows stay. A person decided that it begins anew: else a TPM that is enrolled again would have no share for good.
+        await transaction.updateTable('held').set({ rows: 0 }).where('ek_digest', '=', ekDigest).execute();
       });
       return [...(await erase({ answers, blobs: bytes, bytes: 0 }, request))];
     },

@@ -115,10 +115,11 @@ describe('a command that is dear', () => {
   }
 
   it('does what was asked for, and no other thing', async () => {
-    for (const line of [lines[2] ?? '', ...lines.slice(4, 6)]) await assay(line, 'y');
+    for (const line of [lines[2] ?? '', ...lines.slice(4, 7)]) await assay(line, 'y');
     assert.deepEqual(changes(), [
       'revoked',
       'token:admin revokes node-1: sold',
+      'token:admin revokes node-1 and its evidence: sold',
       'token:admin approves node-1 abab,node-2 abab',
     ]);
   });
