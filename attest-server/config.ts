@@ -77,6 +77,10 @@ export interface ServerConfig {
   readonly certificateLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
+  /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
+  readonly refusedPolicyShare: number;
+  /** Milliseconds for which a start waits for what a new policy would do. */
+  readonly policyComparedWithin: number;
   /** A signed directory of references, pins and policy; null: there is none. */
   readonly declared: DeclaredConfig | null;
 }
@@ -304,6 +308,18 @@ export const serverSettings = {
       .default('hold')
       .describe(
         'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
+      ),
+  },
+  'breaker.refusePolicyPercent': {
+    variable: 'ASSAY_BREAKER_REFUSE_POLICY_PERCENT',
+    unit: 'percent',
+    schema: z
+      .number('not a number from 1 to 100')
+      .min(1, 'not a number from 1 to 100')
+      .max(100, 'not a number from 1 to 100')
+      .default(10)
+      .describe(
+        'a policy that would make more than this share of the trusted nodes (and three at least) untrusted is refused, until an administrator allows it; 100: none is',
       ),
   },
   'gone.afterSeconds': {
@@ -568,6 +584,8 @@ export function configOf(values: ServerValues): ServerConfig {
     scrapeKeptFor: 1000,
     certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
+    refusedPolicyShare: values['breaker.refusePolicyPercent'] / 100,
+    policyComparedWithin: 10_000,
     declared: declaredOf(values),
   };
 }

@@ -125,7 +125,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const evidence = rooms.use(
     openEvidence({ ...config, nodeShare }, { store: store.evidence, now, monotonic, fault }),
   );
-  const { bundle, contextOf } = evidence;
+  const { bundle, context, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
       store: store.presence,
@@ -156,14 +156,19 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       presence,
       latched: store.marking.latchedPolicy,
       bundle,
+      context,
       contextOf,
       labelsOf,
+      refusedShare: config.refusedPolicyShare,
+      startWithin: config.policyComparedWithin,
       now,
+      monotonic,
       logger,
       report,
     }),
   );
   metrics.faultyParts(inForce.faulty);
+  metrics.policyRollback(inForce.history.rollback);
   const attest = rooms.use(
     await openAttest(
       { ...config, imaList },
@@ -175,6 +180,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         initrds: store.initrds,
         evidence,
         inForce: inForce.current,
+        earlier: inForce.earlier,
+        version,
         labelsOf,
         systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
         alive: state,
@@ -190,6 +197,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
+  metrics.flapping(attest.flapping);
+  metrics.judging(attest.judgingFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -230,6 +239,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   await declared.begin({
     nodeByEk: store.enrolment.nodeByEk,
+    declared: references.life.declared,
+    judge: inForce.judge,
     declare: references.life.declare,
     adopt: inForce.adopt,
     told: inForce.told,
@@ -273,6 +284,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       proven: enrolment.proven,
       name: enrolment.name,
       ask: attest.ask,
+      waits: attest.waits,
       judge: attest.judge,
       checkpoint: audit.shown,
       announce: tls.announce,
@@ -280,6 +292,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       gateOf: inForce.groups.gateOf,
       gateOpened: report.gateSaid,
       refused: enrolment.refused,
+      gaveWay: (source) => report.turnedAway('agents', 'proven_bytes', source),
       failed: report.failed,
       nodeFailed: attest.failed,
       connections: metrics.agents,
@@ -287,6 +300,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
+  metrics.openAnswers(() => agents.openAnswerBytes);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
@@ -295,7 +309,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       clusterUsers: kubernetes?.operators ?? null,
       enrolment,
       connected: agents.connected,
+      waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
+      turned: attest.turned,
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
@@ -315,6 +331,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
+      policyHistory: inForce.history,
       readiness: [health.ready, tls.ready, audit.ready],
       challengeNow: agents.challengeNow,
       server: {

@@ -66,9 +66,7 @@ export interface Looked {
   readonly isNew: boolean;
 }
 
-/** Milliseconds for which one node has a place while others wait. */
-const turn = 600_000;
-/** For which a verdict waits at most for an image that has begun to come. */
+/** Milliseconds for which a verdict waits at most for an image that has begun to come. */
 const holdBack = 20_000;
 
 /**
@@ -90,7 +88,6 @@ export class Initrds {
     this.#queue = new ImageQueue({
       atOnce: uploads,
       patience: answerWithin * 1.5 + 1_000,
-      turn,
       aliveFor: unknownAfter,
       monotonic: () => parts.monotonic(),
       called: (node) => parts.called(node),
@@ -162,7 +159,7 @@ export class Initrds {
   }
 
   forget(node: string): void {
-    this.leave(node);
+    this.#queue.forget(node);
     this.#partials.forget(node);
   }
 
@@ -187,11 +184,14 @@ export class Initrds {
   async #take(owner: EvidenceOwner, component: BootComponent, came: ArrivedImage): Promise<void> {
     const { name: node } = owner;
     const { digest, from, more, pieces } = came;
-    const partial = this.#partials.of(node, digest);
+    const partial = this.#partials.of(node, digest, (other) => this.#queue.isSent(other));
     if (partial === null) return this.#fail(node, digest, 'this node has sent many images of late');
     // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
     if (partial.isRead || partial.bytes !== from) return;
-    this.#queue.moved(digest);
+    this.#queue.moved(
+      digest,
+      pieces.reduce((sum, { length }) => sum + length, 0),
+    );
     partial.timer.refresh();
     partial.by.add(node);
     partial.isRead = true;

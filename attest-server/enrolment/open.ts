@@ -132,7 +132,17 @@ export async function openEnrolment(
     withoutTpm.flush().catch((error: unknown) => fault(error, 'machines without TPM'));
   }, flushSeldom);
   return {
-    identify: createIdentify({ store, registry, cluster, candidates, withoutTpm, paths, trust, now }),
+    identify: createIdentify({
+      store,
+      lastSeen: (node) => lastSeen.of(node),
+      registry,
+      cluster,
+      candidates,
+      withoutTpm,
+      paths,
+      trust,
+      now,
+    }),
     async enrol(peer) {
       const { name } = peer.record;
       let record = peer.record;

@@ -4,6 +4,7 @@ import { limits } from '../protocol/limits.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { HeldByNode } from './held-by-node.ts';
+import { type ContextTexts, type NamedContext, readContext } from './kept-context.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
 import { type Context, keptContext, Packer } from './pack.ts';
 import type { EvidencePorts } from './ports.ts';
@@ -23,6 +24,8 @@ export interface EvidenceRoom extends AsyncDisposable {
   readonly logsPerBoot: LogsPerBoot;
   /** What is kept of a policy and references beside each answer that is judged by them. */
   contextOf(policyText: string, references: readonly Reference[]): Context;
+  /** The texts of a policy and references of before, which kept evidence of this node names; null where they are gone. */
+  context(named: NamedContext, node: string): Promise<ContextTexts | null>;
   /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   /** The same of a piece of IMA's list, or of its index: it is read seldom, and takes no room in memory. */
@@ -73,6 +76,7 @@ export function openEvidence(
     hold: (digest, bytes) => held.set(digest, bytes),
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,
+    context: (named, node) => readContext(named, (digest) => store.readShared(digest, node)),
     readPart,
     readPiece: store.readShared,
     named: (node, digits) => store.named(node, digits),

@@ -428,6 +428,7 @@ const unproven = {
   recorded_at: null,
   recorded_evidence: null,
   repeats: 0,
+  trusted_by: null,
   seen_address: null,
   seen_agent: null,
 } as const;

@@ -4,7 +4,7 @@ import type { DeclaredStore } from '../declared/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
-import type { LatchedPolicy } from '../in-force/ports.ts';
+import type { LatchedPolicy, PolicyStore } from '../in-force/ports.ts';
 import type { MarkingStore } from '../marking/ports.ts';
 import type { PresenceStore } from '../presence/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -16,6 +16,7 @@ import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { initrdStore } from './initrds.ts';
 import { markingStore } from './marking.ts';
+import { policyStore } from './policies.ts';
 import { presenceStore } from './presence.ts';
 import { referenceStore } from './references.ts';
 import { openSqlite } from './sqlite/database.ts';
@@ -44,6 +45,7 @@ export interface Store extends AsyncDisposable {
   readonly initrds: InitrdStore;
   readonly references: ReferenceStore;
   readonly declared: DeclaredStore;
+  readonly policies: PolicyStore;
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
   readonly presence: PresenceStore;
@@ -93,6 +95,7 @@ export async function openStore(
     initrds: initrdStore(database),
     references,
     declared: declaredStore(database, append, references),
+    policies: policyStore(database, append),
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),

@@ -15,6 +15,8 @@ export interface Tables {
   readonly pins: PinRow;
   readonly declared_directory: DeclaredDirectoryRow;
   readonly declared_pins: DeclaredPinRow;
+  readonly policies: PolicyRow;
+  readonly policy_decisions: PolicyDecisionRow;
   readonly join_tokens: JoinTokenRow;
   readonly api_tokens: ApiTokenRow;
   readonly candidates: CandidateRow;
@@ -91,6 +93,8 @@ export interface StatusRow {
   readonly recorded_evidence: string | null;
   readonly repeats: number;
   readonly since: number | null;
+  /** JSON */
+  readonly trusted_by: string | null;
   /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
   readonly seen_address: string | null;
   readonly seen_agent: string | null;
@@ -109,6 +113,8 @@ interface HistoryRow {
   readonly repeats: number;
   /** Null: its own `at`, as in each row of before there were repeats. */
   readonly since: number | null;
+  /** JSON; null: it is of one verdict alone, and of those like it. */
+  readonly flaps: string | null;
 }
 
 interface EvidenceRow {
@@ -171,6 +177,35 @@ interface ReferenceRow {
   readonly name: string;
   /** JSON */
   readonly body: string;
+}
+
+/** A policy that was in force at least once. */
+interface PolicyRow {
+  /** SHA-256 of the text, hex. */
+  readonly digest: string;
+  readonly name: string;
+  readonly source: string;
+  readonly text: string;
+  readonly first_at: number;
+  /** Since when it was in force the last time. */
+  readonly last_at: number;
+  /** Null: it is in force. */
+  readonly ended_at: number | null;
+  readonly came: string;
+  /** Who had it come, and why; null where nobody but the file did. */
+  readonly by: string | null;
+  readonly reason: string | null;
+}
+
+interface PolicyDecisionRow {
+  readonly kind: 'rollback' | 'allowance';
+  /** Of the policy that it is about; of an allowance perhaps only its first digits. */
+  readonly digest: string;
+  /** Of a rollback: the digest of the text that does not count meanwhile. */
+  readonly instead_of: string | null;
+  readonly at: number;
+  readonly by: string;
+  readonly reason: string;
 }
 
 interface PinRow {

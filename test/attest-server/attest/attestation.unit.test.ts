@@ -71,6 +71,7 @@ async function judged(state: NodeState): Promise<Store> {
       recordedAt: 0,
       recordedEvidence: null,
       repeats: 0,
+      trustedBy: null,
       since: null,
     },
     at: 0,
