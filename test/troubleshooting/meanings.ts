@@ -268,7 +268,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'server',
     'The audit log is shorter or another one than what was signed before: the database was replaced or set back.',
   ],
-  evidence_erased: ['server', 'Evidence was erased after its time; the audit log keeps its digests.'],
+  evidence_erased: ['server', 'Evidence was erased; the audit log keeps its digests.'],
 
   expired: ['later', 'A value that counts for a time only is past it.'],
   root_unmeasured: ['later', 'The root file system is not one that was measured.'],
