@@ -23,6 +23,8 @@ export const auditActions = {
   'reference.delete': 'a reference that did not count was deleted; its name is free',
   'reference.restore': 'a revocation was a mistake: the reference is what it was before',
   'policy.load': 'another policy is in force',
+  'policy.rollback': 'a person put an earlier policy in force: in place of which one, and why',
+  'policy.allow': 'a person let one policy come into force, whatever number of nodes it makes untrusted: why',
   'reload.refuse': 'a file that was read again is faulty, and the old one stays in force',
   'token.create': 'a person or program may use the API',
   'token.revoke': 'a person or program may not use the API any more',

@@ -126,7 +126,8 @@ describe('the API', () => {
     const commands = node.reasons[0]?.next?.split('\n').filter((line) => line.startsWith('  '));
     assert.deepEqual(commands, [
       '  assay boot diff node-4',
-      '  assay reference capture node-4 --name node-4-20261120-efefef',
+      '  assay reference capture node-4 --name node-4-20261120-efefef --staged',
+      '  assay reference approve node-4-20261120-efefef --reason "its boots are wanted"',
       '  assay bundle node-4 --evidence efefefefefef -f node-4.json',
     ]);
   });

@@ -64,8 +64,9 @@ describe('the metrics', () => {
     assert.equal(await value('assay_node_trusted', { node: 'node-2' }), 0);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'untrusted' }), 1);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'trusted' }), 0);
-    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false', ours: 'false' };
     assert.equal(await value('assay_node_reason_info', reason), 1);
+    assert.equal(await value('assay_nodes_turned', { change: 'policy' }), 0);
     assert.equal(await value('assay_nodes_failing_check', { check: 'boot' }), 1);
     assert.equal(
       await value('assay_node_last_success_timestamp_seconds', { node: 'node-1' }),
