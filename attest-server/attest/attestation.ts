@@ -584,7 +584,7 @@ export class Attestation {
       if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
       if (this.#ports.storageFault() !== null) return;
       const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
-      if (!this.#flapping.takeRow(name, bytesForGood(record), monotonic)) return;
+      if (!this.#flapping.takeFlaps(name, bytesForGood(record), monotonic)) return;
       await this.#commit(record, status.state, []);
       if (record.audit.length > 0) this.#flapping.told(name, monotonic);
     });
