@@ -272,6 +272,9 @@ describe('a policy that would take the trust of many nodes', () => {
       assert.match(rows[2] ?? '', new RegExp(`^policy@${revisionOf(good)} +start `));
       const shown = await assay(`policy show --revision policy@${revisionOf(good)}`);
       assert.equal(shown.out, good);
+      const out = join(folder, 'out.yaml');
+      assert.equal((await assay(`policy show --revision ${revisionOf(good)} -f ${out}`)).code, 0);
+      assert.equal(await readFile(out, 'utf8'), good);
       const diff = await assay('policy diff');
       assert.equal(diff.code, 10);
       assert.match(diff.out, /^--- policy@.*\n\+\+\+ policy@.*\n@@ /);
