@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { listOf, policyView } from '../../../attest-server/protocol/api.ts';
 import { policyRevisionView } from '../../../attest-server/protocol/policy-api.ts';
+import { reference } from '../../../attest-server/protocol/reference.ts';
 import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
@@ -167,6 +168,22 @@ describe('a policy that would take the trust of many nodes', () => {
         [await revision(), (await status()).declared?.inForce?.serial],
         [revisionOf(wrong), 1],
       );
+    } finally {
+      await git[Symbol.asyncDispose]();
+    }
+  });
+
+  it('is taken from a directory that revokes what all boot: a revocation is never refused', async () => {
+    const git: SignedDirectory = await signedDirectory();
+    try {
+      await open({ declared: { directory: git.directory, keys: [git.publicKey('merge')] } });
+      const boot = reference.parse(await world.call('GET', '/v1/references/boot'));
+      const { captured: _here, ...known } = boot;
+      await git.write('boot.json', { ...known, state: 'revoked' });
+      await git.write('policy.yaml', `${good}# with another word\n`);
+      await git.declare();
+      await world.until(async () => (await status()).declared?.inForce?.serial === 1);
+      assert.equal(await fleet.answer('node-1'), 'untrusted');
     } finally {
       await git[Symbol.asyncDispose]();
     }
