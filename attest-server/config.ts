@@ -62,6 +62,8 @@ export interface ServerConfig {
   readonly transitionEvidenceFor: number;
   /** Bytes of IMA's list that are kept of one node and boot. */
   readonly imaList: number;
+  /** Bytes that may be kept of one node, of all kinds together, where the file system is large enough. */
+  readonly nodeDisk: number;
   /** Initrds that nodes send at a time, and bytes that are kept of what is in them. */
   readonly initrdUploads: number;
   readonly initrdManifests: number;
@@ -456,6 +458,15 @@ export const serverSettings = {
         'how much of the list of what ran (IMA) is kept of one node and boot; a node with a longer one has `ima_incomplete`',
       ),
   },
+  nodeDiskMiB: {
+    variable: 'ASSAY_NODE_DISK_MIB',
+    unit: 'MiB',
+    schema: count(1_048_576)
+      .default(256)
+      .describe(
+        'how much is kept of one node, of all kinds together; never more than a twentieth of the file system',
+      ),
+  },
   initrdUploads: {
     variable: 'ASSAY_INITRD_UPLOADS',
     schema: count(16)
@@ -565,6 +576,7 @@ export function configOf(values: ServerValues): ServerConfig {
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     imaList: values.imaListMiB * 1024 * 1024,
+    nodeDisk: values.nodeDiskMiB * 1024 * 1024,
     initrdUploads: values.initrdUploads,
     initrdManifests: values.initrdManifestsMiB * 1024 * 1024,
     firstUsePerSource: values.firstUsePerSource,

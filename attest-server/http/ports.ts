@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { ShownTurn } from '../attest/turns.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
@@ -25,6 +26,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
+import type { CaptureDraft } from '../references/capture.ts';
 import type { Webhook } from '../webhook/open.ts';
 import type { ApiRole, Caller } from './roles.ts';
 
@@ -53,6 +55,8 @@ export interface ApiPorts {
   readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null where there is none. */
   connected(node: string): Connected | null;
+  /** Milliseconds until this node is asked again, where it has spent what judging it may cost; else 0. */
+  waits(node: string): number;
   /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Nodes that are gone from the cluster. */
@@ -77,6 +81,8 @@ export interface ApiPorts {
   /** Null where there is none. */
   readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
+  /** What of ours turned the verdict of a node; null where nothing did. */
+  turned(node: string): ShownTurn | null;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
   /** What a person does about a fault of the server. */
@@ -132,6 +138,9 @@ interface CaptureOrder {
   readonly initrd: boolean;
   /** Of kind `boot`: demand boot_aggregate of boots like these, where one of the nodes gave it. */
   readonly aggregate: boolean;
+  readonly reason: string | null;
+  /** The digest of what somebody was shown of it. */
+  readonly shown: string | null;
   readonly actor: string;
 }
 
@@ -143,7 +152,7 @@ export interface ReferencePorts {
    */
   capture(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
   /** The same, and stores none of them. @throws as `capture` does */
-  draft(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
+  draft(request: CaptureOrder): Promise<CaptureDraft>;
   readonly life: ReferenceLifePort;
   /** What nodes show and no reference in force has. */
   candidates(filter: {
@@ -233,6 +242,7 @@ export interface ReferenceLifePort {
     action: ReferenceAction,
     reason: string,
     actor: string,
+    taint: boolean,
   ): Promise<{
     readonly reference: Reference;
     /** Active ones that affirm what was revoked. */
@@ -295,9 +305,9 @@ export interface PolicyPorts {
   simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /**
    * Of a page of nodes, those that would lack a proof once these references are in force, and those that cannot be judged.
-   * @throws an error named TooManyTrials
+   * @param andTrusted also those that would turn trusted @throws an error named TooManyTrials
    */
-  simulateAdded(added: readonly Reference[], page: NodePage): Promise<SimulatedPage>;
+  simulateAdded(added: readonly Reference[], page: NodePage, andTrusted: boolean): Promise<SimulatedPage>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];

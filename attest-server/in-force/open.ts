@@ -13,6 +13,7 @@ import type { PolicyArrival } from '../protocol/policy-api.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
+import { EarlierRules } from './earlier-rules.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
@@ -48,6 +49,7 @@ export interface InForceParts {
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
+  readonly context: EvidenceRoom['context'];
   /** The node's labels in its cluster. */
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
@@ -76,6 +78,8 @@ export interface RulesInForce extends AsyncDisposable {
   /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
+  /** Rules by which nodes were trusted before. */
+  readonly earlier: EarlierRules;
   policy(): Policy;
   /** What the policy is read from, as `assay policy check` takes it. */
   source(): string;
@@ -173,20 +177,21 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   // A full disk keeps no server from starting: what is not kept now is at the next start.
   if (started.isNew)
     await history.entered(first, 'start').catch((error: unknown) => report.fault(error, 'kept policies'));
-  let current = new InForce(first.policy, await store.references.list(), contextOf);
+  let current = new InForce(first.policy, await store.references.list(), contextOf, now());
   let inForceFrom = first.source;
-  let since = now();
   report.policyInForce(first.policy);
   if (started.refused !== null) told.notReloaded('policy', started.refused);
   if (started.nodes !== null) report.policyCompared(first.policy, started.nodes);
+  const earlier = new EarlierRules({ context: parts.context, contextOf, asHeld, fault: report.fault });
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
   const putInForce = async (next: SourcedPolicy | null, before: Policy) => {
-    current = new InForce(next?.policy ?? before, await store.references.list(), contextOf);
+    earlier.note(current);
+    const since = next === null || next.policy.revision === before.revision ? current.since : now();
+    current = new InForce(next?.policy ?? before, await store.references.list(), contextOf, since);
     if (next !== null) {
       inForceFrom = next.source;
-      if (next.policy.revision !== before.revision) since = now();
       report.policyInForce(next.policy);
     }
     for (const listener of listeners) listener();
@@ -235,11 +240,12 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
     },
     current: () => current,
+    earlier,
     policy,
     source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
     isDeclared: (reference) => current.isDeclared(reference),
-    since: () => since,
+    since: () => current.since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
     async judge(its, references) {
       if (its === null && declared() === null) return;

@@ -132,9 +132,10 @@ export function createTrials(parts: TrialParts): Trials {
           next,
         };
       }),
-    simulateAdded: async (added, page) => {
+    simulateAdded: async (added, page, andTrusted) => {
       // Whatever else they say makes no node worse than it is.
-      if (!added.some(({ aggregate }) => aggregate === 'required')) return { items: [], next: null };
+      const isDemanded = added.some(({ aggregate }) => aggregate === 'required');
+      if (!isDemanded && !andTrusted) return { items: [], next: null };
       return inTurn(async () => {
         const references = await store.references.list();
         const before = { policy: policy(), references };
@@ -142,7 +143,9 @@ export function createTrials(parts: TrialParts): Trials {
         const after = { policy: before.policy, references: [...references, ...inForce] };
         const { items, next } = await simulate(ports, { before, after }, page);
         const isShown = ({ before, after }: SimulatedNode) =>
-          after === null || (lacksProof(after.reasons) && !lacksProof(before?.reasons ?? []));
+          after === null ||
+          (lacksProof(after.reasons) && !lacksProof(before?.reasons ?? [])) ||
+          (andTrusted && after.state === 'trusted' && before?.state !== 'trusted');
         return { items: items.filter(isShown), next };
       });
     },

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
+import { shownThing } from './candidates-api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
@@ -65,8 +66,26 @@ export const referenceTrial = z.object({
 export type ReferenceTrialView = z.infer<typeof referenceTrial>;
 
 export const captureTrialRequest = captureRequest.safeExtend(simulatedPage.shape);
-/** What a capture would make, and a page of the nodes of which it would demand a proof that they do not give. */
-export const captureTrial = listOf(simulatedNode).extend({ references: z.array(referenceView) });
+/**
+ * What a capture would make, and a page of the nodes that would turn trusted by it, and of which it would demand a proof
+ * that they do not give.
+ */
+export const captureTrial = listOf(simulatedNode).extend({
+  references: z.array(referenceView),
+  /** Nodes against which more than `no_reference` stands, with that, and what they show that no reference in force has. */
+  against: z
+    .array(
+      z.object({
+        node: nodeName,
+        state: nodeStateSchema,
+        reasons: z.array(reasonSchema),
+        new: z.array(shownThing),
+      }),
+    )
+    .default([]),
+  /** Over the references, the moment aside: what `shown` of the capture takes. */
+  digest: z.string().default(''),
+});
 export type CaptureTrialView = z.infer<typeof captureTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });

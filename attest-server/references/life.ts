@@ -34,12 +34,17 @@ export interface ReferenceParts {
 }
 
 export interface ReferenceLife {
-  /** Null where there is none of that name. @throws Rejection `role_denied`; NotNow for a state that does not allow it */
+  /**
+   * Null where there is none of that name.
+   * @param taint of a revocation: nodes that rest on it are tainted at once, and wait for nobody
+   * @throws Rejection `role_denied`; NotNow for a state that does not allow it
+   */
   change(
     name: string,
     action: ReferenceAction,
     reason: string,
     actor: string,
+    taint?: boolean,
   ): Promise<ChangedReference | null>;
   /** False where there is none of that name. @throws NotNow where it counts */
   remove(name: string, reason: string, actor: string): Promise<boolean>;
@@ -94,7 +99,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
-    async change(name, action, reason, actor) {
+    async change(name, action, reason, actor, taint = false) {
       const references = await store.list();
       const found = references.find((reference) => reference.name === name);
       if (found === undefined) return null;
@@ -106,7 +111,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       if (state === 'active') checkOther(found, actor, 'approve');
       const at = now();
       const from = found.state;
-      const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
+      const asked = taint && action === 'revoke' ? ({ taint } as const) : {};
+      const step = { action, by: actor, at: new Date(at).toISOString(), reason, from, ...asked };
       const reference: Reference = { ...next, changed: step };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
@@ -122,6 +128,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
           from,
           to: state,
           reason,
+          ...asked,
           ...(affirmedBy !== '' && { affirmedBy: brief(affirmedBy) }),
         },
       });

@@ -58,6 +58,8 @@ export interface Store extends AsyncDisposable {
   backup(path: string): Promise<void>;
   /** Writes, and changes nothing. @throws where nothing can be written */
   probe(): Promise<void>;
+  /** Bytes that the database has free within its file. */
+  free(): number;
   /** The schema's number, and the bytes that the database takes on the disk. */
   size(): { readonly schema: number; readonly bytes: number };
 }
@@ -89,7 +91,7 @@ export async function openStore(
   return {
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
     verdicts: verdictStore(database, writer, onUnreadable),
-    evidence: evidenceStore(database, append, writer.waiting),
+    evidence: evidenceStore(database, append, writer),
     initrds: initrdStore(database),
     references,
     declared: declaredStore(database, append, references),
@@ -101,6 +103,7 @@ export async function openStore(
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
     probe: database.probe,
+    free: database.free,
     size: database.size,
     async [Symbol.asyncDispose]() {
       await writer.settled();

@@ -5,6 +5,7 @@ import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
+import { ourChanges } from '../protocol/our-change.ts';
 import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
@@ -38,8 +39,14 @@ export interface Metrics extends ClusterMetrics {
   turnedAway(port: DoorPort, bound: HitBound): void;
   /** Asked at each scrape what unproven connections hold. */
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
+  /** Asked at each scrape how many bytes of answers proven agents sent that are open or being judged. */
+  openAnswers(of: () => number): void;
   /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
+  /** Asked at each scrape which nodes flap. */
+  flapping(of: () => readonly string[]): void;
+  /** Asked at each scrape how many nodes have spent what judging them may cost, and how many heavy answers wait. */
+  judging(of: () => { readonly spent: number; readonly waiting: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -129,7 +136,12 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
   const trial = gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0', []);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  let ofNodes = perNode ? nodeSeries([], []) : '';
+  const turned = gauge(
+    'nodes_turned',
+    'Untrusted nodes that another policy, other references or another version of the server turned, and not what they show',
+    ['change'],
+  );
+  let ofNodes = perNode ? nodeSeries([], [], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -267,6 +279,15 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     ['cause'],
   );
 
+  let flapping: () => readonly string[] = () => [];
+  new Gauge({
+    name: 'assay_nodes_flapping',
+    help: 'Nodes whose verdicts change, or did within the hour, so often that their rows are joined',
+    registers,
+    collect() {
+      this.set(flapping().length);
+    },
+  });
   const missing = gauge(
     'nodes_missing',
     'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
@@ -331,6 +352,16 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let openAnswers = () => 0;
+  new Gauge({
+    name: 'assay_open_answer_bytes',
+    help: 'Bytes of proven agents, of answers that are open or being judged',
+    registers,
+    collect() {
+      this.set(openAnswers());
+    },
+  });
+
   let initrds: Parameters<Metrics['initrds']>[0] = () => ({ waiting: 0, received: 0, kept: 0 });
   new Gauge({
     name: 'assay_initrds_waiting',
@@ -358,6 +389,24 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let judging: Parameters<Metrics['judging']>[0] = () => ({ spent: 0, waiting: 0 });
+  new Gauge({
+    name: 'assay_nodes_over_judging_share',
+    help: 'Nodes that have spent what judging them may cost, and are asked later',
+    registers,
+    collect() {
+      this.set(judging().spent);
+    },
+  });
+  new Gauge({
+    name: 'assay_heavy_answers_waiting',
+    help: 'Answers that take long to judge and wait for a turn',
+    registers,
+    collect() {
+      this.set(judging().waiting);
+    },
+  });
+
   // A series that comes with its first event has no increase then: each is there from the start.
   for (const code of reasonCodes) {
     refusals.inc({ code }, 0);
@@ -377,6 +426,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const change of ourChanges) turned.set({ change }, 0);
   for (const reason of watchRestartReasons) watchRestarts.inc({ reason }, 0);
   for (const cause of clusterFaults) clusterFault.set({ cause }, 0);
   for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
@@ -389,11 +439,20 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
     turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    openAnswers(of) {
+      openAnswers = of;
+    },
     initrds(of) {
       initrds = of;
     },
     unproven(of) {
       unproven = of;
+    },
+    flapping(of) {
+      flapping = of;
+    },
+    judging(of) {
+      judging = of;
     },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
@@ -402,6 +461,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
       failing.reset();
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      const untrusted = views.filter(({ state }) => state === 'untrusted');
+      for (const change of ourChanges)
+        turned.set({ change }, untrusted.filter(({ ourChange }) => ourChange === change).length);
       missing.set(views.filter(isMissed).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
@@ -413,7 +475,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
         .unenrolled()
         .filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
-      if (perNode) ofNodes = nodeSeries(views, unproven);
+      if (perNode) ofNodes = nodeSeries(views, unproven, flapping());
     },
     presence(of) {
       presence = of;
@@ -487,7 +549,7 @@ const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
-  ...(['bytes', 'bytes_in_all', 'deadline'] as const),
+  ...(['bytes', 'bytes_in_all', 'deadline', 'proven_bytes'] as const),
 ];
 
 /** Each part of the heap by itself says nothing to who watches. */

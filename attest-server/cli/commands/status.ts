@@ -1,3 +1,4 @@
+import { printable } from '../../protocol/printable.ts';
 import { type StatusView, statusView } from '../../protocol/server-api.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
@@ -112,7 +113,9 @@ function declaredLine({ declared }: StatusView, now: number): readonly Line[] {
 function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
   if (cluster === null) return [];
   const { synced, nodes, faults, lease, pause, latch, failing, exemptions } = cluster;
-  const waiting = failing.filter(waitsForPerson).reduce((sum, hold) => sum + hold.waiting, 0);
+  const held = failing.filter(waitsForPerson);
+  const waiting = held.reduce((sum, hold) => sum + hold.waiting, 0);
+  const ours = [...new Set(held.flatMap(({ ours, value }) => (ours && value !== null ? [value] : [])))];
   const who =
     lease === null
       ? 'no server marks them'
@@ -137,6 +140,9 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
         ? 'no taint waits for a person'
         : `the taints of ${waiting} nodes wait: assay breaker list`,
     ],
+    ...ours.map(
+      (change): Line => ['', `turned by a change of ours, and not by the nodes: ${printable(change)}`],
+    ),
     ['Trust', latchText(latch, now)],
     ...exemptions.map(
       ({ node, until, by, reason }): Line => ['Exempt', `${node} until ${utc(until)}, by ${by}: ${reason}`],

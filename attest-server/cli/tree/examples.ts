@@ -47,7 +47,8 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
-    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool',
+    'assay reference capture node-1 --name workers-rescue --reason "the new line is wanted"',
+    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool --staged',
     'assay reference capture node-1 --kind runtime --initrd --only /etc/crypttab --name crypttab',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],

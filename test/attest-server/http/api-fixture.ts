@@ -117,6 +117,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     recordedAt: now - 5_000,
     recordedEvidence: null,
     repeats: 0,
+    trustedBy: null,
     since: now - 3_600_000,
     ...change,
   };
@@ -176,6 +177,8 @@ export interface World {
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
   readonly connected: Map<string, Connected>;
+  /** By node, milliseconds until it is asked again. */
+  readonly waits: Map<string, number>;
   readonly lastSeen: Map<string, Seen>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
@@ -235,6 +238,7 @@ export function emptyWorld(): World {
     unsupported: [],
     claims: [],
     connected: new Map(),
+    waits: new Map(),
     lastSeen: new Map(),
     labels: null,
     cluster: null,
@@ -391,9 +395,12 @@ export function portsOf(world: World): ApiPorts {
           world.decisions.push(`${actor} approves ${which.join()}`);
           return ['node-1'];
         },
-        revoke: async (node, reason, actor) => {
-          world.decisions.push(`${actor} revokes ${node}: ${reason}`);
-          return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+        revoke: async (node, { reason, actor, eraseEvidence }) => {
+          world.decisions.push(
+            `${actor} revokes ${node}${eraseEvidence ? ' and its evidence' : ''}: ${reason}`,
+          );
+          const ek = world.nodes.get(node)?.enrolled.ekDigest;
+          return ek === undefined ? null : { ek, ...(eraseEvidence && { freedBytes: 5 * 1024 * 1024 }) };
         },
       },
       unsupported: () => world.unsupported,
@@ -417,6 +424,8 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     connected: (node) => world.connected.get(node) ?? null,
+    waits: (node) => world.waits.get(node) ?? 0,
+    turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {

@@ -23,6 +23,7 @@ const alike = {
   tainted: 1,
   waiting: 4,
   isMass: true,
+  isOurs: false,
 } as const;
 const hold = { group: 'default', code: 'kernel_unknown', value: 'kernel abcd', at: now } as const;
 const because = (more: object = {}) => JSON.stringify({ reason: 'the night', ...more });
@@ -87,6 +88,7 @@ describe('the API of marks', () => {
         nodes: 5,
         tainted: 1,
         waiting: 4,
+        ours: false,
         decision: 'held',
         at: new Date(now).toISOString(),
         by: 'token:operator',

@@ -64,8 +64,9 @@ describe('the metrics', () => {
     assert.equal(await value('assay_node_trusted', { node: 'node-2' }), 0);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'untrusted' }), 1);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'trusted' }), 0);
-    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false', ours: 'false' };
     assert.equal(await value('assay_node_reason_info', reason), 1);
+    assert.equal(await value('assay_nodes_turned', { change: 'policy' }), 0);
     assert.equal(await value('assay_nodes_failing_check', { check: 'boot' }), 1);
     assert.equal(
       await value('assay_node_last_success_timestamp_seconds', { node: 'node-1' }),
@@ -163,6 +164,19 @@ describe('the metrics', () => {
       );
       assert.equal(found.find(({ name }) => name === 'assay_nodes_without_agent')?.value, 1);
       assert.equal(found.find(({ name }) => name === 'assay_nodes_claimed_without_tpm')?.value, 1);
+    }
+  });
+
+  it('say which nodes flap, as it is at each scrape', async () => {
+    for (const perNode of [true, false]) {
+      const metrics = createMetrics({ version: '0.0.0', perNode, challengeEvery: 60_000 });
+      metrics.flapping(() => ['node-2']);
+      metrics.nodeStates([]);
+      const found = parseSamples(await metrics.text()).filter(({ name }) => name.includes('flapping'));
+      assert.deepEqual(
+        found.map(({ name, labels, value }) => [name, labels.node, value]),
+        [['assay_nodes_flapping', undefined, 1], ...(perNode ? [['assay_node_flapping', 'node-2', 1]] : [])],
+      );
     }
   });
 

@@ -56,6 +56,7 @@ describe('a policy under the latch', () => {
       latched,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
       refusedShare: 0.1,
       startWithin: 10_000,

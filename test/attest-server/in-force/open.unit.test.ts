@@ -58,6 +58,7 @@ describe('the rules in force', () => {
       latched: noLatch,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
       refusedShare: 0.1,
       startWithin,

@@ -46,6 +46,7 @@ describe('which policy is in force', () => {
             presence: { present: (nodes) => nodes },
             latched: { read: async () => null, keep: () => assert.fail('there is no latch') },
             bundle: async () => null,
+            context: async () => null,
             contextOf: keptContext,
             labelsOf: () => ({}),
             refusedShare: 0.1,
