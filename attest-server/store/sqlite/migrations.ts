@@ -347,6 +347,29 @@ const migrations: readonly string[] = [
      on conflict (ek_digest) do update set rows = rows + excluded.rows;
    end;`,
 
+  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
+  `create table policies (
+     digest text primary key,
+     name text not null,
+     source text not null,
+     text text not null,
+     first_at integer not null,
+     last_at integer not null,
+     ended_at integer,
+     came text not null,
+     by text,
+     reason text
+   ) strict;
+
+   create table policy_decisions (
+     kind text primary key check (kind in ('rollback', 'allowance')),
+     digest text not null,
+     instead_of text,
+     at integer not null,
+     by text not null,
+     reason text not null
+   ) strict;`,
+
   // By which policy and references a node was last trusted: the answer that is kept names them.
   `alter table statuses add column trusted_by text;
 
@@ -376,29 +399,6 @@ const migrations: readonly string[] = [
    )
    where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)
      and json_valid(verdict) and evidence_digest is not null;`,
-
-  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
-  `create table policies (
-     digest text primary key,
-     name text not null,
-     source text not null,
-     text text not null,
-     first_at integer not null,
-     last_at integer not null,
-     ended_at integer,
-     came text not null,
-     by text,
-     reason text
-   ) strict;
-
-   create table policy_decisions (
-     kind text primary key check (kind in ('rollback', 'allowance')),
-     digest text not null,
-     instead_of text,
-     at integer not null,
-     by text not null,
-     reason text not null
-   ) strict;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */
