@@ -86,7 +86,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'policy show': [
     'assay policy show',
     'assay policy show -o json',
-    'assay policy show --revision e25b > policy.yaml',
+    'assay policy show --revision e25b -f policy.yaml',
   ],
   'policy history': ['assay policy history', 'assay policy history -o json'],
   'policy diff': ['assay policy diff', 'assay policy diff 333d e25b'],
