@@ -41,10 +41,13 @@ export interface ShownTurn extends Pick<Turned, 'change' | 'at' | 'isSame'> {
   /** `name@revision`, and since when the latter is in force: milliseconds since the epoch. */
   readonly policy: { readonly before: string; readonly now: string; readonly since: number };
   readonly server: { readonly before: string; readonly now: string };
-  /** References that are not in force any more, each with its latest step; null: it was deleted. */
+  /** References that are revoked or not in force any more; no state: it was deleted. */
   readonly left: readonly {
     readonly name: string;
+    readonly state: Reference['state'] | null;
     readonly step: NonNullable<Reference['changed']> | null;
+    /** A signed directory says what it is. */
+    readonly isDeclared: boolean;
   }[];
 }
 
@@ -137,7 +140,8 @@ export class Turns {
   }
 
   /** What turned the verdict of a node, for people; null where nothing of ours did. */
-  shown(status: NodeStatus | null, { policy, references, since }: InForce): ShownTurn | null {
+  shown(status: NodeStatus | null, inForce: InForce): ShownTurn | null {
+    const { policy, references, since } = inForce;
     const by = status?.trustedBy ?? null;
     const turned = turnedIn(by);
     if (by === null || turned === null) return null;
@@ -149,7 +153,10 @@ export class Turns {
         since: Math.min(since, turned.at),
       },
       server: { before: by.version, now: this.#parts.version },
-      left: turned.left.map((name) => ({ name, step: references.get(name)?.changed ?? null })),
+      left: turned.left.map((name) => {
+        const { state = null, changed: step = null } = references.get(name) ?? {};
+        return { name, state, step, isDeclared: inForce.isDeclared(name) };
+      }),
     };
   }
 

@@ -7,7 +7,7 @@ import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
 import { turnedView } from './turned-view.ts';
 
-type KnownPorts = Pick<ApiPorts, 'connected' | 'affirmedBy' | 'cluster' | 'turned' | 'now'> & {
+type KnownPorts = Pick<ApiPorts, 'connected' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'> & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
 
@@ -28,9 +28,10 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
   const turn = view.ourChange === null ? null : ports.turned(view.name);
+  const directory = ports.server.declared()?.directory ?? null;
   const isMarked = view.mode === 'enforce' && ports.cluster !== null;
   return withClaims(
-    turn === null ? shown : { ...shown, turned: turnedView(turn, isMarked) },
+    turn === null ? shown : { ...shown, turned: turnedView(turn, { isMarked, directory }) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,
