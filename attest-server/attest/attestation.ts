@@ -9,14 +9,13 @@ import {
   trialEndedVerdict,
   twinVerdict,
 } from '../policy/appraise.ts';
-import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
-import type { PolicyGroup } from '../policy/policy.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import { turnedIn } from '../protocol/our-change.ts';
@@ -31,13 +30,13 @@ import {
   type Answer,
   type AttestedNode,
   answeredEvidence,
-  evidenceOf,
-  expectedOf,
   type Given,
   type GivenFiles,
   withListApart,
 } from './answer.ts';
+import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
 import { Deadlines } from './deadlines.ts';
+import { Flapping } from './flapping.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
 import { imageReader } from './image-reader.ts';
 import {
@@ -57,10 +56,17 @@ import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
-import { type ShownTurn, Turns } from './turns.ts';
+import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
-import { changeRecord, summaryRecord } from './verdict-record.ts';
+import {
+  bytesForGood,
+  changeRecord,
+  changesOf,
+  flapsRecord,
+  joinedRecord,
+  summaryRecord,
+} from './verdict-record.ts';
 
 /** What an answer was worth. */
 export interface Judged {
@@ -86,12 +92,14 @@ export class Attestation {
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #imaLists: ImaLists;
+  readonly proofs: AnswerProofs;
   readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
   readonly #lost = new Map<string, Set<string>>();
   readonly #twins = new Twins();
+  readonly #flapping = new Flapping();
   readonly #turns: Turns;
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
   readonly #faults: NodeFaults;
@@ -102,6 +110,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
+    this.proofs = new AnswerProofs(this.#verifier, ports);
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#imaLists = new ImaLists({
       verifier: this.#verifier,
@@ -118,7 +127,8 @@ export class Attestation {
     const { initrds: store, evidence, initrdUploads: uploads, initrdManifests: mostBytes } = ports;
     this.#initrds = new Initrds({
       store,
-      keepShared: (blob, at) => ports.verdicts.keepShared(blob, at),
+      keepShared: (blob, ekDigest, at) => ports.verdicts.keepShared(blob, ekDigest, at),
+      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes, () => []),
       readPart: (digest, node) => evidence.readPart(digest, node),
       verifier: this.#verifier,
       reader: imageReader,
@@ -143,10 +153,12 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.#initrds.restore();
+    ports.evidence.share.onGone((digests) => attestation.#initrds.gone(digests));
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       await attestation.#remember({ ...status, expiresAt });
+      attestation.#flapping.resume(status, ports.monotonic());
     }
     await attestation.#holdTwins();
     await attestation.#turns.prime(attestation.statuses(), ports.inForce());
@@ -202,6 +214,11 @@ export class Attestation {
     return this.#statuses.get(name) ?? null;
   }
 
+  /** Nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
+  flapping(): readonly string[] {
+    return this.#flapping.names(this.#ports.monotonic());
+  }
+
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void {
     this.#faults.note(name, error);
@@ -233,18 +250,6 @@ export class Attestation {
     return this.#initrds.ask(name);
   }
 
-  /** What of ours turned the node's verdict; null where nothing did. */
-  turned(name: string): ShownTurn | null {
-    return this.#turns.shown(this.status(name), this.#ports.inForce());
-  }
-
-  /** Paths of the node that it is asked about. */
-  pathsOf(name: string, inForce: InForce, group: PolicyGroup): readonly string[] {
-    const asked = inForce.pathsOf(group);
-    const more = this.#turns.pathsOf(this.status(name), inForce, this.#ports.labelsOf(name));
-    return more.length === 0 ? asked : [...new Set([...asked, ...more])];
-  }
-
   /** What is known of initrds, and what is not yet. */
   initrdFigures(): InitrdFigures {
     return this.#initrds.figures();
@@ -257,6 +262,7 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
+    const shown = this.proofs.begin(node, answer);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
     const unread = this.#unread(answer.parts, before);
@@ -270,10 +276,10 @@ export class Attestation {
       initrds: before.initrds === undefined ? noInitrds : await this.#initrdsHeld(node.name, before.initrds),
     };
     if (held.initrds.list !== null) await this.#readAhead(held.initrds);
+    const proof = shown(parts);
+    if (proof.isHeavy) await proof.turn();
     const started = performance.now();
-    const verified = (given: Given) =>
-      this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
-    const first = verified(held);
+    const first = proof.with(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
     const { initrds } = held;
@@ -287,46 +293,35 @@ export class Attestation {
       answer,
       held.loader,
       first,
-      (files) => verified({ loader: files, initrds }),
+      (files) => proof.with({ loader: files, initrds }),
       this.#ports.now(),
     ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    const explained = { node, answer: { ...answer, parts }, proven, given: { loader, initrds } };
-    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived, verified));
+    const explained = { node, answer: { ...answer, parts }, proof, proven, given: { loader, initrds } };
+    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived));
   }
 
   /** What its boot was judged by before. */
   async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    const inForce = this.#ports.inForce();
-    const place = inForce.groupOf(name, this.#ports.labelsOf(name));
-    return this.#asksInitrds(name, inForce, place) ? this.#initrds.heldFor(name, digest) : noInitrds;
+    return this.#turns.askInitrds(name, this.status(name), this.#ports.inForce())
+      ? this.#initrds.heldFor(name, digest)
+      : noInitrds;
   }
 
-  #asksInitrds(name: string, inForce: InForce, { group }: ReturnType<InForce['groupOf']>): boolean {
-    if (asksInitrds(group.rules)) return true;
-    const before = this.#turns.rulesOf(this.status(name), inForce);
-    return before !== null && asksInitrds(before.groupOf(name, this.#ports.labelsOf(name)).group.rules);
-  }
-
-  /** @param verified proves the answer with other files or manifests */
-  async #judgeInTurn(
-    explained: Explained,
-    arrived: Answer['ima'],
-    verified: (given: Given) => Proven,
-  ): Promise<Judged | WantedFiles> {
-    const { node, answer, given: held } = explained;
+  async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
+    const { node, answer, proof, given: held } = explained;
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = this.#asksInitrds(node.name, inForce, place)
+    const looked = this.#turns.askInitrds(node.name, this.status(node.name), inForce)
       ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
       : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
     const given: Given = { loader: held.loader, initrds: looked.given };
     if (given.initrds.list !== null) await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
-    const proven = isSame ? explained.proven : verified(given);
+    const proven = isSame ? explained.proven : proof.with(given);
     if (given.initrds.list !== null) {
       const { ahead } = this.#turns.appraiserOf(this.status(node.name), inForce);
       await inSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now()));
@@ -336,16 +331,25 @@ export class Attestation {
       : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
-    if (ima !== null && ima.pieces.length > shortPieces) await this.#keepLong(node.name, ima.pieces);
+    const came = bytesThatCame(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
+    if (ima !== null && ima.pieces.length > shortPieces) {
+      if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
+      await this.#keepLong(node, ima.pieces);
+    }
     const judged: ProvenWhole = {
       node,
       answer: withIndex(answer, ima),
+      proof,
       proven: listed?.proven ?? proven,
       given,
       place,
       ima,
       looked,
+      arrived: came,
+      hasRoom,
     };
+    if (proof.isHeavy) await proof.turn();
     try {
       return await this.#record(judged, inForce);
     } catch (error) {
@@ -382,30 +386,28 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given }: Explained,
+    { node, answer, proof, proven: first, given }: Explained,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
     const { name } = node;
     const judged = this.#judgedAs(node, answer);
-    const verifier = this.#verifier;
     const { now } = this.#ports;
     const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => appraiser.judgedTo(judged),
       *prove(ima) {
-        const evidence = { ...evidenceOf(answer, answer.parts, given), ima };
-        const proven = yield* verifier.verifyInSteps(evidence, expectedOf(node, answer));
-        yield* appraiser.ahead(proven, judged, now());
+        const proven = yield* proof.withList(given, ima);
+        yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));
         return proven;
       },
     });
   }
 
   /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
-  async #keepLong(name: string, pieces: KeptIma['pieces']): Promise<void> {
+  async #keepLong({ name, ekDigest }: AttestedNode, pieces: KeptIma['pieces']): Promise<void> {
     for (const piece of pieces) {
-      await this.#ports.verdicts.keepShared(piece, this.#ports.now());
+      await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
       this.#imaLists.written(name, [piece]);
     }
   }
@@ -489,11 +491,12 @@ export class Attestation {
       ...this.#notStored().map(([shown, stored]) =>
         this.#lanes.inOrder(shown.name, () => this.#age(shown, stored, now)),
       ),
+      ...this.#flapping.due(this.#ports.monotonic()).map((name) => this.#writeFlaps(name)),
     ]);
     const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
     if (faults.length === 0) return;
     this.#retryAt = this.#ports.monotonic() + retryAfter;
-    throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
+    throw new AggregateError(faults, `the state of ${faults.length} nodes could not be written`);
   }
 
   /** Nodes that are silent on their own by now: of these it may be stored that they are. */
@@ -520,8 +523,9 @@ export class Attestation {
     };
     if (this.#isOnlyShown(name)) return showOnly();
     try {
-      const record = changeRecord(aged, now, [verdict], stored.state, []);
-      await this.#commit(record, stored.state, async () => {
+      const record = this.#changed(aged, now, [verdict], stored.state, []);
+      const change = changesOf(aged, now, [verdict], stored.state);
+      await this.#commit(record, stored.state, change, async () => {
         if (await this.#ports.verdicts.recordAgeing(record, stored)) return true;
         await this.#readAgain(name, now);
         return false;
@@ -530,6 +534,40 @@ export class Attestation {
       showOnly();
       throw error;
     }
+  }
+
+  /** The record of these verdicts: with rows of its own, or with none where the node flaps. */
+  #changed(
+    status: NodeStatus,
+    at: number,
+    verdicts: readonly Verdict[],
+    from: NodeState | null,
+    evidence: ChangeRecord['evidence'],
+  ): ChangeRecord {
+    const { name } = status;
+    const monotonic = this.#ports.monotonic();
+    const waiting = this.#flapping.waiting(name, monotonic);
+    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
+    const change = { verdicts, from, bytes: bytesForGood(whole) };
+    if (this.#flapping.hasRows(name, change, monotonic)) return whole;
+    this.#flapping.join(name, change, monotonic, at);
+    return joinedRecord(status, at, verdicts, from, evidence);
+  }
+
+  /** The one row of what changed since the row before. */
+  #writeFlaps(name: string): Promise<void> {
+    return this.#lanes.inOrder(name, async () => {
+      const monotonic = this.#ports.monotonic();
+      const status = this.#statuses.get(name);
+      const waiting = this.#flapping.waiting(name, monotonic);
+      // What is shown and not stored is told once it can be.
+      if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
+      if (this.#ports.storageFault() !== null) return;
+      const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
+      if (!this.#flapping.takeRow(name, bytesForGood(record), monotonic)) return;
+      await this.#commit(record, status.state, []);
+      if (record.audit.length > 0) this.#flapping.told(name, monotonic);
+    });
   }
 
   /** That the node is overdue is not its own doing, cannot be stored, or tells nothing: its machine is switched off. */
@@ -570,10 +608,12 @@ export class Attestation {
     this.#ports.evidence.logsPerBoot.forget(name);
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
+    this.proofs.forget(name);
     this.#files.forget(name);
     this.#imaLists.forget(name);
     this.#initrds.forget(name);
     this.#unwritten.forget(name);
+    this.#flapping.forget(name);
   }
 
   /**
@@ -609,19 +649,20 @@ export class Attestation {
 
   /** Resolves when no verdict is under way, and all are on disk. */
   async idle(): Promise<void> {
+    await Promise.all(this.#flapping.due(Number.POSITIVE_INFINITY).map((name) => this.#writeFlaps(name)));
     await this.#lanes.idle();
     this.#initrds.close();
     await this.#ports.verdicts.settled();
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proven, given, place, ima, looked } = whole;
+    const { node, answer, proof, proven, given, place, ima, looked, hasRoom } = whole;
     const { wait, more } = looked;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
     const at = this.#ports.now();
-    const { budget, logsPerBoot, packer } = this.#ports.evidence;
+    const { budget, packer, share } = this.#ports.evidence;
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
@@ -648,7 +689,7 @@ export class Attestation {
       ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...this.#judgedAs(node, answer), past };
-    const { verdict, begun, next, ...appraised } = inForce.appraise(proven, judged, at);
+    const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const parts = partsShown(previous?.parts ?? noParts, answer, given);
     const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
@@ -685,12 +726,12 @@ export class Attestation {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const { boot } = answer.parts;
-    if (boot != null && boot.bytes !== null)
-      logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    if (isSame && !this.#isSummaryDue(previous, at)) {
+    // An honest node whose share is full of old rows is proven as ever: it has no more of them.
+    if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(node.name);
+    const summary = isSame && hasRoom ? this.#summaryOf(previous, status, verdict, kept, at) : null;
+    if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
       this.#repeat(previous, status, kept, at, ima);
@@ -698,14 +739,18 @@ export class Attestation {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
     } else {
-      const { digest, bytes } = kept.own;
-      budget.take(node.name, bytes.length + newBytes, at);
-      const evidence = [{ digest, bytes }, ...kept.shared];
       const from = previous?.state ?? null;
-      const record = isSame
-        ? summaryRecord(status, at, verdict, evidence)
-        : changeRecord(status, at, begun?.verdict ? [begun.verdict, verdict] : [verdict], from, evidence);
-      await this.#commit(record, from);
+      const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
+      const record = summary ?? this.#changed(status, at, verdicts, from, evidenceIn(kept));
+      // Of changes that are joined the latest evidence stays, in the place of the one before.
+      const [own] = record.evidence;
+      const rows = record.history.length === 0 ? 0 : (own?.bytes.length ?? 0) + bytesForGood(record);
+      if (rows + newBytes > 0) budget.take(node.name, rows + newBytes, at);
+      await this.#commit(
+        record,
+        from,
+        summary === null ? changesOf(status, at, verdicts, from) : summary.history,
+      );
       this.#imaLists.written(node.name, ima?.pieces ?? []);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
@@ -725,6 +770,21 @@ export class Attestation {
         policy: verdict.policy,
       });
     return { state: verdict.state, codes, enough, gate, more };
+  }
+
+  /** Of equal verdicts, where their row is due and has room; else null. */
+  #summaryOf(
+    previous: NodeStatus,
+    status: NodeStatus,
+    verdict: Verdict,
+    evidence: Packed,
+    at: number,
+  ): ChangeRecord | null {
+    const { name } = status;
+    const monotonic = this.#ports.monotonic();
+    if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
+    const record = summaryRecord(status, at, verdict, evidenceIn(evidence));
+    return this.#flapping.takeRow(name, bytesForGood(record), monotonic) ? record : null;
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -776,10 +836,14 @@ export class Attestation {
     this.#unwritten.forget(status.name);
   }
 
-  /** @param write false where nothing was written */
+  /**
+   * @param changes what is told of it
+   * @param write false where nothing was written
+   */
   async #commit(
     record: ChangeRecord,
     before: NodeState | null,
+    changes: ChangeRecord['history'] = record.history,
     write?: () => Promise<boolean>,
   ): Promise<void> {
     const started = performance.now();
@@ -787,9 +851,11 @@ export class Attestation {
     if (write === undefined) await this.#ports.verdicts.recordChange(record);
     else if (!(await write())) return;
     this.#showStored(status);
+    const row = record.history.at(-1);
+    if (row !== undefined) this.#flapping.written(status.name, row.verdict.state, this.#ports.monotonic());
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
-    for (const entry of record.history) {
+    for (const entry of changes) {
       this.#ports.recorded({ node: status.name, ...entry }, from);
       from = entry.verdict.state;
     }
@@ -800,6 +866,7 @@ export class Attestation {
 interface Explained {
   readonly node: AttestedNode;
   readonly answer: Answer;
+  readonly proof: AnswerProof;
   readonly proven: Proven;
   readonly given: Given;
 }
@@ -811,6 +878,14 @@ interface ProvenWhole extends Explained {
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
   readonly looked: Pick<Looked, 'wait' | 'more'>;
+  /** Bytes that came with it and are kept beside its document; and whether the node's share of the disk has room for these. */
+  readonly arrived: number;
+  readonly hasRoom: boolean;
+}
+
+/** Its own first. */
+function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['evidence'] {
+  return [{ digest, bytes }, ...shared];
 }
 
 const noParts: NodeStatus['parts'] = {};
@@ -851,6 +926,29 @@ function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdi
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {
   return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
+}
+
+/** Of what came and is kept under digests of its own, as far as that is not what was kept last. */
+function bytesThatCame(parts: Parts, given: Given, ima: KeptIma | null, held: NodeStatus['parts']): number {
+  let bytes = 0;
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
+  }
+  if (given.loader.list !== null && given.loader.list.digest !== held.loaderFiles)
+    for (const file of given.loader.files.values()) bytes += file.length;
+  if (given.initrds.list !== null && given.initrds.list.digest !== held.initrds)
+    for (const manifest of given.initrds.manifests.values()) bytes += manifest.length;
+  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
+  return bytes;
+}
+
+/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
+function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+  const named = Object.values(parts).map(({ digest }) => digest);
+  const index = ima?.part;
+  if (index?.bytes == null) return named;
+  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** Of parts that came and are not those of before; how many boot logs may come is counted apart. */

@@ -5,6 +5,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import type { Sequence } from '../policy/sequence.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
+import type { Flaps } from '../protocol/flaps.ts';
 import type { GateOpening } from '../protocol/gate.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
@@ -37,7 +38,7 @@ export interface AttestPorts {
   /** Keeps what was answered, and says how much of it a node may make us keep. */
   readonly evidence: Pick<
     EvidenceRoom,
-    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart' | 'readPiece'
+    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'share' | 'hold' | 'readPart' | 'readPiece'
   >;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -53,8 +54,9 @@ export interface AttestPorts {
   /** Initrds that are sent at a time, and bytes that are kept of what is in them. */
   readonly initrdUploads: number;
   readonly initrdManifests: number;
-  /** Milliseconds for an answer. */
+  /** Milliseconds for an answer, and from one challenge of a node to the next. */
   readonly answerWithin: number;
+  readonly challengeEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
   /** What they were made by before. */
@@ -163,12 +165,16 @@ export interface HistoryEntry {
   readonly repeats: number;
   /** `at` of the row before where `repeats` are counted; else this row's own. */
   readonly since: number;
+  /** Changes since the row before that have none of their own; then `since` is when the first of them was. Absent: none. */
+  readonly flaps?: Flaps;
 }
 
 /** Evidence under its SHA-256, hex. */
 export interface KeptBlob {
   readonly digest: string;
   readonly bytes: Buffer;
+  /** A policy, or references: it counts in no node's share. */
+  readonly isOfServer?: true;
 }
 
 /** Everything that one attestation changes, committed together or not at all. */
@@ -180,7 +186,10 @@ export interface ChangeRecord {
    * shared, and not written again where they are present.
    */
   readonly evidence: readonly KeptBlob[];
-  /** History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. */
+  /**
+   * History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. None where the change has
+   * a row later, together with others: then its evidence is kept as the latest.
+   */
   readonly history: readonly Omit<HistoryEntry, 'node'>[];
   readonly audit: readonly AuditEvent[];
 }
@@ -213,8 +222,11 @@ export interface VerdictStore {
    * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
    */
   recordRepeat(record: RepeatRecord): Promise<void>;
-  /** Keeps what the evidence of a later record names: megabytes in one transaction hold up all others. */
-  keepShared(blob: KeptBlob, at: number): Promise<void>;
+  /**
+   * Keeps what the evidence of a later record names: megabytes in one transaction hold up all others.
+   * @param ekDigest whose share of the disk it counts in
+   */
+  keepShared(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
   /** Writes what waits; resolves when all of it is on disk or refused. */
   settled(): Promise<void>;
 }

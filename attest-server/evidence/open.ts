@@ -3,6 +3,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { DiskBudget } from './disk-budget.ts';
+import { HeldByNode } from './held-by-node.ts';
 import { type ContextTexts, type NamedContext, readContext } from './kept-context.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
 import { type Context, keptContext, Packer } from './pack.ts';
@@ -16,6 +17,8 @@ export interface EvidenceRoom extends AsyncDisposable {
   readonly budget: DiskBudget;
   /** Of the files that a node's loader read. */
   readonly fileBudget: DiskBudget;
+  /** What is kept of each node, of all kinds together. */
+  readonly share: HeldByNode;
   /** Holds in memory what will be kept, for whoever reads it before it is. */
   hold(digest: string, bytes: Buffer): void;
   readonly logsPerBoot: LogsPerBoot;
@@ -37,14 +40,17 @@ export interface EvidenceRoom extends AsyncDisposable {
 const heldBytes = 64 * 1024 * 1024;
 const largestHeld = 4 * 1024 * 1024;
 
-export type EvidenceConfig = Pick<EvidencePorts, 'evidenceFor' | 'transitionEvidenceFor' | 'challengeEvery'>;
+export type EvidenceConfig = Pick<
+  EvidencePorts,
+  'evidenceFor' | 'transitionEvidenceFor' | 'challengeEvery' | 'nodeShare'
+>;
 
 /** Opens the room: what is too old goes from now on. */
 export function openEvidence(
-  { evidenceFor, transitionEvidenceFor, challengeEvery }: EvidenceConfig,
+  { evidenceFor, transitionEvidenceFor, challengeEvery, nodeShare }: EvidenceConfig,
   parts: Omit<EvidencePorts, keyof EvidenceConfig>,
 ): EvidenceRoom {
-  const { store } = parts;
+  const { store, now, monotonic } = parts;
   const held = new LRUCache<string, Buffer>({
     maxSize: heldBytes,
     maxEntrySize: largestHeld,
@@ -57,11 +63,16 @@ export function openEvidence(
     if (bytes !== null) held.set(digest, bytes);
     return bytes;
   };
+  const share = new HeldByNode({ store, share: nodeShare, now, monotonic });
+  share.onGone((digests) => {
+    for (const digest of digests) held.delete(digest);
+  });
   const retention = startRetention({ ...parts, evidenceFor, transitionEvidenceFor });
   return {
     packer: new Packer(),
     budget: new DiskBudget(challengeEvery),
     fileBudget: new DiskBudget(challengeEvery, limits.loaderFiles.bytes),
+    share,
     hold: (digest, bytes) => held.set(digest, bytes),
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,

@@ -174,6 +174,7 @@ export function historyEntryView({
   repeats,
   since,
   evidenceDigest,
+  flaps,
 }: HistoryEntry): HistoryView {
   return {
     node,
@@ -186,6 +187,7 @@ export function historyEntryView({
     transition,
     repeats,
     since: new Date(since).toISOString(),
+    flaps: flaps ?? null,
     evidence: evidenceDigest,
   };
 }

@@ -74,6 +74,11 @@ export function lacksProof(reasons: readonly Reason[]): boolean {
   return reasons.some((reason) => reason.severity === 'fail' && isMissingAggregate(reason));
 }
 
+/** What counts against a node besides that nobody vouched for it yet. */
+export function standingAgainst(reasons: readonly Reason[]): readonly Reason[] {
+  return reasons.filter(({ severity, code }) => severity === 'fail' && code !== 'no_reference');
+}
+
 function initrdsOf(
   answers: readonly VouchedFor[],
   only: readonly string[] | null,

@@ -173,8 +173,9 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
 
 const byClass: Readonly<Record<ReasonClass, Advice>> = {
   drift: [
-    'If the change is wanted, and you vouch for this node, capture a new reference from it:',
-    '  assay reference capture NODE --name NEW_NAME',
+    'If the change is wanted, and you vouch for this node, capture a new reference from it, and approve that:',
+    '  assay reference capture NODE --name NEW_NAME --staged',
+    '  assay reference approve NEW_NAME --reason "its boots are wanted"',
     'If not, treat the node as changed.',
   ].join('\n'),
   posture: 'Change the node so that it meets the policy, or change the policy on purpose.',

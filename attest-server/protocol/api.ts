@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { exemptionView, marksView } from './cluster-api.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
+import { flapsSchema } from './flaps.ts';
 import { nodeName } from './messages.ts';
 import { ourChanges } from './our-change.ts';
 import {
@@ -149,6 +150,8 @@ export const historyView = z.object({
   /** How many verdicts equal to this one came since the entry before, beside this one. */
   repeats: z.int(),
   since: z.iso.datetime(),
+  /** Verdicts that changed since the entry before, and have this entry together; null: none. A server of before says nothing. */
+  flaps: flapsSchema.nullable().default(null),
   /** SHA-256 of the stored bundle, hex. */
   evidence: z.string().nullable(),
 });
@@ -254,6 +257,13 @@ export const captureRequest = z
     initrd: z.boolean().optional(),
     /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
     aggregate: z.boolean().optional(),
+    /** Why; needed where more than `no_reference` stands against a node, and it is not staged. */
+    reason: z.string().min(1).max(512).optional(),
+    /** The `digest` of what a simulation showed: refused where it would be something else by now. */
+    shown: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest')
+      .optional(),
   })
   .refine(({ kind, aggregate }) => aggregate === undefined || kind === 'boot', {
     path: ['aggregate'],
@@ -359,8 +369,15 @@ export const revokeRequest = z.strictObject({
     .min(1)
     .max(256)
     .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line of text'),
+  /** Erases all evidence of TPMs that had this name, also where it is free already. Needs the role admin. */
+  eraseEvidence: z.boolean().optional(),
 });
-export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
+/** `ek`: of the latest TPM of that name. `freedBytes`: of the disk, where evidence was erased. */
+export const revokeAnswer = z.object({
+  node: z.string(),
+  ek: z.string(),
+  freedBytes: z.number().optional(),
+});
 
 export const tokenRoles = ['reader', 'operator', 'admin'] as const;
 /** A name of at most 64 characters, as the audit log shows it after `token:`. */

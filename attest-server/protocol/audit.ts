@@ -1,6 +1,8 @@
 /** What the audit log holds: each action, and what one entry of it says. */
 export const auditActions = {
   verdict: 'a node got another verdict than before, or its first one: state, policy, digest of the evidence',
+  flaps:
+    'the verdicts of a node change so often that they have a row a minute together: how many, since when, which states and codes, and its state now. Once an hour while its state is the one of the entry before',
   'verdict.repeat': 'once an hour: how many verdicts were equal to the one before, and since when',
   enrol: 'a TPM became a node, and by which method',
   'enrol.approve': 'a person let a TPM enrol, or ended what was held against it',
@@ -21,6 +23,8 @@ export const auditActions = {
   'reference.delete': 'a reference that did not count was deleted; its name is free',
   'reference.restore': 'a revocation was a mistake: the reference is what it was before',
   'policy.load': 'another policy is in force',
+  'policy.rollback': 'a person put an earlier policy in force: in place of which one, and why',
+  'policy.allow': 'a person let one policy come into force, whatever number of nodes it makes untrusted: why',
   'reload.refuse': 'a file that was read again is faulty, and the old one stays in force',
   'token.create': 'a person or program may use the API',
   'token.revoke': 'a person or program may not use the API any more',

@@ -57,6 +57,8 @@ export interface ReferenceLife {
   endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
+  /** All references as a signed directory leaves them. */
+  declared(declaration: Declaration): Promise<readonly Reference[]>;
   /** Gives `commit` what a signed directory changes; nobody else changes a reference meanwhile. */
   declare(
     declaration: Declaration,
@@ -236,6 +238,13 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       return added;
     },
 
+    async declared(declaration) {
+      const held = await store.list();
+      const changes = declaredChanges(held, declaration).map(({ reference }) => reference);
+      const names = new Set(changes.map(({ name }) => name));
+      return [...held.filter(({ name }) => !names.has(name)), ...changes];
+    },
+
     declare: async (declaration, commit) => commit(declaredChanges(await store.list(), declaration)),
   };
   return {
@@ -244,6 +253,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     announce: (...step) => inTurn(() => life.announce(...step)),
     endAnnouncement: (...step) => inTurn(() => life.endAnnouncement(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
+    declared: life.declared,
     declare: (...step) => inTurn(() => life.declare(...step)),
   };
 }

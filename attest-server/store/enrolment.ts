@@ -141,6 +141,17 @@ export function enrolmentStore(
       );
     },
 
+    async revokedKeys(name) {
+      const rows = await db
+        .selectFrom('nodes')
+        .select('ek_digest')
+        .where('name', '=', name)
+        .where('revoked_at', 'is not', null)
+        .orderBy('revoked_at', 'desc')
+        .execute();
+      return rows.map(({ ek_digest: ekDigest }) => ekDigest);
+    },
+
     async revoke(node, event) {
       await settled();
       await db.transaction().execute(async (transaction) => {

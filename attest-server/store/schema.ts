@@ -15,6 +15,8 @@ export interface Tables {
   readonly pins: PinRow;
   readonly declared_directory: DeclaredDirectoryRow;
   readonly declared_pins: DeclaredPinRow;
+  readonly policies: PolicyRow;
+  readonly policy_decisions: PolicyDecisionRow;
   readonly join_tokens: JoinTokenRow;
   readonly api_tokens: ApiTokenRow;
   readonly candidates: CandidateRow;
@@ -28,6 +30,8 @@ export interface Tables {
   readonly machines_without_tpm: MachineWithoutTpmRow;
   readonly webhook_position: WebhookPositionRow;
   readonly initrds: InitrdRow;
+  readonly held: HeldRow;
+  readonly held_blobs: HeldBlobRow;
 }
 
 export interface NodeRow {
@@ -108,12 +112,16 @@ interface HistoryRow {
   readonly repeats: number;
   /** Null: its own `at`, as in each row of before there were repeats. */
   readonly since: number | null;
+  /** JSON; null: it is of one verdict alone, and of those like it. */
+  readonly flaps: string | null;
 }
 
 interface EvidenceRow {
   readonly digest: string;
   readonly bytes: Uint8Array;
   readonly stored_at: number;
+  /** 1: whoever names it has a row in `held_blobs`. 0: also the server does, or an earlier program stored it. */
+  readonly counted: Generated<number>;
 }
 
 /** What a verdict was made from; its digest is the `evidence_digest` of that row. */
@@ -121,6 +129,26 @@ interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
   readonly bytes: Uint8Array;
+  /** What it counts in its node's share; 0 in one of an earlier program. */
+  readonly held: Generated<number>;
+}
+
+/** Bytes that are kept of one TPM, by its endorsement key; triggers keep the sums. */
+interface HeldRow {
+  readonly ek_digest: string;
+  /** Of `held_blobs`. */
+  readonly blobs: number;
+  readonly answers: number;
+  /** Of the history, with their entries of the audit log: never erased. */
+  readonly rows: number;
+}
+
+/** Shared evidence that a node names; each that names it has a row, and counts all of it. */
+interface HeldBlobRow {
+  readonly ek_digest: string;
+  readonly digest: string;
+  /** With what it takes beside its own bytes. */
+  readonly bytes: number;
 }
 
 /** What the latest of a node's equal verdicts was made from: one row a node, written over. */
@@ -142,6 +170,35 @@ interface ReferenceRow {
   readonly name: string;
   /** JSON */
   readonly body: string;
+}
+
+/** A policy that was in force at least once. */
+interface PolicyRow {
+  /** SHA-256 of the text, hex. */
+  readonly digest: string;
+  readonly name: string;
+  readonly source: string;
+  readonly text: string;
+  readonly first_at: number;
+  /** Since when it was in force the last time. */
+  readonly last_at: number;
+  /** Null: it is in force. */
+  readonly ended_at: number | null;
+  readonly came: string;
+  /** Who had it come, and why; null where nobody but the file did. */
+  readonly by: string | null;
+  readonly reason: string | null;
+}
+
+interface PolicyDecisionRow {
+  readonly kind: 'rollback' | 'allowance';
+  /** Of the policy that it is about; of an allowance perhaps only its first digits. */
+  readonly digest: string;
+  /** Of a rollback: the digest of the text that does not count meanwhile. */
+  readonly instead_of: string | null;
+  readonly at: number;
+  readonly by: string;
+  readonly reason: string;
 }
 
 interface PinRow {

@@ -20,6 +20,12 @@ export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
+interface UnloadedPart {
+  readonly part: ReloadedPart;
+  /** Of a policy that was refused for it: how many trusted nodes it would make untrusted. */
+  readonly refused: { readonly untrusted: number } | null;
+}
+
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
   readonly marking: MarkingMetrics;
@@ -33,8 +39,14 @@ export interface Metrics extends ClusterMetrics {
   turnedAway(port: DoorPort, bound: HitBound): void;
   /** Asked at each scrape what unproven connections hold. */
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
+  /** Asked at each scrape how many bytes of answers proven agents sent that are open or being judged. */
+  openAnswers(of: () => number): void;
   /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
+  /** Asked at each scrape which nodes flap. */
+  flapping(of: () => readonly string[]): void;
+  /** Asked at each scrape how many nodes have spent what judging them may cost, and how many heavy answers wait. */
+  judging(of: () => { readonly spent: number; readonly waiting: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -76,7 +88,9 @@ export interface Metrics extends ClusterMetrics {
   /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
   auditRollback(of: () => string | null): void;
   /** Parts whose old form is in force. */
-  faultyParts(of: () => readonly { readonly part: ReloadedPart }[]): void;
+  faultyParts(of: () => readonly UnloadedPart[]): void;
+  /** Asked at each scrape whether an earlier policy is in force in place of the one that is given, and since when. */
+  policyRollback(of: () => { readonly at: number } | null): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -123,7 +137,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     'Untrusted nodes that another policy, other references or another version of the server turned, and not what they show',
     ['change'],
   );
-  let ofNodes = perNode ? nodeSeries([], []) : '';
+  let ofNodes = perNode ? nodeSeries([], [], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -212,6 +226,26 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
       for (const part of reloadedParts) this.set({ part }, faulty.has(part) ? 1 : 0);
     },
   });
+  new Gauge({
+    name: 'assay_policy_refused_nodes',
+    help: 'Trusted nodes that a policy would make untrusted, which is refused for that; 0: none is refused. -1: it could not be compared',
+    labelNames: ['part'],
+    registers,
+    collect() {
+      const refused = new Map(faultyParts().map(({ part, refused }) => [part, refused]));
+      for (const part of ['declared', 'policy'] as const)
+        this.set({ part }, refusedNodes(refused.get(part) ?? null));
+    },
+  });
+  let policyRollback: Parameters<Metrics['policyRollback']>[0] = () => null;
+  new Gauge({
+    name: 'assay_policy_rollback_timestamp_seconds',
+    help: 'Since when an earlier policy is in force in place of the one that is given; 0: it is not',
+    registers,
+    collect() {
+      this.set((policyRollback()?.at ?? 0) / 1000);
+    },
+  });
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
     'table',
   ]);
@@ -233,6 +267,15 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     ['cause'],
   );
 
+  let flapping: () => readonly string[] = () => [];
+  new Gauge({
+    name: 'assay_nodes_flapping',
+    help: 'Nodes whose verdicts change, or did within the hour, so often that their rows are joined',
+    registers,
+    collect() {
+      this.set(flapping().length);
+    },
+  });
   const missing = gauge(
     'nodes_missing',
     'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
@@ -297,6 +340,16 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let openAnswers = () => 0;
+  new Gauge({
+    name: 'assay_open_answer_bytes',
+    help: 'Bytes of proven agents, of answers that are open or being judged',
+    registers,
+    collect() {
+      this.set(openAnswers());
+    },
+  });
+
   let initrds: Parameters<Metrics['initrds']>[0] = () => ({ waiting: 0, received: 0, kept: 0 });
   new Gauge({
     name: 'assay_initrds_waiting',
@@ -321,6 +374,24 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     collect() {
       this.reset();
       this.inc(initrds().received);
+    },
+  });
+
+  let judging: Parameters<Metrics['judging']>[0] = () => ({ spent: 0, waiting: 0 });
+  new Gauge({
+    name: 'assay_nodes_over_judging_share',
+    help: 'Nodes that have spent what judging them may cost, and are asked later',
+    registers,
+    collect() {
+      this.set(judging().spent);
+    },
+  });
+  new Gauge({
+    name: 'assay_heavy_answers_waiting',
+    help: 'Answers that take long to judge and wait for a turn',
+    registers,
+    collect() {
+      this.set(judging().waiting);
     },
   });
 
@@ -356,11 +427,20 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
     turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    openAnswers(of) {
+      openAnswers = of;
+    },
     initrds(of) {
       initrds = of;
     },
     unproven(of) {
       unproven = of;
+    },
+    flapping(of) {
+      flapping = of;
+    },
+    judging(of) {
+      judging = of;
     },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
@@ -383,7 +463,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
         .unenrolled()
         .filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
-      if (perNode) ofNodes = nodeSeries(views, unproven);
+      if (perNode) ofNodes = nodeSeries(views, unproven, flapping());
     },
     presence(of) {
       presence = of;
@@ -426,6 +506,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     faultyParts(of) {
       faultyParts = of;
     },
+    policyRollback(of) {
+      policyRollback = of;
+    },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),
@@ -444,12 +527,17 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   }
 }
 
+function refusedNodes(refused: UnloadedPart['refused']): number {
+  if (refused === null) return 0;
+  return refused.untrusted === 0 ? -1 : refused.untrusted;
+}
+
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 /** Of the store, as its rows are called where one cannot be read. */
 const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
-  ...(['bytes', 'bytes_in_all', 'deadline'] as const),
+  ...(['bytes', 'bytes_in_all', 'deadline', 'proven_bytes'] as const),
 ];
 
 /** Each part of the heap by itself says nothing to who watches. */

@@ -124,7 +124,10 @@ function helloOf([victim]: readonly Machine[]): Order['hello'] {
   return { ...victim.tpm.hello(victim.name) };
 }
 
-async function startAttack(name: Program, order: Order): Promise<Report> {
+export async function startAttack(
+  name: Program | 'dear-judgements',
+  order: Order & Readonly<Record<string, unknown>>,
+): Promise<Report> {
   const child = fork(join(import.meta.dirname, `${name}.ts`), [JSON.stringify(order)]);
   // His machine is another one: what he needs of this one's time is not the server's.
   if (child.pid !== undefined) setPriority(child.pid, 10);

@@ -1,4 +1,5 @@
 import { Argument, Command, Option } from 'commander';
+import { besiegedByNodes } from '../attacks/enrolled-siege.ts';
 import { besiege } from '../attacks/siege.ts';
 import { benchAgainst } from './against.ts';
 import { benchAgent } from './agent.ts';
@@ -51,8 +52,8 @@ const benches: Readonly<
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
-/** Asked for by name alone: one needs a commit, the other takes minutes and can fail. */
-const onlyByName = ['against', 'siege'] as const;
+/** Asked for by name alone: one needs a commit, the others take minutes and can fail. */
+const onlyByName = ['against', 'siege', 'owned-nodes'] as const;
 
 const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
@@ -93,6 +94,12 @@ if (only === 'against') {
 if (only === 'siege') {
   const { figures: siege, missed } = await besiege(undefined, options.seconds);
   figures.siege = siege;
+  for (const text of missed) process.stderr.write(`missed: ${text}\n`);
+  if (missed.length > 0) process.exitCode = 1;
+}
+if (only === 'owned-nodes') {
+  const { figures: owned, missed } = await besiegedByNodes(options.seconds);
+  figures.owned_nodes = owned;
   for (const text of missed) process.stderr.write(`missed: ${text}\n`);
   if (missed.length > 0) process.exitCode = 1;
 }

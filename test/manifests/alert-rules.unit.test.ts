@@ -129,7 +129,16 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     'a node that flaps',
     [[`assay_node_trusted{instance="${instance}",node="node-2"}`, '1x5 0x2 1x9 0x2 1x9 0x2 1x90']],
     '45m',
-    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }), value: '6' },
+    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }) },
+  ],
+  [
+    'a node that flaps between two scrapes',
+    [
+      [`assay_node_trusted{instance="${instance}",node="node-2"}`, '1x90'],
+      [`assay_node_flapping{instance="${instance}",node="node-2"}`, '1x90'],
+    ],
+    '1m',
+    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }) },
   ],
   [
     'a Node of the cluster that has no agent',
@@ -344,6 +353,24 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayReloadFailed', labels: of({ part: 'policy' }) },
   ],
   [
+    'a policy that is refused for what it would do, which is no faulty file',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="policy"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="policy"}`, '37x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'policy' }), value: '37' },
+  ],
+  [
+    'a policy that could not be compared',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="declared"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="declared"}`, '-1x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'declared' }), value: '-1' },
+  ],
+  [
     'a certificate that cannot be made anew',
     [[`assay_certificate_renewal_failures_total{instance="${instance}"}`, '0 0 1x90']],
     '5m',
@@ -439,6 +466,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAuditNotWritten: [[series('audit_write_failures_total'), '3x90']],
   AssayStoreUnreadable: [[series('store_unreadable_rows_total', { table: 'history' }), '0x90']],
   AssayReloadFailed: [[series('reload_faulty', { part: 'policy' }), '1 1 0x90']],
+  AssayPolicyRefused: [[series('policy_refused_nodes', { part: 'policy' }), '37 37 0x90']],
   AssayWebhookFailing: [
     [series('webhook_oldest_timestamp_seconds'), '0x90'],
     [series('webhook_queue_length'), '0x90'],

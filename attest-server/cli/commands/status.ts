@@ -29,6 +29,7 @@ function page(status: StatusView, host: string, now: number): string {
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
     ['State folder', space(stateDir)],
     ['Policy', `${policy.name}@${policy.revision}, in force here since ${moment(policy.since)}`],
+    ...policyLines(status, now),
     ...declaredLine(status, now),
     ...certificates.map(
       ({ of, expiresAt }) =>
@@ -55,7 +56,7 @@ function page(status: StatusView, host: string, now: number): string {
     ...faulty.flatMap(({ part, at, text, next }) => [
       ['Faulty', `${part}, read ${moment(at)}; the old one stays in force:`] as const,
       ...text.split('\n').map((line) => ['', line] as const),
-      ['', `  ${next}`] as const,
+      ...next.split('\n').map((line) => ['', `  ${line}`] as const),
     ]),
     ['Held', held.length === 0 ? 'nothing' : String(held.length)],
     ...held.flatMap(({ node, code, text, next }) => [
@@ -73,6 +74,22 @@ function trialLines({ trial }: StatusView): readonly Line[] {
     ['Trial', 'the TPMs of its nodes may be programs: no verdict counts, and nothing is marked'],
     ['', 'What enrols now is refused once trial (ASSAY_TRIAL) is off: docs/trial.md'],
   ];
+}
+
+/** A policy of before that people went back to, and another one that is looked at. */
+function policyLines({ policy: { rollback, comparing } }: StatusView, now: number): readonly Line[] {
+  const lines: Line[] = [];
+  if (rollback !== null) {
+    const { by, at, reason, insteadOf, source } = rollback;
+    const since = `since ${utc(at)} (${relative(at, now)}), by ${by}: ${reason}`;
+    lines.push(['Rolled back', `${since}; in place of ${insteadOf}, until ${source} gives another text`]);
+  }
+  if (comparing !== null)
+    lines.push([
+      'Comparing',
+      `${comparing.policy} with it, before it comes into force: ${comparing.judged} nodes so far`,
+    ]);
+  return lines;
 }
 
 function withoutTpmLine({ withoutTpm }: StatusView): readonly Line[] {

@@ -51,7 +51,8 @@ export function paragraphs(
     .join('');
 }
 
-function paragraph(reason: ReasonView, reading: Reading): string {
+/** Without what to do about it. */
+export function paragraph(reason: ReasonView, reading: Reading): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [

@@ -97,7 +97,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     references
       .command('capture <node...>')
       .description(
-        'make references from what 1 to 64 nodes last proved; you vouch for these nodes. Shows the nodes that would lose their trust by it, and asks first where there are such nodes',
+        'make references from what 1 to 64 nodes last proved; you vouch for these nodes. Where something stands against one of them, or a node would lose its trust by it, shows that and asks first',
       ),
   )
     .requiredOption('--name <name>', 'name of the new reference')
@@ -111,6 +111,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .option('--initrd', 'of kind runtime: what is in the initrds of the nodes, not what they ran since')
     .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
+    .option('--reason <text>', 'the reason, for the audit log; needed where something stands against a node')
     .option('--no-aggregate', 'of kind boot: demand of no node the proof boot_aggregate that these gave')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (nodes: readonly string[], options: CaptureFlags) =>

@@ -34,7 +34,8 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
         throw error;
       }
     });
-  const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)));
+  const free = () => (path === ':memory:' ? Number.POSITIVE_INFINITY : freeIn(connection, path));
+  const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)), free);
   const forMachines = writeInRoom(db, room);
   return {
     db,
@@ -53,6 +54,7 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
+    free,
     size: () => ({ schema: schemaVersion, bytes: bytesOf(path) }),
     async close() {
       await db.destroy();
@@ -67,6 +69,14 @@ function bytesOf(path: string): number {
   return ['', '-wal', '-shm']
     .map((suffix) => statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0)
     .reduce((sum, size) => sum + size, 0);
+}
+
+/** What its log holds is in its file only later. */
+function freeIn(connection: DatabaseSync, path: string): number {
+  const count = (what: 'freelist_count' | 'page_count') =>
+    Number(connection.prepare(`pragma ${what}`).get()?.[what]) * pageBytes;
+  const file = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  return count('freelist_count') - Math.max(0, count('page_count') - file);
 }
 
 /** As far as no reader is in its way, and there is room for what is new in it. */

@@ -304,6 +304,72 @@ const migrations: readonly string[] = [
   // What enrols while the server is on trial counts for nothing once it is not. No earlier server had trials.
   `alter table nodes add column trial integer not null default 0;`,
 
+  // Changes that follow each other too quickly have one row together, which says how many they were.
+  `alter table history add column flaps text;`,
+
+  // What each TPM has the server keep, counted as it is written. Of an earlier program's rows and evidence nothing is counted.
+  `create table held_blobs (
+     ek_digest text not null,
+     digest text not null,
+     bytes integer not null,
+     primary key (ek_digest, digest)
+   ) strict, without rowid;
+   create index held_blobs_by_digest on held_blobs (digest);
+   create table held (
+     ek_digest text primary key,
+     blobs integer not null default 0,
+     answers integer not null default 0,
+     rows integer not null default 0
+   ) strict, without rowid;
+   alter table evidence add column counted integer not null default 0;
+   alter table answers add column held integer not null default 0;
+
+   create trigger blob_is_held after insert on held_blobs begin
+     insert into held (ek_digest, blobs) values (new.ek_digest, new.bytes)
+     on conflict (ek_digest) do update set blobs = blobs + excluded.blobs;
+   end;
+   create trigger blob_is_given_back after delete on held_blobs begin
+     update held set blobs = blobs - old.bytes where ek_digest = old.ek_digest;
+   end;
+   create trigger erased_blob_is_given_back after delete on evidence begin
+     delete from held_blobs where digest = old.digest;
+   end;
+   create trigger answer_is_held after insert on answers begin
+     insert into held (ek_digest, answers) select ek_digest, new.held from history where id = new.id
+     on conflict (ek_digest) do update set answers = answers + excluded.answers;
+   end;
+   create trigger answer_is_given_back after delete on answers begin
+     update held set answers = answers - old.held
+     where ek_digest = (select ek_digest from history where id = old.id);
+   end;
+   create trigger row_is_held after insert on history begin
+     insert into held (ek_digest, rows) values (new.ek_digest, length(cast(new.verdict as blob)) + 1024)
+     on conflict (ek_digest) do update set rows = rows + excluded.rows;
+   end;`,
+
+  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
+  `create table policies (
+     digest text primary key,
+     name text not null,
+     source text not null,
+     text text not null,
+     first_at integer not null,
+     last_at integer not null,
+     ended_at integer,
+     came text not null,
+     by text,
+     reason text
+   ) strict;
+
+   create table policy_decisions (
+     kind text primary key check (kind in ('rollback', 'allowance')),
+     digest text not null,
+     instead_of text,
+     at integer not null,
+     by text not null,
+     reason text not null
+   ) strict;`,
+
   // By which policy and references a node was last trusted: the answer that is kept names them.
   `alter table statuses add column trusted_by text;
 

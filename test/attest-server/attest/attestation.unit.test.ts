@@ -237,8 +237,8 @@ describe('a long list of what ran', () => {
     const written: string[] = [];
     const verdicts: AttestPorts['verdicts'] = {
       ...store.verdicts,
-      async keepShared(blob, at) {
-        await store.verdicts.keepShared(blob, at);
+      async keepShared(blob, ekDigest, at) {
+        await store.verdicts.keepShared(blob, ekDigest, at);
         written.push(blob.digest);
       },
       async recordChange(record) {

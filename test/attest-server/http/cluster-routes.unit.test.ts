@@ -110,7 +110,7 @@ describe('the API of marks', () => {
   });
 
   it('sends whoever has a policy that the latch refuses to the check that knows the latch', async () => {
-    world.faulty.push({ part: 'policy', at: now, text: 'latched' });
+    world.faulty.push({ part: 'policy', at: now, text: 'latched', refused: null });
     const nextOf = async () =>
       statusView.parse(JSON.parse((await ask(server, '/v1/status')).text)).faulty[0]?.next ?? '';
     assert.match(await nextOf(), /^assay policy check \S+$/);

@@ -1,0 +1,125 @@
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Verifier } from '../verify/verifier.ts';
+import type { Evidence, SignedAnswer } from '../verify/verify.ts';
+import { type Answer, type AttestedNode, expectedOf, type Given, quotesOf, withGiven } from './answer.ts';
+import { HeavyTurns } from './heavy-turns.ts';
+import { JudgingTime } from './judging-time.ts';
+import type { AttestPorts } from './ports.ts';
+
+/** Bytes of parts that must be read, and of a log with all that is remembered of its events: from these on it is heavy. */
+const heavy = { parts: 256 * 1024, reading: 512 * 1024 };
+
+/** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
+export class AnswerProof {
+  readonly #node: string;
+  readonly #signed: SignedAnswer;
+  readonly #parts: Parts;
+  readonly #shared: Pick<ProofsShared, 'time' | 'turns'>;
+  /** It keeps the thread for long, so that it needs a turn. */
+  readonly isHeavy: boolean;
+
+  constructor(node: string, signed: SignedAnswer, parts: Parts, { time, turns, verifier }: ProofsShared) {
+    this.#node = node;
+    this.#signed = signed;
+    this.#parts = parts;
+    this.#shared = { time, turns };
+    this.isHeavy = bytesIn(parts) >= heavy.parts || readingOf(parts, verifier) >= heavy.reading;
+  }
+
+  /** With what the server adds. @throws Rejection as `verify` */
+  with(given: Given): Proven {
+    return this.charged(() => this.#signed.proven(withGiven(this.#parts, given)));
+  }
+
+  /** The same with IMA's list, in steps. @throws Rejection as `verify` */
+  withList(given: Given, ima: Evidence['ima']): Generator<void, Proven> {
+    const evidence = { ...withGiven(this.#parts, given), ...(ima !== undefined && { ima }) };
+    return this.chargedSteps(this.#signed.provenInSteps(evidence));
+  }
+
+  charged<T>(work: () => T): T {
+    return this.#shared.time.charged(this.#node, work);
+  }
+
+  chargedSteps<T>(work: Generator<void, T>): Generator<void, T> {
+    return this.#shared.time.chargedSteps(this.#node, work);
+  }
+
+  /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` where it waits for too many turns */
+  turn(): Promise<void> {
+    return this.#shared.turns.next(this.#node);
+  }
+}
+
+interface ProofsShared {
+  readonly verifier: Verifier;
+  readonly time: JudgingTime;
+  readonly turns: HeavyTurns;
+}
+
+/** Begins the proofs of all nodes, and has none of them take the time of the others. */
+export class AnswerProofs {
+  readonly #shared: ProofsShared;
+  readonly #logsPerBoot: AttestPorts['evidence']['logsPerBoot'];
+  readonly #monotonic: AttestPorts['monotonic'];
+
+  constructor(verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
+    const time = new JudgingTime(challengeEvery, monotonic);
+    this.#shared = { verifier, time, turns: new HeavyTurns((node) => time.left(node)) };
+    this.#logsPerBoot = evidence.logsPerBoot;
+    this.#monotonic = monotonic;
+  }
+
+  /**
+   * Up to the quotes: until they are found to be the node's own nothing is charged to it, and nothing of the answer is looked at.
+   * @throws Rejection as `verify`; `too_large` where the node's share of our time is spent, or it sent too many boot logs
+   */
+  begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
+    const { verifier, time } = this.#shared;
+    const { evidence, parts } = answer;
+    const { boot } = parts;
+    const { quotes, facts } = evidence;
+    const started = performance.now();
+    const signed = verifier.checkSigned(
+      { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
+      expectedOf({ name, ...node }, answer),
+    );
+    time.admit(name, performance.now() - started);
+    // Counted also where it replays: what nothing measures is free to invent.
+    if (boot != null && boot.bytes !== null)
+      this.#logsPerBoot.count(name, signed.resetCount, boot.digest, boot.bytes.length, this.#monotonic());
+    return (complete) => new AnswerProof(name, signed, complete, this.#shared);
+  }
+
+  /** Milliseconds until the node may be asked. */
+  wait(name: string): number {
+    return this.#shared.time.wait(name);
+  }
+
+  /** How many nodes have spent their share, and how many answers wait for a turn. */
+  figures(): { readonly spent: number; readonly waiting: number } {
+    return { spent: this.#shared.time.spent, waiting: this.#shared.turns.waiting };
+  }
+
+  forget(name: string): void {
+    this.#shared.time.forget(name);
+  }
+}
+
+function bytesIn(parts: Parts): number {
+  let bytes = 0;
+  for (const name of partNames) bytes += sizeOf(parts[name]);
+  return bytes;
+}
+
+function sizeOf(part: Part | undefined): number {
+  return part?.bytes?.length ?? 0;
+}
+
+function readingOf(
+  { boot, userSpace }: Readonly<Partial<Record<PartName, Part>>>,
+  verifier: Verifier,
+): number {
+  return boot === undefined ? 0 : verifier.readingSize(boot.digest, userSpace?.digest ?? null);
+}
