@@ -7,8 +7,10 @@ import { HeavyTurns } from './heavy-turns.ts';
 import { JudgingTime } from './judging-time.ts';
 import type { AttestPorts } from './ports.ts';
 
-/** Bytes of parts that must be read, and of a log with all that is remembered of its events: from these on it is heavy. */
-const heavy = { parts: 256 * 1024, reading: 512 * 1024 };
+/** Bytes that must be read, and of a log with all that is remembered of its events: from these on an answer is heavy. */
+const heavy = { bytes: 128 * 1024, reading: 512 * 1024 };
+/** Milliseconds that bytes took before anybody looked at them: to decrypt, and to put together. */
+const perByte = 2 / (1024 * 1024);
 
 /** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
 export class AnswerProof {
@@ -19,12 +21,16 @@ export class AnswerProof {
   /** It keeps the thread for long, so that it needs a turn. */
   readonly isHeavy: boolean;
 
-  constructor(node: string, signed: SignedAnswer, parts: Parts, { time, turns, verifier }: ProofsShared) {
+  /** @param parts those of the answer, with the bytes of all that need some */
+  constructor(node: string, signed: SignedAnswer, answer: Answer, parts: Parts, shared: ProofsShared) {
+    const { time, turns, verifier } = shared;
     this.#node = node;
     this.#signed = signed;
     this.#parts = parts;
     this.#shared = { time, turns };
-    this.isHeavy = bytesIn(parts) >= heavy.parts || readingOf(parts, verifier) >= heavy.reading;
+    const bytes = bytesIn(parts) + sum(answer.files?.came ?? []);
+    this.isHeavy =
+      time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
@@ -83,10 +89,10 @@ export class AnswerProofs {
       { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
       expectedOf({ name, ...node }, answer),
     );
-    time.admit(name, performance.now() - started);
+    time.admit(name, performance.now() - started + perByte * bytesOf(answer));
     // Counted also where it replays: what nothing measures is free to invent.
     if (boot != null && boot.bytes !== null) this.#logsPerBoot.count(name, signed.resetCount, boot.digest);
-    return (complete) => new AnswerProof(name, signed, complete, this.#shared);
+    return (complete) => new AnswerProof(name, signed, answer, complete, this.#shared);
   }
 
   /** Milliseconds until the node may be asked. */
@@ -102,6 +108,15 @@ export class AnswerProofs {
   forget(name: string): void {
     this.#shared.time.forget(name);
   }
+}
+
+/** That came with it. */
+function bytesOf({ parts, files, ima, initrd }: Answer): number {
+  return bytesIn(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
+}
+
+function sum(all: readonly Buffer[]): number {
+  return all.reduce((bytes, { length }) => bytes + length, 0);
 }
 
 function bytesIn(parts: Parts): number {
