@@ -9,6 +9,8 @@ import type { AttestPorts } from './ports.ts';
 
 /** Bytes that must be read, and of a log with all that is remembered of its events: from these on an answer is heavy. */
 const heavy = { bytes: 128 * 1024, reading: 512 * 1024 };
+/** Rest after a turn, by its length: all of them together take a third of the thread. */
+const restFor = 2;
 /** Milliseconds that bytes took before anybody looked at them: to decrypt, and to put together. */
 const perByte = 2 / (1024 * 1024);
 
@@ -17,20 +19,19 @@ export class AnswerProof {
   readonly #node: string;
   readonly #signed: SignedAnswer;
   readonly #parts: Parts;
-  readonly #shared: Pick<ProofsShared, 'time' | 'turns'>;
+  readonly #shared: Pick<ProofsShared, 'time' | 'turns' | 'steps'>;
   /** It keeps the thread for long, so that it needs a turn. */
   readonly isHeavy: boolean;
 
   /** @param parts those of the answer, with the bytes of all that need some */
   constructor(node: string, signed: SignedAnswer, answer: Answer, parts: Parts, shared: ProofsShared) {
-    const { time, turns, verifier } = shared;
+    const { time, verifier } = shared;
     this.#node = node;
     this.#signed = signed;
     this.#parts = parts;
-    this.#shared = { time, turns };
+    this.#shared = shared;
     const bytes = bytesIn(parts) + sum(answer.files?.came ?? []);
-    this.isHeavy =
-      time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
+    this.isHeavy = time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
@@ -56,12 +57,19 @@ export class AnswerProof {
   turn(): Promise<void> {
     return this.#shared.turns.next(this.#node);
   }
+
+  /** Between two steps: those of all lists take turns, else the thread is away for one of each. */
+  pause(): Promise<void> {
+    return this.#shared.steps.next(this.#node);
+  }
 }
 
 interface ProofsShared {
   readonly verifier: Verifier;
   readonly time: JudgingTime;
   readonly turns: HeavyTurns;
+  /** Of work that stops after some milliseconds: others come in between anyhow. */
+  readonly steps: HeavyTurns;
 }
 
 /** Begins the proofs of all nodes, and has none of them take the time of the others. */
@@ -71,7 +79,9 @@ export class AnswerProofs {
 
   constructor(verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
     const time = new JudgingTime(challengeEvery, monotonic);
-    this.#shared = { verifier, time, turns: new HeavyTurns((node) => time.left(node)) };
+    const left = (node: string) => time.left(node);
+    const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
+    this.#shared = { verifier, time, turns, steps };
     this.#logsPerBoot = evidence.logsPerBoot;
   }
 

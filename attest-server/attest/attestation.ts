@@ -363,6 +363,7 @@ export class Attestation {
     const { now } = this.#ports;
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => inForce.appraise.judgedTo(judged),
+      pause: () => proof.pause(),
       *prove(ima) {
         const proven = yield* proof.withList(given, ima);
         yield* proof.chargedSteps(inForce.appraise.ahead(proven, judged, now()));
