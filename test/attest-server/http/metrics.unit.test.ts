@@ -188,9 +188,9 @@ describe('the metrics', () => {
     const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
     metrics.judging(() => ({ spent: 2, waiting: 5 }));
     const found = parseSamples(await metrics.text());
-    const valueOf = (named: string) => found.find(({ name }) => name === named)?.value;
+    const sampled = (named: string) => found.find(({ name }) => name === named)?.value;
     assert.deepEqual(
-      [valueOf('assay_nodes_over_judging_share'), valueOf('assay_heavy_answers_waiting')],
+      [sampled('assay_nodes_over_judging_share'), sampled('assay_heavy_answers_waiting')],
       [2, 5],
     );
   });
