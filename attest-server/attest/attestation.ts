@@ -288,13 +288,15 @@ export class Attestation {
       given: loader,
       wanted,
     } = this.#files.explainedBy(node.name, answer, held.loader, first) ??
-    (await this.#files.explain(
-      node.name,
-      answer,
-      held.loader,
-      first,
-      (files) => proof.with({ loader: files, initrds }),
-      this.#ports.now(),
+    (await proof.charged(() =>
+      this.#files.explain(
+        node.name,
+        answer,
+        held.loader,
+        first,
+        (files) => proof.with({ loader: files, initrds }),
+        this.#ports.now(),
+      ),
     ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
@@ -396,6 +398,7 @@ export class Attestation {
     const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => appraiser.judgedTo(judged),
+      pause: () => proof.pause(),
       *prove(ima) {
         const proven = yield* proof.withList(given, ima);
         yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));

@@ -105,7 +105,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'quote',
     'What arrived does not have the form that it must have. The text says at which place.',
   ],
-  too_large: ['quote', 'What arrived is larger than the server takes.'],
+  too_large: ['quote', 'What arrived is larger than the server takes, or more than one node may send.'],
   sig_invalid: ['quote', 'The signature does not match what is said to be signed.'],
   not_tpm_generated: [
     'quote',
