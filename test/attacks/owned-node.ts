@@ -69,6 +69,8 @@ export interface Coming {
 
 /** A connection of an enrolled node: honest or not, its keys are the right ones. */
 export interface Entered extends Peer {
+  /** As it was sent. */
+  readonly hello: string;
   /** Sends what the server does not hold of this, and a quote over it. */
   answer(challenge: Challenge, boot: SaidBoot, message?: object): void;
 }
@@ -85,6 +87,7 @@ export async function enter(
   if (token !== null && role === 'agent') peer.send(binaryFrame('clusterToken', Buffer.from(token)));
   return {
     ...peer,
+    hello,
     answer(challenge, { log, values, resetCount }, message = {}) {
       if (!challenge.holds.includes(hash('sha256', log, 'hex')))
         peer.send(binaryFrame(challenge.parts === undefined ? 'bootLog' : 'part', log));
