@@ -30,7 +30,10 @@ program
   .command('one-server')
   .description('one server on one state folder, killed by SIGKILL at a moment of chance in each round')
   .option('--rounds <n>', 'how often it is killed', count, 200)
-  .option('--seed <text>', 'of what chance decides; the same makes the same plan, at the moments of this machine')
+  .option(
+    '--seed <text>',
+    'of what chance decides; the same makes the same plan, at the moments of this machine',
+  )
   .option('--resume', 'go on with the state folder of the last run: it is kept in .siege', false)
   .addOption(new Option('-o, --output <format>').choices(Object.keys(written)).default('text'))
   .addHelpText('after', '\nEnds with 0 where nothing was lost, 1 where something was, 2 for wrong arguments.')

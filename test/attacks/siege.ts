@@ -7,7 +7,7 @@ export type SiegeName = (typeof siegeNames)[number];
 
 export interface SiegeOptions {
   readonly only?: readonly SiegeName[];
-  /** Default: a minute for all at once, and 20 of any other. */
+  /** Default: 60 for all at once, 125 where places of initrds are held, and 20 of any other. */
   readonly seconds?: number;
   /** Nodes of the attacker; default: 16 of 300 for all at once, and 8 of 28 for any other. */
   readonly attackers?: number;
@@ -40,11 +40,23 @@ function siegeBy(
   seconds: number | undefined,
   attackers: number | undefined,
 ): EnrolledSiege {
-  const many = { seconds: 60, attackers: 16, of: 300 };
-  const usual = name === 'mixed' ? many : { seconds: 20, attackers: 8, of: 28 };
+  const usual = { attackers: 8, of: 28, seconds: 20, ...others[name] };
   const owned = attackers ?? usual.attackers;
-  return { seconds: seconds ?? usual.seconds, attackers: owned, honest: Math.max(1, usual.of - owned) };
+  return {
+    seconds: seconds ?? usual.seconds,
+    attackers: owned,
+    honest: Math.max(1, usual.of - owned),
+    imageWithin: 120,
+  };
 }
+
+/** All at once takes a minute, and who holds places of initrds must hold them longer than an honest node may wait. */
+const others: Readonly<
+  Partial<Record<EnrolledProgram, Partial<{ attackers: number; of: number; seconds: number }>>>
+> = {
+  mixed: { attackers: 16, of: 300, seconds: 60 },
+  'initrd-places': { seconds: 125 },
+};
 
 const isEnrolled = (name: SiegeName): name is EnrolledProgram =>
   (enrolledProgramNames as readonly string[]).includes(name);

@@ -5,14 +5,17 @@ import { z } from 'zod';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import * as api from '../../../attest-server/protocol/api.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
+import { followRotations } from '../../../attest-server/protocol/audit-key.ts';
 import { auditPage, checkpointPage } from '../../../attest-server/protocol/audit-pages.ts';
 import { authorityView } from '../../../attest-server/protocol/authority-api.ts';
-import { followRotations } from '../../../attest-server/protocol/audit-key.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { DoomedServer } from './server.ts';
 
 /** What operators make, by kind and name; its state is a word, `none` where it is not there. */
-export type Thing = `${'reference' | 'token' | 'join-token' | 'enrolment' | 'audit-key'} ${string}` | 'authority' | 'policy';
+export type Thing =
+  | `${'reference' | 'token' | 'join-token' | 'enrolment' | 'audit-key'} ${string}`
+  | 'authority'
+  | 'policy';
 
 const toldVerdict = z.object({
   state: z.string(),
@@ -78,7 +81,10 @@ export class Ledger {
 
   named(kind: string, state?: string): readonly string[] {
     return Object.entries(this.#kept.things)
-      .filter(([thing, is]) => thing.startsWith(`${kind} `) && is !== 'none' && (state === undefined || is === state))
+      .filter(
+        ([thing, is]) =>
+          thing.startsWith(`${kind} `) && is !== 'none' && (state === undefined || is === state),
+      )
       .map(([thing]) => thing.slice(kind.length + 1));
   }
 
@@ -176,7 +182,8 @@ export class Ledger {
       const written = turns.get(node) ?? [];
       let at = 0;
       for (const state of written) if (state === told[at]) at += 1;
-      if (at < told.length) faults.push(`audit: ${node} was told ${told.join(', ')}, and there is ${written.join(', ')}`);
+      if (at < told.length)
+        faults.push(`audit: ${node} was told ${told.join(', ')}, and there is ${written.join(', ')}`);
     }
     const { origin, keys } = await server.read('/v1/audit/checkpoints?limit=1', checkpointPage);
     const followed = followRotations(origin, keys, null);
@@ -184,10 +191,16 @@ export class Ledger {
       const { size, head } = parseCheckpoint(note);
       const isSigned = followed.some((key) => isSignedBy(note, key));
       if (!isSigned) faults.push(`audit: no key that is shown signed the checkpoint of ${size} entries`);
-      if (size > this.#kept.chain.size) faults.push(`audit: a checkpoint of ${size} entries was told, and there are ${this.#kept.chain.size}`);
-      else if (heads.has(size) && heads.get(size) !== head) faults.push(`audit: entry ${size} is not the one that was signed`);
+      if (size > this.#kept.chain.size)
+        faults.push(
+          `audit: a checkpoint of ${size} entries was told, and there are ${this.#kept.chain.size}`,
+        );
+      else if (heads.has(size) && heads.get(size) !== head)
+        faults.push(`audit: entry ${size} is not the one that was signed`);
     }
-    for (const { publicKey } of keys) if (this.#kept.things[`audit-key ${publicKey}`] === undefined) this.#kept.things[`audit-key ${publicKey}`] = 'there';
+    for (const { publicKey } of keys)
+      if (this.#kept.things[`audit-key ${publicKey}`] === undefined)
+        this.#kept.things[`audit-key ${publicKey}`] = 'there';
     for (const key of this.named('audit-key'))
       if (!keys.some(({ publicKey }) => publicKey === key)) faults.push(`audit: the key ${key} is gone`);
     return faults;
@@ -201,7 +214,10 @@ export class Ledger {
     for (const { name, role } of tokens) found.set(`token ${name}`, role);
     const { items: joins } = await server.read('/v1/join-tokens', api.listOf(api.joinTokenView));
     for (const { id, node } of joins) found.set(`join-token ${id}`, node);
-    const { items: nodes } = await server.read('/v1/nodes?limit=500', api.listOf(z.looseObject({ name: z.string() })));
+    const { items: nodes } = await server.read(
+      '/v1/nodes?limit=500',
+      api.listOf(z.looseObject({ name: z.string() })),
+    );
     for (const { name } of nodes) found.set(`enrolment ${name}`, 'there');
     const { stage } = await server.read('/v1/authority', authorityView);
     found.set('authority', stage);
@@ -233,7 +249,9 @@ export class Ledger {
       const isAnswered = told.sent !== null && (state !== 'trusted' || told.sent);
       const isOld = state === 'unknown' && Date.now() - told.at > 120_000;
       if (state !== told.state && !isAnswered && !isOld)
-        faults.push(`${name} was told ${told.state}, sent ${told.sent === null ? 'nothing' : 'an answer'} since, and is ${state}`);
+        faults.push(
+          `${name} was told ${told.state}, sent ${told.sent === null ? 'nothing' : 'an answer'} since, and is ${state}`,
+        );
       this.#kept.told[name] = { ...told, state, sent: null };
     }
     return faults;

@@ -29,7 +29,8 @@ function kernelOf(index: number): SaidBoot {
 const conducts: Readonly<Record<string, (index: number) => Conduct>> = {
   node: () => () => ({ boot: known, mayTrust: true }),
   turn: () => () => ({ boot: known, mayTrust: true }),
-  flap: () => (count) => (count % 2 === 0 ? { boot: known, mayTrust: true } : { boot: tampered, mayTrust: false }),
+  flap: () => (count) =>
+    count % 2 === 0 ? { boot: known, mayTrust: true } : { boot: tampered, mayTrust: false },
   host(index) {
     const boot = kernelOf(index);
     return () => ({ boot, mayTrust: true });
@@ -38,7 +39,10 @@ const conducts: Readonly<Record<string, (index: number) => Conduct>> = {
   boots: () => (count) => {
     const resetCount = 8 + Math.floor(Date.now() / 1000 - 1_700_000_000);
     const { log, values } = count % 2 === 0 ? known : tampered;
-    return { boot: { log: padded(log, 60_000, String(count)), values, resetCount }, mayTrust: count % 2 === 0 };
+    return {
+      boot: { log: padded(log, 60_000, String(count)), values, resetCount },
+      mayTrust: count % 2 === 0,
+    };
   },
 };
 
@@ -94,7 +98,8 @@ async function agent({ server, ledger, signal }: Siege, machine: Machine, index:
           peer.answer(challenge, boot);
           const { state, checkpoint } = await peer.verdict();
           ledger.told(name, state, checkpoint);
-          if (kind === 'turn' && ledger.state(`enrolment ${name}`) === 'none') ledger.is(`enrolment ${name}`, 'there');
+          if (kind === 'turn' && ledger.state(`enrolment ${name}`) === 'none')
+            ledger.is(`enrolment ${name}`, 'there');
           if (kind === 'flap' || kind === 'boots') break;
           peer.send({ type: 'changed', what: 'boot' });
         }
@@ -153,7 +158,13 @@ const reason = 'siege';
 async function makeToken(siege: Siege, random: Random): Promise<void> {
   if (siege.ledger.named('token').length > 40) return;
   const name = `t-${nameOf(random)}`;
-  await change(siege, `token ${name}`, 'reader', ['POST', '/v1/tokens', { name, role: 'reader' }], ['token.create', name]);
+  await change(
+    siege,
+    `token ${name}`,
+    'reader',
+    ['POST', '/v1/tokens', { name, role: 'reader' }],
+    ['token.create', name],
+  );
 }
 
 async function revokeToken(siege: Siege, random: Random): Promise<void> {
@@ -190,7 +201,13 @@ async function capture(siege: Siege, random: Random): Promise<void> {
   const name = `r-${nameOf(random)}`;
   const staged = random.once(2);
   const body = { node: `host-${random.below(3)}`, name, staged };
-  await change(siege, `reference ${name}`, staged ? 'staged' : 'active', ['POST', '/v1/references', body], ['reference.capture', name]);
+  await change(
+    siege,
+    `reference ${name}`,
+    staged ? 'staged' : 'active',
+    ['POST', '/v1/references', body],
+    ['reference.capture', name],
+  );
 }
 
 const after = { approve: 'active', retire: 'retired', revoke: 'revoked' } as const;
@@ -203,7 +220,9 @@ const from: Readonly<Record<keyof typeof after, readonly string[]>> = {
 function changeReference(verb: keyof typeof after): Step {
   return async (siege, random) => {
     const { ledger } = siege;
-    const name = random.pick(from[verb].flatMap((state) => ledger.named('reference', state)).filter((each) => each !== 'model'));
+    const name = random.pick(
+      from[verb].flatMap((state) => ledger.named('reference', state)).filter((each) => each !== 'model'),
+    );
     if (name === undefined) return;
     const asked = ['POST', `/v1/references/${name}/${verb}`, { reason }] as const;
     await change(siege, `reference ${name}`, after[verb], asked, [`reference.${verb}`, name]);
@@ -211,9 +230,18 @@ function changeReference(verb: keyof typeof after): Step {
 }
 
 async function deleteReference(siege: Siege, random: Random): Promise<void> {
-  const name = random.pick([...siege.ledger.named('reference', 'staged'), ...siege.ledger.named('reference', 'retired')]);
+  const name = random.pick([
+    ...siege.ledger.named('reference', 'staged'),
+    ...siege.ledger.named('reference', 'retired'),
+  ]);
   if (name === undefined) return;
-  await change(siege, `reference ${name}`, 'none', ['POST', `/v1/references/${name}/delete`, { reason }], ['reference.delete', name]);
+  await change(
+    siege,
+    `reference ${name}`,
+    'none',
+    ['POST', `/v1/references/${name}/delete`, { reason }],
+    ['reference.delete', name],
+  );
 }
 
 async function restoreReference(siege: Siege, random: Random): Promise<void> {
@@ -234,7 +262,13 @@ async function revokeNode(siege: Siege, random: Random): Promise<void> {
   const name = `turn-${random.below(2)}`;
   if (siege.ledger.state(`enrolment ${name}`) === 'none') return;
   siege.ledger.forget(name);
-  await change(siege, `enrolment ${name}`, 'none', ['POST', `/v1/enrolments/${name}/revoke`, { reason }], ['enrol.revoke', name]);
+  await change(
+    siege,
+    `enrolment ${name}`,
+    'none',
+    ['POST', `/v1/enrolments/${name}/revoke`, { reason }],
+    ['enrol.revoke', name],
+  );
   siege.ledger.forget(name);
 }
 
@@ -243,7 +277,9 @@ async function approveNode({ server, ledger, machines }: Siege, random: Random):
   const machine = machines.find(({ name }) => name === `turn-${random.below(2)}`);
   if (machine === undefined || ledger.state(`enrolment ${machine.name}`) !== 'none') return;
   ledger.mayBe(`enrolment ${machine.name}`, 'there');
-  const { status } = await server.call('POST', `/v1/enrolments/${machine.name}/approve`, { ek: machine.tpm.ekDigest });
+  const { status } = await server.call('POST', `/v1/enrolments/${machine.name}/approve`, {
+    ek: machine.tpm.ekDigest,
+  });
   if (status >= 300) return;
   ledger.acknowledged += 1;
   ledger.entry('enrol.approve', machine.name);
@@ -289,11 +325,21 @@ async function backUp({ server, ledger }: Siege): Promise<void> {
 /** The stages of its life, one after the other. */
 async function moveAuthority(siege: Siege): Promise<void> {
   const { ledger } = siege;
-  const next = { settled: ['rotate', 'announced'], announced: ['finish', 'in_force'], in_force: ['retire', 'settled'] } as const;
+  const next = {
+    settled: ['rotate', 'announced'],
+    announced: ['finish', 'in_force'],
+    in_force: ['retire', 'settled'],
+  } as const;
   const stage = z.enum(['settled', 'announced', 'in_force']).safeParse(ledger.state('authority')).data;
   if (stage === undefined) return;
   const [verb, to] = next[stage];
-  await change(siege, 'authority', to, ['POST', `/v1/authority/${verb}`, verb === 'finish' ? { force: true } : {}], null);
+  await change(
+    siege,
+    'authority',
+    to,
+    ['POST', `/v1/authority/${verb}`, verb === 'finish' ? { force: true } : {}],
+    null,
+  );
 }
 
 /** What is done most stands there most often. */

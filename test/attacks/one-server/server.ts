@@ -50,7 +50,10 @@ export class DoomedServer {
    * @returns null where it was killed before it listened
    * @throws Error with what it wrote where it ended by itself
    */
-  static async start({ stateDir, configFile }: ServerFiles, killedAfter: number | null): Promise<DoomedServer | null> {
+  static async start(
+    { stateDir, configFile }: ServerFiles,
+    killedAfter: number | null,
+  ): Promise<DoomedServer | null> {
     const began = performance.now();
     const child = start(process.execPath, [programs['assay-server'], '--config', configFile], {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -79,7 +82,11 @@ export class DoomedServer {
   }
 
   /** @throws Error where the connection broke: nobody knows whether it was done */
-  async call(method: string, path: string, body?: object): Promise<{ readonly status: number; readonly body: unknown }> {
+  async call(
+    method: string,
+    path: string,
+    body?: object,
+  ): Promise<{ readonly status: number; readonly body: unknown }> {
     const call = request({
       host: '127.0.0.1',
       port: this.#apiPort,
@@ -111,11 +118,13 @@ export class DoomedServer {
   }
 
   async kill(): Promise<void> {
-    const ended = this.#child.exitCode === null && this.#child.signalCode === null ? once(this.#child, 'exit') : null;
+    const ended =
+      this.#child.exitCode === null && this.#child.signalCode === null ? once(this.#child, 'exit') : null;
     this.#child.kill('SIGKILL');
     await ended;
     this.#connections.destroy();
-    if (this.#child.signalCode !== 'SIGKILL') throw new Error(`the server ended with ${this.#child.exitCode} by itself`);
+    if (this.#child.signalCode !== 'SIGKILL')
+      throw new Error(`the server ended with ${this.#child.exitCode} by itself`);
   }
 
   #caNow(): string {

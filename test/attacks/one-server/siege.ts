@@ -81,7 +81,8 @@ export async function besiegeOneServer(options: OneServerOptions): Promise<OneSe
     ledger.ended();
     await writeFile(join(work, 'ledger.json'), ledger.toString());
     faults.push(...found.map((text) => ({ round, text })));
-    if ((done + 1) % 10 === 0) note(`${done + 1} rounds, ${ledger.acknowledged} acknowledged, ${faults.length} faults`);
+    if ((done + 1) % 10 === 0)
+      note(`${done + 1} rounds, ${ledger.acknowledged} acknowledged, ${faults.length} faults`);
   }
   return {
     seed,
@@ -113,7 +114,10 @@ async function prepare(work: string, stateDir: string, policyFile: string): Prom
   };
   await writeFile(join(work, 'config.json'), JSON.stringify(config));
   const machines = await populate(stateDir, population.length, 'p256', (index) => population[index] ?? '');
-  await writeFile(join(work, 'nodes.json'), JSON.stringify(machines.map((machine) => handedOn(machine, null))));
+  await writeFile(
+    join(work, 'nodes.json'),
+    JSON.stringify(machines.map((machine) => handedOn(machine, null))),
+  );
   const things = {
     ...Object.fromEntries(population.map((name) => [`enrolment ${name}`, 'there'])),
     ...{ 'reference model': 'active', authority: 'settled', policy: revisionOf(text) },

@@ -35,7 +35,9 @@ describe('what a server leaves that was killed', () => {
   afterEach(() => rmSync(dir, { recursive: true }));
 
   const names = () =>
-    ['.', 'tls', 'backups'].flatMap((folder) => readdirSync(join(dir, folder)).map((name) => join(folder, name))).sort();
+    ['.', 'tls', 'backups']
+      .flatMap((folder) => readdirSync(join(dir, folder)).map((name) => join(folder, name)))
+      .sort();
 
   it('is removed at the next start, and nothing else is', async () => {
     for (const folder of ['tls', 'backups']) mkdirSync(join(dir, folder), { mode: 0o700 });
