@@ -26,6 +26,7 @@ export class HonestAgents implements AsyncDisposable {
   readonly #server: Addresses;
   readonly #everyMs: number | null;
   readonly #running: Promise<void>[] = [];
+  readonly #late = Promise.withResolvers<never>();
   /** Verdicts so far, those that were not `trusted`, and connections that ended. */
   readonly counts = { verdicts: 0, wrong: 0, lost: 0 };
 
@@ -35,8 +36,14 @@ export class HonestAgents implements AsyncDisposable {
     this.#everyMs = everyMs;
   }
 
-  /** Resolves when each has its first verdict. */
+  /** Resolves when each has its first verdict. @throws Error where one of them has none in two minutes */
   async connect(nodes: readonly HonestNode[]): Promise<void> {
+    const late = setTimeout(() => this.#late.reject(new Error('the honest agents do not come in')), 120_000);
+    await Promise.race([this.#connect(nodes), this.#late.promise]);
+    clearTimeout(late);
+  }
+
+  async #connect(nodes: readonly HonestNode[]): Promise<void> {
     for (let at = 0; at < nodes.length; at += 16)
       await Promise.all(
         nodes.slice(at, at + 16).map(

@@ -30,6 +30,8 @@ process.on('message', async (asked: 'sample' | 'settle' | 'close') => {
     process.disconnect?.();
   }
 });
+// Who was to close it is gone.
+process.once('disconnect', () => process.exit());
 tell(running.addresses);
 
 function tell(message: Addresses | Sample): void {
@@ -88,6 +90,7 @@ async function assay({
       challengeEverySeconds: challengeEveryMs / 1000,
       'kubernetes.api': kubeconfig,
       'kubernetes.namespace': kubeconfig === 'none' ? null : 'assay',
+      'kubernetes.agentAccount': 'assay-agent',
       'metrics.perNode': perNode,
     },
   );
