@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
-import { installAccounts, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
+import { installAccounts, renewAgentToken, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
 import { inFolder, rounded } from '../bench/attestation.ts';
 import { type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
 import { populate } from '../bench/population.ts';
@@ -55,6 +55,8 @@ const bounds = { kept: 0.95, lagMs: 150, rssMib: 256, diskMib: 256, rowsMb: 2 };
 const inCluster: ReadonlySet<EnrolledProgram> = new Set(['cluster-tokens', 'mixed']);
 const withImages: ReadonlySet<EnrolledProgram> = new Set(['initrd-places', 'mixed']);
 const policy = join(import.meta.dirname, 'siege-policy.yaml');
+/** Of these the verdicts turn: what they add for good is looked at as if it went on for a day. */
+const turning: ReadonlySet<EnrolledProgram> = new Set(['boots', 'flaps', 'mixed']);
 /** Where the thread is what is taken, honest agents are asked twice a second, as in the sieges of strangers. */
 const ofTheThread: ReadonlySet<EnrolledProgram> = new Set(['dear-log', 'many-addresses', 'refused-answers']);
 const oftenMs = 500;
@@ -94,7 +96,8 @@ export async function besiegeAsEnrolled(
     await using agents = new HonestAgents(server, isOften ? null : honest > 50 ? 5_000 : 2_000);
     await agents.connect(named(/^node-/));
     const watch = async (forMs: number) => {
-      const returns = comesBack(server, back, forMs - 500);
+      const token = () => cluster?.renewed(back.machine.name) ?? Promise.resolve(null);
+      const returns = comesBack(server, back, token, forMs - 500);
       return { ...(await watched(server, stateDir, agents, forMs)), returns: await returns };
     };
     const before = await watch(Math.max(6_000, (seconds * 1000) / 3));
@@ -248,6 +251,7 @@ async function clusterOf(names: readonly string[]) {
   return {
     kubeconfig: await api.kubeconfig(serviceAccount('assay', 'assay-server')),
     tokens,
+    renewed: (name: string) => renewAgentToken(api, name),
     [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
   };
 }

@@ -96,14 +96,25 @@ export interface Returns {
   readonly trusted: number;
 }
 
-/** An agent whose connection is lost again and again, as on a bad line: it comes each two seconds. */
-export async function comesBack(server: Addresses, node: HonestNode, forMs: number): Promise<Returns> {
+/**
+ * An agent whose connection is lost again and again, as on a bad line: it comes each two seconds.
+ * @param token each time another one: one that was good before is not looked at again
+ */
+export async function comesBack(
+  server: Addresses,
+  node: HonestNode,
+  token: () => Promise<string | null>,
+  forMs: number,
+): Promise<Returns> {
   const end = performance.now() + forMs;
   let [came, trusted] = [0, 0];
   while (performance.now() < end) {
     came += 1;
     const next = sleep(2_000);
-    const state = await Promise.race([once(server, node), sleep(patience, 'late')]);
+    const state = await Promise.race([
+      once(server, { ...node, token: await token() }),
+      sleep(patience, 'late'),
+    ]);
     if (state === 'trusted') trusted += 1;
     await next;
   }
