@@ -53,7 +53,8 @@ program
     const { runBroker } = await import('./tpm-broker/run.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const config = brokerConfig(process.env, { ...flags, logLevel });
-    await runBroker(config, { logger: await createLogger(config.logLevel, {}), signal: stopSignal() });
+    const logger = await createLogger(config.logLevel, {});
+    await runBroker(config, { logger, signal: stopSignal(), environment: process.env });
   });
 
 interface BrokerFlags {

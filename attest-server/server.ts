@@ -182,6 +182,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
+  metrics.flapping(attest.flapping);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {

@@ -23,20 +23,30 @@ export type BrokerEvent =
   | { readonly code: 'client_refused'; readonly why: 'frame' | 'request' | 'silent' | 'no_place' }
   | { readonly code: 'tpm_fault'; readonly verb: string; readonly error: ToolError };
 
+/** Where clients come in. */
+export interface BrokerSockets {
+  /** For whoever its mode lets in. */
+  readonly shared: Server;
+  /** For the agent alone, where there is one: a verb that is asked here waits for one of the others at most. */
+  readonly own: Server | null;
+}
+
 export interface BrokerParts {
   readonly verbs: Pick<Verbs, 'run'>;
   readonly on: (event: BrokerEvent) => void;
   readonly bounds?: BrokerBounds;
 }
 
-/** Answers on a socket until it is closed: one request of a connection at a time, one verb of the TPM at a time. */
+/** Answers on its sockets until it is closed: one request of a connection at a time, one verb of the TPM at a time. */
 export interface Broker {
   /** Takes no more; the verb under way is answered. */
   close(): Promise<void>;
 }
 
-export function serve(server: Server, { verbs, on, bounds = brokerBounds }: BrokerParts): Broker {
-  const places = new Set<CallerConnection>();
+export function serve(
+  { shared, own }: BrokerSockets,
+  { verbs, on, bounds = brokerBounds }: BrokerParts,
+): Broker {
   const turns = new Turns(async (request) => {
     try {
       return await verbs.run(request);
@@ -46,10 +56,35 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
       return fault;
     }
   });
+  const entrances = own === null ? [shared] : [shared, own];
+  const callers = entrances.map((server) => {
+    const isOwn = server === own;
+    return admit(server, bounds, on, (socket) => new CallerConnection(socket, turns, isOwn, bounds, on));
+  });
+  return {
+    async close() {
+      const closed = entrances.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+      await turns.close();
+      // The answer to the last verb is being written.
+      await nextLoop();
+      for (const places of callers) for (const connection of places) connection.end();
+      await Promise.all(closed);
+    },
+  };
+}
+
+/** Gives each that comes in here a place, as far as there are some: those of one socket take none of the other's. */
+function admit(
+  server: Server,
+  bounds: BrokerBounds,
+  on: BrokerParts['on'],
+  connectionOf: (socket: Socket) => CallerConnection,
+): ReadonlySet<CallerConnection> {
+  const places = new Set<CallerConnection>();
   // No descriptor is left for another client, for example: it is gone, and those that are there go on.
   server.on('error', () => on({ code: 'client_refused', why: 'no_place' }));
   server.on('connection', (socket) => {
-    const connection = new CallerConnection(socket, turns, bounds, on);
+    const connection = connectionOf(socket);
     places.add(connection);
     socket.once('close', () => places.delete(connection));
     if (places.size <= bounds.places) return;
@@ -59,16 +94,7 @@ export function serve(server: Server, { verbs, on, bounds = brokerBounds }: Brok
     if (idle === null) connection.refuse(busyFault());
     else idle.end();
   });
-  return {
-    async close() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      await turns.close();
-      // The answer to the last verb is being written.
-      await nextLoop();
-      for (const connection of places) connection.end();
-      await closed;
-    },
-  };
+  return places;
 }
 
 /** Of those that ask nothing: first who never asked, then who asked longest ago; null where all wait for the TPM. */
@@ -89,17 +115,23 @@ type Outcome = object | Buffer | ToolError;
 
 interface Turn {
   readonly request: CheckedRequest;
+  /** It came by the agent's own socket. */
+  readonly isOwn: boolean;
   /** Verbs that its connection had already. */
   readonly served: number;
   readonly take: (outcome: Outcome) => void;
 }
 
-/** Whose turn it is: who had fewest, then who came first. A connection has one place at most. */
+/**
+ * Whose turn it is: who had fewest, then who came first. A connection has one place at most. Where both sockets have some that
+ * wait, they take turns: whoever opens connections without end has the agent wait for one of them, and not for all.
+ */
 class Turns {
   readonly #run: (request: CheckedRequest) => Promise<Outcome>;
   #waiting: readonly Turn[] = [];
   #isRunning = false;
   #isClosed = false;
+  #wasOwn = false;
   #idle: () => void = () => {};
 
   constructor(run: (request: CheckedRequest) => Promise<Outcome>) {
@@ -135,9 +167,13 @@ class Turns {
 
   #next(): Turn | null {
     if (this.#isClosed) return null;
-    const least = Math.min(...this.#waiting.map(({ served }) => served));
-    const next = this.#waiting.find(({ served }) => served === least) ?? null;
-    if (next !== null) this.remove(next);
+    const others = this.#waiting.filter(({ isOwn }) => isOwn !== this.#wasOwn);
+    const waiting = others.length > 0 ? others : this.#waiting;
+    const least = Math.min(...waiting.map(({ served }) => served));
+    const next = waiting.find(({ served }) => served === least) ?? null;
+    if (next === null) return null;
+    this.#wasOwn = next.isOwn;
+    this.remove(next);
     return next;
   }
 }
@@ -146,6 +182,7 @@ class Turns {
 class CallerConnection {
   readonly #socket: Socket;
   readonly #turns: Turns;
+  readonly #isOwn: boolean;
   readonly #bounds: BrokerBounds;
   readonly #on: (event: BrokerEvent) => void;
   readonly #reader = new FrameReader(requestBounds);
@@ -162,9 +199,16 @@ class CallerConnection {
   /** Waits for the TPM, or is being answered by it. */
   isAsking = false;
 
-  constructor(socket: Socket, turns: Turns, bounds: BrokerBounds, on: (event: BrokerEvent) => void) {
+  constructor(
+    socket: Socket,
+    turns: Turns,
+    isOwn: boolean,
+    bounds: BrokerBounds,
+    on: (event: BrokerEvent) => void,
+  ) {
     this.#socket = socket;
     this.#turns = turns;
+    this.#isOwn = isOwn;
     this.#bounds = bounds;
     this.#on = on;
     this.#tokens = bounds.burst;
@@ -253,7 +297,7 @@ class CallerConnection {
         if (this.#closed.signal.aborted && Buffer.isBuffer(given)) given.fill(0);
         resolve(given);
       };
-      const turn: Turn = { request, served: this.#served, take };
+      const turn: Turn = { request, isOwn: this.#isOwn, served: this.#served, take };
       this.#abandon = () => {
         this.#turns.remove(turn);
         resolve(null);

@@ -1,3 +1,4 @@
+import type { Server } from 'node:net';
 import { ToolError } from 'node-tpm2';
 import type { Logger } from 'pino';
 import { AgentError } from '../agent-error.ts';
@@ -5,12 +6,15 @@ import { listenGuarded } from '../guarded-socket.ts';
 import { type Health, serveHealth } from '../health/health-socket.ts';
 import { type BrokerEvent, serve } from './broker.ts';
 import type { BrokerConfig } from './config.ts';
+import { listenHandedOver } from './handed-over.ts';
 import { openVerbs, type Verbs } from './verbs.ts';
 
 export interface BrokerDependencies {
   readonly logger: Logger;
   /** Ends the broker, once the verb under way is answered. */
   readonly signal: AbortSignal;
+  /** In which systemd says what it handed over. */
+  readonly environment: NodeJS.ProcessEnv;
 }
 
 /** Ends a verb that is still under way this many milliseconds after the end was asked for. */
@@ -22,12 +26,17 @@ const graceMs = 10_000;
  */
 export async function runBroker(
   { socket, tcti, healthSocket }: BrokerConfig,
-  { logger, signal }: BrokerDependencies,
+  { logger, signal, environment }: BrokerDependencies,
 ): Promise<void> {
   const listening = await listenGuarded(socket, refused);
   const overdue = new AbortController();
   const verbs = openVerbs(tcti, overdue.signal);
+  let own: Server | null = null;
   try {
+    own = await listenHandedOver(environment, process.pid, refused);
+    const report = limited(logger);
+    // At once: whom systemd starts this program for waits already, and a connection that nobody takes hangs.
+    const broker = serve({ shared: listening.server, own }, { verbs, on: report });
     await using health =
       healthSocket === null ? null : await serveHealth(healthSocket, () => healthOf(verbs));
     // A TPM that is missing may come; a TCTI that names none does not mend itself.
@@ -35,9 +44,7 @@ export async function runBroker(
       if (!(error instanceof ToolError) || error.code === 'bad_input') throw error;
       logger.error({ code: error.code, text: error.message }, 'the TPM is not there yet');
     });
-    const report = limited(logger);
-    const broker = serve(listening.server, { verbs, on: report });
-    logger.info({ code: 'listening', socket, tcti }, 'the TPM broker listens');
+    logger.info({ code: 'listening', socket, own: own !== null, tcti }, 'the TPM broker listens');
     const lost = health === null ? listening.lost : AbortSignal.any([listening.lost, health.lost]);
     await ended(AbortSignal.any([signal, lost]));
     const timer = setTimeout(() => overdue.abort(), graceMs);
@@ -46,6 +53,7 @@ export async function runBroker(
     if (!signal.aborted) lost.throwIfAborted();
     logger.info({ code: 'stopped' }, 'the TPM broker has ended');
   } finally {
+    own?.close();
     listening.server.close();
     await verbs.close();
     await listening.release();

@@ -36,6 +36,7 @@ import {
   withListApart,
 } from './answer.ts';
 import { Deadlines } from './deadlines.ts';
+import { Flapping } from './flapping.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
 import { imageReader } from './image-reader.ts';
 import {
@@ -57,7 +58,14 @@ import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
-import { changeRecord, summaryRecord } from './verdict-record.ts';
+import {
+  bytesForGood,
+  changeRecord,
+  changesOf,
+  flapsRecord,
+  joinedRecord,
+  summaryRecord,
+} from './verdict-record.ts';
 
 /** What an answer was worth. */
 export interface Judged {
@@ -89,6 +97,7 @@ export class Attestation {
   /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
   readonly #lost = new Map<string, Set<string>>();
   readonly #twins = new Twins();
+  readonly #flapping = new Flapping();
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
   readonly #faults: NodeFaults;
   /** What is stored of nodes that are shown as overdue, where that is a fault of ours: it is not stored. */
@@ -142,6 +151,7 @@ export class Attestation {
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       await attestation.#remember({ ...status, expiresAt });
+      attestation.#flapping.resume(status, ports.monotonic());
     }
     await attestation.#holdTwins();
     return attestation;
@@ -188,6 +198,11 @@ export class Attestation {
 
   status(name: string): NodeStatus | null {
     return this.#statuses.get(name) ?? null;
+  }
+
+  /** Nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
+  flapping(): readonly string[] {
+    return this.#flapping.names(this.#ports.monotonic());
   }
 
   /** The server failed while it judged this node, or stored what it proved. */
@@ -459,11 +474,12 @@ export class Attestation {
       ...this.#notStored().map(([shown, stored]) =>
         this.#lanes.inOrder(shown.name, () => this.#age(shown, stored, now)),
       ),
+      ...this.#flapping.due(this.#ports.monotonic()).map((name) => this.#writeFlaps(name)),
     ]);
     const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
     if (faults.length === 0) return;
     this.#retryAt = this.#ports.monotonic() + retryAfter;
-    throw new AggregateError(faults, `${faults.length} nodes could not be aged`);
+    throw new AggregateError(faults, `the state of ${faults.length} nodes could not be written`);
   }
 
   /** Nodes that are silent on their own by now: of these it may be stored that they are. */
@@ -490,8 +506,9 @@ export class Attestation {
     };
     if (this.#isOnlyShown(name)) return showOnly();
     try {
-      const record = changeRecord(aged, now, [verdict], stored.state, []);
-      await this.#commit(record, stored.state, async () => {
+      const record = this.#changed(aged, now, [verdict], stored.state, []);
+      const change = changesOf(aged, now, [verdict], stored.state);
+      await this.#commit(record, stored.state, change, async () => {
         if (await this.#ports.verdicts.recordAgeing(record, stored)) return true;
         await this.#readAgain(name, now);
         return false;
@@ -500,6 +517,40 @@ export class Attestation {
       showOnly();
       throw error;
     }
+  }
+
+  /** The record of these verdicts: with rows of its own, or with none where the node flaps. */
+  #changed(
+    status: NodeStatus,
+    at: number,
+    verdicts: readonly Verdict[],
+    from: NodeState | null,
+    evidence: ChangeRecord['evidence'],
+  ): ChangeRecord {
+    const { name } = status;
+    const monotonic = this.#ports.monotonic();
+    const waiting = this.#flapping.waiting(name, monotonic);
+    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
+    const change = { verdicts, from, bytes: bytesForGood(whole) };
+    if (this.#flapping.hasRows(name, change, monotonic)) return whole;
+    this.#flapping.join(name, change, monotonic, at);
+    return joinedRecord(status, at, verdicts, from, evidence);
+  }
+
+  /** The one row of what changed since the row before. */
+  #writeFlaps(name: string): Promise<void> {
+    return this.#lanes.inOrder(name, async () => {
+      const monotonic = this.#ports.monotonic();
+      const status = this.#statuses.get(name);
+      const waiting = this.#flapping.waiting(name, monotonic);
+      // What is shown and not stored is told once it can be.
+      if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
+      if (this.#ports.storageFault() !== null) return;
+      const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
+      if (!this.#flapping.takeRow(name, bytesForGood(record), monotonic)) return;
+      await this.#commit(record, status.state, []);
+      if (record.audit.length > 0) this.#flapping.told(name, monotonic);
+    });
   }
 
   /** That the node is overdue is not its own doing, cannot be stored, or tells nothing: its machine is switched off. */
@@ -544,6 +595,7 @@ export class Attestation {
     this.#imaLists.forget(name);
     this.#initrds.forget(name);
     this.#unwritten.forget(name);
+    this.#flapping.forget(name);
   }
 
   /**
@@ -579,6 +631,7 @@ export class Attestation {
 
   /** Resolves when no verdict is under way, and all are on disk. */
   async idle(): Promise<void> {
+    await Promise.all(this.#flapping.due(Number.POSITIVE_INFINITY).map((name) => this.#writeFlaps(name)));
     await this.#lanes.idle();
     this.#initrds.close();
     await this.#ports.verdicts.settled();
@@ -659,7 +712,8 @@ export class Attestation {
       logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    if (isSame && !this.#isSummaryDue(previous, at)) {
+    const summary = isSame ? this.#summaryOf(previous, status, verdict, kept, at) : null;
+    if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
       this.#repeat(previous, status, kept, at, ima);
@@ -667,14 +721,18 @@ export class Attestation {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
     } else {
-      const { digest, bytes } = kept.own;
-      budget.take(node.name, bytes.length + newBytes, at);
-      const evidence = [{ digest, bytes }, ...kept.shared];
       const from = previous?.state ?? null;
-      const record = isSame
-        ? summaryRecord(status, at, verdict, evidence)
-        : changeRecord(status, at, begun?.verdict ? [begun.verdict, verdict] : [verdict], from, evidence);
-      await this.#commit(record, from);
+      const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
+      const record = summary ?? this.#changed(status, at, verdicts, from, evidenceIn(kept));
+      // Of changes that are joined the latest evidence stays, in the place of the one before.
+      const [own] = record.evidence;
+      const rows = record.history.length === 0 ? 0 : (own?.bytes.length ?? 0) + bytesForGood(record);
+      if (rows + newBytes > 0) budget.take(node.name, rows + newBytes, at);
+      await this.#commit(
+        record,
+        from,
+        summary === null ? changesOf(status, at, verdicts, from) : summary.history,
+      );
       this.#imaLists.written(node.name, ima?.pieces ?? []);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
@@ -694,6 +752,21 @@ export class Attestation {
         policy: verdict.policy,
       });
     return { state: verdict.state, codes, enough, gate, more };
+  }
+
+  /** Of equal verdicts, where their row is due and has room; else null. */
+  #summaryOf(
+    previous: NodeStatus,
+    status: NodeStatus,
+    verdict: Verdict,
+    evidence: Packed,
+    at: number,
+  ): ChangeRecord | null {
+    const { name } = status;
+    const monotonic = this.#ports.monotonic();
+    if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
+    const record = summaryRecord(status, at, verdict, evidenceIn(evidence));
+    return this.#flapping.takeRow(name, bytesForGood(record), monotonic) ? record : null;
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -745,10 +818,14 @@ export class Attestation {
     this.#unwritten.forget(status.name);
   }
 
-  /** @param write false where nothing was written */
+  /**
+   * @param changes what is told of it
+   * @param write false where nothing was written
+   */
   async #commit(
     record: ChangeRecord,
     before: NodeState | null,
+    changes: ChangeRecord['history'] = record.history,
     write?: () => Promise<boolean>,
   ): Promise<void> {
     const started = performance.now();
@@ -756,9 +833,11 @@ export class Attestation {
     if (write === undefined) await this.#ports.verdicts.recordChange(record);
     else if (!(await write())) return;
     this.#showStored(status);
+    const row = record.history.at(-1);
+    if (row !== undefined) this.#flapping.written(status.name, row.verdict.state, this.#ports.monotonic());
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
-    for (const entry of record.history) {
+    for (const entry of changes) {
       this.#ports.recorded({ node: status.name, ...entry }, from);
       from = entry.verdict.state;
     }
@@ -780,6 +859,11 @@ interface ProvenWhole extends Explained {
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
   readonly looked: Pick<Looked, 'wait' | 'more'>;
+}
+
+/** Its own first. */
+function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['evidence'] {
+  return [{ digest, bytes }, ...shared];
 }
 
 const noParts: NodeStatus['parts'] = {};

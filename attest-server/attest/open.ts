@@ -50,6 +50,8 @@ export interface Attest extends AsyncDisposable {
   endTrialOf(names: readonly string[]): Promise<void>;
   /** How many initrds the server waits for, and how much came. */
   initrdFigures(): InitrdFigures;
+  /** Names of nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
+  flapping(): readonly string[];
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
   /** Told of each node that is to be asked for evidence now. */
@@ -149,6 +151,7 @@ export async function openAttest(
     approveAgain: (name, actor) => attestation.approveAgain(name, actor),
     endTrialOf: (names) => attestation.endTrialOf(names),
     initrdFigures: () => attestation.initrdFigures(),
+    flapping: () => attestation.flapping(),
     onRecorded: (listener) => void listeners.push(listener),
     onAskAgain: (listener) => void asking.push(listener),
     async [Symbol.asyncDispose]() {

@@ -4,6 +4,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import type { Sequence } from '../policy/sequence.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { PartName } from '../protocol/evidence.ts';
+import type { Flaps } from '../protocol/flaps.ts';
 import type { GateOpening } from '../protocol/gate.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
@@ -155,6 +156,8 @@ export interface HistoryEntry {
   readonly repeats: number;
   /** `at` of the row before where `repeats` are counted; else this row's own. */
   readonly since: number;
+  /** Changes since the row before that have none of their own; then `since` is when the first of them was. Absent: none. */
+  readonly flaps?: Flaps;
 }
 
 /** Evidence under its SHA-256, hex. */
@@ -172,7 +175,10 @@ export interface ChangeRecord {
    * shared, and not written again where they are present.
    */
   readonly evidence: readonly KeptBlob[];
-  /** History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. */
+  /**
+   * History rows in order: usually one; after a reboot `pending (rebooted)` precedes the verdict. None where the change has
+   * a row later, together with others: then its evidence is kept as the latest.
+   */
   readonly history: readonly Omit<HistoryEntry, 'node'>[];
   readonly audit: readonly AuditEvent[];
 }

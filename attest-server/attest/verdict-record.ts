@@ -1,5 +1,7 @@
 import type { AuditEvent } from '../protocol/audit.ts';
+import { auditRowBytes, historyRowBytes } from '../protocol/row-bytes.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { DueFlaps } from './flapping.ts';
 import type { ChangeRecord, HistoryEntry, NodeStatus } from './ports.ts';
 
 type Row = Omit<HistoryEntry, 'node'>;
@@ -7,6 +9,7 @@ type Row = Omit<HistoryEntry, 'node'>;
 /**
  * Everything that one attestation changes: status, evidence, a row of the history and an audit entry a verdict.
  * @param before the state before the first of the verdicts
+ * @param waiting changes that had no row: the first of these rows says so
  */
 export function changeRecord(
   status: NodeStatus,
@@ -14,14 +17,13 @@ export function changeRecord(
   verdicts: readonly Verdict[],
   before: NodeState | null,
   evidence: ChangeRecord['evidence'],
+  waiting: DueFlaps | null = null,
 ): ChangeRecord {
   const { evidenceDigest } = status;
-  let from = before;
-  const history = verdicts.map((verdict): Row => {
-    const transition = verdict.state !== from;
-    from = verdict.state;
-    return { at, verdict, evidenceDigest, transition, repeats: 0, since: at };
-  });
+  const rows = changesOf(status, at, verdicts, waiting === null ? before : waiting.from);
+  const history = rows.map((row, index) =>
+    index === 0 && waiting !== null ? { ...row, ...joinedIn(waiting) } : row,
+  );
   const audit = history.map((row): AuditEvent => {
     const { state, policy, trial, reasons } = row.verdict;
     return {
@@ -39,8 +41,85 @@ export function changeRecord(
       },
     };
   });
-  const since = history.some(({ transition }) => transition) ? at : status.since;
-  return { status: { ...recorded(status, at), since }, at, evidence, history, audit };
+  return { status: recorded(sinceOf(status, at, verdicts, before), at), at, evidence, history, audit };
+}
+
+/** The same of changes that have a row later, together with others. */
+export function joinedRecord(
+  status: NodeStatus,
+  at: number,
+  verdicts: readonly Verdict[],
+  before: NodeState | null,
+  evidence: ChangeRecord['evidence'],
+): ChangeRecord {
+  return {
+    status: { ...sinceOf(status, at, verdicts, before), repeats: 0 },
+    at,
+    evidence,
+    history: [],
+    audit: [],
+  };
+}
+
+/** What of these verdicts is told: a row each. @param before the state before the first of them */
+export function changesOf(
+  { evidenceDigest }: NodeStatus,
+  at: number,
+  verdicts: readonly Verdict[],
+  before: NodeState | null,
+): readonly Row[] {
+  let from = before;
+  return verdicts.map((verdict): Row => {
+    const transition = verdict.state !== from;
+    from = verdict.state;
+    return { at, verdict, evidenceDigest, transition, repeats: 0, since: at };
+  });
+}
+
+/** One row for all changes that had none. Its verdict is the one of now, and of its reasons the weightiest, in short. */
+export function flapsRecord(
+  status: NodeStatus,
+  at: number,
+  verdict: Verdict,
+  waiting: DueFlaps,
+): ChangeRecord {
+  const { name, evidenceDigest, repeats } = status;
+  const { from, isToldAnew, since, flaps } = waiting;
+  const { state, policy, trial, reasons } = verdict;
+  const transition = state !== from;
+  const event: AuditEvent = {
+    at,
+    actor: 'server',
+    action: 'flaps',
+    subject: name,
+    code: reasons[0]?.code ?? null,
+    detail: {
+      state,
+      policy,
+      ...(trial && { trial }),
+      evidence: evidenceDigest,
+      transition,
+      changes: flaps.changes,
+      since,
+      states: flaps.states.join(' '),
+      codes: flaps.codes.join(' '),
+    },
+  };
+  return {
+    status: recorded(status, at),
+    at,
+    evidence: [],
+    history: [{ at, verdict: inShort(verdict), evidenceDigest, transition, repeats, ...joinedIn(waiting) }],
+    audit: transition || isToldAnew ? [event] : [],
+  };
+}
+
+/** What the record adds to history and audit log, in bytes. */
+export function bytesForGood({ status: { name }, history, audit }: ChangeRecord): number {
+  let bytes = 0;
+  for (const row of history) bytes += historyRowBytes(name, row);
+  for (const event of audit) bytes += auditRowBytes(event);
+  return bytes;
 }
 
 /** One row and one entry for all equal verdicts since the row before. @param status `repeats` of them came before this one */
@@ -80,4 +159,30 @@ export function summaryRecord(
 
 function recorded(status: NodeStatus, at: number): NodeStatus {
   return { ...status, recordedAt: at, recordedEvidence: status.evidenceDigest, repeats: 0 };
+}
+
+function sinceOf(
+  status: NodeStatus,
+  at: number,
+  verdicts: readonly Verdict[],
+  before: NodeState | null,
+): NodeStatus {
+  return changesOf(status, at, verdicts, before).some(({ transition }) => transition)
+    ? { ...status, since: at }
+    : status;
+}
+
+function joinedIn({ since, flaps }: DueFlaps): Pick<Row, 'since' | 'flaps'> {
+  return { since, flaps };
+}
+
+/** Bytes of a text of a node's that a row a minute may have. */
+const shortText = 80;
+
+function inShort(verdict: Verdict): Verdict {
+  const [first] = verdict.reasons;
+  if (first === undefined) return { ...verdict, aspects: {} };
+  const { code, class: kind, aspect, severity, source, text } = first;
+  const short = { code, class: kind, aspect, severity, source, expected: null, actual: null, evidence: null };
+  return { ...verdict, aspects: {}, reasons: [{ ...short, text: text.slice(0, shortText) }] };
 }

@@ -1,10 +1,11 @@
 import { isIP } from 'node:net';
 import { LRUCache } from 'lru-cache';
 import type { AuditEvent } from '../protocol/audit.ts';
+import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import { auditRowBytes } from '../protocol/row-bytes.ts';
 import { sourceOf } from '../protocol/source.ts';
-import { ByteBudget, type ByteRate } from './byte-budget.ts';
 
 /** One refused message, connection or request. */
 export interface AuditRefusal {
@@ -42,8 +43,8 @@ const hour = 3600 * second;
  * it goes on.
  */
 const quiet = { first: 10 * second, longest: hour };
-/** How many kinds and how many sources are remembered; a flood cannot grow the memory. */
-const remembered = { kinds: 4096, sources: 1024 };
+/** How many kinds, sources, and nodes and tokens that were proven are remembered; a flood cannot grow the memory. */
+const remembered = { kinds: 4096, sources: 1024, proven: 65_536 };
 
 /**
  * All entries of strangers together, so that they grow the log by less than 1 MB a day with the checkpoints that sign them
@@ -72,7 +73,7 @@ interface Kind {
 export function createRefusalLog(startedAt: number): RefusalLog {
   const kinds = new LRUCache<string, Kind>({ max: remembered.kinds });
   const shares = { enrolled: strangersShare(startedAt), others: strangersShare(startedAt) };
-  const proven = new LRUCache<string, ByteBudget>({ max: remembered.sources });
+  const proven = new LRUCache<string, ByteBudget>({ max: remembered.proven });
   const linesLeft = new ByteBudget(lines, startedAt);
   const uncounted = new Map<ReasonCode, number>();
   let since = startedAt;
@@ -108,7 +109,7 @@ export function createRefusalLog(startedAt: number): RefusalLog {
         code,
         detail: { text: outsideText(text), leftOut: kind.leftOut },
       };
-      const size = bytesOf(event);
+      const size = auditRowBytes(event);
       const budgets = budgetsOf(source, refusal, at);
       if (!budgets.every((budget) => budget.holds(size, at))) {
         const isSaid = !isQuiet && linesLeft.holds(1, at);
@@ -161,10 +162,4 @@ function budgetIn(
   const budget = new ByteBudget(rate, at);
   budgets.set(key, budget);
   return budget;
-}
-
-/** Of its row on the disk, about: two hashes, three numbers, and a part of the page that stays empty. */
-function bytesOf({ actor, action, subject, code, detail }: AuditEvent): number {
-  const texts = [actor, action, subject, code ?? '', JSON.stringify(detail)];
-  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 160) * 1.15;
 }

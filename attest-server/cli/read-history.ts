@@ -37,7 +37,7 @@ export async function readHistory(
     const from: string = next === null ? '' : `&before=${encodeURIComponent(next)}`;
     const path = `/v1/nodes/${encodeURIComponent(node)}/history?limit=${transitions ? pageSize : limit}${from}`;
     const page = await server.get(path, historyList);
-    found.push(...page.items.filter(({ transition }) => transition || !transitions));
+    found.push(...page.items.filter(({ transition, flaps }) => transition || flaps !== null || !transitions));
     next = page.items.length === 0 ? null : page.next;
   } while (transitions && next !== null && found.length <= limit);
   return found.length > limit ? cut(found, limit) : { items: found, next };

@@ -1,7 +1,7 @@
 import { Rejection } from '../protocol/rejection.ts';
 
-/** What history and audit log take of a row, in bytes; both are never erased. */
-const rowBytes = 4096;
+/** What an answer that is looked at may need at least: rows of a verdict, of history and audit log. */
+const leastBytes = 4096;
 /** Bytes that a node may make us keep at once: some hundred answers of honest size. */
 const usualBurst = 4 * 1024 * 1024;
 /** Bytes a second of one whose state flaps, and bytes of each answer that we ask for by ourselves. */
@@ -32,11 +32,12 @@ export class DiskBudget {
    * @throws Rejection `too_large` where the node has filled its share
    */
   check(node: string, at: number): void {
-    this.#with(node, 0, at);
+    this.#with(node, leastBytes, at);
   }
 
   /**
    * To be asked once the answer is proven, where something of it stays: nobody else fills a node's share.
+   * @param bytes all that stays, with the rows of history and audit log
    * @throws Rejection `too_large` where the node would fill more than its share; then nothing is taken
    */
   take(node: string, bytes: number, at: number): void {
@@ -46,7 +47,7 @@ export class DiskBudget {
   #with(node: string, bytes: number, at: number): number {
     const before = this.#spent.get(node);
     const regained = before === undefined ? 0 : Math.max(0, at - before.at) * this.#perMs;
-    const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes + rowBytes;
+    const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes;
     if (spent > this.#burst)
       throw new Rejection(
         'too_large',

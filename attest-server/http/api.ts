@@ -23,7 +23,7 @@ export function createApi(ports: ApiPorts): RequestListener {
       ports.known(message.socket);
     };
     answerTo(ports, message, seen, known)
-      .then(({ status, body }) => ({ status, text: textOf(body) }))
+      .then(({ status, body, text = textOf(body) }) => ({ status, text }))
       .finally(() => {
         // Strangers have one request in a connection (listen.ts).
         response.shouldKeepAlive &&= isProven;

@@ -2,7 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { mayHoldMore } from '../protocol/messages.ts';
 import { jsonOf } from '../protocol/parse-json.ts';
+import { outsideText } from '../protocol/printable.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { repeatedMember } from '../protocol/repeated-member.ts';
 import { inOurWords, shapeFault } from '../protocol/shape-fault.ts';
 import { HttpProblem } from './problem.ts';
 
@@ -59,6 +61,14 @@ function parseJson(bytes: Buffer): unknown {
   // Attack: brackets and commas alone, each of which becomes many times its size in memory.
   if (text.length > mostValues && mayHoldMore(text, mostValues))
     throw new HttpProblem(413, `the body has more than ${mostValues} values`);
+  const value = valueOf(text);
+  const repeated = repeatedMember(text);
+  if (repeated === null) return value;
+  const field = outsideText(`body.${repeated}`);
+  throw new HttpProblem(400, `${field}: the body has this member twice`, { code: 'invalid_field', field });
+}
+
+function valueOf(text: string): unknown {
   try {
     return jsonOf(text, 'body');
   } catch (error) {

@@ -169,6 +169,7 @@ export function historyEntryView({
   repeats,
   since,
   evidenceDigest,
+  flaps,
 }: HistoryEntry): HistoryView {
   return {
     node,
@@ -181,6 +182,7 @@ export function historyEntryView({
     transition,
     repeats,
     since: new Date(since).toISOString(),
+    flaps: flaps ?? null,
     evidence: evidenceDigest,
   };
 }

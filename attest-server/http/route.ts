@@ -17,6 +17,8 @@ export interface RouteRequest<Query> {
 export interface RouteAnswer {
   readonly status: number;
   readonly body: unknown;
+  /** The body as JSON, where it was made before. */
+  readonly text?: string;
 }
 
 /** What a row says of itself; `/openapi.json` is made of it. */

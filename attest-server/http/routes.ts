@@ -15,7 +15,7 @@ import type { ApiPorts } from './ports.ts';
 import { live, liveness, readiness, readinessView } from './probes.ts';
 import { HttpProblem } from './problem.ts';
 import { referenceNameFor } from './reference-name.ts';
-import { actorOf, bodyBytes, ok, type Route, route, routeWithQuery } from './route.ts';
+import { actorOf, bodyBytes, ok, type Route, type RouteAnswer, route, routeWithQuery } from './route.ts';
 import { auditRoutes } from './routes-audit.ts';
 import { authorityRoutes } from './routes-authority.ts';
 import { clusterRoutes } from './routes-cluster.ts';
@@ -51,7 +51,8 @@ const historyPage = z.strictObject({
 });
 
 /** Made once: whoever asks needs no token, and making it takes milliseconds. */
-let description: unknown;
+/** Made once: a stranger may ask for it, and to make text of it takes longer than all else that he may have. */
+let description: RouteAnswer | null = null;
 
 /** The table that the listener, `/openapi.json` and the tests walk. */
 export const routes: readonly Route[] = [
@@ -216,8 +217,8 @@ export const routes: readonly Route[] = [
     operation: 'getDescription',
     summary: 'This description',
     handle() {
-      description ??= openApi(routes);
-      return ok(description);
+      description ??= withText(openApi(routes));
+      return description;
     },
   }),
   route('GET', '/livez', 'none', {
@@ -265,4 +266,8 @@ function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.
 function wholeMoments<T extends { readonly at: number }>(page: readonly T[], following: number | undefined) {
   const whole = page.filter(({ at }) => at !== following);
   return whole.length > 0 ? whole : page;
+}
+
+function withText(body: unknown): RouteAnswer {
+  return { ...ok(body), text: `${JSON.stringify(body)}\n` };
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { exemptionView, marksView } from './cluster-api.ts';
 import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
+import { flapsSchema } from './flaps.ts';
 import { nodeName } from './messages.ts';
 import {
   announcement,
@@ -144,6 +145,8 @@ export const historyView = z.object({
   /** How many verdicts equal to this one came since the entry before, beside this one. */
   repeats: z.int(),
   since: z.iso.datetime(),
+  /** Verdicts that changed since the entry before, and have this entry together; null: none. A server of before says nothing. */
+  flaps: flapsSchema.nullable().default(null),
   /** SHA-256 of the stored bundle, hex. */
   evidence: z.string().nullable(),
 });

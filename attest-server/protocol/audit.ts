@@ -1,6 +1,8 @@
 /** What the audit log holds: each action, and what one entry of it says. */
 export const auditActions = {
   verdict: 'a node got another verdict than before, or its first one: state, policy, digest of the evidence',
+  flaps:
+    'the verdicts of a node change so often that they have a row a minute together: how many, since when, which states and codes, and its state now. Once an hour while its state is the one of the entry before',
   'verdict.repeat': 'once an hour: how many verdicts were equal to the one before, and since when',
   enrol: 'a TPM became a node, and by which method',
   'enrol.approve': 'a person let a TPM enrol, or ended what was held against it',

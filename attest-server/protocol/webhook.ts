@@ -7,6 +7,7 @@ import { nodeStateSchema } from './verdict.ts';
 export const webhookEvents = [
   ...([
     'node.state',
+    'node.flaps',
     'node.revoked',
     'node.gone',
     'node.back',
@@ -27,6 +28,12 @@ export const loggedEvents = {
     isOfNode: true,
     says: 'the node has another state',
     next: 'assay why NODE',
+  },
+  'node.flaps': {
+    action: 'flaps',
+    isOfNode: true,
+    says: 'the verdict of the node changes again and again',
+    next: 'assay history NODE',
   },
   'node.revoked': {
     action: 'enrol.revoke',
@@ -162,7 +169,7 @@ export const webhookMessage = z.object({
     .describe('uid of the namespace `kube-system`; null outside of a cluster, and while it is not known yet'),
   node: z.string().nullable().describe('the node that it is about'),
   subject: z.string().describe('what it is about: a node, a group of the policy, `cluster`'),
-  state: nodeStateSchema.nullable().describe('of `node.state`: the state of the node now'),
+  state: nodeStateSchema.nullable().describe('of `node.state` and `node.flaps`: the state of the node now'),
   from: nodeStateSchema.nullable().describe('of `node.state`: the state before; null for the first one'),
   reasons: z
     .array(z.object({ code: z.string(), class: z.enum(reasonClasses).nullable(), text: z.string() }))

@@ -106,6 +106,8 @@ interface HistoryRow {
   readonly repeats: number;
   /** Null: its own `at`, as in each row of before there were repeats. */
   readonly since: number | null;
+  /** JSON; null: it is of one verdict alone, and of those like it. */
+  readonly flaps: string | null;
 }
 
 interface EvidenceRow {

@@ -104,10 +104,12 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     for (const entry of history) row = await insertHistory(ekDigest, name, entry);
     let isKept = false;
     for (const blob of blobs)
-      if (row !== null && blob.digest === evidenceDigest) {
+      if (blob.digest !== evidenceDigest) await evidence.share(blob, at);
+      else if (row === null) await evidence.keepLatest(blob, { ekDigest, node: name, at });
+      else {
         await evidence.keep(blob, row);
         isKept = true;
-      } else await evidence.share(blob, at);
+      }
     if (row !== null && evidenceDigest !== null)
       await evidence.endLatest(ekDigest, isKept ? null : { digest: evidenceDigest, row });
     await use(status, at);
@@ -300,6 +302,7 @@ function historyInserter({ db, prepare }: Database) {
         transition: value('transition'),
         repeats: value('repeats'),
         since: value('since'),
+        flaps: value('flaps'),
       })
       .onConflict((conflict) => conflict.columns(['node', 'at']).doNothing())
       .returning('id')
@@ -314,6 +317,7 @@ function historyInserter({ db, prepare }: Database) {
       transition: entry.transition ? 1 : 0,
       repeats: entry.repeats,
       since: entry.since === entry.at ? null : entry.since,
+      flaps: entry.flaps === undefined ? null : JSON.stringify(entry.flaps),
     };
     // Pages are cut by `at`: of two rows in one millisecond the later one moves on by one.
     for (let { at } = entry; ; at += 1) {

@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { HistoryEntry, VerdictStore } from '../attest/ports.ts';
 import type { HistoryStore } from '../http/ports.ts';
+import { flapsSchema } from '../protocol/flaps.ts';
 import type { Database } from './database.ts';
 import { archivedKeys } from './presence.ts';
 import type { Tables } from './schema.ts';
@@ -98,5 +99,6 @@ function entryOf(row: Selectable<Tables['history']>): HistoryEntry {
     transition: row.transition === 1,
     repeats: row.repeats,
     since: row.since ?? row.at,
+    ...(row.flaps !== null && { flaps: flapsSchema.parse(JSON.parse(row.flaps)) }),
   }));
 }

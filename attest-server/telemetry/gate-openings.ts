@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { Rate } from '../protocol/rate.ts';
 
 /** Entries of one node: a gate opens once a boot, and tells of one opening before. No node fills the audit log with more. */
-const entries = { perSecond: 1 / 60, burst: 16 };
+const entries = { perSecond: 1 / 600, burst: 16 };
 
 /** Which openings of gates are worth an entry in the audit log: each one once. */
 export class GateOpenings {

@@ -34,6 +34,8 @@ export interface Metrics extends ClusterMetrics {
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
   /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
+  /** Asked at each scrape which nodes flap. */
+  flapping(of: () => readonly string[]): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -117,7 +119,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
   const trial = gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0', []);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
-  let ofNodes = perNode ? nodeSeries([], []) : '';
+  let ofNodes = perNode ? nodeSeries([], [], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
   const checkFailures = counter('check_failures_total', 'Verdicts in which a check failed', ['check']);
@@ -227,6 +229,15 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     ['cause'],
   );
 
+  let flapping: () => readonly string[] = () => [];
+  new Gauge({
+    name: 'assay_nodes_flapping',
+    help: 'Nodes whose verdicts change, or did within the hour, so often that their rows are joined',
+    registers,
+    collect() {
+      this.set(flapping().length);
+    },
+  });
   const missing = gauge(
     'nodes_missing',
     'Nodes in the state unknown of which the cluster has no Node; after a while they are gone',
@@ -355,6 +366,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     unproven(of) {
       unproven = of;
     },
+    flapping(of) {
+      flapping = of;
+    },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
     checkFailed: (check) => checkFailures.inc({ check }),
@@ -373,7 +387,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
         .unenrolled()
         .filter((name) => !listed.has(name));
       withoutAgent.set(unproven.length);
-      if (perNode) ofNodes = nodeSeries(views, unproven);
+      if (perNode) ofNodes = nodeSeries(views, unproven, flapping());
     },
     presence(of) {
       presence = of;

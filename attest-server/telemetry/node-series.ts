@@ -6,8 +6,13 @@ import { isSigned, nodeStates } from '../protocol/verdict.ts';
  * The series of each node, in Prometheus' text format: eight of a node. Written as text at once, since a scrape of thousands
  * of nodes holds up the server's one thread.
  * @param withoutAgent Nodes of the cluster that nobody has enrolled
+ * @param flapping names of those whose rows are joined
  */
-export function nodeSeries(nodes: readonly NodeStanding[], withoutAgent: readonly string[]): string {
+export function nodeSeries(
+  nodes: readonly NodeStanding[],
+  withoutAgent: readonly string[],
+  flapping: readonly string[],
+): string {
   let states = headOf('node_state', '1 for the state of the node, 0 for the others');
   let reasons = headOf('node_reason_info', 'Always 1; the first reason of a node that is not trusted');
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
@@ -25,7 +30,12 @@ export function nodeSeries(nodes: readonly NodeStanding[], withoutAgent: readonl
   }
   let missing = headOf('node_without_agent', 'Always 1; a Node of the cluster that has never proven itself');
   for (const name of withoutAgent) missing += `assay_node_without_agent{node="${escaped(name)}"} 1\n`;
-  return `${states}${reasons}${trusted}${successes}${missing}`;
+  let flaps = headOf(
+    'node_flapping',
+    'Always 1; a node whose verdicts change so often that their rows are joined',
+  );
+  for (const name of flapping) flaps += `assay_node_flapping{node="${escaped(name)}"} 1\n`;
+  return `${states}${reasons}${trusted}${successes}${missing}${flaps}`;
 }
 
 /** Silent, and its cluster does not expect it to be there: nobody is told of it, and soon it is gone. */

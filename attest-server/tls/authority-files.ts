@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { chmod, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newEcKey, openssl } from './openssl.ts';
 
@@ -23,6 +23,8 @@ export interface Authorities {
 export async function readAuthorities(dir: string): Promise<Authorities> {
   const at = (name: string) => join(dir, name);
   if ((await readOrNull(at('ca.crt'))) === null) await makeAuthority(dir, 'ca');
+  // As an earlier version left it, or whoever copied it here.
+  else await narrow(at('ca.crt'));
   const next = await readOrNull(at('next.crt'));
   if (next !== null && (await readOrNull(at('next.key'))) === null) return completeChange(dir, next);
   const other = next ?? (await readOrNull(at('previous.crt')));
@@ -94,10 +96,22 @@ async function makeAuthority(dir: string, name: 'ca' | 'next'): Promise<void> {
     ...['-keyout', at('key'), '-out', at('crt.new')],
   ]);
   await chmod(at('key'), 0o600);
+  // OpenSSL goes by the umask alone.
+  await narrow(at('crt.new'));
   // The key is on disk before the certificate says that there is one.
   for (const path of [at('key'), at('crt.new'), dir]) await sync(path);
   await rename(at('crt.new'), at('crt'));
 }
+
+/** A certificate is for all to read, and for nobody else to write, wherever its folder is copied. */
+async function narrow(path: string): Promise<void> {
+  const { mode, uid } = await stat(path);
+  // One that an operator put there for us to read is his.
+  if (uid === process.geteuid?.() && (mode & 0o7777 & ~readableByAll) !== 0)
+    await chmod(path, mode & readableByAll);
+}
+
+const readableByAll = 0o644;
 
 /** What is in the file, or which names are in the folder, is on disk. */
 export async function sync(path: string): Promise<void> {
@@ -117,7 +131,7 @@ function firstOf(pem: string): string {
 export async function writeWhole(path: string, text: string): Promise<void> {
   const temporary = `${path}.new`;
   await rm(temporary, { force: true });
-  const file = await open(temporary, 'wx', 0o644);
+  const file = await open(temporary, 'wx', readableByAll);
   try {
     await file.writeFile(text);
     await file.sync();

@@ -1,7 +1,7 @@
 import type { AuditEntry } from '../protocol/audit.ts';
 import { outsideText } from '../protocol/printable.ts';
 import { classOf, isReasonCode } from '../protocol/reasons.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import { type NodeState, nodeStates, type Verdict } from '../protocol/verdict.ts';
 import {
   loggedEvents,
   mostMessageBytes,
@@ -43,7 +43,7 @@ export function messageOf(
   const reasons = all
     .slice(0, mostReasons)
     .map((reason) => ({ code: reason.code, class: reason.class, text: outsideText(reason.text) }));
-  const state = event === 'node.state' ? (transition?.verdict.state ?? null) : null;
+  const state = stateIn(event, transition, detail);
   const own = typeof detail.text === 'string' ? outsideText(detail.text) : says;
   return told({
     id: `evt_${seq}_${hash.slice(0, 16)}`,
@@ -85,6 +85,15 @@ export function trialMessage(id: string, at: number, by: string, cluster: string
     detail: {},
     next: null,
   });
+}
+
+function stateIn(
+  event: WebhookEvent,
+  transition: Transition | null,
+  { state }: AuditEntry['detail'],
+): NodeState | null {
+  if (event === 'node.state') return transition?.verdict.state ?? null;
+  return event === 'node.flaps' ? (nodeStates.find((each) => each === state) ?? null) : null;
 }
 
 function eventOf(action: string): keyof typeof loggedEvents | null {

@@ -119,7 +119,16 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     'a node that flaps',
     [[`assay_node_trusted{instance="${instance}",node="node-2"}`, '1x5 0x2 1x9 0x2 1x9 0x2 1x90']],
     '45m',
-    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }), value: '6' },
+    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }) },
+  ],
+  [
+    'a node that flaps between two scrapes',
+    [
+      [`assay_node_trusted{instance="${instance}",node="node-2"}`, '1x90'],
+      [`assay_node_flapping{instance="${instance}",node="node-2"}`, '1x90'],
+    ],
+    '1m',
+    { alert: 'AssayNodeFlapping', labels: of({ node: 'node-2' }) },
   ],
   [
     'a Node of the cluster that has no agent',

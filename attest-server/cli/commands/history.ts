@@ -46,11 +46,13 @@ export async function showHistory(
 }
 
 function row(
-  { at, state, reason, policy, trial, transition, repeats }: HistoryView,
+  { at, state, reason, policy, trial, transition, repeats, flaps }: HistoryView,
   absolute: boolean,
   now: number,
 ): string[] {
-  const changed = transition ? 'yes' : '-';
+  const changed =
+    flaps === null ? (transition ? 'yes' : '-') : `${flaps.changes} times (${flaps.states.join(', ')})`;
+  const found = flaps === null || flaps.codes.length === 0 ? (reason ?? '-') : flaps.codes.join(', ');
   const shown = trial ? `${state} (trial)` : state;
-  return [tableTime(at, now, absolute), shown, reason ?? '-', policy, changed, String(repeats)];
+  return [tableTime(at, now, absolute), shown, found, policy, changed, String(repeats)];
 }

@@ -303,6 +303,9 @@ const migrations: readonly string[] = [
 
   // What enrols while the server is on trial counts for nothing once it is not. No earlier server had trials.
   `alter table nodes add column trial integer not null default 0;`,
+
+  // Changes that follow each other too quickly have one row together, which says how many they were.
+  `alter table history add column flaps text;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

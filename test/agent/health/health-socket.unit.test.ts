@@ -122,7 +122,10 @@ describe('the health of a program', () => {
     const [broker = '', netfilter = ''] = sockets;
     const config = { tcti: 'device:/dev/no-such-tpm', logLevel: 'silent' } as const;
     const running = [
-      runBroker({ ...config, socket: join(folder, 'tpm/tpm.sock'), healthSocket: broker }, parts),
+      runBroker(
+        { ...config, socket: join(folder, 'tpm/tpm.sock'), healthSocket: broker },
+        { ...parts, environment: {} },
+      ),
       runNetfilter(
         { socket: join(folder, 'netfilter/netfilter.sock'), healthSocket: netfilter, netns: null },
         parts,

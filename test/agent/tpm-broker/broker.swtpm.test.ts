@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -262,6 +263,67 @@ describe('a TPM broker run by root', () => {
     await Promise.all(floods);
     assert(ms < 5000, `${ms} ms for a quote`);
   });
+
+  it('answers at the socket that systemd made for the agent, before forty that ask at the other (row 358)', async function () {
+    this.timeout(60_000);
+    const own = join(folder, 'agent.sock');
+    const shared = join(folder, 'run/shared.sock');
+    await using broker = startProgram('systemd-socket-activate', [
+      ...['--listen', own, process.execPath, program],
+      ...['--log-level', 'debug', 'tpm-broker', '--socket', shared, '--tcti', machine.tpm.tcti],
+    ]);
+    await waitFor(() => existsSync(own), broker);
+    const tpm = openBrokerTpm(own);
+    const selection = { sha256: [0] };
+    assert.equal((await tpm.readPcrs(selection)).sha256?.length, 32);
+    assert.match(broker.said(), /"code":"listening".*"own":true/);
+    const stop = new AbortController();
+    let answers = 0;
+    const floods = Array.from({ length: 40 }, async () => {
+      while (!stop.signal.aborted) {
+        await using client = await connectRaw(shared);
+        while (!stop.signal.aborted) {
+          const answer = await client.ask({ verb: 'readPCRs', selection });
+          // Else there was no place.
+          if (answer === null || typeof answer !== 'object' || !('pcrs' in answer)) break;
+          answers++;
+        }
+      }
+    });
+    await waitFor(() => answers > 40, broker);
+    const others: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      const before = answers;
+      await tpm.quote({ qualifyingData: randomBytes(32), selection });
+      others.push(answers - before);
+    }
+    stop.abort();
+    await Promise.all(floods);
+    // One is under way, one more may have been on its way to its client.
+    assert.ok(Math.max(...others) <= 3, `${others.join()} others were answered meanwhile`);
+  });
+});
+
+describe('a TPM broker that is handed what is no socket of its own', () => {
+  for (const [what, count, code, fault] of [
+    ['what is no socket', '1', 1, 'cannot be used'],
+    ['two sockets', '2', 1, 'handed over 2 sockets'],
+  ] as const)
+    it(`does not start with ${what}`, async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'assay-tpm-broker-'));
+      const script = `LISTEN_PID=$$ LISTEN_FDS=${count} exec "$@" 3</dev/null`;
+      const asked = ['tpm-broker', '--socket', join(folder, 'run/tpm.sock')];
+      const child = start('sh', ['-c', script, 'sh', process.execPath, program, ...asked], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
+      let said = '';
+      child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      const [ended] = await once(child, 'close');
+      await rm(folder, { recursive: true, force: true });
+      assert.deepEqual([ended, said.includes(fault)], [code, true], said);
+    });
 });
 
 async function waitFor(found: () => boolean | Promise<boolean>, program: Program): Promise<void> {

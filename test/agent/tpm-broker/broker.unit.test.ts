@@ -110,6 +110,39 @@ describe('the TPM broker', () => {
     assert(between < 60, `${between} others came between`);
   });
 
+  it('has a verb of the agent wait for one other at most, however many ask by the other socket (row 358)', async () => {
+    const order: (number | undefined)[] = [];
+    await using broker = await startBroker(
+      async (request) => {
+        if (request.verb === 'readPCRs') order.push(request.selection.sha256?.[0]);
+        await sleep(5);
+        return answering(request);
+      },
+      { perSecond: 1e6, burst: 1e6 },
+    );
+    // Forty that take each place there is, and come again where there is none.
+    const stop = new AbortController();
+    const floods = Array.from({ length: 40 }, async () => {
+      while (!stop.signal.aborted) {
+        await using client = await connectRaw(broker.socket);
+        while (!stop.signal.aborted && (await client.ask(readPCRs)) !== null);
+      }
+    });
+    while (order.length < 30) await sleep(10);
+    const tpm = openBrokerTpm(broker.own);
+    const waited: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const before = order.length;
+      await tpm.readPcrs({ sha256: [5] });
+      waited.push(order.indexOf(5, before) - before);
+    }
+    stop.abort();
+    await Promise.all(floods);
+    assert.ok(Math.max(...waited) <= 1, `${waited.join()} others came between`);
+    // And the agent takes no more than every second turn from them.
+    assert.ok(order.lastIndexOf(5) - order.indexOf(5) >= 2 * 19);
+  });
+
   it('makes one that asks too often wait, and refuses it nothing (row 153)', async () => {
     await using broker = await startBroker(answering, { perSecond: 50, burst: 5 });
     await using client = await connectRaw(broker.socket);

@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listenGuarded } from '../../../agent/guarded-socket.ts';
@@ -16,6 +16,8 @@ import type { Verbs } from '../../../agent/tpm-broker/verbs.ts';
 /** A broker in this process, in front of verbs that the test gives. */
 export interface StartedBroker extends AsyncDisposable {
   readonly socket: string;
+  /** Of the agent alone. */
+  readonly own: string;
   readonly events: readonly BrokerEvent[];
 }
 
@@ -27,10 +29,17 @@ export async function startBroker(
   const socket = join(folder, 'tpm.sock');
   const events: BrokerEvent[] = [];
   const { server, release } = await listenGuarded(socket, (text, cause) => new Error(text, { cause }));
+  const ownSocket = join(folder, 'agent.sock');
+  const own = createServer();
+  await new Promise<void>((resolve) => own.listen(ownSocket, resolve));
   const parts = { verbs: { run }, on: (event: BrokerEvent) => events.push(event) };
-  const broker = serve(server, { ...parts, bounds: Object.assign({ ...brokerBounds }, bounds) });
+  const broker = serve(
+    { shared: server, own },
+    { ...parts, bounds: Object.assign({ ...brokerBounds }, bounds) },
+  );
   return {
     socket,
+    own: ownSocket,
     events,
     async [Symbol.asyncDispose]() {
       await broker.close();

@@ -221,6 +221,26 @@ describe('the command line', () => {
     assert.equal(Date.parse(second.items[0].at), now - 1_100_000);
   });
 
+  it('shows of changes that have one row how many there were, in which states, and what was found', async () => {
+    const flaps = {
+      changes: 57,
+      states: ['trusted', 'untrusted'],
+      codes: ['cmdline_policy', 'kernel_unknown'],
+    } as const;
+    world.history.push({
+      ...{ node: 'node-2', at: now - 1000, verdict: verdictOf(), evidenceDigest: null, transition: false },
+      ...{
+        repeats: 0,
+        since: now - 61_000,
+        flaps: { ...flaps, states: [...flaps.states], codes: [...flaps.codes] },
+      },
+    });
+    const { out } = await assay('history node-2 --transitions');
+    assert.match(out, /trusted +cmdline_policy, kernel_unknown .*57 times \(trusted, untrusted\)/);
+    const [shown] = JSON.parse((await assay('history node-2 -o json')).out).items;
+    assert.deepEqual(shown.flaps, flaps);
+  });
+
   it('writes a bundle to a file of its owner', async () => {
     const file = join(server.dir, 'bundle.json');
     assert.equal((await assay(`bundle node-1 -f ${file}`)).code, 0);

@@ -443,8 +443,9 @@ groups:
   });
 
   it('gives each problem a code of the closed list, and says in its own words which field is wrong', async () => {
-    const send = (path: string, body: object) =>
-      ask(server, path, { method: 'POST', token: 'admin-token', body: JSON.stringify(body) });
+    const sendText = (path: string, body: string) =>
+      ask(server, path, { method: 'POST', token: 'admin-token', body });
+    const send = (path: string, body: object) => sendText(path, JSON.stringify(body));
     const ek = 'ab'.repeat(32);
     for (const [answer, code, field] of [
       [await ask(server, '/v1/nodes?limit=0'), 'invalid_field', 'query.limit'],
@@ -464,6 +465,19 @@ groups:
       [await send('/v1/pins', { pins: [] }), 'invalid_field', 'body.pins'],
       [await send('/v1/pins', { pins: [{ node: 'a', ek, own: 1 }] }), 'invalid_field', 'body.pins.0'],
       [await send('/v1/references/import', { captured: 'x' }), 'invalid_field', 'body.version'],
+      [
+        await sendText('/v1/join-tokens', '{"node":"a","ttlSeconds":1,"node":"b"}'),
+        'invalid_field',
+        'body.node',
+      ],
+      [
+        await sendText(
+          '/v1/pins',
+          `{"pins":[{"node":"a","ek":"${ek}"},{"node":"b","ek":"${ek}","\\u0065k":""}]}`,
+        ),
+        'invalid_field',
+        'body.pins.1.ek',
+      ],
       [await ask(server, '/v1/nodes/%ff'), 'bad_request', undefined],
       [await ask(server, '/v1/nodes/node-9'), 'not_found', undefined],
       [await ask(server, '/v1/nodez'), 'unknown_path', undefined],
@@ -565,6 +579,25 @@ groups:
     world.ready = { ok: true, reason: null };
     assert.equal(answer.status, 503);
     assert.equal(JSON.parse(answer.text).reason, 'the store cannot be written');
+  });
+
+  it('makes its description into text once, and not at each request', async () => {
+    const told = async () => (await ask(server, '/openapi.json', { token: null })).text;
+    const first = await told();
+    const stringify = JSON.stringify;
+    let made = 0;
+    JSON.stringify = new Proxy(stringify, {
+      apply(target, self, given) {
+        made += 1;
+        return Reflect.apply(target, self, given);
+      },
+    });
+    try {
+      assert.equal(await told(), first);
+    } finally {
+      JSON.stringify = stringify;
+    }
+    assert.equal(made, 0);
   });
 
   it('describes every route of the table in OpenAPI', async () => {

@@ -166,6 +166,19 @@ describe('the metrics', () => {
     }
   });
 
+  it('say which nodes flap, as it is at each scrape', async () => {
+    for (const perNode of [true, false]) {
+      const metrics = createMetrics({ version: '0.0.0', perNode, challengeEvery: 60_000 });
+      metrics.flapping(() => ['node-2']);
+      metrics.nodeStates([]);
+      const found = parseSamples(await metrics.text()).filter(({ name }) => name.includes('flapping'));
+      assert.deepEqual(
+        found.map(({ name, labels, value }) => [name, labels.node, value]),
+        [['assay_nodes_flapping', undefined, 1], ...(perNode ? [['assay_node_flapping', 'node-2', 1]] : [])],
+      );
+    }
+  });
+
   it('say how many initrds the server waits for, and how much came, as it is at each scrape', async () => {
     const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
     let figures = { waiting: 3, received: 1000, kept: 10 };

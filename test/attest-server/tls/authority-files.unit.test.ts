@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -50,6 +50,35 @@ describe('the files of authorities that follow each other', () => {
     for (const name of ['ca.key', 'server.key'])
       assert.equal((await stat(join(tls, name))).mode & 0o777, 0o600);
   });
+
+  for (const umask of [0, 0o022, 0o077])
+    it(`are for nobody else to write, also anew, by umask ${umask.toString(8).padStart(3, '0')}`, async () => {
+      const before = process.umask(umask);
+      try {
+        const modes = async () => {
+          const found: string[] = [];
+          for (const name of await readdir(tls)) {
+            const { mode } = await stat(join(tls, name));
+            if ((mode & 0o7133) !== 0) found.push(`${name} ${(mode & 0o7777).toString(8)}`);
+          }
+          return found;
+        };
+        await read();
+        assert.deepEqual(await modes(), []);
+        await prepareNext(tls);
+        await read();
+        assert.deepEqual(await modes(), []);
+        await putNextInForce(tls);
+        await read();
+        assert.deepEqual(await modes(), []);
+        // As it was left by whoever copied it.
+        await chmod(join(tls, 'ca.crt'), 0o666);
+        await read();
+        assert.deepEqual(await modes(), []);
+      } finally {
+        process.umask(before);
+      }
+    });
 
   it('keep the old key until the new one signs, and not longer', async () => {
     await read();

@@ -58,6 +58,28 @@ describe('the webhook', () => {
     assert.deepEqual(told.said, []);
   });
 
+  it('tells that a node flaps, and its state of that moment', async () => {
+    await told.open(url());
+    await told.log('flaps', 'node-1', {
+      actor: 'server',
+      code: 'kernel_unknown',
+      detail: { state: 'untrusted', changes: 57, states: 'trusted untrusted', codes: 'kernel_unknown' },
+    });
+    await receiver.until(1);
+    const [{ message } = assert.fail()] = receiver.received;
+    assert.deepEqual(
+      [
+        message.event,
+        message.node,
+        message.state,
+        message.reasons[0]?.code,
+        message.detail.changes,
+        message.next,
+      ],
+      ['node.flaps', 'node-1', 'untrusted', 'kernel_unknown', 57, 'assay history node-1'],
+    );
+  });
+
   it('signs moment and body with each secret, as receivers of Standard Webhooks check it', async () => {
     const before = randomBytes(24);
     told.writeSecrets(told.secret, before);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -78,6 +78,21 @@ for (const [name, settings] of [
     });
   });
 
+describe('the units of all services', () => {
+  it('leave no core dump, which would hold keys, tokens and secrets of the TPM', async () => {
+    const names = (await readdir(host)).filter((name) => name.endsWith('.service'));
+    assert.equal(names.length, 6);
+    for (const name of names)
+      assert.deepEqual(
+        [name, valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE')],
+        [name, ['0']],
+      );
+    // Nor does a drop-in take that back.
+    for (const name of (await readdir(host)).filter((each) => each.endsWith('.conf')))
+      assert.deepEqual(valuesOf(await readFile(join(host, name), 'utf8'), 'LimitCORE'), []);
+  });
+});
+
 describe('the unit assay-tpm-broker.service', () => {
   let folder = '';
   let text = '';
@@ -135,6 +150,24 @@ describe('the unit assay-tpm-broker.service', () => {
     assert.match(users, new RegExp(`^m assay-agent ${group}$`, 'm'));
   });
 
+  it('has a socket that the agent alone may open, and that is there without the folder of the other', async () => {
+    const socket = await readFile(join(host, 'assay-tpm-broker.socket'), 'utf8');
+    const verify = async (unit: string) => {
+      await install('assay-tpm-broker.service', text);
+      return output(
+        ...['systemd-analyze', 'verify', '--man=no', '--recursive-errors=no'],
+        await install('assay-tpm-broker.socket', unit),
+      );
+    };
+    assert.equal(await verify(socket), '');
+    await assert.rejects(verify(socket.replace('SocketMode=0600', 'SocketMode=perhaps')), ToolError);
+    const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
+    assert.deepEqual(valuesOf(socket, 'SocketUser'), valuesOf(agent, 'User'));
+    assert.deepEqual(valuesOf(socket, 'SocketMode'), ['0600']);
+    // The service takes its own away and makes it anew.
+    assert.ok(!valuesOf(socket, 'ListenStream')[0]?.startsWith('/run/assay/'));
+  });
+
   it('lets the agent go without device and capabilities, by a drop-in that systemd takes', async () => {
     const agent = await readFile(join(host, 'assay-agent.service'), 'utf8');
     await mkdir(join(folder, 'assay-agent.service.d'), { recursive: true });
@@ -150,9 +183,8 @@ describe('the unit assay-tpm-broker.service', () => {
     assert.deepEqual(valuesOf(dropIn, 'CapabilityBoundingSet'), ['']);
     assert.deepEqual(valuesOf(dropIn, 'AmbientCapabilities'), ['']);
     assert.deepEqual(valuesOf(dropIn, 'DeviceAllow'), ['']);
-    assert.deepEqual(valuesOf(dropIn, 'Environment'), [
-      `${agentSettings.tpmBroker.variable}=${brokerSettings.socket.schema.parse(undefined)}`,
-    ]);
+    const [own] = valuesOf(await readFile(join(host, 'assay-tpm-broker.socket'), 'utf8'), 'ListenStream');
+    assert.deepEqual(valuesOf(dropIn, 'Environment'), [`${agentSettings.tpmBroker.variable}=${own}`]);
     assert.deepEqual(valuesOf(dropIn, 'SupplementaryGroups'), ['', 'assay']);
     // What the unit hides for its capability, the agent must see once it has none: protected paths lie there.
     for (const setting of ['TemporaryFileSystem', 'InaccessiblePaths']) {
