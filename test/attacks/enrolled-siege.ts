@@ -160,7 +160,7 @@ export function missedBy(program: EnrolledProgram, figures: EnrolledFigures): re
     figures.disk_mib_a_node <= figures.disk_mib_may,
     `${figures.disk_mib_a_node} MiB of the disk for each node`,
   );
-  if (!ofTheThread.has(program))
+  if (turning.has(program))
     hold(
       figures.rows_mb_a_node_and_day <= bounds.rowsMb,
       `${figures.rows_mb_a_node_and_day} MB of rows a node and day`,
@@ -232,7 +232,7 @@ function rowsIn(stateDir: string): number {
   );
 }
 
-export function bytesOf(folder: string): number {
+function bytesOf(folder: string): number {
   let bytes = 0;
   for (const { name, parentPath } of readdirSync(folder, { recursive: true, withFileTypes: true }))
     bytes += statSync(join(parentPath, name), { throwIfNoEntry: false })?.size ?? 0;

@@ -33,11 +33,6 @@ const kept = z.object({
   backups: z.array(z.string()),
 });
 
-export interface Found {
-  readonly round: number;
-  readonly fault: string;
-}
-
 /** All that was acknowledged: by answers of the API, and by verdicts that agents were told. */
 export class Ledger {
   #kept: z.infer<typeof kept> = {

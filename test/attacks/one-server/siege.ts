@@ -35,7 +35,8 @@ export interface OneServerReport {
 
 /** A start takes about a second on an idle machine. */
 const atStartWithin = 1_500;
-const underLoad = { least: 150, most: 1_500 };
+/** After so many answers and verdicts, or when nobody gets any more; and some milliseconds, so that it is in the middle of the next. */
+const underLoad = { acknowledged: 60, patience: 10_000, after: 40 };
 
 /** Starts a server, besieges it, and kills it, again and again on one state folder; each start is asked for all that was acknowledged. */
 export async function besiegeOneServer(options: OneServerOptions): Promise<OneServerReport> {
@@ -74,7 +75,11 @@ export async function besiegeOneServer(options: OneServerOptions): Promise<OneSe
       seed: `${seed} ${round}`,
       signal: over.signal,
     });
-    await Promise.race([sleep(underLoad.least + random.below(underLoad.most - underLoad.least)), besieging]);
+    const enough = ledger.acknowledged + random.below(underLoad.acknowledged);
+    const after = random.below(underLoad.after);
+    for (let waited = 0; ledger.acknowledged < enough && waited < underLoad.patience; waited += 5)
+      await Promise.race([sleep(5), besieging]);
+    await sleep(after);
     over.abort();
     await server.kill();
     await besieging;

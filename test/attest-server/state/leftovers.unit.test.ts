@@ -39,7 +39,7 @@ describe('what a server leaves that was killed', () => {
       .flatMap((folder) => readdirSync(join(dir, folder)).map((name) => join(folder, name)))
       .sort();
 
-  it('is removed at the next start, and nothing else is', async () => {
+  it('is removed at the next start, and nothing else is (row 395)', async () => {
     for (const folder of ['tls', 'backups']) mkdirSync(join(dir, folder), { mode: 0o700 });
     for (const name of [...left, ...kept]) writeFileSync(join(dir, name), '', { mode: 0o600 });
     await using _state = await openState(dir);
