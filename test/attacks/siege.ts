@@ -22,9 +22,14 @@ export async function besiege({ only = siegeNames, seconds, attackers }: SiegeOp
   for (const name of siegeNames) {
     if (!only.includes(name)) continue;
     process.stderr.write(`siege: ${name} ...\n`);
-    done[name] = isEnrolled(name)
-      ? await enrolled(name, siegeBy(name, seconds, attackers))
-      : await besiegeAsStranger(name, seconds ?? 20);
+    const siege = isEnrolled(name)
+      ? enrolled(name, siegeBy(name, seconds, attackers))
+      : besiegeAsStranger(name, seconds ?? 20);
+    // The others are made all the same.
+    done[name] = await siege.catch((error: unknown) => ({
+      figures: {},
+      missed: [`it could not be made: ${error}`],
+    }));
     for (const text of done[name].missed) process.stderr.write(`missed: ${name}: ${text}\n`);
   }
   return done;

@@ -88,6 +88,11 @@ export class Ledger {
     this.#kept.maybe[thing] = [...(this.#kept.maybe[thing] ?? []), state];
   }
 
+  /** Somebody is about to change it, or asked for it and got no answer. */
+  isOpen(thing: Thing): boolean {
+    return this.#kept.maybe[thing] !== undefined;
+  }
+
   /** It was refused: it is as it was. */
   isNot(thing: Thing): void {
     delete this.#kept.maybe[thing];

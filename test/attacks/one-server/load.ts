@@ -138,6 +138,7 @@ async function change(
   [method, path, body]: readonly [string, string, object?],
   entry: readonly [action: string, subject: string] | null,
 ): Promise<unknown> {
+  if (ledger.isOpen(thing)) return null;
   ledger.mayBe(thing, to);
   const answer = await server.call(method, path, body);
   if (answer.status >= 500) return null;
@@ -249,6 +250,7 @@ async function restoreReference(siege: Siege, random: Random): Promise<void> {
   const name = random.pick(ledger.named('reference', 'revoked'));
   if (name === undefined) return;
   const thing = `reference ${name}` as const;
+  if (ledger.isOpen(thing)) return;
   for (const state of ['active', 'staged', 'retired']) ledger.mayBe(thing, state);
   const { status, body } = await server.call('POST', `/v1/references/${name}/restore`, { reason });
   if (status >= 500) return;
@@ -276,6 +278,7 @@ async function revokeNode(siege: Siege, random: Random): Promise<void> {
 async function approveNode({ server, ledger, machines }: Siege, random: Random): Promise<void> {
   const machine = machines.find(({ name }) => name === `turn-${random.below(2)}`);
   if (machine === undefined || ledger.state(`enrolment ${machine.name}`) !== 'none') return;
+  if (ledger.isOpen(`enrolment ${machine.name}`)) return;
   ledger.mayBe(`enrolment ${machine.name}`, 'there');
   const { status } = await server.call('POST', `/v1/enrolments/${machine.name}/approve`, {
     ek: machine.tpm.ekDigest,
@@ -287,12 +290,12 @@ async function approveNode({ server, ledger, machines }: Siege, random: Random):
 
 /** Another text of the same rules: it is in force once the server says so, and from the next start on anyhow. */
 async function loadPolicy({ server, ledger, policyFile }: Siege, random: Random): Promise<void> {
+  if (ledger.isOpen('policy')) return;
   const revision = z.looseObject({ revision: z.string() });
-  const before = await server.read('/v1/policy', revision);
   const text = policyText(random.below(1000));
+  ledger.mayBe('policy', revisionOf(text));
+  const before = await server.read('/v1/policy', revision);
   await writeFile(policyFile, text);
-  const to = revisionOf(text);
-  ledger.mayBe('policy', to);
   server.reload();
   for (let tries = 0; tries < 50; tries++) {
     const now = await server.read('/v1/policy', revision);
