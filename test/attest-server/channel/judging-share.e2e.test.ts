@@ -2,12 +2,19 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { logOfImages } from '../../attacks/enrolled.ts';
+import { ofImageLoads } from '../../attacks/hostile-logs.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
+import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
+
+/** A log of so many images that the firmware started, and the PCRs that it leads to: whoever is root extends PCR 4 as he likes. */
+const logOfImages = (count: number, seed: string) => {
+  const log = ofImageLoads(seed, count);
+  return { log, sha256: replayedValues(log, 'sha256') };
+};
 
 const images = logOfImages(16_000, 'made');
 const few = logOfImages(10, 'few');
