@@ -168,7 +168,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   metrics.faultyParts(inForce.faulty);
-  metrics.policyRollback(inForce.history.rollback);
+  metrics.policyHistory(inForce.history);
   const attest = rooms.use(
     await openAttest(
       { ...config, imaList },

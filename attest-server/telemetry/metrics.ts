@@ -89,8 +89,12 @@ export interface Metrics extends ClusterMetrics {
   auditRollback(of: () => string | null): void;
   /** Parts whose old form is in force. */
   faultyParts(of: () => readonly UnloadedPart[]): void;
-  /** Asked at each scrape whether an earlier policy is in force in place of the one that is given, and since when. */
-  policyRollback(of: () => { readonly at: number } | null): void;
+  /** Asked at each scrape whether an earlier policy is in force in place of the one that is given, and whether one is compared. */
+  policyHistory(of: {
+    /** Since when: milliseconds since the epoch. */
+    rollback(): { readonly at: number } | null;
+    comparing(): object | null;
+  }): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -237,13 +241,21 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
         this.set({ part }, refusedNodes(refused.get(part) ?? null));
     },
   });
-  let policyRollback: Parameters<Metrics['policyRollback']>[0] = () => null;
+  let history: Parameters<Metrics['policyHistory']>[0] = { rollback: () => null, comparing: () => null };
+  new Gauge({
+    name: 'assay_policy_comparing',
+    help: '1 while a policy is compared with the one in force before it takes its place, else 0',
+    registers,
+    collect() {
+      this.set(history.comparing() === null ? 0 : 1);
+    },
+  });
   new Gauge({
     name: 'assay_policy_rollback_timestamp_seconds',
     help: 'Since when an earlier policy is in force in place of the one that is given; 0: it is not',
     registers,
     collect() {
-      this.set((policyRollback()?.at ?? 0) / 1000);
+      this.set((history.rollback()?.at ?? 0) / 1000);
     },
   });
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
@@ -506,8 +518,8 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     faultyParts(of) {
       faultyParts = of;
     },
-    policyRollback(of) {
-      policyRollback = of;
+    policyHistory(of) {
+      history = of;
     },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),

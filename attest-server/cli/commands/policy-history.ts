@@ -18,6 +18,7 @@ import { type Format, print } from '../output.ts';
 import { readPolicyRevision, revisionDigits } from '../policy-revision.ts';
 import { readSimulation, simulationText } from '../simulation.ts';
 import { table } from '../table.ts';
+import { into } from '../write-file.ts';
 
 export interface PolicyHistoryOptions {
   readonly output: Format;
@@ -49,13 +50,20 @@ function historyText(items: readonly PolicyRevisionView[], now: number, absolute
   );
 }
 
-/** `policy show --revision R`: the text as it was, so that it can be written into a file again. */
+export interface ShowRevisionOptions {
+  readonly output: Format;
+  readonly revision: string;
+  /** Gets the text byte for byte. */
+  readonly file?: string;
+}
+
+/** `policy show --revision R`: the text as it was, so that it can be put back. */
 export async function showPolicyRevision(
   { io, server }: CliContext,
-  revision: string,
-  format: Format,
+  { revision, output: format, file }: ShowRevisionOptions,
 ): Promise<void> {
   const kept = await readPolicyRevision(await server(), revision);
+  if (file !== undefined) return into(file, io).out(kept.text);
   await print(io, format, kept, () =>
     format === 'name' ? `${printable(kept.policy)}\n` : kept.text.split('\n').map(printable).join('\n'),
   );
@@ -98,7 +106,7 @@ export async function rollBackPolicy(
   await print(io, format, done, () => {
     const { policy, before, source, untilChanged } = done;
     if (!untilChanged) return `${printable(policy)} is in force again, as ${printable(source)} gives it\n`;
-    const text = `assay policy show --revision ${digits} prints the text`;
+    const text = `assay policy show --revision ${digits} -f FILE writes the text`;
     return `${printable(policy)} is in force in place of ${printable(before)}, until ${printable(source)} gives another text\nput that right there: ${text}\n`;
   });
 }

@@ -12,11 +12,13 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       .description('show the policy in force, with its revision; or one of before, as its file was')
       .option('--revision <revision>', 'one that was in force, by its first digits (assay policy history)')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
-      .action(async ({ output, revision }: Formatted & { readonly revision?: string }) =>
-        revision === undefined
-          ? (await import('../commands/policy-in-force.ts')).showPolicy(context, output)
-          : (await import('../commands/policy-history.ts')).showPolicyRevision(context, revision, output),
-      );
+      .option('-f, --file <file>', 'with --revision: write its text to this file, byte for byte')
+      .action(async ({ revision, ...options }: Formatted & ToFile & { readonly revision?: string }) => {
+        if (revision === undefined)
+          return (await import('../commands/policy-in-force.ts')).showPolicy(context, options.output);
+        const { showPolicyRevision } = await import('../commands/policy-history.ts');
+        return showPolicyRevision(context, { revision, ...options });
+      });
   policies
     .command('history')
     .description('list the policies that were in force: since when, until when, and how each came')

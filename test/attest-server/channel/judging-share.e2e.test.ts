@@ -42,17 +42,16 @@ describe('what judging a node may cost', () => {
   it('follows the node over connections and addresses: it is asked later, and the others are judged (row 360)', async () => {
     const [tpm, honest] = [await enrolled('owned'), await enrolled('honest')];
     const before = await world.metric(refused);
-    for (let judged = 0, from = 1; judged < 60; from++) {
+    // Each time from another address; the last answers already wait for their challenges.
+    for (let from = 1; (await world.metric(over)) === 0; from++) {
       const peer = await introduce(world, tpm, 'owned', { from: `127.0.12.${from}` });
-      for (; judged < 4 * from; judged++) {
+      for (let judged = 0; judged < 4; judged++) {
         await answer(peer, tpm, 'owned', few);
         peer.send({ type: 'changed', what: 'all' });
       }
       await peer.close();
     }
     const peer = await introduce(world, tpm, 'owned', { from: '127.0.13.1' });
-    const spent = await world.until(async () => (await world.metric(over)) === 1 && 1);
-    assert.equal(spent, 1);
     const agent = await honestAgent(world, honest, 'honest');
     await world.until(() => agent.states.length > 0);
     assert.deepEqual(agent.states, ['trusted']);

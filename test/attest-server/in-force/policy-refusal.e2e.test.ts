@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
 import { listOf, policyView } from '../../../attest-server/protocol/api.ts';
 import { policyRevisionView } from '../../../attest-server/protocol/policy-api.ts';
+import { reference } from '../../../attest-server/protocol/reference.ts';
 import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
@@ -172,6 +173,22 @@ describe('a policy that would take the trust of many nodes', () => {
     }
   });
 
+  it('is taken from a directory that revokes what all boot: a revocation is never refused', async () => {
+    const git: SignedDirectory = await signedDirectory();
+    try {
+      await open({ declared: { directory: git.directory, keys: [git.publicKey('merge')] } });
+      const boot = reference.parse(await world.call('GET', '/v1/references/boot'));
+      const { captured: _here, ...known } = boot;
+      await git.write('boot.json', { ...known, state: 'revoked' });
+      await git.write('policy.yaml', `${good}# with another word\n`);
+      await git.declare();
+      await world.until(async () => (await status()).declared?.inForce?.serial === 1);
+      assert.equal(await fleet.answer('node-1'), 'untrusted');
+    } finally {
+      await git[Symbol.asyncDispose]();
+    }
+  });
+
   it('counts by nodes that are trusted alone: those that are not have no voice (row 388)', async () => {
     await open();
     await fleet.world.call('POST', '/v1/references/boot/revoke', { reason: 'bad' });
@@ -272,6 +289,9 @@ describe('a policy that would take the trust of many nodes', () => {
       assert.match(rows[2] ?? '', new RegExp(`^policy@${revisionOf(good)} +start `));
       const shown = await assay(`policy show --revision policy@${revisionOf(good)}`);
       assert.equal(shown.out, good);
+      const out = join(folder, 'out.yaml');
+      assert.equal((await assay(`policy show --revision ${revisionOf(good)} -f ${out}`)).code, 0);
+      assert.equal(await readFile(out, 'utf8'), good);
       const diff = await assay('policy diff');
       assert.equal(diff.code, 10);
       assert.match(diff.out, /^--- policy@.*\n\+\+\+ policy@.*\n@@ /);
