@@ -199,7 +199,7 @@ describe('a watch of Nodes beside an API that lies', () => {
   });
 
   it('does not bring a Node back that went while it waited, and asks again where an answer failed', async () => {
-    const annotations = { a: 'x'.repeat(2 * 1024 * 1024) };
+    const annotations = { a: 'x'.repeat(1_900_000) };
     const long = (name: string, version: string) => {
       const { metadata } = nodeOf(name, version);
       return { kind: 'Node', metadata: { ...metadata, annotations } };
