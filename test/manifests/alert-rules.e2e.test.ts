@@ -49,7 +49,8 @@ describe('the alert rules on what a real server tells', () => {
         const isAnswered = name === 'assay_attestations_total' && labels.result === 'accepted';
         return [`${name}{${pairs.join(',')}}`, `${value}${isAnswered ? '+1' : ''}x60`];
       });
-    const labels = { instance, node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    const its = { code: 'kernel_unknown', class: 'drift', signed: 'false', ours: 'false' };
+    const labels = { instance, node: 'node-2', ...its };
     await assertFires(scraped, '1h', [
       { alert: 'AssayNodeChanged', labels },
       { alert: 'AssayAgentMissing', labels: { instance, node: 'node-9' } },
