@@ -35,7 +35,13 @@ describe('a change of ours that turns verdicts', () => {
   const all = async (state: string, log = good, resetCount = 7) => {
     for (const node of nodes) assert.equal(await site.answer(node, log, resetCount), state, node);
   };
+  /** Such a policy is refused, unless a person forces it: what waits then is what this is about. */
+  const force = async (policy: string) => {
+    const revision = hash('sha256', policy).slice(0, 12);
+    await world.call('POST', '/v1/policy/allow', { revision, reason: 'a slip' });
+  };
   const reload = async (policy: string) => {
+    await force(policy);
     await writeFile(site.policyFile, policy);
     await world.server.reload();
   };
@@ -170,7 +176,11 @@ describe('a change of ours that turns verdicts', () => {
 
   it('lets no node go over to what is revoked while its taint waits (row 380)', async () => {
     assert.equal(await site.answer('node-5', bad, 8), 'untrusted');
-    await world.call('POST', '/v1/references', { node: 'node-5', name: 'other' });
+    await world.call('POST', '/v1/references', {
+      node: 'node-5',
+      name: 'other',
+      reason: 'its kernel is good',
+    });
     assert.equal(await site.answer('node-5', bad, 8), 'trusted');
     await all('trusted', good, 9);
     await reload(wrong('missing'));
@@ -203,6 +213,7 @@ describe('a change of ours that turns verdicts', () => {
 
   it('waits where the version alone is another one, as long as the node shows what it showed (row 381)', async () => {
     const policy = wrong('missing');
+    await force(policy);
     await writeFile(site.policyFile, policy);
     const kept = `'$.policy', '${hash('sha256', policy)}', '$.version', '0.0.9'`;
     await world.restart(changeKept(`update statuses set trusted_by = json_set(trusted_by, ${kept})`));
@@ -223,6 +234,7 @@ describe('a change of ours that turns verdicts', () => {
   });
 
   it('waits for nobody where what trusted the nodes cannot be read any more (row 383)', async () => {
+    await force(wrong('missing'));
     await writeFile(site.policyFile, wrong('missing'));
     await world.restart(
       changeKept(
