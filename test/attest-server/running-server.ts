@@ -64,6 +64,8 @@ export interface ServerSettings {
   readonly declared?: { readonly directory: string; readonly keys: readonly string[] };
   /** Whether who captures a reference may not approve it. */
   readonly separateApprovals?: boolean;
+  /** Which share of the trusted nodes a policy may make untrusted; 100: all of them. */
+  readonly refusePolicyPercent?: number;
   /** Milliseconds. */
   readonly certificateLookedAtEvery?: number;
   /** Done to the state folder before the server starts. */
@@ -147,6 +149,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             imaListMiB: settings.imaListMiB,
             nodeDiskMiB: settings.nodeDiskMiB,
             'approvals.separate': settings.separateApprovals,
+            'breaker.refusePolicyPercent': settings.refusePolicyPercent,
           },
         ),
         // A test looks again at once.

@@ -22,7 +22,8 @@ describe('a change of ours that turns verdicts', () => {
   let site: ForgedSite;
   let world: TestServer;
   beforeEach(async () => {
-    site = await openForgedSite();
+    // Else each wrong policy would be refused: here it comes into force all the same.
+    site = await openForgedSite({ refusePolicyPercent: 100 });
     ({ world } = site);
     for (const node of nodes) await site.add(node);
     await site.answer('node-1', good, 7);
