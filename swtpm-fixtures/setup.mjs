@@ -23,6 +23,7 @@ const verbs = {
   'test:images': { program: ['test/main.ts', 'test', 'images'], debian: true, tests: true, images: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },
   fuzz: { program: ['test/fuzz/main.ts'], debian: false },
+  siege: { program: ['test/attacks/main.ts'], debian: true },
   bench: { program: ['test/bench/main.ts'], debian: true },
   check: { program: ['test/main.ts', 'check'], debian: false },
   fix: { program: ['test/main.ts', 'fix'], debian: false },

@@ -7,24 +7,31 @@ import { HeavyTurns } from './heavy-turns.ts';
 import { JudgingTime } from './judging-time.ts';
 import type { AttestPorts } from './ports.ts';
 
-/** Bytes of parts that must be read, and of a log with all that is remembered of its events: from these on it is heavy. */
-const heavy = { parts: 256 * 1024, reading: 512 * 1024 };
+/** Bytes that must be read, and of a log with all that is remembered of its events: from these on an answer is heavy. */
+const heavy = { bytes: 128 * 1024, reading: 512 * 1024 };
+/** Rest after a turn, by its length: all of them together take a third of the thread. */
+const restFor = 2;
+/** Milliseconds that bytes took before anybody looked at them: to decrypt, and to put together. */
+const perByte = 2 / (1024 * 1024);
 
 /** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
 export class AnswerProof {
   readonly #node: string;
   readonly #signed: SignedAnswer;
   readonly #parts: Parts;
-  readonly #shared: Pick<ProofsShared, 'time' | 'turns'>;
+  readonly #shared: Pick<ProofsShared, 'time' | 'turns' | 'steps'>;
   /** It keeps the thread for long, so that it needs a turn. */
   readonly isHeavy: boolean;
 
-  constructor(node: string, signed: SignedAnswer, parts: Parts, { time, turns, verifier }: ProofsShared) {
+  /** @param parts those of the answer, with the bytes of all that need some */
+  constructor(node: string, signed: SignedAnswer, answer: Answer, parts: Parts, shared: ProofsShared) {
+    const { time, verifier } = shared;
     this.#node = node;
     this.#signed = signed;
     this.#parts = parts;
-    this.#shared = { time, turns };
-    this.isHeavy = bytesIn(parts) >= heavy.parts || readingOf(parts, verifier) >= heavy.reading;
+    this.#shared = shared;
+    const bytes = bytesIn(parts) + sum(answer.files?.came ?? []);
+    this.isHeavy = time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
@@ -50,12 +57,19 @@ export class AnswerProof {
   turn(): Promise<void> {
     return this.#shared.turns.next(this.#node);
   }
+
+  /** Between two steps: those of all lists take turns, else the thread is away for one of each. */
+  pause(): Promise<void> {
+    return this.#shared.steps.next(this.#node);
+  }
 }
 
 interface ProofsShared {
   readonly verifier: Verifier;
   readonly time: JudgingTime;
   readonly turns: HeavyTurns;
+  /** Of work that stops after some milliseconds: others come in between anyhow. */
+  readonly steps: HeavyTurns;
 }
 
 /** Begins the proofs of all nodes, and has none of them take the time of the others. */
@@ -66,7 +80,9 @@ export class AnswerProofs {
 
   constructor(verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
     const time = new JudgingTime(challengeEvery, monotonic);
-    this.#shared = { verifier, time, turns: new HeavyTurns((node) => time.left(node)) };
+    const left = (node: string) => time.left(node);
+    const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
+    this.#shared = { verifier, time, turns, steps };
     this.#logsPerBoot = evidence.logsPerBoot;
     this.#monotonic = monotonic;
   }
@@ -85,11 +101,11 @@ export class AnswerProofs {
       { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
       expectedOf({ name, ...node }, answer),
     );
-    time.admit(name, performance.now() - started);
+    time.admit(name, performance.now() - started + perByte * bytesOf(answer));
     // Counted also where it replays: what nothing measures is free to invent.
     if (boot != null && boot.bytes !== null)
       this.#logsPerBoot.count(name, signed.resetCount, boot.digest, boot.bytes.length, this.#monotonic());
-    return (complete) => new AnswerProof(name, signed, complete, this.#shared);
+    return (complete) => new AnswerProof(name, signed, answer, complete, this.#shared);
   }
 
   /** Milliseconds until the node may be asked. */
@@ -105,6 +121,15 @@ export class AnswerProofs {
   forget(name: string): void {
     this.#shared.time.forget(name);
   }
+}
+
+/** That came with it. */
+function bytesOf({ parts, files, ima, initrd }: Answer): number {
+  return bytesIn(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
+}
+
+function sum(all: readonly Buffer[]): number {
+  return all.reduce((bytes, { length }) => bytes + length, 0);
 }
 
 function bytesIn(parts: Parts): number {

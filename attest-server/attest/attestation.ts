@@ -9,10 +9,8 @@ import {
   trialEndedVerdict,
   twinVerdict,
 } from '../policy/appraise.ts';
-import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
-import type { PolicyGroup } from '../policy/policy.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
@@ -58,7 +56,7 @@ import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
-import { type ShownTurn, Turns } from './turns.ts';
+import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import {
@@ -252,18 +250,6 @@ export class Attestation {
     return this.#initrds.ask(name);
   }
 
-  /** What of ours turned the node's verdict; null where nothing did. */
-  turned(name: string): ShownTurn | null {
-    return this.#turns.shown(this.status(name), this.#ports.inForce());
-  }
-
-  /** Paths of the node that it is asked about. */
-  pathsOf(name: string, inForce: InForce, group: PolicyGroup): readonly string[] {
-    const asked = inForce.pathsOf(group);
-    const more = this.#turns.pathsOf(this.status(name), inForce, this.#ports.labelsOf(name));
-    return more.length === 0 ? asked : [...new Set([...asked, ...more])];
-  }
-
   /** What is known of initrds, and what is not yet. */
   initrdFigures(): InitrdFigures {
     return this.#initrds.figures();
@@ -302,13 +288,15 @@ export class Attestation {
       given: loader,
       wanted,
     } = this.#files.explainedBy(node.name, answer, held.loader, first) ??
-    (await this.#files.explain(
-      node.name,
-      answer,
-      held.loader,
-      first,
-      (files) => proof.with({ loader: files, initrds }),
-      this.#ports.now(),
+    (await proof.charged(() =>
+      this.#files.explain(
+        node.name,
+        answer,
+        held.loader,
+        first,
+        (files) => proof.with({ loader: files, initrds }),
+        this.#ports.now(),
+      ),
     ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
@@ -318,15 +306,9 @@ export class Attestation {
 
   /** What its boot was judged by before. */
   async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    const inForce = this.#ports.inForce();
-    const place = inForce.groupOf(name, this.#ports.labelsOf(name));
-    return this.#asksInitrds(name, inForce, place) ? this.#initrds.heldFor(name, digest) : noInitrds;
-  }
-
-  #asksInitrds(name: string, inForce: InForce, { group }: ReturnType<InForce['groupOf']>): boolean {
-    if (asksInitrds(group.rules)) return true;
-    const before = this.#turns.rulesOf(this.status(name), inForce);
-    return before !== null && asksInitrds(before.groupOf(name, this.#ports.labelsOf(name)).group.rules);
+    return this.#turns.askInitrds(name, this.status(name), this.#ports.inForce())
+      ? this.#initrds.heldFor(name, digest)
+      : noInitrds;
   }
 
   async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
@@ -334,7 +316,7 @@ export class Attestation {
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = this.#asksInitrds(node.name, inForce, place)
+    const looked = this.#turns.askInitrds(node.name, this.status(node.name), inForce)
       ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
       : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
@@ -416,6 +398,7 @@ export class Attestation {
     const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => appraiser.judgedTo(judged),
+      pause: () => proof.pause(),
       *prove(ima) {
         const proven = yield* proof.withList(given, ima);
         yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));
@@ -584,7 +567,7 @@ export class Attestation {
       if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
       if (this.#ports.storageFault() !== null) return;
       const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
-      if (!this.#flapping.takeRow(name, bytesForGood(record), monotonic)) return;
+      if (!this.#flapping.takeFlaps(name, bytesForGood(record), monotonic)) return;
       await this.#commit(record, status.state, []);
       if (record.audit.length > 0) this.#flapping.told(name, monotonic);
     });

@@ -2,22 +2,25 @@ import { Rejection } from '../protocol/rejection.ts';
 
 /** Turns that one node waits for: each of its agent and its gate, and one more where one of them has come again. */
 const mostOfNode = 3;
-/** After each turn the thread is left to all others for so many times as long. */
-const restFor = 2;
 
 /**
- * Turns of work that keeps the one thread for long. One is had at a time, and a rest after each, so that all of it together takes a
- * third of the thread, whoever and how many want it. Of those who wait, the one to whom most of its share is left comes first: an
+ * Turns of work that keeps the one thread for long. One is had at a time, and a rest after each, so that all of it together takes
+ * a share of the thread, whoever and how many want it. Of those who wait, the one to whom most of its share is left comes first: an
  * honest node waits for one turn of another one, not for the queue that some make who never stop.
  */
 export class HeavyTurns {
   readonly #left: (node: string) => number;
+  readonly #restFor: number;
   readonly #waiting: { readonly node: string; readonly begin: () => void }[] = [];
   #isBusy = false;
 
-  /** @param left what is left of a node's share: who has more of it comes first */
-  constructor(left: (node: string) => number) {
+  /**
+   * @param left what is left of a node's share: who has more of it comes first
+   * @param restFor after each turn the thread is left to all others for so many times as long
+   */
+  constructor(left: (node: string) => number, restFor: number) {
     this.#left = left;
+    this.#restFor = restFor;
   }
 
   get waiting(): number {
@@ -53,8 +56,9 @@ export class HeavyTurns {
     const started = performance.now();
     turn.begin();
     setImmediate(() => {
-      const rest = restFor * (performance.now() - started);
-      setTimeout(() => this.#begin(), rest).unref();
+      const rest = this.#restFor * (performance.now() - started);
+      if (rest === 0) this.#begin();
+      else setTimeout(() => this.#begin(), rest).unref();
     });
   }
 }

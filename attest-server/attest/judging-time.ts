@@ -5,6 +5,8 @@ import { Rejection } from '../protocol/rejection.ts';
 const judgements = { burst: 60, perSecond: 1 };
 /** Milliseconds of our time: for a first boot log and a first list of files of any length, and so many a second. */
 const time = { burst: 2_000, perSecond: 10 };
+/** Who has spent so much of it, has all that it sends take turns. */
+const busyFrom = 100;
 /** A server that asks more often expects as much more: shares of what one challenge may cost. */
 const perChallenge = { judgements: 2, time: 10 };
 
@@ -93,6 +95,11 @@ export class JudgingTime {
   /** What is left to this node; of one that was never judged all of it. */
   left(node: string): number {
     return this.#accounts.get(node)?.time ?? time.burst;
+  }
+
+  /** Whether it cost much lately. */
+  isBusy(node: string): boolean {
+    return this.left(node) < time.burst - busyFrom;
   }
 
   /** How many nodes have spent their share. */

@@ -10,7 +10,7 @@ import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
-import type { ShownTurn } from './turns.ts';
+import { type ShownTurn, Turns } from './turns.ts';
 
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
@@ -93,6 +93,7 @@ export async function openAttest(
   const askAgain: AttestPorts['askAgain'] = (node) => {
     for (const ask of asking) ask(node);
   };
+  const turns = new Turns(parts);
   const attestation = await Attestation.open(
     {
       ...parts,
@@ -119,13 +120,12 @@ export async function openAttest(
     ask: (peer, hello, enough) => {
       const { name, banks } = peer.record;
       const inForce = parts.inForce();
-      const { group } = inForce.groupOf(name, parts.labelsOf(name));
       const held = attestation.heldParts(name);
       return questionFor(
         banks ?? hello.banks,
         held,
         enough,
-        attestation.pathsOf(name, inForce, group),
+        turns.pathsOf(name, attestation.status(name), inForce),
         attestation.imaList(name),
         attestation.initrd(name),
       );
@@ -168,7 +168,7 @@ export async function openAttest(
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
     serverFault: (name) => attestation.serverFault(name),
-    turned: (name) => attestation.turned(name),
+    turned: (name) => turns.shown(attestation.status(name), parts.inForce()),
     failed: (name, error) => attestation.failed(name, error),
     recall: (name) => attestation.recall(name),
     archive: (names, work) => attestation.archive(names, work),

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { AppraisedNode, Appraiser, NodePast } from '../policy/appraise.ts';
-import { aspects } from '../policy/aspects.ts';
+import { asksInitrds, aspects } from '../policy/aspects.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { type OurChange, turnedIn } from '../protocol/our-change.ts';
@@ -17,6 +17,8 @@ export interface TurnsParts {
   readonly earlier: Pick<EarlierRules, 'known' | 'read' | 'pathsOf'>;
   /** Of this server. */
   readonly version: string;
+  /** The node's labels in its cluster. */
+  readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
 }
 
 /** An answer that was just judged by the rules in force. */
@@ -41,10 +43,13 @@ export interface ShownTurn extends Pick<Turned, 'change' | 'at' | 'isSame'> {
   /** `name@revision`, and since when the latter is in force: milliseconds since the epoch. */
   readonly policy: { readonly before: string; readonly now: string; readonly since: number };
   readonly server: { readonly before: string; readonly now: string };
-  /** References that are not in force any more, each with its latest step; null: it was deleted. */
+  /** References that are revoked or not in force any more; no state: it was deleted. */
   readonly left: readonly {
     readonly name: string;
+    readonly state: Reference['state'] | null;
     readonly step: NonNullable<Reference['changed']> | null;
+    /** A signed directory says what it is. */
+    readonly isDeclared: boolean;
   }[];
 }
 
@@ -117,27 +122,30 @@ export class Turns {
     };
   }
 
-  /** The rules by which it was trusted, where these are others than those in force and are held here. */
-  rulesOf(previous: NodeStatus | null, inForce: InForce): InForce | null {
+  /** Whether the rules in force, or those by which it was trusted, ask what its initrds hold. */
+  askInitrds(name: string, previous: NodeStatus | null, inForce: InForce): boolean {
+    const labels = this.#parts.labelsOf(name);
+    const isAsked = (rules: InForce | null) =>
+      rules !== null && asksInitrds(rules.groupOf(name, labels).group.rules);
+    if (isAsked(inForce)) return true;
     const before = previous?.trustedBy ?? null;
-    return before === null || isSameContext(before, inForce.context)
-      ? null
-      : this.#parts.earlier.known(before);
+    return (
+      before !== null && !isSameContext(before, inForce.context) && isAsked(this.#parts.earlier.known(before))
+    );
   }
 
-  /** Paths of which the policy speaks by which it was trusted, where that is another one. */
-  pathsOf(
-    previous: NodeStatus | null,
-    inForce: InForce,
-    labels: Readonly<Record<string, string>>,
-  ): readonly string[] {
+  /** Paths of the node that it is asked about: of the policy in force, and of another one by which it was trusted. */
+  pathsOf(name: string, previous: NodeStatus | null, inForce: InForce): readonly string[] {
+    const labels = this.#parts.labelsOf(name);
+    const asked = inForce.pathsOf(inForce.groupOf(name, labels).group);
     const before = previous?.trustedBy ?? null;
-    if (previous === null || before === null || before.policy === inForce.context.policy) return [];
-    return this.#parts.earlier.pathsOf(before, previous.name, labels);
+    if (before === null || before.policy === inForce.context.policy) return asked;
+    return [...new Set([...asked, ...this.#parts.earlier.pathsOf(before, name, labels)])];
   }
 
   /** What turned the verdict of a node, for people; null where nothing of ours did. */
-  shown(status: NodeStatus | null, { policy, references, since }: InForce): ShownTurn | null {
+  shown(status: NodeStatus | null, inForce: InForce): ShownTurn | null {
+    const { policy, references, since } = inForce;
     const by = status?.trustedBy ?? null;
     const turned = turnedIn(by);
     if (by === null || turned === null) return null;
@@ -149,7 +157,10 @@ export class Turns {
         since: Math.min(since, turned.at),
       },
       server: { before: by.version, now: this.#parts.version },
-      left: turned.left.map((name) => ({ name, step: references.get(name)?.changed ?? null })),
+      left: turned.left.map((name) => {
+        const { state = null, changed: step = null } = references.get(name) ?? {};
+        return { name, state, step, isDeclared: inForce.isDeclared(name) };
+      }),
     };
   }
 

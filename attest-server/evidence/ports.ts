@@ -99,6 +99,6 @@ export interface EvidenceStore {
    * @returns digests of shared evidence that is gone, since nobody else names it
    */
   giveWay(request: GivingWay): Promise<readonly string[]>;
-  /** Erases all evidence of a TPM that is no node any more, as `giveWay` does it. */
+  /** Erases all evidence of a TPM that is no node any more, as `giveWay` does it; its rows count no longer. */
   eraseHeld(request: HeldEvidence): Promise<readonly string[]>;
 }

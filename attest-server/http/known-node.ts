@@ -8,7 +8,10 @@ import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
 import { turnedView } from './turned-view.ts';
 
-type KnownPorts = Pick<ApiPorts, 'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'now'> & {
+type KnownPorts = Pick<
+  ApiPorts,
+  'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
+> & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
 
@@ -29,9 +32,10 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
   const turn = view.ourChange === null ? null : ports.turned(view.name);
+  const directory = ports.server.declared()?.directory ?? null;
   const isMarked = view.mode === 'enforce' && ports.cluster !== null;
   const known = withClaims(
-    turn === null ? shown : { ...shown, turned: turnedView(turn, isMarked) },
+    turn === null ? shown : { ...shown, turned: turnedView(turn, { isMarked, directory }) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,

@@ -1,13 +1,22 @@
 import type { ShownTurn } from '../attest/turns.ts';
 import type { Advice } from '../protocol/advice.ts';
 import type { NodeView } from '../protocol/api.ts';
+import { declareActive } from '../protocol/declared.ts';
 
-/** That a change of ours turned a node's verdict, and the way back. @param isMarked its taint waits, or would */
-export function turnedView(turn: ShownTurn, isMarked: boolean): NonNullable<NodeView['turned']> {
+/** What counts for the way back. */
+interface TurnedWhere {
+  /** Taints of its group wait, or would. */
+  readonly isMarked: boolean;
+  /** The signed directory that says what some references are; null where there is none. */
+  readonly directory: string | null;
+}
+
+/** That a change of ours turned a node's verdict, and the way back. */
+export function turnedView(turn: ShownTurn, where: TurnedWhere): NonNullable<NodeView['turned']> {
   const whose = turn.isSame
     ? 'Nothing changed on the node'
     : 'By the rules that trusted the node last it would not be found wrong';
-  return { text: `${whose}: ${changeText(turn)}.`, next: next(turn, isMarked) };
+  return { text: `${whose}: ${changeText(turn)}.`, next: next(turn, where) };
 }
 
 function changeText({ change, at, policy, server, left }: ShownTurn): string {
@@ -27,19 +36,19 @@ function changeText({ change, at, policy, server, left }: ShownTurn): string {
 
 const steps = { revoke: 'revoked', retire: 'retired' } as const;
 
-function next(turn: ShownTurn, isMarked: boolean): Advice {
+function next(turn: ShownTurn, { isMarked, directory }: TurnedWhere): Advice {
   const waiting = [
     'Until a person decides, no taint comes for this; the label is gone. What waits:',
     '  assay breaker list',
-    ...wayBack(turn),
+    ...wayBack(turn, directory),
     'If these nodes are to be tainted, let the taints come:',
     '  assay breaker release --reason "the change is meant"',
   ];
   const meant = 'If the change is meant, docs/troubleshooting.md says what each code asks of a node.';
-  return [...(isMarked ? waiting : wayBack(turn)), meant].join('\n');
+  return [...(isMarked ? waiting : wayBack(turn, directory)), meant].join('\n');
 }
 
-function wayBack({ change, policy, left }: ShownTurn): readonly string[] {
+function wayBack({ change, policy, left }: ShownTurn, directory: string | null): readonly string[] {
   if (change === 'policy')
     return [
       'If the policy is wrong, see what it changed, and put the one of before back:',
@@ -51,16 +60,18 @@ function wayBack({ change, policy, left }: ShownTurn): readonly string[] {
     return [
       'If the new version is wrong, start the one of before again on a copy of its state (docs/upgrade.md).',
     ];
-  const undone = left.flatMap(({ name, step }) => {
-    if (step?.action === 'revoke')
-      return [`  assay reference restore ${name} --reason "it was revoked by mistake"`];
-    return step?.action === 'retire'
-      ? [`  assay reference approve ${name} --reason "it was retired by mistake"`]
+  const mistake = 'If that was a mistake, take it back:';
+  const undone = left.flatMap(({ name, state, isDeclared }) => {
+    if (state === 'revoked')
+      return [mistake, `  assay reference restore ${name} --reason "it was revoked by mistake"`];
+    if (isDeclared && directory !== null) return [declareActive(name, directory)];
+    return state === 'retired'
+      ? [mistake, `  assay reference approve ${name} --reason "it was retired by mistake"`]
       : [];
   });
   return undone.length === 0
     ? ['See which references are in force:', '  assay reference list']
-    : ['If that was a mistake, take it back:', ...undone];
+    : undone.filter((line, index) => line !== mistake || undone.indexOf(mistake) === index);
 }
 
 function instant(ms: number): string {

@@ -30,7 +30,8 @@ export const auditActions = {
   'token.revoke': 'a person or program may not use the API any more',
   refuse: 'evidence, a connection or a request was refused',
   'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
-  evidence_erased: 'old evidence was erased: its digests',
+  evidence_erased:
+    'evidence was erased: its digests. It was too old, its node’s share of the disk was full (`server`), or a person had it erased',
   'gate.open':
     'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
   backup: 'a copy of the database was made',

@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 import pLimit from 'p-limit';
-import { captureReferencesInSteps, noModelOf, standingAgainst, type VouchedFor } from '../policy/capture.ts';
+import {
+  captureReferencesInSteps,
+  noModelOf,
+  standingAgainst,
+  standingInSteps,
+  type VouchedFor,
+} from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { newOfKind, type UnknownThing } from '../policy/unknown.ts';
@@ -123,9 +129,17 @@ async function draft(
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);
+  // Attack: a node of a group that asks for less, or that is compared with nothing, becomes the model of another group.
+  const isForeign = group.name !== own.name;
+  const inForce = isForeign ? await store.list() : [];
+  const against: AgainstNode[] = [];
+  for (const answer of answers) {
+    const there = isForeign ? await inSteps(standingInSteps(kind, answer, group, inForce, at)) : [];
+    against.push(...againstNode(answer, there, { kind, initrd }));
+  }
   return {
     references: made,
-    against: answers.flatMap((answer) => againstNode(answer, { kind, initrd })),
+    against,
     digest: kind === 'runtime' ? '' : digestOf(made),
   };
 }
@@ -136,11 +150,13 @@ interface JudgedAnswer extends VouchedFor {
   readonly verdict: Verdict | null;
 }
 
+/** @param there what would stand against it in the group that it is captured for, where that is another one */
 function againstNode(
   { node, verdict, memory }: JudgedAnswer,
+  there: readonly Reason[],
   of: Pick<CaptureRequest, 'kind' | 'initrd'>,
 ): readonly AgainstNode[] {
-  const reasons = standingAgainst(verdict?.reasons ?? []);
+  const reasons = [...standingAgainst(verdict?.reasons ?? []), ...there];
   if (verdict === null || reasons.length === 0) return [];
   return [{ node, state: verdict.state, reasons, news: newOfKind(memory, of) }];
 }
@@ -202,7 +218,7 @@ function checkConsent(
   const [one] = against;
   if (one === undefined || reason !== null || first.state !== 'active') return;
   throw new NotNow(
-    `more than no_reference stands against ${against.map(({ node, reasons }) => `${node} (${codesOf(reasons)})`).join(', ')}: a capture says that it is good, for ${one.node} and for others. Look at it (assay why ${one.node}), and give a reason; or capture it staged, and approve that`,
+    `more than no_reference stands against ${brief(against.map(({ node, reasons }) => `${node} (${codesOf(reasons)})`).join(', '))}: a capture says that it is good, for ${one.node} and for others. Look at it (assay why ${one.node}), and give a reason; or capture it staged, and approve that`,
   );
 }
 

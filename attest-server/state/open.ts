@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
 import { ToolError } from 'node-tpm2/run';
 import { storageCauseOf } from '../protocol/server-fault.ts';
+import { removeLeftovers } from './leftovers.ts';
 import { preparePrivateFolder } from './private-file.ts';
 import { openReserve, type Reserve, shareOfDisk } from './reserve.ts';
 import { upgradedFor } from './version-file.ts';
@@ -41,6 +42,7 @@ export async function openState(dir: string): Promise<State> {
   preparePrivateFolder(dir);
   const release = await lock(dir);
   try {
+    removeLeftovers(dir);
     const lastAlive = await readLastAlive(dir);
     return {
       dir,

@@ -9,9 +9,11 @@ import { hot } from './statements.ts';
 import { parseParts } from './status-row.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
-/** Rows of history that are looked through at a time; and what one entry of the audit log names. */
+/** Rows of history that are looked through at a time. */
 const page = 200;
+/** What one entry of the audit log names, and bytes that are erased at once: others wait meanwhile. */
 const batch = 100;
+const batchBytes = 8 * 1024 * 1024;
 
 type Erased = ReadonlySet<string>;
 
@@ -23,10 +25,10 @@ interface AnswerRow {
   readonly names: readonly string[];
 }
 
-/** What gives way: rows of answers, and shared blobs that the node names no longer. */
+/** What gives way: rows of answers, and shared blobs, with their bytes, that the node names no longer. */
 interface Surplus {
   readonly answers: readonly AnswerRow[];
-  readonly blobs: readonly string[];
+  readonly blobs: ReadonlyMap<string, number>;
   readonly bytes: number;
 }
 
@@ -109,8 +111,17 @@ export function heldByNode(
     return { bytes, members };
   }
 
-  /** From the latest on. */
+  /** Of all its names, of each from the latest on. */
   async function* rowsOf({ node, ekDigest }: HeldEvidence) {
+    const former = await db
+      .selectFrom('former_names')
+      .select('name')
+      .where('ek_digest', '=', ekDigest)
+      .execute();
+    for (const name of new Set([node, ...former.map((row) => row.name)])) yield* rowsUnder(name, ekDigest);
+  }
+
+  async function* rowsUnder(node: string, ekDigest: string) {
     for (let end = Number.MAX_SAFE_INTEGER; ; ) {
       const rows = await db
         .selectFrom('history')
@@ -167,11 +178,12 @@ export function heldByNode(
         if (before === 0) use(members.get(digest) ?? []);
       }
     };
-    const blobs: string[] = [];
+    const blobs = new Map<string, number>();
     let freed = 0;
     const giveUp = (digest: string): void => {
-      blobs.push(digest);
-      freed += bytes.get(digest) ?? 0;
+      const size = bytes.get(digest) ?? 0;
+      blobs.set(digest, size);
+      freed += size;
     };
     const leave = (digests: readonly string[]): void => {
       for (const digest of digests) {
@@ -210,10 +222,9 @@ export function heldByNode(
       });
       await setImmediate();
     }
-    for (let at = 0; at < blobs.length; at += batch) {
+    for (const some of inBatches(blobs)) {
       await db.transaction().execute(async (transaction) => {
         const found: string[] = [];
-        const some = blobs.slice(at, at + batch);
         forget(some, ekDigest);
         for (const digest of some) {
           await transaction.executeQuery(giveBack({ ek_digest: ekDigest, digest }));
@@ -256,10 +267,26 @@ export function heldByNode(
           .returning('digest')
           .execute();
         if (own.length > 0) await append(transaction, event(own.map(({ digest }) => digest)));
+        // Its rows stay. A person decided that it begins anew: else a TPM that is enrolled again would have no share for good.
+        await transaction.updateTable('held').set({ rows: 0 }).where('ek_digest', '=', ekDigest).execute();
       });
-      return [...(await erase({ answers, blobs: [...bytes.keys()], bytes: 0 }, request))];
+      return [...(await erase({ answers, blobs: bytes, bytes: 0 }, request))];
     },
   };
+}
+
+function* inBatches(blobs: ReadonlyMap<string, number>): Generator<readonly string[]> {
+  let some: string[] = [];
+  let size = 0;
+  for (const [digest, bytes] of blobs) {
+    some.push(digest);
+    size += bytes;
+    if (some.length < batch && size < batchBytes) continue;
+    yield some;
+    some = [];
+    size = 0;
+  }
+  if (some.length > 0) yield some;
 }
 
 function partsIn(parts: string | undefined): readonly string[] {

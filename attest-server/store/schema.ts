@@ -32,6 +32,7 @@ export interface Tables {
   readonly initrds: InitrdRow;
   readonly held: HeldRow;
   readonly held_blobs: HeldBlobRow;
+  readonly former_names: FormerNameRow;
 }
 
 export interface NodeRow {
@@ -141,6 +142,12 @@ interface HeldRow {
   readonly answers: number;
   /** Of the history, with their entries of the audit log: never erased. */
   readonly rows: number;
+}
+
+/** What a TPM was enrolled as before: its evidence of then is kept under that name. */
+interface FormerNameRow {
+  readonly ek_digest: string;
+  readonly name: string;
 }
 
 /** Shared evidence that a node names; each that names it has a row, and counts all of it. */

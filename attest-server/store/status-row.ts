@@ -134,6 +134,14 @@ const trustedByKept = z.object({
     .nullable(),
 }) satisfies z.ZodType<TrustedBy>;
 
+/** The same object with each equal verdict: made into text once. */
+const texts = new WeakMap<TrustedBy, string>();
+function trustedByText(by: TrustedBy): string {
+  const text = texts.get(by) ?? JSON.stringify(by);
+  texts.set(by, text);
+  return text;
+}
+
 /** Digests of the texts that a kept `trusted_by` names. @throws Error */
 export function textsIn(text: string): readonly string[] {
   const { policy, references } = trustedByKept.parse(JSON.parse(text));
@@ -174,7 +182,7 @@ export function movedRow(status: Moved): MovedValues {
     memory: isEmpty(status.memory) ? null : JSON.stringify(status.memory),
     evidence_digest: status.evidenceDigest,
     repeats: status.repeats,
-    trusted_by: status.trustedBy === null ? null : JSON.stringify(status.trustedBy),
+    trusted_by: status.trustedBy === null ? null : trustedByText(status.trustedBy),
   };
 }
 

@@ -1,3 +1,6 @@
+import { fork } from 'node:child_process';
+import { setPriority } from 'node:os';
+import { join } from 'node:path';
 import type { Addresses } from '../bench/measured-server.ts';
 
 /** What an attacker is told; what he does not know stands not here. */
@@ -16,10 +19,12 @@ export interface Report {
 }
 
 /** Runs an attack as the program that this process is: for the time of its order, then it tells what came of it and ends. */
-export async function run(attack: (order: Order) => Promise<Counts>): Promise<void> {
-  const order: Order = JSON.parse(process.argv[2] ?? '{}');
-  // Whatever hangs.
-  setTimeout(() => process.exit(1), (order.seconds + 60) * 1000).unref();
+export async function run<O extends { readonly seconds: number } = Order>(
+  attack: (order: O) => Promise<Counts>,
+): Promise<void> {
+  const order: O = JSON.parse(process.argv[2] ?? '{}');
+  // Whatever hangs. On a busy machine it begins late, and has its time all the same.
+  setTimeout(() => process.exit(1), (order.seconds + 300) * 1000).unref();
   // A connection that is lost is what attackers expect.
   process.on('uncaughtException', () => {});
   process.once('disconnect', () => process.exit(1));
@@ -33,11 +38,27 @@ export async function run(attack: (order: Order) => Promise<Counts>): Promise<vo
   process.send?.(report, () => process.exit(0));
 }
 
+/** Starts a program of this folder as an attacker, and waits for its report. */
+export async function startAttack(name: string, order: object): Promise<Report> {
+  const child = fork(join(import.meta.dirname, `${name}.ts`), [JSON.stringify(order)]);
+  // His machine is another one: what he needs of this one's time is not the server's.
+  if (child.pid !== undefined) setPriority(child.pid, 10);
+  return await new Promise<Report>((resolve, reject) => {
+    // Both ends are this program.
+    child.once('message', (message) => resolve(message as Report));
+    child.once('exit', (code) => reject(new Error(`the attacker ended with ${code}`)));
+  });
+}
+
 /** Counts by name. */
 export class Tallies {
   readonly #counts = new Map<string, number>();
   add(name: string): void {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+  /** Keeps the most. */
+  atMost(name: string, count: number): void {
+    this.#counts.set(name, Math.max(this.get(name), count));
   }
   get(name: string): number {
     return this.#counts.get(name) ?? 0;

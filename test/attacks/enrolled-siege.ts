@@ -1,99 +1,257 @@
+import { readdirSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
+import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
+import { installAccounts, renewAgentToken, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
 import { inFolder, rounded } from '../bench/attestation.ts';
 import { type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
 import { populate } from '../bench/population.ts';
-import { connectAgents, type Fleet } from '../bench/simulated-agents.ts';
-import { keysOf } from './enrolled.ts';
-import { startAttack } from './siege.ts';
+import { kindOfTable, tableBytes } from '../bench/table-bytes.ts';
+import { type Counts, startAttack } from './attack.ts';
+import type { EnrolledOrder } from './enrolled.ts';
+import type { EnrolledProgram } from './enrolled-programs.ts';
+import { comesBack, HonestAgents, type Returns, sendImage } from './honest-agents.ts';
+import { handedOn } from './owned-node.ts';
 
-/** Of honest agents beside enrolled nodes whose owners attack. */
-interface EnrolledFigures {
-  readonly honest_per_s: number;
-  /** As a part of the rate before the attack. */
-  readonly honest_kept: number;
-  readonly lag_before_ms: number;
-  readonly lag_p99_ms: number;
-  readonly server_cores: number;
-  readonly rss_over_idle_mib: number;
-  readonly attacker: Readonly<Record<string, number>>;
+export interface EnrolledSiege {
+  readonly seconds: number;
+  /** Nodes that are the attacker's, and those that are not. */
+  readonly attackers: number;
+  readonly honest: number;
+  /** Seconds that an honest node may wait until its image is in. */
+  readonly imageWithin: number;
 }
 
-const honest = 300;
-const everyMs = 3_000;
-const leastKept = 0.95;
-const mostLagMs = 150;
-const mostMib = 256;
+/** Of one program, against the same server before it began. */
+export interface EnrolledFigures {
+  readonly attackers: number;
+  /** The honest agents' verdicts: how many a second before, and which part of them is left. */
+  readonly honest_per_s: number;
+  readonly honest_kept: number;
+  /** Verdicts of theirs that were not `trusted`, and connections that they lost. */
+  readonly honest_wrong: number;
+  readonly honest_lost: number;
+  /** Of the times that an honest agent came anew, how often it was trusted within ten seconds. */
+  readonly returns_kept: number;
+  /** The 99th percentile of how long the server's one thread was away, above that before; and the worst half second. */
+  readonly lag_p99_over_ms: number;
+  readonly lag_worst_ms: number;
+  readonly rss_over_idle_mib: number;
+  /** The most that the state folder grew by at any time, for each of the attacker's nodes, and what that may be. */
+  readonly disk_mib_a_node: number;
+  readonly disk_mib_may: number;
+  /** History, audit log and whatever else is not evidence, for each of them: the second half of the time, as a day. */
+  readonly rows_mb_a_node_and_day: number;
+  /** Until an honest node had its image in; null: not in its time, or not asked. */
+  readonly image_s: number | null;
+  readonly attacker_cores: number;
+  readonly attacker: Counts;
+}
 
-/** @param attackers of them, each with two connections from an address of his own */
-async function besiegeEnrolled(
-  attackers: number,
-  plan: { readonly evidence: 'log' | 'ordinary'; readonly reconnects: boolean },
-  seconds: number,
+const mib = 1024 * 1024;
+const bounds = { kept: 0.95, lagMs: 150, rssMib: 256, diskMib: 256, rowsMb: 2 };
+/** Only these look at tokens of a cluster, or at images. */
+const inCluster: ReadonlySet<EnrolledProgram> = new Set(['cluster-tokens', 'mixed']);
+const withImages: ReadonlySet<EnrolledProgram> = new Set(['initrd-places', 'mixed']);
+const policy = join(import.meta.dirname, 'siege-policy.yaml');
+/** Of these the verdicts turn: what they add for good is looked at as if it went on for a day. */
+const turning: ReadonlySet<EnrolledProgram> = new Set(['boots', 'flaps', 'mixed']);
+/** Where the thread is what is taken, honest agents are asked twice a second, as in the sieges of strangers. */
+const ofTheThread: ReadonlySet<EnrolledProgram> = new Set(['dear-log', 'many-addresses', 'refused-answers']);
+const oftenMs = 500;
+/** Else the server asks as often as one that is shipped, since a node's share of the disk is for that; the agents say that something changed. */
+const usuallyMs = 60_000;
+
+export async function besiegeAsEnrolled(
+  program: EnrolledProgram,
+  siege: EnrolledSiege,
 ): Promise<EnrolledFigures> {
   return await inFolder(async (stateDir) => {
-    const machines = await populate(stateDir, honest + attackers, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
-    await using fleet = await connectAgents(server, machines.slice(0, honest));
-    await sleep(6_000);
-    const { rssKib: idle } = await server.settle();
-    const before = await watch(server, fleet, 10_000);
-    const { port, apiPort, metricsPort, ca } = server;
-    const [machine] = machines;
-    if (machine === undefined) throw new Error('there is no node');
-    const order = { port, apiPort, metricsPort, ca, seconds, hello: { ...machine.tpm.hello(machine.name) } };
-    const attack = startAttack('dear-judgements', {
-      ...order,
-      ...plan,
-      attackers: machines.slice(honest).map(keysOf),
+    const { seconds, attackers, honest } = siege;
+    const isOften = ofTheThread.has(program);
+    const names = [
+      ...Array.from({ length: honest }, (_, index) => `node-${index}`),
+      ...Array.from({ length: attackers }, (_, index) => `${prefixOf(program, index)}owned-${index}`),
+      'back-0',
+      'image-0',
+    ];
+    const machines = await populate(stateDir, names.length, 'p256', (index) => names[index] ?? '');
+    await using cluster = inCluster.has(program) ? await clusterOf(names) : null;
+    await using server = await startMeasured({
+      kind: 'assay',
+      stateDir,
+      challengeEveryMs: isOften ? oftenMs : usuallyMs,
+      policy,
+      ...(cluster !== null && { kubeconfig: cluster.kubeconfig }),
     });
+    const nodes = machines.map((machine, index) => ({
+      machine,
+      token: cluster?.tokens.get(machine.name) ?? null,
+      from: `127.2.${1 + (index >> 6)}.${1 + (index & 63)}`,
+    }));
+    const named = (form: RegExp) => nodes.filter(({ machine }) => form.test(machine.name));
+    const [back, image] = [...named(/^back-/), ...named(/^image-0$/)];
+    if (back === undefined || image === undefined) throw new Error('no honest node');
+    await using agents = new HonestAgents(server, isOften ? null : honest > 50 ? 5_000 : 2_000);
+    await agents.connect(named(/^node-/));
+    const watch = async (forMs: number) => {
+      const token = () => cluster?.renewed(back.machine.name) ?? Promise.resolve(null);
+      const returns = comesBack(server, back, token, forMs - 500);
+      return { ...(await watched(server, stateDir, agents, forMs)), returns: await returns };
+    };
+    const before = await watch(Math.max(6_000, (seconds * 1000) / 3));
+    const owned = named(/owned-/).map(({ machine, token }) => handedOn(machine, token));
+    const { port, apiPort, metricsPort, ca } = server;
+    const order: EnrolledOrder = {
+      ...{ port, apiPort, metricsPort, ca, program, seconds: seconds + 2, nodes: owned },
+      victims: [{ ...back.machine.tpm.hello(back.machine.name) }],
+    };
+    const attacker = startAttack('enrolled', order);
+    // It starts meanwhile; what is measured is the time in which it is at work.
     await sleep(1_500);
-    const during = await watch(server, fleet, (seconds - 2) * 1000);
-    const { counts } = await attack;
+    const sending = withImages.has(program)
+      ? sendImage(server, image, siege.imageWithin * 1000)
+      : Promise.resolve(null);
+    const during = await watch(seconds * 1000);
+    const { counts, cpuMs } = await attacker;
+    const image_ms = await sending;
+    const { blocks, bsize } = statfsSync(stateDir);
+    const perS = (verdicts: number, ms: number) => (verdicts * 1000) / ms;
     return {
-      honest_per_s: rounded(during.rate),
-      honest_kept: rounded(during.rate / before.rate),
-      lag_before_ms: Math.round(before.lag),
-      lag_p99_ms: Math.round(during.lag),
-      server_cores: rounded(during.cores),
-      rss_over_idle_mib: Math.round((during.peak - idle) / 1024),
+      attackers,
+      honest_per_s: rounded(perS(before.verdicts, before.ms)),
+      honest_kept: rounded(perS(during.verdicts, during.ms) / perS(before.verdicts, before.ms)),
+      honest_wrong: during.wrong,
+      honest_lost: during.lost,
+      returns_kept: rounded(share(during.returns) / (share(before.returns) || 1)),
+      lag_p99_over_ms: Math.round(during.lagP99Ms - before.lagP99Ms),
+      lag_worst_ms: Math.round(during.lagWorstMs),
+      rss_over_idle_mib: Math.round((during.rssKib - before.idleKib) / 1024),
+      disk_mib_a_node: rounded(Math.max(0, during.folder - before.folderAtEnd) / attackers / mib),
+      disk_mib_may: Math.floor(Math.min(bounds.diskMib, (blocks * bsize) / 20 / mib)),
+      rows_mb_a_node_and_day: rounded(Math.max(0, during.rowsADay - before.rowsADay) / attackers / 1e6),
+      image_s: image_ms === null ? null : rounded(image_ms / 1000),
+      attacker_cores: rounded(cpuMs / (seconds * 1000)),
       attacker: counts,
     };
   });
 }
 
-async function watch(server: MeasuredServer, fleet: Fleet, forMs: number) {
-  const [answers, started] = [fleet.answers(), performance.now()];
-  await server.sample();
-  let [peak, cpuMs, lag] = [0, 0, 0];
-  while (performance.now() < started + forMs) {
-    await sleep(500);
-    const sample = await server.sample();
-    peak = Math.max(peak, sample.rssKib);
-    cpuMs += sample.cpuMs;
-    lag = Math.max(lag, sample.lagP99Ms);
-  }
-  const took = performance.now() - started;
-  return { rate: ((fleet.answers() - answers) * 1000) / took, peak, lag, cores: cpuMs / took };
+/** The policy looks into initrds of nodes that are called so. */
+function prefixOf(program: EnrolledProgram, index: number): string {
+  return program === 'initrd-places' || (program === 'mixed' && index % 4 === 0) ? 'image-' : '';
 }
 
-/** One, eight and sixteen owners of enrolled nodes, with dear evidence and with that of honest nodes. */
-export async function besiegedByNodes(seconds = 20): Promise<{
-  readonly figures: Readonly<Record<string, EnrolledFigures>>;
-  readonly missed: readonly string[];
-}> {
-  const figures: Record<string, EnrolledFigures> = {};
+/** Every bound that was missed. */
+export function missedBy(program: EnrolledProgram, figures: EnrolledFigures): readonly string[] {
   const missed: string[] = [];
-  for (const evidence of ['log', 'ordinary'] as const)
-    for (const attackers of [1, 8, 16]) {
-      const name = `${evidence} ${attackers}`;
-      process.stderr.write(`owned nodes: ${name} ...\n`);
-      const found = await besiegeEnrolled(attackers, { evidence, reconnects: true }, seconds);
-      figures[name] = found;
-      process.stderr.write(`${JSON.stringify(found)}\n`);
-      if (found.honest_kept < leastKept) missed.push(`${name}: the honest agents kept ${found.honest_kept}`);
-      if (found.lag_p99_ms - found.lag_before_ms > mostLagMs)
-        missed.push(`${name}: ${found.lag_p99_ms - found.lag_before_ms} ms of lag more than before`);
-      if (found.rss_over_idle_mib > mostMib) missed.push(`${name}: ${found.rss_over_idle_mib} MiB over idle`);
-    }
-  return { figures, missed };
+  const hold = (isHeld: boolean, text: string) => isHeld || missed.push(text);
+  hold(figures.honest_kept >= bounds.kept, `the honest agents kept ${figures.honest_kept} of their verdicts`);
+  hold(figures.honest_wrong === 0, `${figures.honest_wrong} verdicts of honest agents were not trusted`);
+  hold(figures.honest_lost === 0, `honest agents lost ${figures.honest_lost} connections`);
+  hold(
+    figures.returns_kept >= bounds.kept,
+    `an agent that comes anew got in ${figures.returns_kept} of the times`,
+  );
+  hold(figures.lag_p99_over_ms <= bounds.lagMs, `a lag of ${figures.lag_p99_over_ms} ms over the control's`);
+  hold(figures.rss_over_idle_mib <= bounds.rssMib, `${figures.rss_over_idle_mib} MiB over idle`);
+  hold(
+    figures.disk_mib_a_node <= figures.disk_mib_may,
+    `${figures.disk_mib_a_node} MiB of the disk for each node`,
+  );
+  if (turning.has(program))
+    hold(
+      figures.rows_mb_a_node_and_day <= bounds.rowsMb,
+      `${figures.rows_mb_a_node_and_day} MB of rows a node and day`,
+    );
+  if (withImages.has(program))
+    hold(figures.image_s !== null, 'the image of an honest node was not in in its time');
+  return missed;
+}
+
+const share = ({ came, trusted }: Returns) => trusted / came;
+
+interface Watched {
+  readonly ms: number;
+  readonly verdicts: number;
+  readonly wrong: number;
+  readonly lost: number;
+  readonly lagP99Ms: number;
+  readonly lagWorstMs: number;
+  readonly idleKib: number;
+  readonly rssKib: number;
+  /** Bytes of the state folder: the most, and at the end. */
+  readonly folder: number;
+  readonly folderAtEnd: number;
+  readonly rowsADay: number;
+}
+
+async function watched(
+  server: MeasuredServer,
+  stateDir: string,
+  agents: HonestAgents,
+  forMs: number,
+): Promise<Watched> {
+  const { rssKib: idleKib } = await server.settle();
+  const before = { ...agents.counts };
+  const started = performance.now();
+  let [rssKib, lagWorstMs, folder, settledLag] = [0, 0, 0, 0];
+  let half: { readonly at: number; readonly bytes: number } | null = null;
+  for (let at = started; at < started + forMs; at = performance.now()) {
+    await sleep(Math.min(500, Math.max(1, started + forMs - at)));
+    const sample = await server.sample();
+    rssKib = Math.max(rssKib, sample.rssKib);
+    lagWorstMs = Math.max(lagWorstMs, sample.lagP99Ms);
+    settledLag = sample.settledLagP99Ms;
+    folder = Math.max(folder, bytesOf(stateDir));
+    if (half === null && performance.now() > started + forMs / 2)
+      half = { at: performance.now(), bytes: rowsIn(stateDir) };
+  }
+  const ms = performance.now() - started;
+  const { verdicts, wrong, lost } = agents.counts;
+  const rows = rowsIn(stateDir) - (half?.bytes ?? 0);
+  return {
+    ms,
+    verdicts: verdicts - before.verdicts,
+    wrong: wrong - before.wrong,
+    lost: lost - before.lost,
+    lagP99Ms: settledLag,
+    ...{ lagWorstMs, idleKib, rssKib, folder },
+    folderAtEnd: bytesOf(stateDir),
+    rowsADay: half === null ? 0 : (rows * 86_400_000) / (performance.now() - half.at),
+  };
+}
+
+/** Of tables whose rows stay for good. */
+function rowsIn(stateDir: string): number {
+  const isCounted = (name: string) => ['history', 'audit', 'others'].includes(kindOfTable(name));
+  return [...tableBytes(stateDir, { isQuiet: false, isCounted }).values()].reduce(
+    (sum, bytes) => sum + bytes,
+    0,
+  );
+}
+
+function bytesOf(folder: string): number {
+  let bytes = 0;
+  for (const { name, parentPath } of readdirSync(folder, { recursive: true, withFileTypes: true }))
+    bytes += statSync(join(parentPath, name), { throwIfNoEntry: false })?.size ?? 0;
+  return bytes;
+}
+
+/** A cluster with a Node and an agent's pod of each name. */
+async function clusterOf(names: readonly string[]) {
+  const api = await openApiServer();
+  await installAccounts(api);
+  const tokens = new Map<string, string>();
+  for (const name of names) {
+    await api.createNode(name);
+    tokens.set(name, await startAgentPod(api, name));
+  }
+  return {
+    kubeconfig: await api.kubeconfig(serviceAccount('assay', 'assay-server')),
+    tokens,
+    renewed: (name: string) => renewAgentToken(api, name),
+    [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
+  };
 }

@@ -1,263 +1,98 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
-import { request as requestTls } from 'node:https';
-import { setPriority } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { backOff } from '../../agent/back-off.ts';
-import { inFolder, rounded } from '../bench/attestation.ts';
-import { type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
-import { type Machine, populate } from '../bench/population.ts';
-import { attest, connectAgents, type Fleet, type Link, open } from '../bench/simulated-agents.ts';
-import type { Counts, Order, Report } from './attack.ts';
-import { Tallies } from './attack.ts';
-import { visit } from './stranger.ts';
+import { type EnrolledProgram, enrolledProgramNames } from './enrolled-programs.ts';
+import { besiegeAsEnrolled, type EnrolledFigures, type EnrolledSiege, missedBy } from './enrolled-siege.ts';
+import { besiegeAsStranger, type SiegeOutcome, strangerSieges } from './stranger-siege.ts';
 
-/** Of one attack, beside ten honest agents that are asked twice a second. */
-export interface SiegeFigures {
-  /** The honest agents' rate: a second, and as a part of that before the attack. */
-  readonly honest_per_s: number;
-  readonly honest_kept: number;
-  /** The largest, beyond that before all attacks. */
-  readonly rss_over_idle_mib: number;
-  /** CPU of each process: 1 is one core. */
-  readonly server_cores: number;
-  /** How long its one thread was away, at worst of all half seconds. */
-  readonly server_lag_p99_ms: number;
-  readonly attacker_cores: number;
-  /** How many came how far. */
-  readonly attacker: Counts;
-  /** Who was turned away at which bound. */
-  readonly turned_away: Counts;
-  /** The longest that a caller from elsewhere, and one of the attacker's own address, waited for each port; null: it got no answer. */
-  readonly slowest_ms: Readonly<Record<string, number | null>>;
+export const siegeNames = [...strangerSieges, ...enrolledProgramNames];
+export type SiegeName = (typeof siegeNames)[number];
+
+export interface SiegeOptions {
+  readonly only?: readonly SiegeName[];
+  /** Default: 60 for all at once, 125 where places of initrds are held, and 20 of any other. */
+  readonly seconds?: number;
+  /** Nodes of the attacker; default: 16 of 300 for all at once, and 8 of 28 for any other. */
+  readonly attackers?: number;
 }
 
-const programs = ['idle-connections', 'dear-hellos', 'many-strangers', 'flood', 'unproven-bytes'] as const;
-type Program = (typeof programs)[number];
-/** The attacks, each of which is a program of this folder, and the fleet whose address a stranger shares. */
-const sieges = [...programs, 'one-address'] as const;
+/** By siege, in the order in which they were made. */
+export type Sieges = Readonly<Partial<Record<SiegeName, SiegeOutcome>>>;
 
-const agents = 10;
-const everyMs = 500;
-const leastKept = 0.95;
-const mostMib = 300;
-const fleetSize = 500;
-const fleetWithinMs = 60_000;
-
-/**
- * Makes each attack against a server of its own, one after the other.
- * @returns the figures, and every bound that was missed
- */
-export async function besiege(
-  names: readonly (typeof sieges)[number][] = sieges,
-  seconds = 20,
-): Promise<{ readonly figures: Readonly<Record<string, unknown>>; readonly missed: readonly string[] }> {
-  const figures: Record<string, unknown> = {};
-  const missed: string[] = [];
-  for (const name of programs) {
-    if (!names.includes(name)) continue;
+/** Makes each attack against a server of its own, one after the other. */
+export async function besiege({ only = siegeNames, seconds, attackers }: SiegeOptions = {}): Promise<Sieges> {
+  const done: Partial<Record<SiegeName, SiegeOutcome>> = {};
+  for (const name of siegeNames) {
+    if (!only.includes(name)) continue;
     process.stderr.write(`siege: ${name} ...\n`);
-    const found = await inFolder((stateDir) => siegeOf(stateDir, name, seconds));
-    figures[name] = found;
-    process.stderr.write(`${JSON.stringify(found)}\n`);
-    if (found.honest_kept < leastKept) missed.push(`${name}: the honest agents kept ${found.honest_kept}`);
-    if (found.rss_over_idle_mib > mostMib) missed.push(`${name}: ${found.rss_over_idle_mib} MiB over idle`);
-    for (const [port, took] of Object.entries(found.slowest_ms))
-      if (took === null) missed.push(`${name}: ${port} gave no answer`);
+    const siege = isEnrolled(name)
+      ? enrolled(name, siegeBy(name, seconds, attackers))
+      : besiegeAsStranger(name, seconds ?? 20);
+    // The others are made all the same.
+    done[name] = await siege.catch((error: unknown) => ({
+      figures: {},
+      missed: [`it could not be made: ${error}`],
+    }));
+    for (const text of done[name].missed) process.stderr.write(`missed: ${name}: ${text}\n`);
   }
-  if (!names.includes('one-address')) return { figures, missed };
-  process.stderr.write('siege: a fleet behind one address ...\n');
-  const fleet = await inFolder(fleetOfOneAddress);
-  figures.fleet_of_one_address = fleet;
-  if (fleet.proven < fleetSize)
-    missed.push(`of ${fleetSize} agents of one address ${fleet.proven} were proven`);
-  return { figures, missed };
+  return done;
 }
 
-async function siegeOf(stateDir: string, name: Program, seconds: number): Promise<SiegeFigures> {
-  const machines = await populate(stateDir, agents, 'p256');
-  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
-  await using honest = await connectAgents(server, machines);
-  await sleep(1_000);
-  const { rssKib: idle } = await server.settle();
-  const before = await rateOf(honest, 8_000);
-  await server.sample();
-  const attacker = startAttack(name, { ...addressesOf(server), seconds, hello: helloOf(machines) });
-  let [peak, cpuMs, lag, started] = [0, 0, 0, performance.now()];
-  const watching = setInterval(async () => {
-    const sample = await server.sample();
-    peak = Math.max(peak, sample.rssKib);
-    cpuMs += sample.cpuMs;
-    lag = Math.max(lag, sample.lagP99Ms);
-  }, 500);
-  const probes = probeAll(server, name === 'idle-connections' ? '127.0.9.1' : null, seconds * 1000);
-  // The attacker starts meanwhile; what is measured is the time in which he is at work.
-  await sleep(1_500);
-  const during = await rateOf(honest, (seconds - 2) * 1000);
-  const forMs = performance.now() - started;
-  clearInterval(watching);
-  await sleep(600);
-  const server_cores = rounded(cpuMs / forMs);
-  const slowest_ms = await probes;
-  const { counts, cpuMs: attackerMs } = await attacker;
+async function enrolled(name: EnrolledProgram, siege: EnrolledSiege): Promise<SiegeOutcome> {
+  const figures = await besiegeAsEnrolled(name, siege);
+  return { figures, missed: missedBy(name, figures) };
+}
+
+function siegeBy(
+  name: EnrolledProgram,
+  seconds: number | undefined,
+  attackers: number | undefined,
+): EnrolledSiege {
+  const usual = { attackers: 8, of: 28, seconds: 20, ...others[name] };
+  const owned = attackers ?? usual.attackers;
   return {
-    honest_per_s: rounded(during),
-    honest_kept: rounded(during / before),
-    rss_over_idle_mib: Math.round((peak - idle) / 1024),
-    server_cores,
-    server_lag_p99_ms: Math.round(lag),
-    attacker_cores: rounded(attackerMs / (seconds * 1000)),
-    attacker: counts,
-    turned_away: await turnedAway(server),
-    slowest_ms,
+    seconds: seconds ?? usual.seconds,
+    attackers: owned,
+    honest: Math.max(1, usual.of - owned),
+    imageWithin: 120,
   };
 }
 
-function addressesOf({ port, apiPort, metricsPort, ca }: MeasuredServer) {
-  return { port, apiPort, metricsPort, ca };
-}
+/** All at once takes a minute, and who holds places of initrds must hold them longer than an honest node may wait. */
+const others: Readonly<
+  Partial<Record<EnrolledProgram, Partial<{ attackers: number; of: number; seconds: number }>>>
+> = {
+  mixed: { attackers: 16, of: 300, seconds: 60 },
+  'initrd-places': { seconds: 125 },
+};
 
-/** What anybody who listened once knows of a node. */
-function helloOf([victim]: readonly Machine[]): Order['hello'] {
-  if (victim === undefined) throw new Error('there is no node');
-  return { ...victim.tpm.hello(victim.name) };
-}
+const isEnrolled = (name: SiegeName): name is EnrolledProgram =>
+  (enrolledProgramNames as readonly string[]).includes(name);
 
-export async function startAttack(
-  name: Program | 'dear-judgements',
-  order: Order & Readonly<Record<string, unknown>>,
-): Promise<Report> {
-  const child = fork(join(import.meta.dirname, `${name}.ts`), [JSON.stringify(order)]);
-  // His machine is another one: what he needs of this one's time is not the server's.
-  if (child.pid !== undefined) setPriority(child.pid, 10);
-  const report = new Promise<Report>((resolve, reject) => {
-    // Both ends are this program.
-    child.once('message', (message) => resolve(message as Report));
-    child.once('exit', (code) => reject(new Error(`the attacker ended with ${code}`)));
-  });
-  return await report;
-}
+const columns = {
+  kept: 'honest_kept',
+  anew: 'returns_kept',
+  'lag +ms': 'lag_p99_over_ms',
+  'MiB +idle': 'rss_over_idle_mib',
+  'disk MiB/node': 'disk_mib_a_node',
+  'rows MB/node+day': 'rows_mb_a_node_and_day',
+  'image s': 'image_s',
+} as const satisfies Readonly<Record<string, keyof EnrolledFigures>>;
 
-async function rateOf(fleet: Fleet, forMs: number): Promise<number> {
-  const [answers, started] = [fleet.answers(), performance.now()];
-  await sleep(forMs);
-  return ((fleet.answers() - answers) * 1000) / (performance.now() - started);
-}
-
-/** Asks the API and the probes again and again. */
-async function probeAll(
-  { apiPort, metricsPort, ca }: MeasuredServer,
-  also: string | null,
-  forMs: number,
-): Promise<SiegeFigures['slowest_ms']> {
-  const slowest: Record<string, number | null> = {};
-  const end = performance.now() + forMs;
-  const each = async (name: string, mayBeRefused: boolean, ask: () => Promise<void>) => {
-    slowest[name] = 0;
-    while (performance.now() < end) {
-      const started = performance.now();
-      let answered = false;
-      do {
-        answered = await ask().then(
-          () => true,
-          () => false,
-        );
-        if (!answered) await sleep(50);
-        // Who shares the attacker's address comes again.
-      } while (!answered && mayBeRefused && performance.now() - started < 10_000);
-      const worst: number | null | undefined = slowest[name];
-      slowest[name] =
-        answered && worst != null ? Math.max(worst, Math.round(performance.now() - started)) : null;
-      await sleep(500);
-    }
-  };
-  const sources = ['127.0.0.1', ...(also === null ? [] : [also])];
-  await Promise.all(
-    sources.flatMap((from) => [
-      each(`api from ${from}`, from === also, () => get(`https://127.0.0.1:${apiPort}/livez`, from, ca)),
-      each(`metrics from ${from}`, from === also, () =>
-        get(`http://127.0.0.1:${metricsPort}/livez`, from, ca),
-      ),
-    ]),
+/** One line for each siege, and every bound that was missed below them. */
+export function siegeText(sieges: Sieges): string {
+  const rows = Object.entries(sieges).map(([name, { figures, missed }]) => [
+    name,
+    ...Object.values(columns).map((key) => String(new Map(Object.entries(figures)).get(key) ?? '-')),
+    missed.length === 0 ? 'held' : 'MISSED',
+  ]);
+  const lines = [['siege', ...Object.keys(columns), ''], ...rows];
+  const widths = lines[0]?.map((_, at) => Math.max(...lines.map((line) => line[at]?.length ?? 0))) ?? [];
+  const table = lines.map((line) =>
+    line
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd(),
   );
-  return slowest;
-}
-
-async function get(url: string, localAddress: string, ca: string): Promise<void> {
-  const { request } = url.startsWith('https') ? { request: requestTls } : await import('node:http');
-  const asked = request(url, { localAddress, ca, agent: false, timeout: 5_000 });
-  asked.once('timeout', () => asked.destroy(new Error('no answer')));
-  asked.end();
-  const [answer] = await once(asked, 'response');
-  answer.resume();
-  await once(answer, 'end');
-}
-
-async function turnedAway({ metricsPort }: MeasuredServer): Promise<Counts> {
-  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
-  const series = /^assay_door_refusals_total\{port="(\w+)",bound="(\w+)"\} (\d+)$/gm;
-  return Object.fromEntries(
-    [...text.matchAll(series)].map(([, port, bound, n]) => [`${port} ${bound}`, Number(n)]),
+  const missed = Object.entries(sieges).flatMap(([name, each]) =>
+    each.missed.map((text) => `missed: ${name}: ${text}`),
   );
-}
-
-export interface FleetFigures {
-  readonly agents: number;
-  /** How many of them were proven again within a minute of the server's start, and when the last one was. */
-  readonly proven: number;
-  readonly last_s: number;
-}
-
-/** Enrolled agents that all come at once from one address, where a stranger holds 256 connections. */
-async function fleetOfOneAddress(stateDir: string): Promise<FleetFigures> {
-  const from = '127.0.5.1';
-  const machines = await populate(stateDir, fleetSize, 'p256');
-  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 60_000 });
-  const end = performance.now() + fleetWithinMs;
-  const stranger = Array.from({ length: 256 }, async () => {
-    while (performance.now() < end) {
-      const stays = end - performance.now();
-      await visit(
-        { host: '127.0.0.1', port: server.port, ca: server.ca, from, aim: 'tcp', frames: [], stays },
-        new Tallies(),
-      );
-      await sleep(1_000);
-    }
-  });
-  let [proven, last, started] = [0, 0, performance.now()];
-  const links: Link[] = [];
-  await Promise.all(
-    machines.map(async (machine) => {
-      for (let failures = 0; performance.now() < end; failures++) {
-        await sleep(backOff(failures, Math.random));
-        const link = await proveOnce(server, machine, from).catch(() => null);
-        if (link === null) continue;
-        links.push(link);
-        proven += 1;
-        last = performance.now() - started;
-        return;
-      }
-    }),
-  );
-  for (const { socket } of links) socket.terminate();
-  if (proven < fleetSize) await Promise.all(stranger);
-  return { agents: fleetSize, proven, last_s: rounded(last / 1000) };
-}
-
-async function proveOnce(server: MeasuredServer, machine: Machine, from: string): Promise<Link> {
-  const link = await open(server, 0, from);
-  await new Promise<void>((resolve, reject) => {
-    link.socket.once('close', reject);
-    attest(link, machine, (state) => (state === 'trusted' ? resolve() : reject(new Error(state))));
-  });
-  return link;
-}
-
-if (import.meta.main) {
-  const names = sieges.filter((name) => process.argv.length < 3 || process.argv.includes(name));
-  const { figures, missed } = await besiege(names);
-  process.stdout.write(`${JSON.stringify(figures, null, 2)}\n`);
-  for (const text of missed) process.stderr.write(`missed: ${text}\n`);
-  process.exit(missed.length === 0 ? 0 : 1);
+  return `${[...table, ...missed].join('\n')}\n`;
 }

@@ -115,7 +115,7 @@ describe('enrolled nodes that would fill the disk, a file system of 160 MiB', fu
     assert.equal(await machine.answer(log, 0), 'trusted');
     const good = rebooting(world, honest, 'honest');
     await good.answer(log, 0);
-    await world.call('POST', '/v1/references', { node: 'honest', name: 'honest' });
+    await world.call('POST', '/v1/references', { node: 'honest', name: 'honest', reason: 'it is good' });
     assert.equal(await good.answer(log, 0), 'trusted');
     assert.equal(await machine.answer(tamper(log, 'kernel'), 1), 'untrusted');
     assert.equal(await machine.answer(log, 1), 'trusted');

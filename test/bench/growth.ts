@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../attest-server/attest/attestation.ts';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
@@ -18,6 +17,7 @@ import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
 import { model, populate } from './population.ts';
 import { strictNodes } from './strict-node.ts';
+import { kindOfTable, tableBytes } from './table-bytes.ts';
 
 /** Bytes that the database grows by, for each node and each day, where every verdict is like the one before. */
 interface Grown {
@@ -53,23 +53,6 @@ const minute = 60_000;
 /** Nodes begin within the first hour, each at a minute of its own; the day is counted from its end. */
 const begins = 61;
 const day = 24 * 60;
-
-const groups: Readonly<Record<string, 'history' | 'audit' | 'answers' | 'parts' | 'statuses'>> = {
-  history: 'history',
-  history_by_node: 'history',
-  audit: 'audit',
-  checkpoints: 'audit',
-  answers: 'answers',
-  evidence: 'parts',
-  sqlite_autoindex_evidence_1: 'parts',
-  evidence_uses: 'parts',
-  sqlite_autoindex_evidence_uses_1: 'parts',
-  latest_answers: 'statuses',
-  latest_answers_by_node: 'statuses',
-  sqlite_autoindex_latest_answers_1: 'statuses',
-  statuses: 'statuses',
-  sqlite_autoindex_statuses_1: 'statuses',
-};
 
 export async function benchGrowth(): Promise<GrowthFigures> {
   const { host, node, reference } = await strictNodes();
@@ -130,12 +113,12 @@ async function dayOf({ policy, references, answers }: Fleet): Promise<Grown> {
       }
       await attestation.idle();
       await checkpoint(store);
-      if (round === begins) before = sizes(stateDir);
+      if (round === begins) before = tableBytes(stateDir);
     }
     for (const { machine } of machines.slice(0, 1)) await checkKept(store, machine.node.name);
     const grown = { history: 0, audit: 0, answers: 0, parts: 0, statuses: 0, others: 0 };
-    for (const [name, bytes] of sizes(stateDir))
-      grown[groups[name] ?? 'others'] += (bytes - (before.get(name) ?? 0)) / nodes;
+    for (const [name, bytes] of tableBytes(stateDir))
+      grown[kindOfTable(name)] += (bytes - (before.get(name) ?? 0)) / nodes;
     const all = Object.values(grown).reduce((sum, bytes) => sum + bytes, 0);
     return {
       bytes_per_node_and_day: Math.round(all),
@@ -167,18 +150,6 @@ async function checkpoint({ audit }: Store): Promise<void> {
   await audit.addCheckpoint(({ size, head }) =>
     formatCheckpoint({ origin: madeOrigin, size, head }, madeAuditKey()),
   );
-}
-
-/** Bytes of each table and index in the file, once the write-ahead log is in it. */
-function sizes(stateDir: string): Map<string, number> {
-  const database = new DatabaseSync(join(stateDir, 'assay.db'), { timeout: 5_000 });
-  try {
-    database.exec('pragma wal_checkpoint(truncate)');
-    const rows = database.prepare('select name, sum(pgsize) as bytes from dbstat group by name').all();
-    return new Map(rows.map(({ name, bytes }) => [String(name), Number(bytes)]));
-  } finally {
-    database.close();
-  }
 }
 
 /** What the server holds is named alone. */

@@ -1,6 +1,5 @@
 import { Argument, Command, Option } from 'commander';
-import { besiegedByNodes } from '../attacks/enrolled-siege.ts';
-import { besiege } from '../attacks/siege.ts';
+import { besiege, type SiegeName, siegeNames, siegeText } from '../attacks/siege.ts';
 import { benchAgainst } from './against.ts';
 import { benchAgent } from './agent.ts';
 import { benchAttestation } from './attestation.ts';
@@ -24,6 +23,8 @@ import { benchVerifyQuote } from './verify-quote.ts';
 
 interface Options extends Sizes {
   readonly commit?: string;
+  readonly only?: readonly SiegeName[];
+  readonly attackers?: number;
   readonly pairs: number;
 }
 
@@ -52,8 +53,8 @@ const benches: Readonly<
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
-/** Asked for by name alone: one needs a commit, the others take minutes and can fail. */
-const onlyByName = ['against', 'siege', 'owned-nodes'] as const;
+/** Asked for by name alone: one needs a commit, the other takes minutes and can fail. */
+const onlyByName = ['against', 'siege'] as const;
 
 const program = new Command('npm run bench --')
   .description('Figures of one run on this machine; ratios are within the run.')
@@ -69,6 +70,8 @@ const program = new Command('npm run bench --')
   .option('--agents <count>', 'of the bench agents', Number)
   .option('--every <seconds>', 'from one message of a connection or an agent to its next', Number)
   .option('--seconds <seconds>', 'that the agents are watched, or besieged', Number)
+  .addOption(new Option('--only <name...>', 'of the bench siege: these alone').choices(siegeNames))
+  .option('--attackers <count>', "of the bench siege: nodes that are the attacker's", Number)
   .option('--commit <revision>', 'of the bench against, which needs it: the old side, such as HEAD~1')
   .option('--pairs <count>', 'of the bench against: how often old and new are run', Number, 20)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
@@ -91,16 +94,10 @@ if (only === 'against') {
   if (commit === '') program.error('against what? Name a commit: --commit HEAD~1', { exitCode: 2 });
   figures.against = await benchAgainst({ commit, pairs });
 }
-if (only === 'siege') {
-  const { figures: siege, missed } = await besiege(undefined, options.seconds);
-  figures.siege = siege;
-  for (const text of missed) process.stderr.write(`missed: ${text}\n`);
-  if (missed.length > 0) process.exitCode = 1;
+const sieges = only === 'siege' ? await besiege(options) : {};
+if (Object.values(sieges).some(({ missed }) => missed.length > 0)) process.exitCode = 1;
+if (only === 'siege' && output === 'text') process.stdout.write(siegeText(sieges));
+else {
+  if (only === 'siege') figures.siege = sieges;
+  process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);
 }
-if (only === 'owned-nodes') {
-  const { figures: owned, missed } = await besiegedByNodes(options.seconds);
-  figures.owned_nodes = owned;
-  for (const text of missed) process.stderr.write(`missed: ${text}\n`);
-  if (missed.length > 0) process.exitCode = 1;
-}
-process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);

@@ -9,6 +9,8 @@ export interface Order {
   readonly challengeEveryMs: number;
   /** The cluster that it is in; without it none. */
   readonly kubeconfig?: string;
+  /** A file; without it identity and boot of all nodes. */
+  readonly policy?: string;
   /** Whether there are series of each node; without it there are. */
   readonly perNode?: boolean;
 }
@@ -28,6 +30,8 @@ export interface Sample {
   readonly overdue: number;
   readonly rssKib: number;
   readonly lagP99Ms: number;
+  /** Since it was settled. */
+  readonly settledLagP99Ms: number;
 }
 
 export interface MeasuredServer extends Addresses, AsyncDisposable {

@@ -16,10 +16,12 @@ const order: Order = JSON.parse(process.argv[2] ?? '{}');
 // With --expose-gc.
 const collectGarbage = 'gc' in globalThis && typeof globalThis.gc === 'function' ? globalThis.gc : () => {};
 const lag = monitorEventLoopDelay({ resolution: 5 });
+const settledLag = monitorEventLoopDelay({ resolution: 5 });
 const counts = { answered: 0, overdue: 0 };
 const running = await (order.kind === 'assay' ? assay(order) : bare(order));
 let before = process.cpuUsage();
 lag.enable();
+settledLag.enable();
 process.on('message', async (asked: 'sample' | 'settle' | 'close') => {
   if (asked === 'sample') tell(sample());
   if (asked === 'settle') await settle();
@@ -28,6 +30,8 @@ process.on('message', async (asked: 'sample' | 'settle' | 'close') => {
     process.disconnect?.();
   }
 });
+// Who was to close it is gone.
+process.once('disconnect', () => process.exit());
 tell(running.addresses);
 
 function tell(message: Addresses | Sample): void {
@@ -42,6 +46,7 @@ function sample(): Sample {
     ...counts,
     rssKib: process.memoryUsage().rss / 1024,
     lagP99Ms: lag.percentile(99) / 1e6,
+    settledLagP99Ms: settledLag.percentile(99) / 1e6,
   };
   counts.answered = 0;
   counts.overdue = 0;
@@ -57,6 +62,7 @@ async function settle(): Promise<void> {
     await sleep(100);
   }
   tell(sample());
+  settledLag.reset();
 }
 
 interface Running {
@@ -64,7 +70,13 @@ interface Running {
   close(): Promise<void>;
 }
 
-async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none', perNode }: Order): Promise<Running> {
+async function assay({
+  stateDir,
+  challengeEveryMs,
+  kubeconfig = 'none',
+  policy = bootPolicyFile,
+  perNode,
+}: Order): Promise<Running> {
   const config = serverConfig(
     null,
     {},
@@ -74,9 +86,11 @@ async function assay({ stateDir, challengeEveryMs, kubeconfig = 'none', perNode 
       agentPort: 0,
       apiPort: 0,
       metricsPort: 0,
-      policy: bootPolicyFile,
+      policy,
       challengeEverySeconds: challengeEveryMs / 1000,
       'kubernetes.api': kubeconfig,
+      'kubernetes.namespace': kubeconfig === 'none' ? null : 'assay',
+      'kubernetes.agentAccount': 'assay-agent',
       'metrics.perNode': perNode,
     },
   );

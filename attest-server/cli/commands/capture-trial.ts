@@ -51,7 +51,8 @@ export async function confirmCapture(
     );
   if (isActive && (against.length > 0 || turning(trial).length > 0))
     await questions(io, options)('Capture it all the same?');
-  return { ...(reason !== undefined && { reason }), ...(digest !== '' && { shown: digest }) };
+  const isShown = against.length > 0 && digest !== '';
+  return { ...(reason !== undefined && { reason }), ...(isShown && { shown: digest }) };
 }
 
 /** Null at a server of an earlier version, whose references demand nothing; and where a node is not known, which the capture says. */

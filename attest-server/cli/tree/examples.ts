@@ -114,7 +114,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay enrol approve worker-1 --ek 5a7c3f0e1d2b4a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1',
     'assay enrol approve --all',
   ],
-  'enrol revoke': ['assay enrol revoke worker-1 --reason "the board was exchanged"'],
+  'enrol revoke': [
+    'assay enrol revoke worker-1 --reason "the board was exchanged"',
+    'assay enrol revoke worker-1 --reason "it was taken over" --erase-evidence',
+  ],
   'token create': [
     'assay token create --name alice --role operator --ttl 8h',
     'assay token create --name grafana --role reader',

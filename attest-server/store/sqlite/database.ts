@@ -34,7 +34,7 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
         throw error;
       }
     });
-  const free = () => (path === ':memory:' ? Number.POSITIVE_INFINITY : freeIn(connection, path));
+  const free = path === ':memory:' ? () => Number.POSITIVE_INFINITY : freeIn(connection, path);
   const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)), free);
   const forMachines = writeInRoom(db, room);
   return {
@@ -72,11 +72,15 @@ function bytesOf(path: string): number {
 }
 
 /** What its log holds is in its file only later. */
-function freeIn(connection: DatabaseSync, path: string): number {
-  const count = (what: 'freelist_count' | 'page_count') =>
-    Number(connection.prepare(`pragma ${what}`).get()?.[what]) * pageBytes;
-  const file = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  return count('freelist_count') - Math.max(0, count('page_count') - file);
+function freeIn(connection: DatabaseSync, path: string): () => number {
+  const [unused, all] = (['freelist_count', 'page_count'] as const).map((what) => {
+    const count = connection.prepare(`pragma ${what}`);
+    return () => Number(count.get()?.[what]) * pageBytes;
+  });
+  return () => {
+    const file = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return (unused?.() ?? 0) - Math.max(0, (all?.() ?? 0) - file);
+  };
 }
 
 /** As far as no reader is in its way, and there is room for what is new in it. */

@@ -321,6 +321,11 @@ const migrations: readonly string[] = [
      answers integer not null default 0,
      rows integer not null default 0
    ) strict, without rowid;
+   create table former_names (
+     ek_digest text not null,
+     name text not null,
+     primary key (ek_digest, name)
+   ) strict, without rowid;
    alter table evidence add column counted integer not null default 0;
    alter table answers add column held integer not null default 0;
 
@@ -342,8 +347,12 @@ const migrations: readonly string[] = [
      update held set answers = answers - old.held
      where ek_digest = (select ek_digest from history where id = old.id);
    end;
+   create trigger node_is_renamed after update of name on nodes when old.name <> new.name begin
+     insert into former_names (ek_digest, name) values (old.ek_digest, old.name) on conflict do nothing;
+   end;
    create trigger row_is_held after insert on history begin
-     insert into held (ek_digest, rows) values (new.ek_digest, length(cast(new.verdict as blob)) + 1024)
+     insert into held (ek_digest, rows)
+     values (new.ek_digest, length(cast(new.verdict || coalesce(new.flaps, '') as blob)) + 1024)
      on conflict (ek_digest) do update set rows = rows + excluded.rows;
    end;`,
 

@@ -96,6 +96,17 @@ describe('what judging a node may cost', () => {
     }
   });
 
+  it('has who cost a tenth of a second lately take turns with all that it sends (row 362)', () => {
+    const { time, pass, judged } = atStart();
+    judged('a', 1, 100);
+    assert.equal(time.isBusy('a'), false);
+    judged('a', 1, 1);
+    assert.deepEqual([time.isBusy('a'), time.isBusy('b')], [true, false]);
+    pass(100);
+    judged('a', 1);
+    assert.equal(time.isBusy('a'), false);
+  });
+
   it('is charged to nobody of whom nothing is proven', () => {
     const { time } = atStart();
     time.charged('a', () => workFor(5));

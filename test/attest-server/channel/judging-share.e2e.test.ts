@@ -2,12 +2,19 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { logOfImages } from '../../attacks/enrolled.ts';
+import { ofImageLoads } from '../../attacks/hostile-logs.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
+import { replayedValues } from '../policy/made-proof.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
+
+/** A log of so many images that the firmware started, and the PCRs that it leads to: whoever is root extends PCR 4 as he likes. */
+const logOfImages = (count: number, seed: string) => {
+  const log = ofImageLoads(seed, count);
+  return { log, sha256: replayedValues(log, 'sha256') };
+};
 
 const images = logOfImages(16_000, 'made');
 const few = logOfImages(10, 'few');
@@ -42,17 +49,16 @@ describe('what judging a node may cost', () => {
   it('follows the node over connections and addresses: it is asked later, and the others are judged (row 360)', async () => {
     const [tpm, honest] = [await enrolled('owned'), await enrolled('honest')];
     const before = await world.metric(refused);
-    for (let judged = 0, from = 1; judged < 60; from++) {
+    // Each time from another address; the last answers already wait for their challenges.
+    for (let from = 1; (await world.metric(over)) === 0; from++) {
       const peer = await introduce(world, tpm, 'owned', { from: `127.0.12.${from}` });
-      for (; judged < 4 * from; judged++) {
+      for (let judged = 0; judged < 4; judged++) {
         await answer(peer, tpm, 'owned', few);
         peer.send({ type: 'changed', what: 'all' });
       }
       await peer.close();
     }
     const peer = await introduce(world, tpm, 'owned', { from: '127.0.13.1' });
-    const spent = await world.until(async () => (await world.metric(over)) === 1 && 1);
-    assert.equal(spent, 1);
     const agent = await honestAgent(world, honest, 'honest');
     await world.until(() => agent.states.length > 0);
     assert.deepEqual(agent.states, ['trusted']);

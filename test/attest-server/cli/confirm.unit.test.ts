@@ -86,6 +86,7 @@ describe('a command that is dear', () => {
     'reference revoke workers-7 --reason because',
     'reference delete workers-7 --reason because',
     'enrol revoke node-1 --reason sold',
+    'enrol revoke node-1 --reason sold --erase-evidence',
     'enrol approve --all',
     'token revoke taken',
     'authority finish --force',
@@ -122,10 +123,11 @@ describe('a command that is dear', () => {
   }
 
   it('does what was asked for, and no other thing', async () => {
-    for (const line of [lines[2] ?? '', ...lines.slice(4, 6)]) await assay(line, 'y');
+    for (const line of [lines[2] ?? '', ...lines.slice(4, 7)]) await assay(line, 'y');
     assert.deepEqual(changes(), [
       'revoked',
       'token:admin revokes node-1: sold',
+      'token:admin revokes node-1 and its evidence: sold',
       'token:admin approves node-1 abab,node-2 abab',
     ]);
   });

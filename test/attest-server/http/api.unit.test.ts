@@ -443,7 +443,7 @@ groups:
     assert.deepEqual([status, headers['retry-after']], [429, '2']);
   });
 
-  it('gives each problem a code of the closed list, and says in its own words which field is wrong', async () => {
+  it('gives each problem a code of the closed list, and says in its own words which field is wrong (row 357)', async () => {
     const sendText = (path: string, body: string) =>
       ask(server, path, { method: 'POST', token: 'admin-token', body });
     const send = (path: string, body: object) => sendText(path, JSON.stringify(body));

@@ -198,6 +198,17 @@ describe('the metrics', () => {
     assert.deepEqual(await shown(), expected(0, 12, 1500));
   });
 
+  it('say how many nodes have spent what judging them may cost, and how many answers wait for a turn', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
+    metrics.judging(() => ({ spent: 2, waiting: 5 }));
+    const found = parseSamples(await metrics.text());
+    const sampled = (named: string) => found.find(({ name }) => name === named)?.value;
+    assert.deepEqual(
+      [sampled('assay_nodes_over_judging_share'), sampled('assay_heavy_answers_waiting')],
+      [2, 5],
+    );
+  });
+
   it('call a change signed only where all that counts against the node is a signed change', async () => {
     const signed = { ...reasonOf('kernel_unknown'), signed: true } as const;
     const told = { ...reasonOf('kexec_possible'), severity: 'info' } as const;

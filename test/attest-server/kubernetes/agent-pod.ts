@@ -31,7 +31,17 @@ export async function startAgentPod(api: ApiServer, nodeName: string): Promise<s
     metadata: { name: `${account}-${nodeName}` },
     spec: { nodeName, serviceAccountName: account, containers: [{ name: 'agent', image: 'agent' }] },
   });
-  const [name, uid] = [textAt(pod, 'metadata', 'name') ?? '', textAt(pod, 'metadata', 'uid') ?? ''];
+  return await tokenIn(api, textAt(pod, 'metadata', 'name') ?? '', textAt(pod, 'metadata', 'uid') ?? '');
+}
+
+/** Another token, as the kubelet puts a new one into the pod from time to time. */
+export async function renewAgentToken(api: ApiServer, nodeName: string): Promise<string> {
+  const name = `${account}-${nodeName}`;
+  const { body } = await api.as(administrator).request('GET', `/api/v1/namespaces/assay/pods/${name}`);
+  return await tokenIn(api, name, textAt(body ?? {}, 'metadata', 'uid') ?? '');
+}
+
+async function tokenIn(api: ApiServer, name: string, uid: string): Promise<string> {
   const answer = await post(api, `/api/v1/namespaces/assay/serviceaccounts/${account}/token`, {
     spec: {
       audiences: ['assay'],

@@ -106,7 +106,7 @@ describe('a change of ours that turns verdicts', () => {
     );
     assert.match(
       (await assay('status')).out,
-      /taints of 5 nodes wait[^]*by a change of ours.*: policy policy@/,
+      /taints of 5 nodes wait[\s\S]*by a change of ours.*: policy policy@/,
     );
   });
 

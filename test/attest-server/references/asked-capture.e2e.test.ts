@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { listOf, referenceView } from '../../../attest-server/protocol/api.ts';
 import { captureTrial } from '../../../attest-server/protocol/policy-api.ts';
@@ -120,5 +123,34 @@ describe('a capture of a node against which something stands', () => {
     assert.equal(await fleet.answer('node-4'), 'trusted');
     const { code, asked } = await assay(['reference', 'capture', 'node-4', '--name', 'again']);
     assert.deepEqual([code, asked], [0, 0]);
+  });
+});
+
+describe('a capture for another group than that of the node', () => {
+  it('asks where that group has references and none is like it, and not where it has none (row 347)', async () => {
+    const groups = [
+      'name: first\n    nodes: [first-1]\n    mode: observe\n    require: [identity]',
+      'name: workers\n    nodes: ["*"]\n    mode: enforce\n    require: [identity, boot]',
+    ];
+    const folder = await mkdtemp(join(tmpdir(), 'assay-capture-'));
+    await using cleaning = new AsyncDisposableStack();
+    cleaning.defer(() => rm(folder, { recursive: true }));
+    const policy = join(folder, 'policy.yaml');
+    await writeFile(
+      policy,
+      `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n${groups.map((group) => `  - ${group}\n    enrolment: [pin]\n`).join('')}`,
+    );
+    await using fleet = await startForgedFleet({ 'first-1': changed, 'node-1': good }, { policy });
+    const { world } = fleet;
+    const asked = { node: 'first-1', group: 'workers' };
+    const post = (more: object) => world.call('POST', '/v1/references', { ...asked, ...more });
+    assert.equal(await fleet.answer('first-1'), 'trusted');
+    await post({ name: 'of-nobody' });
+    await world.call('POST', '/v1/references/of-nobody/retire', { reason: 'tried' });
+    assert.equal(await fleet.answer('node-1'), 'pending');
+    await world.call('POST', '/v1/references', { node: 'node-1', name: 'good' });
+    assert.equal(await fleet.answer('node-1'), 'trusted');
+    await assert.rejects(post({ name: 'other' }), /409.*stands against first-1 \(cmdline_policy\)/);
+    await post({ name: 'other', reason: 'the next release' });
   });
 });

@@ -159,6 +159,24 @@ describe('what is kept of one node', () => {
     assert.equal(await isKept({ digest: answer }), true);
   });
 
+  it('never loses that under a name of before, either', async () => {
+    const caught = long('caught');
+    await record('untrusted', [caught], { transition: true });
+    await store.enrolment.revoke(
+      { name: one.name, ekDigest: one.ekDigest, at, reason: 'owned' },
+      madeEvent('enrol.revoke', one.name),
+    );
+    const renamed = { ...one, name: 'node-9', enrolledAt: at + 1 };
+    await store.enrolment.enrol(renamed, madeEvent('enrol', renamed.name));
+    await record('trusted', [long('clean')], { node: renamed, transition: true });
+    await record('trusted', [long('last')], { node: renamed });
+    const request = { ...requestOf(renamed), free: Number.POSITIVE_INFINITY, least: 0, naming: [] };
+    assert.equal((await store.evidence.giveWay(request)).length, 1);
+    assert.equal(await isKept(caught), true);
+    await store.evidence.eraseHeld(requestOf(renamed));
+    assert.equal(await isKept(caught), false);
+  });
+
   it('loses nothing where that would not be enough', async () => {
     for (const name of ['a', 'b', 'c']) await record('trusted', [long(name)]);
     assert.deepEqual(await giveWay(1_000_000, 500_000), []);
@@ -198,7 +216,9 @@ describe('what is kept of one node', () => {
     await record('trusted', [log]);
     await store.evidence.eraseHeld(requestOf());
     assert.equal(await isKept(log), false);
-    assert((await held()) < 4_000);
+    // Its rows stay, and a TPM that is enrolled again has its whole share.
+    assert.equal((await store.verdicts.history(one.name, { limit: 9 })).length, 1);
+    assert.equal(await held(), 0);
     await record('trusted', [log]);
     assert.equal(await isKept(log), true);
     assert((await held()) > 100_000);
