@@ -171,7 +171,7 @@ describe('a change of ours that turns verdicts', () => {
 
   it('lets no node go over to what is revoked while its taint waits (row 380)', async () => {
     assert.equal(await site.answer('node-5', bad, 8), 'untrusted');
-    await world.call('POST', '/v1/references', { node: 'node-5', name: 'other' });
+    await world.call('POST', '/v1/references', { node: 'node-5', name: 'other', reason: 'seen' });
     assert.equal(await site.answer('node-5', bad, 8), 'trusted');
     await all('trusted', good, 9);
     await reload(wrong('missing'));
