@@ -34,7 +34,7 @@ async function replaceLostKey(
     keyDigest: storedKeyDigest,
     // No server runs that would tell anybody: what cannot be written is thrown.
     onUnreadable: () => {},
-    watch: { failed: () => {}, isFull: () => false },
+    watch: { failed: () => {}, isFull: () => false, isLow: () => false },
   });
   const { origin } = await startAnew({ store: store.audit, stateDir, actor: whoIsThis(), reason, at });
   const rolledBack: string[] = [];

@@ -62,6 +62,8 @@ export interface ServerConfig {
   readonly transitionEvidenceFor: number;
   /** Bytes of IMA's list that are kept of one node and boot. */
   readonly imaList: number;
+  /** Bytes that may be kept of one node, of all kinds together, where the file system is large enough. */
+  readonly nodeDisk: number;
   /** Initrds that nodes send at a time, and bytes that are kept of what is in them. */
   readonly initrdUploads: number;
   readonly initrdManifests: number;
@@ -75,6 +77,10 @@ export interface ServerConfig {
   readonly certificateLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
+  /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
+  readonly refusedPolicyShare: number;
+  /** Milliseconds for which a start waits for what a new policy would do. */
+  readonly policyComparedWithin: number;
   /** A signed directory of references, pins and policy; null: there is none. */
   readonly declared: DeclaredConfig | null;
 }
@@ -304,6 +310,18 @@ export const serverSettings = {
         'what becomes of taints that the breaker holds back and nobody decides about for half an hour: `hold` or `taint`',
       ),
   },
+  'breaker.refusePolicyPercent': {
+    variable: 'ASSAY_BREAKER_REFUSE_POLICY_PERCENT',
+    unit: 'percent',
+    schema: z
+      .number('not a number from 1 to 100')
+      .min(1, 'not a number from 1 to 100')
+      .max(100, 'not a number from 1 to 100')
+      .default(10)
+      .describe(
+        'a policy that would make more than this share of the trusted nodes (and three at least) untrusted is refused, until an administrator allows it; 100: none is',
+      ),
+  },
   'gone.afterSeconds': {
     variable: 'ASSAY_GONE_AFTER_SECONDS',
     unit: 'seconds',
@@ -440,6 +458,15 @@ export const serverSettings = {
         'how much of the list of what ran (IMA) is kept of one node and boot; a node with a longer one has `ima_incomplete`',
       ),
   },
+  nodeDiskMiB: {
+    variable: 'ASSAY_NODE_DISK_MIB',
+    unit: 'MiB',
+    schema: count(1_048_576)
+      .default(256)
+      .describe(
+        'how much is kept of one node, of all kinds together; never more than a twentieth of the file system',
+      ),
+  },
   initrdUploads: {
     variable: 'ASSAY_INITRD_UPLOADS',
     schema: count(16)
@@ -549,6 +576,7 @@ export function configOf(values: ServerValues): ServerConfig {
     evidenceFor: values.evidenceDays * 86_400_000,
     transitionEvidenceFor: values.transitionEvidenceDays * 86_400_000,
     imaList: values.imaListMiB * 1024 * 1024,
+    nodeDisk: values.nodeDiskMiB * 1024 * 1024,
     initrdUploads: values.initrdUploads,
     initrdManifests: values.initrdManifestsMiB * 1024 * 1024,
     firstUsePerSource: values.firstUsePerSource,
@@ -556,6 +584,8 @@ export function configOf(values: ServerValues): ServerConfig {
     scrapeKeptFor: 1000,
     certificateLookedAtEvery: 3_600_000,
     separateApprovals: values['approvals.separate'],
+    refusedPolicyShare: values['breaker.refusePolicyPercent'] / 100,
+    policyComparedWithin: 10_000,
     declared: declaredOf(values),
   };
 }

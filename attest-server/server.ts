@@ -88,7 +88,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
-  health.probeBy(store.probe);
+  health.probeBy(store.probe, store.free);
+  const nodeShare = state.nodeShare(config.nodeDisk);
+  // The list of the present boot leaves room for that of a boot by which a node became untrusted.
+  const imaList = Math.min(config.imaList, Math.floor(nodeShare / 4));
   const audit = rooms.use(
     await openAudit({
       store,
@@ -119,8 +122,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
-  const evidence = rooms.use(openEvidence(config, { store: store.evidence, now, fault }));
-  const { bundle, contextOf } = evidence;
+  const evidence = rooms.use(
+    openEvidence({ ...config, nodeShare }, { store: store.evidence, now, monotonic, fault }),
+  );
+  const { bundle, context, contextOf } = evidence;
   const presence = rooms.use(
     await openPresence(config.presence, {
       store: store.presence,
@@ -151,38 +156,49 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       presence,
       latched: store.marking.latchedPolicy,
       bundle,
+      context,
       contextOf,
       labelsOf,
+      refusedShare: config.refusedPolicyShare,
+      startWithin: config.policyComparedWithin,
       now,
+      monotonic,
       logger,
       report,
     }),
   );
   metrics.faultyParts(inForce.faulty);
+  metrics.policyHistory(inForce.history);
   const attest = rooms.use(
-    await openAttest(config, {
-      verdicts: store.verdicts,
-      enrolment: store.enrolment,
-      now,
-      monotonic,
-      initrds: store.initrds,
-      evidence,
-      inForce: inForce.current,
-      labelsOf,
-      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
-      alive: state,
-      duration: metrics.duration,
-      answered: report.answered,
-      recorded: report.recorded,
-      gateOpened: report.gateOpened,
-      storageFault: health.fault,
-      presence,
-      fault,
-    }),
+    await openAttest(
+      { ...config, imaList },
+      {
+        verdicts: store.verdicts,
+        enrolment: store.enrolment,
+        now,
+        monotonic,
+        initrds: store.initrds,
+        evidence,
+        inForce: inForce.current,
+        earlier: inForce.earlier,
+        version,
+        labelsOf,
+        systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
+        alive: state,
+        duration: metrics.duration,
+        answered: report.answered,
+        recorded: report.recorded,
+        gateOpened: report.gateOpened,
+        storageFault: health.fault,
+        presence,
+        fault,
+      },
+    ),
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);
   metrics.flapping(attest.flapping);
+  metrics.judging(attest.judgingFigures);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -214,6 +230,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       checkPins: declared.checkPins,
       release: attest.release,
       approveAgain: attest.approveAgain,
+      eraseEvidence: (node, actor) => evidence.share.erase(node, actor),
       checkWitness: audit.checkWitness,
       status: attest.status,
       report,
@@ -222,6 +239,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   await declared.begin({
     nodeByEk: store.enrolment.nodeByEk,
+    declared: references.life.declared,
+    judge: inForce.judge,
     declare: references.life.declare,
     adopt: inForce.adopt,
     told: inForce.told,
@@ -265,6 +284,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       proven: enrolment.proven,
       name: enrolment.name,
       ask: attest.ask,
+      waits: attest.waits,
       judge: attest.judge,
       checkpoint: audit.shown,
       announce: tls.announce,
@@ -272,6 +292,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       gateOf: inForce.groups.gateOf,
       gateOpened: report.gateSaid,
       refused: enrolment.refused,
+      gaveWay: (source) => report.turnedAway('agents', 'proven_bytes', source),
       failed: report.failed,
       nodeFailed: attest.failed,
       connections: metrics.agents,
@@ -279,6 +300,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       wallClock: now,
     }),
   );
+  metrics.openAnswers(() => agents.openAnswerBytes);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
@@ -287,7 +309,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       clusterUsers: kubernetes?.operators ?? null,
       enrolment,
       connected: agents.connected,
+      waits: attest.waits,
       affirmedBy: inForce.affirmedBy,
+      turned: attest.turned,
       labelsOf: cluster && labelsOf,
       presence,
       cluster: marking?.control ?? null,
@@ -307,6 +331,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       storageFault: health.fault,
       policy: inForce.policy,
       policies: inForce.trials,
+      policyHistory: inForce.history,
       readiness: [health.ready, tls.ready, audit.ready],
       challengeNow: agents.challengeNow,
       server: {

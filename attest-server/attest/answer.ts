@@ -80,7 +80,11 @@ export function answeredEvidence(
   return { nonce, channel, quotes, facts, ...withGiven(parts, given), ima };
 }
 
-function withGiven(parts: Parts, { loader, initrds }: Given): Required<Pick<Evidence, 'parts' | 'files'>> {
+/** As it is verified. @param parts those of the answer, with the bytes of all that need some */
+export function withGiven(
+  parts: Parts,
+  { loader, initrds }: Given,
+): Required<Pick<Evidence, 'parts' | 'files'>> {
   const all =
     loader.list === null && initrds.list === null
       ? parts
@@ -104,18 +108,6 @@ export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answe
   const bytes = ima?.bytes ?? null;
   if (bytes === null || arrived != null) return { parts: others, arrived };
   return { parts: others, arrived: { from: 0, more: false, pieces: [bytes] } };
-}
-
-/**
- * As it is verified.
- * @param parts those of the answer, with the bytes of all that need some
- */
-export function evidenceOf(
-  { evidence: { quotes, facts } }: Pick<Answer, 'evidence'>,
-  parts: Parts,
-  given: Given,
-): Evidence {
-  return { quotes: quotesOf(quotes), facts, ...withGiven(parts, given) };
 }
 
 /** What a good answer of this node shows. */

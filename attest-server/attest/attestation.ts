@@ -9,15 +9,16 @@ import {
   trialEndedVerdict,
   twinVerdict,
 } from '../policy/appraise.ts';
-import { asksInitrds } from '../policy/aspects.ts';
 import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
+import { turnedIn } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
@@ -29,12 +30,11 @@ import {
   type Answer,
   type AttestedNode,
   answeredEvidence,
-  evidenceOf,
-  expectedOf,
   type Given,
   type GivenFiles,
   withListApart,
 } from './answer.ts';
+import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
 import { Deadlines } from './deadlines.ts';
 import { Flapping } from './flapping.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
@@ -49,13 +49,14 @@ import {
 } from './initrds.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
-import { lastTrusted, nextStatus } from './next-status.ts';
+import { lastTrusted, nextStatus, partsShown } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
 import { SystemUuids } from './system-uuids.ts';
+import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
 import {
@@ -91,6 +92,7 @@ export class Attestation {
   readonly #volumes = new SharedVolumes();
   readonly #files: LoaderFiles;
   readonly #imaLists: ImaLists;
+  readonly proofs: AnswerProofs;
   readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
@@ -98,6 +100,7 @@ export class Attestation {
   readonly #lost = new Map<string, Set<string>>();
   readonly #twins = new Twins();
   readonly #flapping = new Flapping();
+  readonly #turns: Turns;
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
   readonly #faults: NodeFaults;
   /** What is stored of nodes that are shown as overdue, where that is a fault of ours: it is not stored. */
@@ -107,6 +110,7 @@ export class Attestation {
 
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
+    this.proofs = new AnswerProofs(this.#verifier, ports);
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#imaLists = new ImaLists({
       verifier: this.#verifier,
@@ -123,7 +127,8 @@ export class Attestation {
     const { initrds: store, evidence, initrdUploads: uploads, initrdManifests: mostBytes } = ports;
     this.#initrds = new Initrds({
       store,
-      keepShared: (blob, at) => ports.verdicts.keepShared(blob, at),
+      keepShared: (blob, ekDigest, at) => ports.verdicts.keepShared(blob, ekDigest, at),
+      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes, () => []),
       readPart: (digest, node) => evidence.readPart(digest, node),
       verifier: this.#verifier,
       reader: imageReader,
@@ -136,6 +141,7 @@ export class Attestation {
       called: (node) => ports.askAgain(node),
     });
     this.#deadlines = new Deadlines(() => ports.monotonic());
+    this.#turns = new Turns(ports);
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
 
@@ -147,6 +153,7 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.#initrds.restore();
+    ports.evidence.share.onGone((digests) => attestation.#initrds.gone(digests));
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -154,6 +161,7 @@ export class Attestation {
       attestation.#flapping.resume(status, ports.monotonic());
     }
     await attestation.#holdTwins();
+    await attestation.#turns.prime(attestation.statuses(), ports.inForce());
     return attestation;
   }
 
@@ -172,7 +180,13 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, trustedAt: lastTrusted(status) };
+      const held = {
+        ...status,
+        state: verdict.state,
+        verdict,
+        trustedAt: lastTrusted(status),
+        trustedBy: null,
+      };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
     }
   }
@@ -186,7 +200,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isOfEndedTrial(status)) continue;
       const verdict = trialEndedVerdict(status.verdict, name);
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, trustedAt: null };
+      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, ...neverTrusted };
       await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
       this.#deadlines.forget(name);
     }
@@ -248,6 +262,7 @@ export class Attestation {
    */
   async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
+    const shown = this.proofs.begin(node, answer);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
     const unread = this.#unread(answer.parts, before);
@@ -261,10 +276,10 @@ export class Attestation {
       initrds: before.initrds === undefined ? noInitrds : await this.#initrdsHeld(node.name, before.initrds),
     };
     if (held.initrds.list !== null) await this.#readAhead(held.initrds);
+    const proof = shown(parts);
+    if (proof.isHeavy) await proof.turn();
     const started = performance.now();
-    const verified = (given: Given) =>
-      this.#verifier.verify(evidenceOf(answer, parts, given), expectedOf(node, answer));
-    const first = verified(held);
+    const first = proof.with(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
     const { initrds } = held;
@@ -273,61 +288,70 @@ export class Attestation {
       given: loader,
       wanted,
     } = this.#files.explainedBy(node.name, answer, held.loader, first) ??
-    (await this.#files.explain(
-      node.name,
-      answer,
-      held.loader,
-      first,
-      (files) => verified({ loader: files, initrds }),
-      this.#ports.now(),
+    (await proof.charged(() =>
+      this.#files.explain(
+        node.name,
+        answer,
+        held.loader,
+        first,
+        (files) => proof.with({ loader: files, initrds }),
+        this.#ports.now(),
+      ),
     ));
     if (wanted.length > 0) return { files: wanted };
     // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    const explained = { node, answer: { ...answer, parts }, proven, given: { loader, initrds } };
-    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived, verified));
+    const explained = { node, answer: { ...answer, parts }, proof, proven, given: { loader, initrds } };
+    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived));
   }
 
   /** What its boot was judged by before. */
   async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    const { group } = this.#ports.inForce().groupOf(name, this.#ports.labelsOf(name));
-    return asksInitrds(group.rules) ? this.#initrds.heldFor(name, digest) : noInitrds;
+    return this.#turns.askInitrds(name, this.status(name), this.#ports.inForce())
+      ? this.#initrds.heldFor(name, digest)
+      : noInitrds;
   }
 
-  /** @param verified proves the answer with other files or manifests */
-  async #judgeInTurn(
-    explained: Explained,
-    arrived: Answer['ima'],
-    verified: (given: Given) => Proven,
-  ): Promise<Judged | WantedFiles> {
-    const { node, answer, given: held } = explained;
+  async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
+    const { node, answer, proof, given: held } = explained;
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = asksInitrds(place.group.rules)
+    const looked = this.#turns.askInitrds(node.name, this.status(node.name), inForce)
       ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
       : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
     const given: Given = { loader: held.loader, initrds: looked.given };
     if (given.initrds.list !== null) await this.#readAhead(given.initrds);
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
-    const proven = isSame ? explained.proven : verified(given);
-    if (given.initrds.list !== null)
-      await inSteps(inForce.appraise.ahead(proven, this.#judgedAs(node, answer, place), this.#ports.now()));
+    const proven = isSame ? explained.proven : proof.with(given);
+    if (given.initrds.list !== null) {
+      const { ahead } = this.#turns.appraiserOf(this.status(node.name), inForce);
+      await inSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now()));
+    }
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
-      ? await this.#proveList({ ...explained, proven, given, place }, arrived, inForce)
+      ? await this.#proveList({ ...explained, proven, given }, arrived, inForce)
       : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
-    if (ima !== null && ima.pieces.length > shortPieces) await this.#keepLong(node.name, ima.pieces);
+    const came = bytesThatCame(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
+    if (ima !== null && ima.pieces.length > shortPieces) {
+      if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
+      await this.#keepLong(node, ima.pieces);
+    }
     const judged: ProvenWhole = {
       node,
       answer: withIndex(answer, ima),
+      proof,
       proven: listed?.proven ?? proven,
       given,
       place,
       ima,
       looked,
+      arrived: came,
+      hasRoom,
     };
+    if (proof.isHeavy) await proof.turn();
     try {
       return await this.#record(judged, inForce);
     } catch (error) {
@@ -350,14 +374,10 @@ export class Attestation {
     if (list !== null && manifests.size > 0) await inSteps(this.#verifier.readInitrds(list, manifests));
   }
 
-  #judgedAs(
-    { name, tpmClass = 'unknown' }: AttestedNode,
-    answer: Answer,
-    { labels }: ReturnType<InForce['groupOf']>,
-  ): AppraisedNode {
+  #judgedAs({ name, tpmClass = 'unknown' }: AttestedNode, answer: Answer): AppraisedNode {
     const previous = this.#statuses.get(name) ?? null;
     const past = { ...noPast, sentParts: sentBefore(previous), memory: previous?.memory ?? {} };
-    return { name, labels, tpmClass, past, by: answer.by ?? 'agent' };
+    return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by ?? 'agent' };
   }
 
   /** By the rules of its group nobody looks into its initrds. */
@@ -368,29 +388,29 @@ export class Attestation {
 
   /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
   #proveList(
-    { node, answer, proven: first, given, place }: Explained & Pick<ProvenWhole, 'place'>,
+    { node, answer, proof, proven: first, given }: Explained,
     arrived: Answer['ima'],
     inForce: InForce,
   ): ReturnType<ImaLists['prove']> {
     const { name } = node;
-    const judged = this.#judgedAs(node, answer, place);
-    const verifier = this.#verifier;
+    const judged = this.#judgedAs(node, answer);
     const { now } = this.#ports;
+    const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
-      judgedTo: () => inForce.appraise.judgedTo(judged),
+      judgedTo: () => appraiser.judgedTo(judged),
+      pause: () => proof.pause(),
       *prove(ima) {
-        const evidence = { ...evidenceOf(answer, answer.parts, given), ima };
-        const proven = yield* verifier.verifyInSteps(evidence, expectedOf(node, answer));
-        yield* inForce.appraise.ahead(proven, judged, now());
+        const proven = yield* proof.withList(given, ima);
+        yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));
         return proven;
       },
     });
   }
 
   /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
-  async #keepLong(name: string, pieces: KeptIma['pieces']): Promise<void> {
+  async #keepLong({ name, ekDigest }: AttestedNode, pieces: KeptIma['pieces']): Promise<void> {
     for (const piece of pieces) {
-      await this.#ports.verdicts.keepShared(piece, this.#ports.now());
+      await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
       this.#imaLists.written(name, [piece]);
     }
   }
@@ -547,7 +567,7 @@ export class Attestation {
       if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
       if (this.#ports.storageFault() !== null) return;
       const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
-      if (!this.#flapping.takeRow(name, bytesForGood(record), monotonic)) return;
+      if (!this.#flapping.takeFlaps(name, bytesForGood(record), monotonic)) return;
       await this.#commit(record, status.state, []);
       if (record.audit.length > 0) this.#flapping.told(name, monotonic);
     });
@@ -591,6 +611,7 @@ export class Attestation {
     this.#ports.evidence.logsPerBoot.forget(name);
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
+    this.proofs.forget(name);
     this.#files.forget(name);
     this.#imaLists.forget(name);
     this.#initrds.forget(name);
@@ -638,13 +659,13 @@ export class Attestation {
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proven, given, place, ima, looked } = whole;
+    const { node, answer, proof, proven, given, place, ima, looked, hasRoom } = whole;
     const { wait, more } = looked;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
     const at = this.#ports.now();
-    const { budget, logsPerBoot, packer } = this.#ports.evidence;
+    const { budget, packer, share } = this.#ports.evidence;
     const { uuid: systemUuid, others } = this.#systemUuids.claim(node.name, proven.facts?.host?.systemUuid);
     const previous = this.#stored.get(node.name) ?? this.#statuses.get(node.name) ?? null;
     const started = performance.now();
@@ -670,13 +691,14 @@ export class Attestation {
       memory,
       ...(wait !== null && { initrdWait: wait }),
     };
-    const { tpmClass = 'unknown' } = node;
-    const { verdict, begun, next, enough } = inForce.appraise(
-      proven,
-      { name: node.name, labels, tpmClass, past, by: answer.by ?? 'agent' },
-      at,
-    );
+    const judged = { ...this.#judgedAs(node, answer), past };
+    const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
+    const parts = partsShown(previous?.parts ?? noParts, answer, given);
+    const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
+    const trustedBy = this.#turns.atOnce(turn) ?? (await this.#turns.next(turn));
+    // Rules of before may want to see what those in force do not.
+    const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
 
     const kept = packer.pack(
       node,
@@ -696,8 +718,7 @@ export class Attestation {
       inForce.context,
     );
     const status = nextStatus(node, verdict, {
-      answer,
-      given,
+      parts,
       proven,
       previous,
       next,
@@ -705,14 +726,14 @@ export class Attestation {
       at,
       systemUuid,
       evidenceDigest: kept.own.digest,
+      trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const { boot } = answer.parts;
-    if (boot != null && boot.bytes !== null)
-      logsPerBoot.count(node.name, proven.clock.resetCount, boot.digest);
     const newBytes = bytesOfNew(answer.parts, previous);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
-    const summary = isSame ? this.#summaryOf(previous, status, verdict, kept, at) : null;
+    // An honest node whose share is full of old rows is proven as ever: it has no more of them.
+    if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(node.name);
+    const summary = isSame && hasRoom ? this.#summaryOf(previous, status, verdict, kept, at) : null;
     if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
@@ -848,6 +869,7 @@ export class Attestation {
 interface Explained {
   readonly node: AttestedNode;
   readonly answer: Answer;
+  readonly proof: AnswerProof;
   readonly proven: Proven;
   readonly given: Given;
 }
@@ -859,6 +881,9 @@ interface ProvenWhole extends Explained {
   /** What is kept of the list that came with it; null where nothing of it is. */
   readonly ima: KeptIma | null;
   readonly looked: Pick<Looked, 'wait' | 'more'>;
+  /** Bytes that came with it and are kept beside its document; and whether the node's share of the disk has room for these. */
+  readonly arrived: number;
+  readonly hasRoom: boolean;
 }
 
 /** Its own first. */
@@ -867,6 +892,7 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
 }
 
 const noParts: NodeStatus['parts'] = {};
+const neverTrusted = { trustedAt: null, trustedBy: null };
 const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 
@@ -903,6 +929,29 @@ function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdi
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {
   return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
+}
+
+/** Of what came and is kept under digests of its own, as far as that is not what was kept last. */
+function bytesThatCame(parts: Parts, given: Given, ima: KeptIma | null, held: NodeStatus['parts']): number {
+  let bytes = 0;
+  for (const name of partNames) {
+    const part = parts[name];
+    if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
+  }
+  if (given.loader.list !== null && given.loader.list.digest !== held.loaderFiles)
+    for (const file of given.loader.files.values()) bytes += file.length;
+  if (given.initrds.list !== null && given.initrds.list.digest !== held.initrds)
+    for (const manifest of given.initrds.manifests.values()) bytes += manifest.length;
+  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
+  return bytes;
+}
+
+/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
+function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+  const named = Object.values(parts).map(({ digest }) => digest);
+  const index = ima?.part;
+  if (index?.bytes == null) return named;
+  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** Of parts that came and are not those of before; how many boot logs may come is counted apart. */

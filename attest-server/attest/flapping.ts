@@ -5,10 +5,12 @@ import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What the rows of one node's verdicts add to history and audit log, which are never erased. */
-const share: ByteRate = { burst: 256 * 1024, aDay: 896 * 1024 };
+const share: ByteRate = { burst: 256 * 1024, aDay: 768 * 1024 };
 /** So many changes within a minute have rows of their own: a boot takes two or three. */
 const mostChanges = 8;
 const minute = 60_000;
+/** The row of joined changes waits for room no longer than this: what it takes is owed then. */
+const longestWait = 10 * minute;
 /** Without a joined change for this long a node flaps no more, and what is found against it has rows anew. */
 const settledAfter = 60 * minute;
 /** While the state is the one that was told, the audit log says once in this time that it flaps. */
@@ -34,6 +36,8 @@ interface FlappingNode {
   /** Its state in its latest row; null: not known. */
   state: NodeState | null;
   joined: Joined | null;
+  /** Of its latest row. */
+  rowAt: number;
   /** When the joined ones have their row at the earliest. */
   dueAt: number;
   joinedAt: number | null;
@@ -115,6 +119,7 @@ export class Flapping {
     const node = this.#node(name, at);
     node.joined = null;
     node.state = state;
+    node.rowAt = at;
     node.dueAt = at + minute;
   }
 
@@ -138,12 +143,22 @@ export class Flapping {
     };
   }
 
-  /** Whether a row that may wait has room now; then it is charged. Else it is tried again in a minute. */
-  takeRow(name: string, bytes: number, at: number): boolean {
+  /** Whether the row of joined changes is written now; then it is charged. Else it is tried again in a minute. */
+  takeFlaps(name: string, bytes: number, at: number): boolean {
     const node = this.#node(name, at);
-    const fits = node.budget.holds(bytes, at);
-    if (fits) node.budget.take(bytes);
-    else node.dueAt = at + minute;
+    if (!node.budget.holds(bytes, at) && at - node.rowAt < longestWait) {
+      node.dueAt = at + minute;
+      return false;
+    }
+    node.budget.take(bytes);
+    return true;
+  }
+
+  /** Whether a row that may wait has room now; then it is charged. */
+  takeRow(name: string, bytes: number, at: number): boolean {
+    const { budget } = this.#node(name, at);
+    const fits = budget.holds(bytes, at);
+    if (fits) budget.take(bytes);
     return fits;
   }
 
@@ -172,6 +187,7 @@ export class Flapping {
       told: new Set(),
       state: null,
       joined: null,
+      rowAt: at,
       dueAt: at,
       joinedAt: null,
       toldAt: null,

@@ -32,6 +32,8 @@ export interface ImaWork {
   judgedTo(): string | null;
   /** Proves the whole answer, and looks at the list, in steps of some milliseconds. @throws Rejection */
   prove(list: ImaTail | ImaProblem): Iterator<void, Proven>;
+  /** Waited for between two of these steps. */
+  pause(): Promise<void>;
 }
 
 /** What is kept of a list beside the verdict on it. */
@@ -130,7 +132,7 @@ export class ImaLists {
     list.isJudged = true;
     try {
       if (paused !== null) {
-        const proven = await inSteps(work.prove(paused.said));
+        const proven = await inSteps(work.prove(paused.said), work.pause);
         return { proven, kept: paused.part && { part: paused.part, tail: none, pieces: unwrittenOf(list) } };
       }
       const proven = await this.#proveWith(node, list, first.akName, work);
@@ -290,11 +292,12 @@ export class ImaLists {
     if (isJudged && proven.bytes >= list.sealed && proven.bytes <= lengthOf(list))
       return inSteps(
         work.prove({ from: proven.bytes, chunks: viewsFrom(inMemory, proven.bytes - list.sealed) }),
+        work.pause,
       );
-    if (list.sealed === 0) return inSteps(work.prove({ from: 0, chunks: inMemory }));
+    if (list.sealed === 0) return inSteps(work.prove({ from: 0, chunks: inMemory }), work.pause);
     return this.#readOnes(async () => {
       const pieces = await this.#read(node, list);
-      return pieces && (await inSteps(work.prove({ from: 0, chunks: [...pieces, ...inMemory] })));
+      return pieces && (await inSteps(work.prove({ from: 0, chunks: [...pieces, ...inMemory] }), work.pause));
     });
   }
 

@@ -1,11 +1,10 @@
-/** Who sends which image when: few at a time over all nodes, in the order in which they came to wait. */
+import { type UploadTurn, UploadTurns } from './upload-turns.ts';
+
 export interface QueueOptions {
   /** Images that are sent at a time. */
   readonly atOnce: number;
   /** Milliseconds in which whoever has a place must send something; then the next one has it. */
   readonly patience: number;
-  /** Milliseconds for which a place is had while others wait, for it or for the same image. */
-  readonly turn: number;
   /** Milliseconds for which a node is thought to be there after it was heard of. */
   readonly aliveFor: number;
   /** Milliseconds of a clock that nobody sets. */
@@ -36,13 +35,33 @@ interface Waiting {
 
 interface Image {
   readonly waiting: Map<string, Waiting>;
-  sender: { readonly node: string; readonly since: number; readonly timer: NodeJS.Timeout } | null;
+  sender: Sender | null;
+}
+
+interface Sender {
+  readonly node: string;
+  readonly timer: NodeJS.Timeout;
+  since: number;
+  /** Bytes that came since. */
+  bytes: number;
+}
+
+/** An image that nobody sends, and the node that can send it now. */
+interface Candidate {
+  readonly digest: string;
+  readonly image: Image;
+  readonly node: string;
+  readonly rank: number;
 }
 
 /** Milliseconds until a node that failed is asked again; each time in a row twice as many. */
 const firstPause = 60_000;
 const longestPause = 3_600_000;
 
+/**
+ * Who sends which image when: few at a time over all nodes, in the order in which they came to wait. Those who gave a turn up wait behind
+ * all others; but one place is theirs where there are two or more, so that a slow line is through some day whoever comes.
+ */
 export class ImageQueue {
   readonly #options: QueueOptions;
   /** By digest; whoever waits for longest comes first. */
@@ -51,6 +70,7 @@ export class ImageQueue {
   readonly #wanted = new Map<string, readonly string[]>();
   /** By node, the image that it is to send. */
   readonly #turns = new Map<string, string>();
+  readonly #limits = new UploadTurns();
 
   constructor(options: QueueOptions) {
     this.#options = options;
@@ -88,11 +108,16 @@ export class ImageQueue {
     const left = (problem?.until ?? 0) - this.#options.monotonic();
     if (problem !== null && left > 0) return { is: 'failed', why: problem.why, again: left };
     if (image.sender !== null) return { is: 'shared', by: image.sender.node };
-    let [place, of] = [0, 0];
+    let [place, of] = [1, 1];
+    const rank = this.#limits.rank(this.#ready(image) ?? node);
+    let isBefore = true;
     for (const [each, other] of this.#images) {
-      if (other.sender !== null || (each !== digest && this.#ready(other) === null)) continue;
+      if (each === digest) isBefore = false;
+      const ready = other.sender === null && each !== digest ? this.#ready(other) : null;
+      if (ready === null) continue;
       of += 1;
-      if (each === digest) place = of;
+      const its = this.#limits.rank(ready);
+      if (its < rank || (its === rank && isBefore)) place += 1;
     }
     return { is: 'waiting', place, of };
   }
@@ -107,14 +132,28 @@ export class ImageQueue {
     return this.#turns.get(node) ?? null;
   }
 
-  /** Something of its image came from the node whose turn it is. */
-  moved(digest: string): void {
+  isSent(digest: string): boolean {
+    return this.#images.get(digest)?.sender != null;
+  }
+
+  /** So much of its image came from the node whose turn it is. */
+  moved(digest: string, bytes: number): void {
     const image = this.#images.get(digest);
-    if (image === undefined || image.sender === null) return;
-    image.sender.timer.refresh();
-    const isOver = this.#options.monotonic() - image.sender.since >= this.#options.turn;
+    const sender = image?.sender;
+    if (image === undefined || sender == null) return;
+    sender.timer.refresh();
+    sender.bytes += bytes;
+    const rank = this.#limits.rank(sender.node);
+    const waiting = this.#standsInTheWayOf(image, sender);
     // Attack: a node that sends a byte at a time, and keeps others from it, also those that booted the same image.
-    if (isOver && (this.#isWaitedFor() || this.#ready(image) !== null)) this.#giveUp(digest);
+    if (waiting === null || !this.#limits.isOver(this.#turnOf(sender), Math.min(rank, waiting))) return;
+    this.#limits.gaveUp(sender.node);
+    // Those who are slow in the order in which they became so.
+    this.#turns.delete(sender.node);
+    this.#turns.set(sender.node, digest);
+    if (this.#standsInTheWayOf(image, sender) !== null) this.#giveUp(digest);
+    // It has the place of the slow ones now, for which nobody waits.
+    else [sender.since, sender.bytes] = [this.#options.monotonic(), 0];
   }
 
   failed(node: string, digest: string, why: string): void {
@@ -124,16 +163,26 @@ export class ImageQueue {
     const pause = Math.min(longestPause, firstPause * 2 ** waiting.failures);
     waiting.failures += 1;
     waiting.problem = { why, until: this.#options.monotonic() + pause };
-    if (image.sender?.node === node) this.#giveUp(digest);
+    if (image.sender?.node !== node) return;
+    this.#limits.ended(node, this.#turnOf(image.sender));
+    this.#giveUp(digest);
   }
 
   /** It is here: nobody waits for it any more. */
   done(digest: string): void {
     const image = this.#images.get(digest);
     if (image === undefined) return;
+    const sender = image.sender?.node;
     this.#endTurn(image);
     this.#images.delete(digest);
+    if (sender !== undefined) this.#goBehind(sender);
     this.#assign();
+  }
+
+  /** It is no node any more, or another one. */
+  forget(node: string): void {
+    this.waits(node, []);
+    this.#limits.forget(node);
   }
 
   close(): void {
@@ -145,7 +194,10 @@ export class ImageQueue {
   #leave(node: string, digest: string): void {
     const image = this.#images.get(digest);
     if (image === undefined) return;
-    if (image.sender?.node === node) this.#endTurn(image);
+    if (image.sender?.node === node) {
+      this.#limits.ended(node, this.#turnOf(image.sender));
+      this.#endTurn(image);
+    }
     image.waiting.delete(node);
     if (image.waiting.size === 0) this.#images.delete(digest);
   }
@@ -158,54 +210,112 @@ export class ImageQueue {
   }
 
   #assign(): void {
-    let free = this.#options.atOnce - this.#turns.size;
-    for (const [digest, image] of this.#images) {
-      if (free <= 0) return;
-      if (image.sender !== null) continue;
-      const node = this.#ready(image);
-      if (node === null) continue;
+    while (this.#turns.size < this.#options.atOnce) {
+      const next = this.#next();
+      if (next === null) return;
+      const { digest, image, node } = next;
       const timer = setTimeout(() => this.#silent(digest), this.#options.patience).unref();
-      image.sender = { node, since: this.#options.monotonic(), timer };
+      image.sender = { node, since: this.#options.monotonic(), bytes: 0, timer };
       this.#turns.set(node, digest);
-      free -= 1;
       this.#options.called(node);
     }
   }
 
-  /** The node that can send it now, and waits for longest. */
-  #ready({ waiting }: Image): string | null {
-    const now = this.#options.monotonic();
-    for (const [node, { seenAt, problem, isSilent }] of waiting) {
-      const isThere = !isSilent && now - seenAt <= this.#options.aliveFor;
-      if (isThere && now >= (problem?.until ?? 0) && this.turnOf(node) === null) return node;
-    }
-    return null;
+  #next(): Candidate | null {
+    const [quick, slow] = [this.#first(0, 0), this.#first(1)];
+    const slowOnes = this.#slowSenders().length;
+    const isTheirs = this.#hasSlowPlace && slowOnes === 0 && this.#turns.size >= this.#options.atOnce - 1;
+    return isTheirs ? (slow ?? quick) : (quick ?? slow);
   }
 
-  #isWaitedFor(): boolean {
-    for (const image of this.#images.values())
-      if (image.sender === null && this.#ready(image) !== null) return true;
-    return false;
+  /** The first one in the order: of the lowest rank, and of these the one that waits for longest. */
+  #first(from: number, to = Number.POSITIVE_INFINITY): Candidate | null {
+    let first: Candidate | null = null;
+    for (const [digest, image] of this.#images) {
+      if (image.sender !== null) continue;
+      const node = this.#ready(image);
+      const rank = node === null ? -1 : this.#limits.rank(node);
+      if (node === null || rank < from || rank > to || rank >= (first?.rank ?? to + 1)) continue;
+      first = { digest, image, node, rank };
+      if (rank === from) break;
+    }
+    return first;
+  }
+
+  get #hasSlowPlace(): boolean {
+    return this.#options.atOnce > 1;
+  }
+
+  #slowSenders(): readonly string[] {
+    return [...this.#turns.keys()].filter((node) => this.#limits.rank(node) > 0);
+  }
+
+  #turnOf({ since, bytes }: Sender): UploadTurn {
+    return { lasted: this.#options.monotonic() - since, bytes };
+  }
+
+  /**
+   * The lowest rank of those who wait for the image, or for its sender's place; null where nobody does. The one sender who has the place of
+   * the slow ones stands in the way of slow ones alone.
+   */
+  #standsInTheWayOf(image: Image, { node }: Sender): number | null {
+    const ready = this.#ready(image);
+    const isSlow = this.#hasSlowPlace && this.#slowSenders()[0] === node;
+    const first = this.#first(isSlow ? 1 : 0);
+    const ranks = [
+      ...(ready === null ? [] : [this.#limits.rank(ready)]),
+      ...(first === null ? [] : [first.rank]),
+    ];
+    return ranks.length === 0 ? null : Math.min(...ranks);
+  }
+
+  /** The node that can send it now: of the lowest rank, and of these the one that waits for longest. */
+  #ready({ waiting }: Image): string | null {
+    const now = this.#options.monotonic();
+    let [first, lowest]: [string | null, number] = [null, Number.POSITIVE_INFINITY];
+    for (const [node, { seenAt, problem, isSilent }] of waiting) {
+      const isThere = !isSilent && now - seenAt <= this.#options.aliveFor;
+      if (!isThere || now < (problem?.until ?? 0) || this.turnOf(node) !== null) continue;
+      const rank = this.#limits.rank(node);
+      if (rank === 0) return node;
+      if (rank < lowest) [first, lowest] = [node, rank];
+    }
+    return first;
   }
 
   #silent(digest: string): void {
     const image = this.#images.get(digest);
-    const waiting = image?.waiting.get(image.sender?.node ?? '');
-    if (waiting !== undefined) waiting.isSilent = true;
+    const sender = image?.sender;
+    const waiting = image?.waiting.get(sender?.node ?? '');
+    if (image === undefined || sender == null || waiting === undefined) return;
+    waiting.isSilent = true;
+    if (this.#standsInTheWayOf(image, sender) !== null) this.#limits.gaveUp(sender.node);
     this.#giveUp(digest);
   }
 
-  /** The image, and the node that had its turn, wait behind all others. */
+  /** The image, and all that the node has that had its turn, wait behind all others. */
   #giveUp(digest: string): void {
     const image = this.#images.get(digest);
     const node = image?.sender?.node;
     if (image === undefined || node === undefined) return;
     this.#endTurn(image);
-    const waiting = image.waiting.get(node);
-    image.waiting.delete(node);
-    if (waiting !== undefined) image.waiting.set(node, waiting);
     this.#images.delete(digest);
     this.#images.set(digest, image);
+    this.#goBehind(node);
     this.#assign();
+  }
+
+  /** Attack: a node has one turn after the other with each of its images. What others have, too, they still wait for. */
+  #goBehind(node: string): void {
+    for (const digest of this.#wanted.get(node) ?? []) {
+      const image = this.#images.get(digest);
+      const waiting = image?.waiting.get(node);
+      if (image === undefined || waiting === undefined) continue;
+      image.waiting.delete(node);
+      image.waiting.set(node, waiting);
+      if (image.waiting.size > 1 || image.sender !== null) continue;
+      this.#images.delete(digest);
+      this.#images.set(digest, image);
+    }
   }
 }

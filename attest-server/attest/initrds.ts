@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { ArrivedImage } from '../channel/arrived-pieces.ts';
+import type { EvidenceOwner } from '../evidence/held-by-node.ts';
 import type { Part } from '../protocol/evidence.ts';
 import { initrdList, parseInitrdList } from '../protocol/initrd-list.ts';
 import { type InitrdManifest, isImageOf } from '../protocol/initrd-manifest.ts';
@@ -21,6 +22,8 @@ export interface InitrdParts extends KeptParts, PartialOptions {
   /** Milliseconds for an answer, and for which a verdict holds. */
   readonly answerWithin: number;
   readonly unknownAfter: number;
+  /** Whether the node's share of the disk has room for so many bytes. */
+  hasRoom(node: EvidenceOwner, bytes: number): Promise<boolean>;
   /** Has this node asked for its image. */
   called(node: string): void;
 }
@@ -63,9 +66,7 @@ export interface Looked {
   readonly isNew: boolean;
 }
 
-/** Milliseconds for which one node has a place while others wait. */
-const turn = 600_000;
-/** For which a verdict waits at most for an image that has begun to come. */
+/** Milliseconds for which a verdict waits at most for an image that has begun to come. */
 const holdBack = 20_000;
 
 /**
@@ -87,7 +88,6 @@ export class Initrds {
     this.#queue = new ImageQueue({
       atOnce: uploads,
       patience: answerWithin * 1.5 + 1_000,
-      turn,
       aliveFor: unknownAfter,
       monotonic: () => parts.monotonic(),
       called: (node) => parts.called(node),
@@ -131,7 +131,8 @@ export class Initrds {
     if (turnOf !== null && answer.asked === turnOf) {
       const component = measured.find((one) => imageDigest(one) === turnOf);
       if (component !== undefined)
-        if (answer.came !== null) await this.#take(node, component, answer.came);
+        if (answer.came !== null)
+          await this.#take({ name: node, ekDigest: proven.ekDigest ?? '' }, component, answer.came);
         else
           this.#queue.failed(
             node,
@@ -152,8 +153,13 @@ export class Initrds {
     this.#queue.waits(node, []);
   }
 
+  /** Of shared evidence that is gone: an image of which it was asks to be sent again. */
+  gone(digests: readonly string[]): void {
+    this.#kept.gone(digests);
+  }
+
   forget(node: string): void {
-    this.leave(node);
+    this.#queue.forget(node);
     this.#partials.forget(node);
   }
 
@@ -175,13 +181,17 @@ export class Initrds {
     };
   }
 
-  async #take(node: string, component: BootComponent, came: ArrivedImage): Promise<void> {
+  async #take(owner: EvidenceOwner, component: BootComponent, came: ArrivedImage): Promise<void> {
+    const { name: node } = owner;
     const { digest, from, more, pieces } = came;
-    const partial = this.#partials.of(node, digest);
+    const partial = this.#partials.of(node, digest, (other) => this.#queue.isSent(other));
     if (partial === null) return this.#fail(node, digest, 'this node has sent many images of late');
     // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
     if (partial.isRead || partial.bytes !== from) return;
-    this.#queue.moved(digest);
+    this.#queue.moved(
+      digest,
+      pieces.reduce((sum, { length }) => sum + length, 0),
+    );
     partial.timer.refresh();
     partial.by.add(node);
     partial.isRead = true;
@@ -199,7 +209,7 @@ export class Initrds {
       isWell = more;
       if (more) return;
       const { manifest, bytes } = await partial.reader.end();
-      if (isImageOf(manifest.image, component)) await this.#keep(node, digest, manifest, bytes);
+      if (isImageOf(manifest.image, component)) await this.#keep(owner, digest, manifest, bytes);
       else this.#otherDigest(node, digest, partial);
     } catch (error) {
       if (!(error instanceof Rejection)) throw error;
@@ -218,12 +228,17 @@ export class Initrds {
     for (const sender of by) if (by.size === 1 || sender !== node) this.#queue.failed(sender, digest, why);
   }
 
-  async #keep(node: string, digest: string, manifest: InitrdManifest, bytes: Buffer): Promise<void> {
+  async #keep(owner: EvidenceOwner, digest: string, manifest: InitrdManifest, bytes: Buffer): Promise<void> {
+    const { name: node } = owner;
     if (bytes.length > limits.initrd.manifest) {
       this.#fail(node, digest, `what is in it takes ${bytes.length} bytes, more than are kept of one`);
       return;
     }
-    if (await this.#kept.keep(manifest, bytes)) this.#queue.done(digest);
+    if (!(await this.#parts.hasRoom(owner, bytes.length))) {
+      this.#fail(node, digest, 'what is kept of this node fills its share of the disk');
+      return;
+    }
+    if (await this.#kept.keep(manifest, bytes, owner.ekDigest)) this.#queue.done(digest);
     else
       this.#fail(
         node,

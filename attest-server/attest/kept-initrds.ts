@@ -52,8 +52,12 @@ export class KeptInitrds {
     return kept !== undefined && isImageOf(kept.image, component) ? kept : null;
   }
 
-  /** False where there is no room for it. @param bytes of the packed manifest */
-  async keep({ image }: InitrdManifest, bytes: Buffer): Promise<boolean> {
+  /**
+   * False where there is no room for it.
+   * @param bytes of the packed manifest
+   * @param ekDigest of the node that sent the image
+   */
+  async keep({ image }: InitrdManifest, bytes: Buffer, ekDigest: string): Promise<boolean> {
     const { keepShared, store, now } = this.#parts;
     if (!(await this.#makeRoom(bytes.length))) return false;
     const { sha256, sha384, sha512 } = image;
@@ -63,7 +67,7 @@ export class KeptInitrds {
       image: { sha256, sha384, sha512 },
       usedAt: now(),
     };
-    await keepShared({ digest: kept.manifest, bytes }, now());
+    await keepShared({ digest: kept.manifest, bytes }, ekDigest, now());
     await store.keep(kept);
     this.#know(kept);
     return true;
@@ -86,6 +90,17 @@ export class KeptInitrds {
     this.#bytes -= bytes;
     for (const bank of imageBanks) this.#images.delete(image[bank]);
     await this.#parts.store.forget(image.sha256);
+  }
+
+  /** Their bytes are gone, since the nodes that named them may not hold them any longer. */
+  gone(manifests: readonly string[]): void {
+    if (this.#images.size === 0) return;
+    const erased = new Set(manifests);
+    for (const { kept } of new Set(this.#images.values())) {
+      if (!erased.has(kept.manifest)) continue;
+      this.#bytes -= kept.bytes;
+      for (const bank of imageBanks) this.#images.delete(kept.image[bank]);
+    }
   }
 
   #know(kept: KeptInitrd): void {

@@ -9,8 +9,7 @@ import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
 
 interface Judged {
-  readonly answer: Answer;
-  readonly given: Given;
+  readonly parts: NodeStatus['parts'];
   readonly proven: Proven;
   readonly previous: NodeStatus | null;
   readonly next: Appraisal['next'];
@@ -21,11 +20,13 @@ interface Judged {
   readonly holdsFor: number;
   readonly systemUuid: string | null;
   readonly evidenceDigest: string;
+  readonly trustedBy: NodeStatus['trustedBy'];
 }
 
 /** What is known of a node once this answer is judged. */
 export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, judged: Judged): NodeStatus {
-  const { answer, given, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest } = judged;
+  const { parts, proven, previous, next, begun, at, holdsFor, systemUuid, evidenceDigest, trustedBy } =
+    judged;
   return {
     name,
     ekDigest,
@@ -39,13 +40,14 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
     ...rememberedOf(next.sequence, previous?.sequence ?? null),
     kernel: kernelOf(proven),
     systemUuid,
-    parts: withGiven(partsOf(previous?.parts ?? {}, answer), given),
+    parts,
     memory: next.memory,
     evidenceDigest,
     recordedAt: previous?.recordedAt ?? null,
     recordedEvidence: previous?.recordedEvidence ?? null,
     repeats: previous?.repeats ?? 0,
     since: previous?.since ?? null,
+    trustedBy,
   };
 }
 
@@ -58,6 +60,11 @@ export function lastTrusted(status: NodeStatus | null): number | null {
 function kernelOf({ facts }: Proven): string | null {
   const kernel = facts?.host?.kernel;
   return kernel === undefined ? null : outsideText(kernel);
+}
+
+/** What the node shows, and what it was given to explain that. */
+export function partsShown(before: NodeStatus['parts'], answer: Answer, given: Given): NodeStatus['parts'] {
+  return withGiven(partsOf(before, answer), given);
 }
 
 /** A part stays when a node leaves it out: who once sent one is known to have one. */

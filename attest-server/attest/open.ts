@@ -4,16 +4,24 @@ import type { PartName } from '../protocol/evidence.ts';
 import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
+import type { AnswerProofs } from './answer-proof.ts';
 import { Attestation } from './attestation.ts';
 import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
+import { type ShownTurn, Turns } from './turns.ts';
 
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
   AttestPorts,
-  'unknownAfter' | 'summaryEvery' | 'imaList' | 'initrdUploads' | 'initrdManifests' | 'answerWithin'
+  | 'unknownAfter'
+  | 'summaryEvery'
+  | 'imaList'
+  | 'initrdUploads'
+  | 'initrdManifests'
+  | 'answerWithin'
+  | 'challengeEvery'
 >;
 
 export interface AttestParts extends Omit<AttestPorts, keyof AttestConfig | 'askAgain'> {
@@ -30,12 +38,16 @@ export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsem
 export interface Attest extends AsyncDisposable {
   /** @param enough parts that its connection has shown, and need not show again */
   ask(peer: JudgedPeer, hello: Introduction, enough: readonly PartName[]): Question;
+  /** Milliseconds until this node may be asked: 0 unless it has spent what judging it may cost. */
+  waits(name: string): number;
   /** When this resolves, the verdict is on disk. @throws Rejection */
   judge(peer: JudgedPeer, request: JudgeRequest): Promise<Judgement>;
   status(name: string): NodeStatus | null;
   statuses(): readonly NodeStatus[];
   /** Why the node's latest answer came to nothing, where that was a fault of ours; else null. */
   serverFault(name: string): FaultCause | null;
+  /** What of ours turned the node's verdict; null where nothing did. */
+  turned(name: string): ShownTurn | null;
   /** The server failed while it judged this node, or stored what it proved. */
   failed(name: string, error: unknown): void;
   /** Takes what is stored of a node into memory, where it is not there; null where none is enrolled. */
@@ -52,6 +64,8 @@ export interface Attest extends AsyncDisposable {
   initrdFigures(): InitrdFigures;
   /** Names of nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
   flapping(): readonly string[];
+  /** How many nodes have spent what judging them may cost, and how many heavy answers wait for a turn. */
+  judgingFigures(): ReturnType<AnswerProofs['figures']>;
   /** Told of each verdict once it is committed, or accepted as equal to the one before. Must not throw. */
   onRecorded(listener: AttestPorts['recorded']): void;
   /** Told of each node that is to be asked for evidence now. */
@@ -59,7 +73,15 @@ export interface Attest extends AsyncDisposable {
 }
 
 export async function openAttest(
-  { unknownAfter, summaryEvery, imaList, initrdUploads, initrdManifests, answerWithin }: AttestConfig,
+  {
+    unknownAfter,
+    summaryEvery,
+    imaList,
+    initrdUploads,
+    initrdManifests,
+    answerWithin,
+    challengeEvery,
+  }: AttestConfig,
   parts: AttestParts,
 ): Promise<Attest> {
   const { alive, now, monotonic, duration, fault } = parts;
@@ -71,6 +93,7 @@ export async function openAttest(
   const askAgain: AttestPorts['askAgain'] = (node) => {
     for (const ask of asking) ask(node);
   };
+  const turns = new Turns(parts);
   const attestation = await Attestation.open(
     {
       ...parts,
@@ -80,6 +103,7 @@ export async function openAttest(
       initrdUploads,
       initrdManifests,
       answerWithin,
+      challengeEvery,
       recorded,
       askAgain,
     },
@@ -96,17 +120,17 @@ export async function openAttest(
     ask: (peer, hello, enough) => {
       const { name, banks } = peer.record;
       const inForce = parts.inForce();
-      const { group } = inForce.groupOf(name, parts.labelsOf(name));
       const held = attestation.heldParts(name);
       return questionFor(
         banks ?? hello.banks,
         held,
         enough,
-        inForce.pathsOf(group),
+        turns.pathsOf(name, attestation.status(name), inForce),
         attestation.imaList(name),
         attestation.initrd(name),
       );
     },
+    waits: (name) => attestation.proofs.wait(name),
     async judge(peer, { session, answer }) {
       const { record, ak, endorsementPath } = peer;
       const started = monotonic();
@@ -144,6 +168,7 @@ export async function openAttest(
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
     serverFault: (name) => attestation.serverFault(name),
+    turned: (name) => turns.shown(attestation.status(name), parts.inForce()),
     failed: (name, error) => attestation.failed(name, error),
     recall: (name) => attestation.recall(name),
     archive: (names, work) => attestation.archive(names, work),
@@ -152,6 +177,7 @@ export async function openAttest(
     endTrialOf: (names) => attestation.endTrialOf(names),
     initrdFigures: () => attestation.initrdFigures(),
     flapping: () => attestation.flapping(),
+    judgingFigures: () => attestation.proofs.figures(),
     onRecorded: (listener) => void listeners.push(listener),
     onAskAgain: (listener) => void asking.push(listener),
     async [Symbol.asyncDispose]() {

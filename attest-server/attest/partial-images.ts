@@ -53,8 +53,11 @@ export class PartialImages {
     return this.#images.get(digest)?.bytes ?? 0;
   }
 
-  /** Begun where nothing of it is here; null where the node has begun its share. */
-  of(node: string, digest: string): PartialImage | null {
+  /**
+   * Begun where nothing of it is here; null where the node has begun its share.
+   * @param isSent whether somebody's turn it is to send that one: it gives way last
+   */
+  of(node: string, digest: string, isSent: (digest: string) => boolean): PartialImage | null {
     const known = this.#images.get(digest);
     if (known !== undefined) return known;
     const now = this.#options.monotonic();
@@ -62,9 +65,10 @@ export class PartialImages {
     this.#rates.set(node, rate);
     // Attack: a node that measures one image after the other, to have them all unpacked and kept.
     if (!rate.take(now)) return null;
-    for (const [other, { isRead }] of this.#images) {
+    const others = [...this.#images.keys()];
+    for (const other of [...others.filter((each) => !isSent(each)), ...others.filter(isSent)]) {
       if (this.#images.size < this.#options.uploads) break;
-      if (!isRead) this.drop(other);
+      if (this.#images.get(other)?.isRead === false) this.drop(other);
     }
     const timer = setTimeout(() => this.drop(digest), heldFor).unref();
     const image: PartialImage = {

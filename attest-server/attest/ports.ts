@@ -1,5 +1,6 @@
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
+import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { Sequence } from '../policy/sequence.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
@@ -8,6 +9,7 @@ import type { Flaps } from '../protocol/flaps.ts';
 import type { GateOpening } from '../protocol/gate.ts';
 import type { StorageFault } from '../protocol/server-fault.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { TrustedBy } from './trusted-by.ts';
 
 /** What an initrd holds is kept, by the digest of the packed manifest. */
 export interface KeptInitrd {
@@ -36,7 +38,7 @@ export interface AttestPorts {
   /** Keeps what was answered, and says how much of it a node may make us keep. */
   readonly evidence: Pick<
     EvidenceRoom,
-    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'hold' | 'readPart' | 'readPiece'
+    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'share' | 'hold' | 'readPart' | 'readPiece'
   >;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -52,10 +54,15 @@ export interface AttestPorts {
   /** Initrds that are sent at a time, and bytes that are kept of what is in them. */
   readonly initrdUploads: number;
   readonly initrdManifests: number;
-  /** Milliseconds for an answer. */
+  /** Milliseconds for an answer, and from one challenge of a node to the next. */
   readonly answerWithin: number;
+  readonly challengeEvery: number;
   /** What verdicts are made by at present. */
   inForce(): InForce;
+  /** What they were made by before. */
+  readonly earlier: Pick<EarlierRules, 'known' | 'read' | 'pathsOf'>;
+  /** Of this server. */
+  readonly version: string;
   /** Has this node asked for evidence now. */
   askAgain(node: string): void;
   /** The node's labels in its cluster, by which groups may choose. */
@@ -122,6 +129,8 @@ export interface Moved {
   readonly evidenceDigest: string | null;
   /** Equal verdicts since the latest row of the history, which none of its rows counts yet. */
   readonly repeats: number;
+  /** By what it was last found trusted; null: never, or an earlier program did not say. */
+  readonly trustedBy: TrustedBy | null;
 }
 
 /** What is known of a node now; one per enrolled node. */
@@ -164,6 +173,8 @@ export interface HistoryEntry {
 export interface KeptBlob {
   readonly digest: string;
   readonly bytes: Buffer;
+  /** A policy, or references: it counts in no node's share. */
+  readonly isOfServer?: true;
 }
 
 /** Everything that one attestation changes, committed together or not at all. */
@@ -211,8 +222,11 @@ export interface VerdictStore {
    * @throws Rejection `enrolment_pending` where the node is not enrolled under this key
    */
   recordRepeat(record: RepeatRecord): Promise<void>;
-  /** Keeps what the evidence of a later record names: megabytes in one transaction hold up all others. */
-  keepShared(blob: KeptBlob, at: number): Promise<void>;
+  /**
+   * Keeps what the evidence of a later record names: megabytes in one transaction hold up all others.
+   * @param ekDigest whose share of the disk it counts in
+   */
+  keepShared(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
   /** Writes what waits; resolves when all of it is on disk or refused. */
   settled(): Promise<void>;
 }

@@ -14,6 +14,7 @@ export function saysTheSame(before: NodeStatus, now: NodeStatus): boolean {
     before.restartCount === now.restartCount &&
     before.bootId === now.bootId &&
     before.parts.boot === now.parts.boot &&
+    before.trustedBy?.turned?.as === now.trustedBy?.turned?.as &&
     isSameVerdict(before.verdict, now.verdict)
   );
 }

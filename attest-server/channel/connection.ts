@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { HitBound } from '../door/bounds.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { spentText } from '../protocol/judging-share.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
@@ -14,6 +15,7 @@ import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
+import { OpenAnswer, ownBytes } from './open-answers.ts';
 import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, unprovenReport } from './session.ts';
@@ -41,6 +43,8 @@ export class Connection<Node> {
   #wasAsked = false;
   #judging = false;
   #wanted = false;
+  /** The next challenge waits until the node may cost something again. */
+  #isPutOff = false;
   /** Parts that prove no more on this connection. */
   #enough: readonly PartName[] = [];
   /** Files of the node's loader that its next answer shall bring. */
@@ -51,6 +55,7 @@ export class Connection<Node> {
   #mostOfIma: number = limits.parts.ima;
   /** The same of an initrd. */
   #mostOfInitrd: number = limits.initrd.piece;
+  readonly #answer = new OpenAnswer();
   /** Has one of the places for a long answer. */
   #isLong = false;
   #working = false;
@@ -80,6 +85,7 @@ export class Connection<Node> {
     this.#agenda = new Agenda(this, around.alarms, ports.now);
     this.#agenda.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
+    this.#answer.watch(webSocket, socket);
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       if (!this.mayGoOn()) return;
       // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
@@ -88,7 +94,7 @@ export class Connection<Node> {
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
       else
         this.#carryOut(
-          isBinary ? session.binary(data) : session.text(data.toString('utf8'), this.#ports.now()),
+          isBinary ? session.binary(ownBytes(data)) : session.text(data.toString('utf8'), this.#ports.now()),
         );
     });
     webSocket.on('error', (error) => {
@@ -106,7 +112,7 @@ export class Connection<Node> {
   challenge(): void {
     // An agent that is at work on an answer is asked again after it: its nonce must not become stale meanwhile.
     if (this.#judging || this.session.awaiting(this.#ports.now())) this.#wanted = true;
-    else if (this.session.open && !this.#draining) this.#challenge();
+    else if (this.session.open && !this.#draining) this.#challengeInTime();
   }
 
   /** A challenge in this many milliseconds, or in fewer where one is due anyhow. */
@@ -135,6 +141,13 @@ export class Connection<Node> {
     if (bound === 'bytes' || bound === 'bytes_in_all')
       this.#cutOff('too_large', 'the heaviest where too many unproven bytes came');
     else this.#carryOut(this.session.refuse('identity_unproven', 'unproven, and newer connections came'));
+  }
+
+  /** It is the heaviest of those who proved themselves, where they sent too much together. */
+  #giveWay(): void {
+    this.#ports.gaveWay(this.#source);
+    this.#cutOff('too_large', 'the heaviest node where all together sent too much that is not judged yet');
+    this.#answer.end();
   }
 
   /** Its node is none any more: whatever it still sends is not heard. */
@@ -178,7 +191,8 @@ export class Connection<Node> {
         // Who has proven nothing has one challenge's time for it; who has keeps his place, and his node ages.
         if (!this.#wasAsked && this.#node !== null) {
           this.#probation?.claim(`${this.session.hello?.role} ${this.#ports.name(this.#node)}`);
-          this.#agenda.within(this.#timings.answerWithin + bounds.firstAnswerGrace, 'no evidence in time');
+          const within = this.#ports.waits(this.#ports.name(this.#node)) + this.#timings.answerWithin;
+          this.#agenda.within(within + bounds.firstAnswerGrace, 'no evidence in time');
         }
         this.#wasAsked = true;
         this.challengeWithin(action.after);
@@ -212,6 +226,7 @@ export class Connection<Node> {
           return;
         }
         this.#refused(action.code, 'the agent reports it', false);
+        this.#answer.forget();
         // That one answers no challenge, and moves none.
         if (action.code === 'audit_rollback') return;
         this.#schedule(this.#timings.challengeEvery);
@@ -239,10 +254,24 @@ export class Connection<Node> {
     });
   }
 
+  /** A node that has spent what it may cost is asked later: until then its verdict ages, as that of a silent one. */
+  #challengeInTime(): void {
+    const { name } = this;
+    const wait = name === null ? 0 : this.#ports.waits(name);
+    if (name === null || wait <= tick) {
+      this.#challenge();
+      return;
+    }
+    if (!this.#isPutOff && this.#probation === null) this.#refused('too_large', spentText(name, wait), false);
+    this.#isPutOff = true;
+    this.#agenda.challengeAfter(wait);
+  }
+
   #challenge(): void {
     const hello = this.session.hello;
     if (this.#node === null || hello === null) return;
     this.#wanted = false;
+    this.#isPutOff = false;
     const within = this.#timings.answerWithin;
     this.#leaveLong();
     this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
@@ -253,6 +282,7 @@ export class Connection<Node> {
     const initrd = this.#probation === null ? asked.initrd : null;
     const [message, nonce] = freshChallenge({ ...asked, initrd }, hello, occasion);
     this.#files = [];
+    this.#answer.forget();
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
     this.#schedule(Math.max(this.#timings.challengeEvery, within * 1.1 + 5));
@@ -262,6 +292,7 @@ export class Connection<Node> {
     const arrivedAt = this.#ports.now();
     this.#agenda.answered();
     this.#judging = true;
+    this.#answer.judging();
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
@@ -295,6 +326,7 @@ export class Connection<Node> {
         ];
       } finally {
         this.#judging = false;
+        this.#answer.judged();
         this.#leaveLong();
       }
     });
@@ -319,6 +351,7 @@ export class Connection<Node> {
     if (name === null || !this.session.open || this.#probation === null) return;
     this.#probation.prove();
     this.#probation = null;
+    this.#answer.count(this.#around.openAnswers.enter(name, () => this.#giveWay()));
     const before = this.#around.proven.enter(name, this);
     if (this.#node !== null)
       this.#ports.proven(this.#node).catch((error: unknown) => this.#failed(error, name));
@@ -414,6 +447,7 @@ export class Connection<Node> {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#agenda.end();
     this.#leaveLong();
+    this.#answer.end();
     if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
     const name = this.name;

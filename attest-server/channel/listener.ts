@@ -14,6 +14,7 @@ import { Alarms } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { Connection } from './connection.ts';
 import { LongAnswers } from './long-answers.ts';
+import { OpenAnswers } from './open-answers.ts';
 import type { ChannelPorts, Connected, Timings } from './ports.ts';
 import { Roster } from './roster.ts';
 import { Session } from './session.ts';
@@ -27,6 +28,8 @@ export interface Listener {
   challengeNow(node?: string): boolean;
   /** How many agents are connected that proved themselves. */
   readonly proven: number;
+  /** Bytes that proven connections sent, of answers that are open or being judged. */
+  readonly openAnswerBytes: number;
   /** The proven connection of this node's agent; null where there is none. */
   connected(node: string): Connected | null;
   /** Ends every connection of a node that is none any more. */
@@ -130,6 +133,7 @@ export async function listen<Node>(
   const around = {
     alarms: new Alarms(ports.now),
     longAnswers: new LongAnswers(),
+    openAnswers: new OpenAnswers(ports.now),
     proven,
     changed: () => report(),
     left: door.left,
@@ -159,6 +163,9 @@ export async function listen<Node>(
     },
     get proven() {
       return proven.size;
+    },
+    get openAnswerBytes() {
+      return around.openAnswers.bytes;
     },
     connected(node) {
       const found = proven.find(node, 'agent');

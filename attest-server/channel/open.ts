@@ -31,6 +31,9 @@ export async function openChannel<Node>(
     get proven() {
       return listener.proven;
     },
+    get openAnswerBytes() {
+      return listener.openAnswerBytes;
+    },
     disconnect: listener.disconnect,
     renew: listener.renew,
     close: listener.close,

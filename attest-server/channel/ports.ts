@@ -16,6 +16,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
 import type { LongAnswers } from './long-answers.ts';
+import type { OpenAnswers } from './open-answers.ts';
 import type { Listed, Roster } from './roster.ts';
 import type { Action, Session } from './session.ts';
 
@@ -40,6 +41,7 @@ export interface Carrier {
 export interface Surroundings<Connection extends Listed> {
   readonly alarms: Alarms;
   readonly longAnswers: LongAnswers;
+  readonly openAnswers: OpenAnswers;
   readonly proven: Roster<Connection>;
   readonly changed: () => void;
   readonly ended: (connection: Connection) => void;
@@ -129,6 +131,8 @@ export interface ChannelPorts<Node> {
     /** Where an initrd of its boot is to go on; null where none is asked for. */
     readonly initrd: ImagePlace | null;
   };
+  /** Milliseconds until the node of this name may be asked: 0 unless it has spent what it may cost. */
+  waits(name: string): number;
   /** @throws Rejection */
   judge(node: Node, request: JudgeRequest): Promise<Judgement>;
   name(node: Node): string;
@@ -158,6 +162,8 @@ export interface ChannelPorts<Node> {
       isProven: boolean;
     },
   ): void;
+  /** A proven connection from this source was ended, as its node had sent most where all had sent too much. */
+  gaveWay(source: string): void;
   /** A fault of ours. */
   failed(error: unknown, about: { node: string | null }): void;
   /** The same where it is known which node had to do with it. */

@@ -64,6 +64,8 @@ function carriedText({ taints, label }: MarksView['there']): string {
 const whys: Readonly<Record<Suppression, string>> = {
   breaker: 'its taint waits for a person, since many nodes fail alike: assay breaker list',
   standing_cap: 'its taint waits for a person, since a tenth of its group carries one: assay breaker list',
+  our_change:
+    'its taint waits for a person, since policy, references or server changed, and not the node: assay breaker list',
   limiter: 'its taint follows by itself, since too many came within ten minutes',
   doubt: 'its taint waits while the server doubts what it sees (the API, its clock, or an upgrade)',
   paused: 'a person paused all marking: assay status',

@@ -6,6 +6,7 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { declaredActor, declaredFiles } from '../protocol/declared.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
+import type { Reference } from '../protocol/reference.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Declaration } from '../references/declare.ts';
 import { DirectoryFault } from './directory-fault.ts';
@@ -42,6 +43,10 @@ export interface DeclaredPorts {
     declaration: Declaration,
     commit: (changes: readonly ReferenceChange[]) => Promise<void>,
   ): Promise<void>;
+  /** What becomes of all references that are held. */
+  declared(declaration: Declaration): Promise<readonly Reference[]>;
+  /** Looks at what this policy (null: that of the settings) does to nodes with these references. @throws PolicyError */
+  judge(policy: DeclaredPolicy | null, references: readonly Reference[]): Promise<void>;
   /** Puts this policy (null: that of the settings) in force with what `store` has stored. @throws PolicyError */
   adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
   readonly told: {
@@ -133,10 +138,12 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
       references: references.length,
     };
     const before = inForce;
+    const declaredPolicy = policy === null ? null : { source: policyPath, text: policy };
+    await to.judge(declaredPolicy, await to.declared(declaration));
     const putInForce = to.declare(declaration, async (changes) => {
       // While the settings named no directory, people changed what it declares as if it were theirs.
       if (isSame && changes.length === 0) return;
-      await to.adopt(policy === null ? null : { source: policyPath, text: policy }, async () => {
+      await to.adopt(declaredPolicy, async () => {
         const changed = { ...detail, changed: changes.length };
         await store.apply({
           directory: next,

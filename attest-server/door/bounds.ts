@@ -18,6 +18,8 @@ export const inAll = {
   light: { burst: 16, perSecond: 4 },
   /** Some connections of each source are taken from here instead, so that no flood from elsewhere keeps it out. */
   newcomers: { burst: 128, perSecond: 256, each: { burst: 4, perSecond: 0.4 } },
+  /** New connections of sources from which somebody has, where more of one come than prove themselves. */
+  proven: { burst: 256, perSecond: 128, spared: 128 },
   /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
   claimants: { perSource: 1024, total: 4096 },
   /**
@@ -40,6 +42,7 @@ export const hitBounds = [
   'bytes',
   'bytes_in_all',
   'deadline',
+  'proven_bytes',
 ] as const;
 export type HitBound = (typeof hitBounds)[number];
 

@@ -90,7 +90,7 @@ export function createDoor({ bounds, within, now, turnedAway: told }: DoorParts)
       prove() {
         leave();
         socket.off('close', leave);
-        pace.know(source);
+        pace.prove(source);
       },
     };
     visitors.set(key, visitor);

@@ -11,6 +11,8 @@ interface Source {
   readonly first: Rate;
   /** And of the others, those for which it floods nobody. */
   readonly light: Rate;
+  /** Of a known one: those that may come to nothing. Each that proves itself is given back. */
+  readonly unproven: Rate;
 }
 
 /**
@@ -23,6 +25,7 @@ export class Pace {
   readonly #now: () => number;
   readonly #strangers: Rate;
   readonly #newcomers: Rate;
+  readonly #proven: Rate;
   readonly #sources = new LRUCache<string, Source>({ max: mostSources });
   /** Sources from which somebody proved himself, and until when they count so. */
   readonly #known = new LRUCache<string, number>({ max: mostSources });
@@ -32,6 +35,7 @@ export class Pace {
     this.#now = now;
     this.#strangers = new Rate(inAll.strangers, now());
     this.#newcomers = new Rate(inAll.newcomers, now());
+    this.#proven = new Rate(inAll.proven, now());
   }
 
   /** @returns the bound that is in the way; null where the connection may come in */
@@ -43,20 +47,35 @@ export class Pace {
         rate: new Rate(this.#each, now),
         first: new Rate(inAll.newcomers.each, now),
         light: new Rate(inAll.light, now),
+        unproven: new Rate(unprovenOf(this.#each.perSecond), now),
       };
       this.#sources.set(name, source);
     }
     if (!source.rate.take(now)) return 'rate';
-    const spared = source.light.take(now) ? 0 : inAll.strangers.spared;
+    // Attack: the owner of an enrolled node, whose address is known by it, has handshakes made without end.
+    const isKnown = now < (this.#known.get(name) ?? 0);
+    if (isKnown && source.unproven.take(now)) return null;
+    const isLight = source.light.take(now);
+    if (isKnown) return this.#proven.take(now, isLight ? 0 : inAll.proven.spared) ? null : 'rate';
+    const spared = isLight ? 0 : inAll.strangers.spared;
     const mayEnter =
-      now < (this.#known.get(name) ?? 0) ||
-      (source.first.take(now) && this.#newcomers.take(now)) ||
-      this.#strangers.take(now, spared);
+      (source.first.take(now) && this.#newcomers.take(now)) || this.#strangers.take(now, spared);
     return mayEnter ? null : 'rate_in_all';
   }
 
-  /** Somebody from there proved himself, or leaves who did. */
+  /** Somebody from there proved himself. */
+  prove(name: string): void {
+    this.know(name);
+    this.#sources.get(name)?.unproven.refund(1);
+  }
+
+  /** Somebody who did is there, or leaves. */
   know(name: string): void {
     this.#known.set(name, this.#now() + inAll.knownFor);
   }
+}
+
+/** A fleet behind one address has as many under way at a time, and goes on as they prove themselves. */
+function unprovenOf(perSecond: number): { readonly burst: number; readonly perSecond: number } {
+  return { burst: perSecond, perSecond: perSecond / 16 };
 }

@@ -32,8 +32,22 @@ export interface Approvals {
     actor: string,
     only: readonly Pick<EnrolledNode, 'name' | 'ekDigest'>[] | null,
   ): Promise<readonly string[]>;
-  /** Frees the name; null where nobody has it. */
-  revoke(node: string, reason: string, actor: string): Promise<string | null>;
+  /** Frees the name; null where nobody has it, and nothing is to be erased of who had it. */
+  revoke(node: string, how: RevocationRequest): Promise<RevokedNode | null>;
+}
+
+export interface RevocationRequest {
+  readonly reason: string;
+  readonly actor: string;
+  /** Of each TPM that had the name and is no node any more. */
+  readonly eraseEvidence: boolean;
+}
+
+export interface RevokedNode {
+  /** Digest of the endorsement key. */
+  readonly ek: string;
+  /** Bytes that erased evidence took. */
+  readonly freedBytes?: number;
 }
 
 export interface ApprovalParts {
@@ -50,10 +64,18 @@ export interface ApprovalParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the TPM of this node; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
+  /** Erases what is kept of a TPM that is no node any more; gives how many bytes that took. */
+  readonly eraseEvidence: (node: { name: string; ekDigest: string }, actor: string) => Promise<number>;
 }
 
 export function createApprovals(parts: ApprovalParts): Approvals {
   const { store, candidates, mayEnrol, checkPins, alert, now, trial, release, approveAgain } = parts;
+  const eraseOf = async (name: string, actor: string): Promise<number> => {
+    let bytes = 0;
+    for (const ekDigest of await store.revokedKeys(name))
+      bytes += await parts.eraseEvidence({ name, ekDigest }, actor);
+    return bytes;
+  };
   const isOfTrial = (node: EnrolledNode) => node.trial === true && !trial;
   return {
     async waiting() {
@@ -139,9 +161,12 @@ export function createApprovals(parts: ApprovalParts): Approvals {
       return store.approveFirstUse(found, firstUseApproval(actor));
     },
 
-    async revoke(node, reason, actor) {
+    async revoke(node, { reason, actor, eraseEvidence }) {
       const record = await store.node(node);
-      if (record === null) return null;
+      if (record === null) {
+        const [ek] = eraseEvidence ? await store.revokedKeys(node) : [];
+        return ek === undefined ? null : { ek, freedBytes: await eraseOf(node, actor) };
+      }
       const { ekDigest, akName, bound, enrolledAt } = record;
       const at = now();
       const event: AuditEvent = {
@@ -152,8 +177,13 @@ export function createApprovals(parts: ApprovalParts): Approvals {
         code: null,
         detail: { reason, ek: ekDigest, ak: akName, bound, enrolledAt },
       };
-      await release(node, () => store.revoke({ name: node, ekDigest, at, reason }, event), akName);
-      return ekDigest;
+      let freedBytes: number | undefined;
+      const work = async () => {
+        await store.revoke({ name: node, ekDigest, at, reason }, event);
+        if (eraseEvidence) freedBytes = await eraseOf(node, actor);
+      };
+      await release(node, work, akName);
+      return { ek: ekDigest, ...(freedBytes !== undefined && { freedBytes }) };
     },
   };
 

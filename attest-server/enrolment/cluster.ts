@@ -1,5 +1,15 @@
 import { Rejection } from '../protocol/rejection.ts';
 
+/** Who shows a token. */
+export interface TokenBearer {
+  /** From where it comes, as bounds are counted. */
+  readonly source: string;
+  /** The enrolled node whose public keys come with it, which anybody may copy; null where they are no node's. */
+  readonly node: string | null;
+  /** It comes from where that node last proved itself. */
+  readonly isAtHome: boolean;
+}
+
 /** What a cluster knows of its nodes. A rejected promise is the cluster's fault: nobody is bound by it. */
 export interface Cluster {
   /**
@@ -9,10 +19,10 @@ export interface Cluster {
   providerIdOf(node: string): Promise<string | null>;
   /**
    * The node that a token is bound to; null where it is not a good token of this cluster's agents.
-   * @param source from where it comes, or which enrolled node shows it: nobody may have many of them looked at
+   * @param bearer nobody may have many of them looked at
    * @throws Rejection `token_rejected` where the cluster gave no answer
    */
-  nodeOfToken(token: string, source: string): Promise<string | null>;
+  nodeOfToken(token: string, bearer: TokenBearer): Promise<string | null>;
   /** Whether the agent of a node of that name must show one at each connection. */
   wantsToken(node: string): boolean;
   /** The labels of a Node as the cluster last told them, empty where there is no such Node. */
@@ -59,13 +69,13 @@ export async function checkClusterToken(
   cluster: Pick<Cluster, 'nodeOfToken'>,
   node: string,
   token: string | null,
-  source: string,
+  bearer: TokenBearer,
 ): Promise<void> {
   if (token === null)
     throw new Rejection(
       'token_rejected',
       `the agent of ${node} shows no token of the cluster: set clusterTokenFile to a projected token of its service account`,
     );
-  if ((await cluster.nodeOfToken(token, source)) !== node)
+  if ((await cluster.nodeOfToken(token, bearer)) !== node)
     throw new Rejection('token_rejected', `the token is not one of an agent on ${node}`);
 }

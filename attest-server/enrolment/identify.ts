@@ -11,7 +11,7 @@ import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Claim } from './candidates.ts';
-import { type Cluster, checkClusterToken } from './cluster.ts';
+import { type Cluster, checkClusterToken, type TokenBearer } from './cluster.ts';
 import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
 import type { Registry } from './registry.ts';
 import type { MachinesWithoutTpm } from './without-tpm.ts';
@@ -35,6 +35,8 @@ export interface Peer {
 
 export interface IdentifyParts {
   readonly store: Pick<EnrolmentStore, 'node'>;
+  /** Where this node last proved itself; null where that is not known. */
+  readonly lastSeen: (node: string) => Pick<Seen, 'address'> | null;
   readonly registry: Registry;
   /** Null: the server is in none. */
   readonly cluster: Pick<Cluster, 'nodeOfToken' | 'wantsToken'> | null;
@@ -136,14 +138,22 @@ export function createIdentify(parts: IdentifyParts): Identify {
 }
 
 /**
- * By whom tokens are counted: a node that shows the very keys it is enrolled with counts by itself, so that no stranger
- * behind its address uses up what it is asked about with. Nothing of the keys is looked at but that they are the same.
+ * By whom tokens are counted: who shows the very keys of an enrolled node counts as that node, at the source where it last proved
+ * itself or elsewhere, so that no stranger uses up what it is asked about with. Nothing of the keys is looked at but that they are
+ * the same.
  */
-async function whoAsks({ node, ek, ak }: Hello, source: string, { store }: IdentifyParts): Promise<string> {
-  if (ek === null || ak === null) return source;
+async function whoAsks(
+  { node, ek, ak }: Hello,
+  source: string,
+  { store, lastSeen }: IdentifyParts,
+): Promise<TokenBearer> {
+  const stranger = { source, node: null, isAtHome: false };
+  if (ek === null || ak === null) return stranger;
   const known = await store.node(node);
-  if (known === null || known.akName !== ak.name) return source;
-  return known.ekPublicArea.equals(Buffer.from(ek.publicArea, 'base64')) ? `the enrolled ${node}` : source;
+  if (known === null || known.akName !== ak.name) return stranger;
+  if (!known.ekPublicArea.equals(Buffer.from(ek.publicArea, 'base64'))) return stranger;
+  const home = lastSeen(node);
+  return { source, node, isAtHome: home !== null && sourceOf(home.address) === source };
 }
 
 /** True for what a person may decide otherwise. */

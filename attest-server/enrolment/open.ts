@@ -58,6 +58,8 @@ export interface EnrolmentParts {
   readonly release: (node: string, work: () => Promise<void>, akName?: string) => Promise<void>;
   /** Forgets what is held against the node's TPM; false where nothing is. */
   readonly approveAgain: (node: string, actor: string) => Promise<boolean>;
+  /** Erases what is kept of a TPM that is no node any more; gives how many bytes that took. */
+  readonly eraseEvidence: (node: { name: string; ekDigest: string }, actor: string) => Promise<number>;
   /** Compares the audit log with the checkpoint that an agent kept. */
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   /** What is remembered of the node that is enrolled under that name; null where none is. */
@@ -130,7 +132,17 @@ export async function openEnrolment(
     withoutTpm.flush().catch((error: unknown) => fault(error, 'machines without TPM'));
   }, flushSeldom);
   return {
-    identify: createIdentify({ store, registry, cluster, candidates, withoutTpm, paths, trust, now }),
+    identify: createIdentify({
+      store,
+      lastSeen: (node) => lastSeen.of(node),
+      registry,
+      cluster,
+      candidates,
+      withoutTpm,
+      paths,
+      trust,
+      now,
+    }),
     async enrol(peer) {
       const { name } = peer.record;
       let record = peer.record;
@@ -173,6 +185,7 @@ export async function openEnrolment(
       now,
       trial,
       approveAgain,
+      eraseEvidence: parts.eraseEvidence,
       async release(node, work, akName) {
         await parts.release(node, work, akName);
         lastSeen.forget(node);

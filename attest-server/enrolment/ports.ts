@@ -135,6 +135,8 @@ export interface EnrolmentStore {
   enrol(node: EnrolledNode, audit: AuditEvent, joinTokenId?: string, superseded?: Superseded): Promise<void>;
   /** Whether a TPM of one of these keys was a node and is not since; what it was as another machine of a cloud does not count. */
   wasRevoked(keys: TpmKeys, providerId?: string): Promise<boolean>;
+  /** Of TPMs that had this name and are no nodes any more, the latest first. */
+  revokedKeys(name: string): Promise<readonly string[]>;
   /** Frees the name and keeps the record. @throws Rejection `enrolment_pending` where they are not enrolled together */
   revoke(node: Revocation, audit: AuditEvent): Promise<void>;
   /** Forgets where the node's TPM was in time: what is held against it, and its counters. */

@@ -238,7 +238,11 @@ export function createRegistry(parts: RegistryParts): Registry {
     if (role !== 'agent')
       throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
     if (tokens.cluster !== null && clusterPorts !== null && mayEnrol(node, 'vendor')) {
-      await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, source);
+      await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, {
+        source,
+        node: null,
+        isAtHome: false,
+      });
       if (await store.wasRevoked(keys)) throw wasRevoked(node);
       return { by: 'vendor', who: 'cluster' };
     }

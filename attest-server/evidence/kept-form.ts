@@ -40,6 +40,8 @@ export interface Blob {
   /** SHA-256, hex. */
   readonly digest: string;
   readonly bytes: Buffer;
+  /** A policy, or references: it counts in no node's share. */
+  readonly isOfServer?: true;
 }
 
 export function blob(content: string | Buffer): Blob {

@@ -1,26 +1,55 @@
+import { limits } from '../protocol/limits.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;
+/** Bytes of logs that a node may bring at once, over all its boots: sixteen of the longest; then two of these an hour. */
+const mostBytes = 16 * limits.parts.boot;
+const bytesPerMs = (2 * limits.parts.boot) / 3_600_000;
 
-/** A firmware log does not change within a boot, so a node that sends another one with every answer fills our disk. */
+interface SentLogs {
+  readonly resetCount: number;
+  readonly digests: ReadonlySet<string>;
+  /** Of those that were new, less with time. */
+  readonly bytes: number;
+  /** By a clock that nobody sets. */
+  readonly at: number;
+}
+
+/**
+ * A firmware log does not change within a boot, so a node that sends another one with every answer fills our disk; and so does
+ * one that boots again and again.
+ */
 export class LogsPerBoot {
-  readonly #sent = new Map<string, { readonly resetCount: number; readonly digests: Set<string> }>();
+  readonly #sent = new Map<string, SentLogs>();
 
-  /** @throws Rejection `too_large` */
-  count(node: string, resetCount: number, digest: string): void {
+  /**
+   * @param bytes of the log
+   * @param at milliseconds of a clock that nobody sets
+   * @throws Rejection `too_large`
+   */
+  count(node: string, resetCount: number, digest: string, bytes: number, at: number): void {
     const before = this.#sent.get(node);
-    const digests = before?.resetCount === resetCount ? before.digests : new Set<string>();
+    const ofBoot = before?.resetCount === resetCount ? before.digests : none;
+    if (ofBoot.has(digest)) return;
     // Counted also where it replays: what nothing measures is free to invent.
-    if (!digests.has(digest) && digests.size >= logsPerBoot)
+    if (ofBoot.size >= logsPerBoot)
       throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
         field: 'bootLog',
       });
-    digests.add(digest);
-    this.#sent.set(node, { resetCount, digests });
+    const left = before === undefined ? 0 : Math.max(0, before.bytes - (at - before.at) * bytesPerMs);
+    // The log of the boot before, as most machines write the same one each time.
+    const spent = before?.digests.has(digest) === true ? left : left + bytes;
+    if (spent > mostBytes)
+      throw new Rejection('too_large', `${node} has sent ${mostBytes} bytes of boot logs of late`, {
+        field: 'bootLog',
+      });
+    this.#sent.set(node, { resetCount, digests: new Set([...ofBoot, digest]), bytes: spent, at });
   }
 
   forget(node: string): void {
     this.#sent.delete(node);
   }
 }
+
+const none: ReadonlySet<string> = new Set();

@@ -3,6 +3,8 @@ import type { Bundle } from '../protocol/bundle.ts';
 import { limits } from '../protocol/limits.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { DiskBudget } from './disk-budget.ts';
+import { HeldByNode } from './held-by-node.ts';
+import { type ContextTexts, type NamedContext, readContext } from './kept-context.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
 import { type Context, keptContext, Packer } from './pack.ts';
 import type { EvidencePorts } from './ports.ts';
@@ -15,11 +17,15 @@ export interface EvidenceRoom extends AsyncDisposable {
   readonly budget: DiskBudget;
   /** Of the files that a node's loader read. */
   readonly fileBudget: DiskBudget;
+  /** What is kept of each node, of all kinds together. */
+  readonly share: HeldByNode;
   /** Holds in memory what will be kept, for whoever reads it before it is. */
   hold(digest: string, bytes: Buffer): void;
   readonly logsPerBoot: LogsPerBoot;
   /** What is kept of a policy and references beside each answer that is judged by them. */
   contextOf(policyText: string, references: readonly Reference[]): Context;
+  /** The texts of a policy and references of before, which kept evidence of this node names; null where they are gone. */
+  context(named: NamedContext, node: string): Promise<ContextTexts | null>;
   /** The bytes of a part, or of something else that kept evidence of this node names; null where they are gone. */
   readPart(digest: string, node: string): Promise<Buffer | null>;
   /** The same of a piece of IMA's list, or of its index: it is read seldom, and takes no room in memory. */
@@ -34,14 +40,17 @@ export interface EvidenceRoom extends AsyncDisposable {
 const heldBytes = 64 * 1024 * 1024;
 const largestHeld = 4 * 1024 * 1024;
 
-export type EvidenceConfig = Pick<EvidencePorts, 'evidenceFor' | 'transitionEvidenceFor' | 'challengeEvery'>;
+export type EvidenceConfig = Pick<
+  EvidencePorts,
+  'evidenceFor' | 'transitionEvidenceFor' | 'challengeEvery' | 'nodeShare'
+>;
 
 /** Opens the room: what is too old goes from now on. */
 export function openEvidence(
-  { evidenceFor, transitionEvidenceFor, challengeEvery }: EvidenceConfig,
+  { evidenceFor, transitionEvidenceFor, challengeEvery, nodeShare }: EvidenceConfig,
   parts: Omit<EvidencePorts, keyof EvidenceConfig>,
 ): EvidenceRoom {
-  const { store } = parts;
+  const { store, now, monotonic } = parts;
   const held = new LRUCache<string, Buffer>({
     maxSize: heldBytes,
     maxEntrySize: largestHeld,
@@ -54,14 +63,20 @@ export function openEvidence(
     if (bytes !== null) held.set(digest, bytes);
     return bytes;
   };
+  const share = new HeldByNode({ store, share: nodeShare, now, monotonic });
+  share.onGone((digests) => {
+    for (const digest of digests) held.delete(digest);
+  });
   const retention = startRetention({ ...parts, evidenceFor, transitionEvidenceFor });
   return {
     packer: new Packer(),
     budget: new DiskBudget(challengeEvery),
     fileBudget: new DiskBudget(challengeEvery, limits.loaderFiles.bytes),
+    share,
     hold: (digest, bytes) => held.set(digest, bytes),
     logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,
+    context: (named, node) => readContext(named, (digest) => store.readShared(digest, node)),
     readPart,
     readPiece: store.readShared,
     named: (node, digits) => store.named(node, digits),

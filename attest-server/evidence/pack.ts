@@ -25,9 +25,10 @@ export function keptContext(policyText: string, references: readonly Reference[]
   const { text, lists } = keepReferences(references);
   const named = blob(text);
   const listed = [...lists].map(
-    ([digest, files]) => new SeldomWritten(digest, () => Buffer.from(files, 'base64')),
+    ([digest, files]) => new OfServer(digest, () => Buffer.from(files, 'base64')),
   );
-  return { policy: policy.digest, references: named.digest, blobs: [policy, named, ...listed] };
+  const own = [policy, named].map(({ digest, bytes }) => new OfServer(digest, () => bytes));
+  return { policy: policy.digest, references: named.digest, blobs: [...own, ...listed] };
 }
 
 /** Who answered. */
@@ -288,4 +289,8 @@ class SeldomWritten implements Blob {
     const made = this.#make();
     return typeof made === 'string' ? Buffer.from(made) : made;
   }
+}
+
+class OfServer extends SeldomWritten {
+  readonly isOfServer = true;
 }

@@ -10,6 +10,10 @@ export interface EvidencePorts {
   readonly transitionEvidenceFor: number;
   /** From one challenge of a node to the next, in milliseconds. */
   readonly challengeEvery: number;
+  /** Bytes that may be kept of one node, of all kinds together. */
+  readonly nodeShare: number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly fault: (error: unknown, where: string) => void;
 }
 
@@ -31,6 +35,20 @@ export interface NamingBlobs {
   /** Begins with `assay/`: the store finds such blobs by that. */
   readonly head: Buffer;
   readonly named: (bytes: Buffer) => readonly string[];
+}
+
+/** What is kept of one TPM, under the name that it has, or had last. */
+export interface HeldEvidence extends Pick<UnusedRequest, 'named' | 'lists' | 'event'> {
+  readonly node: string;
+  readonly ekDigest: string;
+}
+
+export interface GivingWay extends HeldEvidence {
+  /** Digests of shared evidence that an answer names which is not kept yet. */
+  readonly naming: Iterable<string>;
+  /** Bytes. */
+  readonly free: number;
+  readonly least: number;
 }
 
 /** Evidence that is kept, by its SHA-256, hex. */
@@ -68,4 +86,19 @@ export interface EvidenceStore {
    * @returns how many. @throws Error where an answer cannot be read: then nothing is erased
    */
   eraseUnused(request: UnusedRequest): Promise<number>;
+  /**
+   * Bytes that are kept of this TPM: shared evidence that it names, whoever else names it, its answers, and its rows of history and
+   * audit log. What an earlier program stored is not among them.
+   */
+  held(ekDigest: string): Promise<number>;
+  /** Resolves when what is on its way to the disk of this node is there, or refused. */
+  settledOf(node: string): Promise<void>;
+  /**
+   * Erases evidence of this TPM, from its latest answers back, until `free` bytes are freed. What its present verdict rests on stays,
+   * and so do that by which it became untrusted, and what is `naming`. Nothing is erased where less than `least` can be.
+   * @returns digests of shared evidence that is gone, since nobody else names it
+   */
+  giveWay(request: GivingWay): Promise<readonly string[]>;
+  /** Erases all evidence of a TPM that is no node any more, as `giveWay` does it; its rows count no longer. */
+  eraseHeld(request: HeldEvidence): Promise<readonly string[]>;
 }

@@ -40,8 +40,11 @@ export interface Health extends WriteWatch, AsyncDisposable {
   advice(cause: FaultCause): string;
   /** Opens what needs a little room; where there is none, once more with the room that is kept. */
   opening<T>(open: () => Promise<T>): Promise<T>;
-  /** From now on this write says whether a fault is over. */
-  probeBy(write: () => Promise<void>): void;
+  /**
+   * From now on this write says whether a fault is over.
+   * @param own as `isLow` takes it
+   */
+  probeBy(write: () => Promise<void>, own: () => number): void;
 }
 
 const probeEvery = 1000;
@@ -49,6 +52,7 @@ const probeEvery = 1000;
 export function openHealth({ state: { dir, reserve }, now, report }: HealthParts): Health {
   let state: StorageState | null = null;
   let write = async () => {};
+  let own = () => Number.POSITIVE_INFINITY;
   let probing: Promise<void> | null = null;
   let timer: NodeJS.Timeout | undefined;
 
@@ -56,6 +60,9 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
     const cause = storageCauseOf(error);
     if (cause === null) return;
     if (cause === 'disk_full') reserve.free();
+    begin(cause, error);
+  };
+  const begin = (cause: StorageCause, error: unknown): void => {
     report.storageFailed(cause, error, state?.cause !== cause);
     state = { cause, since: state?.since ?? now() };
     timer ??= setInterval(() => {
@@ -66,7 +73,7 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
   };
   const probe = async (): Promise<void> => {
     try {
-      if (!reserve.take()) return;
+      if (reserve.isTouched(own()) || !reserve.take()) return;
       await write();
     } catch (error) {
       // The first one is reported; that it is still so is no news.
@@ -88,6 +95,11 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
   return {
     ready: () => ({ ok: state === null, reason: text() }),
     isFull: () => state?.cause === 'disk_full',
+    isLow(bytes) {
+      if (!reserve.isTouched(bytes)) return false;
+      begin('disk_full', new StorageFault('disk_full'));
+      return true;
+    },
     failed,
     fault: () => (state === null ? null : new StorageFault(state.cause)),
     advice: (cause) => faultAdvice(cause, dir),
@@ -100,8 +112,9 @@ export function openHealth({ state: { dir, reserve }, now, report }: HealthParts
         return open();
       }
     },
-    probeBy(next) {
+    probeBy(next, free) {
       write = next;
+      own = free;
       if (state === null && !reserve.take()) failed(new StorageFault('disk_full'));
     },
     async [Symbol.asyncDispose]() {

@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { entityTag, isKnown } from './entity-tag.ts';
 import type { ApiPorts } from './ports.ts';
-import { Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
-import { allows, type Caller, verbOf } from './roles.ts';
+import { checkRole, Denial, HttpProblem, problemBody, problemOf } from './problem.ts';
+import type { Caller } from './roles.ts';
 import { isTagged, type Route, type RouteAnswer } from './route.ts';
 import { routes } from './routes.ts';
 import { readHeaders, securityHeaders } from './security-headers.ts';
@@ -106,14 +106,7 @@ async function authorize(
     });
   }
   known();
-  if (!allows(caller.role, role))
-    throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
-      code: 'role_denied',
-      actor: caller.name,
-      next: caller.name.startsWith('kubernetes:')
-        ? `Whoever administers the cluster grants it: the verb ${verbOf[role]} on attestations.assay.dev, by a ClusterRole`
-        : `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
-    });
+  checkRole(caller, role);
   return caller;
 }
 

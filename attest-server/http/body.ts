@@ -61,14 +61,14 @@ function parseJson(bytes: Buffer): unknown {
   // Attack: brackets and commas alone, each of which becomes many times its size in memory.
   if (text.length > mostValues && mayHoldMore(text, mostValues))
     throw new HttpProblem(413, `the body has more than ${mostValues} values`);
-  const value = valueOf(text);
+  const value = jsonIn(text);
   const repeated = repeatedMember(text);
   if (repeated === null) return value;
   const field = outsideText(`body.${repeated}`);
   throw new HttpProblem(400, `${field}: the body has this member twice`, { code: 'invalid_field', field });
 }
 
-function valueOf(text: string): unknown {
+function jsonIn(text: string): unknown {
   try {
     return jsonOf(text, 'body');
   } catch (error) {

@@ -25,7 +25,16 @@ export function clusterView(shown: ClusterShown): api.ClusterView {
   };
 }
 
-export function holdView({ group, code, value, nodes, tainted, waiting, hold }: FailingShown): api.HoldView {
+export function holdView({
+  group,
+  code,
+  value,
+  nodes,
+  tainted,
+  waiting,
+  isOurs,
+  hold,
+}: FailingShown): api.HoldView {
   return {
     group,
     code,
@@ -33,6 +42,7 @@ export function holdView({ group, code, value, nodes, tainted, waiting, hold }: 
     nodes,
     tainted,
     waiting,
+    ours: isOurs,
     decision: hold?.decision ?? null,
     at: hold === null ? null : momentOf(hold.at),
     by: hold?.by ?? null,

@@ -1,12 +1,17 @@
 import type { KnownClaim } from '../enrolment/claims.ts';
 import { adviceOn } from '../protocol/advice.ts';
 import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
+import { spentAdvice, spentText } from '../protocol/judging-share.ts';
 import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';
+import { turnedView } from './turned-view.ts';
 
-type KnownPorts = Pick<ApiPorts, 'connected' | 'affirmedBy' | 'cluster' | 'now'> & {
+type KnownPorts = Pick<
+  ApiPorts,
+  'connected' | 'waits' | 'affirmedBy' | 'cluster' | 'turned' | 'server' | 'now'
+> & {
   readonly enrolment: Pick<EnrolmentPorts, 'claims' | 'lastSeen' | 'mayEnrol'>;
 };
 
@@ -26,12 +31,24 @@ export function knownOf(ports: KnownPorts): (view: NodeView) => NodeView {
 /** The same for one node alone: of a trusted one its last reason is who else claims its name these days. */
 export function knownAlone(ports: KnownPorts, view: NodeView): NodeView {
   const shown = withConnection(view, ports);
-  return withClaims(
-    shown,
+  const turn = view.ourChange === null ? null : ports.turned(view.name);
+  const directory = ports.server.declared()?.directory ?? null;
+  const isMarked = view.mode === 'enforce' && ports.cluster !== null;
+  const known = withClaims(
+    turn === null ? shown : { ...shown, turned: turnedView(turn, { isMarked, directory }) },
     ports.enrolment.claims().get(view.name) ?? [],
     ports.enrolment,
     ports.now() - tellsFor,
   );
+  const wait = ports.waits(view.name);
+  return wait === 0 ? known : { ...known, reasons: [...known.reasons, putOff(view, wait)] };
+}
+
+/** Its state goes by what it proved last, and ages. */
+function putOff({ name }: NodeView, wait: number): ReasonView {
+  const code = 'too_large';
+  const text = `${spentText(name, wait)}.`;
+  return { ...noted, code, class: classOf(code), text, next: spentAdvice(name) };
 }
 
 const tellsFor = 24 * 3600_000;

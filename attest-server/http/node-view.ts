@@ -3,6 +3,7 @@ import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { HistoryView, NodeStanding, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
+import { turnedByUs } from '../protocol/our-change.ts';
 import { classOf, type ReasonCode } from '../protocol/reasons.ts';
 import { type FaultCause, faultText } from '../protocol/server-fault.ts';
 import type { NodeState, Reason } from '../protocol/verdict.ts';
@@ -26,6 +27,7 @@ export function nodeView(
     bootedAt: rfc3339(status?.bootedAt ?? null),
     verifiedAt: rfc3339(status?.verifiedAt ?? null),
     trustedAt: standing.trustedAt,
+    ourChange: standing.ourChange,
     expiresAt: rfc3339(status?.expiresAt ?? null),
     group: verdict?.group ?? null,
     tpm: tpmOf(enrolled.manufacturer, status?.firmwareVersion ?? null),
@@ -84,6 +86,7 @@ export function nodeStanding(
     aspects: aspectsOf(verdict?.aspects ?? {}, overdue || state === 'unknown'),
     require: [...(verdict?.require ?? [])],
     trustedAt: rfc3339((state === 'trusted' ? status?.verifiedAt : status?.trustedAt) ?? null),
+    ourChange: turnedByUs(status?.trustedBy, overdue ? 'unknown' : state)?.change ?? null,
     missingSince: null,
   };
 }
@@ -129,6 +132,7 @@ const unsaid = {
   references: [],
   claims: [],
   exemption: null,
+  turned: null,
   marks: null,
   missingSince: null,
   goneSince: null,
@@ -142,6 +146,7 @@ const neverProven: Omit<NodeView, 'name' | 'state'> = {
   bootedAt: null,
   verifiedAt: null,
   trustedAt: null,
+  ourChange: null,
   expiresAt: null,
   tpm: null,
   kernel: null,

@@ -1,11 +1,13 @@
 import type { Socket } from 'node:net';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
+import type { ShownTurn } from '../attest/turns.ts';
 import type { Connected } from '../channel/ports.ts';
 import type { ShownDirectory } from '../declared/open.ts';
 import type { Approvals } from '../enrolment/approvals.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
 import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
 import type { Control } from '../marking/control.ts';
 import type { Observation } from '../policy/draft/observation.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
@@ -24,6 +26,7 @@ import type { Bound } from '../protocol/enrolment-method.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../protocol/reference.ts';
 import type { FaultCause, StorageFault } from '../protocol/server-fault.ts';
+import type { CaptureDraft } from '../references/capture.ts';
 import type { Webhook } from '../webhook/open.ts';
 import type { ApiRole, Caller } from './roles.ts';
 
@@ -52,6 +55,8 @@ export interface ApiPorts {
   readonly enrolment: EnrolmentPorts;
   /** The proven connection of a node's agent; null where there is none. */
   connected(node: string): Connected | null;
+  /** Milliseconds until this node is asked again, where it has spent what judging it may cost; else 0. */
+  waits(node: string): number;
   /** Who brought the reference of this name, and when (RFC 3339); null where nobody is named. */
   affirmedBy(reference: string): { readonly by: string; readonly at: string } | null;
   /** Nodes that are gone from the cluster. */
@@ -76,6 +81,8 @@ export interface ApiPorts {
   /** Null where there is none. */
   readonly webhook: Webhook['told'];
   readonly authority: AuthorityPorts;
+  /** What of ours turned the verdict of a node; null where nothing did. */
+  turned(node: string): ShownTurn | null;
   /** What a person does next about a reason, finished as far as the node is known. */
   advise(reason: ReasonView, known: Known): Advice;
   /** What a person does about a fault of the server. */
@@ -84,6 +91,7 @@ export interface ApiPorts {
   storageFault(): StorageFault | null;
   policy(): Policy;
   readonly policies: PolicyPorts;
+  readonly policyHistory: PolicyHistoryPorts;
   ready(): Readiness;
   readonly server: ServerPort;
   /** Has this node asked for evidence now. @returns false where it is not connected */
@@ -130,6 +138,9 @@ interface CaptureOrder {
   readonly initrd: boolean;
   /** Of kind `boot`: demand boot_aggregate of boots like these, where one of the nodes gave it. */
   readonly aggregate: boolean;
+  readonly reason: string | null;
+  /** The digest of what somebody was shown of it. */
+  readonly shown: string | null;
   readonly actor: string;
 }
 
@@ -141,7 +152,7 @@ export interface ReferencePorts {
    */
   capture(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
   /** The same, and stores none of them. @throws as `capture` does */
-  draft(request: CaptureOrder): Promise<readonly [Reference, ...Reference[]]>;
+  draft(request: CaptureOrder): Promise<CaptureDraft>;
   readonly life: ReferenceLifePort;
   /** What nodes show and no reference in force has. */
   candidates(filter: {
@@ -231,6 +242,7 @@ export interface ReferenceLifePort {
     action: ReferenceAction,
     reason: string,
     actor: string,
+    taint: boolean,
   ): Promise<{
     readonly reference: Reference;
     /** Active ones that affirm what was revoked. */
@@ -293,14 +305,50 @@ export interface PolicyPorts {
   simulateReference(name: string, action: ReferenceAction, page: NodePage): Promise<ReferenceTrial | null>;
   /**
    * Of a page of nodes, those that would lack a proof once these references are in force, and those that cannot be judged.
-   * @throws an error named TooManyTrials
+   * @param andTrusted also those that would turn trusted @throws an error named TooManyTrials
    */
-  simulateAdded(added: readonly Reference[], page: NodePage): Promise<SimulatedPage>;
+  simulateAdded(added: readonly Reference[], page: NodePage, andTrusted: boolean): Promise<SimulatedPage>;
   /** What the latest evidence of a page of nodes tells of them. @throws an error named TooManyTrials */
   observations(page: NodePage): Promise<{
     readonly items: readonly Observation[];
     readonly unseen: readonly string[];
     readonly next: string | null;
+  }>;
+}
+
+/** What the API shows of policies that were in force, and what an administrator decides about them. */
+export interface PolicyHistoryPorts {
+  /** Every one that is kept: the one in force, then the others, the latest to end first. */
+  list(): Promise<readonly PolicyRevision[]>;
+  /** By the first digits of its digest. @throws an error named NotNow where none is kept, or several begin so */
+  kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
+  /** Null: what file or directory give is in force. */
+  rollback(): Rollback | null;
+  /** What is compared with the policy in force at present; null: none. */
+  comparing(): { readonly policy: string; readonly judged: number } | null;
+  /**
+   * Puts an earlier policy in force until file or directory give another text.
+   * @param digits the first ones of its digest
+   * @throws an error named NotNow where none is kept, several begin so, or it is in force; PolicyError where the latch, or this
+   * version, refuses it
+   */
+  goBack(
+    digits: string,
+    word: { readonly by: string; readonly reason: string },
+  ): Promise<{ readonly before: Policy; readonly now: Policy }>;
+  /**
+   * Lets one policy come into force, however many nodes it makes untrusted: at once where it was refused for that.
+   * @param digits of its digest, 12 at least
+   * @throws an error named NotNow where it is in force
+   */
+  allow(
+    digits: string,
+    word: { readonly by: string; readonly reason: string },
+  ): Promise<{
+    readonly digest: string;
+    readonly isInForce: boolean;
+    /** What else speaks against it; null: nothing, or it was not refused yet. */
+    readonly refused: string | null;
   }>;
 }
 
@@ -348,7 +396,18 @@ export interface ServerPort {
   declared(): ShownDirectory | null;
   policySince(): number;
   /** Parts of the configuration whose old form is in force, since the new one has faults. */
-  faulty(): readonly { readonly part: string; readonly at: number; readonly text: string }[];
+  faulty(): readonly {
+    readonly part: string;
+    readonly at: number;
+    readonly text: string;
+    /** A policy that is well written and would make so many of so many trusted nodes untrusted; else null. */
+    readonly refused: {
+      readonly policy: string;
+      readonly digest: string;
+      readonly trusted: number;
+      readonly untrusted: number;
+    } | null;
+  }[];
   /** Bytes on the file system of the state folder; null where it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
   store(): { readonly schema: number; readonly bytes: number };

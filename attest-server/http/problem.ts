@@ -3,6 +3,7 @@ import type { Problem, ProblemCode } from '../protocol/problem.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
+import { type ApiRole, allows, type Caller, verbOf } from './roles.ts';
 
 /** A request that cannot be served, with what the caller may know of it. */
 export class HttpProblem extends Error {
@@ -63,6 +64,18 @@ export class Denial extends HttpProblem {
     this.code = more.code;
     this.actor = more.actor;
   }
+}
+
+/** @throws Denial where this caller may not do what needs that role */
+export function checkRole(caller: Caller, role: Exclude<ApiRole, 'none'>): void {
+  if (allows(caller.role, role)) return;
+  throw new Denial(403, `this needs the role ${role}; ${caller.name} has the role ${caller.role}`, {
+    code: 'role_denied',
+    actor: caller.name,
+    next: caller.name.startsWith('kubernetes:')
+      ? `Whoever administers the cluster grants it: the verb ${verbOf[role]} on attestations.assay.dev, by a ClusterRole`
+      : `Use a token of that role. Whoever has the role admin makes one:\n  assay token create --name NAME --role ${role}`,
+  });
 }
 
 /**

@@ -2,7 +2,7 @@ import type { WaitingTpm } from '../enrolment/approvals.ts';
 import * as api from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
 import { hasBody, readBody } from './body.ts';
-import { HttpProblem } from './problem.ts';
+import { checkRole, HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';
 
 /** A thousand names of the longest, each with a digest. */
@@ -49,16 +49,18 @@ export const enrolmentRoutes: readonly Route[] = [
   }),
   route('POST', '/v1/enrolments/{node}/revoke', 'operator', {
     operation: 'revokeEnrolment',
-    summary: 'Revoke an enrolment: the name becomes free, and the TPM needs a new approval',
+    summary:
+      'Revoke an enrolment: the name becomes free, and the TPM needs a new approval; an admin may have its evidence erased',
     body: api.revokeRequest,
     status: 201,
     answer: api.revokeAnswer,
     async handle({ enrolment: { approvals } }, { message, path, caller }) {
       const node = nodeOf(path.node);
-      const { reason } = await readBody(message, api.revokeRequest, bodyBytes);
-      const ek = await approvals.revoke(node, reason, actorOf(caller));
-      if (ek === null) throw new HttpProblem(404, 'there is no such node');
-      return { status: 201, body: { node, ek } };
+      const { reason, eraseEvidence = false } = await readBody(message, api.revokeRequest, bodyBytes);
+      if (eraseEvidence && caller !== null) checkRole(caller, 'admin');
+      const revoked = await approvals.revoke(node, { reason, actor: actorOf(caller), eraseEvidence });
+      if (revoked === null) throw new HttpProblem(404, 'there is no such node');
+      return { status: 201, body: { node, ...revoked } };
     },
   }),
 ];

@@ -1,12 +1,27 @@
 import { z } from 'zod';
+import type { PolicyRevision } from '../in-force/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
-import { policyView } from '../protocol/api.ts';
+import { listOf, policyView } from '../protocol/api.ts';
 import { nodeName } from '../protocol/messages.ts';
-import { observationsAnswer, simulateAnswer, simulateRequest } from '../protocol/policy-api.ts';
-import { readBody } from './body.ts';
+import {
+  observationsAnswer,
+  type PolicyRevisionText,
+  type PolicyRevisionView,
+  policyAllowed,
+  policyAllowRequest,
+  policyDigits,
+  policyRevisionText,
+  policyRevisionView,
+  policyRollbackRequest,
+  policyRolledBack,
+  simulateAnswer,
+  simulateRequest,
+} from '../protocol/policy-api.ts';
+import { parseShape, readBody } from './body.ts';
+import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
-import { ok, type Route, route, routeWithQuery } from './route.ts';
+import { actorOf, ok, type Route, route, routeWithQuery, bodyBytes as usualBytes } from './route.ts';
 
 /** A policy of the most characters, each of which JSON may write as six bytes. */
 const bodyBytes = 2 * 1024 * 1024;
@@ -54,7 +69,99 @@ export const policyRoutes: readonly Route[] = [
       return ok({ ...page, items: page.items.map((item) => withMarks(item, cluster)) });
     },
   }),
+  route('GET', '/v1/policy/history', 'reader', {
+    operation: 'listPolicies',
+    summary: 'The policies that were in force, the latest first; the oldest are not kept',
+    answer: listOf(policyRevisionView),
+    async handle({ policyHistory }) {
+      return ok({ items: (await policyHistory.list()).map(revisionView), next: null });
+    },
+  }),
+  route('GET', '/v1/policy/history/{revision}', 'reader', {
+    operation: 'getPolicyRevision',
+    summary: 'A policy that is or was in force, by the first digits of the SHA-256 of its text',
+    problems: [404],
+    answer: policyRevisionText,
+    async handle({ policyHistory }, { path }) {
+      const digits = parseShape(policyDigits, path.revision, 'path');
+      const kept = await policyHistory.kept(digits).catch(notKept);
+      const view: PolicyRevisionText = { ...revisionView(kept), text: kept.text };
+      return ok(view);
+    },
+  }),
+  route('POST', '/v1/policy/rollback', 'admin', {
+    operation: 'rollBackPolicy',
+    summary: 'Put an earlier policy in force until file or directory give another text',
+    body: policyRollbackRequest,
+    status: 201,
+    problems: [404, 409],
+    answer: policyRolledBack,
+    async handle({ policyHistory, server }, { message, caller }) {
+      const { revision, reason } = await readBody(message, policyRollbackRequest, usualBytes);
+      await policyHistory.kept(revision).catch(notKept);
+      const word = { by: actorOf(caller), reason };
+      const { before, now } = await policyHistory.goBack(revision, word).catch(notPossible);
+      const body = {
+        policy: nameOf(now),
+        before: nameOf(before),
+        source: server.policySource(),
+        untilChanged: policyHistory.rollback() !== null,
+      };
+      return { status: 201, body };
+    },
+  }),
+  route('POST', '/v1/policy/allow', 'admin', {
+    operation: 'allowPolicy',
+    summary:
+      'Let one policy come into force, whatever number of nodes it makes untrusted: at once where it was refused for that, else at the next reload',
+    body: policyAllowRequest,
+    status: 201,
+    problems: [409],
+    answer: policyAllowed,
+    async handle({ policyHistory }, { message, caller }) {
+      const { revision, reason } = await readBody(message, policyAllowRequest, usualBytes);
+      const word = { by: actorOf(caller), reason };
+      const { digest, isInForce, refused } = await policyHistory.allow(revision, word).catch(notPossible);
+      return { status: 201, body: { digest, inForce: isInForce, refused } };
+    },
+  }),
 ];
+
+function revisionView(kept: PolicyRevision): PolicyRevisionView {
+  const { digest, name, source, length, firstAt, lastAt, endedAt, came, by, reason } = kept;
+  return {
+    policy: nameOf({ name, revision: digest.slice(0, 12) }),
+    digest,
+    source,
+    length,
+    firstAt: new Date(firstAt).toISOString(),
+    lastAt: new Date(lastAt).toISOString(),
+    endedAt: rfc3339(endedAt),
+    came,
+    by,
+    reason,
+  };
+}
+
+function nameOf({ name, revision }: { readonly name: string; readonly revision: string }): string {
+  return `${name}@${revision}`;
+}
+
+function notKept(error: unknown): never {
+  if (error instanceof Error && error.name === 'NotNow')
+    throw new HttpProblem(404, error.message, { next: 'See which are kept:\n  assay policy history' });
+  throw error;
+}
+
+/** The latch, or what people decided before, speaks against it. */
+function notPossible(error: unknown): never {
+  if (error instanceof Error && error.name === 'NotNow') throw new HttpProblem(409, error.message);
+  if (error instanceof Error && error.name === 'PolicyError') {
+    const code = 'code' in error && error.code === 'latched' ? 'latched' : 'invalid_policy';
+    throw new HttpProblem(409, error.message.split('\n').slice(0, 32).join('\n'), { code });
+  }
+  throw error;
+}
 
 function withMarks(item: SimulatedNode, cluster: ApiPorts['cluster']): object {
   const { node, before, after } = item;

@@ -28,6 +28,14 @@ const changes = {
   restore: 'Take a revocation back that was a mistake: the reference is in the state that it had before',
 } as const;
 
+const { referenceChange } = api;
+const bodies = {
+  approve: referenceChange,
+  retire: referenceChange,
+  revoke: api.referenceRevocation,
+  restore: referenceChange,
+} as const;
+
 /** Reference values over their life. */
 export const referenceRoutes: readonly Route[] = [
   route('GET', '/v1/references', 'reader', {
@@ -66,7 +74,7 @@ export const referenceRoutes: readonly Route[] = [
   route('POST', '/v1/references', 'operator', {
     operation: 'captureReference',
     summary:
-      'Capture what nodes last proved: as one reference, or one for each node that those before it do not cover',
+      'Capture what nodes last proved: as one reference, or one for each node that those before it do not cover. Where more than no_reference stands against a node, only with a reason, or staged',
     needsRoom: true,
     body: api.captureRequest,
     status: 201,
@@ -83,7 +91,7 @@ export const referenceRoutes: readonly Route[] = [
   route('POST', '/v1/references/capture/simulate', 'operator', {
     operation: 'simulateCapture',
     summary:
-      'What a capture would make, and of which nodes it would demand a proof of their boot that they do not give; nothing is stored; after is the `next` of the page before',
+      'What a capture would make, what stands against its nodes, who would turn trusted by it, and of whom it would demand a proof of the boot that is not given; nothing is stored; after is the `next` of the page before',
     // While nothing can be stored no capture can be: what is wrong is that, and not that no node proved itself lately.
     needsRoom: true,
     problems: [404, 409, 429],
@@ -92,9 +100,19 @@ export const referenceRoutes: readonly Route[] = [
     async handle({ store, references, policies }, { message, caller }) {
       const { after, limit, ...asked } = await readBody(message, captureTrialRequest, bodyBytes);
       const order = await captureOrder(asked, store, actorOf(caller));
-      const made = await references.draft(order).catch(notNow);
-      const { items, next } = await policies.simulateAdded(made, { after, limit });
-      return ok({ references: made.map(referenceSummary), items, next });
+      const { references: made, against, digest } = await references.draft(order).catch(notNow);
+      const { items, next } = await policies.simulateAdded(made, { after, limit }, against.length > 0);
+      return ok({
+        references: made.map(referenceSummary),
+        items,
+        next,
+        against: against.map(({ news, reasons, ...each }) => ({
+          ...each,
+          reasons: [...reasons],
+          new: news.map((thing) => ({ ...thing })),
+        })),
+        digest,
+      });
     },
   }),
   route('POST', '/v1/references/import', 'operator', {
@@ -156,11 +174,13 @@ export const referenceRoutes: readonly Route[] = [
       operation: `${action}Reference`,
       summary: changes[action],
       problems: [409],
-      body: api.referenceChange,
+      body: bodies[action],
       answer: api.referenceChanged,
       async handle({ references }, { message, path, caller }) {
-        const { reason } = await readBody(message, api.referenceChange, bodyBytes);
-        const changed = await existing(references.life.change(nameIn(path), action, reason, actorOf(caller)));
+        const body = await readBody(message, bodies[action], bodyBytes);
+        const taint = 'taint' in body && body.taint;
+        const change = references.life.change(nameIn(path), action, body.reason, actorOf(caller), taint);
+        const changed = await existing(change);
         return ok({ ...referenceSummary(changed.reference), sharedWith: changed.sharedWith });
       },
     }),
@@ -204,7 +224,19 @@ function checkWord(name: string): void {
 
 /** @throws HttpProblem where a node is not known, or the name is a word of this API */
 async function captureOrder(
-  { node, nodes: several, name, kind, staged, group, only, initrd, aggregate }: api.CaptureRequestBody,
+  {
+    node,
+    nodes: several,
+    name,
+    kind,
+    staged,
+    group,
+    only,
+    initrd,
+    aggregate,
+    reason,
+    shown,
+  }: api.CaptureRequestBody,
   store: ApiPorts['store'],
   actor: string,
 ): Promise<Parameters<ApiPorts['references']['capture']>[0]> {
@@ -220,6 +252,8 @@ async function captureOrder(
     only: only ?? null,
     initrd: initrd ?? false,
     aggregate: aggregate ?? true,
+    reason: reason ?? null,
+    shown: shown ?? null,
     actor,
   };
 }

@@ -53,7 +53,13 @@ export const serverRoutes: readonly Route[] = [
         ready: ready(),
         stateDir: await server.space(),
         store: server.store(),
-        policy: { name, revision, since: new Date(server.policySince()).toISOString() },
+        policy: {
+          name,
+          revision,
+          since: new Date(server.policySince()).toISOString(),
+          rollback: policyRollback(ports),
+          comparing: ports.policyHistory.comparing(),
+        },
         declared: declaredView(server.declared()),
         certificates: server.certificates().map(({ of, expiresAt }) => ({
           of,
@@ -63,11 +69,18 @@ export const serverRoutes: readonly Route[] = [
         nodes: await nodesByState(ports),
         waiting: (await ports.enrolment.approvals.waiting()).length,
         withoutTpm: ports.enrolment.claimedWithoutTpm().length,
-        faulty: server.faulty().map(({ part, at, text }) => ({
+        faulty: server.faulty().map(({ part, at, text, refused }) => ({
           part,
           at: new Date(at).toISOString(),
           text,
-          next: nextFor(part, text, server, cluster),
+          next:
+            refused === null ? nextFor(part, text, server, cluster) : nextForRefused(part, refused, server),
+          refused: refused && {
+            policy: refused.policy,
+            digest: refused.digest,
+            trusted: refused.trusted,
+            untrusted: refused.untrusted,
+          },
         })),
         cluster,
         webhook: ports.webhook?.shown() ?? null,
@@ -119,6 +132,31 @@ function nextFor(
     ['policy', check(join(directory, declaredFiles.policy))],
   ] satisfies [DeclaredFault, string][]);
   return known.get(text.split(':', 1)[0] ?? '') ?? 'assay-server check --here';
+}
+
+/** How a person sees what a refused policy would do, and has it nevertheless. */
+function nextForRefused(
+  part: string,
+  { digest }: { readonly digest: string },
+  server: ApiPorts['server'],
+): string {
+  const directory = part === 'declared' ? server.declared()?.directory : undefined;
+  const source = directory === undefined ? server.policySource() : join(directory, declaredFiles.policy);
+  const allow = `assay policy allow ${digest.slice(0, 12)} --reason "these nodes are to lose their trust"`;
+  return `assay policy simulate ${shellWord(source)}\n${allow}`;
+}
+
+function policyRollback({ policyHistory, server }: ApiPorts): StatusView['policy']['rollback'] {
+  const rollback = policyHistory.rollback();
+  if (rollback === null) return null;
+  const { by, reason, at, insteadOf } = rollback;
+  return {
+    by,
+    reason,
+    at: new Date(at).toISOString(),
+    insteadOf: insteadOf.slice(0, 12),
+    source: server.policySource(),
+  };
 }
 
 function declaredView(shown: ReturnType<ApiPorts['server']['declared']>): StatusView['declared'] {

@@ -255,10 +255,13 @@ function joinTokenSummary({
 /** The view with what a person does next about each reason. */
 function advised(view: api.NodeView, { advise }: Pick<ApiPorts, 'advise'>): api.NodeView {
   if (view.reasons.length === 0) return view;
-  const { name: node, group, ek, evidence, bootSeenAt } = view;
+  const { name: node, group, ek, evidence, bootSeenAt, turned } = view;
   const name = bootSeenAt && evidence && referenceNameFor(node, bootSeenAt, evidence);
   const known = { node, group, ek, evidence, name };
-  const reasons = view.reasons.map((reason) => ({ ...reason, next: reason.next ?? advise(reason, known) }));
+  // Whoever looks for the cause on the node finds none there, and vouches for what he finds. What is not proven yet can be.
+  const wayBack = view.state === 'pending' ? undefined : turned?.next;
+  const next = (reason: api.ReasonView) => wayBack ?? reason.next ?? advise(reason, known);
+  const reasons = view.reasons.map((reason) => ({ ...reason, next: next(reason) }));
   return { ...view, reasons };
 }
 

@@ -17,15 +17,26 @@ export class InForce {
   readonly appraise: Appraiser;
   /** What is kept of both beside each answer. */
   readonly context: Context;
+  /** Since when this policy is in force here, milliseconds since the epoch. */
+  readonly since: number;
+  /** In every state, by name. */
+  readonly references: ReadonlyMap<string, Pick<Reference, 'state' | 'changed'>>;
   readonly #affirming: ReadonlyMap<string, Affirming | null>;
   readonly #declared: ReadonlySet<string>;
   readonly #labels: ReadonlySet<string>;
   readonly #paths: ReadonlyMap<PolicyGroup, readonly string[]>;
 
-  constructor(policy: Policy, references: readonly Reference[], contextOf: EvidenceRoom['contextOf']) {
+  constructor(
+    policy: Policy,
+    references: readonly Reference[],
+    contextOf: EvidenceRoom['contextOf'],
+    since = 0,
+  ) {
     this.policy = policy;
+    this.since = since;
     this.appraise = createAppraiser(policy, references);
     this.context = contextOf(policy.text, references);
+    this.references = new Map(references.map(({ name, state, changed }) => [name, { state, changed }]));
     this.#affirming = new Map(references.map((reference) => [reference.name, affirming(reference)]));
     this.#declared = new Set(
       references.flatMap(({ name, declared }) => (declared === undefined ? [] : [name])),
@@ -36,6 +47,17 @@ export class InForce {
 
   affirmedBy(reference: string): Affirming | null {
     return this.#affirming.get(reference) ?? null;
+  }
+
+  /** Names of references that were in force there and are not here, or are revoked here alone. */
+  without({ references }: InForce): readonly string[] {
+    const lost = [...references].flatMap(([name, { state }]) =>
+      state === 'active' && this.references.get(name)?.state !== 'active' ? [name] : [],
+    );
+    const bad = [...this.references].flatMap(([name, { state }]) =>
+      state === 'revoked' && references.get(name)?.state !== 'revoked' ? [name] : [],
+    );
+    return [...new Set([...bad, ...lost])];
   }
 
   /** Whether a signed directory says what the reference of this name is. */

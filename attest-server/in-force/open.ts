@@ -3,18 +3,31 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
-import type { PolicyPorts } from '../http/ports.ts';
+import type { PolicyHistoryPorts, PolicyPorts } from '../http/ports.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
-import { checkLatched } from '../policy/file/policy-file.ts';
+import { PolicyError } from '../policy/file/policy-error.ts';
+import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
+import type { PolicyArrival } from '../protocol/policy-api.ts';
+import type { Reference } from '../protocol/reference.ts';
+import { NotNow } from '../protocol/reference-life.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
+import { EarlierRules } from './earlier-rules.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
+import { digestOf, nameOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
+import {
+  createPolicyRefusal,
+  isTimeout,
+  type PolicyRefusalParts,
+  PolicyRefused,
+  type RefusedPolicy,
+} from './policy-refusal.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
-import type { DeclaredPolicy, LatchedPolicy } from './ports.ts';
-import { logFault, type ReloadedParts, type ReloadTold, reloadParts } from './reload.ts';
+import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
+import { logFault, type ReloadedParts, type ReloadTold, reloadPart, reloadParts } from './reload.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
@@ -26,16 +39,27 @@ export interface InForceParts {
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
-  readonly store: TrialParts['store'] & { readonly enrolment: Pick<EnrolmentStore, 'node'> };
+  readonly store: TrialParts['store'] & {
+    readonly enrolment: Pick<EnrolmentStore, 'node'>;
+    readonly verdicts: { readonly status: PolicyRefusalParts['status'] };
+    readonly policies: PolicyStore;
+  };
   readonly presence: TrialParts['presence'];
   readonly latched: LatchedPolicy;
   /** Kept evidence of a node; null where it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
+  readonly context: EvidenceRoom['context'];
   /** The node's labels in its cluster. */
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
+  /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
+  readonly refusedShare: number;
+  /** Milliseconds for which a start waits for what a new policy would do. */
+  readonly startWithin: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly logger: Logger;
   readonly report: {
     policyInForce(policy: Policy): void;
@@ -54,6 +78,8 @@ export interface RulesInForce extends AsyncDisposable {
   /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(node: string, digest: string): Promise<KeptProof | { readonly proven: null; readonly note: string }>;
   current(): InForce;
+  /** Rules by which nodes were trusted before. */
+  readonly earlier: EarlierRules;
   policy(): Policy;
   /** What the policy is read from, as `assay policy check` takes it. */
   source(): string;
@@ -66,6 +92,12 @@ export interface RulesInForce extends AsyncDisposable {
   /** Puts the stored references in force. */
   readReferences(): Promise<void>;
   /**
+   * Looks at what the policy of a signed directory (null: it has none) would do, before others wait for it to be adopted.
+   * @param references as the directory leaves them
+   * @throws PolicyError
+   */
+  judge(policy: DeclaredPolicy | null, references: readonly Reference[]): Promise<void>;
+  /**
    * Puts the policy of a signed directory in force (null: it has none) with what `store` stores; the old one where it throws.
    * @throws PolicyError
    */
@@ -74,6 +106,7 @@ export interface RulesInForce extends AsyncDisposable {
   readonly told: ReloadTold;
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
+  readonly history: PolicyHistoryPorts;
   /** Told when other rules are in force: every node is to be judged by them. */
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
@@ -88,72 +121,117 @@ export interface FaultyPart {
   /** When it was read: milliseconds since the epoch. */
   readonly at: number;
   readonly text: string;
+  /** The policy, where what is wrong is what it would do to nodes; else null. */
+  readonly refused: RefusedPolicy | null;
 }
 
 /** @throws PolicyError with every fault of the policy's file; Error for a trial on a database that has the latch */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: name, trial, declared, methods, store, presence, latched, bundle, contextOf } = parts;
-  const { labelsOf, now, logger, report } = parts;
+  const { labelsOf, now, monotonic, logger, report } = parts;
+  const closing = new AbortController();
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const told: ReloadTold = {
     reloaded: (part) => void faulty.delete(part),
     notReloaded(part, error) {
+      if (closing.signal.aborted) return;
       logFault(part, error, logger);
       const text = error instanceof Error ? error.message : String(error);
-      faulty.set(part, { part, at: now(), text });
+      faulty.set(part, { part, at: now(), text, refused: refusedIn(error) });
       report.notReloaded(part, text);
     },
   };
-  const keep = ({ text }: Policy, its = declared()) => latched.keep({ source: sourceOf(name, its), text });
+  const keep = ({ policy: { text }, source }: SourcedPolicy) => latched.keep({ source, text });
   const latch = await latched.read();
   if (trial && latch !== null) throw new Error(latchedOnTrial);
   const asHeld = (policy: Policy) => (trial ? underTrial(policy) : policy);
-  const { policy: written, refused } = await firstPolicy(name, declared(), methods, latch, logger);
-  const first = asHeld(written);
-  if (latch !== null && latch.policy?.text !== first.text) await keep(first);
-  let current = new InForce(first, await store.references.list(), contextOf);
-  let since = now();
-  report.policyInForce(first);
-  if (refused !== null) told.notReloaded('policy', refused);
+  const history = await openPolicyHistory({ store: store.policies, asHeld, now, logger });
+  const policy = () => current.policy;
+  const trials = createTrials({ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now });
+  const refusal = createPolicyRefusal({
+    share: parts.refusedShare,
+    compare: trials.compare,
+    status: store.verdicts.status,
+    allowanceFor: history.allowanceFor,
+    monotonic,
+    logger,
+    fault: report.fault,
+  });
+  /** What counts of the policy of the settings, or of the one that a directory declares in its place. */
+  const read = async (its: DeclaredPolicy | null) =>
+    history.inPlaceOf({
+      policy: asHeld(await readPolicy(name, its, methods, logger)),
+      source: sourceOf(name, its),
+    });
+  const patience = () => AbortSignal.any([closing.signal, AbortSignal.timeout(parts.startWithin)]);
+
+  const started = await firstPolicy({
+    given: await read(declared()),
+    latched: latch,
+    last: history.last,
+    check: (before, next) => refusal.check(before, next, null, patience()),
+    logger,
+  });
+  const { first } = started;
+  if (latch !== null && latch.policy?.text !== first.policy.text) await keep(first);
+  // A full disk keeps no server from starting: what is not kept now is at the next start.
+  if (started.isNew)
+    await history.entered(first, 'start').catch((error: unknown) => report.fault(error, 'kept policies'));
+  let current = new InForce(first.policy, await store.references.list(), contextOf, now());
+  let inForceFrom = first.source;
+  report.policyInForce(first.policy);
+  if (started.refused !== null) told.notReloaded('policy', started.refused);
+  if (started.nodes !== null) report.policyCompared(first.policy, started.nodes);
+  const earlier = new EarlierRules({ context: parts.context, contextOf, asHeld, fault: report.fault });
   const listeners: (() => void)[] = [];
   // Else references that were read before one was revoked could take the place of those that were read after it.
   const oneByOne = pLimit(1);
-  const putInForce = async (next: Policy | null, before: Policy) => {
-    current = new InForce(next ?? before, await store.references.list(), contextOf);
+  const putInForce = async (next: SourcedPolicy | null, before: Policy) => {
+    earlier.note(current);
+    const since = next === null || next.policy.revision === before.revision ? current.since : now();
+    current = new InForce(next?.policy ?? before, await store.references.list(), contextOf, since);
     if (next !== null) {
-      if (next.revision !== before.revision) since = now();
-      report.policyInForce(next);
+      inForceFrom = next.source;
+      report.policyInForce(next.policy);
     }
     for (const listener of listeners) listener();
   };
-  /** Puts the policy of the settings, or the one that a directory declares in its place, in force with what `storeIt` stores. */
-  const readAndPut = async (its: DeclaredPolicy | null, storeIt: () => Promise<void>) => {
-    const before = current.policy;
-    const next = asHeld(await readPolicy(name, its, methods, logger));
+  const checkLatch = async ({ policy, source }: SourcedPolicy, before: Policy) => {
     const latch = await latched.read();
-    if (latch !== null) checkLatched(next, sourceOf(name, its), latch.groups, before);
-    await storeIt();
-    if (latch !== null) await keep(next, its);
-    await putInForce(next, before);
-    compareSoon(before, next);
+    if (latch !== null) checkLatched(policy, source, latch.groups, before);
+    return latch;
   };
-  const policy = () => current.policy;
-  const trials = createTrials({ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now });
-  const closing = new AbortController();
-  const comparisons = new Set<Promise<void>>();
-  // It takes seconds in a large fleet, and the policy is in force meanwhile.
-  const compare = async (before: Policy, after: Policy) => {
-    try {
-      report.policyCompared(after, await trials.compare(before, after, closing.signal));
-    } catch (error) {
-      if (!closing.signal.aborted) report.fault(error, 'comparison of policies');
+  /**
+   * Puts the policy that is given in force with what `storeIt` stores. It is compared before its turn: a revocation must not
+   * wait for that.
+   */
+  const readAndPut = async (
+    came: PolicyArrival,
+    given: () => DeclaredPolicy | null,
+    storeIt: () => Promise<void>,
+  ) => {
+    for (let isDone = false; !isDone; ) {
+      const [its, before] = [given(), current.policy];
+      const next = await read(its);
+      await checkLatch(next, before);
+      const nodes = await refusal.check(before, next, null, closing.signal);
+      isDone = await oneByOne(async () => {
+        // Another one came into force meanwhile, or a directory holds another one than it did.
+        if (current.policy !== before || given()?.text !== its?.text) return false;
+        const latch = await checkLatch(next, before);
+        await storeIt();
+        if (latch !== null) await keep(next);
+        await history.entered(next, came);
+        await putInForce(next, before);
+        if (nodes !== null) report.policyCompared(next.policy, nodes);
+        return true;
+      });
     }
   };
-  const compareSoon = (before: Policy, next: Policy) => {
-    if (next.revision === before.revision) return;
-    const comparison = compare(before, next).finally(() => comparisons.delete(comparison));
-    comparisons.add(comparison);
-  };
+  const inTurn = pLimit(1);
+  /** Reads a part again; what came of it is told. */
+  let again = async (_part: ReloadedPart): Promise<void> => {};
+  let isUp = false;
   return {
     groups: createNodeGroups(policy, labelsOf),
     trials,
@@ -162,39 +240,93 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       return node === null ? { proven: null, note: 'it is not enrolled' } : prove({ bundle }, node, digest);
     },
     current: () => current,
+    earlier,
     policy,
     source: () => declared()?.source ?? resolve(sourceOf(name, null)),
     affirmedBy: (name) => current.affirmedBy(name),
     isDeclared: (reference) => current.isDeclared(reference),
-    since: () => since,
+    since: () => current.since,
     readReferences: () => oneByOne(() => putInForce(null, current.policy)),
-    adopt: (policy, storeIt) =>
-      oneByOne(async () => {
-        // One without a policy leaves that of the settings, which counts again where the one before had one.
-        if (policy !== null || declared() !== null) return readAndPut(policy, storeIt);
+    async judge(its, references) {
+      if (its === null && declared() === null) return;
+      const next = await read(its);
+      const signal = isUp ? closing.signal : patience();
+      await refusal.checkAhead(current.policy, next, references, signal).catch((error: unknown) => {
+        throw isTimeout(error) ? new PolicyError(next.source, [comparedLater]) : error;
+      });
+    },
+    async adopt(its, storeIt) {
+      // One without a policy leaves that of the settings, which counts again where the one before had one.
+      if (its !== null || declared() !== null) return readAndPut('directory', () => its, storeIt);
+      await oneByOne(async () => {
         await storeIt();
         await putInForce(null, current.policy);
-      }),
+      });
+    },
     told,
     latch: (storeIt) =>
       oneByOne(async () => {
-        await keep(current.policy);
+        await keep({ policy: current.policy, source: inForceFrom });
         await storeIt();
       }),
+    history: {
+      list: history.list,
+      kept: history.kept,
+      rollback: history.rollback,
+      comparing: refusal.comparing,
+      goBack: (digits, word) =>
+        oneByOne(async () => {
+          const before = current.policy;
+          const kept = await history.kept(digits);
+          if (kept.text === before.text) throw new NotNow(`${nameOf(before)} is in force already`);
+          const { source } = kept;
+          const to = { policy: asHeld(parsePolicy(kept.text, source, methods)), source };
+          const latch = await checkLatch(to, before);
+          await history.goBack(to, before, word);
+          if (latch !== null) await keep(to);
+          await putInForce(to, before);
+          return { before, now: to.policy };
+        }),
+      async allow(digits, word) {
+        if (digestOf(current.policy).startsWith(digits))
+          throw new NotNow(`${nameOf(current.policy)} is in force already`);
+        const waiting = [...faulty.values()].find(({ refused }) => refused?.digest.startsWith(digits));
+        const digest = waiting?.refused?.digest ?? digits;
+        await history.allow(digest, word);
+        if (waiting !== undefined) await again(waiting.part);
+        const refused = waiting === undefined ? null : (faulty.get(waiting.part)?.text ?? null);
+        return { digest, isInForce: digestOf(current.policy) === digest, refused };
+      },
+    },
     onChange: (listener) => void listeners.push(listener),
     faulty: () => [...faulty.values()],
     reloader(others) {
-      const inTurn = pLimit(1);
-      // Read in turn, too: else it could be that of a directory which another one has taken the place of meanwhile.
-      const policyAgain = () => oneByOne(() => readAndPut(declared(), async () => {}));
+      const policyAgain = () => readAndPut('reload', declared, async () => {});
       const all = { ...others, policy: policyAgain };
+      // What was wrong with it is told by then.
+      again = (part) => inTurn(() => reloadPart(part, all[part], logger, told)).catch(() => {});
+      isUp = true;
+      if (started.isUndecided) void again('policy');
       return () => inTurn(() => reloadParts(all, logger, told));
     },
     async [Symbol.asyncDispose]() {
       closing.abort();
-      await Promise.all(comparisons);
+      await inTurn(() => {});
+      await oneByOne(() => {});
     },
   };
+}
+
+const comparedLater = {
+  line: 1,
+  field: 'policy',
+  text: 'the comparison with the one in force takes longer than a start waits: it is made again within minutes',
+};
+
+/** A directory says it with words of its own. */
+function refusedIn(error: unknown): RefusedPolicy | null {
+  if (error instanceof PolicyRefused) return error.refused;
+  return error instanceof Error && error.cause instanceof PolicyRefused ? error.cause.refused : null;
 }
 
 const latchedOnTrial =

@@ -5,6 +5,8 @@ import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-fi
 import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
+import { nameOf, type SourcedPolicy } from './policy-history.ts';
+import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
 import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 
 /**
@@ -31,35 +33,65 @@ export async function readPolicy(
   return policy;
 }
 
-/** What a server starts with: `refused` says why that is not the policy it was given, but the one it had. */
+/** What a server starts with. */
 interface FirstPolicy {
-  readonly policy: Policy;
+  readonly first: SourcedPolicy;
+  /** Whether it may be another one than before: then it is to be kept. */
+  readonly isNew: boolean;
+  /** Why it is not the policy that was given, but the one before. */
   readonly refused: PolicyError | null;
+  /** The one before is in force until the given one is compared with it. */
+  readonly isUndecided: boolean;
+  /** What the given one makes of nodes; null: it was not looked at. */
+  readonly nodes: PolicyOutcome;
+}
+
+interface FirstParts {
+  readonly given: SourcedPolicy;
+  readonly latched: Latched | null;
+  /** By which the server judged last; null: not known. */
+  readonly last: SourcedPolicy | null;
+  /** @throws PolicyRefused; TimeoutError where it takes too long */
+  readonly check: (before: Policy, next: SourcedPolicy) => Promise<PolicyOutcome>;
+  readonly logger: Logger;
 }
 
 /**
- * A latched cluster keeps the policy that it had where the one that is given asks for less. Where none was kept, the
- * given one counts, since no mode trusts a node without a proof of its boot.
- * @throws PolicyError with every fault of the file
+ * A server keeps the policy that it had where the one that is given asks for less than a latched cluster may be asked for, or
+ * takes the trust of too many nodes. Where none was kept, the given one counts, since no mode trusts a node without a proof
+ * of its boot.
  */
-export async function firstPolicy(
-  name: string | null,
-  declared: DeclaredPolicy | null,
-  methods: readonly Bound[],
-  latched: Latched | null,
-  logger: Logger,
-): Promise<FirstPolicy> {
-  const given = await readPolicy(name, declared, methods, logger);
-  const before = policyBefore(latched?.policy ?? null, logger);
+export async function firstPolicy({ given, latched, last, check, logger }: FirstParts): Promise<FirstPolicy> {
+  const counts = { first: given, isNew: true, refused: null, isUndecided: false, nodes: null };
+  const before = latched === null ? null : policyBefore(latched.policy, logger);
+  if (latched !== null)
+    try {
+      checkLatched(given.policy, given.source, latched.groups, before?.policy ?? null);
+    } catch (error) {
+      if (!(error instanceof PolicyError)) throw error;
+      if (before !== null)
+        return { ...counts, first: before, isNew: before.policy.text !== last?.policy.text, refused: error };
+      for (const { line, field, text } of error.faults)
+        logger.error(
+          { file: error.file, line, field },
+          `${text}: it is in force, since no other one was kept`,
+        );
+      return counts;
+    }
+  // A database that was restored may have one that asks for less than the latch.
+  const isBelow = before !== null && before.policy.text !== last?.policy.text;
+  if (last === null || isBelow) return counts;
+  const stays = { ...counts, first: last, isNew: false };
   try {
-    if (latched !== null) checkLatched(given, sourceOf(name, declared), latched.groups, before);
-    return { policy: given, refused: null };
+    return { ...counts, nodes: await check(last.policy, given) };
   } catch (error) {
-    if (!(error instanceof PolicyError)) throw error;
-    if (before !== null) return { policy: before, refused: error };
-    for (const { line, field, text } of error.faults)
-      logger.error({ file: error.file, line, field }, `${text}: it is in force, since no other one was kept`);
-    return { policy: given, refused: null };
+    if (error instanceof PolicyError) return { ...stays, refused: error };
+    if (!isTimeout(error)) throw error;
+    logger.warn(
+      { policy: nameOf(given.policy), inForce: nameOf(last.policy) },
+      'the policy before is in force until the given one is compared with it on the evidence of all nodes',
+    );
+    return { ...stays, isUndecided: true };
   }
 }
 
@@ -69,10 +101,10 @@ export function sourceOf(name: string | null, declared: DeclaredPolicy | null): 
 }
 
 /** Null where an earlier or later program kept what this one cannot read: then nothing is known of it. */
-function policyBefore(kept: KeptPolicy | null, logger: Logger): Policy | null {
+function policyBefore(kept: KeptPolicy | null, logger: Logger): SourcedPolicy | null {
   if (kept === null) return null;
   try {
-    return parsePolicy(kept.text, kept.source, enrolments);
+    return { policy: parsePolicy(kept.text, kept.source, enrolments), source: kept.source };
   } catch (err) {
     if (!(err instanceof PolicyError)) throw err;
     logger.error({ err }, 'the policy that was kept for the latch cannot be read by this version');

@@ -34,16 +34,26 @@ export async function reloadParts(
     ['webhook', webhook],
   ] as const;
   for (const [part, read] of parts)
-    try {
-      await read();
-      told.reloaded(part);
-      logger.info({ part }, `read again: ${part}`);
-    } catch (error) {
-      faults.push(error);
-      told.notReloaded(part, error);
-    }
+    await reloadPart(part, read, logger, told).catch((error: unknown) => faults.push(error));
   if (faults.length === 1) throw faults[0];
   if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
+}
+
+/** The same of one part. @throws what was wrong */
+export async function reloadPart(
+  part: ReloadedPart,
+  read: () => void | Promise<void>,
+  logger: Logger,
+  told: ReloadTold,
+): Promise<void> {
+  try {
+    await read();
+    told.reloaded(part);
+    logger.info({ part }, `read again: ${part}`);
+  } catch (error) {
+    told.notReloaded(part, error);
+    throw error;
+  }
 }
 
 export function logFault(part: string, error: unknown, logger: Logger): void {

@@ -30,7 +30,10 @@ export async function simulate(
   return overKeptProofs(ports, page, async (kept) => {
     const { name } = kept.node;
     if (kept.proven === null) return notSimulated(name, kept.note);
-    const node = { name, labels: ports.labelsOf(name), tpmClass: kept.node.tpmClass };
+    const known = ports.labelsOf(name);
+    // At a start the cluster has not said them yet.
+    const labels = Object.keys(known).length > 0 ? known : (kept.bundle.context?.labels ?? known);
+    const node = { name, labels, tpmClass: kept.node.tpmClass };
     await seen(kept.proven, node);
     return inSteps(judge(kept.proven, kept.bundle, node, at));
   });

@@ -39,8 +39,19 @@ export interface TrialParts {
 }
 
 export interface Trials extends PolicyPorts {
-  /** The latest evidence of every node under two policies; others that ask come in between. @throws what aborted it */
-  compare(before: Policy, after: Policy, signal: AbortSignal): Promise<readonly SimulatedNode[]>;
+  /**
+   * The latest evidence of every node under two policies; others that ask come in between.
+   * @param held by which both judge; null: those in the store
+   * @param progress told how many nodes were judged so far
+   * @throws what aborted it
+   */
+  compare(
+    before: Policy,
+    after: Policy,
+    held: readonly Reference[] | null,
+    signal: AbortSignal,
+    progress: (judged: number) => void,
+  ): Promise<readonly SimulatedNode[]>;
 }
 
 /** Callers that wait for their turn; more of them are told to come again. */
@@ -121,9 +132,10 @@ export function createTrials(parts: TrialParts): Trials {
           next,
         };
       }),
-    simulateAdded: async (added, page) => {
+    simulateAdded: async (added, page, andTrusted) => {
       // Whatever else they say makes no node worse than it is.
-      if (!added.some(({ aggregate }) => aggregate === 'required')) return { items: [], next: null };
+      const isDemanded = added.some(({ aggregate }) => aggregate === 'required');
+      if (!isDemanded && !andTrusted) return { items: [], next: null };
       return inTurn(async () => {
         const references = await store.references.list();
         const before = { policy: policy(), references };
@@ -131,23 +143,30 @@ export function createTrials(parts: TrialParts): Trials {
         const after = { policy: before.policy, references: [...references, ...inForce] };
         const { items, next } = await simulate(ports, { before, after }, page);
         const isShown = ({ before, after }: SimulatedNode) =>
-          after === null || (lacksProof(after.reasons) && !lacksProof(before?.reasons ?? []));
+          after === null ||
+          (lacksProof(after.reasons) && !lacksProof(before?.reasons ?? [])) ||
+          (andTrusted && after.state === 'trusted' && before?.state !== 'trusted');
         return { items: items.filter(isShown), next };
       });
     },
     observations: async (page) => inTurn(() => observeKept(ports, page)),
-    async compare(before, after, signal) {
-      const references = await store.references.list();
+    async compare(before, after, held, signal, progress) {
+      const references = held ?? (await store.references.list());
+      // Once: each page would read and sort all of them.
+      const nodes = await ports.nodes();
+      const known = { ...ports, nodes: async () => nodes };
       const bases = { before: { policy: before, references }, after: { policy: after, references } };
       const items: SimulatedNode[] = [];
       for (let next: string | undefined | null; next !== null; ) {
         const page: Page = { after: next, limit: comparedAtOnce };
         const judged = await oneByOne(() => {
           signal.throwIfAborted();
-          return simulate(ports, bases, page);
+          return simulate(known, bases, page);
         });
+        signal.throwIfAborted();
         items.push(...judged.items);
         next = judged.next;
+        progress(items.length);
       }
       return items;
     },

@@ -16,9 +16,9 @@ const nodeName = 'authentication.kubernetes.io/node-name';
 /** On which node the agent with this token runs. */
 export function createAgentTokens({ reviews, account }: AgentTokenParts): Cluster['nodeOfToken'] {
   const username = `system:serviceaccount:${account.namespace}:${account.name}`;
-  return async (token, source) => {
+  return async (token, bearer) => {
     try {
-      const user = await reviews.whoseIs(token, tokenAudience, source);
+      const user = await reviews.whoseIs(token, tokenAudience, bearer);
       if (user?.username !== username) return null;
       const [node, ...more] = user.extra[nodeName] ?? [];
       return node === undefined || more.length > 0 ? null : node;

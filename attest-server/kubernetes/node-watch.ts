@@ -2,9 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { ClusterError } from '../marking/ports.ts';
 import type { WatchRestartReason } from '../protocol/cluster.ts';
+import { orNull } from './ask.ts';
 import { linesOf } from './lines.ts';
 import { parseNode } from './node.ts';
 import type { NodeCache } from './node-cache.ts';
+import { eventHead, NodeReading } from './node-reading.ts';
 import type { Requests } from './requests.ts';
 
 export interface NodeWatchParts {
@@ -60,11 +62,14 @@ export class NodeWatch implements AsyncDisposable {
   readonly #timings: WatchTimings;
   readonly #ended = new AbortController();
   readonly #running: Promise<void>;
+  readonly #reading: NodeReading;
   #heardAt: number | null = null;
 
   constructor(parts: NodeWatchParts) {
     this.#parts = parts;
     this.#timings = { ...defaultTimings, ...parts.timings };
+    const { monotonic } = parts;
+    this.#reading = new NodeReading({ monotonic, read: (name) => this.#read(name) });
     this.#running = this.#run();
   }
 
@@ -75,6 +80,7 @@ export class NodeWatch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended.abort(new Error('the server ends'));
+    this.#reading.close();
     await this.#running;
   }
 
@@ -163,7 +169,7 @@ export class NodeWatch implements AsyncDisposable {
     try {
       for await (const line of linesOf(stream)) {
         clearTimeout(timer);
-        version = this.#heard(JSON.parse(line)) ?? version;
+        version = this.#hear(line) ?? version;
         isAlive = true;
         this.#heardAt = monotonic();
         timer = setTimeout(hush, silentFor);
@@ -179,7 +185,24 @@ export class NodeWatch implements AsyncDisposable {
     }
   }
 
-  /** Gives the version up to which all was told. @throws ClusterError */
+  /** Gives the version up to which all was told, also of what is read later. @throws ClusterError */
+  #hear(line: string): string | null {
+    const head = eventHead(line);
+    if (head === null || head.type === 'DELETED') return this.#heard(JSON.parse(line));
+    if (!this.#reading.mayRead(head.name, line.length)) return head.resourceVersion;
+    this.#reading.forget(head.name);
+    return this.#heard(JSON.parse(line));
+  }
+
+  /** A Node that was written more than it may be, as it is by now. */
+  async #read(name: string): Promise<void> {
+    const path = `/api/v1/nodes/${encodeURIComponent(name)}`;
+    const request = { verb: 'get', resource: 'nodes', name, path, lane: 'reads' } as const;
+    // That it is gone the watch tells.
+    const found = await orNull(this.#parts.requests.json(request));
+    if (found !== null && this.#reading.isWaiting(name) && !this.#ended.signal.aborted) this.#take(found);
+  }
+
   #heard(said: unknown): string | null {
     const { type, object } = event.parse(said);
     if (type === 'ERROR') {
@@ -190,8 +213,11 @@ export class NodeWatch implements AsyncDisposable {
         `watch nodes: the API says ${message?.slice(0, 200) ?? 'that it failed'}`,
       );
     }
-    if (type === 'DELETED') this.#parts.cache.remove(named.parse(object).metadata.name);
-    else if (type !== 'BOOKMARK') this.#take(object);
+    if (type === 'DELETED') {
+      const { name } = named.parse(object).metadata;
+      this.#reading.forget(name);
+      this.#parts.cache.remove(name);
+    } else if (type !== 'BOOKMARK') this.#take(object);
     return versioned.parse(object).metadata.resourceVersion;
   }
 

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import type { ClusterNode, NodeCondition } from '../marking/ports.ts';
-import { trustedCondition } from '../protocol/marks.ts';
+import { markPrefixes, trustedCondition } from '../protocol/marks.ts';
 import { nodeName } from '../protocol/messages.ts';
 
-const text = z.string().max(4096);
+/** UTF-16 units of one. */
+const longestText = 4096;
+const text = z.string().max(longestText);
 const time = z.iso.datetime({ offset: true });
 
 const taint = z.preprocess(
@@ -20,10 +22,10 @@ const taint = z.preprocess(
 const clipped = z
   .string()
   .nullish()
-  .transform((value) => (value ?? '').slice(0, 4096));
+  .transform((value) => (value ?? '').slice(0, longestText));
 const clippedOrNone = z
   .string()
-  .transform((value) => value.slice(0, 4096))
+  .transform((value) => value.slice(0, longestText))
   .exactOptional();
 
 const condition = z.preprocess(
@@ -51,7 +53,7 @@ const node = z.object({
   spec: z.object({ taints: z.array(taint).nullish(), providerID: clipped }).nullish(),
   status: z
     .object({
-      conditions: z.array(condition).nullish(),
+      conditions: z.array(z.unknown()).nullish(),
       nodeInfo: z.object({ systemUUID: clipped }).nullish(),
     })
     .nullish(),
@@ -69,11 +71,34 @@ export function parseNode(object: unknown): ClusterNode {
     resourceVersion: about.resourceVersion,
     labels: about.labels ?? {},
     taints: spec?.taints ?? [],
-    conditions: (status?.conditions ?? []).map(shortened),
+    conditions: conditionsOf(status?.conditions ?? []),
     providerId: spec?.providerID || null,
     systemUuid: status?.nodeInfo?.systemUUID || null,
     createdAt: Date.parse(about.creationTimestamp),
   };
+}
+
+/** So many are read as what they are. A Node has some ten. */
+const mostConditions = 128;
+/** One of the others: its place alone counts. */
+const anyOther: NodeCondition = { type: '', status: '' };
+
+/** Attack: a kubelet writes thousands. Of these ours is found, and where it stands. */
+function conditionsOf(all: readonly unknown[]): readonly NodeCondition[] {
+  let isFound = false;
+  return all.map((value, index) => {
+    const type = typeOf(value);
+    const isOurs = type.startsWith(markPrefixes.own);
+    if (index >= mostConditions && !isOurs) return anyOther;
+    if (index >= mostConditions && (isFound || type !== trustedCondition)) return { type, status: '' };
+    isFound ||= type === trustedCondition;
+    return shortened(condition.parse(value));
+  });
+}
+
+function typeOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null || !('type' in value)) return '';
+  return typeof value.type === 'string' ? value.type.slice(0, longestText) : '';
 }
 
 /** Of others only the place counts, and their words are most of what a Node says. */

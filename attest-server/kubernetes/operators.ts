@@ -57,7 +57,7 @@ export function createOperators(parts: OperatorParts): Operators {
   });
   return {
     async whoIs(token, source) {
-      const user = await reviews.whoseIs(token, audience, source);
+      const user = await reviews.whoseIs(token, audience, { source, node: null, isAtHome: false });
       if (user === null) return null;
       const key = hash('sha256', JSON.stringify([user.username, user.uid, user.groups, user.extra]), 'hex');
       const now = monotonic();

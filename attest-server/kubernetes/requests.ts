@@ -31,11 +31,12 @@ export interface ClusterRequest {
   readonly lane: LaneName;
 }
 
-/** What waits for nothing else: marks, resources of nodes, tokens of agents and of people, lists, and Events last. */
+/** What waits for nothing else: marks, resources of nodes, tokens of agents, of strangers and of people, lists, and Events last. */
 const lanes = {
   marks: { atOnce: 8, mayWait: 4096 },
   resources: { atOnce: 8, mayWait: 4096 },
   agents: { atOnce: 8, mayWait: 1024 },
+  strangers: { atOnce: 8, mayWait: 1024 },
   people: { atOnce: 4, mayWait: 256 },
   reads: { atOnce: 4, mayWait: 64 },
   events: { atOnce: 2, mayWait: 256 },
@@ -97,6 +98,7 @@ export class Requests implements Disposable {
       marks: new Lane(lanes.marks),
       resources: new Lane(lanes.resources),
       agents: new Lane(lanes.agents),
+      strangers: new Lane(lanes.strangers),
       people: new Lane(lanes.people),
       reads: new Lane(lanes.reads),
       events: new Lane(lanes.events),

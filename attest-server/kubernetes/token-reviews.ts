@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import type { TokenBearer } from '../enrolment/cluster.ts';
 import { ClusterError } from '../marking/ports.ts';
-import { Rate } from '../protocol/rate.ts';
 import type { Requests } from './requests.ts';
+import { TokenShares } from './token-shares.ts';
 
 /** Whose token it is, as the API says. */
 export interface TokenUser {
@@ -15,23 +16,12 @@ export interface TokenUser {
 
 export interface TokenReviewParts {
   readonly requests: Pick<Requests, 'json'>;
-  /** Agents and people wait for each other nowhere. */
+  /** Agents and people wait for each other nowhere, and agents for nobody who shows many tokens, or is not known. */
   readonly lane: 'agents' | 'people';
   /** Milliseconds of a clock that nobody sets. */
   readonly monotonic: () => number;
 }
 
-/**
- * Anybody may send tokens: so many are looked at, at once and a second, of one source and in all. Tokens that were good
- * before, and sources of good ones, have as much in all beside that: strangers use up nothing of it.
- */
-const bounds = {
-  ofSource: { burst: 64, perSecond: 8 },
-  inAll: { burst: 2048, perSecond: 100 },
-  sources: 4096,
-  /** Milliseconds for which a source is known by a good token. */
-  knownFor: 3_600_000,
-} as const;
 /** Milliseconds for which an answer counts. A token that was taken back counts for no longer. */
 const keptFor = { good: 60_000, bad: 10_000 } as const;
 const most = 16_384;
@@ -40,6 +30,8 @@ const longest = 256 * 1024;
 const mostKept = 16 * 1024 * 1024;
 /** RFC 6750, section 2.1. What is none is shown to nobody, else one token would have as many forms as one likes. */
 const form = /^[A-Za-z0-9._~+/-]+=*$/;
+
+type Lane = 'agents' | 'strangers' | 'people';
 
 const anonymous = 'system:anonymous';
 
@@ -78,35 +70,30 @@ export class TokenReviews {
     maxSize: mostKept,
     sizeCalculation: ({ size }) => size,
   });
-  readonly #sources = new LRUCache<string, Rate>({ max: bounds.sources });
-  readonly #inAll: Rate;
-  readonly #ofKnown: Rate;
-  /** Digests of tokens that were good, and when a source last sent a good one. */
+  readonly #shares: TokenShares;
+  /** Digests of tokens that were good. */
   readonly #wereGood = new LRUCache<string, true>({ max: most });
-  readonly #knownSources = new LRUCache<string, number>({ max: bounds.sources });
 
   constructor({ requests, lane, monotonic }: TokenReviewParts) {
     this.#requests = requests;
     this.#lane = lane;
     this.#monotonic = monotonic;
-    this.#inAll = new Rate(bounds.inAll, monotonic());
-    this.#ofKnown = new Rate(bounds.inAll, monotonic());
+    this.#shares = new TokenShares(monotonic());
   }
 
   /**
    * @param audience for whom the token must be; null: the API
-   * @param source from where it comes
    * @returns null where the API does not vouch for it
    * @throws ClusterError where it gave no answer, or was not asked because too much is asked
    */
-  async whoseIs(token: string, audience: string | null, source: string): Promise<TokenUser | null> {
+  async whoseIs(token: string, audience: string | null, bearer: TokenBearer): Promise<TokenUser | null> {
     if (!form.test(token)) return null;
     const now = this.#monotonic();
     const key = hash('sha256', `${audience ?? ''}\0${token}`, 'hex');
     const held = this.#held.get(key);
     if (held !== undefined && now - held.at < keptFor[held.isGood === false ? 'bad' : 'good'])
       return held.answer;
-    const answer = this.#turn(key, source).then(() => this.#ask(token, audience));
+    const answer = this.#turn(key, bearer).then((lane) => this.#ask(token, audience, lane));
     const entry: Held = { at: now, answer, isGood: null, size: 1 };
     this.#held.set(key, entry);
     try {
@@ -116,7 +103,7 @@ export class TokenReviews {
       if (user === null) this.#wereGood.delete(key);
       else {
         this.#wereGood.set(key, true);
-        this.#knownSources.set(source, now);
+        this.#shares.know(bearer, now);
       }
       return user;
     } catch (error) {
@@ -126,27 +113,17 @@ export class TokenReviews {
     }
   }
 
-  async #turn(key: string, source: string): Promise<void> {
-    const now = this.#monotonic();
-    const wasGood = this.#wereGood.has(key);
-    if (!wasGood && !this.#ofSource(source, now).take(now))
-      throw new ClusterError('too_many', `too many tokens came from ${source}: come again later`);
-    const knownAt = this.#knownSources.get(source);
-    const isKnown = wasGood || (knownAt !== undefined && now - knownAt < bounds.knownFor);
-    if (!(isKnown ? this.#ofKnown : this.#inAll).take(now))
-      throw new ClusterError('too_many', 'too many tokens are to be looked at: come again later');
+  async #turn(key: string, bearer: TokenBearer): Promise<Lane> {
+    const turn = this.#shares.take(bearer, this.#wereGood.has(key), this.#monotonic());
+    if (turn === null)
+      throw new ClusterError(
+        'too_many',
+        `too many tokens came ${bearer.node === null ? '' : `under the name ${bearer.node} `}from ${bearer.source}, or from all together: come again later`,
+      );
+    return turn === 'behind' && this.#lane === 'agents' ? 'strangers' : this.#lane;
   }
 
-  #ofSource(source: string, now: number): Rate {
-    let rate = this.#sources.get(source);
-    if (rate === undefined) {
-      rate = new Rate(bounds.ofSource, now);
-      this.#sources.set(source, rate);
-    }
-    return rate;
-  }
-
-  async #ask(token: string, audience: string | null): Promise<TokenUser | null> {
+  async #ask(token: string, audience: string | null, lane: Lane): Promise<TokenUser | null> {
     const answer = review.safeParse(
       await this.#requests.json({
         verb: 'create',
@@ -158,7 +135,7 @@ export class TokenReviews {
           kind: 'TokenReview',
           spec: { token, ...(audience !== null && { audiences: [audience] }) },
         },
-        lane: this.#lane,
+        lane,
         isSecret: true,
         longest,
       }),

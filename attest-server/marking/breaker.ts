@@ -16,7 +16,7 @@ export const tenthOf = (nodes: number): number => Math.max(1, Math.floor(nodes *
 /** A node as the breaker sees it. */
 export interface BreakerNode {
   readonly group: Pick<MarkedGroup, 'name'>;
-  /** Set where drift alone counts against it. */
+  /** Set where drift alone counts against it, or a change of ours. */
   readonly drift: Drift | null;
   /** Whether it carries a taint for that. */
   readonly isTainted: boolean;
@@ -43,11 +43,14 @@ export interface FailingAlike extends HeldKey {
   readonly waiting: number;
   /** Enough in one window to open the breaker. */
   readonly isMass: boolean;
+  /** Policy, references or server changed, and not what these nodes show. */
+  readonly isOurs: boolean;
 }
 
 /**
- * Delays taints of drift, and nothing else: what breaks many nodes at once is more often a mistake of ours than an attack. It
- * holds by group, code and value. It reads no clock: `at` is milliseconds of a clock that nobody sets, and never falls.
+ * Delays taints of drift, and those of verdicts that a change of ours turned; nothing else: what breaks many nodes at once is more
+ * often a mistake of ours than an attack. What a change of ours turned waits for a person, were it one node, and no time ends that.
+ * It holds by group, code and value. It reads no clock: `at` is milliseconds of a clock that nobody sets, and never falls.
  *
  * The base of all shares is the judged Nodes of the group that are neither control planes nor the server's own.
  */
@@ -177,6 +180,7 @@ export class Breaker {
           tainted: nodes.filter(({ isTainted }) => isTainted).length,
           waiting: nodes.filter(({ name }) => delays.has(name)).length,
           isMass: mass.has(key),
+          isOurs: drift.isOurs === true,
         };
       });
     });
@@ -209,8 +213,8 @@ export class Breaker {
     const mass = new Set<string>();
     const counts = new Map<string, number>();
     let until = Number.POSITIVE_INFINITY;
-    for (const { key, failedAt } of all) {
-      if (key === null || failedAt <= at - breakerWindow) continue;
+    for (const { key, drift, failedAt } of all) {
+      if (key === null || drift?.isOurs === true || failedAt <= at - breakerWindow) continue;
       until = Math.min(until, failedAt + breakerWindow);
       const count = (counts.get(key) ?? 0) + 1;
       counts.set(key, count);
@@ -231,12 +235,16 @@ export class Breaker {
         continue;
       }
       const known = decided?.hold.decision === 'released' ? undefined : decided;
+      if (drift.isOurs === true) {
+        if (known === undefined) opened.set(key, { held: heldOf(group, drift), as: 'our_change' });
+        delays.set(name, 'our_change');
+        continue;
+      }
       const end = known === undefined ? Number.POSITIVE_INFINITY : this.#endOf(known);
       const isOver = at >= end;
       if (!isOver) until = Math.min(until, end);
       const hold = (as: Delay) => {
-        if (known === undefined && !opened.has(key))
-          opened.set(key, { held: { group: group.name, ...drift }, as });
+        if (known === undefined && !opened.has(key)) opened.set(key, { held: heldOf(group, drift), as });
         delays.set(name, opened.get(key)?.as ?? as);
       };
       if (!isOver && (known !== undefined || opened.has(key) || mass.has(key))) hold('breaker');
@@ -287,6 +295,10 @@ interface Decided {
   readonly opened: readonly HeldKey[];
   /** It holds until then, if nothing happens. */
   readonly until: number;
+}
+
+function heldOf({ name: group }: Group, { code, value }: Drift): HeldKey {
+  return { group, code, value };
 }
 
 function keysOf({ nodes }: Group): readonly string[] {

@@ -242,7 +242,7 @@ function withDecisions(failing: readonly FailingAlike[], holds: readonly Hold[])
     const { group, code, value } = hold;
     // Kept by another version, whose code this one does not have: nothing fails by it.
     if (!isReasonCode(code)) return [];
-    return { group, code, value, nodes: 0, tainted: 0, waiting: 0, hold };
+    return { group, code, value, nodes: 0, tainted: 0, waiting: 0, isOurs: false, hold };
   });
   return [...shown, ...empty];
 }

@@ -48,6 +48,7 @@ export function figuresOf(
   const failing = breaker.failing(at);
   const open = new Set<BreakerScope>(doubts);
   if (waiting.has('breaker') || waiting.has('standing_cap')) open.add('drift');
+  if (waiting.has('our_change')) open.add('our_change');
   const mass = new Map<ReasonCode, number>();
   for (const { code, nodes, isMass } of failing)
     if (isMass) mass.set(code, Math.max(mass.get(code) ?? 0, nodes));

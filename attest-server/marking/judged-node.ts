@@ -1,5 +1,6 @@
 import type { NodeStatus } from '../attest/ports.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
+import { turnedByUs } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
 
@@ -9,11 +10,13 @@ export interface MarkedGroup extends Pick<PolicyGroup, 'name' | 'mode' | 'tpm' |
   readonly trial?: true;
 }
 
-/** A change that an update makes too: its taint may wait, by its code and value. */
+/** A change that an update makes too, or that is ours: its taint may wait, by its code and value. */
 export interface Drift {
   readonly code: ReasonCode;
-  /** Stage and strongest digest; null where no one thing differs. */
+  /** Stage and strongest digest, null where no one thing differs; or what of ours changed. */
   readonly value: string | null;
+  /** Policy, references or server are others, and by those of before the node would not be tainted: a person decides. */
+  readonly isOurs?: true;
 }
 
 /** What marks are made from: a node as it is shown at this moment, under the policy that is in force now. */
@@ -29,9 +32,9 @@ export interface NodeToMark {
   readonly verdict: Verdict | null;
   /** When it was last found trusted, in milliseconds since the epoch; null: never. */
   readonly trustedAt: number | null;
-  /** Its current boot was never found trusted, and the TPM says that it began anew. */
+  /** Its current boot was never found trusted, not by the rules of before either, and the TPM says that it began anew. */
   readonly isReproving: boolean;
-  /** Set where nothing but drift counts against it. */
+  /** Set where nothing but drift counts against it, or nothing at all by the rules by which it was last trusted. */
   readonly drift: Drift | null;
   /** Since when it is in this state; the latest proof. Milliseconds since the epoch; null before the first. */
   readonly since: number | null;
@@ -44,7 +47,8 @@ export interface NodeToMark {
 /** @param status null: no node of this name is enrolled, or none has a verdict */
 export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: number): NodeToMark {
   const verdict = status?.verdict ?? null;
-  const state = group.tpm === 'absent' ? 'unsupported' : stateAsShown(status, group, now);
+  const state = isWithoutTpm(status, group) ? 'unsupported' : stateAsShown(status, group, now);
+  const turned = turnedByUs(status?.trustedBy, state);
   const reasons = verdict?.reasons ?? [];
   const isStale = status !== null && state !== status.state;
   const [first] = isStale ? [] : reasons;
@@ -57,8 +61,10 @@ export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: n
     ekDigest: status?.ekDigest ?? null,
     verdict,
     trustedAt,
-    isReproving: state === 'pending' && beganAnew(status, trustedAt),
-    drift: driftOf(state, reasons),
+    isReproving:
+      (state === 'pending' || (state === 'untrusted' && turned?.as === 'pending')) &&
+      beganAnew(status, trustedAt),
+    drift: turned === null ? driftOf(state, reasons) : ourChange(state, reasons, turned.by),
     since: status?.since ?? null,
     verifiedAt: status?.verifiedAt ?? null,
     bootedAt: status?.bootedAt ?? null,
@@ -66,10 +72,16 @@ export function judgedNode(status: NodeStatus | null, group: MarkedGroup, now: n
   };
 }
 
+/** What proved itself here is one of those only once it was judged by a policy that says so: a slip of ours taints no fleet. */
+function isWithoutTpm(status: NodeStatus | null, { tpm }: MarkedGroup): boolean {
+  return tpm === 'absent' && (status?.trustedBy == null || status.state === 'unsupported');
+}
+
 /** Never green on missing data: a verdict past its end, or that asked for less than the policy does now, trusts nobody. */
 function stateAsShown(status: NodeStatus | null, group: MarkedGroup, now: number): NodeState {
   if (status === null || status.verdict === null) return status?.state ?? 'pending';
   if (status.state === 'unsupported') return 'pending';
+  if (group.tpm === 'absent') return 'unknown';
   if (status.state !== 'trusted') return status.state;
   const { require, trial } = status.verdict;
   const holds = status.expiresAt !== null && now <= status.expiresAt;
@@ -85,6 +97,14 @@ function beganAnew(status: NodeStatus | null, trustedAt: number | null): boolean
   if (status === null || trustedAt === null) return false;
   if (status.bootSeenAt !== null && status.bootSeenAt > trustedAt) return true;
   return status.verdict?.reasons.some(({ code }) => beginnings.has(code)) === true;
+}
+
+/** Whatever its class: of all that counts against it, the first is named. */
+function ourChange(state: NodeState, reasons: readonly Reason[], by: string): Drift | null {
+  if (state === 'unsupported') return { code: 'unsupported_tpm', value: by, isOurs: true };
+  if (state !== 'untrusted' && state !== 'pending') return null;
+  const code = reasons.find(({ severity }) => severity === 'fail')?.code ?? reasons[0]?.code;
+  return code === undefined ? null : { code, value: by, isOurs: true };
 }
 
 /** All that counts against it must be drift: an attacker who changes the kernel as well hides behind no update. */

@@ -110,7 +110,8 @@ function taintsOf(
       return { taints: [], suppressed: null };
     case 'untrusted':
       if (drift !== null && delay !== null && !has(there.taints, keys.untrusted))
-        return { taints: withShed(since), suppressed: delay };
+        // By the rules of before its new boot is not proven, whatever those in force say of it.
+        return { taints: isReproving ? [unproven] : withShed(since), suppressed: delay };
       return { taints: [{ key: keys.untrusted, value: code ?? '' }], suppressed: null };
     case 'pending': {
       if (trustedAt === null) return { taints: [unproven], suppressed: null };
@@ -123,6 +124,8 @@ function taintsOf(
     case 'unknown':
       return { taints: withShed(verifiedAt), suppressed: null };
     case 'unsupported':
+      if (drift !== null && delay !== null && !has(there.taints, keys.untrusted))
+        return { taints: withShed(since), suppressed: delay };
       // Its policy says `enforce` of machines that cannot prove anything: that is the wish for a taint.
       return { taints: [{ key: keys.untrusted, value: 'unsupported_tpm' }], suppressed: null };
   }

@@ -37,7 +37,7 @@ export interface MarkingReport {
   /** No taint of drift is put while this lasts. */
   doubted(doubt: Doubt): void;
   /** Taints of so many nodes wait for a person from now on. */
-  opened(held: HeldKey, nodes: number): void;
+  opened(held: HeldKey, nodes: number, isOurs: boolean): void;
   fault(error: unknown, where: string): void;
 }
 
@@ -239,7 +239,7 @@ export class Reconciler {
     if (opened.length === 0) return;
     this.#openedAt = at;
     for (const held of opened) this.#opening.add(keyOf(held));
-    const waiting = new Map(breaker.failing(at).map((one) => [keyOf(one), one.waiting]));
+    const failing = new Map(breaker.failing(at).map((one) => [keyOf(one), one]));
     const kept = decisions
       .hold(
         ...opened.map(
@@ -256,7 +256,10 @@ export class Reconciler {
       )
       .then(() => {
         breaker.decide(decisions.holds(), at);
-        for (const held of opened) report.opened(held, waiting.get(keyOf(held)) ?? 0);
+        for (const held of opened) {
+          const { waiting = 0, isOurs = false } = failing.get(keyOf(held)) ?? {};
+          report.opened(held, waiting, isOurs);
+        }
       })
       .finally(() => {
         for (const held of opened) this.#opening.delete(keyOf(held));
@@ -349,7 +352,7 @@ export class Reconciler {
     let current = node;
     if (spec.actions.length > 0) {
       // No taint of drift is what a Node gets before its first proof, or anew while its own is held back.
-      const isOfDrift = judged.drift !== null && (judged.state === 'untrusted' || judged.isReproving);
+      const isOfDrift = judged.drift !== null && (judged.state !== 'pending' || judged.isReproving);
       const isDue = isOfDrift && breaker.delayOf(node.name, at) === null;
       if (isDue && spec.actions.includes('taint_add')) breaker.grant(node.name, at);
       current = await this.#writeSpec(node, known, spec);
@@ -474,7 +477,8 @@ export class Reconciler {
     const exemption = decisions.exemption(name);
     const isSpared = sparedAs(node, ownNode) !== null;
     const isFirst = known.judged === null;
-    if (judged.verdict === null || isSpared || judged.state === 'unsupported') breaker.forget(name);
+    const isWithoutTpm = judged.state === 'unsupported' && judged.drift === null;
+    if (judged.verdict === null || isSpared || isWithoutTpm) breaker.forget(name);
     else {
       const since = isFirst && judged.since !== null ? Math.min(at, at - (wall - judged.since)) : at;
       const isOn = judged.group.mode === 'enforce' && exemption === null;
@@ -482,7 +486,7 @@ export class Reconciler {
         group: judged.group,
         drift: judged.drift,
         isTainted: judged.drift !== null && isTainted(marksOn(node, keys), judged, keys),
-        mayBeTainted: isOn && (judged.state === 'untrusted' || judged.isReproving),
+        mayBeTainted: isOn && (judged.state !== 'pending' || judged.isReproving),
         ekDigest: judged.ekDigest,
         trustedAt: judged.trustedAt,
       };
@@ -623,7 +627,7 @@ function isOlder(told: ClusterNode, written: ClusterNode): boolean {
 
 /** Whether it carries the taint that its state asks for. */
 function isTainted({ taints }: MarksOnNode, { state }: NodeToMark, keys: TaintKeys): boolean {
-  const wanted = state === 'untrusted' ? keys.untrusted : keys.reproving;
+  const wanted = state === 'pending' ? keys.reproving : keys.untrusted;
   return taints.some(({ key }) => key === wanted);
 }
 

@@ -1,4 +1,5 @@
 import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
+import { declareActive } from '../protocol/declared.ts';
 import { kindWords, type ReferenceKind } from '../protocol/reference.ts';
 import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
 import type { Aspect } from './aspect.ts';
@@ -40,11 +41,6 @@ export function nextStep(
   return outOfForce === undefined
     ? step
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
-}
-
-/** How a reference that a signed directory declares comes into force: no command here does that. */
-export function declareActive(reference: string, directory: string): string {
-  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
 }
 
 /** Of what `unknownFiles` finds: a file, or a link. */

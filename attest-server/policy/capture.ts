@@ -74,6 +74,29 @@ export function lacksProof(reasons: readonly Reason[]): boolean {
   return reasons.some((reason) => reason.severity === 'fail' && isMissingAggregate(reason));
 }
 
+/** What counts against a node besides that nobody vouched for it yet. */
+export function standingAgainst(reasons: readonly Reason[]): readonly Reason[] {
+  return reasons.filter(({ severity, code }) => severity === 'fail' && code !== 'no_reference');
+}
+
+/**
+ * What would count against a node in another group than its own, by the references that this group has in force; nothing
+ * where it has none.
+ */
+export function* standingInSteps(
+  kind: ReferenceKind,
+  { node, proven }: VouchedFor,
+  group: PolicyGroup,
+  references: readonly Reference[],
+  at: number,
+): Generator<void, readonly Reason[]> {
+  const aspect = aspects.find(({ referenceKind }) => referenceKind === kind);
+  if (aspect === undefined) return [];
+  return standingAgainst(
+    yield* reasonsBy(aspect, group.rules[aspect.name], { node, proven }, { group, references, at }),
+  );
+}
+
 function initrdsOf(
   answers: readonly VouchedFor[],
   only: readonly string[] | null,
@@ -163,16 +186,27 @@ function* checkModel<Rules>(
   { group, at }: Pick<CapturedAs, 'group' | 'at'>,
 ): Generator<void> {
   const inForce: Reference = { ...reference, state: 'active' };
-  const judge = aspect.prepare(rules, { group, references: [inForce], remembers: false });
+  const reasons = yield* reasonsBy(aspect, rules, { node, proven }, { group, references: [inForce], at });
+  // A policy may name other references than the one that is just made: to differ from them is no fault.
+  const against = reasons.find(
+    (reason) => breaksPolicy(reason) && reason.class !== 'drift' && isNoModel(reason.code),
+  );
+  if (against !== undefined)
+    throw new Rejection(against.code, `${node} cannot be a model for others: ${against.text}`);
+}
+
+/** As one aspect judges what the node shows, where it is required. */
+function* reasonsBy<Rules>(
+  aspect: Aspect<AspectName, Rules>,
+  rules: Rules,
+  { node, proven }: VouchedFor,
+  { group, references, at }: Pick<CapturedAs, 'group' | 'at'> & { readonly references: readonly Reference[] },
+): Generator<void, readonly Reason[]> {
+  const judge = aspect.prepare(rules, { group, references, remembers: false });
   const alone = judgedAlone(node, proven);
   if (judge.ahead) yield* judge.ahead(proven, alone, at);
   const { findings } = judge.judge(proven, alone, at);
-  const against = findings
-    .map((finding) => weigh(finding, { require: [aspect.name], severity: {} }))
-    // A policy may name other references than the one that is just made: to differ from them is no fault.
-    .find((reason) => breaksPolicy(reason) && reason.class !== 'drift' && isNoModel(reason.code));
-  if (against !== undefined)
-    throw new Rejection(against.code, `${node} cannot be a model for others: ${against.text}`);
+  return findings.map((finding) => weigh(finding, { require: [aspect.name], severity: {} }));
 }
 
 /** True for a broken rule by which a node is no model for others. Boots alone are captured whatever rule they break. */

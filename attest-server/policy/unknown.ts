@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { outsideText } from '../protocol/printable.ts';
 import { classOf, isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
+import type { ReferenceKind } from '../protocol/reference.ts';
 import { type Aspect as AspectName, aspects as aspectNames, aspectSchema } from '../protocol/verdict.ts';
 import type { Judgement, Past } from './aspect.ts';
 import type { Finding } from './finding.ts';
@@ -95,6 +96,17 @@ const memory = z.partialRecord(aspectSchema, kept);
 export function unknownIn(remembered: Past['memory']): UnknownByAspect {
   const given = remembered[key];
   return given === undefined ? nothing : (memory.safeParse(given).data ?? nothing);
+}
+
+/** What a capture of this kind would take in that no reference in force has. */
+export function newOfKind(
+  remembered: Past['memory'],
+  { kind, initrd = false }: { readonly kind: ReferenceKind; readonly initrd?: boolean },
+): readonly UnknownThing[] {
+  const aspects: Readonly<Partial<Record<AspectName, KeptUnknown>>> = unknownIn(remembered);
+  return Object.entries(aspects).flatMap(([name, { things, inInitrd = false }]) =>
+    (inInitrd ? initrd : name === kind && !initrd) ? things : [],
+  );
 }
 
 /** Enough of it to put thousands of nodes together; `unknownIn` looks at the rest. */

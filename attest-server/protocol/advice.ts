@@ -135,7 +135,10 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'The quote covers other PCRs than the server asked for. Check that agent and server have the same version. If they have, take the node out of service.',
   too_large: [
     'If it is a file, check that it is the right one.',
+    'If the share of the node is spent, it answers too often, or shows too much: find out what its agent does (docs/connections.md).',
     'If a node sent it, reboot the node: that starts its logs again. If it happens again, take the node out of service.',
+    'If the server says that its share of the disk is full, raise nodeDiskMiB, or erase what is kept of it, and enrol it again:',
+    '  assay enrol revoke NODE --erase-evidence --reason "its share of the disk is full"',
   ].join('\n'),
   nonce_invalid: [
     'This evidence is old or belongs to somebody else. If it is yours, export the bundle again:',
@@ -152,7 +155,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     'If a node was refused, check that agent and server have the same version. If they have, take the node out of service.',
   ].join('\n'),
   evidence_erased:
-    'Nothing is to be done. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays; bundles and backups that you made before still have it.',
+    'Nothing is to be done. It was kept for evidenceDays of the server, that of a change of state for transitionEvidenceDays, as long as its node’s share of the disk had room for it; or a person erased it. Bundles and backups that you made before still have it.',
   latched: [
     'Ask for as much as before or for more: of a group that the latch covers, mode and require only grow. See which these are:',
     '  assay trust status',
@@ -173,8 +176,9 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
 
 const byClass: Readonly<Record<ReasonClass, Advice>> = {
   drift: [
-    'If the change is wanted, and you vouch for this node, capture a new reference from it:',
-    '  assay reference capture NODE --name NEW_NAME',
+    'If the change is wanted, and you vouch for this node, capture a new reference from it, and approve that:',
+    '  assay reference capture NODE --name NEW_NAME --staged',
+    '  assay reference approve NEW_NAME --reason "its boots are wanted"',
     'If not, treat the node as changed.',
   ].join('\n'),
   posture: 'Change the node so that it meets the policy, or change the policy on purpose.',

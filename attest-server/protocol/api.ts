@@ -4,6 +4,7 @@ import { endingMembers, isOneEnding, notOneEnding } from './ending.ts';
 import { enrolmentMethods } from './enrolment-method.ts';
 import { flapsSchema } from './flaps.ts';
 import { nodeName } from './messages.ts';
+import { ourChanges } from './our-change.ts';
 import {
   announcement,
   declaredBy,
@@ -120,6 +121,10 @@ export const nodeView = z.object({
   claims: z.array(claim).default([]),
   /** Until when a person lets it work although it is not trusted; null: nobody does. */
   exemption: exemptionView.nullable().default(null),
+  /** What of ours turned its verdict, where that is no doing of the node; null else. */
+  ourChange: z.enum(ourChanges).nullable().default(null),
+  /** The same in words, and what a person does then; in the answer about one node only. */
+  turned: z.object({ text: z.string(), next: z.string() }).nullable().default(null),
   /** The marks of its Node; null where the cluster has none of its name, nobody looked at it yet, or there is no cluster. */
   marks: marksView.nullable().default(null),
   /** Since when the cluster has no Node of it while it is silent; null: it has, or the node is of no cluster. */
@@ -191,6 +196,10 @@ export const announceRequest = z
 
 /** Why a person approves, retires, revokes or restores a reference. */
 export const referenceChange = z.strictObject({ reason: z.string().min(1).max(512) });
+export const referenceRevocation = referenceChange.extend({
+  /** Nodes that rest on it are tainted at once; else their taints wait for a person. */
+  taint: z.boolean().default(false),
+});
 export const referenceDeleted = z.object({ deleted: z.string() });
 /** An active reference that affirms what another one names. */
 export const sharedReference = z.object({
@@ -248,6 +257,13 @@ export const captureRequest = z
     initrd: z.boolean().optional(),
     /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
     aggregate: z.boolean().optional(),
+    /** Why; needed where more than `no_reference` stands against a node, and it is not staged. */
+    reason: z.string().min(1).max(512).optional(),
+    /** The `digest` of what a simulation showed: refused where it would be something else by now. */
+    shown: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest')
+      .optional(),
   })
   .refine(({ kind, aggregate }) => aggregate === undefined || kind === 'boot', {
     path: ['aggregate'],
@@ -353,8 +369,15 @@ export const revokeRequest = z.strictObject({
     .min(1)
     .max(256)
     .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line of text'),
+  /** Erases all evidence of TPMs that had this name, also where it is free already. Needs the role admin. */
+  eraseEvidence: z.boolean().optional(),
 });
-export const revokeAnswer = z.object({ node: z.string(), ek: z.string() });
+/** `ek`: of the latest TPM of that name. `freedBytes`: of the disk, where evidence was erased. */
+export const revokeAnswer = z.object({
+  node: z.string(),
+  ek: z.string(),
+  freedBytes: z.number().optional(),
+});
 
 export const tokenRoles = ['reader', 'operator', 'admin'] as const;
 /** A name of at most 64 characters, as the audit log shows it after `token:`. */
@@ -390,7 +413,7 @@ export const tokenRevoked = z.object({ revoked: z.string() });
 /** How it is with a node. */
 export type NodeStanding = Pick<
   NodeView,
-  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'missingSince'
+  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
 >;
 
 export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {

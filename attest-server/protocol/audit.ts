@@ -23,12 +23,15 @@ export const auditActions = {
   'reference.delete': 'a reference that did not count was deleted; its name is free',
   'reference.restore': 'a revocation was a mistake: the reference is what it was before',
   'policy.load': 'another policy is in force',
+  'policy.rollback': 'a person put an earlier policy in force: in place of which one, and why',
+  'policy.allow': 'a person let one policy come into force, whatever number of nodes it makes untrusted: why',
   'reload.refuse': 'a file that was read again is faulty, and the old one stays in force',
   'token.create': 'a person or program may use the API',
   'token.revoke': 'a person or program may not use the API any more',
   refuse: 'evidence, a connection or a request was refused',
   'refuse.count': 'once an hour: how many refusals have no entry of their own, by code',
-  evidence_erased: 'old evidence was erased: its digests',
+  evidence_erased:
+    'evidence was erased: its digests. It was too old, its node’s share of the disk was full (`server`), or a person had it erased',
   'gate.open':
     'a gate let kubelet start: why, and for which boot. By the server’s word (`affirmed`, `observe`), or by its own (`operator`, `timeout`, `kept`), as the node says',
   backup: 'a copy of the database was made',

@@ -9,6 +9,14 @@ export const candidatesQuery = z.strictObject({
   kind: z.enum(referenceKinds).optional().describe('only of this kind of references'),
 });
 
+/** Something that no reference in force has; `more` is how many others of its kind there are. */
+export const shownThing = z.object({
+  what: z.string(),
+  name: z.string(),
+  digest: z.string().nullable(),
+  more: z.int(),
+});
+
 /** What some nodes show alike and no reference in force has. */
 export const referenceCandidate = z.object({
   kind: z.enum(referenceKinds),
@@ -18,10 +26,8 @@ export const referenceCandidate = z.object({
   set: z.string(),
   /** One sentence for a person. */
   text: z.string(),
-  /** The cause first; `more` is how many others of its kind there are. */
-  things: z.array(
-    z.object({ what: z.string(), name: z.string(), digest: z.string().nullable(), more: z.int() }),
-  ),
+  /** The cause first. */
+  things: z.array(shownThing),
   /** What counts against the nodes. */
   codes: z.array(reasonCodeSchema),
   /** Of these, rules of the policy that are broken: no reference changes that. */

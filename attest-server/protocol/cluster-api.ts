@@ -32,7 +32,7 @@ export const latchView = z.object({
 });
 export type LatchView = z.infer<typeof latchView>;
 
-/** Nodes of one group that fail with the same code and value, by drift alone. */
+/** Nodes of one group that fail with the same code and value, by drift alone or by a change of ours. */
 export const holdView = z.object({
   group: z.string(),
   code: z.string(),
@@ -42,6 +42,8 @@ export const holdView = z.object({
   nodes: z.int(),
   tainted: z.int(),
   waiting: z.int(),
+  /** They turned by a change of ours, which the value names, and not by what they show. A server of before does not say it. */
+  ours: z.boolean().default(false),
   /** `open`: nobody decided yet; null: nothing holds them as a whole. */
   decision: z.enum(['open', 'held', 'released']).nullable(),
   /** Since when they wait for a person; by whom and why it was decided. */

@@ -42,3 +42,8 @@ export const declaredActor = (key: string): string => `declared:${key}`;
 export function isDeclaredActor(actor: string | null): boolean {
   return actor?.startsWith(declaredActor('')) ?? false;
 }
+
+/** How a reference that a signed directory declares comes into force: no command here does that. */
+export function declareActive(reference: string, directory: string): string {
+  return `Reference ${reference} is declared in ${directory}: let its file say "state": "active", write the manifest anew (assay declare), and sign it.`;
+}

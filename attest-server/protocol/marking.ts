@@ -10,8 +10,11 @@ export type MarkAction = (typeof markActions)[number];
 export const enforcementActions = [...markActions, 'attestation', 'event'] as const;
 export type EnforcementAction = (typeof enforcementActions)[number];
 
-/** Why a taint of drift waits; `limiter` and `doubt` end by themselves. */
-export const delays = ['breaker', 'standing_cap', 'limiter', 'doubt'] as const;
+/**
+ * Why a taint waits; `limiter` and `doubt` end by themselves. `our_change`: policy, references or server are others, and not
+ * what the node shows.
+ */
+export const delays = ['breaker', 'standing_cap', 'limiter', 'doubt', 'our_change'] as const;
 export type Delay = (typeof delays)[number];
 
 /** Why a Node lacks a mark that its verdict asks for, or keeps one that it does not. */
@@ -29,8 +32,11 @@ export type WrongResource = (typeof wrongResources)[number];
 export const doubts = ['api', 'clock', 'upgrade'] as const;
 export type Doubt = (typeof doubts)[number];
 
-/** Why the breaker is open. `drift`: nodes fail alike, or too many carry a taint already, and a person decides. */
-export const breakerScopes = ['drift', ...doubts] as const;
+/**
+ * Why the breaker is open. `drift`: nodes fail alike, or too many carry a taint already; `our_change`: a change of ours turned
+ * verdicts. In both a person decides.
+ */
+export const breakerScopes = ['drift', 'our_change', ...doubts] as const;
 export type BreakerScope = (typeof breakerScopes)[number];
 
 /** What an admission policy of ours protects: `assay-marks` and so on. */

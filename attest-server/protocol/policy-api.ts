@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
+import { shownThing } from './candidates-api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
@@ -65,8 +66,26 @@ export const referenceTrial = z.object({
 export type ReferenceTrialView = z.infer<typeof referenceTrial>;
 
 export const captureTrialRequest = captureRequest.safeExtend(simulatedPage.shape);
-/** What a capture would make, and a page of the nodes of which it would demand a proof that they do not give. */
-export const captureTrial = listOf(simulatedNode).extend({ references: z.array(referenceView) });
+/**
+ * What a capture would make, and a page of the nodes that would turn trusted by it, and of which it would demand a proof
+ * that they do not give.
+ */
+export const captureTrial = listOf(simulatedNode).extend({
+  references: z.array(referenceView),
+  /** Nodes against which more than `no_reference` stands, with that, and what they show that no reference in force has. */
+  against: z
+    .array(
+      z.object({
+        node: nodeName,
+        state: nodeStateSchema,
+        reasons: z.array(reasonSchema),
+        new: z.array(shownThing),
+      }),
+    )
+    .default([]),
+  /** Over the references, the moment aside: what `shown` of the capture takes. */
+  digest: z.string().default(''),
+});
 export type CaptureTrialView = z.infer<typeof captureTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });
@@ -108,6 +127,63 @@ export const observationsAnswer = z.object({
   /** With the first page: machines that say they have no TPM, where the policy in force expects one. */
   withoutTpm: z.array(nodeName).default([]),
   next: z.string().nullable(),
+});
+
+/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
+export const policyArrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
+export type PolicyArrival = (typeof policyArrivals)[number];
+/** A policy that is or was in force, without its text. */
+export const policyRevisionView = z.object({
+  /** `name@revision`, as verdicts name it. */
+  policy: z.string(),
+  /** SHA-256 of its text, hex; the first 12 digits are the revision. */
+  digest: z.string(),
+  /** Its name, or the path that it was read from. */
+  source: z.string(),
+  /** Characters. */
+  length: z.int(),
+  firstAt: z.iso.datetime(),
+  /** Since when it was in force the last time. */
+  lastAt: z.iso.datetime(),
+  /** When that ended; null: it is in force. */
+  endedAt: z.iso.datetime().nullable(),
+  /** How it came the last time. */
+  came: z.enum(policyArrivals),
+  /** Who had it come, and why; null where a file alone did. */
+  by: z.string().nullable(),
+  reason: z.string().nullable(),
+});
+export type PolicyRevisionView = z.infer<typeof policyRevisionView>;
+export const policyRevisionText = policyRevisionView.extend({ text: z.string() });
+export type PolicyRevisionText = z.infer<typeof policyRevisionText>;
+
+/** The first digits of a digest. */
+export const policyDigits = z
+  .string('not a revision')
+  .regex(/^[0-9a-f]{4,64}$/, 'not a revision: 4 to 64 hex digits');
+const why = z.string().min(1).max(512);
+export const policyRollbackRequest = z.strictObject({ revision: policyDigits, reason: why });
+export const policyRolledBack = z.object({
+  /** `name@revision` of the one in force now, and of the one before. */
+  policy: z.string(),
+  before: z.string(),
+  /** Where the text is to be put right: a path, or the name of a policy that comes with Assay. */
+  source: z.string(),
+  /** False: it is what file or directory give anyway. */
+  untilChanged: z.boolean(),
+});
+export const policyAllowRequest = z.strictObject({
+  revision: z
+    .string('not a revision')
+    .regex(/^[0-9a-f]{12,64}$/, 'not a revision: 12 to 64 hex digits of the SHA-256 of its text'),
+  reason: why,
+});
+export const policyAllowed = z.object({
+  digest: z.string(),
+  /** It waited, and is in force from now on. Else it may come at the next reload. */
+  inForce: z.boolean(),
+  /** What else speaks against it. */
+  refused: z.string().nullable(),
 });
 
 /** A verdict before something, and the one behind it; null where there is none. */

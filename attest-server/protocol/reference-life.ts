@@ -11,7 +11,7 @@ const transitions = {
   { from: readonly Reference['state'][]; to: Reference['state'] | null }
 >;
 
-/** The references that are held do not allow what was asked; the message says why. */
+/** What is held does not allow what was asked; the message says why. */
 export class NotNow extends Error {
   override readonly name = 'NotNow';
 }

@@ -47,6 +47,8 @@ export const referenceStep = z.strictObject({
   at: z.iso.datetime(),
   reason: shortText,
   from: z.enum(referenceStates),
+  /** Of a revocation: nodes that rest on it are tainted at once, and wait for nobody. */
+  taint: z.literal(true).optional(),
 });
 
 /** How long a change may be announced for, in seconds. */

@@ -37,6 +37,21 @@ export const statusView = z.object({
     revision: z.string(),
     /** Since when this process judges by it. */
     since: z.iso.datetime(),
+    /** A person went back to it, until file or directory give another text than `insteadOf`. */
+    rollback: z
+      .object({
+        by: z.string(),
+        reason: z.string(),
+        at: z.iso.datetime(),
+        /** Revision of the one that is given. */
+        insteadOf: z.string(),
+        /** Where that is to be put right. */
+        source: z.string(),
+      })
+      .nullable()
+      .default(null),
+    /** Another one is compared with it, and comes into force then; a server of before compared afterwards. */
+    comparing: z.object({ policy: z.string(), judged: count }).nullable().default(null),
   }),
   /** Null where the settings name no signed directory; a server of before says nothing. */
   declared: z
@@ -76,8 +91,13 @@ export const statusView = z.object({
         part: z.string(),
         at: z.iso.datetime(),
         text: z.string(),
-        /** A command. */
+        /** A command, or several, a line each. */
         next: z.string(),
+        /** Of a policy that is refused for what it would do: how many of how many trusted nodes turn untrusted. */
+        refused: z
+          .object({ policy: z.string(), digest: z.string(), trusted: count, untrusted: count })
+          .nullable()
+          .default(null),
       }),
     )
     .default([]),

@@ -1,4 +1,4 @@
-import { approveCommand, declareActive } from '../policy/advice.ts';
+import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
@@ -6,6 +6,7 @@ import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../protocol/advice.ts';
 import { mostCaptured } from '../protocol/api.ts';
 import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
+import { declareActive } from '../protocol/declared.ts';
 import { kindWords, type Reference, type ReferenceKind } from '../protocol/reference.ts';
 import {
   type Alike,

@@ -1,13 +1,21 @@
+import { hash } from 'node:crypto';
 import pLimit from 'p-limit';
-import { captureReferencesInSteps, noModelOf, type VouchedFor } from '../policy/capture.ts';
+import {
+  captureReferencesInSteps,
+  noModelOf,
+  standingAgainst,
+  standingInSteps,
+  type VouchedFor,
+} from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
+import { newOfKind, type UnknownThing } from '../policy/unknown.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { plainName, type Reference, type ReferenceKind } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import type { Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
 import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
@@ -53,8 +61,29 @@ export interface CaptureRequest {
   readonly initrd?: boolean;
   /** Of kind `boot`: boot_aggregate is demanded of boots like these, where one of the nodes gave it. */
   readonly aggregate: boolean;
+  /** Why; null: nobody said it, which is enough where nothing stands against the nodes. */
+  readonly reason: string | null;
+  /** The digest of what somebody was shown of it; null: nothing was. */
+  readonly shown: string | null;
   /** Who vouches for these nodes. */
   readonly actor: string;
+}
+
+/** What a capture would make. */
+export interface CaptureDraft {
+  readonly references: Captured;
+  /** Nodes against which more stands than that nobody vouched for them yet. */
+  readonly against: readonly AgainstNode[];
+  /** Over the references but for their moment; empty for lists of files, which grow while somebody looks at them. */
+  readonly digest: string;
+}
+
+interface AgainstNode {
+  readonly node: string;
+  readonly state: NodeState;
+  readonly reasons: readonly Reason[];
+  /** What no reference in force has. */
+  readonly news: readonly UnknownThing[];
 }
 
 /**
@@ -63,10 +92,13 @@ export interface CaptureRequest {
  * @throws Rejection where a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
  */
 export interface Capture {
-  /** Makes and stores them. */
+  /**
+   * Makes and stores them.
+   * @throws NotNow also where more than `no_reference` stands against a node and nobody said why, or was shown something else
+   */
   capture(request: CaptureRequest): Promise<Captured>;
-  /** Makes them, and stores none. @throws what `capture` would throw */
-  draft(request: CaptureRequest): Promise<Captured>;
+  /** Makes them, and stores none. @throws what `capture` would throw, but for what a person must say */
+  draft(request: CaptureRequest): Promise<CaptureDraft>;
 }
 
 type Captured = readonly [Reference, ...Reference[]];
@@ -82,13 +114,13 @@ export function createCapture(ports: CapturePorts): Capture {
 async function draft(
   ports: CapturePorts,
   { nodes, name, kind, group: forGroup, staged, only, initrd = false, aggregate, actor }: CaptureRequest,
-): Promise<Captured> {
+): Promise<CaptureDraft> {
   const { store, separate } = ports;
   const each = [...new Set(nodes)];
   // By the rules of today, for the group that it is to have by a policy of tomorrow.
   const own = oneGroupOf(each, ports);
   const group = { ...own, name: forGroup ?? own.name };
-  const answers: VouchedFor[] = [];
+  const answers: JudgedAnswer[] = [];
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
@@ -97,12 +129,48 @@ async function draft(
   if (first === undefined) throw new Error('a capture names no node');
   const made = [first, ...others] as const;
   await checkNames(made, store);
-  return made;
+  // Attack: a node of a group that asks for less, or that is compared with nothing, becomes the model of another group.
+  const isForeign = group.name !== own.name;
+  const inForce = isForeign ? await store.list() : [];
+  const against: AgainstNode[] = [];
+  for (const answer of answers) {
+    const there = isForeign ? await inSteps(standingInSteps(kind, answer, group, inForce, at)) : [];
+    against.push(...againstNode(answer, there, { kind, initrd }));
+  }
+  return {
+    references: made,
+    against,
+    digest: kind === 'runtime' ? '' : digestOf(made),
+  };
+}
+
+interface JudgedAnswer extends VouchedFor {
+  readonly memory: NonNullable<VouchedFor['memory']>;
+  /** On this very answer. */
+  readonly verdict: Verdict | null;
+}
+
+/** @param there what would stand against it in the group that it is captured for, where that is another one */
+function againstNode(
+  { node, verdict, memory }: JudgedAnswer,
+  there: readonly Reason[],
+  of: Pick<CaptureRequest, 'kind' | 'initrd'>,
+): readonly AgainstNode[] {
+  const reasons = [...standingAgainst(verdict?.reasons ?? []), ...there];
+  if (verdict === null || reasons.length === 0) return [];
+  return [{ node, state: verdict.state, reasons, news: newOfKind(memory, of) }];
+}
+
+function digestOf(references: Captured): string {
+  const shown = references.map(({ captured, ...rest }) => ({ ...rest, captured: captured?.node }));
+  return hash('sha256', JSON.stringify(shown));
 }
 
 async function capture(ports: CapturePorts, request: CaptureRequest): Promise<Captured> {
-  const { nodes, kind, group: forGroup, only, initrd = false, aggregate, actor } = request;
-  const made = await draft(ports, request);
+  const { nodes, kind, group: forGroup, only, initrd = false, aggregate, reason, actor } = request;
+  const drafted = await draft(ports, request);
+  checkConsent(drafted, request);
+  const { references: made, against } = drafted;
   await ports.store.addAll(
     made.map((reference) => ({
       reference,
@@ -122,12 +190,48 @@ async function capture(ports: CapturePorts, request: CaptureRequest): Promise<Ca
           ...(initrd && { of: 'initrd' }),
           ...(!aggregate && { aggregate: false }),
           ...(only !== null && { only: brief(only.join(' ')) }),
+          ...(reason !== null && { reason }),
+          ...(against.length > 0 && {
+            against: brief(against.map(({ node, reasons }) => `${node}: ${codesOf(reasons)}`).join('; ')),
+            new: brief(newsOf(against)),
+          }),
         },
       },
     })),
   );
   await ports.changed();
   return made;
+}
+
+/**
+ * Attack: somebody types what a command printed, and vouches for the boot that the command warned of. And: the node shows
+ * one change while a person looks, and another one when it is captured.
+ */
+function checkConsent(
+  { references: [first], against, digest }: CaptureDraft,
+  { reason, shown }: CaptureRequest,
+): void {
+  if (shown !== null && shown !== digest)
+    throw new NotNow(
+      'what would be captured is not what was shown, since a node shows something else by now: look at it again',
+    );
+  const [one] = against;
+  if (one === undefined || reason !== null || first.state !== 'active') return;
+  throw new NotNow(
+    `more than no_reference stands against ${brief(against.map(({ node, reasons }) => `${node} (${codesOf(reasons)})`).join(', '))}: a capture says that it is good, for ${one.node} and for others. Look at it (assay why ${one.node}), and give a reason; or capture it staged, and approve that`,
+  );
+}
+
+function codesOf(reasons: readonly Reason[]): string {
+  return [...new Set(reasons.map(({ code }) => code))].join(', ');
+}
+
+/** For the audit log: each thing once, whichever node shows it. */
+function newsOf(against: readonly AgainstNode[]): string {
+  const lines = against.flatMap(({ news }) =>
+    news.map(({ what, name, digest }) => `${what} ${name}${digest === null ? '' : ` ${digest}`}`),
+  );
+  return [...new Set(lines)].join('; ');
 }
 
 /** Who is compared by other rules is captured by them, too. */
@@ -142,7 +246,7 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
 }
 
 /** The verdict says what stands against a node: what is proven again is the evidence of that very verdict. */
-async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<VouchedFor> {
+async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<JudgedAnswer> {
   const { verdict = null, verifiedAt = null, evidenceDigest = null, memory = {} } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);
@@ -153,7 +257,7 @@ async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts
     throw new Rejection(doubt.code, `${node} cannot be a model for others: ${doubt.text}`);
   const proof = await ports.prove(node, evidenceDigest);
   if (proof.proven === null) throw new CaptureError(`${node} cannot be captured: ${proof.note}`);
-  return { node, proven: proof.proven, memory };
+  return { node, proven: proof.proven, memory, verdict };
 }
 
 /** With these, what runs is not what the log tells, or it is another machine: nothing to compare others with. */

@@ -34,12 +34,17 @@ export interface ReferenceParts {
 }
 
 export interface ReferenceLife {
-  /** Null where there is none of that name. @throws Rejection `role_denied`; NotNow for a state that does not allow it */
+  /**
+   * Null where there is none of that name.
+   * @param taint of a revocation: nodes that rest on it are tainted at once, and wait for nobody
+   * @throws Rejection `role_denied`; NotNow for a state that does not allow it
+   */
   change(
     name: string,
     action: ReferenceAction,
     reason: string,
     actor: string,
+    taint?: boolean,
   ): Promise<ChangedReference | null>;
   /** False where there is none of that name. @throws NotNow where it counts */
   remove(name: string, reason: string, actor: string): Promise<boolean>;
@@ -52,6 +57,8 @@ export interface ReferenceLife {
   endAnnouncement(name: string, actor: string): Promise<Reference | null>;
   /** Takes in a reference that was made elsewhere. @throws NotNow where its name is taken */
   add(reference: Reference, actor: string): Promise<Reference>;
+  /** All references as a signed directory leaves them. */
+  declared(declaration: Declaration): Promise<readonly Reference[]>;
   /** Gives `commit` what a signed directory changes; nobody else changes a reference meanwhile. */
   declare(
     declaration: Declaration,
@@ -92,7 +99,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
   // What one reads must not be changed before he writes: a revocation would be undone by whoever came just before.
   const inTurn = pLimit(1);
   const life: ReferenceLife = {
-    async change(name, action, reason, actor) {
+    async change(name, action, reason, actor, taint = false) {
       const references = await store.list();
       const found = references.find((reference) => reference.name === name);
       if (found === undefined) return null;
@@ -104,7 +111,8 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       if (state === 'active') checkOther(found, actor, 'approve');
       const at = now();
       const from = found.state;
-      const step = { action, by: actor, at: new Date(at).toISOString(), reason, from };
+      const asked = taint && action === 'revoke' ? ({ taint } as const) : {};
+      const step = { action, by: actor, at: new Date(at).toISOString(), reason, from, ...asked };
       const reference: Reference = { ...next, changed: step };
       const shared =
         action === 'revoke' ? await inSteps(sharedWithInSteps(found, references, policy(), at)) : [];
@@ -120,6 +128,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
           from,
           to: state,
           reason,
+          ...asked,
           ...(affirmedBy !== '' && { affirmedBy: brief(affirmedBy) }),
         },
       });
@@ -229,6 +238,13 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
       return added;
     },
 
+    async declared(declaration) {
+      const held = await store.list();
+      const changes = declaredChanges(held, declaration).map(({ reference }) => reference);
+      const names = new Set(changes.map(({ name }) => name));
+      return [...held.filter(({ name }) => !names.has(name)), ...changes];
+    },
+
     declare: async (declaration, commit) => commit(declaredChanges(await store.list(), declaration)),
   };
   return {
@@ -237,6 +253,7 @@ export function createReferenceLife(parts: ReferenceParts): ReferenceLife {
     announce: (...step) => inTurn(() => life.announce(...step)),
     endAnnouncement: (...step) => inTurn(() => life.endAnnouncement(...step)),
     add: (...step) => inTurn(() => life.add(...step)),
+    declared: life.declared,
     declare: (...step) => inTurn(() => life.declare(...step)),
   };
 }

@@ -6,7 +6,7 @@ import { ToolError } from 'node-tpm2/run';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { preparePrivateFolder } from './private-file.ts';
-import { openReserve, type Reserve } from './reserve.ts';
+import { openReserve, type Reserve, shareOfDisk } from './reserve.ts';
 import { upgradedFor } from './version-file.ts';
 import { closeToVolumeGroup, type OpenedToGroup } from './volume-group.ts';
 
@@ -26,6 +26,8 @@ export interface State extends AsyncDisposable {
   readonly wasOpened: OpenedToGroup | null;
   /** Room that is kept for the time when the disk is full. */
   readonly reserve: Reserve;
+  /** Bytes that may be kept of one node: a twentieth of the file system, 1 MiB at least. @param most as it is configured */
+  nodeShare(most: number): number;
   /** Bytes on its file system, free for us and in all; null where it does not say. */
   space(): Promise<{ readonly free: number | null; readonly total: number | null }>;
 }
@@ -49,6 +51,7 @@ export async function openState(dir: string): Promise<State> {
       upgradedFor: (version, now) => upgradedFor(dir, version, now, lastAlive !== null),
       beat: (now) => beat(dir, now),
       reserve: openReserve(dir),
+      nodeShare: (most) => Math.max(shareOfDisk(dir, most, 20), Math.min(most, leastShare)),
       space: () => space(dir),
       [Symbol.asyncDispose]: release,
     };
@@ -57,6 +60,9 @@ export async function openState(dir: string): Promise<State> {
     throw error;
   }
 }
+
+/** On a file system that is too small for twenty nodes anyway. */
+const leastShare = 1024 * 1024;
 
 /** Another process has the state folder. */
 export class StateInUse extends Error {

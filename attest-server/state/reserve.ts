@@ -21,15 +21,23 @@ export interface Reserve {
   take(): boolean;
   /** Whether the room is taken. */
   readonly isTaken: boolean;
+  /**
+   * Whether less of the disk is free than is left to people, of which nodes take nothing, however many there are.
+   * @param own bytes that the database has free within its file
+   */
+  isTouched(own: number): boolean;
 }
 
 const most = 4 * 1024 * 1024;
+/** Left to people: an eighth of the file system at most. */
+const mostForPeople = 64 * 1024 * 1024;
 
 /** @throws Error where the file is open to others */
 export function openReserve(dir: string): Reserve {
   const path = join(dir, 'reserve');
   checkPrivateFile(path);
   const size = shareOfDisk(dir, most);
+  const forPeople = shareOfDisk(dir, mostForPeople);
   let isTaken = sizeOf(path) === size;
   const free = () => {
     rmSync(path, { force: true });
@@ -53,16 +61,20 @@ export function openReserve(dir: string): Reserve {
       }
       return isTaken;
     },
+    isTouched(own) {
+      const { bfree, bsize } = statfsSync(dir);
+      return bfree * bsize + own < forPeople;
+    },
     get isTaken() {
       return isTaken;
     },
   };
 }
 
-/** An eighth of the file system that holds this folder, in bytes; at most `most`. */
-export function shareOfDisk(dir: string, most: number): number {
+/** A part of the file system that holds this folder, in bytes: one of eight, if not said otherwise; at most `most`. */
+export function shareOfDisk(dir: string, most: number, ofParts = 8): number {
   const { blocks, bsize } = statfsSync(dir);
-  return Math.min(most, Math.floor((blocks * bsize) / 8));
+  return Math.min(most, Math.floor((blocks * bsize) / ofParts));
 }
 
 /** Only who finds room for it twice keeps it once: else the next write would find none. */

@@ -14,6 +14,11 @@ export interface WriteWatch {
   failed(error: unknown): void;
   /** Whether the disk was found full, and not yet free again. */
   isFull(): boolean;
+  /**
+   * Whether the disk has no more room than people are to have, of which machines take nothing.
+   * @param own bytes that the database has free within its file, less what it will grow by
+   */
+  isLow(own: number): boolean;
 }
 
 /** The one door to SQL: what differs between databases is behind it. `sqlite/` is the only dialect yet. */
@@ -38,6 +43,8 @@ export interface Database {
    * @throws Error where the file exists, or the database lives in memory
    */
   backup(path: string): Promise<void>;
+  /** Bytes that it has free within its file, less what it will grow by when its log is emptied. */
+  free(): number;
   /** The schema's number, and the bytes that the database takes on the disk. */
   size(): { readonly schema: number; readonly bytes: number };
   close(): Promise<void>;

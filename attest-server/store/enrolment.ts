@@ -141,6 +141,17 @@ export function enrolmentStore(
       );
     },
 
+    async revokedKeys(name) {
+      const rows = await db
+        .selectFrom('nodes')
+        .select('ek_digest')
+        .where('name', '=', name)
+        .where('revoked_at', 'is not', null)
+        .orderBy('revoked_at', 'desc')
+        .execute();
+      return rows.map(({ ek_digest: ekDigest }) => ekDigest);
+    },
+
     async revoke(node, event) {
       await settled();
       await db.transaction().execute(async (transaction) => {
@@ -417,6 +428,7 @@ const unproven = {
   recorded_at: null,
   recorded_evidence: null,
   repeats: 0,
+  trusted_by: null,
   seen_address: null,
   seen_agent: null,
 } as const;

@@ -4,20 +4,19 @@ import type { EvidenceStore } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
 import type { Database } from './database.ts';
+import { heldByNode } from './held.ts';
 import { retention } from './retention.ts';
 import { hot } from './statements.ts';
 import { parseRow } from './unreadable-row.ts';
 import { unusedEvidence } from './unused-evidence.ts';
+import type { VerdictWriter } from './verdict-writer.ts';
 
 /** Rows of history that are looked through at a time. */
 const page = 500;
 
-/** @param waiting gives evidence of a node that is on its way to the disk */
-export function evidenceStore(
-  { db }: Database,
-  append: Append,
-  waiting: (node: string, digest: string) => Buffer | null,
-): EvidenceStore {
+export function evidenceStore(database: Database, append: Append, writer: VerdictWriter): EvidenceStore {
+  const { db } = database;
+  const { waiting } = writer;
   const shared = hot<{ digest: string }>()((value) =>
     db.selectFrom('evidence').select('bytes').where('digest', '=', value('digest')).compile(),
   );
@@ -107,6 +106,7 @@ export function evidenceStore(
 
     erase: retention(db, append),
     eraseUnused: unusedEvidence(db, append),
+    ...heldByNode(database, append, writer),
   };
 }
 

@@ -4,7 +4,7 @@ import type { DeclaredStore } from '../declared/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { TokenStore } from '../http/ports.ts';
-import type { LatchedPolicy } from '../in-force/ports.ts';
+import type { LatchedPolicy, PolicyStore } from '../in-force/ports.ts';
 import type { MarkingStore } from '../marking/ports.ts';
 import type { PresenceStore } from '../presence/ports.ts';
 import type { ReferenceStore } from '../references/ports.ts';
@@ -16,6 +16,7 @@ import { enrolmentStore } from './enrolment.ts';
 import { evidenceStore } from './evidence.ts';
 import { initrdStore } from './initrds.ts';
 import { markingStore } from './marking.ts';
+import { policyStore } from './policies.ts';
 import { presenceStore } from './presence.ts';
 import { referenceStore } from './references.ts';
 import { openSqlite } from './sqlite/database.ts';
@@ -44,6 +45,7 @@ export interface Store extends AsyncDisposable {
   readonly initrds: InitrdStore;
   readonly references: ReferenceStore;
   readonly declared: DeclaredStore;
+  readonly policies: PolicyStore;
   readonly tokens: TokenStore;
   readonly marking: MarkingStore & { readonly latchedPolicy: LatchedPolicy };
   readonly presence: PresenceStore;
@@ -56,6 +58,8 @@ export interface Store extends AsyncDisposable {
   backup(path: string): Promise<void>;
   /** Writes, and changes nothing. @throws where nothing can be written */
   probe(): Promise<void>;
+  /** Bytes that the database has free within its file. */
+  free(): number;
   /** The schema's number, and the bytes that the database takes on the disk. */
   size(): { readonly schema: number; readonly bytes: number };
 }
@@ -87,10 +91,11 @@ export async function openStore(
   return {
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
     verdicts: verdictStore(database, writer, onUnreadable),
-    evidence: evidenceStore(database, append, writer.waiting),
+    evidence: evidenceStore(database, append, writer),
     initrds: initrdStore(database),
     references,
     declared: declaredStore(database, append, references),
+    policies: policyStore(database, append),
     tokens: tokenStore(database, append),
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),
@@ -98,6 +103,7 @@ export async function openStore(
     audit: auditStore(database, append, onUnreadable),
     backup: database.backup,
     probe: database.probe,
+    free: database.free,
     size: database.size,
     async [Symbol.asyncDispose]() {
       await writer.settled();

@@ -15,6 +15,8 @@ export interface Tables {
   readonly pins: PinRow;
   readonly declared_directory: DeclaredDirectoryRow;
   readonly declared_pins: DeclaredPinRow;
+  readonly policies: PolicyRow;
+  readonly policy_decisions: PolicyDecisionRow;
   readonly join_tokens: JoinTokenRow;
   readonly api_tokens: ApiTokenRow;
   readonly candidates: CandidateRow;
@@ -28,6 +30,9 @@ export interface Tables {
   readonly machines_without_tpm: MachineWithoutTpmRow;
   readonly webhook_position: WebhookPositionRow;
   readonly initrds: InitrdRow;
+  readonly held: HeldRow;
+  readonly held_blobs: HeldBlobRow;
+  readonly former_names: FormerNameRow;
 }
 
 export interface NodeRow {
@@ -88,6 +93,8 @@ export interface StatusRow {
   readonly recorded_evidence: string | null;
   readonly repeats: number;
   readonly since: number | null;
+  /** JSON */
+  readonly trusted_by: string | null;
   /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
   readonly seen_address: string | null;
   readonly seen_agent: string | null;
@@ -114,6 +121,8 @@ interface EvidenceRow {
   readonly digest: string;
   readonly bytes: Uint8Array;
   readonly stored_at: number;
+  /** 1: whoever names it has a row in `held_blobs`. 0: also the server does, or an earlier program stored it. */
+  readonly counted: Generated<number>;
 }
 
 /** What a verdict was made from; its digest is the `evidence_digest` of that row. */
@@ -121,6 +130,32 @@ interface AnswerRow {
   /** `id` of the verdict's row in the history. */
   readonly id: number;
   readonly bytes: Uint8Array;
+  /** What it counts in its node's share; 0 in one of an earlier program. */
+  readonly held: Generated<number>;
+}
+
+/** Bytes that are kept of one TPM, by its endorsement key; triggers keep the sums. */
+interface HeldRow {
+  readonly ek_digest: string;
+  /** Of `held_blobs`. */
+  readonly blobs: number;
+  readonly answers: number;
+  /** Of the history, with their entries of the audit log: never erased. */
+  readonly rows: number;
+}
+
+/** What a TPM was enrolled as before: its evidence of then is kept under that name. */
+interface FormerNameRow {
+  readonly ek_digest: string;
+  readonly name: string;
+}
+
+/** Shared evidence that a node names; each that names it has a row, and counts all of it. */
+interface HeldBlobRow {
+  readonly ek_digest: string;
+  readonly digest: string;
+  /** With what it takes beside its own bytes. */
+  readonly bytes: number;
 }
 
 /** What the latest of a node's equal verdicts was made from: one row a node, written over. */
@@ -142,6 +177,35 @@ interface ReferenceRow {
   readonly name: string;
   /** JSON */
   readonly body: string;
+}
+
+/** A policy that was in force at least once. */
+interface PolicyRow {
+  /** SHA-256 of the text, hex. */
+  readonly digest: string;
+  readonly name: string;
+  readonly source: string;
+  readonly text: string;
+  readonly first_at: number;
+  /** Since when it was in force the last time. */
+  readonly last_at: number;
+  /** Null: it is in force. */
+  readonly ended_at: number | null;
+  readonly came: string;
+  /** Who had it come, and why; null where nobody but the file did. */
+  readonly by: string | null;
+  readonly reason: string | null;
+}
+
+interface PolicyDecisionRow {
+  readonly kind: 'rollback' | 'allowance';
+  /** Of the policy that it is about; of an allowance perhaps only its first digits. */
+  readonly digest: string;
+  /** Of a rollback: the digest of the text that does not count meanwhile. */
+  readonly instead_of: string | null;
+  readonly at: number;
+  readonly by: string;
+  readonly reason: string;
 }
 
 interface PinRow {

@@ -1,7 +1,9 @@
 import type { RawBuilder } from 'kysely';
 import { z } from 'zod';
 import type { KeptSequence, Moved, NodeStatus } from '../attest/ports.ts';
+import type { TrustedBy } from '../attest/trusted-by.ts';
 import { partNames } from '../protocol/evidence.ts';
+import { ourChanges, turns } from '../protocol/our-change.ts';
 import { heldIn, writtenHeldCodes } from '../protocol/reasons.ts';
 import { nodeStates, type Verdict, verdictSchema } from '../protocol/verdict.ts';
 import { knownWord } from './columns.ts';
@@ -44,6 +46,7 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
     recordedEvidence: row.recorded_evidence,
     repeats: row.repeats,
     since: row.since,
+    trustedBy: row.trusted_by === null ? null : trustedByKept.parse(JSON.parse(row.trusted_by)),
   }));
 }
 
@@ -75,6 +78,7 @@ export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeS
     recordedEvidence: null,
     repeats: 0,
     since: null,
+    trustedBy: null,
   };
 }
 
@@ -99,6 +103,50 @@ const keptSequence = z.strictObject({
 });
 const keptParts = z.partialRecord(z.enum(partNames), z.string());
 const keptMemory = z.record(z.string(), z.unknown());
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+const trustedByKept = z.object({
+  policy: digest,
+  references: digest,
+  named: z.string(),
+  group: z.string(),
+  version: z.string(),
+  measured: digest.nullable(),
+  host: digest.nullable(),
+  affirmedBy: z.array(z.string()).readonly(),
+  turned: z
+    .object({
+      as: z.enum(turns),
+      change: z.enum(ourChanges),
+      by: z.string(),
+      left: z.array(z.string()).readonly(),
+      at: z.number(),
+      isSame: z.boolean(),
+      shown: z
+        .object({
+          parts: keptParts,
+          resetCount: z.number().nullable(),
+          restartCount: z.number().nullable(),
+          bootId: z.string().nullable(),
+        })
+        .nullable(),
+      memory: keptMemory,
+    })
+    .nullable(),
+}) satisfies z.ZodType<TrustedBy>;
+
+/** The same object with each equal verdict: made into text once. */
+const texts = new WeakMap<TrustedBy, string>();
+function trustedByText(by: TrustedBy): string {
+  const text = texts.get(by) ?? JSON.stringify(by);
+  texts.set(by, text);
+  return text;
+}
+
+/** Digests of the texts that a kept `trusted_by` names. @throws Error */
+export function textsIn(text: string): readonly string[] {
+  const { policy, references } = trustedByKept.parse(JSON.parse(text));
+  return [policy, references];
+}
 
 /** The columns that each answer moves. */
 export type MovedRow = Omit<
@@ -134,6 +182,7 @@ export function movedRow(status: Moved): MovedValues {
     memory: isEmpty(status.memory) ? null : JSON.stringify(status.memory),
     evidence_digest: status.evidenceDigest,
     repeats: status.repeats,
+    trusted_by: status.trustedBy === null ? null : trustedByText(status.trustedBy),
   };
 }
 
@@ -179,6 +228,7 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
     memory: value('memory'),
     evidence_digest: value('evidence_digest'),
     repeats: value('repeats'),
+    trusted_by: value('trusted_by'),
   };
 }
 

@@ -6,7 +6,7 @@ import { toBuffer } from './columns.ts';
 import { blobEraser } from './retention.ts';
 import type { Tables } from './schema.ts';
 import { hot } from './statements.ts';
-import { parseParts } from './status-row.ts';
+import { parseParts, textsIn } from './status-row.ts';
 
 /** Answers that are read at a time. */
 const page = 500;
@@ -32,9 +32,11 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     candidates: Set<string>,
     { keptBefore, named, signal }: UnusedRequest,
   ): Promise<void> {
-    const statuses = await db.selectFrom('statuses').select('parts').execute();
-    for (const { parts } of statuses)
+    const statuses = await db.selectFrom('statuses').select(['parts', 'trusted_by']).execute();
+    for (const { parts, trusted_by: by } of statuses) {
       for (const digest of Object.values(parseParts(parts))) candidates.delete(digest);
+      for (const digest of by === null ? [] : textsIn(by)) candidates.delete(digest);
+    }
     await spareNamedByLatest(candidates, { keptBefore, named });
     for (let last = 0; candidates.size > 0 && !signal.aborted; ) {
       const rows = await db

@@ -12,7 +12,7 @@ import { partNames } from '../protocol/evidence.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { auditWriter, type ChainEntry } from './audit.ts';
 import type { Database } from './database.ts';
-import { evidenceWriter } from './evidence-writer.ts';
+import { type EvidenceWriter, evidenceWriter } from './evidence-writer.ts';
 import { groupCommit, mostInBatch } from './group-commit.ts';
 import type { Tables } from './schema.ts';
 import {
@@ -33,10 +33,13 @@ export interface VerdictWriter {
   /** Committed with those of the same second, the newest of each node. */
   repeat(record: RepeatRecord): Promise<void>;
   /** Committed before what names it. */
-  keep(blob: KeptBlob, at: number): Promise<void>;
+  keep(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
   /** Evidence of a repeat of this node that is not committed yet. */
   waiting(node: string, digest: string): Buffer | null;
+  /** All of this node that was handed over is committed, or refused. */
+  settledOf(node: string): Promise<void>;
   settled(): Promise<void>;
+  readonly forget: EvidenceWriter['forget'];
 }
 
 /** How long the first repeat of a batch waits for others, in milliseconds: with the commit, within a second. */
@@ -56,7 +59,7 @@ class AnotherRow extends Error {
 type Write =
   | { readonly change: ChangeRecord; readonly over?: ReadRow }
   | { readonly repeat: RepeatRecord }
-  | { readonly blob: KeptBlob; readonly at: number };
+  | { readonly blob: KeptBlob; readonly ekDigest: string; readonly at: number };
 
 export function verdictWriter(database: Database, chain: ChainEntry): VerdictWriter {
   const { db, prepare, inTransaction } = database;
@@ -104,7 +107,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     for (const entry of history) row = await insertHistory(ekDigest, name, entry);
     let isKept = false;
     for (const blob of blobs)
-      if (blob.digest !== evidenceDigest) await evidence.share(blob, at);
+      if (blob.digest !== evidenceDigest) await evidence.share(blob, ekDigest, at);
       else if (row === null) await evidence.keepLatest(blob, { ekDigest, node: name, at });
       else {
         await evidence.keep(blob, row);
@@ -120,15 +123,15 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     const { name, ekDigest, verifiedAt, evidence: blobs } = record;
     const moved = await moveStatus({ ...movedRow(record), ek_digest: ekDigest, name });
     if (moved === undefined) return notEnrolled(record);
-    for (const blob of blobs.shared) await evidence.share(blob, verifiedAt);
+    for (const blob of blobs.shared) await evidence.share(blob, ekDigest, verifiedAt);
     await evidence.keepLatest(blobs.own, { ekDigest, node: name, at: verifiedAt });
     await use(record, verifiedAt);
     return null;
   }
 
   /** A part is sent once a boot, and named by each answer. */
-  async function use({ parts }: Moved, at: number): Promise<void> {
-    for (const digest of Object.values(parts)) await evidence.use(digest, at);
+  async function use({ parts, ekDigest }: Moved, at: number): Promise<void> {
+    for (const digest of Object.values(parts)) await evidence.use(digest, ekDigest, at);
   }
 
   const commits = groupCommit<Write>(async (writes) => {
@@ -142,7 +145,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
         for (const write of writes) {
           if ('repeat' in write) refused.push(await writeRepeat(write.repeat));
           else if ('blob' in write) {
-            await evidence.share(write.blob, write.at);
+            await evidence.share(write.blob, write.ekDigest, write.at);
             refused.push(null);
           } else {
             const refusal = await writeChange(write.change, write.over);
@@ -210,7 +213,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
   return {
     change: (record) => change(record),
 
-    keep: (blob, at) => commits.add({ blob, at }),
+    keep: (blob, ekDigest, at) => commits.add({ blob, ekDigest, at }),
 
     async age(record, read) {
       try {
@@ -249,7 +252,11 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       return null;
     },
 
+    settledOf: async (node) => (underWay.has(node) ? flush() : undefined),
+
     settled: flush,
+
+    forget: evidence.forget,
   };
 }
 

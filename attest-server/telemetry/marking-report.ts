@@ -66,11 +66,12 @@ export function createMarkingReport(parts: MarkingReporterParts): MarkingParts['
       logger.warn({ scope: doubt }, doubtText[doubt]);
     },
 
-    opened({ group, code, value }, nodes) {
-      marking.tripped('drift');
+    opened({ group, code, value }, nodes, isOurs) {
+      marking.tripped(isOurs ? 'our_change' : 'drift');
+      const why = isOurs ? `${value} turned them, and not what they show` : code;
       logger.error(
         { group, code, value, nodes },
-        `taints of ${nodes} nodes of group ${group} are held back (${code}): decide with assay breaker release or hold`,
+        `taints of ${nodes} nodes of group ${group} are held back (${why}): decide with assay breaker release or hold`,
       );
     },
 

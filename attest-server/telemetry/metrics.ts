@@ -5,6 +5,7 @@ import type { PresenceFigures } from '../presence/presence.ts';
 import { failingAspects, type NodeStanding } from '../protocol/api.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../protocol/cluster.ts';
 import { type GateOpening, gateOpenings } from '../protocol/gate.ts';
+import { ourChanges } from '../protocol/our-change.ts';
 import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../protocol/server-fault.ts';
 import { type Aspect, aspects, type NodeState, nodeStates } from '../protocol/verdict.ts';
@@ -19,6 +20,12 @@ export type AttestationResult = 'accepted' | 'rejected' | 'fault';
 const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 export type ReloadedPart = (typeof reloadedParts)[number];
 
+interface UnloadedPart {
+  readonly part: ReloadedPart;
+  /** Of a policy that was refused for it: how many trusted nodes it would make untrusted. */
+  readonly refused: { readonly untrusted: number } | null;
+}
+
 /** One method per event. No label but a node's name is free text, and none is a digest or a key. */
 export interface Metrics extends ClusterMetrics {
   readonly marking: MarkingMetrics;
@@ -32,10 +39,14 @@ export interface Metrics extends ClusterMetrics {
   turnedAway(port: DoorPort, bound: HitBound): void;
   /** Asked at each scrape what unproven connections hold. */
   unproven(of: (port: DoorPort) => { readonly bytes: number; readonly connections: number }): void;
+  /** Asked at each scrape how many bytes of answers proven agents sent that are open or being judged. */
+  openAnswers(of: () => number): void;
   /** Asked at each scrape which initrds the server waits for, and what came of them: bytes. */
   initrds(of: () => { readonly waiting: number; readonly received: number; readonly kept: number }): void;
   /** Asked at each scrape which nodes flap. */
   flapping(of: () => readonly string[]): void;
+  /** Asked at each scrape how many nodes have spent what judging them may cost, and how many heavy answers wait. */
+  judging(of: () => { readonly spent: number; readonly waiting: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
   checkFailed(check: Aspect): void;
@@ -77,7 +88,13 @@ export interface Metrics extends ClusterMetrics {
   /** Asked at each scrape whether the audit log is another one than was signed, and nobody has said why. */
   auditRollback(of: () => string | null): void;
   /** Parts whose old form is in force. */
-  faultyParts(of: () => readonly { readonly part: ReloadedPart }[]): void;
+  faultyParts(of: () => readonly UnloadedPart[]): void;
+  /** Asked at each scrape whether an earlier policy is in force in place of the one that is given, and whether one is compared. */
+  policyHistory(of: {
+    /** Since when: milliseconds since the epoch. */
+    rollback(): { readonly at: number } | null;
+    comparing(): object | null;
+  }): void;
   /** The Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -119,6 +136,11 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   gauge('challenge_interval_seconds', 'Time between two challenges of a node', []).set(challengeEvery / 1000);
   const trial = gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0', []);
   const nodes = gauge('nodes', 'Nodes by state', ['state']);
+  const turned = gauge(
+    'nodes_turned',
+    'Untrusted nodes that another policy, other references or another version of the server turned, and not what they show',
+    ['change'],
+  );
   let ofNodes = perNode ? nodeSeries([], [], []) : '';
   const isReady = gauge('ready', '1 while the server can judge nodes, like /readyz; else 0', []);
   const failing = gauge('nodes_failing_check', 'Nodes that a required check does not affirm', ['check']);
@@ -206,6 +228,34 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     collect() {
       const faulty = new Set(faultyParts().map(({ part }) => part));
       for (const part of reloadedParts) this.set({ part }, faulty.has(part) ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: 'assay_policy_refused_nodes',
+    help: 'Trusted nodes that a policy would make untrusted, which is refused for that; 0: none is refused. -1: it could not be compared',
+    labelNames: ['part'],
+    registers,
+    collect() {
+      const refused = new Map(faultyParts().map(({ part, refused }) => [part, refused]));
+      for (const part of ['declared', 'policy'] as const)
+        this.set({ part }, refusedNodes(refused.get(part) ?? null));
+    },
+  });
+  let history: Parameters<Metrics['policyHistory']>[0] = { rollback: () => null, comparing: () => null };
+  new Gauge({
+    name: 'assay_policy_comparing',
+    help: '1 while a policy is compared with the one in force before it takes its place, else 0',
+    registers,
+    collect() {
+      this.set(history.comparing() === null ? 0 : 1);
+    },
+  });
+  new Gauge({
+    name: 'assay_policy_rollback_timestamp_seconds',
+    help: 'Since when an earlier policy is in force in place of the one that is given; 0: it is not',
+    registers,
+    collect() {
+      this.set((history.rollback()?.at ?? 0) / 1000);
     },
   });
   const unreadableRows = counter('store_unreadable_rows_total', 'Rows of the store that cannot be read', [
@@ -302,6 +352,16 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let openAnswers = () => 0;
+  new Gauge({
+    name: 'assay_open_answer_bytes',
+    help: 'Bytes of proven agents, of answers that are open or being judged',
+    registers,
+    collect() {
+      this.set(openAnswers());
+    },
+  });
+
   let initrds: Parameters<Metrics['initrds']>[0] = () => ({ waiting: 0, received: 0, kept: 0 });
   new Gauge({
     name: 'assay_initrds_waiting',
@@ -329,6 +389,24 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     },
   });
 
+  let judging: Parameters<Metrics['judging']>[0] = () => ({ spent: 0, waiting: 0 });
+  new Gauge({
+    name: 'assay_nodes_over_judging_share',
+    help: 'Nodes that have spent what judging them may cost, and are asked later',
+    registers,
+    collect() {
+      this.set(judging().spent);
+    },
+  });
+  new Gauge({
+    name: 'assay_heavy_answers_waiting',
+    help: 'Answers that take long to judge and wait for a turn',
+    registers,
+    collect() {
+      this.set(judging().waiting);
+    },
+  });
+
   // A series that comes with its first event has no increase then: each is there from the start.
   for (const code of reasonCodes) {
     refusals.inc({ code }, 0);
@@ -348,6 +426,7 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   for (const check of aspects) checkFailures.inc({ check }, 0);
   for (const part of reloadedParts) reloadFailures.inc({ part }, 0);
   for (const state of nodeStates) nodes.set({ state }, 0);
+  for (const change of ourChanges) turned.set({ change }, 0);
   for (const reason of watchRestartReasons) watchRestarts.inc({ reason }, 0);
   for (const cause of clusterFaults) clusterFault.set({ cause }, 0);
   for (const cause of faultCauses) serverFaults.inc({ cause }, 0);
@@ -360,6 +439,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     refused: (code) => refusals.inc({ code: codeLabel(code) }),
     signatureChecked: () => signatures.inc(),
     turnedAway: (port, bound) => turnedAway.inc({ port, bound }),
+    openAnswers(of) {
+      openAnswers = of;
+    },
     initrds(of) {
       initrds = of;
     },
@@ -369,6 +451,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     flapping(of) {
       flapping = of;
     },
+    judging(of) {
+      judging = of;
+    },
     duration: (phase, seconds) => durations.observe({ phase }, seconds),
     transition: (from, to) => transitions.inc({ from, to }),
     checkFailed: (check) => checkFailures.inc({ check }),
@@ -376,6 +461,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
       failing.reset();
       for (const state of nodeStates)
         nodes.set({ state }, views.filter((view) => view.state === state).length);
+      const untrusted = views.filter(({ state }) => state === 'untrusted');
+      for (const change of ourChanges)
+        turned.set({ change }, untrusted.filter(({ ourChange }) => ourChange === change).length);
       missing.set(views.filter(isMissed).length);
       const failed = views.map(failingAspects);
       for (const check of aspects)
@@ -430,6 +518,9 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
     faultyParts(of) {
       faultyParts = of;
     },
+    policyHistory(of) {
+      history = of;
+    },
     clusterAsked: (verb, resource, code) =>
       kubeRequests.inc({ verb, resource, code: code === null ? 'none' : String(code) }),
     clusterWatchRestarted: (reason) => watchRestarts.inc({ reason }),
@@ -448,12 +539,17 @@ export function createMetrics({ version, perNode, challengeEvery }: MetricsParts
   }
 }
 
+function refusedNodes(refused: UnloadedPart['refused']): number {
+  if (refused === null) return 0;
+  return refused.untrusted === 0 ? -1 : refused.untrusted;
+}
+
 const ports: readonly DoorPort[] = ['agents', 'api', 'metrics'];
 /** Of the store, as its rows are called where one cannot be read. */
 const tables = ['audit', 'cluster_decisions', 'evidence', 'history', 'node', 'reference', 'status'] as const;
 const bounds: readonly HitBound[] = [
   ...(['rate', 'rate_in_all', 'places', 'places_in_all'] as const),
-  ...(['bytes', 'bytes_in_all', 'deadline'] as const),
+  ...(['bytes', 'bytes_in_all', 'deadline', 'proven_bytes'] as const),
 ];
 
 /** Each part of the heap by itself says nothing to who watches. */

@@ -18,7 +18,7 @@ export function nodeSeries(
   let trusted = headOf('node_trusted', '1 where the node is trusted now, else 0');
   let successes = headOf('node_last_success_timestamp_seconds', 'When the node was last found trusted');
   for (const view of nodes) {
-    const { name, state, reason, reasons: all, trustedAt } = view;
+    const { name, state, reason, reasons: all, trustedAt, ourChange } = view;
     const node = `node="${escaped(name)}"`;
     for (const each of nodeStates)
       states += `assay_node_state{${node},state="${each}"} ${each === state ? 1 : 0}\n`;
@@ -26,7 +26,7 @@ export function nodeSeries(
     if (trustedAt !== null)
       successes += `assay_node_last_success_timestamp_seconds{${node}} ${Date.parse(trustedAt) / 1000}\n`;
     if (state !== 'trusted' && reason !== null && !isMissed(view))
-      reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}"} 1\n`;
+      reasons += `assay_node_reason_info{${node},code="${reason}",class="${classOf(reason)}",signed="${isSigned(all)}",ours="${state === 'untrusted' && ourChange !== null}"} 1\n`;
   }
   let missing = headOf('node_without_agent', 'Always 1; a Node of the cluster that has never proven itself');
   for (const name of withoutAgent) missing += `assay_node_without_agent{node="${escaped(name)}"} 1\n`;

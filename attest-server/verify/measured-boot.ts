@@ -2,15 +2,14 @@ import { isImageOf } from '../protocol/initrd-manifest.ts';
 import type { PcrValues } from '../protocol/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
-import { bootState, knowingCommandLine } from './boot/derive-boot-state.ts';
+import { knowingCommandLine } from './boot/derive-boot-state.ts';
 import { initrdsIn } from './boot/initrd-components.ts';
 import { type FileSet, noFiles } from './boot/loader-files.ts';
+import { BootReading } from './boot-reading.ts';
 import type { HashedPart } from './hashed-part.ts';
 import type { MeasuredBoot, QuotedBank, ReadInitrd, ReplayedBoot } from './proven.ts';
 import { neverExtended } from './quoted-values.ts';
 import { checkDigests, checkReplay } from './replay-onto-quote.ts';
-import { parseEventLog } from './tpm/event-log.ts';
-import { parseUserSpaceLog } from './tpm/user-space-log.ts';
 import { vouchedPcrs } from './vouched-pcrs.ts';
 
 /**
@@ -25,12 +24,22 @@ export function measureBoot(
   userSpace: HashedPart | null = null,
   files: FileSet = noFiles,
 ): MeasuredBoot {
-  const boot = replayBoot(log, banks, userSpace, files);
-  return sealed(boot, boot.state, {
-    userSpaceDigest: userSpace?.digest ?? null,
-    filesDigest: files.digest,
-    initrds: [],
-  });
+  return measureReading(BootReading.of(log, userSpace), banks, userSpace?.digest ?? null, files);
+}
+
+/**
+ * The same of logs that were read before. @param userSpaceDigest of the log of user space among them
+ * @param isWhole whether no further file of `files` may be known the next time
+ */
+export function measureReading(
+  reading: BootReading,
+  banks: readonly QuotedBank[],
+  userSpaceDigest: string | null,
+  files: FileSet,
+  isWhole = true,
+): MeasuredBoot {
+  const boot = replayOnto(reading, banks, files, isWhole);
+  return sealed(boot, boot.state, { userSpaceDigest, filesDigest: files.digest, initrds: [] });
 }
 
 /** A command line that the log lacks as text is taken from the facts, where the TPM holds its digest. */
@@ -65,15 +74,24 @@ function sealed(
  * @throws Rejection `malformed`, `too_large`
  */
 export function replayBoot(
-  { digest, bytes }: HashedPart,
+  log: HashedPart,
   banks: readonly PcrValues[],
   userSpace: HashedPart | null = null,
   files: FileSet = noFiles,
 ): ReplayedBoot {
-  const log = parseEventLog(bytes);
+  return replayOnto(BootReading.of(log, userSpace), banks, files);
+}
+
+function replayOnto(
+  reading: BootReading,
+  banks: readonly PcrValues[],
+  files: FileSet,
+  isWhole = true,
+): ReplayedBoot {
+  const { digest, log } = reading;
   const extended = banks.filter((held) => !neverExtended(held));
-  const vouched = vouchedPcrs(log, extended, userSpace === null ? null : parseUserSpaceLog(userSpace.bytes));
-  const state = bootState(log, vouched, files);
+  const vouched = vouchedPcrs(log, extended, reading.userSpace);
+  const state = reading.state(vouched, files, isWhole);
   const problems = [
     ...checkBankExtended(banks),
     ...checkReplay(log, extended, vouched.userSpace),

@@ -2,15 +2,18 @@ import { LRUCache } from 'lru-cache';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
 import { explainsTheRest } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
+import { BootReading } from './boot-reading.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
 import type { InitrdSet } from './listed-initrds.ts';
-import { measureBoot } from './measured-boot.ts';
+import { measureReading } from './measured-boot.ts';
 import type { MeasuredBoot, Proven, ReadManifest } from './proven.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
 
-/** How many parsed boots are kept, and how many bytes their logs have together: one node can make up logs of 2 MiB that replay. */
-const rememberedBoots = 512;
+/** How many logs are kept as they were read, and how many bytes they take together: one node can make up logs of 2 MiB that replay. */
+const rememberedReadings = 512;
+/** Boots of one such log: of machines that differ in PCRs alone, or of one that extends them again and again. */
+const mostBoots = 64;
 const rememberedBytes = 64 * 1024 * 1024;
 const rememberedParts = 8192;
 /** What is known of a file takes about 1 KB, a block of GRUB's environment 2. */
@@ -56,7 +59,14 @@ export class Memory {
         entries.length * readManifests.entry + 1,
       ),
   });
-  readonly #boots = new LRUCache<string, MeasuredBoot>({ max: rememberedBoots, maxSize: rememberedBytes });
+  readonly #readings = new LRUCache<
+    string,
+    {
+      readonly reading: BootReading;
+      /** What quotes made of it, by the digest of their PCRs and of the loader's files. */
+      readonly boots: Map<string, MeasuredBoot>;
+    }
+  >({ max: rememberedReadings, maxSize: rememberedBytes, sizeCalculation: ({ reading }) => reading.size });
 
   readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
     max: rememberedKeys,
@@ -132,7 +142,15 @@ export class Memory {
     return facts;
   }
 
-  /** `measureBoot`, where a log is not parsed again while logs, measured PCRs and the loader's files are the same. */
+  /** Bytes that these logs take as they were read; 0 where they must be read. */
+  readingSize(log: string, userSpace: string | null): number {
+    return this.#readings.peek(readingKey(log, userSpace ?? ''))?.reading.size ?? 0;
+  }
+
+  /**
+   * `measureBoot`, where logs are not read again, whoever sent them before, and are not compared again while measured PCRs and the
+   * loader's files are the same.
+   */
   boot(
     of: KeyMemory,
     log: HashedPart,
@@ -140,19 +158,31 @@ export class Memory {
     userSpace: HashedPart | null,
     files: FileSet,
   ): MeasuredBoot {
-    const key = of.bootKey(log.digest, pcrs.measuredDigest, userSpace?.digest ?? '', files.digest ?? '');
-    const known = this.#boots.get(key);
-    if (known !== undefined) return known;
+    const { logs, quoted } = of.bootKey(
+      log.digest,
+      pcrs.measuredDigest,
+      userSpace?.digest ?? '',
+      files.digest ?? '',
+    );
+    const known = this.#readings.get(logs);
+    const before = known?.boots.get(quoted);
+    if (before !== undefined) return before;
     // Facts of a boot are read from the log's bytes when they are asked for: from ours, which nobody else writes to.
-    const own = this.part(log.digest) ?? ownPart(log);
-    const boot = measureBoot(own, pcrs.banks, userSpace, files);
-    // What does not replay may be made up anew for each answer, and is worth no memory.
-    if (!explainsTheRest(boot.problems, pcrs.banks)) return boot;
+    const own = known === undefined ? (this.part(log.digest) ?? ownPart(log)) : log;
+    const reading = known?.reading ?? BootReading.of(own, userSpace);
     // Of a list that is not whole, more files may be known the next time.
-    if (files.digest !== null && this.files(files.digest) === null) return boot;
+    const isWhole = files.digest === null || this.files(files.digest) !== null;
+    const boot = measureReading(reading, pcrs.banks, userSpace?.digest ?? null, files, isWhole);
+    // What does not replay may be made up anew for each answer, and is worth no memory.
+    if (known === undefined && !explainsTheRest(boot.problems, pcrs.banks)) return boot;
+    const boots = known?.boots ?? new Map<string, MeasuredBoot>();
+    for (const [key, { state }] of boots)
+      if (!reading.remembers(state) || boots.size >= mostBoots) boots.delete(key);
+    if (reading.remembers(boot.state)) boots.set(quoted, boot);
+    if (known !== undefined) return boot;
     this.#parts.set(own.digest, own);
     if (userSpace !== null) this.keep(userSpace);
-    this.#boots.set(key, boot, { size: own.bytes.length + 1 });
+    this.#readings.set(logs, { reading, boots });
     return boot;
   }
 
@@ -183,7 +213,7 @@ export class Memory {
 class KeyMemory {
   #pcrs: QuotedPcrs | null = null;
   #facts: { readonly text: string; readonly facts: Facts } | null = null;
-  #boot = { log: '', measured: '', userSpace: '', files: '', key: '' };
+  #boot = { log: '', measured: '', userSpace: '', files: '', logs: '', quoted: '' };
 
   private constructor() {}
 
@@ -212,12 +242,17 @@ class KeyMemory {
     return this.#facts.facts;
   }
 
-  /** The same string while nothing of it changed: it is hashed once then. */
-  bootKey(log: string, measured: string, userSpace: string, files: string): string {
+  /** The same strings while nothing of it changed: they are hashed once then. */
+  bootKey(log: string, measured: string, userSpace: string, files: string): { logs: string; quoted: string } {
     const last = this.#boot;
     const isSame = last.log === log && last.measured === measured && last.userSpace === userSpace;
-    if (isSame && last.files === files) return last.key;
-    this.#boot = { log, measured, userSpace, files, key: `${log} ${measured} ${userSpace} ${files}` };
-    return this.#boot.key;
+    if (isSame && last.files === files) return last;
+    const logs = readingKey(log, userSpace);
+    this.#boot = { log, measured, userSpace, files, logs, quoted: `${measured} ${files}` };
+    return this.#boot;
   }
+}
+
+function readingKey(log: string, userSpace: string): string {
+  return `${log} ${userSpace}`;
 }

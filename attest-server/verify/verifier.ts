@@ -2,7 +2,7 @@ import { type Part, type PartName, type Parts, partNames } from '../protocol/evi
 import { checkInitrds } from './listed-initrds.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, verify, verifyInSteps } from './verify.ts';
+import { type Evidence, type Expected, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
 
 /** Verifies one answer after the other, and computes nothing again that it has proven before. Its memory is bounded. */
 export class Verifier {
@@ -13,9 +13,14 @@ export class Verifier {
     return verify(evidence, expected, this.#memory);
   }
 
-  /** The same, and stops after each step of some milliseconds, for whoever must let others go on. @throws Rejection */
-  verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
-    return verifyInSteps(evidence, expected, this.#memory);
+  /** Only who signed it, and for which challenge; what it gives verifies the rest. @throws Rejection as `verify` */
+  checkSigned(evidence: SignedEvidence, expected: Expected): SignedAnswer {
+    return SignedAnswer.check(evidence, expected, this.#memory);
+  }
+
+  /** Bytes that these logs take as they were read; 0 where they must be read. */
+  readingSize(log: string, userSpace: string | null): number {
+    return this.#memory.readingSize(log, userSpace);
   }
 
   /**

@@ -67,97 +67,151 @@ export interface Expected {
   readonly selection: PcrSelection | null;
 }
 
+/** What the quotes sign, by its digest: of this much the verifier says whose it is before it looks at anything else. */
+export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
+  /** SHA-256 of the boot log, hex; null where there is none. */
+  readonly bootLog: string | null;
+}
+
 /**
  * Turns evidence into proof, or refuses it. Each step names the attack that it stops.
  * @param memory what was proven before, by this function: see `Verifier`
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
 export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
-  return atOnce(verifyInSteps(evidence, expected, memory));
+  return SignedAnswer.check(signedOf(evidence), expected, memory).proven(evidence);
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
-export function* verifyInSteps(
-  evidence: Evidence,
-  expected: Expected,
-  memory: Memory | null = null,
-): Generator<void, Proven> {
-  const { ak } = expected;
-  checkAmount(evidence.quotes);
+export function verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
+  return SignedAnswer.check(signedOf(evidence), expected, null).provenInSteps(evidence);
+}
 
-  // 1. The TPM made these structures, and they are quotes. Stops a key's other attestations (certify, time, NV) and
-  //    hand-made ones: not_tpm_generated, wrong_attest_type.
-  const parsed = evidence.quotes.map(({ attest }) => parseQuote(attest));
+/** Evidence as its quotes sign it. */
+function signedOf({ quotes, facts, parts }: Evidence): SignedEvidence {
+  return { quotes, facts, bootLog: parts.boot?.digest ?? null };
+}
 
-  const quotes: SignedQuote[] = [];
-  for (let i = 0; i < parsed.length; i++) {
-    // 2. The attestation key of this enrolment signed them. Stops evidence of another TPM, and any changed bit:
-    //    sig_invalid, ak_mismatch.
-    const signed = checkSignature(parsed[i]!, evidence.quotes[i]!.signature, ak, expected.judgeHierarchy);
-    // 3. The key lives in the endorsement hierarchy. Stops a key whose quotes blur the reset counters: ak_hierarchy.
-    if (expected.judgeHierarchy) checkHierarchy(signed);
-    // 4. They answer this challenge, on this connection, over these facts and this boot log. Stops replay, relay and
-    //    exchanged parts: nonce_invalid, channel_binding.
-    checkBinding(signed, evidence, expected.binding);
-    quotes.push(signed);
+/** Quotes of which it is proven who made them, and for which challenge: what they say, and what came with them, is not read yet. */
+export class SignedAnswer {
+  readonly #signed: SignedEvidence;
+  readonly #expected: Expected;
+  readonly #memory: Memory | null;
+  readonly #quotes: readonly SignedQuote[];
+
+  private constructor(
+    signed: SignedEvidence,
+    expected: Expected,
+    memory: Memory | null,
+    quotes: readonly SignedQuote[],
+  ) {
+    this.#signed = signed;
+    this.#expected = expected;
+    this.#memory = memory;
+    this.#quotes = quotes;
   }
 
-  // 5. They cover the PCRs asked for, in a bank that is hard to forge. Stops leaving out what would tell, and
-  //    collisions: weak_bank, pcr_selection, weak_key.
-  checkSelection(quotes, expected.selection);
-  checkHash(ak);
+  /** @throws Rejection as `verify` */
+  static check(signed: SignedEvidence, expected: Expected, memory: Memory | null): SignedAnswer {
+    const { ak } = expected;
+    checkAmount(signed.quotes);
 
-  // 6. They are of one boot. Stops a good boot's values beside another's: boot_correlation.
-  const latest = checkOneBoot(quotes);
+    // 1. The TPM made these structures, and they are quotes. Stops a key's other attestations (certify, time, NV) and
+    //    hand-made ones: not_tpm_generated, wrong_attest_type.
+    const parsed = signed.quotes.map(({ attest }) => parseQuote(attest));
 
-  // 7. The PCR values are those signed. Stops made-up values, and values outside the selection: pcr_digest_mismatch.
-  const ofKey = memory?.ofKey(ak.name) ?? null;
-  const pcrs = ofKey === null ? checkPcrs(quotes, evidence.quotes) : ofKey.pcrs(quotes, evidence.quotes);
+    const quotes: SignedQuote[] = [];
+    for (let i = 0; i < parsed.length; i++) {
+      // 2. The attestation key of this enrolment signed them. Stops evidence of another TPM, and any changed bit:
+      //    sig_invalid, ak_mismatch.
+      const quote = checkSignature(parsed[i]!, signed.quotes[i]!.signature, ak, expected.judgeHierarchy);
+      // 3. The key lives in the endorsement hierarchy. Stops a key whose quotes blur the reset counters: ak_hierarchy.
+      if (expected.judgeHierarchy) checkHierarchy(quote);
+      // 4. They answer this challenge, on this connection, over these facts and this boot log. Stops replay, relay and
+      //    exchanged parts: nonce_invalid, channel_binding.
+      checkBinding(quote, signed, expected.binding);
+      quotes.push(quote);
+    }
+    return new SignedAnswer(signed, expected, memory, quotes);
+  }
 
-  // 8. The facts are of this node and this conversation, and the other parts are those that they name. Stops one
-  //    node's answer given in another's name, and exchanged parts: identity_claim_mismatch, nonce_invalid, malformed.
-  const facts = checkFacts(evidence.facts, expected.binding, (text) =>
-    memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
-  );
-  const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
-  const files = checkFiles(
-    evidence.parts.loaderFiles,
-    evidence.files ?? noFiles,
-    memory,
-    pcrs.banks.every(({ bank }) => bank !== 'sha256'),
-  );
-  const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
+  /** As the first quote says it: that all are of one boot is not proven yet. */
+  get resetCount(): number {
+    return this.#quotes[0]!.quote.clock.resetCount;
+  }
 
-  // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
-  const measured =
-    log === null
-      ? null
-      : memory === null || ofKey === null
-        ? measureBoot(log, pcrs.banks, userSpace, files)
-        : memory.boot(ofKey, log, pcrs, userSpace, files);
+  /** With what the node sent, and what is known besides. @throws Rejection as `verify` */
+  proven(evidence: Omit<Evidence, 'quotes' | 'facts'>): Proven {
+    return atOnce(this.provenInSteps(evidence));
+  }
 
-  // 10. IMA's list leads to the quoted PCR 10, so that its entries are the kernel's word on what had been measured, and
-  //     what runs since. Stops what is extended after the kernel had started, and what runs unseen; the policy compares it.
-  const shown = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
-  const known = memory?.list(ak.name, latest.clock) ?? null;
-  const isLeft = shown !== null && 'code' in shown;
-  const proof = isLeft ? { list: shown, aggregate: null, known } : yield* proveList(shown, pcrs.banks, known);
-  memory?.keepList(ak.name, latest.clock, proof.known);
+  /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
+  *provenInSteps(evidence: Omit<Evidence, 'quotes' | 'facts'>): Generator<void, Proven> {
+    const [quotes, expected, memory] = [this.#quotes, this.#expected, this.#memory];
+    const { ak } = expected;
+    if ((evidence.parts.boot?.digest ?? null) !== this.#signed.bootLog)
+      throw new Error('another boot log than the one that was signed');
 
-  // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
-  return {
-    akName: ak.name,
-    ekDigest: expected.ekDigest,
-    banks: pcrs.banks,
-    measuredDigest: pcrs.measuredDigest,
-    clock: latest.clock,
-    firmwareVersion: latest.firmwareVersion,
-    facts,
-    boot: measured && knowingInitrds(knowingSaid(measured, facts?.host?.commandLine), initrds),
-    aggregate: proof.aggregate,
-    ima: proof.list,
-    parts: others,
-  } as Proven;
+    // 5. They cover the PCRs asked for, in a bank that is hard to forge. Stops leaving out what would tell, and
+    //    collisions: weak_bank, pcr_selection, weak_key.
+    checkSelection(quotes, expected.selection);
+    checkHash(ak);
+
+    // 6. They are of one boot. Stops a good boot's values beside another's: boot_correlation.
+    const latest = checkOneBoot(quotes);
+
+    // 7. The PCR values are those signed. Stops made-up values, and values outside the selection: pcr_digest_mismatch.
+    const carriers = this.#signed.quotes;
+    const ofKey = memory?.ofKey(ak.name) ?? null;
+    const pcrs = ofKey === null ? checkPcrs(quotes, carriers) : ofKey.pcrs(quotes, carriers);
+
+    // 8. The facts are of this node and this conversation, and the other parts are those that they name. Stops one
+    //    node's answer given in another's name, and exchanged parts: identity_claim_mismatch, nonce_invalid, malformed.
+    const facts = checkFacts(this.#signed.facts, expected.binding, (text) =>
+      memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
+    );
+    const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
+    const files = checkFiles(
+      evidence.parts.loaderFiles,
+      evidence.files ?? noFiles,
+      memory,
+      pcrs.banks.every(({ bank }) => bank !== 'sha256'),
+    );
+    const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
+
+    // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
+    const measured =
+      log === null
+        ? null
+        : memory === null || ofKey === null
+          ? measureBoot(log, pcrs.banks, userSpace, files)
+          : memory.boot(ofKey, log, pcrs, userSpace, files);
+
+    // 10. IMA's list leads to the quoted PCR 10, so that its entries are the kernel's word on what had been measured, and
+    //     what runs since. Stops what is extended after the kernel had started, and what runs unseen; the policy compares it.
+    const shown = evidence.ima ?? (ima === null ? null : { from: 0, chunks: [ima.bytes] });
+    const known = memory?.list(ak.name, latest.clock) ?? null;
+    const isLeft = shown !== null && 'code' in shown;
+    const proof = isLeft
+      ? { list: shown, aggregate: null, known }
+      : yield* proveList(shown, pcrs.banks, known);
+    memory?.keepList(ak.name, latest.clock, proof.known);
+
+    // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.
+    return {
+      akName: ak.name,
+      ekDigest: expected.ekDigest,
+      banks: pcrs.banks,
+      measuredDigest: pcrs.measuredDigest,
+      clock: latest.clock,
+      firmwareVersion: latest.firmwareVersion,
+      facts,
+      boot: measured && knowingInitrds(knowingSaid(measured, facts?.host?.commandLine), initrds),
+      aggregate: proof.aggregate,
+      ima: proof.list,
+      parts: others,
+    } as Proven;
+  }
 }
 
 const noFiles: ReadonlyMap<string, Buffer> = new Map();
@@ -180,7 +234,7 @@ function checkHierarchy({ quote, ak }: SignedQuote): void {
     );
 }
 
-function checkBinding({ quote }: SignedQuote, evidence: Evidence, binding: Expected['binding']): void {
+function checkBinding({ quote }: SignedQuote, evidence: SignedEvidence, binding: Expected['binding']): void {
   if ('qualifyingData' in binding) {
     if (quote.extraData === binding.qualifyingData.toLowerCase()) return;
   } else {
@@ -203,12 +257,12 @@ function checkBinding({ quote }: SignedQuote, evidence: Evidence, binding: Expec
   );
 }
 
-function signedOver({ facts, parts }: Evidence, binding: ConnectionBinding, channel: Buffer): string {
+function signedOver({ facts, bootLog }: SignedEvidence, binding: ConnectionBinding, channel: Buffer): string {
   return qualifyingData({
     nonce: binding.nonce,
     channel,
     facts: facts === null ? absent : hash('sha256', facts, 'buffer'),
-    bootLog: parts.boot === undefined ? absent : Buffer.from(parts.boot.digest, 'hex'),
+    bootLog: bootLog === null ? absent : Buffer.from(bootLog, 'hex'),
     keyRequest: binding.keyRequest ?? absent,
   });
 }

@@ -1,4 +1,4 @@
-import type { KubeObject, Metadata } from './json.ts';
+import type { JsonObject, KubeObject, Metadata } from './json.ts';
 import { unexplained } from './status.ts';
 
 /** What one request to etcd may hold, by its default. */
@@ -14,7 +14,7 @@ export class Stored {
   }
 
   text(): string {
-    this.#text ??= JSON.stringify(this.object);
+    this.#text ??= JSON.stringify(inOrder(this.object));
     return this.#text;
   }
 
@@ -166,4 +166,25 @@ export class ObjectStore {
     for (const listener of this.#listeners) listener(change);
     change.before?.forgetText();
   }
+}
+
+/** As the API writes its own types: of what they are, and of their metadata, the first members. */
+function inOrder({ kind, apiVersion, metadata, ...rest }: KubeObject): JsonObject {
+  const { name, generateName, namespace, uid, resourceVersion, generation, creationTimestamp, ...others } =
+    metadata;
+  return {
+    kind,
+    apiVersion,
+    metadata: {
+      name,
+      ...(generateName !== undefined && { generateName }),
+      ...(namespace !== undefined && { namespace }),
+      ...(uid !== undefined && { uid }),
+      ...(resourceVersion !== undefined && { resourceVersion }),
+      ...(generation !== undefined && { generation }),
+      ...(creationTimestamp !== undefined && { creationTimestamp }),
+      ...others,
+    },
+    ...rest,
+  };
 }

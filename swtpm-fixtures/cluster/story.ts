@@ -93,6 +93,7 @@ async function allow(
   await operator.assay(
     ...['reference', 'capture', name, '--kind', 'runtime'],
     ...['--only', unknownProgram, '--name', `${name}-one-file`],
+    ...['--reason', 'a tool of ours', '--yes'],
   );
 }
 

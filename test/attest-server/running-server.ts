@@ -58,6 +58,8 @@ export interface ServerSettings {
   readonly metricsPerNode?: boolean;
   /** Of IMA's list, of one node and boot. */
   readonly imaListMiB?: number;
+  /** Of all kinds together, of one node. */
+  readonly nodeDiskMiB?: number;
   /** Directory and keys; it is looked at each 50 ms. */
   readonly declared?: { readonly directory: string; readonly keys: readonly string[] };
   /** Whether who captures a reference may not approve it. */
@@ -143,6 +145,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'sources.unprovenMiB': settings.sources?.unprovenMiB,
             'metrics.perNode': settings.metricsPerNode,
             imaListMiB: settings.imaListMiB,
+            nodeDiskMiB: settings.nodeDiskMiB,
             'approvals.separate': settings.separateApprovals,
           },
         ),

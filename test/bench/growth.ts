@@ -35,11 +35,18 @@ interface Grown {
   readonly seconds: number;
 }
 
-/** Of nodes that send `boot` alone; and under `strict`, where kube-proxy works on its rules all the time. */
+/**
+ * Of nodes that send `boot` alone; under `strict`, where kube-proxy works on its rules all the time; and of these where
+ * fail2ban bans an address a minute besides, so that each answer has other rules.
+ */
 export interface GrowthFigures {
   readonly boot: Grown;
   readonly strict: Grown;
+  readonly bans: Grown;
 }
+
+/** For an hour each. */
+const bans = 60;
 
 const nodes = 100;
 const minute = 60_000;
@@ -49,21 +56,24 @@ const day = 24 * 60;
 
 export async function benchGrowth(): Promise<GrowthFigures> {
   const { host, node, reference } = await strictNodes();
+  const strict = (banned: number) =>
+    dayOf({
+      policy: strictPolicy,
+      references: [reference],
+      answers(machine) {
+        const parts = node(machine.node.name, banned);
+        const occasion = { bootLog: model.log, host };
+        return (now) => machine.answer(now, { ...quoted, occasion, ...parts(now) });
+      },
+    });
   return {
     boot: await dayOf({
       policy: bootPolicy,
       references: [],
       answers: (machine) => (now) => machine.answer(now, { ...quoted, occasion: { bootLog: model.log } }),
     }),
-    strict: await dayOf({
-      policy: strictPolicy,
-      references: [reference],
-      answers(machine) {
-        const parts = node(machine.node.name);
-        const occasion = { bootLog: model.log, host };
-        return (now) => machine.answer(now, { ...quoted, occasion, ...parts(now) });
-      },
-    }),
+    strict: await strict(0),
+    bans: await strict(bans),
   };
 }
 

@@ -16,7 +16,8 @@ import { firewallPartOfFolder } from '../recorded/firewall-folder.ts';
 type StrictParts = (at: number) => { readonly disk: Buffer; readonly firewall: Buffer };
 
 interface StrictNodes {
-  node(name: string): StrictParts;
+  /** @param bans addresses that fail2ban keeps out at a time: one more each minute, and the first one no longer */
+  node(name: string, bans?: number): StrictParts;
   readonly host: HostFacts;
   /** Of the rules that all of them have. */
   readonly reference: Reference;
@@ -29,11 +30,11 @@ export async function strictNodes(): Promise<StrictNodes> {
   const recorded = await recordedPart('01-luks2');
   const rules = await firewallPartOfFolder(recordedNode('fw-01-worker-iptables-nft'));
   return {
-    node(name) {
+    node(name, bans = 0) {
       const own = ownVolume(recorded, name);
       return (at) => ({
         disk: bytes(seenOtherwise(own, { at: dayOf(new Date(at - (at % inspectedEach)).toISOString()) })),
-        firewall: bytes(withOwned(rules, name, at)),
+        firewall: bytes(withBans(withOwned(rules, name, at), bans, at)),
       });
     },
     host: host(),
@@ -79,6 +80,29 @@ function withOwned(rules: FirewallPart, name: string, at: number): FirewallPart 
       rules: 100 + (told % 7),
       digest: hash('sha256', `${name} ${chain} ${told}`),
     })),
+  };
+}
+
+/** As fail2ban writes them into `filter`, the table that iptables-save prints last. */
+function withBans(rules: FirewallPart, bans: number, at: number): FirewallPart {
+  if (bans === 0) return rules;
+  const { ip } = rules.iptables;
+  if (ip === null || !ip.includes('*filter\n')) throw new Error('the recorded worker has no table filter');
+  const first = Math.floor(at / 60_000);
+  const banned = Array.from(
+    { length: bans },
+    (_, i) =>
+      `-A f2b-sshd -s 192.0.${((first + i) >> 8) & 255}.${(first + i) & 255}/32 -j REJECT --reject-with icmp-port-unreachable\n`,
+  ).reverse();
+  const chain = `-A INPUT -p tcp -m multiport --dports 22 -j f2b-sshd\n${banned.join('')}-A f2b-sshd -j RETURN\n`;
+  return {
+    ...rules,
+    // Agents leave out of nft's what iptables shows as a whole.
+    nft: rules.nft?.filter((member) => !('rule' in member)) ?? null,
+    iptables: {
+      ...rules.iptables,
+      ip: ip.replace(/(\*filter\n(?::.*\n)*)/, `$1:f2b-sshd - [0:0]\n${chain}`),
+    },
   };
 }
 

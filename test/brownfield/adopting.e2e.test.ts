@@ -208,7 +208,7 @@ describe('a site of 60 machines that was there before, along docs/adopting.md', 
     first.powerCycle(updated(1));
     await site.arrive([first]);
     await site.until(() => site.marksOf('db-1') === 'False');
-    await typed('assay reference capture db-1 --name kernel-update', null);
+    await typed('assay reference capture db-1 --name kernel-update --reason updated', 'y');
     await site.until(() => site.marksOf('db-1') === 'label True');
     next.powerCycle(updated(2));
     await site.arrive([next]);

@@ -65,6 +65,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
   });
   const identify = createIdentify({
     store: store.enrolment,
+    lastSeen: () => null,
     registry,
     cluster: null,
     candidates: await Candidates.open(store.enrolment),

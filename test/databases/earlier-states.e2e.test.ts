@@ -6,7 +6,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
+import { readContext } from '../../attest-server/evidence/kept-context.ts';
+import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
+import { EarlierRules } from '../../attest-server/in-force/earlier-rules.ts';
 import { clusterView } from '../../attest-server/protocol/cluster-api.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
@@ -87,6 +90,28 @@ for (const kept of states)
         assert.equal((await unpackEvidence(status.evidenceDigest ?? '', read))?.context?.node, name);
       }
       assert.deepEqual(unreadable, []);
+    });
+
+    it('knows by which rules each trusted node was trusted, and can judge by them', async () => {
+      using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-state-'));
+      kept.restore(join(folder.path, 'state'));
+      await using store = await openMadeStore(join(folder.path, 'state/assay.db'));
+      const faults: unknown[] = [];
+      const earlier = new EarlierRules({
+        context: (named, name) => readContext(named, (digest) => store.evidence.readShared(digest, name)),
+        contextOf: keptContext,
+        asHeld: (policy) => policy,
+        fault: (error) => faults.push(error),
+      });
+      let trusted = 0;
+      for (const { name, state, verdict, trustedBy } of await store.verdicts.statuses()) {
+        assert.equal(trustedBy?.named ?? null, state === 'trusted' ? verdict?.policy : null, name);
+        if (trustedBy === null) continue;
+        const { policy } = (await earlier.read(trustedBy, name)) ?? assert.fail(`${name}: ${faults}`);
+        assert.equal(policy.revision, trustedBy.named.split('@').at(-1));
+        trusted += 1;
+      }
+      assert.notEqual(trusted, 0);
     });
 
     it('has the whole history, and the references in their states', async () => {

@@ -85,7 +85,7 @@ describe('incidents: a node boots something else', function () {
 function wordsOf(reasons: readonly ReasonView[]): readonly string[] {
   return reasons.map(({ code, text, next }) =>
     `${code} ${text} ${next}`
-      .replace(/"[^"]*"|--name \S+|reference \S+|node-\d(?:\.json)?/g, '')
+      .replace(/"[^"]*"|--name \S+|reference approve \S+|reference \S+|node-\d(?:\.json)?/g, '')
       .replace(/\b[0-9a-f]{12}\b|\d+/g, ''),
   );
 }

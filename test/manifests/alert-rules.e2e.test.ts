@@ -49,7 +49,8 @@ describe('the alert rules on what a real server tells', () => {
         const isAnswered = name === 'assay_attestations_total' && labels.result === 'accepted';
         return [`${name}{${pairs.join(',')}}`, `${value}${isAnswered ? '+1' : ''}x60`];
       });
-    const labels = { instance, node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    const its = { code: 'kernel_unknown', class: 'drift', signed: 'false', ours: 'false' };
+    const labels = { instance, node: 'node-2', ...its };
     await assertFires(scraped, '1h', [
       { alert: 'AssayNodeChanged', labels },
       { alert: 'AssayAgentMissing', labels: { instance, node: 'node-9' } },
@@ -97,16 +98,20 @@ describe('the alert rules on what a real server tells', () => {
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
     // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
-    // and a trial has an alert of its own.
+    // and a trial has an alert of its own, as have nodes that a change of ours turned.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
       'assay_declared_serial',
+      'assay_heavy_answers_waiting',
       'assay_initrd_manifest_bytes',
       'assay_initrd_received_bytes_total',
       'assay_initrds_waiting',
       'assay_node_state',
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',
+      'assay_nodes_over_judging_share',
+      'assay_nodes_turned',
+      'assay_open_answer_bytes',
       'assay_presence_doubt',
       'assay_reload_faulty',
       'assay_startup_taints_restored_total',

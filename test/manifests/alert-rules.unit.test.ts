@@ -100,6 +100,16 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayNodesUntrusted', labels: of({ state: 'untrusted' }), value: '2' },
   ],
   [
+    'nodes that a change of ours turned, where no series name one',
+    [
+      [`assay_nodes{instance="${instance}",state="untrusted"}`, '5x90'],
+      [`assay_nodes_turned{instance="${instance}",change="policy"}`, '5x90'],
+      [`assay_nodes_turned{instance="${instance}",change="references"}`, '0x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyChangedMany', labels: of({ change: 'policy' }), value: '5' },
+  ],
+  [
     'more than a fifth of the nodes silent',
     [
       [`assay_nodes{instance="${instance}",state="unknown"}`, '3x90'],
@@ -343,6 +353,24 @@ const ofServer: readonly (readonly [string, Scraped, string, Fired])[] = [
     { alert: 'AssayReloadFailed', labels: of({ part: 'policy' }) },
   ],
   [
+    'a policy that is refused for what it would do, which is no faulty file',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="policy"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="policy"}`, '37x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'policy' }), value: '37' },
+  ],
+  [
+    'a policy that could not be compared',
+    [
+      [`assay_reload_faulty{instance="${instance}",part="declared"}`, '1x90'],
+      [`assay_policy_refused_nodes{instance="${instance}",part="declared"}`, '-1x90'],
+    ],
+    '5m',
+    { alert: 'AssayPolicyRefused', labels: of({ part: 'declared' }), value: '-1' },
+  ],
+  [
     'a certificate that cannot be made anew',
     [[`assay_certificate_renewal_failures_total{instance="${instance}"}`, '0 0 1x90']],
     '5m',
@@ -375,6 +403,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayNodeFailed: [...healthyNode('node-2'), [series('refusals_total', { code: 'sig_invalid' }), '0+1x90']],
   AssayNodePosture: seriesOf({ name: 'node-2', state: 'trusted', class: null, signed: false }),
   AssayNodesUntrusted: [[series('nodes', { state: 'untrusted' }), '0x90']],
+  AssayPolicyChangedMany: [[series('nodes_turned', { change: 'policy' }), '0x90']],
   AssayNodePending: [
     [series('node_state', { node: 'node-2', state: 'pending' }), '1x25 0x65'],
     [series('node_reason_info', { ...reasonOf('rebooted'), class: 'service' }), '1x25 stale'],
@@ -437,6 +466,7 @@ const quiet: Readonly<Record<string, Scraped>> = {
   AssayAuditNotWritten: [[series('audit_write_failures_total'), '3x90']],
   AssayStoreUnreadable: [[series('store_unreadable_rows_total', { table: 'history' }), '0x90']],
   AssayReloadFailed: [[series('reload_faulty', { part: 'policy' }), '1 1 0x90']],
+  AssayPolicyRefused: [[series('policy_refused_nodes', { part: 'policy' }), '37 37 0x90']],
   AssayWebhookFailing: [
     [series('webhook_oldest_timestamp_seconds'), '0x90'],
     [series('webhook_queue_length'), '0x90'],
@@ -496,6 +526,36 @@ describe('the alert rules for Prometheus', () => {
       for (const minutes of [5, 40])
         await assertFires(scraped, `${minutes}m`, minutes < from ? [] : [{ alert, labels }]);
     });
+
+  it('tell of five nodes that a change of ours turned by one alert, and name the one that is wrong besides (row 384)', async () => {
+    const reasons = ['failed', 'posture', 'drift', 'drift', 'service'] as const;
+    const turned = reasons.map((is, index): Node => {
+      return { name: `node-${index}`, state: 'untrusted', class: is, signed: index === 3 };
+    });
+    const wrong: Node = { name: 'node-9', state: 'untrusted', class: 'posture', signed: false };
+    const scraped: Scraped = [
+      ...healthy,
+      [`assay_nodes_turned{instance="${instance}",change="policy"}`, '5x90'],
+      [`assay_nodes{instance="${instance}",state="untrusted"}`, '6x90'],
+      ...turned.flatMap((node) => [
+        ...stateSeries(node),
+        [
+          `assay_node_reason_info${labelsText({ ...reasonLabels(node, node.class ?? 'failed'), ours: 'true' })}`,
+          '1x90',
+        ] as const,
+      ]),
+      ...seriesOf(wrong),
+    ];
+    await assertFires(scraped, '5m', [
+      { alert: 'AssayPolicyChangedMany', labels: { instance, change: 'policy' }, value: '5' },
+      { alert: 'AssayNodePosture', labels: reasonLabels(wrong, 'posture') },
+    ]);
+    const withoutNames = scraped.filter(([series]) => !series.startsWith('assay_node_'));
+    await assertFires(withoutNames, '5m', [
+      { alert: 'AssayPolicyChangedMany', labels: { instance, change: 'policy' }, value: '5' },
+      { alert: 'AssayNodesUntrusted', labels: { instance, state: 'untrusted' }, value: '1' },
+    ]);
+  });
 
   it('leave a node in peace of which somebody announced a change', async () => {
     const labels = { instance, ...reasonOf('change_expected'), class: 'service' };

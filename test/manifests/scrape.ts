@@ -75,4 +75,5 @@ const closed: Readonly<Record<string, readonly string[]>> = {
   'assay_node_reason_info class': reasonClasses,
   'assay_node_reason_info code': reasonCodes,
   'assay_node_reason_info signed': ['true', 'false'],
+  'assay_node_reason_info ours': ['true', 'false'],
 };

@@ -105,7 +105,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'quote',
     'What arrived does not have the form that it must have. The text says at which place.',
   ],
-  too_large: ['quote', 'What arrived is larger than the server takes.'],
+  too_large: ['quote', 'What arrived is larger than the server takes, or more than one node may send.'],
   sig_invalid: ['quote', 'The signature does not match what is said to be signed.'],
   not_tpm_generated: [
     'quote',
@@ -268,7 +268,7 @@ export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, strin
     'server',
     'The audit log is shorter or another one than what was signed before: the database was replaced or set back.',
   ],
-  evidence_erased: ['server', 'Evidence was erased after its time; the audit log keeps its digests.'],
+  evidence_erased: ['server', 'Evidence was erased; the audit log keeps its digests.'],
 
   expired: ['later', 'A value that counts for a time only is past it.'],
   root_unmeasured: ['later', 'The root file system is not one that was measured.'],

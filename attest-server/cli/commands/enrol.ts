@@ -150,17 +150,47 @@ export function calledRevoke(words: readonly string[]): CliError {
 export async function revokeEnrolment(
   { io, server }: CliContext,
   node: string,
-  { reason, ...consent }: Consent & { readonly reason: string },
+  {
+    reason,
+    eraseEvidence = false,
+    ...consent
+  }: Consent & { readonly reason: string; readonly eraseEvidence?: boolean },
 ): Promise<void> {
   const ask = questions(io, consent);
   const client = await server();
-  const whom = async () => revocationText(await readNode(client, node));
+  const whom = async () =>
+    `${await whomOf(client, node, eraseEvidence)}${eraseEvidence ? erasureText(printable(node)) : ''}`;
   if (consent.dryRun === true) return io.out(await whom());
   io.err(await orWhyNot(whom));
-  await ask(`Revoke the enrolment of ${printable(node)}?`);
+  const erased = eraseEvidence ? ', and erase all evidence of it' : '';
+  await ask(`Revoke the enrolment of ${printable(node)}${erased}?`);
   const path = `/v1/enrolments/${encodeURIComponent(node)}/revoke`;
-  const gone = await client.post(path, { reason }, revokeAnswer);
+  const request = { reason, ...(eraseEvidence && { eraseEvidence }) };
+  const gone = await client.post(path, request, revokeAnswer);
   io.out(`the name ${printable(gone.node)} is free; the TPM ${printable(gone.ek)} needs a new approval\n`);
+  if (gone.freedBytes !== undefined)
+    io.out(
+      `its evidence is erased: ${mebibytes(gone.freedBytes)} of its share of the disk are free; the audit log names each digest\n`,
+    );
+}
+
+/** Its evidence can be erased also where the node was revoked before. */
+async function whomOf(client: Client, node: string, eraseEvidence: boolean): Promise<string> {
+  try {
+    return revocationText(await readNode(client, node));
+  } catch (error) {
+    if (eraseEvidence && error instanceof Refusal && error.status === 404)
+      return `${printable(node)} is no node at present\n`;
+    throw error;
+  }
+}
+
+function erasureText(name: string): string {
+  return `all evidence that is kept under the name ${name} is erased for good: no verdict of it can be derived again. Its history and the audit log stay\n`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 }
 
 function revocationText(view: NodeView): string {

@@ -15,6 +15,8 @@ import { pathOf, stateSentence, unseenText } from './reference.ts';
 
 export interface StepOptions extends Consent {
   readonly reason: string;
+  /** Of a revocation: the taints come at once. */
+  readonly taint?: boolean;
   readonly output: Format;
 }
 
@@ -25,18 +27,24 @@ export async function changeReference(
   name: string,
   options: StepOptions,
 ): Promise<void> {
-  const { reason, output: format, dryRun = false } = options;
+  const { reason, output: format, dryRun = false, taint = false } = options;
   const ask = questions(io, options);
   const client = await server();
   if (dryRun) {
     const trial = await tryStep(client, name, action);
-    await print(io, format, trialAnswer(action, name, trial), () => trialText(action, name, trial));
+    await print(
+      io,
+      format,
+      trialAnswer(action, name, trial),
+      () => `${trialText(action, name, trial)}${taintText(action, taint, trial)}`,
+    );
     exitWith(trial.items.some(turnsUntrusted) ? exit.untrusted : exit.ok);
     return;
   }
-  io.err(await orWhyNot(() => whomItChanges(client, name, action)));
-  await ask(`${verbs[action]} reference ${printable(name)}?`);
-  const changed = await client.post(`${pathOf(name)}/${action}`, { reason }, referenceChanged);
+  io.err(await orWhyNot(() => whomItChanges(client, name, action, taint)));
+  await ask(`${verbs[action]} reference ${printable(name)}${taint ? ', and taint these nodes' : ''}?`);
+  const body = taint ? { reason, taint } : { reason };
+  const changed = await client.post(`${pathOf(name)}/${action}`, body, referenceChanged);
   if (changed.state === 'active') io.err(unseenText(changed));
   await print(io, format, changed, () => stateSentence(changed));
 }
@@ -47,9 +55,15 @@ function tryStep(client: Client, name: string, action: ReferenceAction): Promise
   return readSimulation(client, `${pathOf(name)}/${action}/simulate`, {}, referenceTrial);
 }
 
-async function whomItChanges(client: Client, name: string, action: ReferenceAction): Promise<string> {
+async function whomItChanges(
+  client: Client,
+  name: string,
+  action: ReferenceAction,
+  taint: boolean,
+): Promise<string> {
   try {
-    return trialText(action, name, await tryStep(client, name, action));
+    const trial = await tryStep(client, name, action);
+    return `${trialText(action, name, trial)}${taintText(action, taint, trial)}`;
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
     // Either there is none of that name, and this says so, or the server is of an earlier version.
@@ -72,6 +86,16 @@ function trialAnswer(action: ReferenceAction, name: string, trial: ReferenceTria
     sharedWith,
     items,
   };
+}
+
+/** Whom it would taint, and when. */
+function taintText(action: ReferenceAction, taint: boolean, { items }: ReferenceTrialView): string {
+  const turned = items.filter(turnsUntrusted).map(({ node }) => node);
+  if (turned.length === 0 || action !== 'revoke') return '';
+  const whom = `${counted(turned.length, 'node')} (${listed(turned)})`;
+  return taint
+    ? `${whom} would be tainted at once, where the policy says enforce: no new pod starts there\n`
+    : `no taint comes for ${whom} before a person says so: assay breaker release, or --taint here\n`;
 }
 
 /** The sum in one sentence, what else is affected, then each node that would change, and why. */

@@ -16,10 +16,11 @@ import { type ReadForeign, readForeign } from '../offline/foreign/read-foreign.t
 import { withNftJson } from '../offline/nft-text.ts';
 import { readReference } from '../offline/reference-file.ts';
 import { type Format, print } from '../output.ts';
+import { readingOf } from '../readable.ts';
 import { counted } from '../sentence.ts';
 import { table } from '../table.ts';
 import { into } from '../write-file.ts';
-import { confirmDemand, demandedText, demandText, noDemandText, tryCapture } from './capture-trial.ts';
+import { confirmCapture, demandedText, noDemandText, trialText, tryCapture } from './capture-trial.ts';
 
 export interface ListOptions {
   readonly kind?: string;
@@ -75,19 +76,21 @@ export interface CaptureFlags extends Consent {
   readonly initrd?: boolean;
   /** False: demand no proof of others. */
   readonly aggregate: boolean;
+  readonly reason?: string;
   readonly output: Format;
 }
 
 /**
- * `reference capture NODE...`: a reference of what nodes last proved; more than one where they differ. It asks where a node
- * would lose its trust by it.
+ * `reference capture NODE...`: a reference of what nodes last proved; more than one where they differ. It asks where more
+ * stands against one of them than that nobody vouched for it yet, and where a node would lose its trust by it.
  */
 export async function captureReference(
   { io, server }: CliContext,
   nodes: readonly string[],
   options: CaptureFlags,
 ): Promise<void> {
-  const { name, kind, group, staged = false, only, initrd = false, aggregate, output: format } = options;
+  const { name, kind, group, staged = false, only, initrd = false, aggregate, reason } = options;
+  const { output: format } = options;
   checkKind(kind);
   if (only.length > 0 && kind !== 'runtime')
     throw new CliError('--only is for files', 'Give it with --kind runtime.', exit.usage);
@@ -114,11 +117,15 @@ export async function captureReference(
       io,
       format,
       trial,
-      () => `${trial.references.map(wouldCapture).join('')}${demandText(trial)}`,
+      () => `${trial.references.map(wouldCapture).join('')}${trialText(trial, readingOf(io))}`,
     );
   }
-  if (kind === 'boot') await confirmDemand(io, client, asked, options);
-  const made = await client.post('/v1/references', asked, captureAnswer);
+  // Of one that is staged, `approve` says whom it changes.
+  const more =
+    staged && kind !== 'boot'
+      ? { ...(reason !== undefined && { reason }) }
+      : await confirmCapture(io, client, asked, options);
+  const made = await client.post('/v1/references', { ...asked, ...more }, captureAnswer);
   for (const each of [made, ...made.others]) io.err(`${unseenText(each)}${noDemandText(each, aggregate)}`);
   await print(io, format, made, () => [made, ...made.others].map(captured).join(''));
 }

@@ -1,3 +1,4 @@
+import { printable } from '../../protocol/printable.ts';
 import { type StatusView, statusView } from '../../protocol/server-api.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
@@ -28,6 +29,7 @@ function page(status: StatusView, host: string, now: number): string {
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
     ['State folder', space(stateDir)],
     ['Policy', `${policy.name}@${policy.revision}, in force here since ${moment(policy.since)}`],
+    ...policyLines(status, now),
     ...declaredLine(status, now),
     ...certificates.map(
       ({ of, expiresAt }) =>
@@ -54,7 +56,7 @@ function page(status: StatusView, host: string, now: number): string {
     ...faulty.flatMap(({ part, at, text, next }) => [
       ['Faulty', `${part}, read ${moment(at)}; the old one stays in force:`] as const,
       ...text.split('\n').map((line) => ['', line] as const),
-      ['', `  ${next}`] as const,
+      ...next.split('\n').map((line) => ['', `  ${line}`] as const),
     ]),
     ['Held', held.length === 0 ? 'nothing' : String(held.length)],
     ...held.flatMap(({ node, code, text, next }) => [
@@ -72,6 +74,22 @@ function trialLines({ trial }: StatusView): readonly Line[] {
     ['Trial', 'the TPMs of its nodes may be programs: no verdict counts, and nothing is marked'],
     ['', 'What enrols now is refused once trial (ASSAY_TRIAL) is off: docs/trial.md'],
   ];
+}
+
+/** A policy of before that people went back to, and another one that is looked at. */
+function policyLines({ policy: { rollback, comparing } }: StatusView, now: number): readonly Line[] {
+  const lines: Line[] = [];
+  if (rollback !== null) {
+    const { by, at, reason, insteadOf, source } = rollback;
+    const since = `since ${utc(at)} (${relative(at, now)}), by ${by}: ${reason}`;
+    lines.push(['Rolled back', `${since}; in place of ${insteadOf}, until ${source} gives another text`]);
+  }
+  if (comparing !== null)
+    lines.push([
+      'Comparing',
+      `${comparing.policy} with it, before it comes into force: ${comparing.judged} nodes so far`,
+    ]);
+  return lines;
 }
 
 function withoutTpmLine({ withoutTpm }: StatusView): readonly Line[] {
@@ -95,7 +113,9 @@ function declaredLine({ declared }: StatusView, now: number): readonly Line[] {
 function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
   if (cluster === null) return [];
   const { synced, nodes, faults, lease, pause, latch, failing, exemptions } = cluster;
-  const waiting = failing.filter(waitsForPerson).reduce((sum, hold) => sum + hold.waiting, 0);
+  const held = failing.filter(waitsForPerson);
+  const waiting = held.reduce((sum, hold) => sum + hold.waiting, 0);
+  const ours = [...new Set(held.flatMap(({ ours, value }) => (ours && value !== null ? [value] : [])))];
   const who =
     lease === null
       ? 'no server marks them'
@@ -120,6 +140,9 @@ function clusterLines({ cluster }: StatusView, now: number): readonly Line[] {
         ? 'no taint waits for a person'
         : `the taints of ${waiting} nodes wait: assay breaker list`,
     ],
+    ...ours.map(
+      (change): Line => ['', `turned by a change of ours, and not by the nodes: ${printable(change)}`],
+    ),
     ['Trust', latchText(latch, now)],
     ...exemptions.map(
       ({ node, until, by, reason }): Line => ['Exempt', `${node} until ${utc(until)}, by ${by}: ${reason}`],

@@ -18,7 +18,13 @@ export function explainNodes(
 }
 
 function explanation(node: NodeView, reading: Reading): string {
-  const head = `${printable(node.name)} is ${stateText(node)}\n`;
+  const turned =
+    node.turned === null
+      ? ''
+      : wrapped(readable(node.turned.text, reading), reading.width - 2)
+          .map((line) => `  ${line}\n`)
+          .join('');
+  const head = `${printable(node.name)} is ${stateText(node)}\n${turned}`;
   const reasons =
     node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, reading, node.name);
   return head + reasons + standing(node, reading);
@@ -45,7 +51,8 @@ export function paragraphs(
     .join('');
 }
 
-function paragraph(reason: ReasonView, reading: Reading): string {
+/** Without what to do about it. */
+export function paragraph(reason: ReasonView, reading: Reading): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [

@@ -8,6 +8,7 @@ import {
   tokenRoles,
   tokenView,
 } from '../../protocol/api.ts';
+import { policyRevisionView } from '../../protocol/policy-api.ts';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { referenceKinds } from '../../protocol/reference.ts';
 import { nodeStates } from '../../protocol/verdict.ts';
@@ -43,6 +44,10 @@ const atServer = {
     (await client.get('/v1/join-tokens', listOf(joinTokenView))).items
       .filter(({ usedAt }) => usedAt === null)
       .map(({ id }) => id),
+  policies: async (client: Client) =>
+    (await client.get('/v1/policy/history', listOf(policyRevisionView))).items.map(({ digest }) =>
+      digest.slice(0, 12),
+    ),
   candidates: async (client: Client) => [
     ...new Set((await client.get('/v1/enrolments', listOf(candidateView))).items.map(({ node }) => node)),
   ],
@@ -58,6 +63,7 @@ const options: Readonly<Record<string, Kind>> = {
   'reference compute --via': ['grub', 'systemd-boot', 'firmware'],
   'expect --via': ['grub', 'systemd-boot', 'firmware'],
   '--reference': 'references',
+  '--revision': 'policies',
   '--end': 'references',
   'verify --policy': 'files',
   '--state': nodeStates,
@@ -79,6 +85,9 @@ const names: Readonly<Record<string, Kind>> = {
   'context use name': 'contexts',
   'boot diff a': 'nodes or files',
   'boot diff b': 'nodes or files',
+  'policy diff a': 'policies',
+  'policy diff b': 'policies',
+  'policy rollback revision': 'policies',
   'reference diff a': 'references or files',
   'reference diff b': 'references or files',
   group: 'groups',

@@ -65,8 +65,12 @@ export function addEnrolment(program: Command, get: Command, context: CliContext
       .description(
         'delete a node: frees its name, and its TPM needs a new approval; shows what the node is now, and asks first',
       )
-      .requiredOption('--reason <text>', 'the reason, for the audit log'),
-  ).action(async (node: string, options: Consent & Reasoned) =>
+      .requiredOption('--reason <text>', 'the reason, for the audit log')
+      .option(
+        '--erase-evidence',
+        'also erase all evidence that is kept under this name, which frees its share of the disk; needs the role admin',
+      ),
+  ).action(async (node: string, options: Consent & Reasoned & { eraseEvidence?: boolean }) =>
     (await import('../commands/enrol.ts')).revokeEnrolment(context, node, options),
   );
   for (const word of ['delete', 'remove'])

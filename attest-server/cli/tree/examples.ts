@@ -47,7 +47,8 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   'reference capture': [
     'assay reference capture node-1 --name workers-2026-11',
     'assay reference capture node-1 node-2 --name workers-2026-11 --staged',
-    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool',
+    'assay reference capture node-1 --name workers-rescue --reason "the new line is wanted"',
+    'assay reference capture node-1 --kind runtime --only /usr/local/bin/tool --name tool --staged',
     'assay reference capture node-1 --kind runtime --initrd --only /etc/crypttab --name crypttab',
   ],
   'reference approve': ['assay reference approve workers-2026-11 --reason "reviewed with the kernel update"'],
@@ -82,7 +83,18 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay reference runtime --name site --group workers --from-node worker-1 --policy ima-policy -f site.json',
     'assay reference runtime --name el9 --group el9 --from-rpm packages/ --from-keylime runtime_policy.json -f el9.json',
   ],
-  'policy show': ['assay policy show', 'assay policy show -o json'],
+  'policy show': [
+    'assay policy show',
+    'assay policy show -o json',
+    'assay policy show --revision e25b -f policy.yaml',
+  ],
+  'policy history': ['assay policy history', 'assay policy history -o json'],
+  'policy diff': ['assay policy diff', 'assay policy diff 333d e25b'],
+  'policy rollback': [
+    'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has" --dry-run',
+    'assay policy rollback 333d --reason "the new one forbids rhgb, which every node has"',
+  ],
+  'policy allow': ['assay policy allow e25b0a91c7d4 --reason "these nodes are to lose their trust"'],
   'policy check': [
     'assay policy check policy.yaml',
     'assay policy check policy.yaml --latched',
@@ -102,7 +114,10 @@ const examples: Readonly<Record<string, readonly string[]>> = {
     'assay enrol approve worker-1 --ek 5a7c3f0e1d2b4a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1',
     'assay enrol approve --all',
   ],
-  'enrol revoke': ['assay enrol revoke worker-1 --reason "the board was exchanged"'],
+  'enrol revoke': [
+    'assay enrol revoke worker-1 --reason "the board was exchanged"',
+    'assay enrol revoke worker-1 --reason "it was taken over" --erase-evidence',
+  ],
   'token create': [
     'assay token create --name alice --role operator --ttl 8h',
     'assay token create --name grafana --role reader',

@@ -1,18 +1,65 @@
 import type { Command } from 'commander';
+import type { PolicyHistoryOptions, PolicyStepOptions } from '../commands/policy-history.ts';
 import type { CliContext } from '../context.ts';
 import type { CheckOptions } from '../offline/policy/command.ts';
 import type { SimulateOptions } from '../offline/policy/simulate.ts';
-import { type Formatted, outputOption, type ToFile } from './option.ts';
+import { consentOptions, type Formatted, outputOption, type ToFile, utcOption } from './option.ts';
 
 export function addPolicies(program: Command, get: Command, context: CliContext): void {
   const policies = program.command('policy').alias('policies').description('check, try and draft policies');
   for (const show of [policies.command('show'), get.command('policy')])
     show
-      .description('show the policy in force, with its revision')
+      .description('show the policy in force, with its revision; or one of before, as its file was')
+      .option('--revision <revision>', 'one that was in force, by its first digits (assay policy history)')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
-      .action(async ({ output }: Formatted) =>
-        (await import('../commands/policy-in-force.ts')).showPolicy(context, output),
-      );
+      .option('-f, --file <file>', 'with --revision: write its text to this file, byte for byte')
+      .action(async ({ revision, ...options }: Formatted & ToFile & { readonly revision?: string }) => {
+        if (revision === undefined)
+          return (await import('../commands/policy-in-force.ts')).showPolicy(context, options.output);
+        const { showPolicyRevision } = await import('../commands/policy-history.ts');
+        return showPolicyRevision(context, { revision, ...options });
+      });
+  policies
+    .command('history')
+    .description('list the policies that were in force: since when, until when, and how each came')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .addOption(utcOption())
+    .action(async (options: PolicyHistoryOptions) =>
+      (await import('../commands/policy-history.ts')).showPolicyHistory(context, options),
+    );
+  policies
+    .command('diff')
+    .argument('[a]', 'default: the one before the one in force')
+    .argument('[b]', 'default: the one in force')
+    .description('compare the texts of two policies that were in force; exits with 10 if they differ')
+    .addOption(outputOption('table', 'json', 'yaml'))
+    .action(async (a: string | undefined, b: string | undefined, { output }: Formatted) =>
+      (await import('../offline/policy/diff.ts')).showPolicyDiff(context, a, b, output),
+    );
+  const step = (command: Command) =>
+    consentOptions(command)
+      .requiredOption('--reason <text>', 'the reason, for the audit log')
+      .addOption(outputOption('table', 'json', 'yaml'));
+  step(
+    policies
+      .command('rollback <revision>')
+      .summary('put an earlier policy in force')
+      .description(
+        'put an earlier policy in force, until its file or directory gives another text; says which nodes that would change, and asks first',
+      ),
+  ).action(async (revision: string, options: PolicyStepOptions) =>
+    (await import('../commands/policy-history.ts')).rollBackPolicy(context, revision, options),
+  );
+  step(
+    policies
+      .command('allow <revision>')
+      .summary('let a policy come into force that makes many nodes untrusted')
+      .description(
+        'let one policy come into force, whatever number of nodes it makes untrusted: at once if it was refused, else at the next reload; asks first',
+      ),
+  ).action(async (revision: string, options: PolicyStepOptions) =>
+    (await import('../commands/policy-history.ts')).allowPolicy(context, revision, options),
+  );
   policies
     .command('check <file>')
     .description(

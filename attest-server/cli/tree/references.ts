@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ReferenceAction } from '../../protocol/reference.ts';
 import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
 import type { CaptureFlags, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';
@@ -96,7 +97,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     references
       .command('capture <node...>')
       .description(
-        'make references from what 1 to 64 nodes last proved; you vouch for these nodes. Shows the nodes that would lose their trust by it, and asks first where there are such nodes',
+        'make references from what 1 to 64 nodes last proved; you vouch for these nodes. Where something stands against one of them, or a node would lose its trust by it, shows that and asks first',
       ),
   )
     .requiredOption('--name <name>', 'name of the new reference')
@@ -110,6 +111,7 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .option('--initrd', 'of kind runtime: what is in the initrds of the nodes, not what they ran since')
     .option('--group <group>', 'for this group of a policy; default: the group that the nodes have now')
     .option('--staged', 'keep it for review: no node is trusted by it yet')
+    .option('--reason <text>', 'the reason, for the audit log; needed where something stands against a node')
     .option('--no-aggregate', 'of kind boot: demand of no node the proof boot_aggregate that these gave')
     .addOption(outputOption('table', 'json', 'yaml'))
     .action(async (nodes: readonly string[], options: CaptureFlags) =>
@@ -122,10 +124,13 @@ export function addReferences(program: Command, get: Command, context: CliContex
     ['restore', 'take back a revocation made by mistake: the reference gets its earlier state again'],
   ] as const)
     consentOptions(
-      references
-        .command(`${action} <name>`)
-        .description(`${description}; shows which nodes that changes, and asks first`)
-        .requiredOption('--reason <text>', 'the reason, for the audit log'),
+      revocationOptions(
+        action,
+        references
+          .command(`${action} <name>`)
+          .description(`${description}; shows which nodes that changes, and asks first`)
+          .requiredOption('--reason <text>', 'the reason, for the audit log'),
+      ),
     )
       .addOption(outputOption('table', 'json', 'yaml'))
       .action(async (name: string, options: StepOptions) =>
@@ -213,4 +218,10 @@ export function addReferences(program: Command, get: Command, context: CliContex
     .action(async (options: RuntimeOptions) =>
       (await import('../offline/runtime/command.ts')).writeRuntimeReference(context, options),
     );
+}
+
+function revocationOptions(action: ReferenceAction, step: Command): Command {
+  return action === 'revoke'
+    ? step.option('--taint', 'what it names is known as bad: taint the nodes that rest on it at once')
+    : step;
 }

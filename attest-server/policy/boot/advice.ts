@@ -11,35 +11,40 @@ const keep = [
 ].join('\n');
 const bootLog = '  ls -l /sys/kernel/security/tpm0/binary_bios_measurements';
 const capture = '  assay reference capture NODE --name NEW_NAME';
+/** Where something stands against the node: it counts for nobody before a person has seen whom it changes. */
+const stage = [
+  `${capture} --staged`,
+  '  assay reference approve NEW_NAME --reason "its boots are wanted"',
+].join('\n');
 /** What a person does next about a boot. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   kernel_unknown: [
     compare,
-    'If the kernel was updated on purpose, and you vouch for this node, capture what it booted:',
-    capture,
+    'If the kernel was updated on purpose, and you vouch for this node, capture what it booted, and approve that:',
+    stage,
     'If not, take the node out of service and look for who changed the kernel.',
     keep,
   ].join('\n'),
   initrd_unknown: [
     compare,
-    'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted:',
-    capture,
+    'If the initrd was rebuilt on purpose, and you vouch for this node, capture what it booted, and approve that:',
+    stage,
     'If each machine builds its own initrd, have the server look at what is in it: set boot.scope.initrd: contents in the policy.',
     'If not, take the node out of service and compare its initrd with a good one.',
     keep,
   ].join('\n'),
   bootloader_unknown: [
     compare,
-    'If the boot loader or its configuration was changed on purpose, and you vouch for this node, capture what it booted:',
-    capture,
+    'If the boot loader or its configuration was changed on purpose, and you vouch for this node, capture what it booted, and approve that:',
+    stage,
     'If the reason says that nobody knows a file, let the agent read /boot and the EFI system partition. Its log names what it could not read.',
     'If not, take the node out of service and reinstall the loader from its package.',
     keep,
   ].join('\n'),
   firmware_unknown: [
     compare,
-    'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted:',
-    capture,
+    'If you vouch for this node, and its firmware was updated on purpose or it is another model of machine, capture what it booted, and approve that:',
+    stage,
     'If the reason names an image in PCR 4, somebody opened the setup or the boot menu of the firmware in this boot: reboot the node without.',
     'If not, take the node out of service and compare its firmware with the vendor’s.',
     keep,
@@ -56,24 +61,24 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   cmdline_policy: [
     compare,
     'Look at the configuration of the boot loader on this node. For GRUB: /boot/grub/grub.cfg and /etc/default/grub. For systemd-boot: its entries, or the unified image.',
-    'If the change is wanted, and you vouch for this node, capture what it booted, or allow the argument in the policy (boot.cmdline.allow):',
-    capture,
+    'If the change is wanted, and you vouch for this node, allow the argument in the policy (boot.cmdline.allow), or capture what it booted, and approve that:',
+    stage,
     'If the policy forbids resuming an image, add nohibernate to the command line.',
   ].join('\n'),
   secureboot_off: ['Switch Secure Boot on in the firmware setup, and reboot the node.', compare].join('\n'),
   secureboot_policy: [
     compare,
     'Find out who changed the Secure Boot keys (PK, KEK, db, dbx, MOK), or who signed what runs. Restore the keys, or update what was revoked.',
-    'If the change is wanted, and you vouch for this node, capture what it booted:',
-    capture,
+    'If the change is wanted, and you vouch for this node, capture what it booted, and approve that:',
+    stage,
   ].join('\n'),
   change_expected: [
     'Somebody announced this change. See who, until when, and what:',
     '  assay expect',
     'When the node boots what was announced, approve that before the announcement ends. Afterwards only what is approved counts:',
     '  assay reference approve REFERENCE --reason "the update is done"',
-    'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted:',
-    capture,
+    'If the new kernel alone was announced, or any change, and you vouch for this node, capture what it booted, and approve that:',
+    stage,
   ].join('\n'),
   rebooted: [
     'If the severity is info, the node has proven its new boot. There is nothing to do, unless somebody cleared its TPM.',
@@ -91,8 +96,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   ].join('\n'),
   log_replay_mismatch: [
     'The log does not match the PCRs that the TPM signed: somebody changed the log, or something extended PCRs without an event. Take the node out of service.',
-    'If it is only PCR 0, 2 or 6, and each machine of this model is so, its firmware does not log all that it measures. Give the model a group of its own, have its policy compare the value (boot.byValue), and capture a node that you vouch for:',
-    capture,
+    'If it is only PCR 0, 2 or 6, and each machine of this model is so, its firmware does not log all that it measures. Give the model a group of its own, have its policy compare the value (boot.byValue), capture a node that you vouch for, and approve that:',
+    stage,
   ].join('\n'),
   bank_unextended:
     'In the firmware setup, switch on the SHA-256 bank, so that the firmware measures into it.',
@@ -142,8 +147,9 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
       'If the severity is info, nobody demands this proof: there is nothing to do.',
       'Otherwise check on the node that its kernel has the list of IMA, and that the agent may read it:',
       '  ls -l /sys/kernel/security/ima/binary_runtime_measurements',
-      'If a reference demands the proof, and you vouch for this node although its machine cannot give it, capture its boot without that demand, and retire the reference that the reason names:',
-      '  assay reference capture NODE --no-aggregate --name NEW_NAME',
+      'If a reference demands the proof, and you vouch for this node although its machine cannot give it, capture its boot without that demand, approve it, and retire the reference that the reason names:',
+      '  assay reference capture NODE --no-aggregate --name NEW_NAME --staged',
+      '  assay reference approve NEW_NAME --reason "its boots are wanted"',
       'If the reason stays, treat the node as untrusted: whoever boots another initrd unseen withholds this list.',
     ].join('\n'),
   ],
@@ -161,10 +167,11 @@ export const adviceByExpected: ReadonlyMap<string, Advice> = new Map([
     expectedFiles,
     [
       'Below the reason stands each file that nobody knows, and why. If it is of a package, the list of the group needs that package (docs/initrd.md).',
-      'If you vouch for this file, capture it:',
-      '  assay reference capture NODE --kind runtime --initrd --only FILE_PATH --name NEW_NAME',
-      'If you vouch for all that is in this initrd, capture all of it:',
-      '  assay reference capture NODE --kind runtime --initrd --name NEW_NAME',
+      'If you vouch for this file, capture it, and approve that:',
+      '  assay reference capture NODE --kind runtime --initrd --only FILE_PATH --name NEW_NAME --staged',
+      '  assay reference approve NEW_NAME --reason "its files are wanted"',
+      'If you vouch for all that is in this initrd, capture all of it in the same way:',
+      '  assay reference capture NODE --kind runtime --initrd --name NEW_NAME --staged',
       'If not, take the node out of service and compare its initrd with a good one.',
       keep,
     ].join('\n'),

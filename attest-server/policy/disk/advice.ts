@@ -4,8 +4,9 @@ import type { ReasonCode } from '../../protocol/reasons.ts';
 const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';
 const capture = [
-  'If the change is wanted, and you vouch for the node, capture its headers:',
-  '  assay reference capture NODE --kind disk --name NEW_NAME-disk',
+  'If the change is wanted, and you vouch for the node, capture its headers, and approve that:',
+  '  assay reference capture NODE --kind disk --name NEW_NAME-disk --staged',
+  '  assay reference approve NEW_NAME-disk --reason "its headers are wanted"',
 ].join('\n');
 
 /** What a person does next about a disk. */

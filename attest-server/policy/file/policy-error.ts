@@ -12,15 +12,20 @@ export interface Located {
   readonly text: string;
 }
 
+/**
+ * Why a policy that is well written does not come into force. `latched`: it asks for less than a latched cluster may be
+ * asked for. `untrusts_many`: it takes the trust of more nodes than a change may.
+ */
+export type RefusedFor = 'latched' | 'untrusts_many';
+
 /** A policy file that cannot be used, with all of its faults, in the order of their lines. */
 export class PolicyError extends Error {
   override readonly name = 'PolicyError';
   readonly file: string;
   readonly faults: readonly PolicyFault[];
-  /** `latched`: it is well written, and asks for less than a latched cluster may be asked for. */
-  readonly code: 'latched' | null;
+  readonly code: RefusedFor | null;
 
-  constructor(file: string, faults: readonly PolicyFault[], code: 'latched' | null = null) {
+  constructor(file: string, faults: readonly PolicyFault[], code: RefusedFor | null = null) {
     super(faults.map(({ line, field, text }) => `${file}:${line}: ${field}: ${text}`).join('\n'));
     this.file = file;
     this.faults = faults;

@@ -9,8 +9,9 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   fw_drift: [
     'The lines below the reason say what changed: + is new on the node, - is gone.',
     setBack,
-    'If the change is right, make a reference of it, from a node that has it:',
-    '  assay reference capture NODE --kind firewall --name NEW_NAME-firewall',
+    'If the change is right, make a reference of it, from a node that has it, and approve that:',
+    '  assay reference capture NODE --kind firewall --name NEW_NAME-firewall --staged',
+    '  assay reference approve NEW_NAME-firewall --reason "its rules are wanted"',
   ].join('\n'),
   fw_missing_chain: [
     'A chain that keeps packets out, or leads to one that does, is gone. Start the program that loads the rules.',

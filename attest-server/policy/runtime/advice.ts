@@ -17,7 +17,8 @@ export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {
     ...list,
     '  assay reference approve NEW_NAME-files --reason "the update is wanted"',
     'If you vouch for this one file, allow it alone; --only may be given for each of several:',
-    '  assay reference capture NODE --kind runtime --only FILE_DIGEST --name NEW_NAME-file',
+    '  assay reference capture NODE --kind runtime --only FILE_DIGEST --name NEW_NAME-file --staged',
+    '  assay reference approve NEW_NAME-file --reason "its files are wanted"',
     leave,
   ].join('\n'),
   ima_denied_file: [

@@ -34,7 +34,8 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
         throw error;
       }
     });
-  const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)));
+  const free = path === ':memory:' ? () => Number.POSITIVE_INFINITY : freeIn(connection, path);
+  const room = roomFor(watch, () => db.connection().execute(async () => emptyLog(connection)), free);
   const forMachines = writeInRoom(db, room);
   return {
     db,
@@ -53,6 +54,7 @@ export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: Wri
     isUniqueViolation: (error) =>
       error instanceof Error && 'errcode' in error && uniqueViolations.includes(error.errcode),
     backup: (to) => backUp(path, to),
+    free,
     size: () => ({ schema: schemaVersion, bytes: bytesOf(path) }),
     async close() {
       await db.destroy();
@@ -67,6 +69,18 @@ function bytesOf(path: string): number {
   return ['', '-wal', '-shm']
     .map((suffix) => statSync(`${path}${suffix}`, { throwIfNoEntry: false })?.size ?? 0)
     .reduce((sum, size) => sum + size, 0);
+}
+
+/** What its log holds is in its file only later. */
+function freeIn(connection: DatabaseSync, path: string): () => number {
+  const [unused, all] = (['freelist_count', 'page_count'] as const).map((what) => {
+    const count = connection.prepare(`pragma ${what}`);
+    return () => Number(count.get()?.[what]) * pageBytes;
+  });
+  return () => {
+    const file = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return (unused?.() ?? 0) - Math.max(0, (all?.() ?? 0) - file);
+  };
 }
 
 /** As far as no reader is in its way, and there is room for what is new in it. */

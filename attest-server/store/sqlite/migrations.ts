@@ -306,6 +306,108 @@ const migrations: readonly string[] = [
 
   // Changes that follow each other too quickly have one row together, which says how many they were.
   `alter table history add column flaps text;`,
+
+  // What each TPM has the server keep, counted as it is written. Of an earlier program's rows and evidence nothing is counted.
+  `create table held_blobs (
+     ek_digest text not null,
+     digest text not null,
+     bytes integer not null,
+     primary key (ek_digest, digest)
+   ) strict, without rowid;
+   create index held_blobs_by_digest on held_blobs (digest);
+   create table held (
+     ek_digest text primary key,
+     blobs integer not null default 0,
+     answers integer not null default 0,
+     rows integer not null default 0
+   ) strict, without rowid;
+   create table former_names (
+     ek_digest text not null,
+     name text not null,
+     primary key (ek_digest, name)
+   ) strict, without rowid;
+   alter table evidence add column counted integer not null default 0;
+   alter table answers add column held integer not null default 0;
+
+   create trigger blob_is_held after insert on held_blobs begin
+     insert into held (ek_digest, blobs) values (new.ek_digest, new.bytes)
+     on conflict (ek_digest) do update set blobs = blobs + excluded.blobs;
+   end;
+   create trigger blob_is_given_back after delete on held_blobs begin
+     update held set blobs = blobs - old.bytes where ek_digest = old.ek_digest;
+   end;
+   create trigger erased_blob_is_given_back after delete on evidence begin
+     delete from held_blobs where digest = old.digest;
+   end;
+   create trigger answer_is_held after insert on answers begin
+     insert into held (ek_digest, answers) select ek_digest, new.held from history where id = new.id
+     on conflict (ek_digest) do update set answers = answers + excluded.answers;
+   end;
+   create trigger answer_is_given_back after delete on answers begin
+     update held set answers = answers - old.held
+     where ek_digest = (select ek_digest from history where id = old.id);
+   end;
+   create trigger node_is_renamed after update of name on nodes when old.name <> new.name begin
+     insert into former_names (ek_digest, name) values (old.ek_digest, old.name) on conflict do nothing;
+   end;
+   create trigger row_is_held after insert on history begin
+     insert into held (ek_digest, rows)
+     values (new.ek_digest, length(cast(new.verdict || coalesce(new.flaps, '') as blob)) + 1024)
+     on conflict (ek_digest) do update set rows = rows + excluded.rows;
+   end;`,
+
+  // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.
+  `create table policies (
+     digest text primary key,
+     name text not null,
+     source text not null,
+     text text not null,
+     first_at integer not null,
+     last_at integer not null,
+     ended_at integer,
+     came text not null,
+     by text,
+     reason text
+   ) strict;
+
+   create table policy_decisions (
+     kind text primary key check (kind in ('rollback', 'allowance')),
+     digest text not null,
+     instead_of text,
+     at integer not null,
+     by text not null,
+     reason text not null
+   ) strict;`,
+
+  // By which policy and references a node was last trusted: the answer that is kept names them.
+  `alter table statuses add column trusted_by text;
+
+   update statuses set trusted_by = (
+     select json_object(
+       'policy', policy, 'references', reference_set,
+       'named', json_extract(statuses.verdict, '$.policy'),
+       'group', json_extract(statuses.verdict, '$.group'), 'version', '', 'measured', null, 'host', null,
+       'affirmedBy', json_array(), 'turned', null
+     )
+     from (
+       select coalesce(json_extract(body, '$.named.policy'), json_extract(body, '$.policy')) as policy,
+         coalesce(json_extract(body, '$.named.references'), json_extract(body, '$.references')) as reference_set
+       from (
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}') as body
+       from latest_answers
+       where latest_answers.ek_digest = statuses.ek_digest and latest_answers.digest = statuses.evidence_digest
+       union all
+       select iif(json_valid(cast(bytes as text)), cast(bytes as text), '{}')
+       from history join answers on answers.id = history.id
+       where history.ek_digest = statuses.ek_digest and history.evidence_digest = statuses.evidence_digest
+       )
+     )
+     where policy not glob '*[^0-9a-f]*' and length(policy) = 64
+       and reference_set not glob '*[^0-9a-f]*' and length(reference_set) = 64
+     limit 1
+   )
+   where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)
+     and json_valid(verdict) and evidence_digest is not null;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -9,12 +9,15 @@ export interface Room {
   write<T>(work: () => Promise<T>, mayUseReserve: boolean): Promise<T>;
 }
 
-/** @param emptyLog moves what the log of the database holds into the database, so that the next write begins it anew */
-export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>): Room {
+/**
+ * @param emptyLog moves what the log of the database holds into the database, so that the next write begins it anew
+ * @param free as of `Database`
+ */
+export function roomFor(watch: WriteWatch, emptyLog: () => Promise<void>, free: () => number): Room {
   return {
     async write(work, mayUseReserve) {
       // What was kept is free for all by now: whoever may not have it must not even try.
-      if (!mayUseReserve && watch.isFull()) throw new StorageFault('disk_full');
+      if (!mayUseReserve && (watch.isFull() || watch.isLow(free()))) throw new StorageFault('disk_full');
       for (let attempt = 0; ; attempt += 1)
         try {
           const result = await work();

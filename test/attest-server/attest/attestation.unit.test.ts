@@ -71,6 +71,7 @@ async function judged(state: NodeState): Promise<Store> {
       recordedAt: 0,
       recordedEvidence: null,
       repeats: 0,
+      trustedBy: null,
       since: null,
     },
     at: 0,
@@ -236,8 +237,8 @@ describe('a long list of what ran', () => {
     const written: string[] = [];
     const verdicts: AttestPorts['verdicts'] = {
       ...store.verdicts,
-      async keepShared(blob, at) {
-        await store.verdicts.keepShared(blob, at);
+      async keepShared(blob, ekDigest, at) {
+        await store.verdicts.keepShared(blob, ekDigest, at);
         written.push(blob.digest);
       },
       async recordChange(record) {

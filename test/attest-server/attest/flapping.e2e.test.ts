@@ -15,7 +15,7 @@ const second = 1_000;
 const minute = 60 * second;
 const day = 24 * 60 * minute;
 /** Of a node, at once and a day: what its verdicts may add to history, audit log and checkpoints. */
-const share = { burst: 256 * 1024, aDay: 896 * 1024 };
+const share = { burst: 256 * 1024, aDay: 768 * 1024 };
 /** Of a checkpoint that signs what was added, once a minute. */
 const checkpointBytes = 400;
 

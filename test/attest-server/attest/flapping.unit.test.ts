@@ -70,13 +70,34 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
           const next = changeTo(turn % 2 === 0 ? 'trusted' : 'untrusted', 'cmdline_policy', bytes);
           if (change(flapping, next, at)) taken += bytes;
           for (const name of flapping.due(at))
-            if (flapping.takeRow(name, 600, at)) {
+            if (flapping.takeFlaps(name, 600, at)) {
               taken += 600;
               flapping.written(name, 'trusted', at);
             }
         }
         assert.ok(taken <= 1.2 * 1024 * 1024 + bytes, `${taken} bytes of ${bytes} each ${every} ms`);
       }
+  });
+
+  it('have their row after ten minutes at the latest, though its share is spent', () => {
+    const flapping = new Flapping();
+    let at = 0;
+    while (flapping.hasRows('node-1', changeTo('pending', 'rebooted', 40_000), at)) at += second;
+    // In debt for hours.
+    assert.ok(flapping.hasRows('node-1', changeTo('untrusted', 'cmdline_policy', 400_000), at));
+    flapping.written('node-1', 'untrusted', at);
+    change(flapping, changeTo('trusted', 'rebooted', 40_000), at);
+    const written: number[] = [];
+    for (const end = at + hour; at < end; at += second)
+      for (const name of flapping.due(at))
+        if (flapping.takeFlaps(name, 600, at)) {
+          written.push(at);
+          flapping.written(name, 'trusted', at);
+          flapping.join(name, changeTo('untrusted', 'cmdline_policy'), at, at);
+        }
+    assert.deepEqual(written.length, 5);
+    // An hourly row of equal verdicts is no such row.
+    assert.equal(flapping.takeRow('node-1', 600, at), false);
   });
 
   it('begins anew where nothing is known of the node any more', () => {

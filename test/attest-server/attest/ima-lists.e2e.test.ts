@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { simulateBundle } from '../../../attest-server/cli/offline/policy/simulate-bundle.ts';
@@ -75,7 +77,7 @@ class Machine {
 }
 
 /** A server, and a node whose agent answers it. */
-async function attested(settings: Pick<ServerSettings, 'imaListMiB'> = {}) {
+async function attested(settings: Pick<ServerSettings, 'imaListMiB' | 'policy'> = {}) {
   const world = await startTestServer({
     challengeEvery: 0.02,
     policy: policyFile,
@@ -283,6 +285,44 @@ describe('what a node ran, over a real connection', function () {
     const { told } = await answer();
     assert.match(told, /ima_unknown_file/);
     await assertSameOffline(told);
+  });
+});
+
+describe('a list that goes on while a taint waits', function () {
+  this.timeout(60_000);
+  it('is judged by the rules of before to its end, which find what nobody knows (row 378)', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'assay-turned-'));
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => rm(dir, { recursive: true }));
+    const policy = join(dir, 'policy.yaml');
+    const text = readFileSync(policyFile, 'utf8');
+    await writeFile(policy, text);
+    const { world, machine, answer, becomeModel, connect } = await attested({ policy });
+    stack.use(world);
+    await answer();
+    await becomeModel();
+    assert.equal((await answer()).told, 'trusted');
+    const turned = async () => (await world.status(node))?.trustedBy?.turned?.as ?? null;
+    const isTurned = (as: string | null) => world.until(async () => (await turned()) === as);
+    // It asks for no list any more, and for a word that nobody boots with.
+    const wrong = text
+      .replace(', runtime]', ']')
+      .replace(/ {4}runtime:[\s\S]*$/, '    boot: { cmdline: { require: [missing] } }\n');
+    await writeFile(policy, wrong);
+    await world.server.reload();
+    for (const count of [0, 5, 300]) {
+      machine.run(count);
+      assert.match((await answer()).told, /^untrusted, cmdline_policy/);
+      await isTurned('trusted');
+    }
+    await world.restart();
+    await connect();
+    machine.run(3);
+    assert.match((await answer()).told, /^untrusted, cmdline_policy/);
+    await isTurned('trusted');
+    machine.entries.push(unknown);
+    assert.match((await answer()).told, /^untrusted, cmdline_policy/);
+    await isTurned(null);
   });
 });
 

@@ -57,6 +57,7 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
       const first = { akName: 'ak', clock: { resetCount, restartCount: 0 }, facts: { bootId } } as Proven;
       const result = await lists.prove(node, first, arrived, {
         judgedTo: () => judgedTo,
+        pause: async () => {},
         *prove(list) {
           if ('code' in list) return { ...first, ima: list } as Proven;
           const { from, chunks } = list;
@@ -479,7 +480,7 @@ describe('the budget of a list', () => {
       clock: { resetCount: 1, restartCount: 0 },
       facts: { bootId: 'b' },
     } as Proven;
-    const work = { judgedTo: () => null, prove: () => assert.fail('it waits') };
+    const work = { judgedTo: () => null, prove: () => assert.fail('it waits'), pause: async () => {} };
     const piece = Buffer.alloc(MiB);
     const bring = (name: string, count: number) => {
       const { from = 0 } = server.lists.ask(name) ?? {};

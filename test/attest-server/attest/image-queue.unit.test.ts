@@ -20,7 +20,6 @@ describe('the queue of initrds that nodes send', () => {
     queue = new ImageQueue({
       atOnce: 2,
       patience,
-      turn: 10 * minute,
       aliveFor: 3 * minute,
       monotonic: () => now,
       called: (node) => called.push(node),
@@ -74,27 +73,78 @@ describe('the queue of initrds that nodes send', () => {
     assert.deepEqual(called.slice(3), ['node-1']);
   });
 
-  it('gives a node that is slow the last place once its turn is over and others wait', () => {
+  /** The node whose turn it is sends so many bytes a second for so long. */
+  function sends(digest: string, perSecond: number, seconds: number): void {
+    for (let each = 0; each < seconds; each += 10) {
+      now += 10_000;
+      queue.moved(digest, perSecond * 10);
+    }
+  }
+  const kib = 1024;
+
+  it('leaves a slow node its place as long as nobody waits, and ends its turn early once somebody does (row 368)', () => {
     for (const which of [1, 2]) queue.waits(`node-${which}`, [`image-${which}`]);
-    now += 11 * minute;
-    queue.moved('image-1');
-    assert.equal(queue.turnOf('node-1'), 'image-1', 'nobody waits');
+    sends('image-1', 1, 600);
+    sends('image-2', 1, 600);
+    assert.deepEqual(
+      [queue.turnOf('node-1'), queue.turnOf('node-2')],
+      ['image-1', 'image-2'],
+      'nobody waits',
+    );
     queue.waits('node-3', ['image-3']);
-    queue.waits('node-1', ['image-1']);
-    queue.moved('image-1');
-    assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-3')], [null, 'image-3']);
-    assert.deepEqual(queue.standing('node-1', 'image-1'), { is: 'waiting', place: 1, of: 1 });
+    for (const which of [1, 2]) queue.waits(`node-${which}`, [`image-${which}`]);
+    // One place stays with the slow: it gives up, and nobody who is slow waits for that one.
+    queue.moved('image-1', 1);
+    assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-3')], ['image-1', null]);
+    queue.moved('image-2', 1);
+    assert.deepEqual([queue.turnOf('node-2'), queue.turnOf('node-3')], [null, 'image-3']);
+    assert.deepEqual(queue.standing('node-2', 'image-2'), { is: 'waiting', place: 1, of: 1 });
+  });
+
+  it('ends a turn after two minutes while others wait, however quick it is', () => {
+    for (const which of [1, 2, 3]) queue.waits(`node-${which}`, [`image-${which}`]);
+    sends('image-1', 10_000 * kib, 110);
+    sends('image-2', 10_000 * kib, 10);
+    assert.equal(queue.turnOf('node-1'), 'image-1');
+    queue.waits('node-3', ['image-3']);
+    queue.moved('image-2', 1);
+    queue.moved('image-1', 1);
+    // One of them has the place of the slow now; the other one gives its own to who waits.
+    assert.deepEqual(
+      [queue.turnOf('node-1'), queue.turnOf('node-2'), queue.turnOf('node-3')],
+      [null, 'image-2', 'image-3'],
+    );
+  });
+
+  it('puts all images of a node that gave up behind those of others, also of who came later (row 368)', () => {
+    const four = [1, 2, 3, 4].map((which) => `image-${which}`);
+    const [attacker, other] = [four, four.map((name) => `other-${name}`)];
+    queue.waits('attacker', attacker);
+    queue.waits('other', other);
+    queue.waits('late', ['image']);
+    sends('image-1', 1, 30);
+    sends('other-image-1', 1, 30);
+    assert.equal(queue.turnOf('late'), 'image');
+    queue.waits('latest', ['image-of-latest']);
+    queue.done('image');
+    assert.equal(queue.turnOf('latest'), 'image-of-latest');
+  });
+
+  it('has one turn of each node at a time, though it sends all of each image', () => {
+    queue.waits('node-1', ['a', 'b', 'c']);
+    queue.waits('node-2', ['d', 'e', 'f']);
+    queue.waits('node-3', ['g']);
+    queue.done('a');
+    assert.equal(queue.turnOf('node-3'), 'g');
   });
 
   it('has the next node of the same image go on once the turn of one that is slow is over', () => {
     for (const which of [1, 2]) queue.waits(`node-${which}`, ['image']);
-    now = 10 * minute;
-    queue.waits('node-2', ['image']);
-    queue.moved('image');
+    sends('image', 1, 30);
     assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-2')], [null, 'image']);
     // Nobody else is there any more.
-    now = 20 * minute;
-    queue.moved('image');
+    now += 20 * minute;
+    queue.moved('image', 1);
     assert.deepEqual([queue.turnOf('node-1'), queue.turnOf('node-2')], [null, 'image']);
   });
 

@@ -16,7 +16,7 @@ describe('what is kept of initrds', () => {
   const opened = (mostBytes: number) =>
     new KeptInitrds({
       store: store.initrds,
-      keepShared: (blob, at) => store.verdicts.keepShared(blob, at),
+      keepShared: (blob, ek, at) => store.verdicts.keepShared(blob, ek, at),
       mostBytes,
       now: () => 0,
     });
@@ -30,7 +30,8 @@ describe('what is kept of initrds', () => {
   it('counts once where it came twice, of nodes that measured it by different banks', async () => {
     const [one, other] = [await readImage('one'), await readImage('two')];
     const kept = opened(1024 * 1024);
-    for (const { manifest, bytes } of [one, one, other]) assert.equal(await kept.keep(manifest, bytes), true);
+    for (const { manifest, bytes } of [one, one, other])
+      assert.equal(await kept.keep(manifest, bytes, 'ek'), true);
     assert.equal(kept.bytes, one.bytes.length + other.bytes.length);
     const { sha256, sha384, sha512 } = one.manifest.image;
     const restored = opened(0);

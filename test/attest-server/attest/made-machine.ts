@@ -4,6 +4,7 @@ import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import type { Judgement } from '../../../attest-server/channel/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
+import { HeldByNode } from '../../../attest-server/evidence/held-by-node.ts';
 import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
 import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
@@ -53,6 +54,12 @@ export function madePorts(
       fileBudget: new DiskBudget(60_000, limits.loaderFiles.bytes),
       hold: () => {},
       logsPerBoot: new LogsPerBoot(),
+      share: new HeldByNode({
+        store: kept,
+        share: 256 * 1024 * 1024,
+        now: () => 0,
+        monotonic: () => performance.now(),
+      }),
       readPart: (digest, node) => kept.readShared(digest, node),
       readPiece: (digest, node) => kept.readShared(digest, node),
     },
@@ -65,8 +72,11 @@ export function madePorts(
     initrdUploads: 2,
     initrdManifests: 512 * 1024 * 1024,
     answerWithin: timings.answerWithin,
+    challengeEvery: timings.challengeEvery,
     askAgain: () => {},
     inForce: () => inForce,
+    earlier: { known: () => null, read: async () => null, pathsOf: () => [] },
+    version: '1.2.3',
     labelsOf: () => ({}),
     systemUuidOf: () => null,
     duration: () => {},

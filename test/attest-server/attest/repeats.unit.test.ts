@@ -42,6 +42,8 @@ describe('a node whose verdict stays the same', () => {
       now: () => now,
       monotonic: () => now,
       unknownAfter,
+      // As often as it is judged here.
+      challengeEvery: 1,
       summaryEvery: hour,
       recorded: (entry) => recorded.push(entry),
       fault: (error) => faults.push(error),

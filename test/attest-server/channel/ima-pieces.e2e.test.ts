@@ -52,6 +52,7 @@ describe("IMA's list in pieces, over a real connection", () => {
         ima: { from, bootId },
         initrd: null,
       }),
+      waits: () => 0,
       async judge(_node, { answer }) {
         answers.push(answer);
         return judgement;
@@ -63,6 +64,7 @@ describe("IMA's list in pieces, over a real connection", () => {
       gateOf: () => assert.fail('no gate is here'),
       gateOpened() {},
       refused: (code) => void refusals.push(code),
+      gaveWay() {},
       failed: (error) => assert.fail(String(error)),
       nodeFailed() {},
       connections() {},
@@ -235,6 +237,33 @@ describe("IMA's list in pieces, over a real connection", () => {
     await long[0]?.close();
     await listenerKnows(long.length);
     assert.equal((await behind(await connect('another'))).ima?.most, 2 * limits.parts.ima);
+  });
+
+  it('are all there at once of as many nodes as may be long, and none of them gives way', async () => {
+    const fleet: { agent: Agent; challenge: Challenge }[] = [];
+    for (let count = 0; count < bounds.longAnswers; count++) {
+      const agent = await connect(`long-${count}`);
+      let challenge = await behind(agent);
+      while ((challenge.ima?.most ?? 0) < limits.ima.inAnswer) {
+        answer(agent, challenge, [some], true);
+        challenge = await agent.challenge();
+      }
+      fleet.push({ agent, challenge });
+    }
+    const piece = Buffer.alloc(limits.ima.piece);
+    for (const { agent } of fleet)
+      for (let each = 0; each < limits.ima.pieces; each++) agent.send(binaryFrame('imaPiece', piece));
+    const whole = bounds.longAnswers * limits.ima.inAnswer;
+    while (listener.openAnswerBytes < whole) await new Promise(setImmediate);
+    judgement = judged;
+    for (const { agent, challenge } of fleet) {
+      const pieces = Array.from({ length: limits.ima.pieces }, () => hash('sha256', piece, 'hex'));
+      const occasion = { node: agent.node, hello: agent.hello, channel: agent.channel };
+      const ima = { from: challenge.ima?.from ?? 0, more: false, pieces };
+      agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), ima });
+      await agent.verdict();
+    }
+    assert.deepEqual([refusals, listener.openAnswerBytes], [[], 0]);
   });
 
   it('are asked for again and again at once only a few times: one node must not keep the server busy', async () => {

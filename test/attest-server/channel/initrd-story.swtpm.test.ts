@@ -88,7 +88,7 @@ describe('a fleet whose initrds are judged by lists of packages', () => {
   it('is trusted where each file is of an active list', async () => {
     await boot('node-1', image);
     assert.equal((await world.status('node-1'))?.state, 'untrusted');
-    await done('reference capture node-1 --name boot-1');
+    await done('reference capture node-1 --name boot-1 --reason first --yes');
     await done('reference import packages.json');
     await becomes('node-1', 'trusted');
     assert.equal(uploads, 1);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { captureAnswer } from '../../../attest-server/protocol/api.ts';
+import { captureAnswer, revokeAnswer } from '../../../attest-server/protocol/api.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
@@ -33,7 +33,11 @@ type Agent = Peer & { readonly hello: string };
 
 describe('the files of a loader, over a real connection', () => {
   let world: TestServer;
-  const tpms: Readonly<Record<string, ForgedTpm>> = { 'node-1': forgedTpm(), 'node-2': forgedTpm() };
+  const tpms: Readonly<Record<string, ForgedTpm>> = {
+    'node-1': forgedTpm(),
+    'node-2': forgedTpm(),
+    'node-3': forgedTpm(),
+  };
   before(async () => {
     world = await startTestServer({ challengeEvery: 5 });
     for (const [node, { ekDigest }] of Object.entries(tpms)) await world.pin(node, ekDigest);
@@ -121,6 +125,26 @@ describe('the files of a loader, over a real connection', () => {
       else assert.ok(captureAnswer.parse(await capture).unseen?.length);
     });
 
+  it('may begin like a list of the server’s, and nothing is kept or erased otherwise for that (row 354)', async () => {
+    const forged = Buffer.from('assay/initrds/1\nand no digests\n');
+    const log = withEntries(() => forged);
+    const { state } = await boot('node-3', log, [forged, ...filesOf(good).values()], { asks: true });
+    assert.equal(state, 'trusted');
+    const request = { reason: 'owned', eraseEvidence: true };
+    const { freedBytes } = revokeAnswer.parse(
+      await world.call('POST', '/v1/enrolments/node-3/revoke', request),
+    );
+    assert((freedBytes ?? 0) > log.length, `${freedBytes}`);
+    assert.notEqual(
+      await world.store.evidence.readShared(
+        hash('sha256', [...filesOf(good).values()][0] ?? '', 'hex'),
+        'node-1',
+      ),
+      null,
+    );
+    assert.equal(await world.store.evidence.readShared(hash('sha256', forged, 'hex'), 'node-3'), null);
+  });
+
   it('are refused where nobody asked for them, and before the node has proven itself', () =>
     assertRefused(world, 'node-1', 'malformed', async () => {
       const peer = await connect('node-1');
@@ -151,7 +175,8 @@ describe('the files of a loader, over a real connection', () => {
     for (; asks < 40; asks++) {
       const said = await peer.peek();
       if (said?.type === 'verdict') break;
-      const bootLog = withEntries(() => Buffer.from(`one more ${asks}\n`));
+      // More than eight logs of one boot are not even read.
+      const bootLog = withEntries(() => Buffer.from(`one more ${asks % 7}\n`));
       send(peer, 'node-1', await peer.challenge(), bootLog, 11);
     }
     assert.equal(asks, 17);

@@ -357,7 +357,10 @@ describe('the command line', () => {
     assert.equal((await assay('reference capture node-1 --name workers-3')).code, 1);
     const made = await assay('reference capture node-1 --name workers-3 --staged -o json', operator);
     assert.equal(JSON.parse(made.out).state, 'staged');
-    const several = await assay('reference capture node-1 node-2 node-3 --name workers-5', operator);
+    const several = await assay(
+      'reference capture node-1 node-2 node-3 --name workers-5 --yes --reason updated',
+      operator,
+    );
     assert.deepEqual([several.code, several.out.trimEnd().split('\n').length], [0, 2]);
     assert.ok((await assay('reference list')).out.includes('workers-3'));
     const diff = JSON.parse((await assay('reference diff workers-1 workers-2 -o json')).out);

@@ -31,6 +31,7 @@ const alike = {
   tainted: 1,
   waiting: 4,
   isMass: true,
+  isOurs: false,
 } as const;
 
 describe('the commands about marks', () => {

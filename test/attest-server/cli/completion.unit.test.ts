@@ -33,6 +33,10 @@ before(async () => {
     world.nodes.set(name, { enrolled: enrolled(name), status: statusOf(name, verdictOf()) });
   world.references.push(referenceOf('workers-2026'), referenceOf('edge-2026'));
   for (const word of hostile) world.references.push(referenceOf(word));
+  world.policies.push({
+    ...{ digest: '333d'.repeat(16), name: 'site', source: 'site.yaml', length: 0, text: '', came: 'start' },
+    ...{ firstAt: now, lastAt: now, endedAt: null, by: null, reason: null },
+  });
   world.madeTokens.push(
     { id: 'openopenopen', node: 'node-7', by: 'token:alice', expiresAt: now, usedAt: null },
     { id: 'usedusedused', node: 'node-7', by: 'token:alice', expiresAt: now, usedAt: now },
@@ -58,6 +62,10 @@ describe('the completion of a word', () => {
   const states = ['pending', 'trusted', 'untrusted', 'unknown', 'unsupported'];
   for (const [typed, expected] of [
     ['ver', ['verify', 'version']],
+    ['policy rollback 3', ['333d333d333d']],
+    ['policy show --revision ', ['333d333d333d']],
+    ['policy diff 333d333d333d 3', ['333d333d333d']],
+    ['policy allow ', []],
     ['get no', ['nodes']],
     ['get node node', ['node-1', 'node-2']],
     ['get nodes node-1 w', ['worker-1']],

@@ -36,6 +36,10 @@ describe('a command that is dear', () => {
   });
   after(() => server.close());
   beforeEach(() => {
+    const at = { firstAt: 0, lastAt: 0, endedAt: 1, by: null, reason: null };
+    const text = 'kind: Policy\n';
+    const kept = { digest: '333d'.repeat(16), name: 'site', source: 'site.yaml', length: text.length, text };
+    world.policies.push({ ...kept, ...at, came: 'start' });
     world.references.push({ ...referenceOf('workers-7'), state: 'staged' });
     world.simulated.push(...simulated);
     for (const name of ['node-1', 'node-2'])
@@ -45,6 +49,8 @@ describe('a command that is dear', () => {
       });
   });
   afterEach(() => {
+    world.policies.length = 0;
+    world.policyRollback = null;
     world.references.length = 0;
     world.simulated.length = 0;
     world.shared.length = 0;
@@ -80,9 +86,12 @@ describe('a command that is dear', () => {
     'reference revoke workers-7 --reason because',
     'reference delete workers-7 --reason because',
     'enrol revoke node-1 --reason sold',
+    'enrol revoke node-1 --reason sold --erase-evidence',
     'enrol approve --all',
     'token revoke taken',
     'authority finish --force',
+    'policy rollback 333d --reason because',
+    'policy allow e25b0a91c7d4 --reason because',
   ];
   for (const line of lines) {
     it(`is refused where nobody can be asked, before it asks the server for anything: ${line}`, async () => {
@@ -114,10 +123,11 @@ describe('a command that is dear', () => {
   }
 
   it('does what was asked for, and no other thing', async () => {
-    for (const line of [lines[2] ?? '', ...lines.slice(4, 6)]) await assay(line, 'y');
+    for (const line of [lines[2] ?? '', ...lines.slice(4, 7)]) await assay(line, 'y');
     assert.deepEqual(changes(), [
       'revoked',
       'token:admin revokes node-1: sold',
+      'token:admin revokes node-1 and its evidence: sold',
       'token:admin approves node-1 abab,node-2 abab',
     ]);
   });

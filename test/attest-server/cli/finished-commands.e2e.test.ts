@@ -83,8 +83,16 @@ describe('what `assay why` says to do', () => {
     }
     assert.equal((await told()).evidence, evidence);
     const codes = new Map<string, number>();
-    for (const line of commands) codes.set(line.trim().split(' ')[1] ?? '', (await type(line)).code);
-    assert.deepEqual(Object.fromEntries(codes), { boot: 10, reference: 0, bundle: 0 });
+    for (const line of commands) {
+      const step = /(?<=^ {2}assay )(?:reference )?\S+/.exec(line)?.[0] ?? '';
+      codes.set(step, (await type(step === 'reference approve' ? `${line} --yes` : line)).code);
+    }
+    assert.deepEqual(Object.fromEntries(codes), {
+      boot: 10,
+      'reference capture': 0,
+      'reference approve': 0,
+      bundle: 0,
+    });
     const bundle = parseBundle(readFileSync(join(cwd, `${node}.json`), 'utf8'));
     assert.equal(bundle.parts.boot?.digest, hash('sha256', changed, 'hex'));
     assert.equal(await answer(changed, 8), 'trusted');

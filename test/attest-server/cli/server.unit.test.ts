@@ -69,7 +69,12 @@ describe('what assay says of the server', () => {
   });
 
   it('says each fault of a file that was read again on a line of its own, and what to type beside them', async () => {
-    world.faulty.push({ part: 'policy', at: now, text: '/p.yaml:3: a: no\n/p.yaml:9: b: no \u001b[2J' });
+    world.faulty.push({
+      part: 'policy',
+      at: now,
+      text: '/p.yaml:3: a: no\n/p.yaml:9: b: no \u001b[2J',
+      refused: null,
+    });
     const { out } = await assay('status');
     const lines = out.split('\n').map((line) => line.trim());
     for (const line of [
@@ -78,6 +83,36 @@ describe('what assay says of the server', () => {
       'assay policy check /etc/assay/policy.yaml',
     ])
       assert.ok(lines.includes(line), out);
+  });
+
+  it('says which policy somebody went back to, which one is compared, and what to type where one is refused', async () => {
+    const digest = 'e25b'.repeat(16);
+    Object.assign(world, {
+      policyRollback: {
+        digest: '333d'.repeat(16),
+        insteadOf: digest,
+        at: now - 60_000,
+        by: 'token:bob',
+        reason: 'a slip',
+      },
+      comparing: { policy: 'site@0123456789ab', judged: 1200 },
+    });
+    world.faulty.push({
+      part: 'policy',
+      at: now,
+      text: 'p.yaml:1: policy: no',
+      refused: { policy: 'site@e25be25be25b', digest, trusted: 120, untrusted: 37 },
+    });
+    const { out } = await assay('status');
+    assert.match(
+      out,
+      /^Rolled back: +since \S+ \(\w+ ago\), by token:bob: a slip; in place of e25be25be25b, until /m,
+    );
+    assert.match(out, /^Comparing: +site@0123456789ab with it, .*: 1200 nodes so far$/m);
+    assert.match(out, /^ +assay policy simulate \S+\n +assay policy allow e25be25be25b --reason "/m);
+    const { policy, faulty } = JSON.parse((await assay('status -o json')).out);
+    assert.equal(policy.rollback.insteadOf, 'e25be25be25b');
+    assert.equal(faulty.at(-1).refused.untrusted, 37);
   });
 
   it('says how the webhook is, tries it, and exits with 1 where nothing arrives', async () => {

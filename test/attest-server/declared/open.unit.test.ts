@@ -176,11 +176,15 @@ function opened(git: SignedDirectory, store: Store, fault: DeclaredParts['fault'
   );
 }
 
-function changing(store: Store): Pick<DeclaredPorts, 'nodeByEk' | 'declare' | 'adopt'> {
+function changing(
+  store: Store,
+): Pick<DeclaredPorts, 'nodeByEk' | 'declared' | 'judge' | 'declare' | 'adopt'> {
   return {
     nodeByEk: store.enrolment.nodeByEk,
     declare: async (declaration, commit) =>
       commit(declaredChanges(await store.references.list(), declaration)),
+    declared: () => store.references.list(),
+    async judge() {},
     adopt: (_policy, storeIt) => storeIt(),
   };
 }

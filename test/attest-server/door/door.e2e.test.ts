@@ -192,6 +192,33 @@ describe('a stranger behind the address of a node', () => {
   });
 });
 
+describe('the owner of an enrolled node', () => {
+  it('has few handshakes made from its address that come to nothing, and keeps no other node out (row 364)', async () => {
+    await using world = await startTestServer({
+      policy: 'observe',
+      helloWithin: 60,
+      // All that it tries are within what one source may open.
+      sources: { connections: 2_000, connectionsPerSecond: 300 },
+    });
+    const [owned, tpm] = [forgedTpm(), forgedTpm()];
+    await enrolledNode(world, owned, 'owned');
+    const first = await honestAgent(world, owned, 'owned', elsewhere);
+    await world.until(() => first.states.length > 0);
+    const refused = () => world.metric('assay_door_refusals_total{port="agents",bound="rate"}');
+    const before = await refused();
+    const flood = await Promise.all(
+      Array.from({ length: 590 }, () => idleConnection(world.server.agentPort, elsewhere)),
+    );
+    await world.until(async () => (await refused()) >= before + 20);
+    await enrolledNode(world, tpm, node);
+    const agent = await honestAgent(world, tpm, node);
+    await world.until(() => agent.states.length > 0);
+    assert.deepEqual(agent.states, ['trusted']);
+    for (const socket of flood) socket.destroy();
+    await Promise.all([first.peer.close(), agent.peer.close()]);
+  });
+});
+
 describe('a fleet behind one address', () => {
   it('is proven again after a restart, while a stranger of that address holds all places there (row 122)', async () => {
     await using world = await startTestServer({

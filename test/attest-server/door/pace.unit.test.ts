@@ -61,6 +61,26 @@ describe('the pace of new connections', () => {
     assert.equal(refused.length, 100);
   });
 
+  it('takes few connections of a known source that prove nothing, and as many as it likes that do (row 364)', () => {
+    const { pace, admitted, pass } = atPace(64);
+    const sources = Array.from({ length: 16 }, (_, index) => `owned-${index}`);
+    for (const source of sources) pace.know(source);
+    const flood = () => sources.reduce((sum, source) => sum + admitted(source, 100), 0);
+    assert.equal(flood(), 16 * 64 + inAll.proven.burst);
+    pass(1_000);
+    assert.equal(flood(), 16 * (4 + inAll.light.perSecond));
+    assert.equal(pace.take('owned-0'), 'rate');
+    pace.know('fleet');
+    for (let second = 0; second < 10; second++) {
+      for (let round = 0; round < 4; round++) {
+        assert.equal(admitted('fleet', 16), 16);
+        for (let agent = 0; agent < 16; agent++) pace.prove('fleet');
+      }
+      pass(1_000);
+      flood();
+    }
+  });
+
   it('forgets who was known after an hour', () => {
     const { pace, admitted, pass } = atPace(1_000);
     pace.know('a');

@@ -27,6 +27,7 @@ describe('the approval of a key that is enrolled already', () => {
       alert: () => {},
       mayEnrol: (_node, by) => ways.includes(by),
       release: (_node, work) => work(),
+      eraseEvidence: async () => 0,
       async approveAgain() {
         const was = held;
         held = false;

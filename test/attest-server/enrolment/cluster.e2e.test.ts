@@ -49,8 +49,8 @@ describe('a server in a cluster, over real connections', () => {
       cloudProgram,
       cluster: {
         providerIdOf: async (node) => machines.get(node) ?? null,
-        nodeOfToken: async (token, source) => {
-          askers.push(source);
+        nodeOfToken: async (token, { source, node, isAtHome }) => {
+          askers.push(node === null ? source : `${node} ${isAtHome ? 'at home' : `at ${source}`}`);
           return tokens.get(token) ?? null;
         },
         labelsOf: (node) => labels.get(node) ?? {},
@@ -167,16 +167,21 @@ describe('a server in a cluster, over real connections', () => {
     await world.pin('asked-7', tpm.ekDigest);
     tokens.set('of.asked.7', 'asked-7');
     const frame = binaryFrame('clusterToken', Buffer.from('of.asked.7'));
-    const asked = async (own: ForgedTpm, hello: object = {}) => {
+    const asked = async (own: ForgedTpm, hello: object = {}, from = '127.0.0.1') => {
       askers.length = 0;
-      const peer = await introduce(world, own, 'asked-7', { clusterToken: frame, hello });
+      const peer = await introduce(world, own, 'asked-7', { clusterToken: frame, hello, from });
       await peer.peek();
       await peer.close();
       return askers;
     };
     assert.deepEqual(await asked(tpm), ['127.0.0.1']);
     assert.equal(await attest('asked-7', tpm, frame), 'trusted');
-    assert.deepEqual(await asked(tpm), ['the enrolled asked-7']);
+    assert.deepEqual(await asked(tpm), ['asked-7 at home']);
+    // Attack: its public keys from elsewhere. Only a proof there, and no revoked name, moves where it is at home.
+    assert.deepEqual(await asked(tpm, {}, '127.0.0.7'), ['asked-7 at 127.0.0.7']);
+    assert.deepEqual(await asked(tpm), ['asked-7 at home']);
+    await world.restart();
+    assert.deepEqual(await asked(tpm), ['asked-7 at home']);
     // Attack: a stranger beside it, under its name, with all that is no secret but the keys.
     assert.deepEqual(await asked(forgedTpm()), ['127.0.0.1']);
     assert.deepEqual(await asked(tpm, { ak: forgedTpm().hello('asked-7').ak }), ['127.0.0.1']);

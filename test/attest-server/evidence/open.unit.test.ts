@@ -7,7 +7,7 @@ import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 const none = async () => [];
 
 /** The room over blobs in memory; `reads` is what was asked of the store. */
-const config = { evidenceFor: 1, transitionEvidenceFor: 1, challengeEvery: 60_000 };
+const config = { evidenceFor: 1, transitionEvidenceFor: 1, challengeEvery: 60_000, nodeShare: 1 };
 
 function openOver(blobs: ReadonlyMap<string, Buffer>) {
   const reads: string[] = [];
@@ -23,8 +23,13 @@ function openOver(blobs: ReadonlyMap<string, Buffer>) {
       named: none,
       erase: async () => false,
       eraseUnused: async () => 0,
+      held: async () => 0,
+      settledOf: async () => undefined,
+      giveWay: none,
+      eraseHeld: none,
     },
     now: () => 0,
+    monotonic: () => 0,
     fault: (error) => assert.fail(String(error)),
   });
   return { room, reads };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,12 +14,15 @@ describe('whether the server can store', () => {
   let health: Health;
   let said: string[] = [];
   let write: () => Promise<void>;
+  /** Free within the database. */
+  let own = 0;
 
   beforeEach(() => {
     dir = mkdtempSync(join(tmpdir(), 'assay-health-'));
     reserve = openReserve(dir);
     said = [];
     write = async () => {};
+    own = 0;
     health = openHealth({
       state: { dir, reserve },
       now: () => 0,
@@ -28,7 +31,10 @@ describe('whether the server can store', () => {
         storageWorks: ({ cause }) => said.push(`over: ${cause}`),
       },
     });
-    health.probeBy(() => write());
+    health.probeBy(
+      () => write(),
+      () => own,
+    );
   });
   afterEach(async () => {
     await health[Symbol.asyncDispose]();
@@ -59,6 +65,22 @@ describe('whether the server can store', () => {
     await until(() => health.fault() === null);
     assert.deepEqual([attempts, reserve.isTaken], [2, true]);
     assert.deepEqual(said, ['disk_full true', 'disk_full false', 'over: disk_full']);
+  });
+
+  it('leaves machines none of the room that is for people, and keeps its own room; what is erased makes room', async () => {
+    assert.equal(health.isLow(0), false);
+    // As if all of the disk but a little were taken.
+    const { bfree, bsize } = statfsSync(dir);
+    own = 1024 - bfree * bsize;
+    assert.equal(health.isLow(own), true);
+    assert.deepEqual(
+      [health.fault()?.storage, health.ready().ok, reserve.isTaken],
+      ['disk_full', false, true],
+    );
+    assert.equal(health.isFull(), true);
+    own = 0;
+    await until(() => health.fault() === null);
+    assert.deepEqual(said, ['disk_full true', 'over: disk_full']);
   });
 
   it('keeps its room where that is not what is missing', () => {

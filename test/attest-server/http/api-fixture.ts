@@ -15,6 +15,7 @@ import { type Listening, listenSecurely } from '../../../attest-server/http/list
 import type { ApiPorts, ApiToken } from '../../../attest-server/http/ports.ts';
 import type { Caller } from '../../../attest-server/http/roles.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
+import type { PolicyRevision, Rollback } from '../../../attest-server/in-force/ports.ts';
 import type { Control } from '../../../attest-server/marking/control.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
@@ -28,7 +29,7 @@ import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
 import { problem } from '../../../attest-server/protocol/problem.ts';
 import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import { afterAction } from '../../../attest-server/protocol/reference-life.ts';
+import { afterAction, NotNow } from '../../../attest-server/protocol/reference-life.ts';
 import { faultAdvice, type StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
@@ -116,6 +117,7 @@ export function statusOf(name: string, verdict: Verdict, change: Partial<NodeSta
     recordedAt: now - 5_000,
     recordedEvidence: null,
     repeats: 0,
+    trustedBy: null,
     since: now - 3_600_000,
     ...change,
   };
@@ -166,11 +168,17 @@ export interface World {
   policySource: string;
   policyText: string;
   policyGroups: readonly PolicyGroup[];
-  readonly faulty: { readonly part: string; readonly at: number; readonly text: string }[];
+  readonly faulty: ReturnType<ApiPorts['server']['faulty']>[number][];
+  /** Policies that were in force, the latest first. */
+  readonly policies: (PolicyRevision & { readonly text: string })[];
+  policyRollback: Rollback | null;
+  comparing: ReturnType<ApiPorts['policyHistory']['comparing']>;
   readonly waiting: WaitingTpm[];
   readonly unsupported: UnsupportedNode[];
   readonly claims: KnownClaim[];
   readonly connected: Map<string, Connected>;
+  /** By node, milliseconds until it is asked again. */
+  readonly waits: Map<string, number>;
   readonly lastSeen: Map<string, Seen>;
   /** Of the cluster; null: the server is in none. */
   labels: Map<string, Record<string, string>> | null;
@@ -223,10 +231,14 @@ export function emptyWorld(): World {
     policyText: 'kind: Policy\n',
     policyGroups: [],
     faulty: [],
+    policies: [],
+    policyRollback: null,
+    comparing: null,
     waiting: [],
     unsupported: [],
     claims: [],
     connected: new Map(),
+    waits: new Map(),
     lastSeen: new Map(),
     labels: null,
     cluster: null,
@@ -383,9 +395,12 @@ export function portsOf(world: World): ApiPorts {
           world.decisions.push(`${actor} approves ${which.join()}`);
           return ['node-1'];
         },
-        revoke: async (node, reason, actor) => {
-          world.decisions.push(`${actor} revokes ${node}: ${reason}`);
-          return world.nodes.get(node)?.enrolled.ekDigest ?? null;
+        revoke: async (node, { reason, actor, eraseEvidence }) => {
+          world.decisions.push(
+            `${actor} revokes ${node}${eraseEvidence ? ' and its evidence' : ''}: ${reason}`,
+          );
+          const ek = world.nodes.get(node)?.enrolled.ekDigest;
+          return ek === undefined ? null : { ek, ...(eraseEvidence && { freedBytes: 5 * 1024 * 1024 }) };
         },
       },
       unsupported: () => world.unsupported,
@@ -409,6 +424,8 @@ export function portsOf(world: World): ApiPorts {
       },
     },
     connected: (node) => world.connected.get(node) ?? null,
+    waits: (node) => world.waits.get(node) ?? 0,
+    turned: () => null,
     affirmedBy: (name) => world.references.find((one) => one.name === name)?.captured ?? null,
     cluster: world.cluster,
     presence: {
@@ -479,6 +496,29 @@ export function portsOf(world: World): ApiPorts {
       async observations() {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         return { items: [], unseen: [], next: null };
+      },
+    },
+    policyHistory: {
+      list: async () => world.policies,
+      kept: async (digits) => {
+        const found = world.policies.find(({ digest }) => digest.startsWith(digits));
+        if (found === undefined) throw new NotNow(`no policy ${digits} was in force here`);
+        return found;
+      },
+      rollback: () => world.policyRollback,
+      comparing: () => world.comparing,
+      goBack: async (digits, { by, reason }) => {
+        const found = world.policies.find(({ digest }) => digest.startsWith(digits));
+        if (found === undefined || found.endedAt === null) throw new NotNow('it is in force already');
+        world.decisions.push(`${by} goes back to ${digits}: ${reason}`);
+        const { digest, name, text } = found;
+        world.policyRollback = { digest, insteadOf: 'e25b'.repeat(16), at: now, by, reason };
+        const policy = (revision: string) => ({ name, revision, text, groups: [] });
+        return { before: policy('0123456789ab'), now: policy(digest.slice(0, 12)) };
+      },
+      allow: async (digest, { by, reason }) => {
+        world.decisions.push(`${by} allows ${digest}: ${reason}`);
+        return { digest, isInForce: world.faulty.some(({ refused }) => refused !== null), refused: null };
       },
     },
     advise: nextStep,

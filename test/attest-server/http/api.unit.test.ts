@@ -126,7 +126,8 @@ describe('the API', () => {
     const commands = node.reasons[0]?.next?.split('\n').filter((line) => line.startsWith('  '));
     assert.deepEqual(commands, [
       '  assay boot diff node-4',
-      '  assay reference capture node-4 --name node-4-20261120-efefef',
+      '  assay reference capture node-4 --name node-4-20261120-efefef --staged',
+      '  assay reference approve node-4-20261120-efefef --reason "its boots are wanted"',
       '  assay bundle node-4 --evidence efefefefefef -f node-4.json',
     ]);
   });
@@ -442,7 +443,7 @@ groups:
     assert.deepEqual([status, headers['retry-after']], [429, '2']);
   });
 
-  it('gives each problem a code of the closed list, and says in its own words which field is wrong', async () => {
+  it('gives each problem a code of the closed list, and says in its own words which field is wrong (row 357)', async () => {
     const sendText = (path: string, body: string) =>
       ask(server, path, { method: 'POST', token: 'admin-token', body });
     const send = (path: string, body: object) => sendText(path, JSON.stringify(body));

@@ -23,6 +23,7 @@ const alike = {
   tainted: 1,
   waiting: 4,
   isMass: true,
+  isOurs: false,
 } as const;
 const hold = { group: 'default', code: 'kernel_unknown', value: 'kernel abcd', at: now } as const;
 const because = (more: object = {}) => JSON.stringify({ reason: 'the night', ...more });
@@ -87,6 +88,7 @@ describe('the API of marks', () => {
         nodes: 5,
         tainted: 1,
         waiting: 4,
+        ours: false,
         decision: 'held',
         at: new Date(now).toISOString(),
         by: 'token:operator',
@@ -108,7 +110,7 @@ describe('the API of marks', () => {
   });
 
   it('sends whoever has a policy that the latch refuses to the check that knows the latch', async () => {
-    world.faulty.push({ part: 'policy', at: now, text: 'latched' });
+    world.faulty.push({ part: 'policy', at: now, text: 'latched', refused: null });
     const nextOf = async () =>
       statusView.parse(JSON.parse((await ask(server, '/v1/status')).text)).faulty[0]?.next ?? '';
     assert.match(await nextOf(), /^assay policy check \S+$/);

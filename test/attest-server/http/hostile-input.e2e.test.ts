@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
 import { after, before, describe, it } from 'mocha';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
@@ -71,4 +74,34 @@ describe('input that somebody made for the time that it takes, over a real conne
       assert.equal(JSON.parse(answer.text).code, 'malformed');
     }
   });
+
+  it('is refused where it has a member twice, which one reads as this and another as that (row 357)', async () => {
+    for (const [path, body, field] of [
+      ['/v1/policy/simulate', '{"policy":"x","file":"p.yaml","policy":"y"}', 'body.policy'],
+      ['/v1/pins', '{"pins":[{"node":"a","ek":"1","e\\u006b":"2"}]}', 'body.pins.0.ek'],
+      ['/v1/references/import', `{"a":${'['.repeat(20_000)}{"b":1,"b":2}${']'.repeat(20_000)}}`, undefined],
+    ] as const) {
+      const { status, text } = await send(path, body);
+      const said = JSON.parse(text);
+      assert.deepEqual([status, said.code], [400, 'invalid_field'], text);
+      if (field !== undefined) assert.equal(said.field, field);
+      assert.ok(text.length < 1_500);
+    }
+  });
+
+  /** A body that no program of ours writes. */
+  async function send(
+    path: string,
+    body: string,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    const asked = request({
+      ...{ host: '127.0.0.1', port: world.server.apiPort, ca: world.ca, method: 'POST', path },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    }).end(body);
+    const [answer]: IncomingMessage[] = await once(asked, 'response');
+    if (answer === undefined) throw new Error('no answer');
+    let text = '';
+    for await (const chunk of answer) text += String(chunk);
+    return { status: answer.statusCode ?? 0, text };
+  }
 });

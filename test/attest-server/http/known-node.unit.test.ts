@@ -54,7 +54,7 @@ describe('what the server knows of a node', () => {
     world.claims.length = 0;
     world.history.length = 0;
     world.references.length = 0;
-    for (const map of [world.nodes, world.connected, world.lastSeen]) map.clear();
+    for (const map of [world.nodes, world.connected, world.lastSeen, world.waits]) map.clear();
   });
 
   const put = (name: string, change: Parameters<typeof statusOf>[2] = {}, verdict = verdictOf()) =>
@@ -67,6 +67,20 @@ describe('what the server knows of a node', () => {
   const listed = async () => listOf(nodeView).parse(JSON.parse((await ask(server, '/v1/nodes')).text)).items;
   const codes = (view: { readonly reasons: readonly { readonly code: string }[] }) =>
     view.reasons.map(({ code }) => code);
+
+  it('is that its share of judging is spent, with what to do, beside a state that stays what it was', async () => {
+    put('node-1');
+    const before = await one('node-1');
+    world.waits.set('node-1', 12_001);
+    const { state, reasons } = await one('node-1');
+    assert.deepEqual([state, reasons.slice(0, -1)], [before.state, before.reasons]);
+    const last = reasons.at(-1);
+    assert.deepEqual([last?.code, last?.severity], ['too_large', 'info']);
+    assert.match(last?.text ?? '', /^node-1 answers too often.* asked again in 13 s\.$/);
+    assert.match(last?.next ?? '', /journalctl -u assay-agent/);
+    // A list names what is wrong with nodes, and this is nothing that a node proved.
+    assert.deepEqual(codes((await listed())[0]!), codes(before));
+  });
 
   it('is since when it is so, how it was enrolled and by whom, its key, and where it last came from', async () => {
     put('node-1');

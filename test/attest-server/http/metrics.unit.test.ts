@@ -64,8 +64,9 @@ describe('the metrics', () => {
     assert.equal(await value('assay_node_trusted', { node: 'node-2' }), 0);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'untrusted' }), 1);
     assert.equal(await value('assay_node_state', { node: 'node-2', state: 'trusted' }), 0);
-    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false' };
+    const reason = { node: 'node-2', code: 'kernel_unknown', class: 'drift', signed: 'false', ours: 'false' };
     assert.equal(await value('assay_node_reason_info', reason), 1);
+    assert.equal(await value('assay_nodes_turned', { change: 'policy' }), 0);
     assert.equal(await value('assay_nodes_failing_check', { check: 'boot' }), 1);
     assert.equal(
       await value('assay_node_last_success_timestamp_seconds', { node: 'node-1' }),
@@ -195,6 +196,17 @@ describe('the metrics', () => {
     assert.deepEqual(await shown(), expected(3, 10, 1000));
     figures = { waiting: 0, received: 1500, kept: 12 };
     assert.deepEqual(await shown(), expected(0, 12, 1500));
+  });
+
+  it('say how many nodes have spent what judging them may cost, and how many answers wait for a turn', async () => {
+    const metrics = createMetrics({ version: '0.1.0', perNode: false, challengeEvery: 60_000 });
+    metrics.judging(() => ({ spent: 2, waiting: 5 }));
+    const found = parseSamples(await metrics.text());
+    const sampled = (named: string) => found.find(({ name }) => name === named)?.value;
+    assert.deepEqual(
+      [sampled('assay_nodes_over_judging_share'), sampled('assay_heavy_answers_waiting')],
+      [2, 5],
+    );
   });
 
   it('call a change signed only where all that counts against the node is a signed change', async () => {

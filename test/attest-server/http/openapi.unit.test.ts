@@ -70,6 +70,8 @@ const bodies: Readonly<Record<string, object>> = {
   pauseMarking: { reason: 'the night' },
   holdBreaker: { reason: 'the night' },
   releaseBreaker: { reason: 'it is bad indeed' },
+  rollBackPolicy: { revision: 'e25b', reason: 'a slip' },
+  allowPolicy: { revision: 'e25b0a91c7d4', reason: 'they are to go' },
   exemptNode: { node: 'node-1', reason: 'a demo', forSeconds: 60 },
 };
 

@@ -92,7 +92,7 @@ describe('the API about the server and who asks it', () => {
   });
 
   it('quotes the name of a policy file for the shell that the command is pasted into', async () => {
-    world.faulty.push({ part: 'policy', at: now, text: 'no' });
+    world.faulty.push({ part: 'policy', at: now, text: 'no', refused: null });
     world.policySource = "/etc/assay/it's; reboot/$(id).yaml";
     const { faulty } = statusView.parse(await get('/v1/status'));
     world.faulty.length = 0;

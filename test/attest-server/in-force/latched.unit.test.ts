@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,8 @@ import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { openInForce } from '../../../attest-server/in-force/open.ts';
 import type { KeptPolicy, LatchedPolicy } from '../../../attest-server/in-force/ports.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const policyOf = (mode: string, name = 'workers') =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - name: ${name}\n    nodes: ["*"]\n    mode: ${mode}\n    require: [identity, boot]\n`;
@@ -15,6 +18,7 @@ const policyOf = (mode: string, name = 'workers') =>
 describe('a policy under the latch', () => {
   let dir = '';
   let file = '';
+  let store: Store;
   let groups: readonly string[] | null;
   let kept: KeptPolicy | null;
   let refusals: string[];
@@ -28,9 +32,13 @@ describe('a policy under the latch', () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-latched-'));
     file = join(dir, 'policy.yaml');
     [groups, kept, refusals] = [null, null, []];
+    store = await openMadeStore(':memory:');
     await writeFile(file, policyOf('enforce'));
   });
-  afterEach(() => rm(dir, { recursive: true }));
+  afterEach(async () => {
+    await store[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true });
+  });
 
   const start = () =>
     openInForce({
@@ -41,14 +49,19 @@ describe('a policy under the latch', () => {
       store: {
         enrolment: { nodes: async () => [], node: async () => null },
         verdicts: { status: async () => null },
+        policies: store.policies,
         references: { list: async () => [] },
       },
       presence: { present: (nodes) => nodes },
       latched,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
+      refusedShare: 0.1,
+      startWithin: 10_000,
       now: () => 0,
+      monotonic: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},
@@ -155,5 +168,37 @@ describe('a policy under the latch', () => {
     await using rules = await start();
     assert.equal(mode(rules), 'label');
     assert.equal(kept?.text, policyOf('label'));
+  });
+
+  it('is refused as well where somebody goes back to it, and a rollback above it is what is kept (row 391)', async () => {
+    const word = { by: 'token:admin', reason: 'a slip' };
+    await using rules = await start();
+    const [weak, strong, slip] = ['label', 'enforce', 'enforce'].map((mode, at) =>
+      policyOf(mode).concat(`# ${at}\n`),
+    ) as [string, string, string];
+    for (const text of [weak, strong, slip]) {
+      await writeFile(file, text);
+      await reload(rules);
+    }
+    await latch(rules);
+    const digits = (text: string) => hash('sha256', text, 'hex').slice(0, 12);
+    const refused = await rules.history.goBack(digits(weak), word).catch((error: unknown) => error);
+    assert.ok(refused instanceof PolicyError);
+    assert.deepEqual([refused.code, rules.policy().text, rules.history.rollback()], ['latched', slip, null]);
+    await rules.history.goBack(digits(strong), word);
+    assert.deepEqual([rules.policy().text, kept?.text], [strong, strong]);
+    // Of the file nothing below comes in either, and what it has counts no more than before.
+    await writeFile(file, weak);
+    await assert.rejects(reload(rules), PolicyError);
+    await writeFile(file, slip);
+    await reload(rules);
+    assert.deepEqual([rules.policy().text, kept?.text], [strong, strong]);
+    // Nor at a start.
+    await writeFile(file, weak);
+    await using again = await start();
+    assert.deepEqual([again.policy().text, again.faulty().length], [strong, 1]);
+    await writeFile(file, slip);
+    await reload(again);
+    assert.equal(again.policy().text, strong);
   });
 });

@@ -2,14 +2,16 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { openInForce, type RulesInForce } from '../../../attest-server/in-force/open.ts';
 import type { LatchedPolicy } from '../../../attest-server/in-force/ports.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
 import { referenceOf } from '../http/api-fixture.ts';
+import { openMadeStore } from '../store/made-store.ts';
 
 const policyOf = (name: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: ${name}, nodes: ["*"]}\n`;
@@ -19,6 +21,7 @@ const noLatch: LatchedPolicy = { read: async () => null, keep: async () => asser
 describe('the rules in force', () => {
   let dir = '';
   let references: Reference[];
+  let store: Store;
   let rules: RulesInForce;
   let changes = 0;
   let slow: Promise<void>;
@@ -26,12 +29,8 @@ describe('the rules in force', () => {
   const reading: Promise<void>[] = [];
   const compared: unknown[] = [];
   const faults: unknown[] = [];
-  beforeEach(async () => {
-    dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
-    await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
-    [references, changes, slow] = [[], 0, Promise.resolve()];
-    compared.length = 0;
-    rules = await openInForce({
+  const start = (startWithin = 10_000) =>
+    openInForce({
       declared: () => null,
       trial: false,
       policy: join(dir, 'policy.yaml'),
@@ -45,6 +44,7 @@ describe('the rules in force', () => {
           node: async () => null,
         },
         verdicts: { status: async () => null },
+        policies: store.policies,
         references: {
           list: async () => {
             const read = [...references];
@@ -58,8 +58,12 @@ describe('the rules in force', () => {
       latched: noLatch,
       bundle: async () => null,
       contextOf: keptContext,
+      context: async () => null,
       labelsOf: () => ({}),
+      refusedShare: 0.1,
+      startWithin,
       now: () => 0,
+      monotonic: () => 0,
       logger: pino({ level: 'silent' }),
       report: {
         policyInForce() {},
@@ -68,12 +72,20 @@ describe('the rules in force', () => {
         fault: (error) => void faults.push(error),
       },
     });
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-rules-'));
+    await writeFile(join(dir, 'policy.yaml'), policyOf('first'));
+    [references, changes, slow] = [[], 0, Promise.resolve()];
+    store = await openMadeStore(':memory:');
+    compared.length = 0;
+    rules = await start();
     rules.onChange(() => {
       changes += 1;
     });
   });
   afterEach(async () => {
     await rules[Symbol.asyncDispose]();
+    await store[Symbol.asyncDispose]();
     assert.deepEqual(faults, []);
     await rm(dir, { recursive: true });
   });
@@ -115,17 +127,20 @@ describe('the rules in force', () => {
     assert.equal(rules.affirmedBy('workers-1')?.by, 'token:late');
   });
 
-  it('say whom another policy changes, once it is in force, and nothing of the same one', async () => {
+  it('look at whom another policy changes before it is in force, and say so; and nothing of the same one', async () => {
     const reload = reloader();
     await reload();
     await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
     const { promise, resolve } = Promise.withResolvers<void>();
     slow = promise;
-    await reload();
-    assert.deepEqual([group(), compared], ['second', []]);
+    const reloaded = reload();
+    while (rules.history.comparing() === null) await setImmediate();
+    // Somebody revokes a reference meanwhile: that waits for nothing.
+    await rules.readReferences();
+    assert.deepEqual([group(), compared, changes], ['first', [], 2]);
     resolve();
-    while (compared.length === 0) await setImmediate();
-    assert.deepEqual(compared, [['second', 0]]);
+    await reloaded;
+    assert.deepEqual([group(), compared, rules.history.comparing()], ['second', [['second', 0]], null]);
   });
 
   it('wait at their end for what they compare, and say nothing of it', async () => {
@@ -133,11 +148,26 @@ describe('the rules in force', () => {
     slow = promise;
     const busy = rules.trials.observations({ limit: 1 });
     await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
-    await reloader()();
+    const reloaded = reloader()().catch(({ name }: Error) => name);
+    while (rules.history.comparing() === null) await setImmediate();
     const closed = rules[Symbol.asyncDispose]();
     resolve();
     await Promise.all([busy, closed]);
+    assert.deepEqual([await reloaded, rules.faulty()], ['AbortError', []]);
     assert.deepEqual(compared, []);
+  });
+
+  it('are those of before where a start cannot wait for what the new ones do, and the new ones once that is known', async () => {
+    await rules[Symbol.asyncDispose]();
+    await writeFile(join(dir, 'policy.yaml'), policyOf('second'));
+    slow = sleep(50);
+    rules = await start(1);
+    assert.deepEqual([group(), compared], ['first', []]);
+    const reload = reloader();
+    while (group() !== 'second') await setImmediate();
+    assert.deepEqual([compared, rules.faulty()], [[['second', 0]], []]);
+    await reload();
+    assert.equal(group(), 'second');
   });
 
   it('answer so many questions at once and no more, and go on answering', async () => {

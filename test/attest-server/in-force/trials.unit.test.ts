@@ -171,7 +171,7 @@ describe('a trial of references that would be added', () => {
   const captured = capturedFrom(madeProof({ log }), { name: 'boot' });
   const demanding: Reference = { ...captured, name: 'new', aggregate: 'required', state: 'staged' };
   const added = async (references: readonly Reference[], ...made: readonly Reference[]) => {
-    const { items } = await trialsOver(references).simulateAdded(made, { limit: 10 });
+    const { items } = await trialsOver(references).simulateAdded(made, { limit: 10 }, false);
     return items.map(({ node, before, after }) => [node, before?.state ?? null, after?.state ?? null]);
   };
 

@@ -22,6 +22,8 @@ class Said implements AsyncDisposable {
   readonly restarts: string[] = [];
   readonly faults: (string | null)[] = [];
   unreadable = 0;
+  /** Milliseconds by which its clock is ahead. */
+  ahead = 0;
   readonly asked: ClusterRequest[] = [];
   readonly streams: PassThrough[] = [];
   lists: (request: ClusterRequest) => unknown;
@@ -51,7 +53,7 @@ class Said implements AsyncDisposable {
         },
       },
       cache: this.cache,
-      monotonic: () => performance.now(),
+      monotonic: () => performance.now() + this.ahead,
       timings: { backOffFrom: 5, backOffTo: 20, ...timings },
       on: {
         restarted: (reason) => void this.restarts.push(reason),
@@ -160,6 +162,71 @@ describe('a watch of Nodes beside an API that lies', () => {
     said.say({ type: 'ERROR', object: { code: 410 } });
     await until(() => said.streams.length === 2);
     assert.equal(told, 0);
+  });
+
+  it('reads a Node that is long and written without end in its turn, and all others at once (row 359)', async () => {
+    const status = {
+      conditions: Array.from({ length: 35_000 }, (_, i) => ({ type: `c${i}`, status: 'True' })),
+    };
+    await using said = new Said();
+    await until(() => said.streams.length === 1);
+    const told = new Map<string, number>();
+    said.cache.onChange((name) => told.set(name, (told.get(name) ?? 0) + 1));
+    said.lists = ({ name }) => ({ kind: 'Node', ...nodeOf(name, `now-${name}`, { status }) });
+    for (let version = 10; version < 110; version++) {
+      const isLight = version % 10 === 0;
+      const more = isLight ? {} : { status };
+      said.say({
+        type: 'MODIFIED',
+        object: { kind: 'Node', ...nodeOf(isLight ? 'n2' : 'n1', `${version}`, more) },
+      });
+      if (isLight) await until(() => said.cache.get('n2')?.resourceVersion === `${version}`);
+    }
+    assert.equal(told.get('n2'), 10);
+    assert.ok((told.get('n1') ?? 0) <= 5, `${told.get('n1')} times of 90`);
+    // What it is by now is known soon, from one more answer.
+    const asked = () => said.asked.filter(({ verb }) => verb === 'get').map(({ path }) => path);
+    assert.deepEqual(asked(), []);
+    said.ahead += 60_000;
+    await until(() => said.cache.get('n1')?.resourceVersion === 'now-n1');
+    assert.deepEqual(asked(), ['/api/v1/nodes/n1']);
+    // A watch that ends goes on behind what was read later.
+    said.say({ type: 'MODIFIED', object: { kind: 'Node', ...nodeOf('n1', '200', { status }) } });
+    said.say({ type: 'MODIFIED', object: { kind: 'Node', ...nodeOf('n1', '201', { status }) } });
+    said.streams.at(-1)?.end();
+    await until(() => said.streams.length === 2);
+    assert.equal(said.asked.at(-1)?.query?.resourceVersion, '201');
+  });
+
+  it('does not bring a Node back that went while it waited, and asks again where an answer failed', async () => {
+    const annotations = { a: 'x'.repeat(1_900_000) };
+    const long = (name: string, version: string) => {
+      const { metadata } = nodeOf(name, version);
+      return { kind: 'Node', metadata: { ...metadata, annotations } };
+    };
+    await using said = new Said(() => listOf('1', nodeOf('n1', '1'), nodeOf('n2', '1')));
+    await until(() => said.streams.length === 1);
+    let answers = 0;
+    let answer = (_: unknown) => {};
+    said.lists = ({ name }) => {
+      answers += 1;
+      if (answers === 1) throw new ClusterError('unreachable', 'it does not answer');
+      return new Promise((resolve) => {
+        answer = () => resolve(nodeOf(name, 'late'));
+      });
+    };
+    for (let version = 2; version < 6; version++)
+      said.say({ type: 'MODIFIED', object: long('n1', `${version}`) });
+    await until(() => said.cache.get('n1')?.resourceVersion === '3');
+    said.ahead += 60_000;
+    await until(() => answers === 1);
+    said.ahead += 60_000;
+    await until(() => answers === 2);
+    said.say({ type: 'DELETED', object: nodeOf('n1', '9') });
+    await until(() => said.names() === 'n2');
+    answer(null);
+    await sleep(20);
+    assert.equal(said.names(), 'n2');
   });
 
   it('is not lost where a list is forgotten between two of its pages', async () => {

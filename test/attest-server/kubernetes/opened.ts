@@ -32,6 +32,7 @@ export async function opened(
   api: ApiServer,
   config: Partial<KubernetesConfig> = {},
   timings: KubernetesTimings = {},
+  monotonic: () => number = () => performance.now(),
 ): Promise<Opened> {
   const asked: string[] = [];
   const restarts: string[] = [];
@@ -60,7 +61,7 @@ export async function opened(
       logger: pino({ level: 'info' }, { write: (line) => void lines.push(JSON.parse(line)) }),
       metrics,
       now: Date.now,
-      monotonic: () => performance.now(),
+      monotonic,
     },
     { ...shortTimings, ...timings },
   );

@@ -65,7 +65,7 @@ describe('a server in a cluster', () => {
     await grant('assay-reader', 'alice', [
       { apiGroups: ['assay.dev'], resources: ['attestations'], verbs: ['read'] },
     ]);
-    for (const name of ['node-1', 'node-2', 'node-3', 'node-4', 'node-5']) await node(name);
+    for (const name of ['node-1', 'node-2', 'node-3', 'node-4', 'node-5', 'node-6']) await node(name);
     await api.createNode('gpu-1', { labels: { pool: 'gpu' }, systemUUID: uuid.toUpperCase() });
     await pod('gpu-1');
     folder = await mkdtemp(join(tmpdir(), 'assay-in-cluster-'));
@@ -179,6 +179,40 @@ describe('a server in a cluster', () => {
     assert.deepEqual(await world.status('node-1'), before);
     // The one that was good counts for a minute more, its pod gone or not.
     (await attest('node-1', tpm, token)).peer.close();
+  });
+
+  it('lets a node in where it last proved itself, and at a new address, while others use up its tokens with its public keys (row 367)', async () => {
+    const tpm = forgedTpm();
+    const fresh = () => tokenOf('assay-agent', { on: 'node-6' });
+    (await attest('node-6', tpm, await fresh())).peer.close();
+    let attacks = 0;
+    const attack = async (from: string) => {
+      const made = frameOf(`made.up.${attacks++}`);
+      await (await introduce(world, tpm, 'node-6', { ...made, from })).refusal();
+    };
+    const flood = async () => {
+      for (let round = 0; round < 10; round++)
+        await Promise.all(Array.from({ length: 16 }, (_, at) => attack(`127.0.66.${1 + at}`)));
+    };
+    await flood();
+    const { peer, state } = await attest('node-6', tpm, await fresh());
+    assert.equal(state, 'trusted');
+    await peer.close();
+    // Where it last was is known after a restart, too; a token that was good before is not.
+    await world.restart();
+    await world.until(() => api.watches === 1);
+    await flood();
+    (await attest('node-6', tpm, await fresh())).peer.close();
+    // At a new address it shares with them, and comes again.
+    const token = await fresh();
+    const moved = await world.until(async () => {
+      const came = await introduce(world, tpm, 'node-6', { ...frameOf(token), from: '127.0.67.1' });
+      const first = await came.peek();
+      if (first?.type === 'challenge') return came;
+      await came.close();
+      return null;
+    });
+    await moved.close();
   });
 
   it('refuses new connections while the API is away, judges those that are open, and changes no state', async () => {

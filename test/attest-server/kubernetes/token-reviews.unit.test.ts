@@ -37,7 +37,11 @@ beforeEach(() => {
 
 describe('the node of an agent’s token', () => {
   const nodeOf = (token = 'a.b.c', source = '10.0.0.1') =>
-    createAgentTokens({ reviews, account: { namespace: 'assay', name: 'assay-agent' } })(token, source);
+    createAgentTokens({ reviews, account: { namespace: 'assay', name: 'assay-agent' } })(token, {
+      source,
+      node: null,
+      isAtHome: false,
+    });
   const good = { username: agent, extra: { [nodeName]: ['node-1'] } };
 
   it('is the one that the API names for a token of the agent’s account, made for this server', async () => {

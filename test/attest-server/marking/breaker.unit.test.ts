@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { Breaker, breakerWindow, opensAt, tenthOf } from '../../../attest-server/marking/breaker.ts';
+import type { Drift } from '../../../attest-server/marking/judged-node.ts';
 import type { Hold } from '../../../attest-server/marking/ports.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 
 const group = { name: 'workers' };
 const minute = 60_000;
@@ -14,12 +14,7 @@ function groupOf(nodes: number, onExpiry: 'hold' | 'taint' = 'hold') {
   const trustedAt = new Map<string, number>();
   const nameOf = (index: number) => `node-${String(index).padStart(4, '0')}`;
   for (let i = 0; i < nodes; i++) set(nameOf(i), null, false, 0);
-  function set(
-    name: string,
-    drift: { readonly code: ReasonCode; readonly value: string | null } | null,
-    isTainted: boolean,
-    at: number,
-  ): void {
+  function set(name: string, drift: Drift | null, isTainted: boolean, at: number): void {
     if (drift === null) trustedAt.set(name, at);
     breaker.set(
       name,
@@ -180,6 +175,37 @@ describe('the breaker', () => {
     breaker.set(nameOf(3), failed, 5000);
     breaker.set(nameOf(1), failed, 5000, 4000);
     assert.deepEqual(breaker.ready(5000), [nameOf(1)]);
+  });
+
+  const ours = { code: 'cmdline_policy', value: 'policy strict@e25b', isOurs: true } as const;
+
+  it('holds what a change of ours turned, were it one node, and no time ends that (row 376)', () => {
+    const { breaker, fail, hold } = groupOf(100, 'taint');
+    assert.equal(fail(0, 0, ours), 'our_change');
+    const opened = { group: 'workers', code: ours.code, value: ours.value };
+    assert.deepEqual(breaker.opened(0), [opened]);
+    breaker.decide([hold('open', ours)], 0);
+    assert.equal(fail(1, 50 * minute, ours), 'our_change');
+    assert.deepEqual(breaker.ready(24 * 60 * minute), []);
+    const [failing] = breaker.failing(24 * 60 * minute);
+    assert.deepEqual([failing?.isOurs, failing?.isMass, failing?.waiting], [true, false, 2]);
+    breaker.decide([hold('released', ours)], 24 * 60 * minute);
+    assert.deepEqual(breaker.ready(24 * 60 * minute).length, 2);
+  });
+
+  it('takes the release of one change of ours for no other one (row 376)', () => {
+    const { breaker, fail, hold } = groupOf(100);
+    fail(0, 0, ours);
+    breaker.decide([hold('released', ours)], 0);
+    assert.equal(fail(1, minute, { ...ours, value: 'policy strict@0a1b' }), 'our_change');
+    assert.equal(fail(2, minute, ours), null);
+  });
+
+  it('counts no node that a change of ours turned among those that fail alike (row 376)', () => {
+    const { breaker, fail } = groupOf(100);
+    for (let i = 0; i < 50; i++) fail(i, 0, { ...kernel, isOurs: true });
+    assert.equal(breaker.failing(0)[0]?.isMass, false);
+    assert.equal(fail(60, 0, { code: 'kernel_unknown', value: 'kernel sha256:bb' }), null);
   });
 
   it('ends a hold that has held no node for ten minutes', () => {

@@ -20,8 +20,12 @@ export interface ForgedSite extends AsyncDisposable {
   readonly policyFile: string;
   /** Has the cluster and the server know it. */
   add(node: string, options?: NodeOptions): Promise<void>;
+  /** The same TPM, once its enrolment was revoked. */
+  enrolAgain(node: string): Promise<void>;
   /** Connects, answers the first challenge, and gives the state of the verdict. */
   answer(node: string, bootLog: Buffer, resetCount: number): Promise<string>;
+  /** The same of its gate. */
+  gate(node: string, bootLog: Buffer, resetCount: number): Promise<string>;
   /** The same, and stays connected. */
   stay(node: string, bootLog: Buffer, resetCount: number): Promise<Peer>;
   /** `-`, or taints with a key of ours, `label`, and the status of the condition. */
@@ -49,9 +53,10 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
   const tpms = new Map<string, ForgedTpm>();
   const marksOf = (node: string) =>
     marksOn(api.store.get('/nodes', node)?.object ?? assert.fail(`no Node ${node}`));
-  const answered = async (node: string, bootLog: Buffer, resetCount: number) => {
+  const answered = async (node: string, bootLog: Buffer, resetCount: number, role = 'agent') => {
     const tpm = tpms.get(node) ?? assert.fail();
-    const peer = await introduce(world, tpm, node);
+    const hello = role === 'agent' ? {} : { role };
+    const peer = await introduce(world, tpm, node, { hello });
     const state = await answerWithBoot(peer, tpm, { node, bootLog, resetCount });
     return { peer, state };
   };
@@ -66,8 +71,16 @@ export async function openForgedSite(settings: ServerSettings = {}): Promise<For
       tpms.set(node, tpm);
       await world.pin(node, tpm.ekDigest);
     },
+    async enrolAgain(node) {
+      await world.pin(node, tpms.get(node)?.ekDigest ?? assert.fail());
+    },
     async answer(node, bootLog, resetCount) {
       const { peer, state } = await answered(node, bootLog, resetCount);
+      await peer.close();
+      return state;
+    },
+    async gate(node, bootLog, resetCount) {
+      const { peer, state } = await answered(node, bootLog, resetCount, 'gate');
       await peer.close();
       return state;
     },

@@ -88,6 +88,7 @@ export function madeStatus(
     memory: {},
     evidenceDigest: null,
     repeats: 0,
+    trustedBy: null,
     ...given,
   };
 }

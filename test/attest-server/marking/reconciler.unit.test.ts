@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'mocha';
+import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
@@ -605,6 +606,70 @@ describe('the reconciler', () => {
     const { user } = process.cpuUsage(before);
     assert.equal(marked.tainted().length, 200);
     assert.ok(user < 10_000_000, `${user / 1e6} s`);
+  });
+
+  /** What the rules of before say of a node that those in force do not trust. */
+  const turnedAs = (as: 'trusted' | 'pending', by = 'policy strict@e25b'): NodeStatus['trustedBy'] => ({
+    policy: 'a'.repeat(64),
+    references: 'b'.repeat(64),
+    named: 'strict@333d',
+    group: 'workers',
+    version: '1.0.0',
+    measured: null,
+    host: null,
+    affirmedBy: [],
+    turned: { as, change: 'policy', by, left: [], at: today, isSame: true, shown: null, memory: {} },
+  });
+  const byUs = { state: 'untrusted', codes: ['cmdline_policy'] } as const;
+
+  it('taints none of 5,000 nodes that a change of ours turned before a person says so, by one hold (row 376)', async function () {
+    this.timeout(120_000);
+    const marked = await marking({ nodes: 5000, onExpiry: 'taint' });
+    const trustedBy = turnedAs('trusted');
+    for (let i = 1; i <= 5000; i++) marked.commit(`node-${i}`, byUs, { trustedBy });
+    await marked.settle();
+    await marked.pass(40 * minute);
+    assert.deepEqual(marked.tainted(), []);
+    assert.equal(marked.opened.length, 1);
+    assert.deepEqual(marked.opened[0]?.held, {
+      group: 'workers',
+      code: 'cmdline_policy',
+      value: 'policy strict@e25b',
+    });
+    const labels = [...marked.cluster.stored.keys()].filter(
+      (name) => marked.cluster.labelOf(name, trustedLabel) !== undefined,
+    );
+    assert.deepEqual(labels, [], 'the label goes at once');
+    for (const [key, held] of marked.decisions.held)
+      marked.decisions.held.set(key, { ...held, decision: 'released', by: 'token:ann', reason: 'meant' });
+    marked.decisions.changed();
+    await marked.settle();
+    assert.equal(marked.tainted().length, 5000);
+  });
+
+  it('taints at once whom the rules of before find wrong, too, and whom nobody ever trusted (row 378)', async () => {
+    const marked = await marking({ nodes: 10 });
+    marked.commit('node-1', byUs, { trustedBy: turnedAs('trusted') });
+    marked.commit('node-2', byUs, { trustedBy: null });
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), ['node-2']);
+    marked.commit('node-1', byUs, { trustedBy: null });
+    await marked.settle();
+    assert.deepEqual(marked.tainted(), ['node-1', 'node-2']);
+  });
+
+  it('leaves a node that booted anew with what the rules of before ask for (row 379)', async () => {
+    const marked = await marking({ nodes: 10 });
+    await marked.pass(60_000);
+    const bootSeenAt = today + marked.at;
+    const trustedBy = turnedAs('pending');
+    marked.commit('node-1', byUs, { trustedBy, bootSeenAt });
+    // A new boot is not proven yet, whatever changed in between: that waits for nobody.
+    marked.commit('node-2', { state: 'pending', codes: ['rebooted'] }, { trustedBy, bootSeenAt });
+    await marked.settle();
+    for (const name of ['node-1', 'node-2'])
+      assert.deepEqual(marked.cluster.taintsOf(name), ['assay.dev/reproving:NoSchedule']);
+    assert.deepEqual(marked.tainted(), []);
   });
 
   it('holds the taint of drift also where a Node is made anew, which carries another one until its proof', async () => {

@@ -54,14 +54,16 @@ describe('what to do next', () => {
       );
     assert.deepEqual(commands('kernel_unknown'), [
       '  assay boot diff worker-3',
-      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd',
+      '  assay reference capture worker-3 --name worker-3-20261126-cdcdcd --staged',
+      '  assay reference approve worker-3-20261126-cdcdcd --reason "its boots are wanted"',
       '  assay bundle worker-3 --evidence cdcdcdcdcdcd -f worker-3.json',
     ]);
     assert.deepEqual(commands('ima_unknown_file'), [
       '  assay reference runtime --from-dpkg DIR --name worker-3-20261126-cdcdcd-files --group workers -f worker-3-20261126-cdcdcd-files.json',
       '  assay reference import worker-3-20261126-cdcdcd-files.json',
       '  assay reference approve worker-3-20261126-cdcdcd-files --reason "the update is wanted"',
-      `  assay reference capture worker-3 --kind runtime --only ${'ef'.repeat(32)} --name worker-3-20261126-cdcdcd-file`,
+      `  assay reference capture worker-3 --kind runtime --only ${'ef'.repeat(32)} --name worker-3-20261126-cdcdcd-file --staged`,
+      '  assay reference approve worker-3-20261126-cdcdcd-file --reason "its files are wanted"',
     ]);
     assert.deepEqual(commands('counter_rollback'), [
       `  assay enrol approve worker-3 --ek ${'ab'.repeat(32)}`,

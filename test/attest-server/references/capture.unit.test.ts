@@ -35,12 +35,13 @@ describe('a capture', () => {
     readonly separate?: boolean;
     readonly group?: string | null;
     readonly ports?: Partial<CapturePorts>;
+    readonly reason?: string | null;
   }
 
   /** Captures nodes that booted so; what is proven is the evidence that their status names. */
   function captured(
     boots: Readonly<Record<string, Buffer | null>>,
-    { policy = policyOf(), separate = false, group = null, ports = {} }: Circumstances = {},
+    { policy = policyOf(), separate = false, group = null, ports = {}, reason = null }: Circumstances = {},
     name = 'workers-1',
     kind: ReferenceKind = 'boot',
   ) {
@@ -71,6 +72,8 @@ describe('a capture', () => {
       staged: false,
       only: null,
       aggregate: true,
+      reason,
+      shown: null,
       actor: 'token:ann',
     });
   }
@@ -199,7 +202,12 @@ describe('a capture', () => {
     };
     const disk = captured({ 'worker-1': good }, { ports: shared }, 'disk', 'disk');
     await assert.rejects(disk, { code: 'luks_key_shared' });
-    assert.equal((await captured({ 'worker-1': good }, { ports: shared }, 'boots')).length, 1);
+    const boots = captured(
+      { 'worker-1': good },
+      { ports: shared, reason: 'its disk is another thing' },
+      'boots',
+    );
+    assert.equal((await boots).length, 1);
   });
 
   it('is staged where another person must approve it', async () => {

@@ -77,6 +77,7 @@ export function madeStatus(node: EnrolledNode, verdict: Verdict, at: number): No
     recordedAt: at,
     recordedEvidence: 'ee'.repeat(32),
     repeats: 0,
+    trustedBy: null,
     since: at,
   };
 }

@@ -8,7 +8,7 @@ export function openMadeStore(path: string, change: Partial<StoreOptions> = {}):
     chain: chainEntry,
     keyDigest: storedKeyDigest,
     onUnreadable() {},
-    watch: { failed() {}, isFull: () => false },
+    watch: { failed() {}, isFull: () => false, isLow: () => false },
     ...change,
   });
 }

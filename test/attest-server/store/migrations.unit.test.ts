@@ -73,9 +73,14 @@ describe('a store that an earlier version wrote', () => {
     });
     const statuses = await store.verdicts.statuses();
     assert.deepEqual(
-      statuses.map(({ since, ...before }) => before),
+      statuses.map(({ since, trustedBy, ...before }) => before),
       statusesOfSchema10(),
     );
+    for (const { name, state, verdict, trustedBy } of statuses) {
+      assert.equal(trustedBy?.named ?? null, state === 'trusted' ? verdict?.policy : null, name);
+      for (const digest of trustedBy === null ? [] : [trustedBy.policy, trustedBy.references])
+        assert.notEqual(await store.evidence.read(digest, name), null, name);
+    }
     for (const { name, since } of statuses) {
       const history = await store.verdicts.history(name, { limit: 100 });
       assert.equal(since, history.find(({ transition }) => transition)?.at, name);

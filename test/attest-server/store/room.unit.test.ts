@@ -10,14 +10,20 @@ async function written(
   failures: number,
   mayUseReserve: boolean,
   wasFull = false,
+  own = 0,
 ) {
   const done: string[] = [];
   let left = failures;
   const room = roomFor(
-    { failed: () => done.push('failed'), isFull: () => wasFull || done.includes('failed') },
+    {
+      failed: () => done.push('failed'),
+      isFull: () => wasFull || done.includes('failed'),
+      isLow: (own) => own < 0,
+    },
     async () => {
       done.push('emptied');
     },
+    () => own,
   );
   const write = async () => {
     done.push('write');

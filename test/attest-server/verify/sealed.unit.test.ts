@@ -35,7 +35,7 @@ declare const quote: Quote; declare const ak: AttestationKey; declare const part
 declare const memory: Memory; declare const evidence: Evidence; declare const expected: Expected;
 declare const carrier: QuoteEvidence; declare const bytes: Buffer; declare const replayed: ReplayedBoot;
 declare const list: ProvenImaList; declare const checkpoint: ImaCheckpoint; declare const tail: ImaTail;
-declare const said: Facts; declare const file: KnownFile;
+declare const reading: BootReading; declare const answer: SignedAnswer; declare const said: Facts; declare const file: KnownFile;
 declare const initrd: ReadInitrd; declare const read: ReadManifest; declare const manifest: InitrdManifest;
 declare const values: PcrValues; declare const parts: Parts; declare const bundle: Bundle;
 const { banks, measuredDigest } = pcrs; const { digest } = part;
@@ -133,6 +133,19 @@ const forgeries: readonly (readonly [of: string, line: string])[] = [
   ['measureBoot', 'measureBoot({ digest, bytes }, banks);'],
   ['measureBoot', 'measureBoot(part, banks, { digest, bytes });'],
   ['measureBoot', 'export const b: MeasuredBoot = replayBoot(part, [values]);'],
+  ['measureReading', 'measureReading(reading, [values], null, noFiles);'],
+  [
+    'measureReading',
+    'measureReading({ digest, log: replayed.log, state: () => boot.state }, banks, null, noFiles);',
+  ],
+  ['BootReading', 'BootReading.of({ digest, bytes }, null);'],
+  ['BootReading', 'export const r = new BootReading(part, null);'],
+  ['SignedAnswer', 'export const a = new SignedAnswer(evidence, expected, null, [signed]);'],
+  ['SignedAnswer', 'answer.proven({ parts: { boot } });'],
+  [
+    'SignedAnswer',
+    'export const a: SignedAnswer = { resetCount: 1, proven: () => proven, provenInSteps: () => proven };',
+  ],
   ['knowingSaid', "knowingSaid(replayed, 'ro quiet');"],
   ['checkParts', 'checkParts(parts, facts, { part: () => part, keep() {} });'],
   ['appraise', "appraise({ ...proven, banks }, policy, { name: 'n' }, [], 0);"],
@@ -149,6 +162,8 @@ const good: readonly string[] = [
   'export const l = proveList(tail, banks, { before: null, last: checkpoint });',
   'memory.keepList(akName, clock, { before: null, last: checkpoint });',
   'knowingInitrds(boot, [initrd]); checkInitrds(undefined, new Map(), memory); memory.keepManifest(digest, read);',
+  'export const b: MeasuredBoot = measureReading(BootReading.of(hashPart(bytes), null), proven.banks, null, noFiles);',
+  'export const a: Proven = answer.proven({ parts });',
   'export const r: ReplayedBoot = replayBoot(hashPart(bytes), [values, handBank, bank]);',
 ];
 
@@ -202,7 +217,8 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     from('type Quote, parseQuote', 'verify/tpm/attest.ts'),
     from('hashPart, ownPart, type HashedPart', 'verify/hashed-part.ts'),
     from('checkParts', 'verify/parts.ts'),
-    from('measureBoot, replayBoot, knowingSaid, knowingInitrds', 'verify/measured-boot.ts'),
+    from('measureBoot, measureReading, replayBoot, knowingSaid, knowingInitrds', 'verify/measured-boot.ts'),
+    from('BootReading', 'verify/boot-reading.ts'),
     from('checkInitrds', 'verify/listed-initrds.ts'),
     from('type InitrdManifest', 'protocol/initrd-manifest.ts'),
     from(
@@ -215,12 +231,15 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     ),
     from('Memory', 'verify/memory.ts'),
     from('Verifier', 'verify/verifier.ts'),
-    from('verify, verifyInSteps, type Evidence, type Expected, type ImaTail', 'verify/verify.ts'),
+    from(
+      'SignedAnswer, verify, verifyInSteps, type Evidence, type Expected, type ImaTail',
+      'verify/verify.ts',
+    ),
     from('proveList, type ImaCheckpoint', 'verify/ima/prove-list.ts'),
     from('type ProvenImaList', 'verify/ima/proven-list.ts'),
     from('verifyBundleEvidence, verifyBundleInSteps', 'verify/bundle-evidence.ts'),
     from('type PcrValues', 'protocol/pcr-values.ts'),
-    from('type KnownFile', 'verify/boot/loader-files.ts'),
+    from('noFiles, type KnownFile', 'verify/boot/loader-files.ts'),
     from('type Facts', 'protocol/facts.ts'),
     from('type Parts', 'protocol/evidence.ts'),
     from('type Bundle', 'protocol/bundle.ts'),

@@ -206,7 +206,7 @@ describe('the boot logs that a verifier remembers', () => {
       assert.notEqual(answer(valuesOf(pcr, anything), { boot: named }).boot, first);
     const moved = answer(valuesOf(4, anything), { boot: named }).boot;
     assert.equal(moved?.problems[0]?.code, 'log_replay_mismatch');
-    assert.equal(answer(valuesOf(), { boot: named }).boot, first);
+    assert.deepEqual(answer(valuesOf(), { boot: named }).boot?.problems, []);
   });
 
   it('are replayed again with what user space measured meanwhile', () => {
@@ -261,6 +261,18 @@ describe('the boot logs that a verifier remembers', () => {
     for (let sent = 16; sent < 80; sent += 1) padded(sent);
     assert.deepEqual(verifier.missing({ boot: named }), ['boot']);
     assert.notEqual(answer(valuesOf(), { boot }).boot, first);
+  });
+
+  it('are compared with each quote, and not read again for that (row 363)', () => {
+    const { answer } = opened();
+    const first = answer(valuesOf(), { boot }).boot;
+    const moved = answer(valuesOf(12, anything), { boot: named }, other).boot;
+    assert.equal(moved?.log, first?.log);
+    assert.equal(moved?.state, answer(valuesOf(12, `ff${anything.slice(2)}`), { boot: named }).boot?.state);
+    const tampered = answer(valuesOf(4, anything), { boot: named }, other).boot;
+    assert.equal(tampered?.log, first?.log);
+    assert.equal(tampered?.problems[0]?.code, 'log_replay_mismatch');
+    assert.notEqual(tampered?.state, first?.state);
   });
 
   it('are none that do not replay', () => {
@@ -331,8 +343,8 @@ describe("IMA's list, as a verifier remembers it", () => {
     const quote = madeQuote(key, Buffer.alloc(0), {
       pcrs: { sha256: valuesOf(10, pcr10(4).toString('hex')) },
     });
-    const evidence = { quotes: [quote], facts: null, parts: {}, ima: from(0) };
-    assert.deepEqual(added(atOnce(verifier.verifyInSteps(evidence, expectedOf()))), [
+    const signed = verifier.checkSigned({ quotes: [quote], facts: null, bootLog: null }, expectedOf());
+    assert.deepEqual(added(atOnce(signed.provenInSteps({ parts: {}, ima: from(0) }))), [
       'boot_aggregate',
       '/usr/bin/sh',
       '/usr/bin/env',

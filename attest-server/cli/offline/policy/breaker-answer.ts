@@ -22,9 +22,12 @@ export function breakerAnswer(items: readonly SimulatedNodeView[]): BreakerAnswe
   if (marked.length === 0) return null;
   const breaker = new Breaker({ onExpiry: 'hold' });
   let tainted = 0;
-  for (const { node, after, marks } of marked) {
+  for (const { node, before, after, marks } of marked) {
     if (after === null || marks === null) continue;
-    const drift = driftOf(after.state, after.reasons);
+    const code = after.reasons[0]?.code;
+    // What is trusted now would turn by this alone.
+    const isOurs = before?.state === 'trusted' && code !== undefined;
+    const drift = isOurs ? ({ code, value: 'policy', isOurs } as const) : driftOf(after.state, after.reasons);
     const has = new Set(marks.before?.taints);
     const gets = marks.after.taints.some((taint) => !has.has(taint));
     const isTainted = marks.after.taints.length > 0 && !gets;

@@ -15,14 +15,17 @@ const ip4 = '\\d{1,3}(?:\\.\\d{1,3}){3}';
 const ip6 = '[0-9a-f]*:[0-9a-f:.]+';
 const port = '\\d{1,5}';
 const ports = `${port}(?:[:-]${port})?`;
+/** What begins so is of containers, and of nobody on the internet (RFC 1918, 6598 and 4193). */
+const private4 =
+  '(?:10\\.|172\\.(?:1[6-9]|2\\d|3[01])\\.|192\\.168\\.|100\\.(?:6[4-9]|[7-9]\\d|1[01]\\d|12[0-7])\\.)';
+const private6 = 'f[cd][0-9a-f]{2}:';
 const words = '(?:"(?:[^"\\\\]|\\\\.)*"|(?!-[jg] )[^\\s"]+)';
 
 /** By name, what may stand in a place. */
 const places: Readonly<Record<string, string>> = {
   address: `(?:${ip4}(?:/32)?|${ip6}(?:/128)?)`,
   net: `(?:(?:${ip4}|${ip6})(?:/[1-9]\\d{0,2})?)`,
-  // Of containers, and of nobody on the internet (RFC 1918, 6598 and 4193).
-  private: `(?:(?:10\\.|172\\.(?:1[6-9]|2\\d|3[01])\\.|192\\.168\\.|100\\.(?:6[4-9]|[7-9]\\d|1[01]\\d|12[0-7])\\.)[\\d.]+/(?:[89]|[12]\\d|3[0-2])|f[cd][0-9a-f]{2}:[0-9a-f:]+/(?:[4-9]\\d|1[01]\\d|12[0-8]))`,
+  private: `(?:${private4}[\\d.]+/(?:[89]|[12]\\d|3[0-2])|${private6}[0-9a-f:]+/(?:[4-9]\\d|1[01]\\d|12[0-8]))`,
   port,
   ports: `(?:${ports}(?:,${ports})*|\\{ ${ports}(?:, ${ports})* \\})`,
   number: '\\d{1,10}',
@@ -36,7 +39,18 @@ const places: Readonly<Record<string, string>> = {
   matches: `(?:${words} )*`,
   nodeport: `(3[0-2]\\d{3})`,
   elsewhere: '([0-9a-f.:[\\]/-]{2,80})',
+  inner: '([0-9a-f.:[\\]/-]{2,80})',
 };
+
+type Check = (value: string, sendsAway: SendsAway) => boolean;
+
+/** Places of which more is asked than the words say; each is a group of its pattern. */
+const checked: Readonly<Record<string, Check>> = {
+  nodeport: isNodePort,
+  elsewhere: isAway,
+  inner: (destination, sendsAway) => isAway(destination, sendsAway) && inner.test(destination),
+};
+const inner = new RegExp(`^\\[?(?:${private4}|${private6})`);
 
 /** Longer than any of these programs writes. */
 const longest = 4096;
@@ -46,7 +60,7 @@ export function parseForm(text: string): Form | string {
   const parts = text.split(/<([^<>]*)>/);
   let source = '';
   let groups = 1;
-  const checks: (readonly [group: number, holds: (value: string, sendsAway: SendsAway) => boolean])[] = [];
+  const checks: (readonly [group: number, holds: Check])[] = [];
   let isFirst = true;
   for (const [index, part] of parts.entries()) {
     if (index % 2 === 0) {
@@ -69,8 +83,8 @@ export function parseForm(text: string): Form | string {
     source += isFirst ? `(${own})` : own;
     if (isFirst) groups += 1;
     isFirst = false;
-    if (name === 'elsewhere' || name === 'nodeport')
-      checks.push([groups++, name === 'elsewhere' ? isAway : isNodePort]);
+    const check = Object.hasOwn(checked, name) ? checked[name] : undefined;
+    if (check !== undefined) checks.push([groups++, check]);
   }
   const pattern = new RegExp(`^${source}$`);
   const plain = text.replaceAll(/<[^>]*>/g, '<');

@@ -109,7 +109,7 @@ function ruleFault(text: string): string | null {
   if (jump === null && text.includes('<matches>')) return '<matches> stands before a target: -j TARGET';
   if (jump?.startsWith('<') === true) return 'the target of -j must be spelled out';
   if (leading.test(text)) return 'leads packets elsewhere on the node: no owner may do that';
-  if (/(?:^| )(?:-j DNAT|dnat)(?: |$)/.test(text) && !text.includes('<elsewhere>'))
+  if (/(?:^| )(?:-j DNAT|dnat)(?: |$)/.test(text) && !/<(?:elsewhere|inner)>/.test(text))
     return 'sends packets to an address: write <elsewhere> for it, which is none of the node';
   const conditions = text.replace(/<matches> ?/, '').replace(/-m comment --comment \S+ ?/, '');
   if (/^(?:-j ACCEPT|accept)(?: |$)/.test(conditions)) return 'lets every packet in: say which ones';

@@ -188,6 +188,25 @@ describe('a volume of a pod', () => {
       assert.deepEqual([codesOf(found), found.affirmed], [['path_not_covered'], false]);
     });
 
+  it('is of every kind on twenty workers, each of which keeps its trust', () => {
+    // Each worker has three places in volumes, and one in memory; together all.
+    const held = volumes.flatMap(([, , places, as = plain]) =>
+      places.map((place) => as(`${kubelet}/${place}`)),
+    );
+    const kept = inMemory.map(([, place, as = memory]) => as(`${kubelet}/${place}`));
+    const workers = Array.from({ length: 20 }, (_, worker) =>
+      mounted(
+        ...held.filter((_, place) => (place - worker) % 20 < 3),
+        ...kept.slice(worker % 6, (worker % 6) + 1),
+      ),
+    );
+    const shown = new Set(
+      workers.flatMap(({ mounts }) => mounts.map((line) => line.split(' ').slice(2).join(' '))),
+    );
+    for (const line of [...held, ...kept]) assert(shown.has(line), line);
+    assert.equal(workers.filter((worker) => judged(worker).affirmed).length, 20);
+  });
+
   it('says the same of many as of one', () => {
     const said = (count: number) =>
       judged(

@@ -35,10 +35,14 @@ const ban = (address: string) =>
 const endFail2ban =
   '! [ -S $WORK/f2b/sock ] || fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock stop >/dev/null';
 
-/** One container of Podman with two published ports. @param number of it */
-const netavark = (firewall: 'iptables' | 'nftables', number: number) => `
+/** One container of Podman with two published ports comes, or goes in the same script. @param number of it */
+const netavark = (
+  firewall: 'iptables' | 'nftables',
+  number: number,
+  does: 'setup' | 'teardown' = 'setup',
+) => `
   mkdir -p $WORK/na /run/netns; findmnt /run/netns >/dev/null || mount -t tmpfs none /run/netns
-  ip netns add c${number}
+  [ -e /run/netns/c${number} ] || ip netns add c${number}
   cat > $WORK/na/c${number}.json <<EOF
 {"container_id":"${'0123456789abcdef'.repeat(3)}${String(number).padStart(16, '0')}","container_name":"c${number}",
  "port_mappings":[{"host_ip":"","container_port":80,"host_port":${8080 + number},"range":1,"protocol":"tcp"},
@@ -49,7 +53,7 @@ const netavark = (firewall: 'iptables' | 'nftables', number: number) => `
   {"gateway":"fd00:88::1","subnet":"fd00:88::/64"}],"ipv6_enabled":true,"internal":false,"dns_enabled":false,
   "ipam_options":{"driver":"host-local"}}}}
 EOF
-  NETAVARK_FW=${firewall} /usr/lib/podman/netavark --config $WORK/na/conf setup /run/netns/c${number} < $WORK/na/c${number}.json >/dev/null`;
+  NETAVARK_FW=${firewall} /usr/lib/podman/netavark --config $WORK/na/conf ${does} /run/netns/c${number} < $WORK/na/c${number}.json >/dev/null`;
 
 /** One pod with a port of the host, by the bridge, portmap and firewall plugins of CNI. */
 const cni = (number: number) => `

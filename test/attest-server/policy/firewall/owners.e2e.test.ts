@@ -122,6 +122,35 @@ describe('programs that write rules anew all the time', function () {
         assert(codes.includes('fw_drift'), codes.join());
       });
 
+  it('are fifteen kinds, and none of them is an alarm', () => {
+    assert(churn.length + ownerRules.length >= 15);
+  });
+
+  it('write and take away rule by rule, and no moment between is an alarm: netavark (row 345)', async function () {
+    if (!isInstalled(netavark.needs)) this.skip();
+    const recorded = await run(`mkdir $WORK/bin; for program in iptables ip6tables; do
+      cat > $WORK/bin/$program <<'EOF'
+#!/bin/bash
+echo "\${0##*/}-nft \${*@Q}" >> $WORK/log
+exec /usr/sbin/\${0##*/}-nft "$@"
+EOF
+      chmod +x $WORK/bin/$program; done; export PATH=$WORK/bin:$PATH
+      ${netavark.container('iptables', 1)}
+      ${netavark.container('iptables', 1, 'teardown')}
+      cat $WORK/log`);
+    const commands = recorded.split('\n').filter((line) => / '-[AIDNX]' /.test(line));
+    assert(commands.length > 40, recorded);
+    await using other = await openWiredNode([]);
+    await other.sh(
+      `for tables in iptables ip6tables; do $tables-nft -P INPUT DROP; $tables-nft -t nat -A PREROUTING -p udp -j RETURN; done`,
+    );
+    const reference = referenceOf(await other.read());
+    for (const command of commands) {
+      await other.sh(command);
+      assert.deepEqual(failing(judged(await other.read(), [reference])), [], command);
+    }
+  });
+
   it('take no node its trust by a ban a minute: the verdict stays the same (row 336)', async function () {
     if (!isInstalled(fail2ban.needs)) this.skip();
     end = fail2ban.end;

@@ -60,6 +60,25 @@ describe('a form of rule', () => {
       assert.equal(fits(form, text, null), false);
     });
 
+  for (const [destination, isSo] of [
+    ['10.88.0.2:80', true],
+    ['172.31.0.2:80', true],
+    ['172.32.0.2:80', false],
+    ['[fd00::2]:80', true],
+    ['fd00::2', true],
+    ['198.51.100.9:80', false],
+    ['[2001:db8::9]:80', false],
+    ['10.77.0.1:80', false],
+    ['fd00::2-2001:db8::9', false],
+  ] as const)
+    it(`sends ${destination} ${isSo ? 'to a container' : 'to none'}`, () => {
+      const form = '-j DNAT --to-destination <inner>';
+      const text = `-j DNAT --to-destination ${destination}`;
+      const sendsAway = (address: string) => address !== '10.77.0.1';
+      assert.equal(fits(form, text, sendsAway), isSo);
+      assert.equal(fits(form, text, null), false);
+    });
+
   it('is read in a bounded time whatever stands in the rule', () => {
     const rule = `${'-m comment --comment "a" '.repeat(100_000)}-j RETUR`;
     const near = `${'-m comment --comment "a" '.repeat(160)}-j RETUR`;

@@ -1,0 +1,150 @@
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { Verifier } from '../verify/verifier.ts';
+import type { Evidence, SignedAnswer } from '../verify/verify.ts';
+import { type Answer, type AttestedNode, expectedOf, type Given, quotesOf, withGiven } from './answer.ts';
+import { HeavyTurns } from './heavy-turns.ts';
+import { JudgingTime } from './judging-time.ts';
+import type { AttestPorts } from './ports.ts';
+
+/** Bytes that must be read, and of a log with all that is remembered of its events: from these on an answer is heavy. */
+const heavy = { bytes: 128 * 1024, reading: 512 * 1024 };
+/** Rest after a turn, by its length: all of them together take a third of the thread. */
+const restFor = 2;
+/** Milliseconds that bytes took before anybody looked at them: to decrypt, and to put together. */
+const perByte = 2 / (1024 * 1024);
+
+/** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
+export class AnswerProof {
+  readonly #node: string;
+  readonly #signed: SignedAnswer;
+  readonly #parts: Parts;
+  readonly #shared: Pick<ProofsShared, 'time' | 'turns' | 'steps'>;
+  /** It keeps the thread for long, so that it needs a turn. */
+  readonly isHeavy: boolean;
+
+  /** @param parts those of the answer, with the bytes of all that need some */
+  constructor(node: string, signed: SignedAnswer, answer: Answer, parts: Parts, shared: ProofsShared) {
+    const { time, verifier } = shared;
+    this.#node = node;
+    this.#signed = signed;
+    this.#parts = parts;
+    this.#shared = shared;
+    const bytes = bytesIn(parts) + sum(answer.files?.came ?? []);
+    this.isHeavy = time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
+  }
+
+  /** With what the server adds. @throws Rejection as `verify` */
+  with(given: Given): Proven {
+    return this.charged(() => this.#signed.proven(withGiven(this.#parts, given)));
+  }
+
+  /** The same with IMA's list, in steps. @throws Rejection as `verify` */
+  withList(given: Given, ima: Evidence['ima']): Generator<void, Proven> {
+    const evidence = { ...withGiven(this.#parts, given), ...(ima !== undefined && { ima }) };
+    return this.chargedSteps(this.#signed.provenInSteps(evidence));
+  }
+
+  charged<T>(work: () => T): T {
+    return this.#shared.time.charged(this.#node, work);
+  }
+
+  chargedSteps<T>(work: Generator<void, T>): Generator<void, T> {
+    return this.#shared.time.chargedSteps(this.#node, work);
+  }
+
+  /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` where it waits for too many turns */
+  turn(): Promise<void> {
+    return this.#shared.turns.next(this.#node);
+  }
+
+  /** Between two steps: those of all lists take turns, else the thread is away for one of each. */
+  pause(): Promise<void> {
+    return this.#shared.steps.next(this.#node);
+  }
+}
+
+interface ProofsShared {
+  readonly verifier: Verifier;
+  readonly time: JudgingTime;
+  readonly turns: HeavyTurns;
+  /** Of work that stops after some milliseconds: others come in between anyhow. */
+  readonly steps: HeavyTurns;
+}
+
+/** Begins the proofs of all nodes, and has none of them take the time of the others. */
+export class AnswerProofs {
+  readonly #shared: ProofsShared;
+  readonly #logsPerBoot: AttestPorts['evidence']['logsPerBoot'];
+  readonly #monotonic: AttestPorts['monotonic'];
+
+  constructor(verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
+    const time = new JudgingTime(challengeEvery, monotonic);
+    const left = (node: string) => time.left(node);
+    const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
+    this.#shared = { verifier, time, turns, steps };
+    this.#logsPerBoot = evidence.logsPerBoot;
+    this.#monotonic = monotonic;
+  }
+
+  /**
+   * Up to the quotes: until they are found to be the node's own nothing is charged to it, and nothing of the answer is looked at.
+   * @throws Rejection as `verify`; `too_large` where the node's share of our time is spent, or it sent too many boot logs
+   */
+  begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
+    const { verifier, time } = this.#shared;
+    const { evidence, parts } = answer;
+    const { boot } = parts;
+    const { quotes, facts } = evidence;
+    const started = performance.now();
+    const signed = verifier.checkSigned(
+      { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
+      expectedOf({ name, ...node }, answer),
+    );
+    time.admit(name, performance.now() - started + perByte * bytesOf(answer));
+    // Counted also where it replays: what nothing measures is free to invent.
+    if (boot != null && boot.bytes !== null)
+      this.#logsPerBoot.count(name, signed.resetCount, boot.digest, boot.bytes.length, this.#monotonic());
+    return (complete) => new AnswerProof(name, signed, answer, complete, this.#shared);
+  }
+
+  /** Milliseconds until the node may be asked. */
+  wait(name: string): number {
+    return this.#shared.time.wait(name);
+  }
+
+  /** How many nodes have spent their share, and how many answers wait for a turn. */
+  figures(): { readonly spent: number; readonly waiting: number } {
+    return { spent: this.#shared.time.spent, waiting: this.#shared.turns.waiting };
+  }
+
+  forget(name: string): void {
+    this.#shared.time.forget(name);
+  }
+}
+
+/** That came with it. */
+function bytesOf({ parts, files, ima, initrd }: Answer): number {
+  return bytesIn(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
+}
+
+function sum(all: readonly Buffer[]): number {
+  return all.reduce((bytes, { length }) => bytes + length, 0);
+}
+
+function bytesIn(parts: Parts): number {
+  let bytes = 0;
+  for (const name of partNames) bytes += sizeOf(parts[name]);
+  return bytes;
+}
+
+function sizeOf(part: Part | undefined): number {
+  return part?.bytes?.length ?? 0;
+}
+
+function readingOf(
+  { boot, userSpace }: Readonly<Partial<Record<PartName, Part>>>,
+  verifier: Verifier,
+): number {
+  return boot === undefined ? 0 : verifier.readingSize(boot.digest, userSpace?.digest ?? null);
+}

@@ -1,0 +1,48 @@
+import type { PartName } from '../protocol/evidence.ts';
+import type { OurChange, Turn } from '../protocol/our-change.ts';
+
+/**
+ * By what a node was last found trusted, and what these rules say of it while those in force do not trust it. Once they find it
+ * wrong, too, nothing of this is kept until it is trusted again.
+ */
+export interface TrustedBy {
+  /** Digests of the texts of policy and references, as they are kept beside evidence. */
+  readonly policy: string;
+  readonly references: string;
+  /** `name@revision` of that policy. */
+  readonly named: string;
+  /** The group of that policy by which it was judged. */
+  readonly group: string;
+  /** Of the server that judged; empty: of one that did not say. */
+  readonly version: string;
+  /** `measuredDigest` of that answer, and SHA-256 of what the host said of its boot; null: not known. */
+  readonly measured: string | null;
+  readonly host: string | null;
+  /** Names of the references that affirmed it. */
+  readonly affirmedBy: readonly string[];
+  /** Null while it is trusted, and where nothing of ours is another one since. */
+  readonly turned: Turned | null;
+}
+
+/** A verdict that another policy, other references or another server made of a node that was trusted. */
+export interface Turned {
+  readonly as: Turn;
+  readonly change: OurChange;
+  /** The change in a few words, the same for all nodes that it turned: `policy strict@e25b…`, `reference NAME`. */
+  readonly by: string;
+  /** References that are revoked or not in force any more since then; eight at most are named. */
+  readonly left: readonly string[];
+  /** When it turned, milliseconds since the epoch. */
+  readonly at: number;
+  /** What the failing aspects are judged from is what it was when the node was last trusted. */
+  readonly isSame: boolean;
+  /** What it had shown then; null: not known. */
+  readonly shown: {
+    readonly parts: Readonly<Partial<Record<PartName, string>>>;
+    readonly resetCount: number | null;
+    readonly restartCount: number | null;
+    readonly bootId: string | null;
+  } | null;
+  /** What the aspects remember of the node by the rules of before: what others remembered is not theirs. */
+  readonly memory: Readonly<Record<string, unknown>>;
+}

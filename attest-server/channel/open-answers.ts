@@ -1,0 +1,169 @@
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { bounds } from './bounds.ts';
+
+/** One proven connection, as it is counted. */
+interface Sender {
+  readonly node: string;
+  /** Ends the connection at once. */
+  readonly giveWay: () => void;
+  bytes: number;
+  /** It has been ended. */
+  isGone: boolean;
+}
+
+interface Node {
+  readonly senders: Set<Sender>;
+  bytes: number;
+  /** Since when it has some. */
+  since: number;
+}
+
+/**
+ * Bytes that proven connections sent, of answers that are open or being judged: a bound for all. Where it is met, the heaviest node gives
+ * way: by its bytes and the time for which it has had some, so that whoever sends much and is done goes on beside one who lets less
+ * lie here.
+ */
+export class OpenAnswers {
+  readonly #now: () => number;
+  readonly #most: number;
+  readonly #nodes = new Map<string, Node>();
+  #bytes = 0;
+
+  /** @param now milliseconds of a clock that nobody sets */
+  constructor(now: () => number, most: number = bounds.openAnswers.bytes) {
+    this.#now = now;
+    this.#most = most;
+  }
+
+  /** As they count. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** A connection of this node from now on: told how many bytes it has. */
+  enter(node: string, giveWay: () => void): (bytes: number) => void {
+    const sender: Sender = { node, giveWay, bytes: 0, isGone: false };
+    return (bytes) => this.#set(sender, bytes);
+  }
+
+  #set(sender: Sender, bytes: number): void {
+    const change = bytes - sender.bytes;
+    if (change === 0) return;
+    const node = this.#nodes.get(sender.node) ?? { senders: new Set(), bytes: 0, since: this.#now() };
+    this.#nodes.set(sender.node, node);
+    sender.bytes = bytes;
+    node.bytes += change;
+    this.#bytes += change;
+    if (bytes > 0) node.senders.add(sender);
+    else node.senders.delete(sender);
+    if (node.senders.size === 0) this.#nodes.delete(sender.node);
+    while (change > 0 && this.#bytes > this.#most) {
+      const heaviest = this.#heaviest();
+      if (heaviest === null) return;
+      // What is being judged counts until it is.
+      heaviest.isGone = true;
+      heaviest.giveWay();
+    }
+  }
+
+  #heaviest(): Sender | null {
+    const now = this.#now();
+    let [heaviest, most]: [Sender | null, number] = [null, 0];
+    for (const { senders, bytes, since } of this.#nodes.values()) {
+      const weight = bytes * (now - since + bounds.openAnswers.grace);
+      if (weight <= most) continue;
+      const largest = largestOf(senders);
+      if (largest !== null) [heaviest, most] = [largest, weight];
+    }
+    return heaviest;
+  }
+}
+
+function largestOf(senders: Iterable<Sender>): Sender | null {
+  let largest: Sender | null = null;
+  for (const sender of senders) if (!sender.isGone && sender.bytes > (largest?.bytes ?? 0)) largest = sender;
+  return largest;
+}
+
+/** What one connection has here: of a frame that is on the way, of an answer that is open, and of one that is being judged. */
+export class OpenAnswer {
+  #tell: (bytes: number) => void = () => {};
+  #coming = 0;
+  #pieces = 0;
+  #open = 0;
+  #judged = 0;
+  #isOver = false;
+
+  /** Hears of all that comes, before anybody else does. */
+  watch(webSocket: WebSocket, socket: Duplex): void {
+    socket.prependListener('data', ({ length }: Buffer) => this.came(length));
+    for (const event of ['ping', 'pong'])
+      webSocket.on(event, ({ length }: Buffer) => this.frame(length, false));
+    webSocket.on('message', ({ length }: Buffer) => this.frame(length, true));
+  }
+
+  /** From now on it counts. @param tell told how many bytes it has */
+  count(tell: (bytes: number) => void): void {
+    this.#tell = tell;
+    this.#told();
+  }
+
+  /** So many bytes came from the network. */
+  came(bytes: number): void {
+    if (this.#isOver) return;
+    this.#coming += bytes;
+    this.#pieces += 1;
+    this.#told();
+  }
+
+  /** They were a frame of so many bytes. @param isKept it may be a part of an answer, or names them */
+  frame(bytes: number, isKept: boolean): void {
+    this.#coming = Math.max(0, this.#coming - bytes - headBytes(bytes));
+    this.#pieces = 0;
+    if (isKept && !this.#isOver) this.#open += bytes;
+    this.#told();
+  }
+
+  /** What came for the challenge before is given up. */
+  forget(): void {
+    this.#open = 0;
+    this.#told();
+  }
+
+  /** What came is being judged: it is given up after `judged`, and not before. */
+  judging(): void {
+    this.#judged += this.#open;
+    this.#open = 0;
+  }
+
+  judged(): void {
+    this.#judged = 0;
+    this.#told();
+  }
+
+  /** The connection is over. */
+  end(): void {
+    this.#isOver = true;
+    this.#coming = 0;
+    this.#pieces = 0;
+    this.forget();
+  }
+
+  #told(): void {
+    this.#tell(this.#coming + this.#pieces * bounds.openAnswers.piece + this.#open + this.#judged);
+  }
+}
+
+/** Of a frame of RFC 6455, section 5.2, from a client: one frame in pieces has more of them. */
+function headBytes(bytes: number): number {
+  return bytes < 126 ? 6 : bytes < 65_536 ? 8 : 14;
+}
+
+/** Attack: each of many small parts keeps the large piece in memory in which it came. */
+export function ownBytes(data: Buffer): Buffer {
+  if (data.buffer.byteLength <= 2 * data.length) return data;
+  const own = Buffer.allocUnsafeSlow(data.length);
+  data.copy(own);
+  return own;
+}

@@ -1,0 +1,137 @@
+import type { AuditEvent } from '../protocol/audit.ts';
+import { Rejection } from '../protocol/rejection.ts';
+import { namedDigests, namingBlobs } from './named-digests.ts';
+import type { EvidenceStore, HeldEvidence } from './ports.ts';
+
+/** Whose evidence it is. */
+export interface EvidenceOwner {
+  readonly name: string;
+  readonly ekDigest: string;
+}
+
+export interface HeldParts {
+  readonly store: Pick<EvidenceStore, 'held' | 'settledOf' | 'giveWay' | 'eraseHeld'>;
+  /** Bytes that may be kept of one node, of all kinds together. */
+  readonly share: number;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Milliseconds of a clock that nobody sets. */
+  monotonic(): number;
+}
+
+/** What a row of the history, its entry of the audit log, keys and PCR values take at most, but for a verdict without measure. */
+const perAnswer = 128 * 1024;
+/** As much gives way at once as makes room for many answers: to find it takes time. */
+const roomMade = 1 / 8;
+/** Milliseconds until is looked again for what may give way, where nothing was found. */
+const lookAgainAfter = 600_000;
+
+/**
+ * What is kept of one node takes a bounded part of the disk, whatever kinds of it there are and however often it boots. What it
+ * holds is counted by the store, with each write; so a server that starts again knows it. Of what is over, its own latest
+ * evidence gives way, but for what its present verdict rests on, and that by which it became untrusted.
+ */
+export class HeldByNode {
+  readonly #parts: HeldParts;
+  readonly #listeners: ((digests: readonly string[]) => void)[] = [];
+  /** By the endorsement key, bytes that may be on their way to the disk. */
+  readonly #promised = new Map<string, number>();
+  /** By the endorsement key: what was held when nothing was found that may give way, and when. */
+  readonly #stuck = new Map<string, { readonly held: number; readonly at: number }>();
+
+  constructor(parts: HeldParts) {
+    this.#parts = parts;
+  }
+
+  get share(): number {
+    return this.#parts.share;
+  }
+
+  /** Told of shared evidence that is gone. */
+  onGone(listener: (digests: readonly string[]) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /**
+   * Whether an answer of this node may be kept, with so many bytes beside its document; older evidence of it gives way.
+   * To be asked when no other answer of it is being judged.
+   * @param naming gives digests of what it names, and which may be kept already
+   */
+  async hasRoom(node: EvidenceOwner, bytes: number, naming: () => Iterable<string>): Promise<boolean> {
+    const { store, share, monotonic } = this.#parts;
+    const { ekDigest } = node;
+    const needed = bytes + perAnswer;
+    const promised = this.#promised.get(ekDigest) ?? 0;
+    if ((await store.held(ekDigest)) + promised + needed <= share) {
+      if (bytes > 0) this.#promised.set(ekDigest, promised + bytes);
+      return true;
+    }
+    const held = await this.#held(node);
+    if (held + needed <= share) {
+      this.#promised.set(ekDigest, bytes);
+      return true;
+    }
+    const stuck = this.#stuck.get(ekDigest);
+    // Attack: a node whose share is full has all of it looked through with each answer.
+    if (stuck !== undefined && held >= stuck.held && monotonic() < stuck.at + lookAgainAfter) return false;
+    const least = held + needed - share;
+    const gone = await store.giveWay({
+      ...this.#of(node, 'server'),
+      naming: naming(),
+      least,
+      free: least + share * roomMade,
+    });
+    this.#tell(gone);
+    const left = await this.#held(node);
+    const isRoom = left + needed <= share;
+    if (isRoom) {
+      this.#stuck.delete(ekDigest);
+      this.#promised.set(ekDigest, bytes);
+    } else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
+    return isRoom;
+  }
+
+  full(node: string): Rejection {
+    return new Rejection(
+      'too_large',
+      `what is kept of ${node} fills its share of the disk, ${this.#parts.share} bytes: assay enrol revoke ${node} --erase-evidence frees it`,
+    );
+  }
+
+  /** Erases all evidence of a TPM that is no node any more. @returns how much it held, in bytes */
+  async erase(node: EvidenceOwner, actor: string): Promise<number> {
+    const before = await this.#held(node);
+    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)));
+    this.#stuck.delete(node.ekDigest);
+    return before - (await this.#held(node));
+  }
+
+  /** With what was on its way to the disk. */
+  async #held({ name, ekDigest }: EvidenceOwner): Promise<number> {
+    const { store } = this.#parts;
+    await store.settledOf(name);
+    this.#promised.delete(ekDigest);
+    return store.held(ekDigest);
+  }
+
+  #tell(digests: readonly string[]): void {
+    if (digests.length > 0) for (const listener of this.#listeners) listener(digests);
+  }
+
+  #of({ name, ekDigest }: EvidenceOwner, actor: string): HeldEvidence {
+    return {
+      node: name,
+      ekDigest,
+      named: namedDigests,
+      lists: namingBlobs,
+      event: (digests): AuditEvent => ({
+        at: this.#parts.now(),
+        actor,
+        action: 'evidence_erased',
+        subject: name,
+        code: 'evidence_erased',
+        detail: { count: digests.length, digests: digests.join(' ') },
+      }),
+    };
+  }
+}
