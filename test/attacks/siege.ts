@@ -73,7 +73,7 @@ const columns = {
   'lag +ms': 'lag_p99_over_ms',
   'MiB +idle': 'rss_over_idle_mib',
   'disk MiB/node': 'disk_mib_a_node',
-  'rows MB/node+day': 'rows_mb_a_node_and_day',
+  'rows KiB/node': 'rows_kib_a_node',
   'image s': 'image_s',
 } as const satisfies Readonly<Record<string, keyof EnrolledFigures>>;
 
