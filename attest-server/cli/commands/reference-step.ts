@@ -95,7 +95,7 @@ function taintText(action: ReferenceAction, taint: boolean, { items }: Reference
   const whom = `${counted(turned.length, 'node')} (${listed(turned)})`;
   return taint
     ? `${whom} would be tainted at once, where the policy says enforce: no new pod starts there\n`
-    : `no taint comes for ${whom} before a person says so: assay breaker release, or --taint here\n`;
+    : `${whom} would get no taint until a person lets it come: assay breaker release (or --taint here)\n`;
 }
 
 /** The sum in one sentence, what else is affected, then each node that would change, and why. */

@@ -120,7 +120,7 @@ describe('a change of ours that turns verdicts', () => {
     const dry = await assay(...revoke, '--dry-run');
     assert.match(
       dry.out,
-      /no taint comes for 5 nodes \(node-1, .*\) before a person says so: assay breaker release/,
+      /5 nodes \(node-1, .*\) would get no taint until a person lets it come: assay breaker release/,
     );
     const dryTaint = await assay(...revoke, '--taint', '--dry-run');
     assert.match(dryTaint.out, /5 nodes \(node-1, .*\) would be tainted at once/);
