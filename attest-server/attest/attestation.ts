@@ -539,6 +539,8 @@ export class Attestation {
   }
 
   #forget(name: string): void {
+    const status = this.#statuses.get(name);
+    if (status !== undefined) this.#ports.evidence.share.forget(status.ekDigest);
     this.#statuses.delete(name);
     this.#stored.delete(name);
     this.#faults.forget(name);
