@@ -13,9 +13,8 @@ import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
-import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
-import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import { turnedIn } from '../protocol/our-change.ts';
@@ -32,6 +31,8 @@ import {
   answeredEvidence,
   type Given,
   type GivenFiles,
+  namedBy,
+  withIndex,
   withListApart,
 } from './answer.ts';
 import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
@@ -176,14 +177,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held = {
-        ...status,
-        state: verdict.state,
-        verdict,
-        trustedAt: lastTrusted(status),
-        trustedBy: null,
-      };
-      await this.#hold(held, verdict, status.state);
+      await this.#hold(status, verdict, { trustedAt: lastTrusted(status) });
     }
   }
 
@@ -196,16 +190,16 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isOfEndedTrial(status)) continue;
       const verdict = trialEndedVerdict(status.verdict, name);
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, ...neverTrusted };
-      await this.#hold(held, verdict, status.state);
+      await this.#hold(status, verdict, { trustedAt: null, expiresAt: null });
       this.#deadlines.forget(name);
     }
   }
 
-  /** What is held against a node has a row, however often its verdict changes. */
-  #hold(held: NodeStatus, verdict: Verdict, before: NodeState): Promise<void> {
-    const record = changeRecord(held, this.#ports.now(), [verdict], before, []);
-    return this.#commit({ record, told: record.history }, before);
+  /** It has a row, however often the verdict of the node changes. */
+  async #hold(status: NodeStatus, verdict: Verdict, change: Partial<NodeStatus>): Promise<void> {
+    const held = { ...status, state: verdict.state, verdict, trustedBy: null, ...change };
+    const record = changeRecord(held, this.#ports.now(), [verdict], status.state, []);
+    await this.#commit({ record, told: record.history }, status.state);
   }
 
   statuses(): readonly NodeStatus[] {
@@ -330,6 +324,7 @@ export class Attestation {
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
     const came = keptBytes(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    // Parts and pieces may have been written with an answer that came to nothing: these do not give way.
     const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
     if (ima !== null && ima.pieces.length > shortPieces) {
       if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
@@ -803,7 +798,6 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
 }
 
 const noParts: NodeStatus['parts'] = {};
-const neverTrusted = { trustedAt: null, trustedBy: null };
 const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 
@@ -811,10 +805,6 @@ const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 function problemOf({ ima }: Proven): ImaProblem | undefined {
   if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
-}
-
-function withIndex(answer: Answer, kept: KeptIma | null): Answer {
-  return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
 }
 
 /** Pieces, of 1 MiB at most, that are written together with a verdict. */
@@ -840,14 +830,6 @@ function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdi
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {
   return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
-}
-
-/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
-function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
-  const named = Object.values(parts).map(({ digest }) => digest);
-  const index = ima?.part;
-  if (index?.bytes == null) return named;
-  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** Also where the verifier remembers it of another node: what a verdict rests on must be kept. */
