@@ -98,7 +98,8 @@ export async function openAttest(
       ...parts,
       unknownAfter,
       summaryEvery,
-      imaList,
+      // The list of the present boot leaves room for that of a boot by which a node became untrusted.
+      imaList: Math.min(imaList, Math.floor(parts.evidence.share.most / 4)),
       initrdUploads,
       initrdManifests,
       answerWithin,

@@ -54,7 +54,8 @@ export class HeldByNode {
     this.#parts = parts;
   }
 
-  get share(): number {
+  /** Bytes that may be kept of one node. */
+  get most(): number {
     return this.#parts.share;
   }
 

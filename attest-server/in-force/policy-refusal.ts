@@ -193,3 +193,9 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
 export function isTimeout(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError';
 }
+
+/** The policy that was refused; null where something else is wrong. A directory says it with words of its own. */
+export function refusedIn(error: unknown): RefusedPolicy | null {
+  if (error instanceof PolicyRefused) return error.refused;
+  return error instanceof Error && error.cause instanceof PolicyRefused ? error.cause.refused : null;
+}
