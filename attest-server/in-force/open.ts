@@ -10,6 +10,7 @@ import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { PolicyArrival } from '../protocol/policy-api.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
@@ -17,7 +18,7 @@ import { EarlierRules } from './earlier-rules.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
-import { digestOf, nameOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
+import { digestOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
 import { createPolicyRefusal, isTimeout, type PolicyRefusalParts } from './policy-refusal.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
 import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
@@ -253,7 +254,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
         oneByOne(async () => {
           const before = current.policy;
           const kept = await history.kept(digits);
-          if (kept.text === before.text) throw new NotNow(`${nameOf(before)} is in force already`);
+          if (kept.text === before.text) throw new NotNow(`${policyLabel(before)} is in force already`);
           const { source } = kept;
           const to = { policy: asHeld(parsePolicy(kept.text, source, methods)), source };
           const latch = await checkLatch(to, before);
@@ -264,7 +265,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
         }),
       async allow(digits, word) {
         if (digestOf(current.policy).startsWith(digits))
-          throw new NotNow(`${nameOf(current.policy)} is in force already`);
+          throw new NotNow(`${policyLabel(current.policy)} is in force already`);
         const waiting = reloads.faulty().find(({ refused }) => refused?.digest.startsWith(digits));
         const digest = waiting?.refused?.digest ?? digits;
         await history.allow(digest, word);
