@@ -1,4 +1,5 @@
 import { policyView } from '../../protocol/api.ts';
+import { policyLabel } from '../../protocol/policy-label.ts';
 import { printable } from '../../protocol/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
@@ -20,7 +21,7 @@ export async function showPolicy(
   if (file !== undefined) return into(file, io).out(text);
   await print(io, format, policy, () =>
     format === 'name'
-      ? `${printable(`${name}@${revision}`)}\n`
-      : `# in force: ${printable(`${name}@${revision}`)}\n${text.split('\n').map(printable).join('\n')}`,
+      ? `${printable(policyLabel({ name, revision }))}\n`
+      : `# in force: ${printable(policyLabel({ name, revision }))}\n${text.split('\n').map(printable).join('\n')}`,
   );
 }
