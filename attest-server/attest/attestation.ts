@@ -153,7 +153,10 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.#initrds.restore();
-    ports.evidence.share.onGone((digests) => attestation.#initrds.gone(digests));
+    ports.evidence.share.onGone((digests, name) => {
+      attestation.#initrds.gone(digests);
+      attestation.#imaLists.gone(name, digests);
+    });
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -326,7 +329,7 @@ export class Attestation {
     const proven = isSame ? explained.proven : proof.with(given);
     if (given.initrds.list !== null) {
       const { ahead } = this.#turns.appraiserOf(this.status(node.name), inForce);
-      await inSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now()));
+      await inSteps(proof.chargedSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now())));
     }
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
       ? await this.#proveList({ ...explained, proven, given }, arrived, inForce)
@@ -567,7 +570,7 @@ export class Attestation {
       if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
       if (this.#ports.storageFault() !== null) return;
       const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
-      if (!this.#flapping.takeFlaps(name, bytesForGood(record), monotonic)) return;
+      if (!this.#flapping.areDue(name, bytesForGood(record), monotonic)) return;
       await this.#commit(record, status.state, []);
       if (record.audit.length > 0) this.#flapping.told(name, monotonic);
     });
@@ -695,7 +698,7 @@ export class Attestation {
     const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const parts = partsShown(previous?.parts ?? noParts, answer, given);
-    const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
+    const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
     const trustedBy = this.#turns.atOnce(turn) ?? (await this.#turns.next(turn));
     // Rules of before may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
@@ -787,7 +790,7 @@ export class Attestation {
     const monotonic = this.#ports.monotonic();
     if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
     const record = summaryRecord(status, at, verdict, evidenceIn(evidence));
-    return this.#flapping.takeRow(name, bytesForGood(record), monotonic) ? record : null;
+    return this.#flapping.hasRoom(name, bytesForGood(record), monotonic) ? record : null;
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -854,8 +857,9 @@ export class Attestation {
     if (write === undefined) await this.#ports.verdicts.recordChange(record);
     else if (!(await write())) return;
     this.#showStored(status);
-    const row = record.history.at(-1);
-    if (row !== undefined) this.#flapping.written(status.name, row.verdict.state, this.#ports.monotonic());
+    const verdicts = record.history.map(({ verdict }) => verdict);
+    if (verdicts.length > 0)
+      this.#flapping.written(status.name, { verdicts, bytes: bytesForGood(record) }, this.#ports.monotonic());
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
     for (const entry of changes) {

@@ -10,6 +10,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { AnswerProof } from './answer-proof.ts';
 import type { NodeStatus } from './ports.ts';
 import type { TrustedBy, Turned } from './trusted-by.ts';
 
@@ -25,6 +26,8 @@ export interface TurnsParts {
 export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
+  /** What judging costs is charged to the node, however often it is judged. */
+  readonly proof: Pick<AnswerProof, 'charged' | 'chargedSteps'>;
   readonly previous: NodeStatus | null;
   readonly inForce: InForce;
   /** As it was judged, with all its labels. */
@@ -186,7 +189,7 @@ export class Turns {
   }
 
   async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
-    const { verdict, proven, previous, inForce, node, at } = judged;
+    const { verdict, proven, proof, previous, inForce, node, at } = judged;
     const shown = before.turned === null ? shownIn(previous) : before.turned.shown;
     const isSame = isAsItWas(judged, before, shown);
     const turned: Omit<Turned, 'as'> = {
@@ -206,8 +209,8 @@ export class Turns {
     // Attack: its kubelet gives it a label by which a group of before asks for less.
     if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
-    await inSteps(earlier.appraise.ahead(proven, asBefore, at));
-    const { verdict: byBefore, next } = earlier.appraise(proven, asBefore, at);
+    await inSteps(proof.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
+    const { verdict: byBefore, next } = proof.charged(() => earlier.appraise(proven, asBefore, at));
     const isWrong = byBefore.state === 'untrusted' || restsOnBad(judged, byBefore, before);
     if (isWrong) return asServer();
     const as = byBefore.state === 'trusted' ? 'trusted' : 'pending';

@@ -33,7 +33,7 @@ const lookAgainAfter = 600_000;
  */
 export class HeldByNode {
   readonly #parts: HeldParts;
-  readonly #listeners: ((digests: readonly string[]) => void)[] = [];
+  readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
   /** By the endorsement key, bytes that may be on their way to the disk. */
   readonly #promised = new Map<string, number>();
   /** By the endorsement key: what was held when nothing was found that may give way, and when. */
@@ -47,8 +47,8 @@ export class HeldByNode {
     return this.#parts.share;
   }
 
-  /** Told of shared evidence that is gone. */
-  onGone(listener: (digests: readonly string[]) => void): void {
+  /** Told of shared evidence that is gone, which this node alone held. */
+  onGone(listener: (digests: readonly string[], node: string) => void): void {
     this.#listeners.push(listener);
   }
 
@@ -81,7 +81,7 @@ export class HeldByNode {
       least,
       free: least + share * roomMade,
     });
-    this.#tell(gone);
+    this.#tell(gone, node);
     const left = await this.#held(node);
     const isRoom = left + needed <= share;
     if (isRoom) {
@@ -101,7 +101,7 @@ export class HeldByNode {
   /** Erases all evidence of a TPM that is no node any more. @returns how much it held, in bytes */
   async erase(node: EvidenceOwner, actor: string): Promise<number> {
     const before = await this.#held(node);
-    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)));
+    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)), node);
     this.#stuck.delete(node.ekDigest);
     return before - (await this.#held(node));
   }
@@ -114,8 +114,8 @@ export class HeldByNode {
     return store.held(ekDigest);
   }
 
-  #tell(digests: readonly string[]): void {
-    if (digests.length > 0) for (const listener of this.#listeners) listener(digests);
+  #tell(digests: readonly string[], { name }: EvidenceOwner): void {
+    if (digests.length > 0) for (const listener of this.#listeners) listener(digests, name);
   }
 
   #of({ name, ekDigest }: EvidenceOwner, actor: string): HeldEvidence {

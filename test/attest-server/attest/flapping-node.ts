@@ -27,6 +27,8 @@ export interface FlappingNode extends AsyncDisposable {
   boots(what: 'another system' | 'as before'): void;
   /** Judges one answer; `turn` says which. */
   answer(at: number, turn: number): Promise<string>;
+  /** Has its latest parts leave room for so many bytes of what is kept with changes. */
+  fill(at: number, left: number): void;
   /** What a server does by itself: it looks each second, and signs each minute. */
   passTo(at: number): Promise<void>;
   /** A server that starts anew. @param killed it had no time to write anything */
@@ -35,6 +37,8 @@ export interface FlappingNode extends AsyncDisposable {
   forGood(): number;
 }
 
+/** As the disk budget has it. */
+const mostAtOnce = 4 * 1024 * 1024;
 const other = recordedLog('centos9-shim-grub');
 const boots = [
   { log: model.log, sha256: model.sha256 },
@@ -89,6 +93,9 @@ export async function flappingNode(stateDir: string, how: Flap): Promise<Flappin
         machine.answer(at, { pcrs: { sha256: boot.sha256 }, resetCount, occasion }),
       );
       return 'state' in judged ? judged.state : 'asked for files';
+    },
+    fill(at, left) {
+      ports.evidence.budget.take(name, mostAtOnce - left, at);
     },
     async passTo(at) {
       now = at;

@@ -137,6 +137,21 @@ describe('a node whose verdict changes with each answer (row 355)', () => {
     assert.equal((await entries()).filter(({ detail }) => detail.state === 'untrusted').length, 1);
   });
 
+  it('never loses that row where it is refused at first: no room is left for its evidence (row 370)', async () => {
+    await begin('reasons');
+    await flap(100);
+    node.boots('another system');
+    node.fill(at, 6_000);
+    await assert.rejects(node.answer(at, turn), { code: 'too_large' });
+    at += 20 * second;
+    assert.equal(await node.answer(at, turn), 'untrusted');
+    const [row] = await history();
+    assert.deepEqual([row?.verdict.state, row?.flaps?.states], ['untrusted', undefined]);
+    node.boots('as before');
+    await flap(10);
+    assert.notEqual(await node.store.evidence.read(row?.evidenceDigest ?? '', 'node-0'), null);
+  });
+
   for (const killed of [false, true])
     it(`has its row ${killed ? 'soon after a server was killed' : 'before the server ends'}`, async () => {
       await begin('states');
