@@ -243,7 +243,16 @@ function whatChanged(
   const said = (change: OurChange, by: string) => ({ change, by, left: left.slice(0, mostNamed) });
   if (before.policy !== context.policy) return said('policy', `policy ${policy.name}@${policy.revision}`);
   if (before.references === context.references) return said('server', `server ${version}`);
-  return said('references', left.length === 1 ? `reference ${left[0]}` : 'references');
+  return said('references', leftAs(left, context.references));
+}
+
+/** What people released for some references is not released for others. */
+function leftAs(left: readonly string[], inForce: string): string {
+  const others = left.length - mostNamed;
+  const names = left.toSorted().slice(0, mostNamed).join(', ');
+  if (left.length === 0) return `references ${inForce.slice(0, 12)}`;
+  if (others > 0) return `references ${names} and ${others} more`;
+  return left.length === 1 ? `reference ${names}` : `references ${names}`;
 }
 
 /**
