@@ -19,7 +19,7 @@ export interface HeldParts {
   monotonic(): number;
 }
 
-/** What a row of the history, its entry of the audit log, keys and PCR values take at most, but for a verdict without measure. */
+/** What keys, PCR values and the answer itself take at most. */
 const perAnswer = 128 * 1024;
 /** As much gives way at once as makes room for many answers: to find it takes time. */
 const roomMade = 1 / 8;

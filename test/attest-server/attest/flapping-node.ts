@@ -47,7 +47,12 @@ const boots = [
 /** As long as the node's word on what it could not read may be. */
 const longest = 'x'.repeat(200);
 
-export async function flappingNode(stateDir: string, how: Flap): Promise<FlappingNode> {
+/** @param share bytes that may be kept of it: default 256 MiB */
+export async function flappingNode(
+  stateDir: string,
+  how: Flap,
+  share = 256 * 1024 * 1024,
+): Promise<FlappingNode> {
   const [{ name, tpm }] = (await populate(stateDir, 1, 'p256')) as [Machine];
   const machine = madeMachine(name, tpm);
   const store = await openMadeStore(join(stateDir, 'assay.db'));
@@ -61,6 +66,7 @@ export async function flappingNode(stateDir: string, how: Flap): Promise<Flappin
     monotonic: () => now,
     inForce: () => inForce,
     recorded: (entry) => recorded.push(entry),
+    share,
   });
   let attestation = await Attestation.open(ports, null);
   const key = madeAuditKey();
