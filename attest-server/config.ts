@@ -464,7 +464,7 @@ export const serverSettings = {
     schema: count(1_048_576)
       .default(256)
       .describe(
-        'how much is kept of one node, of all kinds together; never more than a twentieth of the file system',
+        'how much evidence is kept of one node, of all kinds together; never more than a twentieth of the file system',
       ),
   },
   initrdUploads: {

@@ -150,7 +150,10 @@ export class Attestation {
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
     await attestation.#initrds.restore();
-    ports.evidence.share.onGone((digests) => attestation.#initrds.gone(digests));
+    ports.evidence.share.onGone((digests, name) => {
+      attestation.#initrds.gone(digests);
+      attestation.#imaLists.gone(name, digests);
+    });
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -316,7 +319,7 @@ export class Attestation {
     const proven = isSame ? explained.proven : proof.with(given);
     if (given.initrds.list !== null) {
       const { ahead } = this.turns.appraiserOf(this.status(node.name), inForce);
-      await inSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now()));
+      await inSteps(proof.chargedSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now())));
     }
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
       ? await this.#proveList({ ...explained, proven, given }, arrived, inForce)
@@ -630,7 +633,7 @@ export class Attestation {
     const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const parts = partsShown(previous?.parts ?? noParts, answer, given);
-    const turn = { verdict, proven, previous, inForce, node: judged, parts, at };
+    const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
     const trustedBy = this.turns.atOnce(turn) ?? (await this.turns.next(turn));
     // Rules of before may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];

@@ -83,8 +83,8 @@ export class Flapping {
   }
 
   /**
-   * Whether the change has rows of its own, which are charged to the node. Attack: a node spends its share on changes that
-   * harm nobody, so that nothing is written of the one that does. What makes it untrusted has its rows the first time.
+   * Whether the change has rows of its own. Attack: a node spends its share on changes that harm nobody, so that nothing is written
+   * of the one that does. What makes it untrusted has its rows the first time that they are written, however often they could not be.
    */
   hasRows(name: string, { verdicts, bytes }: VerdictChange, at: number): boolean {
     const node = this.#node(name, at);
@@ -96,10 +96,7 @@ export class Flapping {
     const codes = verdicts.flatMap(heldAgainst);
     const isNew = codes.some((code) => !node.told.has(code));
     const isFirst = isNew && node.told.size === 0;
-    if (!isFirst && !(fits && (isNew || at - first >= minute))) return false;
-    node.budget.take(bytes);
-    for (const code of codes) node.told.add(code);
-    return true;
+    return isFirst || (fits && (isNew || at - first >= minute));
   }
 
   /** The change has none: it is counted for the next one. @param now milliseconds since the epoch */
@@ -114,11 +111,13 @@ export class Flapping {
     node.joinedAt = at;
   }
 
-  /** A row was written. */
-  written(name: string, state: NodeState, at: number): void {
+  /** Rows of these verdicts were written: they are charged to the node. */
+  written(name: string, { verdicts, bytes }: Omit<VerdictChange, 'from'>, at: number): void {
     const node = this.#node(name, at);
+    node.budget.take(bytes);
+    for (const code of verdicts.flatMap(heldAgainst)) node.told.add(code);
     node.joined = null;
-    node.state = state;
+    node.state = verdicts.at(-1)?.state ?? node.state;
     node.rowAt = at;
     node.dueAt = at + minute;
   }
@@ -143,23 +142,19 @@ export class Flapping {
     };
   }
 
-  /** Whether the row of joined changes is written now; then it is charged. Else it is tried again in a minute. */
-  takeFlaps(name: string, bytes: number, at: number): boolean {
+  /** Whether the row of joined changes is written now. Else it is tried again in a minute. */
+  areDue(name: string, bytes: number, at: number): boolean {
     const node = this.#node(name, at);
     if (!node.budget.holds(bytes, at) && at - node.rowAt < longestWait) {
       node.dueAt = at + minute;
       return false;
     }
-    node.budget.take(bytes);
     return true;
   }
 
-  /** Whether a row that may wait has room now; then it is charged. */
-  takeRow(name: string, bytes: number, at: number): boolean {
-    const { budget } = this.#node(name, at);
-    const fits = budget.holds(bytes, at);
-    if (fits) budget.take(bytes);
-    return fits;
+  /** Whether a row that may wait has room now. */
+  hasRoom(name: string, bytes: number, at: number): boolean {
+    return this.#node(name, at).budget.holds(bytes, at);
   }
 
   /** The audit log has said that it flaps. */

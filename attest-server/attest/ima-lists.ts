@@ -151,6 +151,20 @@ export class ImaLists {
     for (const { digest } of pieces) list?.unwritten.delete(digest);
   }
 
+  /**
+   * Shared evidence of this node is gone. Attack: what it sent with an answer that came to nothing gives way, and is named by the next
+   * one as if it was kept.
+   */
+  gone(node: string, digests: readonly string[]): void {
+    const list = this.#lists.get(node);
+    if (list === undefined) return;
+    const lost = new Set(digests);
+    const isGone = (pieces: readonly ImaPiece[]) => pieces.some(({ digest }) => lost.has(digest));
+    if (isGone([...parseImaIndex(list.index), ...list.short])) this.#beginAgain(list);
+    const { known } = list;
+    if (known !== null && isGone([...known.pieces, ...known.short])) list.known = null;
+  }
+
   forget(node: string): void {
     const list = this.#lists.get(node);
     if (list !== undefined) this.#setCame(list, []);

@@ -28,7 +28,7 @@ export interface TrustedBy {
 export interface Turned {
   readonly as: Turn;
   readonly change: OurChange;
-  /** The change in a few words, the same for all nodes that it turned: `policy strict@e25b…`, `reference NAME`. */
+  /** The change in a few words, the same for all nodes that it turned: `policy strict@e25b…`, `references NAME, NAME`. */
   readonly by: string;
   /** References that are revoked or not in force any more since then; eight at most are named. */
   readonly left: readonly string[];

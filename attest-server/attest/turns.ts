@@ -11,6 +11,7 @@ import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { AnswerProof } from './answer-proof.ts';
 import type { NodeStatus } from './ports.ts';
 import type { TrustedBy, Turned } from './trusted-by.ts';
 
@@ -26,6 +27,8 @@ export interface TurnsParts {
 export interface TurningAnswer {
   readonly verdict: Verdict;
   readonly proven: Proven;
+  /** What judging costs is charged to the node, however often it is judged. */
+  readonly proof: Pick<AnswerProof, 'charged' | 'chargedSteps'>;
   readonly previous: NodeStatus | null;
   readonly inForce: InForce;
   /** As it was judged, with all its labels. */
@@ -187,7 +190,7 @@ export class Turns {
   }
 
   async #turned(judged: TurningAnswer, before: TrustedBy, isSameRules: boolean): Promise<TrustedBy | null> {
-    const { verdict, proven, previous, inForce, node, at } = judged;
+    const { verdict, proven, proof, previous, inForce, node, at } = judged;
     const shown = before.turned === null ? shownIn(previous) : before.turned.shown;
     const isSame = isAsItWas(judged, before, shown);
     const turned: Omit<Turned, 'as'> = {
@@ -207,8 +210,8 @@ export class Turns {
     // Attack: its kubelet gives it a label by which a group of before asks for less.
     if (group.name !== before.group) return asServer();
     const asBefore = { ...node, labels, past: { ...node.past, memory: turned.memory } };
-    await inSteps(earlier.appraise.ahead(proven, asBefore, at));
-    const { verdict: byBefore, next } = earlier.appraise(proven, asBefore, at);
+    await inSteps(proof.chargedSteps(earlier.appraise.ahead(proven, asBefore, at)));
+    const { verdict: byBefore, next } = proof.charged(() => earlier.appraise(proven, asBefore, at));
     const isWrong = byBefore.state === 'untrusted' || restsOnBad(judged, byBefore, before);
     if (isWrong) return asServer();
     const as = byBefore.state === 'trusted' ? 'trusted' : 'pending';
@@ -241,7 +244,16 @@ function whatChanged(
   const said = (change: OurChange, by: string) => ({ change, by, left: left.slice(0, mostNamed) });
   if (before.policy !== context.policy) return said('policy', `policy ${policyLabel(policy)}`);
   if (before.references === context.references) return said('server', `server ${version}`);
-  return said('references', left.length === 1 ? `reference ${left[0]}` : 'references');
+  return said('references', leftAs(left, context.references));
+}
+
+/** What people released for some references is not released for others. */
+function leftAs(left: readonly string[], inForce: string): string {
+  const others = left.length - mostNamed;
+  const names = left.toSorted().slice(0, mostNamed).join(', ');
+  if (left.length === 0) return `references ${inForce.slice(0, 12)}`;
+  if (others > 0) return `references ${names} and ${others} more`;
+  return left.length === 1 ? `reference ${names}` : `references ${names}`;
 }
 
 /**

@@ -70,7 +70,7 @@ export class VerdictRows {
     if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
     const record = summaryRecord(status, at, verdict, evidence);
     const bytes = bytesForGood(record);
-    return this.#flapping.takeRow(name, bytes, monotonic) ? { record, told: record.history, bytes } : null;
+    return this.#flapping.hasRoom(name, bytes, monotonic) ? { record, told: record.history, bytes } : null;
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -96,15 +96,17 @@ export class VerdictRows {
     if (verdict === null || waiting === null) return null;
     const record = flapsRecord(status, at, verdict, waiting);
     const bytes = bytesForGood(record);
-    return this.#flapping.takeFlaps(name, bytes, monotonic) ? { record, told: [], bytes } : null;
+    return this.#flapping.areDue(name, bytes, monotonic) ? { record, told: [], bytes } : null;
   }
 
   /** It is on disk. */
-  written({ status: { name }, history, audit }: ChangeRecord): void {
-    const row = history.at(-1);
-    if (row === undefined) return;
+  written(record: ChangeRecord): void {
+    const { history, audit } = record;
+    const { name } = record.status;
+    if (history.length === 0) return;
     const monotonic = this.#monotonic();
-    this.#flapping.written(name, row.verdict.state, monotonic);
+    const verdicts = history.map(({ verdict }) => verdict);
+    this.#flapping.written(name, { verdicts, bytes: bytesForGood(record) }, monotonic);
     if (audit.some(({ action }) => action === 'flaps')) this.#flapping.told(name, monotonic);
   }
 

@@ -19,7 +19,7 @@ export interface HeldParts {
   monotonic(): number;
 }
 
-/** What a row of the history, its entry of the audit log, keys and PCR values take at most, but for a verdict without measure. */
+/** What keys, PCR values and the answer itself take at most. */
 const perAnswer = 128 * 1024;
 /** As much gives way at once as makes room for many answers: to find it takes time. */
 const roomMade = 1 / 8;
@@ -44,7 +44,7 @@ interface Look {
  */
 export class HeldByNode {
   readonly #parts: HeldParts;
-  readonly #listeners: ((digests: readonly string[]) => void)[] = [];
+  readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
   /** By the endorsement key. */
   readonly #looks = new Map<string, Look>();
   /** By the endorsement key: what was held when nothing was found that may give way, and when. */
@@ -59,8 +59,8 @@ export class HeldByNode {
     return this.#parts.share;
   }
 
-  /** Told of shared evidence that is gone. */
-  onGone(listener: (digests: readonly string[]) => void): void {
+  /** Told of shared evidence that is gone, which this node alone held. */
+  onGone(listener: (digests: readonly string[], node: string) => void): void {
     this.#listeners.push(listener);
   }
 
@@ -101,7 +101,7 @@ export class HeldByNode {
       least,
       free: least + share * roomMade,
     });
-    this.#tell(gone);
+    this.#tell(gone, node);
     const left = await this.#held(node);
     const isRoom = left + needed <= share;
     if (isRoom) {
@@ -121,7 +121,7 @@ export class HeldByNode {
   /** Erases all evidence of a TPM that is no node any more. @returns how much it held, in bytes */
   async erase(node: EvidenceOwner, actor: string): Promise<number> {
     const before = await this.#held(node);
-    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)));
+    this.#tell(await this.#parts.store.eraseHeld(this.#of(node, actor)), node);
     this.#stuck.delete(node.ekDigest);
     return before - (await this.#held(node));
   }
@@ -140,8 +140,8 @@ export class HeldByNode {
     return store.held(ekDigest);
   }
 
-  #tell(digests: readonly string[]): void {
-    if (digests.length > 0) for (const listener of this.#listeners) listener(digests);
+  #tell(digests: readonly string[], { name }: EvidenceOwner): void {
+    if (digests.length > 0) for (const listener of this.#listeners) listener(digests, name);
   }
 
   #of({ name, ekDigest }: EvidenceOwner, actor: string): HeldEvidence {

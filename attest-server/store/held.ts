@@ -33,7 +33,10 @@ interface Surplus {
   readonly bytes: number;
 }
 
-/** How much is kept of one node, and what of it gives way. Only its own evidence does; rows of history and audit log stay. */
+/**
+ * How much evidence is kept of one node, and what of it gives way. Rows of history and audit log stay, and count nothing: nobody can
+ * erase them, so in the end no answer of any node would be taken. They have a bound of their own.
+ */
 export function heldByNode(
   { db, prepare }: Database,
   append: Append,
@@ -46,9 +49,7 @@ export function heldByNode(
       .leftJoin('held', 'held.ek_digest', 'nodes.ek_digest')
       .leftJoin('latest_answers', 'latest_answers.ek_digest', 'nodes.ek_digest')
       .select(
-        sql<number>`coalesce(blobs + answers + rows, 0) + coalesce(length(latest_answers.bytes), 0)`.as(
-          'bytes',
-        ),
+        sql<number>`coalesce(blobs + answers, 0) + coalesce(length(latest_answers.bytes), 0)`.as('bytes'),
       )
       .where('nodes.ek_digest', '=', value('ek_digest'))
       .compile(),
@@ -267,8 +268,6 @@ export function heldByNode(
           .returning('digest')
           .execute();
         if (own.length > 0) await append(transaction, event(own.map(({ digest }) => digest)));
-        // Its rows stay. A person decided that it begins anew: else a TPM that is enrolled again would have no share for good.
-        await transaction.updateTable('held').set({ rows: 0 }).where('ek_digest', '=', ekDigest).execute();
       });
       return [...(await erase({ answers, blobs: bytes, bytes: 0 }, request))];
     },

@@ -134,14 +134,12 @@ interface AnswerRow {
   readonly held: Generated<number>;
 }
 
-/** Bytes that are kept of one TPM, by its endorsement key; triggers keep the sums. */
+/** Bytes of evidence that are kept of one TPM, by its endorsement key; triggers keep the sums. */
 interface HeldRow {
   readonly ek_digest: string;
   /** Of `held_blobs`. */
   readonly blobs: number;
   readonly answers: number;
-  /** Of the history, with their entries of the audit log: never erased. */
-  readonly rows: number;
 }
 
 /** What a TPM was enrolled as before: its evidence of then is kept under that name. */

@@ -307,7 +307,7 @@ const migrations: readonly string[] = [
   // Changes that follow each other too quickly have one row together, which says how many they were.
   `alter table history add column flaps text;`,
 
-  // What each TPM has the server keep, counted as it is written. Of an earlier program's rows and evidence nothing is counted.
+  // What each TPM has the server keep, counted as it is written. Of an earlier program's evidence nothing is counted.
   `create table held_blobs (
      ek_digest text not null,
      digest text not null,
@@ -318,8 +318,7 @@ const migrations: readonly string[] = [
    create table held (
      ek_digest text primary key,
      blobs integer not null default 0,
-     answers integer not null default 0,
-     rows integer not null default 0
+     answers integer not null default 0
    ) strict, without rowid;
    create table former_names (
      ek_digest text not null,
@@ -349,11 +348,6 @@ const migrations: readonly string[] = [
    end;
    create trigger node_is_renamed after update of name on nodes when old.name <> new.name begin
      insert into former_names (ek_digest, name) values (old.ek_digest, old.name) on conflict do nothing;
-   end;
-   create trigger row_is_held after insert on history begin
-     insert into held (ek_digest, rows)
-     values (new.ek_digest, length(cast(new.verdict || coalesce(new.flaps, '') as blob)) + 1024)
-     on conflict (ek_digest) do update set rows = rows + excluded.rows;
    end;`,
 
   // Policies that were in force, by the SHA-256 of their texts, and what people decided about which one is.

@@ -27,6 +27,8 @@ export interface FlappingNode extends AsyncDisposable {
   boots(what: 'another system' | 'as before'): void;
   /** Judges one answer; `turn` says which. */
   answer(at: number, turn: number): Promise<string>;
+  /** Has its latest parts leave room for so many bytes of what is kept with changes. */
+  fill(at: number, left: number): void;
   /** What a server does by itself: it looks each second, and signs each minute. */
   passTo(at: number): Promise<void>;
   /** A server that starts anew. @param killed it had no time to write anything */
@@ -35,6 +37,8 @@ export interface FlappingNode extends AsyncDisposable {
   forGood(): number;
 }
 
+/** As the disk budget has it. */
+const mostAtOnce = 4 * 1024 * 1024;
 const other = recordedLog('centos9-shim-grub');
 const boots = [
   { log: model.log, sha256: model.sha256 },
@@ -43,7 +47,12 @@ const boots = [
 /** As long as the node's word on what it could not read may be. */
 const longest = 'x'.repeat(200);
 
-export async function flappingNode(stateDir: string, how: Flap): Promise<FlappingNode> {
+/** @param share bytes that may be kept of it: default 256 MiB */
+export async function flappingNode(
+  stateDir: string,
+  how: Flap,
+  share = 256 * 1024 * 1024,
+): Promise<FlappingNode> {
   const [{ name, tpm }] = (await populate(stateDir, 1, 'p256')) as [Machine];
   const machine = madeMachine(name, tpm);
   const store = await openMadeStore(join(stateDir, 'assay.db'));
@@ -57,6 +66,7 @@ export async function flappingNode(stateDir: string, how: Flap): Promise<Flappin
     monotonic: () => now,
     inForce: () => inForce,
     recorded: (entry) => recorded.push(entry),
+    share,
   });
   let attestation = await Attestation.open(ports, null);
   const key = madeAuditKey();
@@ -89,6 +99,9 @@ export async function flappingNode(stateDir: string, how: Flap): Promise<Flappin
         machine.answer(at, { pcrs: { sha256: boot.sha256 }, resetCount, occasion }),
       );
       return 'state' in judged ? judged.state : 'asked for files';
+    },
+    fill(at, left) {
+      ports.evidence.budget.take(name, mostAtOnce - left, at);
     },
     async passTo(at) {
       now = at;

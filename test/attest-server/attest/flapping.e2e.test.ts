@@ -41,8 +41,8 @@ describe('a node whose verdict changes with each answer (row 355)', () => {
       for (const end = at + every; at < end; at += second) await node.passTo(at);
     }
   };
-  const begin = async (how: Flap) => {
-    node = await flappingNode(folder, how);
+  const begin = async (how: Flap, most?: number) => {
+    node = await flappingNode(folder, how, most);
   };
   const history = () => node.store.verdicts.history('node-0', { limit: 1_000 });
   const entries = () => node.store.audit.entries({ limit: 1_000 });
@@ -135,6 +135,29 @@ describe('a node whose verdict changes with each answer (row 355)', () => {
     await flap(10);
     assert.notEqual(await node.store.evidence.read(row?.evidenceDigest ?? '', 'node-0'), null);
     assert.equal((await entries()).filter(({ detail }) => detail.state === 'untrusted').length, 1);
+  });
+
+  it('never loses that row where it is refused at first: no room is left for its evidence (row 370)', async () => {
+    await begin('reasons');
+    await flap(100);
+    node.boots('another system');
+    node.fill(at, 6_000);
+    await assert.rejects(node.answer(at, turn), { code: 'too_large' });
+    at += 20 * second;
+    assert.equal(await node.answer(at, turn), 'untrusted');
+    const [row] = await history();
+    assert.deepEqual([row?.verdict.state, row?.flaps?.states], ['untrusted', undefined]);
+    node.boots('as before');
+    await flap(10);
+    assert.notEqual(await node.store.evidence.read(row?.evidenceDigest ?? '', 'node-0'), null);
+  });
+
+  it('is judged still, though it has more rows than all that may be kept of it: nobody can erase these (row 372)', async () => {
+    await begin('reasons', share.burst + 32 * 1024);
+    await flap(120, 20 * second);
+    assert.ok(node.forGood() > share.burst);
+    node.boots('another system');
+    assert.equal(await node.answer(at, turn), 'untrusted');
   });
 
   for (const killed of [false, true])

@@ -15,7 +15,7 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
     const flapping = new Flapping();
     for (let boot = 0; boot < 4; boot += 1)
       for (const state of ['pending', 'pending', 'trusted'] as const)
-        assert.ok(flapping.hasRows('node-1', changeTo(state), boot * minute));
+        assert.ok(change(flapping, changeTo(state), boot * minute));
     assert.deepEqual(flapping.names(4 * minute), []);
   });
 
@@ -39,12 +39,15 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
     assert.deepEqual(flapping.names(2 * hour), []);
   });
 
-  it('the first by which it is untrusted, though its share is spent on what harms nobody (row 356)', () => {
+  it('the first by which it is untrusted, though its share is spent on what harms nobody, and it was refused before (row 356) (row 370)', () => {
     const flapping = new Flapping();
     let at = 0;
-    while (flapping.hasRows('node-1', changeTo('pending', 'rebooted', 40_000), at)) at += minute;
+    while (change(flapping, changeTo('pending', 'rebooted', 40_000), at)) at += minute;
     assert.equal(flapping.hasRows('node-1', changeTo('trusted', 'rebooted', 40_000), at), false);
-    assert.equal(flapping.hasRows('node-1', changeTo('untrusted', 'cmdline_policy', 40_000), at), true);
+    // However often they could not be written.
+    for (let turn = 0; turn < 3; turn += 1)
+      assert.equal(flapping.hasRows('node-1', changeTo('untrusted', 'cmdline_policy', 40_000), at), true);
+    assert.equal(change(flapping, changeTo('untrusted', 'cmdline_policy', 40_000), at), true);
     // And not again and again by other codes: that is in debt.
     assert.equal(flapping.hasRows('node-1', changeTo('untrusted', 'kernel_unknown', 40_000), at), false);
     assert.equal(
@@ -57,7 +60,7 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
     const flapping = new Flapping();
     for (let at = 0; at < 30; at += 1)
       change(flapping, changeTo(at % 2 === 0 ? 'trusted' : 'untrusted', 'cmdline_policy'), at * second);
-    assert.equal(flapping.hasRows('node-1', changeTo('untrusted', 'kernel_unknown'), 31 * second), true);
+    assert.equal(change(flapping, changeTo('untrusted', 'kernel_unknown'), 31 * second), true);
     assert.equal(flapping.hasRows('node-1', changeTo('untrusted', 'kernel_unknown'), 32 * second), false);
   });
 
@@ -70,9 +73,9 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
           const next = changeTo(turn % 2 === 0 ? 'trusted' : 'untrusted', 'cmdline_policy', bytes);
           if (change(flapping, next, at)) taken += bytes;
           for (const name of flapping.due(at))
-            if (flapping.takeFlaps(name, 600, at)) {
+            if (flapping.areDue(name, 600, at)) {
               taken += 600;
-              flapping.written(name, 'trusted', at);
+              flapping.written(name, { verdicts: [madeVerdict('trusted')], bytes: 600 }, at);
             }
         }
         assert.ok(taken <= 1.2 * 1024 * 1024 + bytes, `${taken} bytes of ${bytes} each ${every} ms`);
@@ -82,22 +85,21 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
   it('have their row after ten minutes at the latest, though its share is spent', () => {
     const flapping = new Flapping();
     let at = 0;
-    while (flapping.hasRows('node-1', changeTo('pending', 'rebooted', 40_000), at)) at += second;
+    while (change(flapping, changeTo('pending', 'rebooted', 40_000), at)) at += second;
     // In debt for hours.
-    assert.ok(flapping.hasRows('node-1', changeTo('untrusted', 'cmdline_policy', 400_000), at));
-    flapping.written('node-1', 'untrusted', at);
+    assert.ok(change(flapping, changeTo('untrusted', 'cmdline_policy', 400_000), at));
     change(flapping, changeTo('trusted', 'rebooted', 40_000), at);
     const written: number[] = [];
     for (const end = at + hour; at < end; at += second)
       for (const name of flapping.due(at))
-        if (flapping.takeFlaps(name, 600, at)) {
+        if (flapping.areDue(name, 600, at)) {
           written.push(at);
-          flapping.written(name, 'trusted', at);
+          flapping.written(name, { verdicts: [madeVerdict('trusted')], bytes: 600 }, at);
           flapping.join(name, changeTo('untrusted', 'cmdline_policy'), at, at);
         }
     assert.deepEqual(written.length, 5);
     // An hourly row of equal verdicts is no such row.
-    assert.equal(flapping.takeRow('node-1', 600, at), false);
+    assert.equal(flapping.hasRoom('node-1', 600, at), false);
   });
 
   it('begins anew where nothing is known of the node any more', () => {
@@ -111,7 +113,7 @@ describe('which changes of a verdict have rows of their own (row 355)', () => {
 
 function change(flapping: Flapping, next: ReturnType<typeof changeTo>, at: number): boolean {
   const isWhole = flapping.hasRows('node-1', next, at);
-  if (isWhole) flapping.written('node-1', next.verdicts[0]?.state ?? 'unknown', at);
+  if (isWhole) flapping.written('node-1', next, at);
   else flapping.join('node-1', next, at, at);
   return isWhole;
 }

@@ -268,6 +268,26 @@ describe("IMA's list of a node", () => {
     assert.ok(server.listOf(keptOf(await server.answer(list, answerTo(server, list)))).equals(list));
   });
 
+  for (const [what, begins] of [
+    ['is known', false],
+    ['comes from its begin again', true],
+  ] as const)
+    it(`is kept whole, where pieces of an answer that came to nothing gave way while it ${what} (row 351)`, async () => {
+      const server = madeServer();
+      const list = madeList(3 * MiB);
+      const first = judged(await server.answer(list, answerTo(server, list)));
+      if (begins) await server.answer(list, { from: 0, more: true, pieces: [] });
+      const gone = parseImaIndex(server.blobs.get(first.kept?.part.digest ?? '') ?? Buffer.alloc(0));
+      for (const { digest } of gone) server.blobs.delete(digest);
+      server.lists.gone(
+        node,
+        gone.map(({ digest }) => digest),
+      );
+      const more = Buffer.concat([list, madeList(KiB, 'more')]);
+      const { kept } = judged(await server.answer(more, answerTo(server, more)));
+      assert.deepEqual(server.listOf(kept ?? assert.fail()), more);
+    });
+
   it('is another one after a reboot', async () => {
     const server = madeServer();
     const [before, after] = [madeList(90 * KiB), madeList(80 * KiB, 'next')];

@@ -41,9 +41,9 @@ const selection = { sha256: Array.from({ length: 24 }, (_, pcr) => pcr) };
 /** Ports over a store, with `bootPolicy` unless another one is given. */
 export function madePorts(
   { verdicts, enrolment, evidence: kept, initrds }: Store,
-  change: Partial<AttestPorts> & { readonly policy?: Policy } = {},
+  change: Partial<AttestPorts> & { readonly policy?: Policy; readonly share?: number } = {},
 ): AttestPorts {
-  const { policy = bootPolicy, ...ports } = change;
+  const { policy = bootPolicy, share = 256 * 1024 * 1024, ...ports } = change;
   const inForce = new InForce(policy, [], keptContext);
   return {
     verdicts,
@@ -56,7 +56,7 @@ export function madePorts(
       logsPerBoot: new LogsPerBoot(),
       share: new HeldByNode({
         store: kept,
-        share: 256 * 1024 * 1024,
+        share,
         now: () => 0,
         monotonic: () => performance.now(),
       }),

@@ -55,12 +55,13 @@ describe('a verdict that turns', () => {
   let made: number;
   let faults: unknown[];
   let labels: Record<string, string>;
+  let held: InForce[];
 
   beforeEach(async () => {
     store = await openMadeStore(':memory:');
     machine = madeMachine('node-1');
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
-    [now, made, faults, labels] = [0, 0, [], {}];
+    [now, made, faults, labels, held] = [0, 0, [], {}, []];
     inForce = new InForce(good, [reference], keptContext);
     await open();
     assert.equal(await judge(), 'trusted');
@@ -82,7 +83,15 @@ describe('a verdict that turns', () => {
       monotonic: () => now,
       inForce: () => inForce,
       labelsOf: () => labels,
-      earlier,
+      earlier: {
+        known: (named) => earlier.known(named),
+        pathsOf: (...of) => earlier.pathsOf(...of),
+        async read(...of) {
+          const found = await earlier.read(...of);
+          if (found !== null) held.push(found);
+          return found;
+        },
+      },
       version,
     });
     attestation = await Attestation.open(ports, null);
@@ -150,6 +159,29 @@ describe('a verdict that turns', () => {
     rules(good);
     assert.equal(await judge(), 'trusted');
     assert.equal(turned(), null);
+  });
+
+  it('is judged twice at the cost of the node, which is asked no more often for it (row 360)', async () => {
+    const clock = performance.now;
+    let spent = 0;
+    performance.now = () => clock.call(performance) + spent;
+    try {
+      rules();
+      assert.equal(await judge(), 'untrusted');
+      assert.equal(attestation.proofs.wait('node-1'), 0);
+      const before = held[0] ?? assert.fail('no rules of before');
+      const { appraise } = before;
+      const slow = (...asked: Parameters<typeof appraise>) => {
+        spent += 3_000;
+        return appraise(...asked);
+      };
+      Object.assign(before, { appraise: Object.assign(slow, appraise) });
+      assert.equal(await judge(), 'untrusted');
+      assert.equal(turned()?.as, 'trusted');
+      assert.notEqual(attestation.proofs.wait('node-1'), 0);
+    } finally {
+      performance.now = clock;
+    }
   });
 
   it('costs nothing while nothing waits', async () => {

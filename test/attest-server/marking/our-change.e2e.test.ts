@@ -193,6 +193,31 @@ describe('a change of ours that turns verdicts', () => {
     assert.equal(site.marksOf('node-2'), 'False');
   });
 
+  it('waits for references that were revoked by mistake, minutes after others were released (row 371)', async () => {
+    const isGood = (node: string) => site.answer(node, good, 7);
+    const capture = (node: string, name: string) =>
+      world.call('POST', '/v1/references', { node, name, reason: 'its kernel is good' });
+    const revoke = (name: string) => world.call('POST', `/v1/references/${name}/revoke`, { reason: 'bad' });
+    assert.equal(await site.answer('node-5', bad, 8), 'untrusted');
+    for (const name of ['other', 'other-2']) await capture('node-5', name);
+    await capture('node-1', 'good-2');
+    assert.equal(await site.answer('node-5', bad, 8), 'trusted');
+    for (const node of nodes.slice(0, 4)) assert.equal(await isGood(node), 'trusted');
+    for (const name of ['other', 'other-2']) await revoke(name);
+    assert.equal(await site.answer('node-5', bad, 8), 'untrusted');
+    await world.until(async () => (await held()).length > 0);
+    await world.call('POST', '/v1/cluster/breaker/release', { reason: 'meant', groups: [] });
+    await world.until(() => site.marksOf('node-5').startsWith('untrusted='));
+    for (const name of ['good', 'good-2']) await revoke(name);
+    for (const node of nodes.slice(0, 4)) assert.equal(await isGood(node), 'untrusted');
+    for (const node of nodes.slice(0, 4)) await site.reaches(node, 'False');
+    await world.until(async () => (await held()).some((row) => row.includes(' 4 0 open')));
+    assert.deepEqual((await held()).toSorted(), [
+      'revoked_reference references good, good-2, other, other-2 4 0 open true',
+      'revoked_reference references other, other-2 0 1 released true',
+    ]);
+  });
+
   it('lets a node that booted anew behind a wrong policy have what the rules of before ask for (row 379)', async () => {
     await reload(wrong('missing'));
     await all('untrusted');
