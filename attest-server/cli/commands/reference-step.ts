@@ -90,11 +90,14 @@ function trialAnswer(action: ReferenceAction, name: string, trial: ReferenceTria
 
 /** Whom it would taint, and when. */
 function taintText(action: ReferenceAction, taint: boolean, { items }: ReferenceTrialView): string {
-  const turned = items.filter(turnsUntrusted).map(({ node }) => node);
+  // A server of 0.3.0 does not say the mode.
+  const turned = items.filter(
+    (item) => turnsUntrusted(item) && (item.after?.mode ?? 'enforce') === 'enforce',
+  );
   if (turned.length === 0 || action !== 'revoke') return '';
-  const whom = `${counted(turned.length, 'node')} (${listed(turned)})`;
+  const whom = `${counted(turned.length, 'node')} (${listed(turned.map(({ node }) => node))})`;
   return taint
-    ? `${whom} would be tainted at once, where the policy says enforce: no new pod starts there\n`
+    ? `${whom} would be tainted at once: no new pod starts there\n`
     : `${whom} would get no taint until a person lets it come: assay breaker release (or --taint here)\n`;
 }
 

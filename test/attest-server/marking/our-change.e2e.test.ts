@@ -132,6 +132,25 @@ describe('a change of ours that turns verdicts', () => {
     await reaches('untrusted=revoked_reference False');
   });
 
+  it('says nothing of taints where the policy only observes', async () => {
+    await reload(sitePolicy('observe'));
+    await all('trusted');
+    for (const taint of [[], ['--taint']]) {
+      const { code, out } = await assay(
+        'reference',
+        'revoke',
+        'good',
+        '--reason',
+        'why',
+        '--dry-run',
+        ...taint,
+      );
+      assert.equal(code, 10);
+      assert.match(out, /5 would turn untrusted/);
+      assert.doesNotMatch(out, /taint/);
+    }
+  });
+
   it('taints nobody by a wrong revocation, and at once where that is asked for (row 377)', async () => {
     await world.call('POST', '/v1/references/good/revoke', { reason: 'the wrong name' });
     await all('untrusted');
