@@ -23,7 +23,7 @@ export interface HeldParts {
 const perAnswer = 128 * 1024;
 /** As much gives way at once as makes room for many answers: to find it takes time. */
 const roomMade = 1 / 8;
-/** The store is asked anew after so many: rows are also written beside answers, as where a node is silent. */
+/** The store is asked anew after so many, so that what is only reckoned never strays far from what is held. */
 const answersPerLook = 16;
 /** Milliseconds until is looked again for what may give way, where nothing was found. */
 const lookAgainAfter = 600_000;
