@@ -36,8 +36,8 @@ export class HeldByNode {
   readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
   /** By the endorsement key, bytes that may be on their way to the disk. */
   readonly #promised = new Map<string, number>();
-  /** By the endorsement key: what was held when nothing was found that may give way, and when. */
-  readonly #stuck = new Map<string, { readonly held: number; readonly at: number }>();
+  /** By the endorsement key: bytes for which not enough was found that may give way, and when. */
+  readonly #stuck = new Map<string, { readonly least: number; readonly at: number }>();
 
   constructor(parts: HeldParts) {
     this.#parts = parts;
@@ -71,10 +71,11 @@ export class HeldByNode {
       this.#promised.set(ekDigest, bytes);
       return true;
     }
-    const stuck = this.#stuck.get(ekDigest);
-    // Attack: a node whose share is full has all of it looked through with each answer.
-    if (stuck !== undefined && held >= stuck.held && monotonic() < stuck.at + lookAgainAfter) return false;
     const least = held + needed - share;
+    const stuck = this.#stuck.get(ekDigest);
+    // Attack: a node whose share is full has all of it looked through with each answer, each a byte shorter than the one before.
+    if (stuck !== undefined && least > stuck.least / 2 && monotonic() < stuck.at + lookAgainAfter)
+      return false;
     const gone = await store.giveWay({
       ...this.#of(node, 'server'),
       naming: naming(),
@@ -87,7 +88,7 @@ export class HeldByNode {
     if (isRoom) {
       this.#stuck.delete(ekDigest);
       this.#promised.set(ekDigest, bytes);
-    } else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
+    } else this.#stuck.set(ekDigest, { least, at: monotonic() });
     return isRoom;
   }
 
