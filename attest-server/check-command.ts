@@ -12,6 +12,7 @@ import { builtInPolicy } from './policy/shipped/built-in.ts';
 import { ConfigError } from './protocol/config-error.ts';
 import { declaredFiles } from './protocol/declared.ts';
 import type { Bound } from './protocol/enrolment-method.ts';
+import { policyLabel } from './protocol/policy-label.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
 
@@ -132,9 +133,9 @@ interface PolicySource {
 
 function policyOf({ name, text }: PolicySource, methods: readonly Bound[]) {
   const builtIn = text === null ? builtInPolicy(name) : null;
-  if (builtIn !== null) return { name: `${builtIn.name}@${builtIn.revision}`, warnings: [] };
+  if (builtIn !== null) return { name: policyLabel(builtIn), warnings: [] };
   const { policy, warnings } = checkPolicy(text ?? textOf(name), name, methods);
-  return { name: `${policy.name}@${policy.revision}`, warnings };
+  return { name: policyLabel(policy), warnings };
 }
 
 function textOf(path: string): string {

@@ -90,8 +90,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   health.probeBy(store.probe, store.free);
   const nodeShare = state.nodeShare(config.nodeDisk);
-  // The list of the present boot leaves room for that of a boot by which a node became untrusted.
-  const imaList = Math.min(config.imaList, Math.floor(nodeShare / 4));
   const audit = rooms.use(
     await openAudit({
       store,
@@ -170,30 +168,27 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.faultyParts(inForce.faulty);
   metrics.policyHistory(inForce.history);
   const attest = rooms.use(
-    await openAttest(
-      { ...config, imaList },
-      {
-        verdicts: store.verdicts,
-        enrolment: store.enrolment,
-        now,
-        monotonic,
-        initrds: store.initrds,
-        evidence,
-        inForce: inForce.current,
-        earlier: inForce.earlier,
-        version,
-        labelsOf,
-        systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
-        alive: state,
-        duration: metrics.duration,
-        answered: report.answered,
-        recorded: report.recorded,
-        gateOpened: report.gateOpened,
-        storageFault: health.fault,
-        presence,
-        fault,
-      },
-    ),
+    await openAttest(config, {
+      verdicts: store.verdicts,
+      enrolment: store.enrolment,
+      now,
+      monotonic,
+      initrds: store.initrds,
+      evidence,
+      inForce: inForce.current,
+      earlier: inForce.earlier,
+      version,
+      labelsOf,
+      systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
+      alive: state,
+      duration: metrics.duration,
+      answered: report.answered,
+      recorded: report.recorded,
+      gateOpened: report.gateOpened,
+      storageFault: health.fault,
+      presence,
+      fault,
+    }),
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   metrics.initrds(attest.initrdFigures);

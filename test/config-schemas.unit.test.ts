@@ -73,7 +73,7 @@ const published: readonly Published[] = [
       { kubernetes: { api: 'pod', namespace: null, agentAccount: 'a/b', agentTokens: 'nodes' } },
       { kubernetes: {} },
       { marks: { pendingTaint: 'startup-taint.cluster-autoscaler.kubernetes.io/assay-pending' } },
-      { breaker: { onExpiry: 'taint' } },
+      { breaker: { onExpiry: 'taint', refusePolicyPercent: 100 } },
       { gone: { afterSeconds: 60, archiveDays: 0.5 } },
       ...[
         'https://receiver.example/assay?team=1',
@@ -85,7 +85,7 @@ const published: readonly Published[] = [
       { challengeEverySeconds: 0.5, unknownAfterSeconds: 86_400 },
       { metrics: { perNode: false }, approvals: { separate: true } },
       { sources: { connections: 1_000_000, connectionsPerSecond: 1 }, firstUsePerSource: 0 },
-      { imaListMiB: 256 },
+      { imaListMiB: 256, nodeDiskMiB: 1024 },
       { initrdUploads: 16, initrdManifestsMiB: 4096 },
     ],
     bad: [
@@ -110,6 +110,8 @@ const published: readonly Published[] = [
       { marks: { pendingTaint: 'a/b/c' } },
       { marks: { ownNode: 'A' } },
       { breaker: { onExpiry: 'wait' } },
+      { breaker: { refusePolicyPercent: 101 } },
+      { breaker: { refusePolicyPercent: -1 } },
       { gone: { afterSeconds: 59 } },
       { gone: { archiveDays: 0 } },
       ...[
@@ -128,6 +130,7 @@ const published: readonly Published[] = [
       { sources: { unprovenMiB: 257 } },
       { imaListMiB: 0 },
       { imaListMiB: 257 },
+      { nodeDiskMiB: 0 },
       { initrdUploads: 0 },
       { initrdUploads: 17 },
       { initrdManifestsMiB: 0 },

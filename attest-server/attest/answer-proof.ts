@@ -1,8 +1,9 @@
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { Part, PartName, Parts } from '../protocol/evidence.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { Evidence, SignedAnswer } from '../verify/verify.ts';
 import { type Answer, type AttestedNode, expectedOf, type Given, quotesOf, withGiven } from './answer.ts';
+import { arrivedBytes, readBytes } from './answer-size.ts';
 import { HeavyTurns } from './heavy-turns.ts';
 import { JudgingTime } from './judging-time.ts';
 import type { AttestPorts } from './ports.ts';
@@ -30,8 +31,10 @@ export class AnswerProof {
     this.#signed = signed;
     this.#parts = parts;
     this.#shared = shared;
-    const bytes = bytesIn(parts) + sum(answer.files?.came ?? []);
-    this.isHeavy = time.isBusy(node) || bytes >= heavy.bytes || readingOf(parts, verifier) >= heavy.reading;
+    this.isHeavy =
+      time.isBusy(node) ||
+      readBytes(parts, answer) >= heavy.bytes ||
+      readingOf(parts, verifier) >= heavy.reading;
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
@@ -101,7 +104,7 @@ export class AnswerProofs {
       { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
       expectedOf({ name, ...node }, answer),
     );
-    time.admit(name, performance.now() - started + perByte * bytesOf(answer));
+    time.admit(name, performance.now() - started + perByte * arrivedBytes(answer));
     // Counted also where it replays: what nothing measures is free to invent.
     if (boot != null && boot.bytes !== null)
       this.#logsPerBoot.count(name, signed.resetCount, boot.digest, boot.bytes.length, this.#monotonic());
@@ -121,25 +124,6 @@ export class AnswerProofs {
   forget(name: string): void {
     this.#shared.time.forget(name);
   }
-}
-
-/** That came with it. */
-function bytesOf({ parts, files, ima, initrd }: Answer): number {
-  return bytesIn(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
-}
-
-function sum(all: readonly Buffer[]): number {
-  return all.reduce((bytes, { length }) => bytes + length, 0);
-}
-
-function bytesIn(parts: Parts): number {
-  let bytes = 0;
-  for (const name of partNames) bytes += sizeOf(parts[name]);
-  return bytes;
-}
-
-function sizeOf(part: Part | undefined): number {
-  return part?.bytes?.length ?? 0;
 }
 
 function readingOf(

@@ -1,6 +1,7 @@
 import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
+import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import {
   type EvidenceMessage,
   type PcrBank,
@@ -108,6 +109,19 @@ export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answe
   const bytes = ima?.bytes ?? null;
   if (bytes === null || arrived != null) return { parts: others, arrived };
   return { parts: others, arrived: { from: 0, more: false, pieces: [bytes] } };
+}
+
+/** The answer with what is kept of its list, by which the list is found again. */
+export function withIndex(answer: Answer, kept: KeptIma | null): Answer {
+  return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
+}
+
+/** Digests of its parts, and of pieces of IMA's list. */
+export function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+  const named = Object.values(parts).map(({ digest }) => digest);
+  const index = ima?.part;
+  if (index?.bytes == null) return named;
+  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
 }
 
 /** What a good answer of this node shows. */

@@ -13,9 +13,8 @@ import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { longestProblem } from '../protocol/bundle.ts';
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
-import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import { turnedIn } from '../protocol/our-change.ts';
@@ -32,11 +31,13 @@ import {
   answeredEvidence,
   type Given,
   type GivenFiles,
+  namedBy,
+  withIndex,
   withListApart,
 } from './answer.ts';
 import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
+import { keptBytes, newPartBytes } from './answer-size.ts';
 import { Deadlines } from './deadlines.ts';
-import { Flapping } from './flapping.ts';
 import { ImaLists, type KeptIma } from './ima-lists.ts';
 import { imageReader } from './image-reader.ts';
 import {
@@ -49,6 +50,7 @@ import {
 } from './initrds.ts';
 import { Lanes } from './lanes.ts';
 import { LoaderFiles } from './loader-files.ts';
+import { NamedParts } from './named-parts.ts';
 import { lastTrusted, nextStatus, partsShown } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
@@ -59,14 +61,8 @@ import { SystemUuids } from './system-uuids.ts';
 import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
 import { type Proof, Unwritten } from './unwritten.ts';
-import {
-  bytesForGood,
-  changeRecord,
-  changesOf,
-  flapsRecord,
-  joinedRecord,
-  summaryRecord,
-} from './verdict-record.ts';
+import { changeRecord } from './verdict-record.ts';
+import { type RecordedVerdicts, VerdictRows } from './verdict-rows.ts';
 
 /** What an answer was worth. */
 export interface Judged {
@@ -96,11 +92,10 @@ export class Attestation {
   readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
-  /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
-  readonly #lost = new Map<string, Set<string>>();
+  readonly #named: NamedParts;
   readonly #twins = new Twins();
-  readonly #flapping = new Flapping();
-  readonly #turns: Turns;
+  readonly #rows: VerdictRows;
+  readonly turns: Turns;
   readonly #unwritten = new Unwritten((name, proof) => this.#show(name, proof));
   readonly #faults: NodeFaults;
   /** What is stored of nodes that are shown as overdue, where that is a fault of ours: it is not stored. */
@@ -111,6 +106,8 @@ export class Attestation {
   private constructor(ports: AttestPorts) {
     this.#ports = ports;
     this.proofs = new AnswerProofs(this.#verifier, ports);
+    this.#named = new NamedParts(this.#verifier, (digest, node) => ports.evidence.readPart(digest, node));
+    this.#rows = new VerdictRows(ports);
     this.#files = new LoaderFiles(ports.evidence, this.#verifier);
     this.#imaLists = new ImaLists({
       verifier: this.#verifier,
@@ -141,7 +138,7 @@ export class Attestation {
       called: (node) => ports.askAgain(node),
     });
     this.#deadlines = new Deadlines(() => ports.monotonic());
-    this.#turns = new Turns(ports);
+    this.turns = new Turns(ports);
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
   }
 
@@ -161,10 +158,10 @@ export class Attestation {
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
       await attestation.#remember({ ...status, expiresAt });
-      attestation.#flapping.resume(status, ports.monotonic());
+      attestation.#rows.resume(status);
     }
     await attestation.#holdTwins();
-    await attestation.#turns.prime(attestation.statuses(), ports.inForce());
+    await attestation.turns.prime(attestation.statuses(), ports.inForce());
     return attestation;
   }
 
@@ -183,14 +180,7 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isHeldAsTwin(status)) continue;
       const verdict = twinVerdict(status.verdict, name, this.#twins.of(name));
-      const held = {
-        ...status,
-        state: verdict.state,
-        verdict,
-        trustedAt: lastTrusted(status),
-        trustedBy: null,
-      };
-      await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
+      await this.#hold(status, verdict, { trustedAt: lastTrusted(status) });
     }
   }
 
@@ -203,10 +193,16 @@ export class Attestation {
       const status = this.#statuses.get(name);
       if (status === undefined || status.verdict === null || isOfEndedTrial(status)) continue;
       const verdict = trialEndedVerdict(status.verdict, name);
-      const held: NodeStatus = { ...status, state: verdict.state, verdict, expiresAt: null, ...neverTrusted };
-      await this.#commit(changeRecord(held, this.#ports.now(), [verdict], status.state, []), status.state);
+      await this.#hold(status, verdict, { trustedAt: null, expiresAt: null });
       this.#deadlines.forget(name);
     }
+  }
+
+  /** It has a row, however often the verdict of the node changes. */
+  async #hold(status: NodeStatus, verdict: Verdict, change: Partial<NodeStatus>): Promise<void> {
+    const held = { ...status, state: verdict.state, verdict, trustedBy: null, ...change };
+    const record = changeRecord(held, this.#ports.now(), [verdict], status.state, []);
+    await this.#commit({ record, told: record.history }, status.state);
   }
 
   statuses(): readonly NodeStatus[] {
@@ -219,7 +215,7 @@ export class Attestation {
 
   /** Nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
   flapping(): readonly string[] {
-    return this.#flapping.names(this.#ports.monotonic());
+    return this.#rows.flapping();
   }
 
   /** The server failed while it judged this node, or stored what it proved. */
@@ -234,13 +230,7 @@ export class Attestation {
 
   /** The parts that this node need not send again. */
   heldParts(name: string): NodeStatus['parts'] {
-    const all = this.#statuses.get(name)?.parts ?? {};
-    const lost = this.#lost.get(name);
-    if (all.ima === undefined && lost === undefined) return all;
-    // The list goes on from where it is: no digest says that.
-    const { ima: _, ...parts } = all;
-    if (lost === undefined) return parts;
-    return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
+    return this.#named.held(name, this.#statuses.get(name)?.parts ?? noParts);
   }
 
   /** Where the node's list of what ran is to go on; null where it is not asked for at present. */
@@ -268,11 +258,11 @@ export class Attestation {
     const shown = this.proofs.begin(node, answer);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
-    const unread = this.#unread(answer.parts, before);
+    const unread = this.#named.unread(answer.parts, before);
     const { parts: all, lost } =
       unread.length === 0
         ? { parts: answer.parts, lost: null }
-        : await this.#complete(node.name, answer.parts, unread, before);
+        : await this.#named.read(node.name, answer.parts, unread, before);
     const { parts, arrived } = withListApart({ ...answer, parts: all });
     const held: Given = {
       loader: this.#files.remembered(node.name, before) ?? (await this.#files.heldFor(node.name, before)),
@@ -309,7 +299,7 @@ export class Attestation {
 
   /** What its boot was judged by before. */
   async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    return this.#turns.askInitrds(name, this.status(name), this.#ports.inForce())
+    return this.turns.askInitrds(name, this.status(name), this.#ports.inForce())
       ? this.#initrds.heldFor(name, digest)
       : noInitrds;
   }
@@ -319,7 +309,7 @@ export class Attestation {
     if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = this.#turns.askInitrds(node.name, this.status(node.name), inForce)
+    const looked = this.turns.askInitrds(node.name, this.status(node.name), inForce)
       ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
       : this.#leave(node.name);
     if (looked.isNew) return this.#askAgain(node.name, held.loader);
@@ -328,7 +318,7 @@ export class Attestation {
     const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
     const proven = isSame ? explained.proven : proof.with(given);
     if (given.initrds.list !== null) {
-      const { ahead } = this.#turns.appraiserOf(this.status(node.name), inForce);
+      const { ahead } = this.turns.appraiserOf(this.status(node.name), inForce);
       await inSteps(proof.chargedSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now())));
     }
     const listed = this.#imaLists.concerns(node.name, proven, arrived)
@@ -336,7 +326,8 @@ export class Attestation {
       : null;
     if (listed === 'again') return this.#askAgain(node.name, held.loader);
     const ima = listed?.kept ?? null;
-    const came = bytesThatCame(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    const came = keptBytes(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
+    // Parts and pieces may have been written with an answer that came to nothing: these do not give way.
     const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
     if (ima !== null && ima.pieces.length > shortPieces) {
       if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
@@ -398,7 +389,7 @@ export class Attestation {
     const { name } = node;
     const judged = this.#judgedAs(node, answer);
     const { now } = this.#ports;
-    const appraiser = this.#turns.appraiserOf(this.status(name), inForce);
+    const appraiser = this.turns.appraiserOf(this.status(name), inForce);
     return this.#imaLists.prove(name, first, arrived, {
       judgedTo: () => appraiser.judgedTo(judged),
       pause: () => proof.pause(),
@@ -448,40 +439,6 @@ export class Attestation {
     )();
   }
 
-  /** Parts that were only named, and whose bytes the verifier needs, or nobody has seen of this node. */
-  #unread(arrived: Parts, held: NodeStatus['parts']): readonly PartName[] {
-    const unknown = this.#verifier.missing(arrived);
-    return partNames.filter((name) => {
-      const part = arrived[name];
-      if (part === undefined || part.bytes !== null) return false;
-      return held[name] !== part.digest || unknown.includes(name);
-    });
-  }
-
-  /** The parts with the bytes of those that are not read yet; `lost`: nobody has them. */
-  async #complete(
-    node: string,
-    arrived: Parts,
-    unread: readonly PartName[],
-    held: NodeStatus['parts'],
-  ): Promise<{ readonly parts: Parts; readonly lost: PartName | null }> {
-    let read: Partial<Record<PartName, Part>> | null = null;
-    let lost: PartName | null = null;
-    for (const name of unread) {
-      const digest = arrived[name]?.digest;
-      if (digest === undefined) continue;
-      const bytes = await this.#ports.evidence.readPart(digest, node);
-      if (bytes === null) {
-        lost = name;
-        if (held[name] === digest) this.#lost.set(node, (this.#lost.get(node) ?? new Set()).add(digest));
-        continue;
-      }
-      read ??= {};
-      read[name] = { digest, bytes };
-    }
-    return { parts: read === null ? arrived : { ...arrived, ...read }, lost };
-  }
-
   /**
    * Ages what is overdue: silence is never trusted, and launders nothing that was untrusted.
    * @throws AggregateError where the store refuses some of it; no node stays trusted for that
@@ -497,7 +454,7 @@ export class Attestation {
       ...this.#notStored().map(([shown, stored]) =>
         this.#lanes.inOrder(shown.name, () => this.#age(shown, stored, now)),
       ),
-      ...this.#flapping.due(this.#ports.monotonic()).map((name) => this.#writeFlaps(name)),
+      ...this.#rows.due().map((name) => this.#writeFlaps(name)),
     ]);
     const faults = aged.flatMap((each) => (each.status === 'rejected' ? [each.reason] : []));
     if (faults.length === 0) return;
@@ -529,10 +486,9 @@ export class Attestation {
     };
     if (this.#isOnlyShown(name)) return showOnly();
     try {
-      const record = this.#changed(aged, now, [verdict], stored.state, []);
-      const change = changesOf(aged, now, [verdict], stored.state);
-      await this.#commit(record, stored.state, change, async () => {
-        if (await this.#ports.verdicts.recordAgeing(record, stored)) return true;
+      const change = this.#rows.changed(aged, now, [verdict], stored.state, []);
+      await this.#commit(change, stored.state, async () => {
+        if (await this.#ports.verdicts.recordAgeing(change.record, stored)) return true;
         await this.#readAgain(name, now);
         return false;
       });
@@ -542,37 +498,14 @@ export class Attestation {
     }
   }
 
-  /** The record of these verdicts: with rows of its own, or with none where the node flaps. */
-  #changed(
-    status: NodeStatus,
-    at: number,
-    verdicts: readonly Verdict[],
-    from: NodeState | null,
-    evidence: ChangeRecord['evidence'],
-  ): ChangeRecord {
-    const { name } = status;
-    const monotonic = this.#ports.monotonic();
-    const waiting = this.#flapping.waiting(name, monotonic);
-    const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
-    const change = { verdicts, from, bytes: bytesForGood(whole) };
-    if (this.#flapping.hasRows(name, change, monotonic)) return whole;
-    this.#flapping.join(name, change, monotonic, at);
-    return joinedRecord(status, at, verdicts, from, evidence);
-  }
-
   /** The one row of what changed since the row before. */
   #writeFlaps(name: string): Promise<void> {
     return this.#lanes.inOrder(name, async () => {
-      const monotonic = this.#ports.monotonic();
       const status = this.#statuses.get(name);
-      const waiting = this.#flapping.waiting(name, monotonic);
       // What is shown and not stored is told once it can be.
-      if (status?.verdict == null || waiting === null || this.#stored.has(name)) return;
-      if (this.#ports.storageFault() !== null) return;
-      const record = flapsRecord(status, this.#ports.now(), status.verdict, waiting);
-      if (!this.#flapping.areDue(name, bytesForGood(record), monotonic)) return;
-      await this.#commit(record, status.state, []);
-      if (record.audit.length > 0) this.#flapping.told(name, monotonic);
+      if (status === undefined || this.#stored.has(name) || this.#ports.storageFault() !== null) return;
+      const joined = this.#rows.joined(status, this.#ports.now());
+      if (joined !== null) await this.#commit(joined, status.state);
     });
   }
 
@@ -604,13 +537,15 @@ export class Attestation {
   }
 
   #forget(name: string): void {
+    const status = this.#statuses.get(name);
+    if (status !== undefined) this.#ports.evidence.share.forget(status.ekDigest);
     this.#statuses.delete(name);
     this.#stored.delete(name);
     this.#faults.forget(name);
     this.#deadlines.forget(name);
     this.#systemUuids.forget(name);
     this.#volumes.forget(name);
-    this.#lost.delete(name);
+    this.#named.forget(name);
     this.#ports.evidence.logsPerBoot.forget(name);
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
@@ -619,7 +554,7 @@ export class Attestation {
     this.#imaLists.forget(name);
     this.#initrds.forget(name);
     this.#unwritten.forget(name);
-    this.#flapping.forget(name);
+    this.#rows.forget(name);
   }
 
   /**
@@ -655,7 +590,7 @@ export class Attestation {
 
   /** Resolves when no verdict is under way, and all are on disk. */
   async idle(): Promise<void> {
-    await Promise.all(this.#flapping.due(Number.POSITIVE_INFINITY).map((name) => this.#writeFlaps(name)));
+    await Promise.all(this.#rows.waiting().map((name) => this.#writeFlaps(name)));
     await this.#lanes.idle();
     this.#initrds.close();
     await this.#ports.verdicts.settled();
@@ -699,7 +634,7 @@ export class Attestation {
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
     const parts = partsShown(previous?.parts ?? noParts, answer, given);
     const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
-    const trustedBy = this.#turns.atOnce(turn) ?? (await this.#turns.next(turn));
+    const trustedBy = this.turns.atOnce(turn) ?? (await this.turns.next(turn));
     // Rules of before may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
 
@@ -732,11 +667,12 @@ export class Attestation {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const newBytes = bytesOfNew(answer.parts, previous);
+    const newBytes = newPartBytes(answer.parts, previous?.parts ?? noParts);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     // An honest node whose share is full of old rows is proven as ever: it has no more of them.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(node.name);
-    const summary = isSame && hasRoom ? this.#summaryOf(previous, status, verdict, kept, at) : null;
+    const summary =
+      isSame && hasRoom ? this.#rows.summary(previous, status, at, verdict, evidenceIn(kept)) : null;
     if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
@@ -747,16 +683,11 @@ export class Attestation {
     } else {
       const from = previous?.state ?? null;
       const verdicts = begun?.verdict ? [begun.verdict, verdict] : [verdict];
-      const record = summary ?? this.#changed(status, at, verdicts, from, evidenceIn(kept));
+      const change = summary ?? this.#rows.changed(status, at, verdicts, from, evidenceIn(kept));
       // Of changes that are joined the latest evidence stays, in the place of the one before.
-      const [own] = record.evidence;
-      const rows = record.history.length === 0 ? 0 : (own?.bytes.length ?? 0) + bytesForGood(record);
+      const rows = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       if (rows + newBytes > 0) budget.take(node.name, rows + newBytes, at);
-      await this.#commit(
-        record,
-        from,
-        summary === null ? changesOf(status, at, verdicts, from) : summary.history,
-      );
+      await this.#commit(change, from);
       this.#imaLists.written(node.name, ima?.pieces ?? []);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
@@ -776,26 +707,6 @@ export class Attestation {
         policy: verdict.policy,
       });
     return { state: verdict.state, codes, enough, gate, more };
-  }
-
-  /** Of equal verdicts, where their row is due and has room; else null. */
-  #summaryOf(
-    previous: NodeStatus,
-    status: NodeStatus,
-    verdict: Verdict,
-    evidence: Packed,
-    at: number,
-  ): ChangeRecord | null {
-    const { name } = status;
-    const monotonic = this.#ports.monotonic();
-    if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
-    const record = summaryRecord(status, at, verdict, evidenceIn(evidence));
-    return this.#flapping.hasRoom(name, bytesForGood(record), monotonic) ? record : null;
-  }
-
-  /** Also where the clock was set back: the row would be due at a moment that is far away. */
-  #isSummaryDue({ recordedAt }: NodeStatus, at: number): boolean {
-    return recordedAt === null || at < recordedAt || at >= recordedAt + this.#ports.summaryEvery;
   }
 
   /** The verdict is the one before: it is shown at once, and written within a second. */
@@ -842,14 +753,10 @@ export class Attestation {
     this.#unwritten.forget(status.name);
   }
 
-  /**
-   * @param changes what is told of it
-   * @param write false where nothing was written
-   */
+  /** @param write false where nothing was written */
   async #commit(
-    record: ChangeRecord,
+    { record, told }: Pick<RecordedVerdicts, 'record' | 'told'>,
     before: NodeState | null,
-    changes: ChangeRecord['history'] = record.history,
     write?: () => Promise<boolean>,
   ): Promise<void> {
     const started = performance.now();
@@ -857,12 +764,10 @@ export class Attestation {
     if (write === undefined) await this.#ports.verdicts.recordChange(record);
     else if (!(await write())) return;
     this.#showStored(status);
-    const verdicts = record.history.map(({ verdict }) => verdict);
-    if (verdicts.length > 0)
-      this.#flapping.written(status.name, { verdicts, bytes: bytesForGood(record) }, this.#ports.monotonic());
+    this.#rows.written(record);
     this.#ports.duration('record', (performance.now() - started) / 1000);
     let from = before;
-    for (const entry of changes) {
+    for (const entry of told) {
       this.#ports.recorded({ node: status.name, ...entry }, from);
       from = entry.verdict.state;
     }
@@ -896,7 +801,6 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
 }
 
 const noParts: NodeStatus['parts'] = {};
-const neverTrusted = { trustedAt: null, trustedBy: null };
 const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
 const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 
@@ -904,10 +808,6 @@ const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
 function problemOf({ ima }: Proven): ImaProblem | undefined {
   if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
-}
-
-function withIndex(answer: Answer, kept: KeptIma | null): Answer {
-  return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
 }
 
 /** Pieces, of 1 MiB at most, that are written together with a verdict. */
@@ -933,40 +833,6 @@ function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdi
 
 function sentBefore(previous: NodeStatus | null): readonly PartName[] {
   return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
-}
-
-/** Of what came and is kept under digests of its own, as far as that is not what was kept last. */
-function bytesThatCame(parts: Parts, given: Given, ima: KeptIma | null, held: NodeStatus['parts']): number {
-  let bytes = 0;
-  for (const name of partNames) {
-    const part = parts[name];
-    if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
-  }
-  if (given.loader.list !== null && given.loader.list.digest !== held.loaderFiles)
-    for (const file of given.loader.files.values()) bytes += file.length;
-  if (given.initrds.list !== null && given.initrds.list.digest !== held.initrds)
-    for (const manifest of given.initrds.manifests.values()) bytes += manifest.length;
-  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
-  return bytes;
-}
-
-/** Parts, and pieces of IMA's list: these may have been written with an answer that came to nothing. */
-function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
-  const named = Object.values(parts).map(({ digest }) => digest);
-  const index = ima?.part;
-  if (index?.bytes == null) return named;
-  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
-}
-
-/** Of parts that came and are not those of before; how many boot logs may come is counted apart. */
-function bytesOfNew(parts: Parts, previous: NodeStatus | null): number {
-  let bytes = 0;
-  for (const name of partNames) {
-    const part = parts[name];
-    if (part === undefined || name === 'boot' || part.digest === previous?.parts[name]) continue;
-    bytes += part.bytes?.length ?? 0;
-  }
-  return bytes;
 }
 
 /** Also where the verifier remembers it of another node: what a verdict rests on must be kept. */

@@ -10,7 +10,7 @@ import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
 import { startSweeper } from './sweeper.ts';
-import { type ShownTurn, Turns } from './turns.ts';
+import type { ShownTurn } from './turns.ts';
 
 /** Each is told in ports.ts. */
 export type AttestConfig = Pick<
@@ -93,13 +93,13 @@ export async function openAttest(
   const askAgain: AttestPorts['askAgain'] = (node) => {
     for (const ask of asking) ask(node);
   };
-  const turns = new Turns(parts);
   const attestation = await Attestation.open(
     {
       ...parts,
       unknownAfter,
       summaryEvery,
-      imaList,
+      // The list of the present boot leaves room for that of a boot by which a node became untrusted.
+      imaList: Math.min(imaList, Math.floor(parts.evidence.share.most / 4)),
       initrdUploads,
       initrdManifests,
       answerWithin,
@@ -125,7 +125,7 @@ export async function openAttest(
         banks ?? hello.banks,
         held,
         enough,
-        turns.pathsOf(name, attestation.status(name), inForce),
+        attestation.turns.pathsOf(name, attestation.status(name), inForce),
         attestation.imaList(name),
         attestation.initrd(name),
       );
@@ -168,7 +168,7 @@ export async function openAttest(
     status: (name) => attestation.status(name),
     statuses: () => attestation.statuses(),
     serverFault: (name) => attestation.serverFault(name),
-    turned: (name) => turns.shown(attestation.status(name), parts.inForce()),
+    turned: (name) => attestation.turns.shown(attestation.status(name), parts.inForce()),
     failed: (name, error) => attestation.failed(name, error),
     recall: (name) => attestation.recall(name),
     archive: (names, work) => attestation.archive(names, work),

@@ -6,6 +6,7 @@ import { asksInitrds, aspects } from '../policy/aspects.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { type OurChange, turnedIn } from '../protocol/our-change.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { Verdict } from '../protocol/verdict.ts';
@@ -156,7 +157,7 @@ export class Turns {
       ...turned,
       policy: {
         before: by.named,
-        now: `${policy.name}@${policy.revision}`,
+        now: policyLabel(policy),
         since: Math.min(since, turned.at),
       },
       server: { before: by.version, now: this.#parts.version },
@@ -241,7 +242,7 @@ function whatChanged(
   const { policy, context } = inForce;
   const left = earlier === null ? nothing : inForce.without(earlier);
   const said = (change: OurChange, by: string) => ({ change, by, left: left.slice(0, mostNamed) });
-  if (before.policy !== context.policy) return said('policy', `policy ${policy.name}@${policy.revision}`);
+  if (before.policy !== context.policy) return said('policy', `policy ${policyLabel(policy)}`);
   if (before.references === context.references) return said('server', `server ${version}`);
   return said('references', leftAs(left, context.references));
 }

@@ -19,28 +19,13 @@ export function changeRecord(
   evidence: ChangeRecord['evidence'],
   waiting: DueFlaps | null = null,
 ): ChangeRecord {
-  const { evidenceDigest } = status;
   const rows = changesOf(status, at, verdicts, waiting === null ? before : waiting.from);
   const history = rows.map((row, index) =>
     index === 0 && waiting !== null ? { ...row, ...joinedIn(waiting) } : row,
   );
-  const audit = history.map((row): AuditEvent => {
-    const { state, policy, trial, reasons } = row.verdict;
-    return {
-      at,
-      actor: 'server',
-      action: 'verdict',
-      subject: status.name,
-      code: reasons[0]?.code ?? null,
-      detail: {
-        state,
-        policy,
-        ...(trial && { trial }),
-        evidence: evidenceDigest,
-        transition: row.transition,
-      },
-    };
-  });
+  const audit = history.map(({ verdict, transition }) =>
+    eventOf('verdict', status, at, verdict, { transition }),
+  );
   return { status: recorded(sinceOf(status, at, verdicts, before), at), at, evidence, history, audit };
 }
 
@@ -83,28 +68,16 @@ export function flapsRecord(
   verdict: Verdict,
   waiting: DueFlaps,
 ): ChangeRecord {
-  const { name, evidenceDigest, repeats } = status;
+  const { evidenceDigest, repeats } = status;
   const { from, isToldAnew, since, flaps } = waiting;
-  const { state, policy, trial, reasons } = verdict;
-  const transition = state !== from;
-  const event: AuditEvent = {
-    at,
-    actor: 'server',
-    action: 'flaps',
-    subject: name,
-    code: reasons[0]?.code ?? null,
-    detail: {
-      state,
-      policy,
-      ...(trial && { trial }),
-      evidence: evidenceDigest,
-      transition,
-      changes: flaps.changes,
-      since,
-      states: flaps.states.join(' '),
-      codes: flaps.codes.join(' '),
-    },
-  };
+  const transition = verdict.state !== from;
+  const event = eventOf('flaps', status, at, verdict, {
+    transition,
+    changes: flaps.changes,
+    since,
+    states: flaps.states.join(' '),
+    codes: flaps.codes.join(' '),
+  });
   return {
     status: recorded(status, at),
     at,
@@ -129,32 +102,26 @@ export function summaryRecord(
   verdict: Verdict,
   evidence: ChangeRecord['evidence'],
 ): ChangeRecord {
-  const { name, evidenceDigest, repeats } = status;
+  const { evidenceDigest, repeats } = status;
   const since = status.recordedAt ?? at;
-  const { state, policy, trial, reasons } = verdict;
   return {
     status: recorded(status, at),
     at,
     evidence,
     history: [{ at, verdict, evidenceDigest, transition: false, repeats, since }],
-    audit: [
-      {
-        at,
-        actor: 'server',
-        action: 'verdict.repeat',
-        subject: name,
-        code: reasons[0]?.code ?? null,
-        detail: {
-          state,
-          policy,
-          ...(trial && { trial }),
-          evidence: evidenceDigest,
-          count: repeats + 1,
-          since,
-        },
-      },
-    ],
+    audit: [eventOf('verdict.repeat', status, at, verdict, { count: repeats + 1, since })],
   };
+}
+
+function eventOf(
+  action: AuditEvent['action'],
+  { name, evidenceDigest }: NodeStatus,
+  at: number,
+  { state, policy, trial, reasons }: Verdict,
+  more: AuditEvent['detail'],
+): AuditEvent {
+  const detail = { state, policy, ...(trial && { trial }), evidence: evidenceDigest, ...more };
+  return { at, actor: 'server', action, subject: name, code: reasons[0]?.code ?? null, detail };
 }
 
 function recorded(status: NodeStatus, at: number): NodeStatus {

@@ -23,8 +23,19 @@ export interface HeldParts {
 const perAnswer = 128 * 1024;
 /** As much gives way at once as makes room for many answers: to find it takes time. */
 const roomMade = 1 / 8;
+/** The store is asked anew after so many: rows are also written beside answers, as where a node is silent. */
+const answersPerLook = 16;
 /** Milliseconds until is looked again for what may give way, where nothing was found. */
 const lookAgainAfter = 600_000;
+
+/** What is known of one node since its store was asked, so that most answers need not ask it. */
+interface Look {
+  /** Bytes that were held then. */
+  readonly held: number;
+  /** Bytes that may be on their way to the disk. */
+  promised: number;
+  answers: number;
+}
 
 /**
  * What is kept of one node takes a bounded part of the disk, whatever kinds of it there are and however often it boots. What it
@@ -34,8 +45,8 @@ const lookAgainAfter = 600_000;
 export class HeldByNode {
   readonly #parts: HeldParts;
   readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
-  /** By the endorsement key, bytes that may be on their way to the disk. */
-  readonly #promised = new Map<string, number>();
+  /** By the endorsement key. */
+  readonly #looks = new Map<string, Look>();
   /** By the endorsement key: bytes for which not enough was found that may give way, and when. */
   readonly #stuck = new Map<string, { readonly least: number; readonly at: number }>();
 
@@ -43,7 +54,8 @@ export class HeldByNode {
     this.#parts = parts;
   }
 
-  get share(): number {
+  /** Bytes that may be kept of one node. */
+  get most(): number {
     return this.#parts.share;
   }
 
@@ -61,14 +73,22 @@ export class HeldByNode {
     const { store, share, monotonic } = this.#parts;
     const { ekDigest } = node;
     const needed = bytes + perAnswer;
-    const promised = this.#promised.get(ekDigest) ?? 0;
-    if ((await store.held(ekDigest)) + promised + needed <= share) {
-      if (bytes > 0) this.#promised.set(ekDigest, promised + bytes);
+    const look = this.#looks.get(ekDigest);
+    const promised = look?.promised ?? 0;
+    const most = (look?.held ?? 0) + promised + (look?.answers ?? 0) * perAnswer + needed;
+    if (look !== undefined && look.answers < answersPerLook && most <= share) {
+      look.promised += bytes;
+      look.answers += 1;
+      return true;
+    }
+    const written = await store.held(ekDigest);
+    if (written + promised + needed <= share) {
+      this.#looks.set(ekDigest, { held: written, promised: promised + bytes, answers: 1 });
       return true;
     }
     const held = await this.#held(node);
     if (held + needed <= share) {
-      this.#promised.set(ekDigest, bytes);
+      this.#looks.set(ekDigest, { held, promised: bytes, answers: 1 });
       return true;
     }
     const least = held + needed - share;
@@ -87,7 +107,7 @@ export class HeldByNode {
     const isRoom = left + needed <= share;
     if (isRoom) {
       this.#stuck.delete(ekDigest);
-      this.#promised.set(ekDigest, bytes);
+      this.#looks.set(ekDigest, { held: left, promised: bytes, answers: 1 });
     } else this.#stuck.set(ekDigest, { least, at: monotonic() });
     return isRoom;
   }
@@ -107,11 +127,17 @@ export class HeldByNode {
     return before - (await this.#held(node));
   }
 
+  /** Its TPM is no node any more, or its record is archived. */
+  forget(ekDigest: string): void {
+    this.#looks.delete(ekDigest);
+    this.#stuck.delete(ekDigest);
+  }
+
   /** With what was on its way to the disk. */
   async #held({ name, ekDigest }: EvidenceOwner): Promise<number> {
     const { store } = this.#parts;
     await store.settledOf(name);
-    this.#promised.delete(ekDigest);
+    this.#looks.delete(ekDigest);
     return store.held(ekDigest);
   }
 

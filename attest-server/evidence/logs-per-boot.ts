@@ -1,19 +1,17 @@
+import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
 import { limits } from '../protocol/limits.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;
 /** Bytes of logs that a node may bring at once, over all its boots: sixteen of the longest; then two of these an hour. */
-const mostBytes = 16 * limits.parts.boot;
-const bytesPerMs = (2 * limits.parts.boot) / 3_600_000;
+const share: ByteRate = { burst: 16 * limits.parts.boot, aDay: 48 * limits.parts.boot };
 
 interface SentLogs {
   readonly resetCount: number;
   readonly digests: ReadonlySet<string>;
-  /** Of those that were new, less with time. */
-  readonly bytes: number;
-  /** By a clock that nobody sets. */
-  readonly at: number;
+  /** Of those that were new. */
+  readonly budget: ByteBudget;
 }
 
 /**
@@ -37,14 +35,16 @@ export class LogsPerBoot {
       throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
         field: 'bootLog',
       });
-    const left = before === undefined ? 0 : Math.max(0, before.bytes - (at - before.at) * bytesPerMs);
-    // The log of the boot before, as most machines write the same one each time.
-    const spent = before?.digests.has(digest) === true ? left : left + bytes;
-    if (spent > mostBytes)
-      throw new Rejection('too_large', `${node} has sent ${mostBytes} bytes of boot logs of late`, {
-        field: 'bootLog',
-      });
-    this.#sent.set(node, { resetCount, digests: new Set([...ofBoot, digest]), bytes: spent, at });
+    const budget = before?.budget ?? new ByteBudget(share, at);
+    // The log of the boot before is free, as most machines write the same one each time.
+    if (before?.digests.has(digest) !== true) {
+      if (!budget.holds(bytes, at))
+        throw new Rejection('too_large', `${node} has sent ${share.burst} bytes of boot logs of late`, {
+          field: 'bootLog',
+        });
+      budget.take(bytes);
+    }
+    this.#sent.set(node, { resetCount, digests: new Set([...ofBoot, digest]), budget });
   }
 
   forget(node: string): void {

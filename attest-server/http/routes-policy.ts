@@ -17,6 +17,7 @@ import {
   simulateAnswer,
   simulateRequest,
 } from '../protocol/policy-api.ts';
+import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
 import { parseShape, readBody } from './body.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
@@ -102,8 +103,8 @@ export const policyRoutes: readonly Route[] = [
       const word = { by: actorOf(caller), reason };
       const { before, now } = await policyHistory.goBack(revision, word).catch(notPossible);
       const body = {
-        policy: nameOf(now),
-        before: nameOf(before),
+        policy: policyLabel(now),
+        before: policyLabel(before),
         source: server.policySource(),
         untilChanged: policyHistory.rollback() !== null,
       };
@@ -130,7 +131,7 @@ export const policyRoutes: readonly Route[] = [
 function revisionView(kept: PolicyRevision): PolicyRevisionView {
   const { digest, name, source, length, firstAt, lastAt, endedAt, came, by, reason } = kept;
   return {
-    policy: nameOf({ name, revision: digest.slice(0, 12) }),
+    policy: policyLabel({ name, revision: revisionOf(digest) }),
     digest,
     source,
     length,
@@ -141,10 +142,6 @@ function revisionView(kept: PolicyRevision): PolicyRevisionView {
     by,
     reason,
   };
-}
-
-function nameOf({ name, revision }: { readonly name: string; readonly revision: string }): string {
-  return `${name}@${revision}`;
 }
 
 function notKept(error: unknown): never {
@@ -158,7 +155,7 @@ function notPossible(error: unknown): never {
   if (error instanceof Error && error.name === 'NotNow') throw new HttpProblem(409, error.message);
   if (error instanceof Error && error.name === 'PolicyError') {
     const code = 'code' in error && error.code === 'latched' ? 'latched' : 'invalid_policy';
-    throw new HttpProblem(409, error.message.split('\n').slice(0, 32).join('\n'), { code });
+    throw policyProblem(409, error.message, code);
   }
   throw error;
 }
@@ -173,8 +170,11 @@ function withMarks(item: SimulatedNode, cluster: ApiPorts['cluster']): object {
 /** Faults of a file of the caller's: its message names each of them. */
 function refusedPolicy(error: unknown): never {
   if (error instanceof Error && error.name === 'PolicyError')
-    throw new HttpProblem(400, error.message.split('\n').slice(0, 32).join('\n'), {
-      code: 'invalid_policy',
-    });
+    throw policyProblem(400, error.message, 'invalid_policy');
   throw error;
+}
+
+/** @param faults a line each */
+function policyProblem(status: 400 | 409, faults: string, code: 'invalid_policy' | 'latched'): HttpProblem {
+  return new HttpProblem(status, faults.split('\n').slice(0, 32).join('\n'), { code });
 }

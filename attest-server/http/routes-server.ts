@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { shellWord } from '../protocol/advice.ts';
 import { type DeclaredFault, declaredFiles } from '../protocol/declared.ts';
+import { revisionOf } from '../protocol/policy-label.ts';
 import {
   type StatusView,
   statusView,
@@ -142,7 +143,7 @@ function nextForRefused(
 ): string {
   const directory = part === 'declared' ? server.declared()?.directory : undefined;
   const source = directory === undefined ? server.policySource() : join(directory, declaredFiles.policy);
-  const allow = `assay policy allow ${digest.slice(0, 12)} --reason "these nodes are to lose their trust"`;
+  const allow = `assay policy allow ${revisionOf(digest)} --reason "these nodes are to lose their trust"`;
   return `assay policy simulate ${shellWord(source)}\n${allow}`;
 }
 
@@ -154,7 +155,7 @@ function policyRollback({ policyHistory, server }: ApiPorts): StatusView['policy
     by,
     reason,
     at: new Date(at).toISOString(),
-    insteadOf: insteadOf.slice(0, 12),
+    insteadOf: revisionOf(insteadOf),
     source: server.policySource(),
   };
 }

@@ -51,14 +51,14 @@ function next(turn: ShownTurn, { isMarked, directory }: TurnedWhere): Advice {
 function wayBack({ change, policy, left }: ShownTurn, directory: string | null): readonly string[] {
   if (change === 'policy')
     return [
-      'If the policy is wrong, see what it changed, and put the one of before back:',
+      'If the policy is wrong, see what it changed, and put the earlier one back:',
       '  assay policy history',
       '  assay policy diff',
       `  assay policy rollback ${policy.before.split('@').at(-1) ?? 'REVISION'} --reason "it is wrong for these nodes"`,
     ];
   if (change === 'server')
     return [
-      'If the new version is wrong, start the one of before again on a copy of its state (docs/upgrade.md).',
+      'If the new version is wrong, start the earlier version on the copy of its state that was made before the upgrade (docs/upgrade.md).',
     ];
   const mistake = 'If that was a mistake, take it back:';
   const undone = left.flatMap(({ name, state, isDeclared }) => {

@@ -80,7 +80,7 @@ export class EarlierRules {
       const { context, contextOf, asHeld } = this.#parts;
       const texts = await context(named, node);
       if (texts === null) throw new GoneText('their text is not kept any more');
-      const policy = asHeld(parsePolicy(texts.policy, 'policy of before', enrolments));
+      const policy = asHeld(parsePolicy(texts.policy, 'earlier policy', enrolments));
       const references: Reference[] = [];
       for (const one of texts.references) {
         await setImmediate();

@@ -3,6 +3,7 @@ import { gateBefore } from '../policy/gate.ts';
 import { isLatched, notLatchable } from '../policy/latch.ts';
 import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
 import type { GateOrder } from '../protocol/gate.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 
 /** Which rules apply to a node, by the policy in force and the node's labels. */
@@ -28,8 +29,7 @@ export function createNodeGroups(
   const of = (node: string) => groupOf(policy(), node, labelsOf(node));
   const absentBy = (node: string): Omit<UnsupportedNode, 'name'> | null => {
     const { name: group, tpm, mode } = of(node);
-    const { name, revision } = policy();
-    return tpm === 'absent' ? { group, mode, policy: `${name}@${revision}` } : null;
+    return tpm === 'absent' ? { group, mode, policy: policyLabel(policy()) } : null;
   };
   return {
     of,

@@ -10,6 +10,7 @@ import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { PolicyArrival } from '../protocol/policy-api.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
@@ -17,17 +18,11 @@ import { EarlierRules } from './earlier-rules.ts';
 import { type Affirming, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
-import { digestOf, nameOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
-import {
-  createPolicyRefusal,
-  isTimeout,
-  type PolicyRefusalParts,
-  PolicyRefused,
-  type RefusedPolicy,
-} from './policy-refusal.ts';
+import { digestOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
+import { createPolicyRefusal, isTimeout, type PolicyRefusalParts } from './policy-refusal.ts';
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
 import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
-import { logFault, type ReloadedParts, type ReloadTold, reloadPart, reloadParts } from './reload.ts';
+import { createReloads, type FaultyPart, type ReloadedParts, type ReloadTold } from './reload.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
@@ -115,32 +110,17 @@ export interface RulesInForce extends AsyncDisposable {
   faulty(): readonly FaultyPart[];
 }
 
-/** A part of the configuration whose old form is in force, since the new one has faults. */
-export interface FaultyPart {
-  readonly part: ReloadedPart;
-  /** When it was read: milliseconds since the epoch. */
-  readonly at: number;
-  readonly text: string;
-  /** The policy, where what is wrong is what it would do to nodes; else null. */
-  readonly refused: RefusedPolicy | null;
-}
-
 /** @throws PolicyError with every fault of the policy's file; Error for a trial on a database that has the latch */
 export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const { policy: name, trial, declared, methods, store, presence, latched, bundle, contextOf } = parts;
   const { labelsOf, now, monotonic, logger, report } = parts;
   const closing = new AbortController();
-  const faulty = new Map<ReloadedPart, FaultyPart>();
-  const told: ReloadTold = {
-    reloaded: (part) => void faulty.delete(part),
-    notReloaded(part, error) {
-      if (closing.signal.aborted) return;
-      logFault(part, error, logger);
-      const text = error instanceof Error ? error.message : String(error);
-      faulty.set(part, { part, at: now(), text, refused: refusedIn(error) });
-      report.notReloaded(part, text);
-    },
-  };
+  const reloads = createReloads({
+    now,
+    logger,
+    notReloaded: (part, text) => report.notReloaded(part, text),
+    signal: closing.signal,
+  });
   const keep = ({ policy: { text }, source }: SourcedPolicy) => latched.keep({ source, text });
   const latch = await latched.read();
   if (trial && latch !== null) throw new Error(latchedOnTrial);
@@ -180,7 +160,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   let current = new InForce(first.policy, await store.references.list(), contextOf, now());
   let inForceFrom = first.source;
   report.policyInForce(first.policy);
-  if (started.refused !== null) told.notReloaded('policy', started.refused);
+  if (started.refused !== null) reloads.told.notReloaded('policy', started.refused);
   if (started.nodes !== null) report.policyCompared(first.policy, started.nodes);
   const earlier = new EarlierRules({ context: parts.context, contextOf, asHeld, fault: report.fault });
   const listeners: (() => void)[] = [];
@@ -228,10 +208,6 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
       });
     }
   };
-  const inTurn = pLimit(1);
-  /** Reads a part again; what came of it is told. */
-  let again = async (_part: ReloadedPart): Promise<void> => {};
-  let isUp = false;
   return {
     groups: createNodeGroups(policy, labelsOf),
     trials,
@@ -250,7 +226,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     async judge(its, references) {
       if (its === null && declared() === null) return;
       const next = await read(its);
-      const signal = isUp ? closing.signal : patience();
+      const signal = reloads.hasBegun() ? closing.signal : patience();
       await refusal.checkAhead(current.policy, next, references, signal).catch((error: unknown) => {
         throw isTimeout(error) ? new PolicyError(next.source, [comparedLater]) : error;
       });
@@ -263,7 +239,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
         await putInForce(null, current.policy);
       });
     },
-    told,
+    told: reloads.told,
     latch: (storeIt) =>
       oneByOne(async () => {
         await keep({ policy: current.policy, source: inForceFrom });
@@ -278,7 +254,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
         oneByOne(async () => {
           const before = current.policy;
           const kept = await history.kept(digits);
-          if (kept.text === before.text) throw new NotNow(`${nameOf(before)} is in force already`);
+          if (kept.text === before.text) throw new NotNow(`${policyLabel(before)} is in force already`);
           const { source } = kept;
           const to = { policy: asHeld(parsePolicy(kept.text, source, methods)), source };
           const latch = await checkLatch(to, before);
@@ -289,29 +265,26 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
         }),
       async allow(digits, word) {
         if (digestOf(current.policy).startsWith(digits))
-          throw new NotNow(`${nameOf(current.policy)} is in force already`);
-        const waiting = [...faulty.values()].find(({ refused }) => refused?.digest.startsWith(digits));
+          throw new NotNow(`${policyLabel(current.policy)} is in force already`);
+        const waiting = reloads.faulty().find(({ refused }) => refused?.digest.startsWith(digits));
         const digest = waiting?.refused?.digest ?? digits;
         await history.allow(digest, word);
-        if (waiting !== undefined) await again(waiting.part);
-        const refused = waiting === undefined ? null : (faulty.get(waiting.part)?.text ?? null);
-        return { digest, isInForce: digestOf(current.policy) === digest, refused };
+        if (waiting !== undefined) await reloads.again(waiting.part);
+        const still = reloads.faulty().find(({ part }) => part === waiting?.part);
+        return { digest, isInForce: digestOf(current.policy) === digest, refused: still?.text ?? null };
       },
     },
     onChange: (listener) => void listeners.push(listener),
-    faulty: () => [...faulty.values()],
+    faulty: reloads.faulty,
     reloader(others) {
       const policyAgain = () => readAndPut('reload', declared, async () => {});
-      const all = { ...others, policy: policyAgain };
-      // What was wrong with it is told by then.
-      again = (part) => inTurn(() => reloadPart(part, all[part], logger, told)).catch(() => {});
-      isUp = true;
-      if (started.isUndecided) void again('policy');
-      return () => inTurn(() => reloadParts(all, logger, told));
+      reloads.begin({ ...others, policy: policyAgain });
+      if (started.isUndecided) void reloads.again('policy');
+      return reloads.all;
     },
     async [Symbol.asyncDispose]() {
       closing.abort();
-      await inTurn(() => {});
+      await reloads.idle();
       await oneByOne(() => {});
     },
   };
@@ -322,12 +295,6 @@ const comparedLater = {
   field: 'policy',
   text: 'the comparison with the one in force takes longer than a start waits: it is made again within minutes',
 };
-
-/** A directory says it with words of its own. */
-function refusedIn(error: unknown): RefusedPolicy | null {
-  if (error instanceof PolicyRefused) return error.refused;
-  return error instanceof Error && error.cause instanceof PolicyRefused ? error.cause.refused : null;
-}
 
 const latchedOnTrial =
   'trust is enabled for good on this database, and a server on trial trusts nobody: leave trial (ASSAY_TRIAL) out, or name another stateDir (ASSAY_STATE_DIR)';

@@ -4,6 +4,7 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../policy/policy.ts';
 import type { PolicyArrival } from '../protocol/policy-api.ts';
+import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
 import { NotNow } from '../protocol/reference-life.ts';
 import type { Allowance, PolicyRevision, PolicyStore, Rollback } from './ports.ts';
 
@@ -103,8 +104,8 @@ export async function openPolicyHistory(parts: PolicyHistoryParts): Promise<Poli
       const insteadOf = rolledBack?.insteadOf ?? digestOf(from);
       // What file and directory give anyway needs nobody's word to stay.
       const rollback = digest === insteadOf ? null : { digest, insteadOf, at, by, reason };
-      const subject = nameOf(policy);
-      const detail = { before: nameOf(from), insteadOf: insteadOf.slice(0, 12), reason };
+      const subject = policyLabel(policy);
+      const detail = { before: policyLabel(from), insteadOf: revisionOf(insteadOf), reason };
       await store.enter(
         { digest, name: policy.name, source, text: policy.text, came: 'rollback', by, reason },
         {
@@ -118,7 +119,7 @@ export async function openPolicyHistory(parts: PolicyHistoryParts): Promise<Poli
     },
     async allow(digest, { by, reason }) {
       const at = now();
-      const subject = digest.slice(0, 12);
+      const subject = revisionOf(digest);
       const detail = { digest, reason };
       await store.allow(
         { digest, at, by, reason },
@@ -139,11 +140,6 @@ export async function openPolicyHistory(parts: PolicyHistoryParts): Promise<Poli
 /** SHA-256 of its text, hex: the revision is too short to vouch for a text that somebody may choose. */
 export function digestOf({ text }: Pick<Policy, 'text'>): string {
   return hash('sha256', text, 'hex');
-}
-
-/** `strict@e25b0a…`, as verdicts name it. */
-export function nameOf({ name, revision }: Pick<Policy, 'name' | 'revision'>): string {
-  return `${name}@${revision}`;
 }
 
 function rowOf({ digest, insteadOf, at, by, reason }: Rollback): Rollback {

@@ -6,8 +6,9 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
 import { shellWord } from '../protocol/advice.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
+import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
 import type { Reference } from '../protocol/reference.ts';
-import { digestOf, nameOf, type PolicyHistory, type SourcedPolicy } from './policy-history.ts';
+import { digestOf, type PolicyHistory, type SourcedPolicy } from './policy-history.ts';
 import type { Trials } from './trials.ts';
 
 export interface PolicyRefusalParts {
@@ -42,7 +43,7 @@ export class PolicyRefused extends PolicyError {
 
   constructor(file: string, refused: RefusedPolicy, why: string) {
     const { policy, digest } = refused;
-    const revision = digest.slice(0, 12);
+    const revision = revisionOf(digest);
     const see = `see which nodes and why: assay policy simulate ${shellWord(file)}`;
     const force = `force ${policy} alone: assay policy allow ${revision} --reason …`;
     super(file, [{ line: 1, field: 'policy', text: `${why}; ${see}; ${force}` }], 'untrusts_many');
@@ -118,14 +119,14 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
   const compared = async (
     ...[before, { policy, source }, references, signal]: Parameters<PolicyRefusal['check']>
   ) => {
-    const name = nameOf(policy);
+    const name = policyLabel(policy);
     let logged = 0;
     const progress = (judged: number) => {
       comparing = { policy: name, judged };
       if (judged < logged + progressEvery) return;
       logged = judged;
       logger.info(
-        { policy: name, before: nameOf(before), judged },
+        { policy: name, before: policyLabel(before), judged },
         'a policy is compared with the one in force before it takes its place',
       );
     };
@@ -175,7 +176,7 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
       if (untrusted.length < fewest || untrusted.length <= share * trusted.length) return nodes;
       if ((await allowanceFor(policy)) !== null) return nodes;
       const refused = {
-        policy: nameOf(policy),
+        policy: policyLabel(policy),
         digest: digestOf(policy),
         trusted: trusted.length,
         untrusted: untrusted.length,
@@ -192,4 +193,10 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
 /** Whether a comparison ended because nobody waits longer. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError';
+}
+
+/** The policy that was refused; null where something else is wrong. A directory says it with words of its own. */
+export function refusedIn(error: unknown): RefusedPolicy | null {
+  if (error instanceof PolicyRefused) return error.refused;
+  return error instanceof Error && error.cause instanceof PolicyRefused ? error.cause.refused : null;
 }

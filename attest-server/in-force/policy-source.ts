@@ -5,7 +5,8 @@ import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-fi
 import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
-import { nameOf, type SourcedPolicy } from './policy-history.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
+import type { SourcedPolicy } from './policy-history.ts';
 import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
 import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
 
@@ -88,7 +89,7 @@ export async function firstPolicy({ given, latched, last, check, logger }: First
     if (error instanceof PolicyError) return { ...stays, refused: error };
     if (!isTimeout(error)) throw error;
     logger.warn(
-      { policy: nameOf(given.policy), inForce: nameOf(last.policy) },
+      { policy: policyLabel(given.policy), inForce: policyLabel(last.policy) },
       'the policy before is in force until the given one is compared with it on the evidence of all nodes',
     );
     return { ...stays, isUndecided: true };

@@ -1,8 +1,10 @@
+import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
+import { type RefusedPolicy, refusedIn } from './policy-refusal.ts';
 
-/** How each part is read anew, in the order in which they are. */
+/** How each part is read anew. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
 /** Told what became of a part that was read again. */
@@ -13,50 +15,96 @@ export interface ReloadTold {
   notReloaded(part: ReloadedPart, error: unknown): void;
 }
 
-/**
- * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
- * the others back.
- * @throws what was wrong, once all parts were tried
- */
-export async function reloadParts(
-  { declared, policy, roots, certificate, tokens, webhook }: ReloadedParts,
-  logger: Logger,
-  told: ReloadTold,
-): Promise<void> {
-  const faults: unknown[] = [];
-  const parts = [
-    // It may hold the policy.
-    ['declared', declared],
-    ['policy', policy],
-    ['roots', roots],
-    ['certificate', certificate],
-    ['tokens', tokens],
-    ['webhook', webhook],
-  ] as const;
-  for (const [part, read] of parts)
-    await reloadPart(part, read, logger, told).catch((error: unknown) => faults.push(error));
-  if (faults.length === 1) throw faults[0];
-  if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
+/** A part of the configuration whose old form is in force, since the new one has faults. */
+export interface FaultyPart {
+  readonly part: ReloadedPart;
+  /** When it was read: milliseconds since the epoch. */
+  readonly at: number;
+  readonly text: string;
+  /** The policy, where what is wrong is what it would do to nodes; else null. */
+  readonly refused: RefusedPolicy | null;
 }
 
-/** The same of one part. @throws what was wrong */
-export async function reloadPart(
-  part: ReloadedPart,
-  read: () => void | Promise<void>,
-  logger: Logger,
-  told: ReloadTold,
-): Promise<void> {
-  try {
-    await read();
-    told.reloaded(part);
-    logger.info({ part }, `read again: ${part}`);
-  } catch (error) {
-    told.notReloaded(part, error);
-    throw error;
-  }
+/** Reads parts of the configuration again, one at a time, and knows which of them are faulty. */
+export interface Reloads {
+  readonly told: ReloadTold;
+  faulty(): readonly FaultyPart[];
+  /** From here on they can be read again. */
+  begin(parts: ReloadedParts): void;
+  hasBegun(): boolean;
+  /**
+   * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
+   * the others back.
+   * @throws what was wrong, once all parts were tried
+   */
+  all(): Promise<void>;
+  /** The same of one part: what was wrong with it is told by then. */
+  again(part: ReloadedPart): Promise<void>;
+  /** Resolves when nothing is being read. */
+  idle(): Promise<void>;
 }
 
-export function logFault(part: string, error: unknown, logger: Logger): void {
+export interface ReloadsParts {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly logger: Logger;
+  /** What was read again is faulty; the old one stays in force. */
+  readonly notReloaded: (part: ReloadedPart, text: string) => void;
+  /** Once it is aborted no part is faulty any more. */
+  readonly signal: AbortSignal;
+}
+
+/** What a signed directory declares comes first: it may hold the policy. */
+const order = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
+
+export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts): Reloads {
+  const faulty = new Map<ReloadedPart, FaultyPart>();
+  const inTurn = pLimit(1);
+  let parts: ReloadedParts | null = null;
+  const told: ReloadTold = {
+    reloaded: (part) => void faulty.delete(part),
+    notReloaded(part, error) {
+      if (signal.aborted) return;
+      logFault(part, error, logger);
+      const text = error instanceof Error ? error.message : String(error);
+      faulty.set(part, { part, at: now(), text, refused: refusedIn(error) });
+      notReloaded(part, text);
+    },
+  };
+  const read = async (part: ReloadedPart, how: ReloadedParts): Promise<void> => {
+    try {
+      await how[part]();
+      told.reloaded(part);
+      logger.info({ part }, `read again: ${part}`);
+    } catch (error) {
+      told.notReloaded(part, error);
+      throw error;
+    }
+  };
+  return {
+    told,
+    faulty: () => [...faulty.values()],
+    begin: (all) => {
+      parts = all;
+    },
+    hasBegun: () => parts !== null,
+    all: () =>
+      inTurn(async () => {
+        if (parts === null) return;
+        const faults: unknown[] = [];
+        for (const part of order) await read(part, parts).catch((error: unknown) => faults.push(error));
+        if (faults.length === 1) throw faults[0];
+        if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
+      }),
+    async again(part) {
+      const all = parts;
+      if (all !== null) await inTurn(() => read(part, all)).catch(() => {});
+    },
+    idle: () => inTurn(() => {}),
+  };
+}
+
+function logFault(part: string, error: unknown, logger: Logger): void {
   const stays = `the old ${part} stays in force`;
   if (!(error instanceof PolicyError)) logger.error({ part, err: error }, stays);
   else

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Role } from '../protocol/messages.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
@@ -155,7 +156,7 @@ function prepareGroup(
 ): PreparedGroup {
   return {
     group,
-    policy: `${policy.name}@${policy.revision}`,
+    policy: policyLabel(policy),
     trial: policy.trial === true ? { trial: true } : {},
     judges: aspects.map((aspect) => {
       const { name, referenceKind, alsoReads = [] } = aspect;

@@ -61,7 +61,7 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
           .select([
             value('ek_digest').as('ek_digest'),
             'digest',
-            sql<number>`length(bytes) + ${sql.lit(rowBytes)} + iif(length(bytes) < ${sql.lit(pageBytes / 2)}, 0, ${sql.lit(pageBytes)})`.as(
+            sql<number>`length(bytes) + ${sql.lit(rowBytes)} + case when length(bytes) < ${sql.lit(pageBytes / 2)} then 0 else ${sql.lit(pageBytes)} end`.as(
               'bytes',
             ),
           ])

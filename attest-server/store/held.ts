@@ -7,6 +7,7 @@ import type { Database } from './database.ts';
 import { blobEraser } from './retention.ts';
 import { hot } from './statements.ts';
 import { parseParts } from './status-row.ts';
+import { isNaming } from './unused-evidence.ts';
 import type { VerdictWriter } from './verdict-writer.ts';
 
 /** Rows of history that are looked through at a time. */
@@ -87,8 +88,7 @@ export function heldByNode(
     const listed = await db
       .selectFrom('evidence')
       .select('digest')
-      // As the index `evidence_that_names` says it.
-      .where(sql<boolean>`substr(bytes, 1, 6) = x'61737361792f'`)
+      .where(isNaming)
       .where('digest', 'in', (from) =>
         from.selectFrom('held_blobs').select('digest').where('ek_digest', '=', ekDigest),
       )

@@ -103,7 +103,7 @@ export function policyStore({ db }: Pick<Database, 'db'>, append: Append): Polic
 async function makeRoom(transaction: Kysely<Tables>): Promise<void> {
   const earlier = await transaction
     .selectFrom('policies')
-    .select(['digest', sql<number>`length(cast(text as blob))`.as('bytes')])
+    .select(['digest', sql<number>`octet_length(text)`.as('bytes')])
     .where('ended_at', 'is not', null)
     .orderBy('ended_at', 'desc')
     .execute();

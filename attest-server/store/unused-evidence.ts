@@ -13,6 +13,9 @@ const page = 500;
 /** Blobs that one entry of the audit log names. */
 const batch = 100;
 
+/** As the index `evidence_that_names` says it: all that is kept may be larger than a day has time to read. */
+export const isNaming = sql<boolean>`substr(bytes, 1, 6) = x'61737361792f'`;
+
 /**
  * Takes away logs, keys, values and policies that no kept evidence names any longer. That one was used is noted at most
  * once a day (evidence-writer.ts), so that what is old by that note can be named by old answers only: those are read.
@@ -110,8 +113,7 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
     const kept = await db
       .selectFrom('evidence')
       .select('digest')
-      // As the index `evidence_that_names` says it: all that is kept may be larger than a day has time to read.
-      .where(sql<boolean>`substr(bytes, 1, 6) = x'61737361792f'`)
+      .where(isNaming)
       .where(sql<boolean>`substr(bytes, 1, ${head.length}) = ${head}`)
       .execute();
     for (const { digest } of kept) {

@@ -9,6 +9,7 @@ import type { PresenceReport } from '../presence/ports.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import type { OpenedByItself } from '../protocol/gate.ts';
 import { turnsUntrusted } from '../protocol/policy-api.ts';
+import { policyLabel } from '../protocol/policy-label.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
@@ -219,7 +220,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
     },
 
     policyInForce({ name, revision }) {
-      const subject = `${name}@${revision}`;
+      const subject = policyLabel({ name, revision });
       metrics.policyChanged(name, now() / 1000);
       if (subject === inForce) return;
       logger.info({ policy: subject, before: inForce }, 'another policy is in force');
@@ -238,7 +239,7 @@ export function createReporter({ logger, metrics, now, recorded }: ReporterParts
       const changed = nodes.filter((each) => each.changed);
       const untrusted = changed.filter(turnsUntrusted);
       const fields = {
-        policy: `${name}@${revision}`,
+        policy: policyLabel({ name, revision }),
         nodes: nodes.length,
         unjudged: nodes.filter(({ after }) => after === null).length,
         changed: changed.length,

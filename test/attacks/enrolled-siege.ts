@@ -41,8 +41,9 @@ export interface EnrolledFigures {
   /** The most that the state folder grew by at any time, for each of the attacker's nodes, and what that may be. */
   readonly disk_mib_a_node: number;
   readonly disk_mib_may: number;
-  /** History, audit log and whatever else is not evidence, for each of them: the second half of the time, as a day. */
-  readonly rows_mb_a_node_and_day: number;
+  /** What history, audit log and whatever else is not evidence grew by, for each of them, and what that may be in this time. */
+  readonly rows_kib_a_node: number;
+  readonly rows_kib_may: number;
   /** Until an honest node had its image in; null: not in its time, or not asked. */
   readonly image_s: number | null;
   readonly attacker_cores: number;
@@ -50,12 +51,13 @@ export interface EnrolledFigures {
 }
 
 const mib = 1024 * 1024;
-const bounds = { kept: 0.95, lagMs: 150, rssMib: 256, diskMib: 256, rowsMb: 2 };
+/** Rows: what a node may add at once, and 2 MB a day. */
+const bounds = { kept: 0.95, lagMs: 150, rssMib: 256, diskMib: 256, rowsAtOnceKib: 512, rowsPerDayKib: 1953 };
 /** Only these look at tokens of a cluster, or at images. */
 const inCluster: ReadonlySet<EnrolledProgram> = new Set(['cluster-tokens', 'mixed']);
 const withImages: ReadonlySet<EnrolledProgram> = new Set(['initrd-places', 'mixed']);
 const policy = join(import.meta.dirname, 'siege-policy.yaml');
-/** Of these the verdicts turn: what they add for good is looked at as if it went on for a day. */
+/** Of these the verdicts turn: what they add for good is bounded. */
 const turning: ReadonlySet<EnrolledProgram> = new Set(['boots', 'flaps', 'mixed']);
 /** Where the thread is what is taken, honest agents are asked twice a second, as in the sieges of strangers. */
 const ofTheThread: ReadonlySet<EnrolledProgram> = new Set(['dear-log', 'many-addresses', 'refused-answers']);
@@ -130,7 +132,10 @@ export async function besiegeAsEnrolled(
       rss_over_idle_mib: Math.round((during.rssKib - before.idleKib) / 1024),
       disk_mib_a_node: rounded(Math.max(0, during.folder - before.folderAtEnd) / attackers / mib),
       disk_mib_may: Math.floor(Math.min(bounds.diskMib, (blocks * bsize) / 20 / mib)),
-      rows_mb_a_node_and_day: rounded(Math.max(0, during.rowsADay - before.rowsADay) / attackers / 1e6),
+      rows_kib_a_node: rounded((during.rowsAtEnd - before.rowsAtEnd) / attackers / 1024),
+      rows_kib_may: Math.ceil(
+        bounds.rowsAtOnceKib + (bounds.rowsPerDayKib * (during.ms + 1_500)) / 86_400_000,
+      ),
       image_s: image_ms === null ? null : rounded(image_ms / 1000),
       attacker_cores: rounded(cpuMs / (seconds * 1000)),
       attacker: counts,
@@ -162,8 +167,8 @@ export function missedBy(program: EnrolledProgram, figures: EnrolledFigures): re
   );
   if (turning.has(program))
     hold(
-      figures.rows_mb_a_node_and_day <= bounds.rowsMb,
-      `${figures.rows_mb_a_node_and_day} MB of rows a node and day`,
+      figures.rows_kib_a_node <= figures.rows_kib_may,
+      `${figures.rows_kib_a_node} KiB of rows for each node`,
     );
   if (withImages.has(program))
     hold(figures.image_s !== null, 'the image of an honest node was not in in its time');
@@ -184,7 +189,8 @@ interface Watched {
   /** Bytes of the state folder: the most, and at the end. */
   readonly folder: number;
   readonly folderAtEnd: number;
-  readonly rowsADay: number;
+  /** Bytes of rows that stay for good, at the end. */
+  readonly rowsAtEnd: number;
 }
 
 async function watched(
@@ -197,7 +203,6 @@ async function watched(
   const before = { ...agents.counts };
   const started = performance.now();
   let [rssKib, lagWorstMs, folder, settledLag] = [0, 0, 0, 0];
-  let half: { readonly at: number; readonly bytes: number } | null = null;
   for (let at = started; at < started + forMs; at = performance.now()) {
     await sleep(Math.min(500, Math.max(1, started + forMs - at)));
     const sample = await server.sample();
@@ -205,12 +210,9 @@ async function watched(
     lagWorstMs = Math.max(lagWorstMs, sample.lagP99Ms);
     settledLag = sample.settledLagP99Ms;
     folder = Math.max(folder, bytesOf(stateDir));
-    if (half === null && performance.now() > started + forMs / 2)
-      half = { at: performance.now(), bytes: rowsIn(stateDir) };
   }
   const ms = performance.now() - started;
   const { verdicts, wrong, lost } = agents.counts;
-  const rows = rowsIn(stateDir) - (half?.bytes ?? 0);
   return {
     ms,
     verdicts: verdicts - before.verdicts,
@@ -219,7 +221,7 @@ async function watched(
     lagP99Ms: settledLag,
     ...{ lagWorstMs, idleKib, rssKib, folder },
     folderAtEnd: bytesOf(stateDir),
-    rowsADay: half === null ? 0 : (rows * 86_400_000) / (performance.now() - half.at),
+    rowsAtEnd: rowsIn(stateDir),
   };
 }
 

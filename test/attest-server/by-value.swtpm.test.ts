@@ -109,7 +109,7 @@ describe('the real agent on a machine whose firmware does not log all of PCR 0',
 
   it('is told of other firmware that measures into PCR 0 what the log lacks (row 176)', async () => {
     assert.equal(failing(await bootsAs(updated)), 'untrusted firmware_unknown');
-    await world.call('POST', '/v1/references', { node, name: 'second' });
+    await world.call('POST', '/v1/references', { node, name: 'second', reason: 'this update is ours' });
     assert.equal(failing(await bootsAs(whole)), 'trusted');
     const list = await assay('reference', 'list');
     assert.deepEqual(

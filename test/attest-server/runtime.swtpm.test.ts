@@ -119,7 +119,8 @@ describe('the real agent on a node whose kernel measures what it runs', function
 
   it('is trusted again once this one file is allowed', async () => {
     const only = ['/usr/local/bin/miner'];
-    await world.call('POST', '/v1/references', { node, name: 'miner', kind: 'runtime', only });
+    const reason = 'it may mine';
+    await world.call('POST', '/v1/references', { node, name: 'miner', kind: 'runtime', only, reason });
     const { aspects } = await becomes('trusted');
     assert.equal(aspects.runtime?.status, 'affirming');
   });

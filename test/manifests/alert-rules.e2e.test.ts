@@ -98,7 +98,7 @@ describe('the alert rules on what a real server tells', () => {
     const shown = [...scrape.types.keys()].filter((name) => name.startsWith('assay_') && !asked.has(name));
     // The state of each node is in the table of those that are not trusted; a startup taint that came back heals by itself; how often
     // nodes are asked is for rules; nodes that wait for an initrd are in that table, with their place; `assay status` has the serial,
-    // and a trial has an alert of its own, as have nodes that a change of ours turned.
+    // and what became of a policy; a trial has an alert of its own, as have nodes that flap.
     assert.deepEqual(shown.sort(), [
       'assay_challenge_interval_seconds',
       'assay_declared_serial',
@@ -109,9 +109,10 @@ describe('the alert rules on what a real server tells', () => {
       'assay_node_state',
       'assay_node_without_agent',
       'assay_nodes_claimed_without_tpm',
+      'assay_nodes_flapping',
       'assay_nodes_over_judging_share',
-      'assay_nodes_turned',
-      'assay_open_answer_bytes',
+      'assay_policy_comparing',
+      'assay_policy_rollback_timestamp_seconds',
       'assay_presence_doubt',
       'assay_reload_faulty',
       'assay_startup_taints_restored_total',

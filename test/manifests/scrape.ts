@@ -33,7 +33,7 @@ export function parseScrape(text: string): Scrape {
 /** Names of the labels that series of this metric have, `le` of a histogram too. */
 export function labelsOf({ samples }: Scrape, metric: string): ReadonlySet<string> {
   const its = samples.filter(({ name }) => name === metric);
-  return new Set(its.flatMap(({ labels }) => Object.keys(labels)));
+  return new Set([...(rare[metric] ?? []), ...its.flatMap(({ labels }) => Object.keys(labels))]);
 }
 
 /**
@@ -47,7 +47,8 @@ export function faultsOf(query: string, words: string, scrape: Scrape): string[]
   const known = new Set(ofPrometheus);
   for (const [selector, metric = '', matchers = ''] of selectors) {
     const its = scrape.samples.filter(({ name }) => name === metric);
-    if (its.length === 0) faults.push(`${selector}: no series`);
+    if (its.length === 0 && !(metric in rare && scrape.types.has(metric)))
+      faults.push(`${selector}: no series`);
     for (const label of labelsOf(scrape, metric)) known.add(label);
     for (const [, label = '', how = '', value = ''] of matchers.matchAll(/(\w+)(=~|!~|!=|=)"([^"]*)"/g)) {
       if (ofPrometheus.includes(label)) continue;
@@ -66,6 +67,9 @@ export function faultsOf(query: string, words: string, scrape: Scrape): string[]
     if (!known.has(label)) faults.push(`${words}: no label ${label}`);
   return faults;
 }
+
+/** Metrics of what a usual fleet does not have, whose type alone is told there: the labels that series of them would have. */
+const rare: Readonly<Record<string, readonly string[]>> = { assay_node_flapping: ['node'] };
 
 /** Labels that Prometheus adds, or people who have several clusters. */
 const ofPrometheus: readonly string[] = ['instance', 'job', 'cluster'];

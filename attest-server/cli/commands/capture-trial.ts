@@ -45,7 +45,7 @@ export async function confirmCapture(
   const isActive = references.some(({ state }) => state === 'active');
   if (isActive && against.length > 0 && reason === undefined)
     throw new CliError(
-      'nothing was captured: something stands against what it would make good',
+      'nothing was captured: more stands against a node than that it has no reference',
       'Say why it is good with --reason, or capture it with --staged, and approve it once you have looked at it.',
       exit.usage,
     );

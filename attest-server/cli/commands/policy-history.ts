@@ -119,7 +119,7 @@ function trialText({ items, latched }: Pick<z.output<typeof simulateAnswer>, 'it
 
 /** `policy allow REVISION`: the one refused for what it does to nodes, or a later one; first it says what is known, and asks. */
 export async function allowPolicy(
-  { io, server }: CliContext,
+  { io, server, exitWith }: CliContext,
   revision: string,
   options: PolicyStepOptions,
 ): Promise<void> {
@@ -139,9 +139,10 @@ export async function allowPolicy(
   const known =
     refused === null
       ? 'no policy of this revision was refused: it may come at the next reload or start, within a week\n'
-      : `${printable(refused.policy)} was refused: it would make ${refused.untrusted} of ${refused.trusted} trusted nodes untrusted, and comes into force at once\n`;
+      : `${printable(refused.policy)} was refused: it would make ${refused.untrusted} of ${refused.trusted} trusted nodes untrusted. Once allowed, it comes into force at once\n`;
   if (dryRun) {
     await print(io, format, { refused }, () => known);
+    exitWith((refused?.untrusted ?? 0) > 0 ? exit.untrusted : exit.ok);
     return;
   }
   io.err(known);

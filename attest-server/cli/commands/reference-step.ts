@@ -2,6 +2,7 @@ import { referenceChanged, type SharedReferenceView } from '../../protocol/api.t
 import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../protocol/policy-api.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type ReferenceAction, type ReferenceKind, reference } from '../../protocol/reference.ts';
+import { statusView } from '../../protocol/server-api.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
@@ -32,12 +33,9 @@ export async function changeReference(
   const client = await server();
   if (dryRun) {
     const trial = await tryStep(client, name, action);
-    await print(
-      io,
-      format,
-      trialAnswer(action, name, trial),
-      () => `${trialText(action, name, trial)}${taintText(action, taint, trial)}`,
-    );
+    const taints = await taintText(client, action, taint, trial);
+    const answer = trialAnswer(action, name, trial);
+    await print(io, format, answer, () => `${trialText(action, name, trial)}${taints}`);
     exitWith(trial.items.some(turnsUntrusted) ? exit.untrusted : exit.ok);
     return;
   }
@@ -63,7 +61,7 @@ async function whomItChanges(
 ): Promise<string> {
   try {
     const trial = await tryStep(client, name, action);
-    return `${trialText(action, name, trial)}${taintText(action, taint, trial)}`;
+    return `${trialText(action, name, trial)}${await taintText(client, action, taint, trial)}`;
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
     // Either there is none of that name, and this says so, or the server is of an earlier version.
@@ -88,14 +86,23 @@ function trialAnswer(action: ReferenceAction, name: string, trial: ReferenceTria
   };
 }
 
-/** Whom it would taint, and when. */
-function taintText(action: ReferenceAction, taint: boolean, { items }: ReferenceTrialView): string {
-  const turned = items.filter(turnsUntrusted).map(({ node }) => node);
+/** Whom it would taint, and when; nothing where the server marks no nodes. */
+async function taintText(
+  client: Client,
+  action: ReferenceAction,
+  taint: boolean,
+  { items }: ReferenceTrialView,
+): Promise<string> {
+  // A server of 0.3.0 does not say the mode.
+  const turned = items.filter(
+    (item) => turnsUntrusted(item) && (item.after?.mode ?? 'enforce') === 'enforce',
+  );
   if (turned.length === 0 || action !== 'revoke') return '';
-  const whom = `${counted(turned.length, 'node')} (${listed(turned)})`;
+  if ((await client.get('/v1/status', statusView)).cluster === null) return '';
+  const whom = `${counted(turned.length, 'node')} (${listed(turned.map(({ node }) => node))})`;
   return taint
-    ? `${whom} would be tainted at once, where the policy says enforce: no new pod starts there\n`
-    : `no taint comes for ${whom} before a person says so: assay breaker release, or --taint here\n`;
+    ? `${whom} would be tainted at once: no new pod starts there\n`
+    : `${whom} would get no taint until a person lets it come: assay breaker release (or --taint here)\n`;
 }
 
 /** The sum in one sentence, what else is affected, then each node that would change, and why. */

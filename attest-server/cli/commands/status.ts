@@ -1,3 +1,4 @@
+import { policyLabel } from '../../protocol/policy-label.ts';
 import { printable } from '../../protocol/printable.ts';
 import { type StatusView, statusView } from '../../protocol/server-api.ts';
 import type { CliContext } from '../context.ts';
@@ -28,7 +29,7 @@ function page(status: StatusView, host: string, now: number): string {
     ['Ready', `${ready.ok ? 'yes' : 'no'}${ready.reason === null ? '' : `: ${ready.reason}`}`],
     ['Store', `${size(store.bytes)}, schema ${store.schema}`],
     ['State folder', space(stateDir)],
-    ['Policy', `${policy.name}@${policy.revision}, in force here since ${moment(policy.since)}`],
+    ['Policy', `${policyLabel(policy)}, in force here since ${moment(policy.since)}`],
     ...policyLines(status, now),
     ...declaredLine(status, now),
     ...certificates.map(

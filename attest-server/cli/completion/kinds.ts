@@ -9,6 +9,7 @@ import {
   tokenView,
 } from '../../protocol/api.ts';
 import { policyRevisionView } from '../../protocol/policy-api.ts';
+import { revisionOf } from '../../protocol/policy-label.ts';
 import { reasonCodes } from '../../protocol/reasons.ts';
 import { referenceKinds } from '../../protocol/reference.ts';
 import { nodeStates } from '../../protocol/verdict.ts';
@@ -46,7 +47,7 @@ const atServer = {
       .map(({ id }) => id),
   policies: async (client: Client) =>
     (await client.get('/v1/policy/history', listOf(policyRevisionView))).items.map(({ digest }) =>
-      digest.slice(0, 12),
+      revisionOf(digest),
     ),
   candidates: async (client: Client) => [
     ...new Set((await client.get('/v1/enrolments', listOf(candidateView))).items.map(({ node }) => node)),

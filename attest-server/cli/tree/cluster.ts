@@ -38,7 +38,9 @@ export function addCluster(program: Command, context: CliContext): void {
     );
   const breaker = program
     .command('breaker')
-    .description('decide about taints that wait because many nodes fail alike');
+    .description(
+      'decide about taints that wait because many nodes fail alike, or because we changed something',
+    );
   breaker
     .command('list')
     .description('list what fails alike, and what waits; exits with 12 where taints wait for a person')

@@ -9,13 +9,13 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
   const policies = program.command('policy').alias('policies').description('check, try and draft policies');
   for (const show of [policies.command('show'), get.command('policy')])
     show
-      .description('show the policy in force, with its revision; or one of before, as its file was')
+      .description('show the policy in force, with its revision; or an earlier one, as its file was')
       .option('--revision <revision>', 'one that was in force, by its first digits (assay policy history)')
       .addOption(outputOption('table', 'json', 'yaml', 'name'))
-      .option('-f, --file <file>', 'with --revision: write its text to this file, byte for byte')
+      .option('-f, --file <file>', 'write its text to this file, byte for byte')
       .action(async ({ revision, ...options }: Formatted & ToFile & { readonly revision?: string }) => {
         if (revision === undefined)
-          return (await import('../commands/policy-in-force.ts')).showPolicy(context, options.output);
+          return (await import('../commands/policy-in-force.ts')).showPolicy(context, options);
         const { showPolicyRevision } = await import('../commands/policy-history.ts');
         return showPolicyRevision(context, { revision, ...options });
       });
@@ -45,7 +45,7 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       .command('rollback <revision>')
       .summary('put an earlier policy in force')
       .description(
-        'put an earlier policy in force, until its file or directory gives another text; says which nodes that would change, and asks first',
+        'put an earlier policy in force, until the text of the policy file or directory changes; says which nodes that would change, and asks first',
       ),
   ).action(async (revision: string, options: PolicyStepOptions) =>
     (await import('../commands/policy-history.ts')).rollBackPolicy(context, revision, options),
@@ -55,7 +55,7 @@ export function addPolicies(program: Command, get: Command, context: CliContext)
       .command('allow <revision>')
       .summary('let a policy come into force that makes many nodes untrusted')
       .description(
-        'let one policy come into force, whatever number of nodes it makes untrusted: at once if it was refused, else at the next reload; asks first',
+        'let one policy come into force, however many nodes it makes untrusted: at once if it was refused, else at the next reload; asks first',
       ),
   ).action(async (revision: string, options: PolicyStepOptions) =>
     (await import('../commands/policy-history.ts')).allowPolicy(context, revision, options),

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import type { Bound } from '../../protocol/enrolment-method.ts';
+import { revisionOf } from '../../protocol/policy-label.ts';
 import { shapeWords } from '../../protocol/shape-words.ts';
 import { offsetOf } from '../../protocol/yaml-offset.ts';
 import { weakenedBy } from '../latch.ts';
@@ -78,7 +79,7 @@ function parseDocumentOf(text: string, file: string, methods: readonly Bound[]) 
   if (!result.success || located.length > 0) throw new PolicyError(file, place(located, document, lines));
   const policy = {
     name: nameOf(file),
-    revision: hash('sha256', text, 'hex').slice(0, 12),
+    revision: revisionOf(hash('sha256', text, 'hex')),
     text,
     groups: result.data.groups.map((group) => policyGroup(group)),
   };

@@ -59,6 +59,9 @@ export class DoomedServer {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const ended = once(child, 'exit');
+    const withUs = () => child.kill('SIGKILL');
+    process.once('exit', withUs);
+    child.once('exit', () => process.off('exit', withUs));
     const killing = setTimeout(() => child.kill('SIGKILL'), killedAfter ?? patience);
     const lines: LogLine[] = [];
     const said: string[] = [];

@@ -109,6 +109,10 @@ describe('a policy that would take the trust of many nodes', () => {
       assay(`policy allow ${revisionOf(text)} --yes --reason`, 'they are to go');
     // Whoever controls the file changes it once more: another text is not allowed by that.
     const other = wrong.replace('abab', 'cdcd');
+    const dry = await assay(`policy allow ${revisionOf(wrong)} --dry-run --reason`, 'they are to go');
+    assert.equal(dry.code, 10);
+    assert.match(dry.out, /would make 4 of 4 trusted nodes untrusted\. Once allowed, it comes into force/);
+    assert.equal(await revision(), revisionOf(good));
     assert.match((await allow(wrong)).out, /^policy@[0-9a-f]{12} is in force\n$/);
     assert.equal(await revision(), revisionOf(wrong));
     assert.equal(await fleet.answer('node-1'), 'untrusted');
@@ -296,6 +300,9 @@ describe('a policy that would take the trust of many nodes', () => {
       assert.equal(diff.code, 10);
       assert.match(diff.out, /^--- policy@.*\n\+\+\+ policy@.*\n@@ /);
       assert.match(diff.out, /^\+# a slip$/m);
+      const current = join(folder, 'current.yaml');
+      assert.equal((await assay(`policy show -f ${current}`)).code, 0);
+      assert.equal(revisionOf(await readFile(current, 'utf8')), await revision());
       assert.equal((await assay(`policy show --revision ${'0'.repeat(12)}`)).code, 1);
       assert.equal((await assay('policy show --revision no')).code, 2);
       const dry = await assay(`policy rollback ${revisionOf(good)} --dry-run --reason`, 'why');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -9,6 +10,7 @@ import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
+import { startForgedFleet } from '../references/forged-fleet.ts';
 import type { TestServer } from '../running-server.ts';
 import { type ForgedSite, openForgedSite, sitePolicy } from './forged-site.ts';
 
@@ -145,7 +147,7 @@ describe('a change of ours that turns verdicts', () => {
     const dry = await assay(...revoke, '--dry-run');
     assert.match(
       dry.out,
-      /no taint comes for 5 nodes \(node-1, .*\) before a person says so: assay breaker release/,
+      /5 nodes \(node-1, .*\) would get no taint until a person lets it come: assay breaker release/,
     );
     const dryTaint = await assay(...revoke, '--taint', '--dry-run');
     assert.match(dryTaint.out, /5 nodes \(node-1, .*\) would be tainted at once/);
@@ -155,6 +157,25 @@ describe('a change of ours that turns verdicts', () => {
     assert.equal(done.code, 0, done.err);
     await all('untrusted');
     await reaches('untrusted=revoked_reference False');
+  });
+
+  it('says nothing of taints where the policy only observes', async () => {
+    await reload(sitePolicy('observe'));
+    await all('trusted');
+    for (const taint of [[], ['--taint']]) {
+      const { code, out } = await assay(
+        'reference',
+        'revoke',
+        'good',
+        '--reason',
+        'why',
+        '--dry-run',
+        ...taint,
+      );
+      assert.equal(code, 10);
+      assert.match(out, /5 would turn untrusted/);
+      assert.doesNotMatch(out, /taint/);
+    }
   });
 
   it('taints nobody by a wrong revocation, and at once where that is asked for (row 377)', async () => {
@@ -318,5 +339,27 @@ describe('a change of ours that turns verdicts', () => {
     }
     assert.equal(await site.answer('node-1', good, 7), 'untrusted');
     await site.reaches('node-1', 'False');
+  });
+});
+
+describe('a revocation at a server that marks no nodes', () => {
+  it('says nothing of taints', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'assay-unmarked-'));
+    await using opened = new AsyncDisposableStack();
+    opened.defer(() => rm(folder, { recursive: true }));
+    const policy = join(folder, 'policy.yaml');
+    await writeFile(policy, sitePolicy('enforce'));
+    const fleet = opened.use(await startForgedFleet({ 'node-1': good }, { policy }));
+    const { world } = fleet;
+    await fleet.answer('node-1');
+    await world.call('POST', '/v1/references', { node: 'node-1', name: 'good' });
+    assert.equal(await fleet.answer('node-1'), 'trusted');
+    const words = ['reference', 'revoke', 'good', '--reason', 'why', '--dry-run'];
+    for (const taint of [[], ['--taint']]) {
+      const { code, out } = await runAssay([...words, ...taint], { env: world.env() });
+      assert.equal(code, 10);
+      assert.match(out, /1 would turn untrusted/);
+      assert.doesNotMatch(out, /taint/);
+    }
   });
 });

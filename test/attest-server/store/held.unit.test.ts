@@ -344,6 +344,35 @@ describe('what is kept of one node', () => {
     assert(freed > 700_000, `${freed}`);
     assert.equal(await hasRoom(), true);
   });
+
+  it('is asked of the store by few answers where there is room, and by each where there may be none', async () => {
+    let asked = 0;
+    const share = new HeldByNode({
+      store: {
+        ...store.evidence,
+        held(ekDigest) {
+          asked += 1;
+          return store.evidence.held(ekDigest);
+        },
+      },
+      share: 100 * 128 * 1024,
+      now: () => at,
+      monotonic: () => 0,
+    });
+    const owner = { name: one.name, ekDigest: one.ekDigest };
+    const hasRoom = (bytes: number) => share.hasRoom(owner, bytes, () => []);
+    for (let index = 0; index < 64; index += 1) assert.equal(await hasRoom(0), true);
+    assert.equal(asked, 4);
+    // What is on its way counts, also between two looks.
+    assert.equal(await hasRoom(90 * 128 * 1024), true);
+    asked = 0;
+    for (let index = 0; index < 4; index += 1) assert.equal(await hasRoom(5 * 128 * 1024), true);
+    assert(asked >= 2, `${asked}`);
+    // Of a node that came back nothing is known.
+    share.forget(one.ekDigest);
+    asked = 0;
+    assert.deepEqual([await hasRoom(0), asked], [true, 1]);
+  });
 });
 
 function asBlob(bytes: Buffer): KeptBlob {

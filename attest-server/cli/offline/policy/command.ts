@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { policyJsonSchema } from '../../../policy/file/policy-schema.ts';
 import type { Policy } from '../../../policy/policy.ts';
+import { policyLabel } from '../../../protocol/policy-label.ts';
 import { printable } from '../../../protocol/printable.ts';
 import { type Reference, unseenFiles } from '../../../protocol/reference.ts';
 import type { CliContext } from '../../context.ts';
@@ -48,7 +49,7 @@ export async function checkPolicyFile(
   const answer = {
     file,
     valid: policy !== null,
-    policy: policy && `${policy.name}@${policy.revision}`,
+    policy: policy && policyLabel(policy),
     groups: policy?.groups.map(({ name }) => name) ?? [],
     faults,
     warnings,

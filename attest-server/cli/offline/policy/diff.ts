@@ -1,6 +1,7 @@
 import { unifiedDiff } from '../../../policy/line-diff.ts';
 import { listOf, policyView } from '../../../protocol/api.ts';
 import { policyRevisionView } from '../../../protocol/policy-api.ts';
+import { policyLabel } from '../../../protocol/policy-label.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
@@ -34,6 +35,6 @@ async function digestBefore(client: Client): Promise<string> {
 }
 
 async function inForce(client: Client): Promise<{ readonly policy: string; readonly text: string }> {
-  const { name, revision, text } = await client.get('/v1/policy', policyView);
-  return { policy: `${name}@${revision}`, text };
+  const { text, ...policy } = await client.get('/v1/policy', policyView);
+  return { policy: policyLabel(policy), text };
 }

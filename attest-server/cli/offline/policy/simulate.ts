@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
+import { policyLabel } from '../../../protocol/policy-label.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
@@ -53,7 +54,7 @@ export async function simulatePolicy(
   const breaker = asked === null ? null : breakerAnswer(asked.items);
   const firstUse = asked === null ? [] : await markedByFirstUse(await server(), asked.items);
   const answer = {
-    policy: `${policy.name}@${policy.revision}`,
+    policy: policyLabel(policy),
     nodes: items.length,
     changed: changed.length,
     untrusted: untrusted.length,

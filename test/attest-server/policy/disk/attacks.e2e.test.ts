@@ -77,7 +77,8 @@ describe('attacks on a disk, over a real connection', () => {
     const entries = (await world.audit()).filter(
       ({ subject, action }) => subject === 'node-1' && action === 'verdict',
     );
-    assert.equal(entries.at(-1)?.code, code);
+    // What was told of a node that flaps has a row with others.
+    assert.ok(entries.some((entry) => entry.code === code));
     assert.deepEqual(await shows(good), { state: 'trusted', codes: [] });
   }
   const mounted = (...lines: readonly string[]) => ({ ...good, mounts: [...good.mounts, ...lines] });

@@ -81,7 +81,7 @@ describe('what a node ran', () => {
     assert.deepEqual(reason?.detail, [
       `entry 3: /usr/bin/evil sha256:${digest} (first seen 2026-11-25T12:00:00.000Z; reference packages has another content of it, of package tools 1.2)`,
     ]);
-    const command = `  assay reference capture one --kind runtime --only ${digest} --name one-1-file`;
+    const command = `  assay reference capture one --kind runtime --only ${digest} --name one-1-file --staged`;
     assert.ok(
       nextStep(reason ?? assert.fail(), { node: 'one', name: 'one-1' })
         .split('\n')

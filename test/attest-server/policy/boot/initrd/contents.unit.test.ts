@@ -361,8 +361,9 @@ describe('an initrd judged by what is in it', () => {
         .filter((line) => line.startsWith('  assay reference'));
     const path = 'etc/it is';
     assert.deepEqual(stepsFor(changed({ path, text: 'new' })), [
-      "  assay reference capture n --kind runtime --initrd --only '/etc/it is' --name x",
-      '  assay reference capture n --kind runtime --initrd --name x',
+      "  assay reference capture n --kind runtime --initrd --only '/etc/it is' --name x --staged",
+      '  assay reference approve x --reason "its files are wanted"',
+      '  assay reference capture n --kind runtime --initrd --name x --staged',
     ]);
     const link = changed({ path: 'usr/bin/a', entry: { mode: 0o120777, target: 'b' } });
     assert.match(stepsFor(link)[0] ?? '', / --only \/usr\/bin\/a /);

@@ -1,0 +1,76 @@
+import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import type { Verifier } from '../verify/verifier.ts';
+import type { NodeStatus } from './ports.ts';
+
+type PartDigests = NodeStatus['parts'];
+
+/** The parts of an answer, with the bytes of those that it only names. */
+export interface ReadParts {
+  readonly parts: Parts;
+  /** Its bytes are nowhere; null where all were found. */
+  readonly lost: PartName | null;
+}
+
+/** Parts that an answer only names, since its node sent them before: they are read from what is kept. */
+export class NamedParts {
+  readonly #verifier: Pick<Verifier, 'missing'>;
+  readonly #read: (digest: string, node: string) => Promise<Buffer | null>;
+  /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
+  readonly #lost = new Map<string, Set<string>>();
+
+  constructor(
+    verifier: Pick<Verifier, 'missing'>,
+    read: (digest: string, node: string) => Promise<Buffer | null>,
+  ) {
+    this.#verifier = verifier;
+    this.#read = read;
+  }
+
+  /** Of the parts that a node has shown, those that it need not send again. */
+  held(node: string, all: PartDigests): PartDigests {
+    const lost = this.#lost.get(node);
+    if (all.ima === undefined && lost === undefined) return all;
+    // The list goes on from where it is: no digest says that.
+    const { ima: _, ...parts } = all;
+    if (lost === undefined) return parts;
+    return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
+  }
+
+  /** Those whose bytes the verifier needs, or nobody has seen of this node. */
+  unread(arrived: Parts, held: PartDigests): readonly PartName[] {
+    const unknown = this.#verifier.missing(arrived);
+    return partNames.filter((name) => {
+      const part = arrived[name];
+      if (part === undefined || part.bytes !== null) return false;
+      return held[name] !== part.digest || unknown.includes(name);
+    });
+  }
+
+  /** @param unread of these, as `unread` gives it */
+  async read(
+    node: string,
+    arrived: Parts,
+    unread: readonly PartName[],
+    held: PartDigests,
+  ): Promise<ReadParts> {
+    let found: Partial<Record<PartName, Part>> | null = null;
+    let lost: PartName | null = null;
+    for (const name of unread) {
+      const digest = arrived[name]?.digest;
+      if (digest === undefined) continue;
+      const bytes = await this.#read(digest, node);
+      if (bytes === null) {
+        lost = name;
+        if (held[name] === digest) this.#lost.set(node, (this.#lost.get(node) ?? new Set()).add(digest));
+        continue;
+      }
+      found ??= {};
+      found[name] = { digest, bytes };
+    }
+    return { parts: found === null ? arrived : { ...arrived, ...found }, lost };
+  }
+
+  forget(node: string): void {
+    this.#lost.delete(node);
+  }
+}
