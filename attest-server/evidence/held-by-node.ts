@@ -47,8 +47,8 @@ export class HeldByNode {
   readonly #listeners: ((digests: readonly string[], node: string) => void)[] = [];
   /** By the endorsement key. */
   readonly #looks = new Map<string, Look>();
-  /** By the endorsement key: what was held when nothing was found that may give way, and when. */
-  readonly #stuck = new Map<string, { readonly held: number; readonly at: number }>();
+  /** By the endorsement key: bytes for which not enough was found that may give way, and when. */
+  readonly #stuck = new Map<string, { readonly least: number; readonly at: number }>();
 
   constructor(parts: HeldParts) {
     this.#parts = parts;
@@ -91,10 +91,11 @@ export class HeldByNode {
       this.#looks.set(ekDigest, { held, promised: bytes, answers: 1 });
       return true;
     }
-    const stuck = this.#stuck.get(ekDigest);
-    // Attack: a node whose share is full has all of it looked through with each answer.
-    if (stuck !== undefined && held >= stuck.held && monotonic() < stuck.at + lookAgainAfter) return false;
     const least = held + needed - share;
+    const stuck = this.#stuck.get(ekDigest);
+    // Attack: a node whose share is full has all of it looked through with each answer, each a byte shorter than the one before.
+    if (stuck !== undefined && least > stuck.least / 2 && monotonic() < stuck.at + lookAgainAfter)
+      return false;
     const gone = await store.giveWay({
       ...this.#of(node, 'server'),
       naming: naming(),
@@ -107,7 +108,7 @@ export class HeldByNode {
     if (isRoom) {
       this.#stuck.delete(ekDigest);
       this.#looks.set(ekDigest, { held: left, promised: bytes, answers: 1 });
-    } else this.#stuck.set(ekDigest, { held: left, at: monotonic() });
+    } else this.#stuck.set(ekDigest, { least, at: monotonic() });
     return isRoom;
   }
 

@@ -82,6 +82,31 @@ describe('a change of ours that turns verdicts', () => {
     await reaches('label True');
   });
 
+  it('taints nobody where a person goes back to a policy that is wrong, after a restart either (row 376)', async () => {
+    await reload(wrong('missing'));
+    await reload(sitePolicy('enforce'));
+    await all('trusted');
+    const revision = hash('sha256', wrong('missing')).slice(0, 12);
+    await world.call('POST', '/v1/policy/rollback', { revision, reason: 'a slip, too' });
+    await all('untrusted');
+    await reaches('False');
+    await world.restart();
+    await world.until(async () => (await shown()).lease?.ours === true);
+    await all('untrusted');
+    await world.until(async () => (await held()).some((row) => row.endsWith('5 0 open true')));
+    await reaches('False');
+    await writeFile(site.policyFile, wrong('another'));
+    await world.server.reload().catch(() => {});
+    await all('untrusted');
+    await reaches('False');
+    // Whoever is tampered with meanwhile has its taint.
+    assert.equal(await site.answer('node-2', bad, 8), 'untrusted');
+    await world.until(() => site.marksOf('node-2').startsWith('untrusted='));
+    await reload(sitePolicy('enforce'));
+    await all('trusted', good, 9);
+    await reaches('label True');
+  });
+
   it('says that nothing changed on the node, and the way back (row 384)', async () => {
     await reload(wrong('missing'));
     await all('untrusted');

@@ -281,6 +281,34 @@ describe('what is kept of one node', () => {
     }
   });
 
+  it('is looked through again for less than what was refused, and not for a byte less each time (row 350)', async () => {
+    let looked = 0;
+    const share = new HeldByNode({
+      store: {
+        ...store.evidence,
+        giveWay: (request) => {
+          looked += 1;
+          return store.evidence.giveWay(request);
+        },
+      },
+      share: 1_000_000,
+      now: () => at,
+      monotonic: () => 0,
+    });
+    const hasRoom = (bytes: number) =>
+      share.hasRoom({ name: one.name, ekDigest: one.ekDigest }, bytes, () => []);
+    for (let index = 0; index < 8; index += 1) await record('trusted', [long(`log ${index}`)]);
+    assert.equal(await hasRoom(2_000_000), false);
+    // What is smaller has room, since some of that gives way.
+    assert.equal(await hasRoom(100_000), true);
+    assert.equal(looked, 2);
+    for (let index = 0; index < 9 && (await hasRoom(100_000)); index += 1)
+      await record('untrusted', [long(`bad ${index}`)], { transition: true });
+    looked = 0;
+    for (let bytes = 900_000; bytes > 899_000; bytes -= 10) assert.equal(await hasRoom(bytes), false);
+    assert(looked < 3, `${looked}`);
+  });
+
   it('is refused beyond its share, once nothing more can give way, and is not looked through each time', async () => {
     let now = 0;
     let looked = 0;
