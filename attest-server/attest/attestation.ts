@@ -635,7 +635,7 @@ export class Attestation {
     const parts = partsShown(previous?.parts ?? noParts, answer, given);
     const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
     const trustedBy = this.turns.atOnce(turn) ?? (await this.turns.next(turn));
-    // Rules of before may want to see what those in force do not.
+    // Earlier rules may want to see what those in force do not.
     const enough = turnedIn(trustedBy) === null ? appraised.enough : [];
 
     const kept = packer.pack(

@@ -43,6 +43,6 @@ export interface Turned {
     readonly restartCount: number | null;
     readonly bootId: string | null;
   } | null;
-  /** What the aspects remember of the node by the rules of before: what others remembered is not theirs. */
+  /** What the aspects remember of the node by the earlier rules: what others remembered is not theirs. */
   readonly memory: Readonly<Record<string, unknown>>;
 }

@@ -67,7 +67,7 @@ export type TrustedRules = Pick<TrustedBy, 'policy' | 'references'>;
  * Tells a verdict that turned because of us from one that turned because of the node: as long as those in force do not trust it,
  * each answer is judged also by the rules by which it was last trusted.
  *
- * Attack: a node is tampered with, and waits for our next mistake. What the rules of before find wrong is wrong, and stays so until
+ * Attack: a node is tampered with, and waits for our next mistake. What the earlier rules find wrong is wrong, and stays so until
  * the node is trusted again.
  */
 export class Turns {

@@ -23,7 +23,7 @@ class GoneText extends Error {
 /** Names of errors that say the same however often it is tried. */
 const unreadable = ['GoneText', 'UnreadableRow', 'PolicyError', 'ZodError', 'SyntaxError'];
 
-/** Rules of before that are held at a time; nearly always all nodes share one. */
+/** Earlier rules that are held at a time; nearly always all nodes share one. */
 const mostHeld = 16;
 /** Characters of their texts together: each holds what is made of its references, too. */
 const mostText = 192 * 1024 * 1024;

@@ -32,7 +32,7 @@ export interface NodeToMark {
   readonly verdict: Verdict | null;
   /** When it was last found trusted, in milliseconds since the epoch; null: never. */
   readonly trustedAt: number | null;
-  /** Its current boot was never found trusted, not by the rules of before either, and the TPM says that it began anew. */
+  /** Its current boot was never found trusted, not by the earlier rules either, and the TPM says that it began anew. */
   readonly isReproving: boolean;
   /** Set where nothing but drift counts against it, or nothing at all by the rules by which it was last trusted. */
   readonly drift: Drift | null;

@@ -110,7 +110,7 @@ function taintsOf(
       return { taints: [], suppressed: null };
     case 'untrusted':
       if (drift !== null && delay !== null && !has(there.taints, keys.untrusted))
-        // By the rules of before its new boot is not proven, whatever those in force say of it.
+        // By the earlier rules its new boot is not proven, whatever those in force say of it.
         return { taints: isReproving ? [unproven] : withShed(since), suppressed: delay };
       return { taints: [{ key: keys.untrusted, value: code ?? '' }], suppressed: null };
     case 'pending': {

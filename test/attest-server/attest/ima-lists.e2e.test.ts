@@ -290,7 +290,7 @@ describe('what a node ran, over a real connection', function () {
 
 describe('a list that goes on while a taint waits', function () {
   this.timeout(60_000);
-  it('is judged by the rules of before to its end, which find what nobody knows (row 378)', async () => {
+  it('is judged by the earlier rules to its end, which find what nobody knows (row 378)', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'assay-turned-'));
     await using stack = new AsyncDisposableStack();
     stack.defer(() => rm(dir, { recursive: true }));

@@ -169,7 +169,7 @@ describe('a verdict that turns', () => {
       rules();
       assert.equal(await judge(), 'untrusted');
       assert.equal(attestation.proofs.wait('node-1'), 0);
-      const before = held[0] ?? assert.fail('no rules of before');
+      const before = held[0] ?? assert.fail('no earlier rules');
       const { appraise } = before;
       const slow = (...asked: Parameters<typeof appraise>) => {
         spent += 3_000;
@@ -247,7 +247,7 @@ describe('a verdict that turns', () => {
     assert.equal(turned(), null);
   });
 
-  it('does not wait where the rules of before are gone, and somebody is told once (row 383)', async () => {
+  it('does not wait where the earlier rules are gone, and somebody is told once (row 383)', async () => {
     rules();
     await restart('1.0.0', true);
     assert.equal(await judge(), 'untrusted');
@@ -255,7 +255,7 @@ describe('a verdict that turns', () => {
     assert.equal(faults.length, 1);
   });
 
-  it('finds the rules of before however long ago the node was trusted (row 383)', async () => {
+  it('finds the earlier rules however long ago the node was trusted (row 383)', async () => {
     rules();
     assert.equal(await judge(), 'untrusted');
     const day = 24 * 60 * minute;
@@ -329,7 +329,7 @@ groups:
     assert.equal(turned(), null);
   });
 
-  it('does not wait where its label gives it another group of the rules of before, which asks for less (row 385)', async () => {
+  it('does not wait where its label gives it another group of the earlier rules, which asks for less (row 385)', async () => {
     const groups = `apiVersion: assay.dev/v1
 kind: Policy
 groups:

@@ -264,7 +264,7 @@ describe('a change of ours that turns verdicts', () => {
     ]);
   });
 
-  it('lets a node that booted anew behind a wrong policy have what the rules of before ask for (row 379)', async () => {
+  it('lets a node that booted anew behind a wrong policy have what the earlier rules ask for (row 379)', async () => {
     await reload(wrong('missing'));
     await all('untrusted');
     await reaches('False');

@@ -608,7 +608,7 @@ describe('the reconciler', () => {
     assert.ok(user < 10_000_000, `${user / 1e6} s`);
   });
 
-  /** What the rules of before say of a node that those in force do not trust. */
+  /** What the earlier rules say of a node that those in force do not trust. */
   const turnedAs = (as: 'trusted' | 'pending', by = 'policy strict@e25b'): NodeStatus['trustedBy'] => ({
     policy: 'a'.repeat(64),
     references: 'b'.repeat(64),
@@ -647,7 +647,7 @@ describe('the reconciler', () => {
     assert.equal(marked.tainted().length, 5000);
   });
 
-  it('taints at once whom the rules of before find wrong, too, and whom nobody ever trusted (row 378)', async () => {
+  it('taints at once whom the earlier rules find wrong, too, and whom nobody ever trusted (row 378)', async () => {
     const marked = await marking({ nodes: 10 });
     marked.commit('node-1', byUs, { trustedBy: turnedAs('trusted') });
     marked.commit('node-2', byUs, { trustedBy: null });
@@ -658,7 +658,7 @@ describe('the reconciler', () => {
     assert.deepEqual(marked.tainted(), ['node-1', 'node-2']);
   });
 
-  it('leaves a node that booted anew with what the rules of before ask for (row 379)', async () => {
+  it('leaves a node that booted anew with what the earlier rules ask for (row 379)', async () => {
     const marked = await marking({ nodes: 10 });
     await marked.pass(60_000);
     const bootSeenAt = today + marked.at;
