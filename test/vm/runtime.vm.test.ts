@@ -64,7 +64,8 @@ describe('a virtual machine whose kernel measures what runs, and critical data',
   });
 
   it('is trusted again once this file is allowed', async () => {
-    const asked = { node: node.name, name: 'one-file', kind: 'runtime', only: [unknown] };
+    const reason = 'this program is ours';
+    const asked = { node: node.name, name: 'one-file', kind: 'runtime', only: [unknown], reason };
     await node.world.call('POST', '/v1/references', asked);
     await trusted();
   });
