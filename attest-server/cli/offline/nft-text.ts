@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readlink } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run, start, startError, ToolError } from 'node-tpm2/run';
 import type { Reference } from '../../protocol/reference.ts';
@@ -64,7 +64,9 @@ const failed = { code: 'failed', tool: 'unshare' } as const;
 async function inNamespaceOf(pid: number | undefined, ended: Promise<ToolError>): Promise<void> {
   const own = await readlink('/proc/self/ns/net');
   const isApart = async () => (await readlink(`/proc/${pid}/ns/net`).catch(() => own)) !== own;
-  for (const end = performance.now() + bounds.timeoutMs; !(await isApart()); ) {
+  // unshare writes the groups last: who enters before has no rights in there.
+  const isMapped = async () => (await readFile(`/proc/${pid}/gid_map`, 'utf8').catch(() => '')) !== '';
+  for (const end = performance.now() + bounds.timeoutMs; !((await isApart()) && (await isMapped())); ) {
     const fault = await Promise.race([ended, sleep(5)]);
     if (fault !== undefined) throw fault;
     if (performance.now() > end) throw new ToolError('unshare made no namespace', failed);
