@@ -9,7 +9,7 @@ import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { MarkedCluster } from '../attest-server/marking/marked-cluster.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
-import { startMeasured } from './measured-server.ts';
+import { asShipped, startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
 
 /** Of 5,000 nodes. */
@@ -113,8 +113,7 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
     const started = performance.now();
     await using measured = await startMeasured(
       { kind: 'assay', stateDir, challengeEveryMs: 100_000, kubeconfig },
-      // As its unit in manifests/host starts it.
-      ['--max-semi-space-size=8', '--v8-pool-size=1'],
+      asShipped,
     );
     let rss = 0;
     let cpu = 0;
