@@ -1,4 +1,6 @@
 import { type Cluster, type ClusterNode, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
+import { patience } from '../../swtpm-fixtures/cluster/expectations.ts';
+import { comparedKinds } from '../../swtpm-fixtures/cluster/story.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { inFolder } from './attestation.ts';
 import { median } from './cpu-time.ts';
@@ -45,7 +47,8 @@ async function measure(dir: string): Promise<BootFigures> {
   await cluster.operator.importKeys(cluster.nodes.map(({ name, ekDigest }) => ({ node: name, ekDigest })));
   await model.startAgent();
   await reach(cluster, model, 'pending');
-  await cluster.operator.assay('reference', 'capture', model.name, '--name', 'model');
+  for (const kind of comparedKinds(cluster, model))
+    await cluster.operator.assay('reference', 'capture', model.name, '--name', kind, '--kind', kind);
   await reach(cluster, model, 'trusted');
 
   const trusted = [];
@@ -77,8 +80,8 @@ async function reach(
   node: ClusterNode,
   state: 'pending' | 'trusted' | 'untrusted',
 ): Promise<void> {
-  if (!(await cluster.reaches(node.name, state, null, 20_000)))
-    throw new Error(`${node.name} did not become ${state}`);
+  if (!(await cluster.reaches(node.name, state, null, patience)))
+    throw new Error(`${node.name} did not become ${state}: ${JSON.stringify(cluster.state(node.name))}`);
 }
 
 async function clock(work: () => Promise<unknown>): Promise<number> {
