@@ -4,8 +4,9 @@ import { comparedKinds } from '../../swtpm-fixtures/cluster/story.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { inFolder } from './attestation.ts';
 import { median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
-const rounds = 10;
+const rounds = sized(10, 1);
 
 export interface BootFigures extends Readonly<Record<string, unknown>> {
   /** Medians, milliseconds. From the start of the agent's process to the committed verdict, enrolment included. */
