@@ -11,6 +11,7 @@ import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
 import { asShipped, startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
+import { sized } from './sized.ts';
 
 /** Of 5,000 nodes. */
 export interface MarkingFigures {
@@ -28,7 +29,7 @@ export interface MarkingFigures {
   };
 }
 
-const nodes = 5000;
+const nodes = sized(5000, 20);
 const hour = 3_600_000;
 const challenged = 60_000;
 const server = serviceAccount('assay', 'assay-server');
@@ -42,7 +43,7 @@ export async function benchMarking(): Promise<MarkingFigures> {
   };
 }
 
-const samples = 200;
+const samples = sized(200, 5);
 
 async function benchLatency(): Promise<MarkingFigures['verdict_to_taint_ms']> {
   const marked = new MarkedCluster({
