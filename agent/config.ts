@@ -55,7 +55,6 @@ const address =
 export const agentSettings = {
   servers: {
     variable: 'ASSAY_AGENT_SERVERS',
-    formerly: 'ASSAY_SERVERS',
     unit: 'list',
     separator: /[\s,]+/,
     schema: z
@@ -66,12 +65,10 @@ export const agentSettings = {
   },
   node: {
     variable: 'ASSAY_AGENT_NODE',
-    formerly: 'ASSAY_NODE',
     schema: nodeName.describe("this node's name (lower-case RFC 1123)"),
   },
   caFile: {
     variable: 'ASSAY_AGENT_CA_FILE',
-    formerly: 'ASSAY_CA_FILE',
     schema: path
       .nullable()
       .default(null)
@@ -81,7 +78,6 @@ export const agentSettings = {
   },
   joinTokenFile: {
     variable: 'ASSAY_AGENT_JOIN_TOKEN_FILE',
-    formerly: 'ASSAY_JOIN_TOKEN_FILE',
     schema: path
       .nullable()
       .default(null)
@@ -100,7 +96,6 @@ export const agentSettings = {
   },
   tcti: {
     variable: 'ASSAY_AGENT_TCTI',
-    formerly: 'ASSAY_TCTI',
     schema: tcti,
   },
   tpmBroker: {
@@ -123,7 +118,6 @@ export const agentSettings = {
   },
   stateDir: {
     variable: 'ASSAY_AGENT_STATE_DIR',
-    formerly: 'ASSAY_STATE_DIR',
     schema: path
       .default('/var/lib/assay-agent')
       .describe(
@@ -132,7 +126,6 @@ export const agentSettings = {
   },
   sysroot: {
     variable: 'ASSAY_AGENT_SYSROOT',
-    formerly: 'ASSAY_SYSROOT',
     schema: path
       .default('/')
       .describe('folder to use instead of `/` for `/proc`, `/sys`, `/etc`, `/boot` and `/efi`'),
@@ -157,7 +150,6 @@ export const agentSettings = {
   },
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
-    formerly: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
     schema: logLevel.default('info').describe('as for the server'),
   },

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { firstParts } from '../attest-server/protocol/evidence.ts';
 import type { OpenedByItself } from '../attest-server/protocol/gate.ts';
 import type {
   Activate,
@@ -38,8 +37,6 @@ export interface ConversationParts {
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
-  /** False for a server of 0.1.0, which refuses a hello that says what the agent speaks. */
-  readonly saysWhatItSpeaks: boolean;
   /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
   readonly on: ConversationEvents;
@@ -50,8 +47,8 @@ export interface ConversationEvents {
   readonly verdict: (verdict: VerdictMessage) => void;
   /** The first challenge came: the hello was taken, and the server hears what changed. */
   readonly accepted: () => void;
-  /** A code that the server gave before it closes; `isFirst` where it said nothing before. */
-  readonly refused: (message: RefusalMessage, isFirst: boolean) => void;
+  /** A code that the server gave before it closes. */
+  readonly refused: (message: RefusalMessage) => void;
   /** An answer that could not be given. */
   readonly fault: (error: unknown) => void;
 }
@@ -71,10 +68,8 @@ export interface Conversation {
 
 /** Says hello and answers until the connection is over. */
 export function startConversation(channel: Channel, parts: ConversationParts): Conversation {
-  const { joinToken, on, tpm } = parts;
-  // A server of 0.1.0 is in no cluster, and would take the frame for nonsense.
-  const clusterToken = parts.saysWhatItSpeaks ? parts.clusterToken : null;
-  const hello = helloText(parts, clusterToken !== null);
+  const { joinToken, clusterToken, on, tpm } = parts;
+  const hello = helloText(parts);
   const connection = { channel: channel.binding, helloDigest: hash('sha256', hello, 'hex') };
 
   // One answer at a time; a newer question replaces one that still waits, so a flood costs one place.
@@ -105,7 +100,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
     if (tpm === null) throw new Rejection('malformed', 'a challenge for a machine without TPM');
     const frames = await parts
       .readNode({
-        parts: challenge.parts ?? firstParts,
+        parts: challenge.parts,
         files: challenge.files ?? [],
         paths: challenge.paths ?? [],
         local: challenge.local ?? false,
@@ -126,16 +121,14 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
     on.sent(frames === raced ? 'evidence_raced' : 'evidence');
   };
 
-  let isFirst = true;
   let isAccepted = false;
   channel.listen((message: ServerMessage) => {
     if (message.type === 'verdict') on.verdict(message);
-    else if (message.type === 'error') on.refused(message, isFirst);
+    else if (message.type === 'error') on.refused(message);
     else {
       waiting = message;
       if (!isBusy) void work();
     }
-    isFirst = false;
     if (message.type !== 'challenge' || isAccepted) return;
     isAccepted = true;
     on.accepted();
@@ -156,7 +149,7 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
   };
 }
 
-function helloText(parts: ConversationParts, showsClusterToken: boolean): string {
+function helloText(parts: ConversationParts): string {
   const { identity, checkpoint, authorities } = parts;
   const hello: Hello = {
     type: 'hello',
@@ -167,11 +160,11 @@ function helloText(parts: ConversationParts, showsClusterToken: boolean): string
     ek: identity.ek,
     ak: identity.ak,
     joinToken: parts.joinToken !== null,
+    speaks: [...spokenWords],
   };
-  if (showsClusterToken) hello.clusterToken = true;
+  if (parts.clusterToken !== null) hello.clusterToken = true;
   if (checkpoint != null) hello.checkpoint = checkpoint;
   if (authorities !== undefined) hello.authorities = [...authorities];
-  if (parts.saysWhatItSpeaks) hello.speaks = [...spokenWords];
   return JSON.stringify(hello);
 }
 

@@ -10,8 +10,6 @@ import {
   type Challenge,
   type ErrorMessage,
   type EvidenceMessage,
-  type FirstEvidence,
-  type PartInMessage,
   type PcrBank,
   pcrBanks,
 } from '../attest-server/protocol/messages.ts';
@@ -44,7 +42,7 @@ export const raced: readonly Frame[] = [
 
 /**
  * The frames that answer a challenge: the parts that the server does not hold, then the evidence, sealed by one quote;
- * or `raced`. A challenge that names no parts is one of 0.1.0, and gets an answer in the form of that.
+ * or `raced`.
  * @throws ToolError of the quote; Rejection `malformed` for a nonce of another length
  */
 export async function answer(
@@ -71,8 +69,10 @@ export async function answer(
   if (quote === null) return raced;
   const [grown, list] = await Promise.all([situation.readGrowing(), situation.readList?.() ?? null]);
   const all = [...parts, ...partsOf(grown)];
-  const envelope = {
-    type: 'evidence' as const,
+  const named: EvidenceMessage['parts'] = {};
+  for (const { name, digest } of all) named[name] = { digest };
+  const evidence: EvidenceMessage = {
+    type: 'evidence',
     nonce: challenge.nonce,
     channel: situation.channel.toString('base64'),
     quotes: [
@@ -83,11 +83,8 @@ export async function answer(
       },
     ],
     facts,
+    parts: named,
   };
-  if (challenge.parts === undefined) return firstForm(envelope, all, challenge.holds);
-  const named: Partial<Record<PartName, PartInMessage>> = {};
-  for (const { name, digest } of all) named[name] = { digest };
-  const evidence: EvidenceMessage = { ...envelope, parts: named };
   const { image = null } = situation;
   if (list !== null) evidence.ima = namedPieces(list);
   if (image !== null && challenge.initrd !== undefined)
@@ -127,20 +124,6 @@ function partsOf(parts: ReadonlyMap<PartName, Buffer>): readonly NamedPart[] {
   return [...parts].map(([name, bytes]) => ({ name, digest: hash('sha256', bytes, 'hex'), bytes }));
 }
 
-/** As 0.1.0 takes it: a frame of its own for the boot log, and the log of user space in the message. */
-function firstForm(
-  envelope: Omit<EvidenceMessage, 'parts'>,
-  parts: readonly NamedPart[],
-  holds: readonly string[],
-): readonly Frame[] {
-  const boot = parts.find(({ name }) => name === 'boot');
-  const userSpace = parts.find(({ name }) => name === 'userSpace');
-  const evidence: FirstEvidence = { ...envelope, bootLog: boot?.digest ?? null };
-  if (userSpace !== undefined) evidence.userspaceLog = userSpace.bytes.toString('base64');
-  const isHeld = boot === undefined || holds.includes(boot.digest);
-  return [...(isHeld ? [] : [binaryFrame('bootLog', boot.bytes)]), JSON.stringify(evidence)];
-}
-
 /** One JSON object; what ties it to the conversation comes first. */
 function factsText(
   challenge: Challenge,
@@ -149,10 +132,8 @@ function factsText(
 ): string {
   const facts: Facts = { purpose: challenge.purpose, node, bootId, helloDigest };
   if (host !== null) facts.host = host;
-  if (challenge.parts !== undefined) {
-    facts.parts = {};
-    for (const { name, digest } of parts) if (name !== 'boot') facts.parts[name] = digest;
-  }
+  facts.parts = {};
+  for (const { name, digest } of parts) if (name !== 'boot') facts.parts[name] = digest;
   if (Object.keys(unavailable).length > 0) facts.unavailable = { ...unavailable };
   return JSON.stringify(facts);
 }

@@ -23,19 +23,12 @@ program
   .exitOverride()
   .action(async ({ config: path }: { readonly config?: string }) => {
     // Loads zod and the protocol, as the rest of `run` does: 0.12 s of CPU time, for which --version does not wait.
-    const { agentSettings, agentValues, configOf } = await import('./config.ts');
-    const { formerNames } = await import('../attest-server/protocol/settings.ts');
+    const { agentValues, configOf } = await import('./config.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const file = path === undefined ? null : await readConfig(path);
-    const sources = { file, environment: process.env, flags: { logLevel } };
-    const settings = agentValues(sources);
+    const settings = agentValues({ file, environment: process.env, flags: { logLevel } });
     const logger = await createLogger(settings.logLevel, { node: settings.node });
     logger.info({ code: 'configuration', version: readVersion(), file: path ?? null, settings }, 'starts');
-    for (const name of formerNames(agentSettings, sources))
-      logger.warn(
-        { code: 'former_name', ...name },
-        'the variable has a new name; the next version ignores this one',
-      );
     await run(configOf(settings), logger);
   });
 

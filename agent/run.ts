@@ -86,8 +86,6 @@ class Agent {
   readonly #config: AgentConfig;
   readonly #with: AgentDependencies;
   readonly #changes = new Changes();
-  /** Servers of 0.1.0: they refuse a hello that says what the agent speaks. */
-  readonly #first = new Set<string>();
   readonly #ended = new AbortController();
   readonly #progress = new Progress(() => performance.now(), Date.now);
   #watching: Promise<void> = Promise.resolve();
@@ -223,14 +221,12 @@ class Agent {
       let tpmFailed = false;
       let toldRollback = false;
       let disconnect = () => {};
-      const saysWhatItSpeaks = !this.#first.has(addressOf(server));
       const conversation = startConversation(channel, {
         node: this.#config.node,
         program: readVersion(),
         identity,
         tpm,
         readNode,
-        saysWhatItSpeaks,
         joinToken: presented,
         clusterToken,
         checkpoint: witness.checkpoint,
@@ -272,9 +268,8 @@ class Agent {
           accepted: () => {
             disconnect = this.#changes.connect((what) => conversation.changed(what));
           },
-          refused: ({ code }, isFirst) => {
+          refused: ({ code }) => {
             if (code === 'unsupported_tpm' && tpm === null) this.#progress.withoutTpm();
-            if (code === 'malformed' && isFirst) this.#speakOtherwise(server, saysWhatItSpeaks);
             const isStrange = code === 'malformed' && verdicts === 0;
             const text = isStrange ? 'the server refused; is it of another version?' : 'the server refused';
             // A server of later may have more of them.
@@ -299,26 +294,11 @@ class Agent {
       logger.info({ code, status, reason }, 'the connection has ended');
       this.#progress.disconnected(`the connection has ended (${reason || code})`);
       if (tpmFailed || tpm === null) await this.#closeTpm();
-      // When it comes back it may be of a later version.
-      if (verdicts > 0) this.#first.delete(addressOf(server));
       return verdicts > 0;
     } finally {
       ended.abort();
       await witness.flush();
     }
-  }
-
-  /** A server that took no word of the hello: the next one is without, or with again, what this agent speaks. */
-  #speakOtherwise(server: ServerAddress, saidWhatItSpeaks: boolean): void {
-    const address = addressOf(server);
-    if (saidWhatItSpeaks) this.#first.add(address);
-    else this.#first.delete(address);
-    this.#with.logger.info(
-      { server: address, speaks: !saidWhatItSpeaks },
-      saidWhatItSpeaks
-        ? 'trying again in the form that a server of version 0.1.0 understands'
-        : 'that did not help: going back to the current form',
-    );
   }
 
   /** The server tells a stranger its code alone. */

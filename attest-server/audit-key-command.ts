@@ -6,7 +6,6 @@ import { chainEntry } from './audit/chain.ts';
 import { startAnew } from './audit/start-anew.ts';
 import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
-import { storedKeyDigest } from './verify/endorsement.ts';
 
 const longestReason = 200;
 
@@ -31,7 +30,6 @@ async function replaceLostKey(
   await using _state = await openState(stateDir);
   await using store = await openStore(path, {
     chain: chainEntry,
-    keyDigest: storedKeyDigest,
     // No server runs that would tell anybody: what cannot be written is thrown.
     onUnreadable: () => {},
     watch: { failed: () => {}, isFull: () => false, isLow: () => false },

@@ -13,6 +13,7 @@ import { ConfigError } from './protocol/config-error.ts';
 import { declaredFiles } from './protocol/declared.ts';
 import type { Bound } from './protocol/enrolment-method.ts';
 import { policyLabel } from './protocol/policy-label.ts';
+import type { IgnoredSetting } from './protocol/settings.ts';
 import { readTrustRoots } from './roots/read-roots.ts';
 import { readEndpoint } from './webhook/endpoint.ts';
 
@@ -40,19 +41,27 @@ export interface CheckedConfiguration {
 }
 
 /**
- * @param settings the error that they have, where they have one: no other part is looked at then, but the policy
+ * @param read the settings; the error that they have, where they have one: no other part is looked at then, but the policy
  * @param isHere whether the server is to run on this machine, so that a file that is missing is a fault
  */
 export async function checkConfiguration(
-  settings: Values | Error,
+  read: { readonly values: Values; readonly ignored: readonly IgnoredSetting[] } | Error,
   isHere: boolean,
 ): Promise<CheckedConfiguration> {
   const faults: Found[] = [];
   const warnings: Found[] = [];
   const absent: { readonly setting: string; readonly path: string }[] = [];
   let policy: string | null = null;
-  if (settings instanceof Error) faults.push(...foundIn(settings));
+  if (read instanceof Error) faults.push(...foundIn(read));
   else {
+    const { values: settings, ignored } = read;
+    for (const { key, variable, instead, file, line } of ignored)
+      warnings.push({
+        file,
+        line,
+        field: file === null ? `${key} (${variable})` : key,
+        text: `it says nothing any more, and the next version refuses it: ${instead}`,
+      });
     const part = async (setting: keyof Values, paths: readonly (string | null)[], look: () => unknown) => {
       const missing = paths.filter((path) => path !== null && !existsSync(path));
       for (const path of missing)

@@ -9,6 +9,7 @@ import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
   type Contradiction,
+  type FormerSettings,
   type LogLevel,
   logLevel,
   path,
@@ -322,18 +323,6 @@ export const serverSettings = {
         'a policy that would make more than this share of the trusted nodes (and three at least) untrusted is refused, until an administrator allows it; 100: none is',
       ),
   },
-  'gone.afterSeconds': {
-    variable: 'ASSAY_GONE_AFTER_SECONDS',
-    unit: 'seconds',
-    schema: z
-      .number('not a number')
-      .min(60, 'less than 60')
-      .max(86_400, 'more than 86,400')
-      .default(600)
-      .describe(
-        'how long a node without a Node in the cluster is silent before it is gone: out of lists, counts, series and alerts',
-      ),
-  },
   'gone.archiveDays': {
     variable: 'ASSAY_GONE_ARCHIVE_DAYS',
     unit: 'days',
@@ -384,15 +373,6 @@ export const serverSettings = {
     variable: 'ASSAY_CHALLENGE_EVERY_SECONDS',
     unit: 'seconds',
     schema: seconds.default(timings.challengeEvery / 1000).describe('time between two challenges of a node'),
-  },
-  helloWithinSeconds: {
-    variable: 'ASSAY_HELLO_WITHIN_SECONDS',
-    unit: 'seconds',
-    schema: seconds
-      .default(timings.helloWithin / 1000)
-      .describe(
-        'time from the TCP connection to the request, on every port; and again from there to the `hello` of an agent',
-      ),
   },
   'sources.connections': {
     variable: 'ASSAY_SOURCES_CONNECTIONS',
@@ -507,6 +487,18 @@ export const serverSettings = {
   },
 } as const satisfies Settings;
 
+/** Of 0.3.0; the version after this one refuses them. */
+export const formerServerSettings: FormerSettings = {
+  helloWithinSeconds: {
+    variable: 'ASSAY_HELLO_WITHIN_SECONDS',
+    instead: 'a connection has 10 seconds to the request, and an agent as many more to its hello',
+  },
+  'gone.afterSeconds': {
+    variable: 'ASSAY_GONE_AFTER_SECONDS',
+    instead: 'a node without a Node in the cluster is gone after 600 seconds of silence',
+  },
+};
+
 /** @throws ConfigError with every fault at once */
 export function serverConfig(
   file: ConfigFile | null,
@@ -520,7 +512,7 @@ type ServerValues = SettingValues<typeof serverSettings>;
 
 /** The value of each setting as it was given. @throws ConfigError with every fault at once */
 export function serverValues(sources: SettingSources<typeof serverSettings>): ServerValues {
-  return resolveSettings(serverSettings, sources, contradictionsIn);
+  return resolveSettings(serverSettings, sources, contradictionsIn, formerServerSettings);
 }
 
 export function configOf(values: ServerValues): ServerConfig {
@@ -559,14 +551,14 @@ export function configOf(values: ServerValues): ServerConfig {
       onExpiry: values['breaker.onExpiry'],
     },
     presence: {
-      goneAfter: values['gone.afterSeconds'] * 1000,
+      goneAfter: 600_000,
       archiveAfter: values['gone.archiveDays'] * 86_400_000,
     },
     webhook: webhookOf(values),
     challengeEvery: values.challengeEverySeconds * 1000,
     answerWithin: values.answerWithinSeconds * 1000,
     unknownAfter: values.unknownAfterSeconds * 1000,
-    helloWithin: values.helloWithinSeconds * 1000,
+    helloWithin: timings.helloWithin,
     sources: {
       connections: values['sources.connections'],
       perSecond: values['sources.connectionsPerSecond'],

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { serverValues } from './config.ts';
+import type { IgnoredSetting } from './protocol/settings.ts';
 import { version } from './version.ts';
 
 // What an action needs is loaded by that action: --version takes 0.13 s, with everything it was 1 s.
@@ -22,7 +23,7 @@ program
   .requiredOption('--start-anew', 'make a new key with a new origin; each agent reports that once')
   .requiredOption('--reason <text>', 'the reason, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
-    const { stateDir } = await readSettings(command.optsWithGlobals());
+    const { stateDir } = (await readSettings(command.optsWithGlobals())).values;
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
     await startAuditLogAnew(stateDir, reason);
   });
@@ -47,9 +48,10 @@ program
   .command('schema')
   .description('print the JSON schema of the configuration file, for editors')
   .action(async () => {
-    const { serverSettings } = await import('./config.ts');
+    const { formerServerSettings, serverSettings } = await import('./config.ts');
     const { settingsJsonSchema } = await import('./protocol/settings-schema.ts');
-    const schema = settingsJsonSchema('Configuration of assay-server', serverSettings);
+    const title = 'Configuration of assay-server';
+    const schema = settingsJsonSchema(title, serverSettings, formerServerSettings);
     process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
   });
 
@@ -66,6 +68,11 @@ interface CheckOptions {
   readonly output?: 'json';
 }
 
+interface ReadSettings {
+  readonly values: ReturnType<typeof serverValues>;
+  readonly ignored: readonly IgnoredSetting[];
+}
+
 interface Flags {
   readonly config?: string;
   readonly stateDir?: string;
@@ -73,14 +80,15 @@ interface Flags {
   readonly logLevel?: string;
 }
 
-async function readSettings(flags: Flags): Promise<ReturnType<typeof serverValues>> {
+async function readSettings(flags: Flags): Promise<ReadSettings> {
   const { config: path, stateDir, policy, logLevel } = flags;
-  const { serverValues } = await import('./config.ts');
+  const { formerServerSettings, serverValues } = await import('./config.ts');
+  const { ignoredSettings } = await import('./protocol/settings.ts');
   const { readConfigFile } = await import('./protocol/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
   const sources = { file, environment: process.env, flags: { stateDir, policy, logLevel } };
   try {
-    return serverValues(sources);
+    return { values: serverValues(sources), ignored: ignoredSettings(formerServerSettings, sources) };
   } catch (error) {
     const { withFaultsOfPolicy } = await import('./start-fault.ts');
     const inFile: unknown = Object(file?.value).policy;
@@ -97,7 +105,7 @@ async function fail(error: unknown): Promise<void> {
 }
 
 async function run(flags: Flags): Promise<void> {
-  const settings = await readSettings(flags);
+  const { values: settings, ignored } = await readSettings(flags);
   started = settings;
   const { configOf } = await import('./config.ts');
   const { pino } = await import('pino');
@@ -107,6 +115,11 @@ async function run(flags: Flags): Promise<void> {
   const { formatters, timestamp } = logLines;
   const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
+  for (const setting of ignored)
+    logger.warn(
+      { code: 'ignored_setting', ...setting },
+      'the setting says nothing any more: take it out, the next version refuses it',
+    );
   const server = await startServer(configOf(settings), {
     logger,
     cloudEnvironment: cloudEnvironment(process.env),

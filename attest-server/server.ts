@@ -25,7 +25,6 @@ import { openState } from './state/open.ts';
 import { openStore } from './store/open.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
-import { storedKeyDigest } from './verify/endorsement.ts';
 import { version } from './version.ts';
 import { openWebhook } from './webhook/open.ts';
 
@@ -86,7 +85,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   });
   const onUnreadable = report.unreadable;
   const health = rooms.use(openHealth({ state, now, report }));
-  const storeOptions = { chain: chainEntry, keyDigest: storedKeyDigest, onUnreadable, watch: health };
+  const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   health.probeBy(store.probe, store.free);
   const nodeShare = state.nodeShare(config.nodeDisk);

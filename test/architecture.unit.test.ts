@@ -226,11 +226,10 @@ describe('the architecture', () => {
       .filter((target) => dirname(target) !== server);
     assert.deepEqual(
       opened.sort(),
-      // Besides: how an entry is chained and a key is known, for the store, the methods that a policy may name, and the advice of its aspects.
+      // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
         `${server}/audit/chain.ts`,
-        `${server}/verify/endorsement.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
       ].sort(),

@@ -74,7 +74,9 @@ const published: readonly Published[] = [
       { kubernetes: {} },
       { marks: { pendingTaint: 'startup-taint.cluster-autoscaler.kubernetes.io/assay-pending' } },
       { breaker: { onExpiry: 'taint', refusePolicyPercent: 100 } },
-      { gone: { afterSeconds: 60, archiveDays: 0.5 } },
+      { gone: { archiveDays: 0.5 } },
+      // Of 0.3.0, which say nothing any more.
+      { helloWithinSeconds: 10, gone: { afterSeconds: 'whatever' } },
       ...[
         'https://receiver.example/assay?team=1',
         'https://[::1]/',
@@ -112,7 +114,6 @@ const published: readonly Published[] = [
       { breaker: { onExpiry: 'wait' } },
       { breaker: { refusePolicyPercent: 101 } },
       { breaker: { refusePolicyPercent: -1 } },
-      { gone: { afterSeconds: 59 } },
       { gone: { archiveDays: 0 } },
       ...[
         'http://receiver.example/',

@@ -188,7 +188,6 @@ class Gate {
         sysroot,
         logger,
       ),
-      saysWhatItSpeaks: true,
       joinToken: null,
       clusterToken: null,
       checkpoint: witness.checkpoint,

@@ -26,12 +26,11 @@ export class ArrivedParts {
    */
   takeNamed({ parts }: EvidenceMessage, asked: readonly string[]): Parts {
     const named: Partial<Record<PartName, Part>> = {};
-    for (const [name, { digest, bytes: inline }] of entriesOf(parts)) {
+    for (const [name, { digest }] of entriesOf(parts)) {
       const field = `parts.${name}`;
       if (!asked.includes(name))
         throw new Rejection('malformed', `message field ${field}: it was not asked for`, { field });
-      const bytes =
-        inline === undefined ? (this.#byDigest.get(digest) ?? null) : Buffer.from(inline, 'base64');
+      const bytes = this.#byDigest.get(digest) ?? null;
       if (bytes !== null && bytes.length > limits.parts[name])
         throw new Rejection('too_large', `message field ${field}: ${bytes.length} bytes`, { field });
       named[name] = { digest, bytes };

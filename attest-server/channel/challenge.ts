@@ -32,16 +32,15 @@ export function freshChallenge(
   { within, files, mostOfIma, mostOfInitrd }: Occasion,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
-  const message: Challenge = {
+  const asked: Challenge = {
     type: 'challenge',
     nonce: nonce.toString('base64'),
     selection,
     purpose: 'attest',
-    holds: holds.slice(0, limits.holds.first),
+    holds: holds.slice(0, limits.holds),
+    parts: [...parts],
     within,
   };
-  if (!speaks.includes('parts')) return [message, nonce];
-  const asked: Challenge = { ...message, holds: holds.slice(0, limits.holds.most), parts: [...parts] };
   if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
   if (parts.includes('firewall') && speaks.includes('local')) asked.local = true;

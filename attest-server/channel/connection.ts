@@ -13,7 +13,6 @@ import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
 import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
-import { inCodesOf } from './first-codes.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { OpenAnswer, ownBytes } from './open-answers.ts';
 import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
@@ -385,8 +384,7 @@ export class Connection<Node> {
           return;
         }
         this.#failed(error, this.name);
-        // An agent of before would take any word for a refusal of what it sent.
-        if (this.session.hello?.speaks.includes('codes')) this.#send({ type: 'error', code: 'server_fault' });
+        this.#send({ type: 'error', code: 'server_fault' });
         this.close(1011, 'the server failed');
       },
     );
@@ -405,7 +403,7 @@ export class Connection<Node> {
   }
 
   #send(message: ServerMessage): void {
-    if (this.reads()) this.#webSocket.send(JSON.stringify(inCodesOf(this.session.hello, message)));
+    if (this.reads()) this.#webSocket.send(JSON.stringify(message));
   }
 
   /** A peer that does not read what it asked for is dropped: its answers would pile up here. */

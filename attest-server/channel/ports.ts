@@ -122,7 +122,7 @@ export interface ChannelPorts<Node> {
     enough: readonly PartName[],
   ): {
     readonly selection: PcrSelection;
-    /** The boot log's first: an agent of 0.1.0 is told of four. */
+    /** The more important ones first. */
     readonly holds: readonly string[];
     readonly parts: readonly PartName[];
     readonly paths: readonly string[];

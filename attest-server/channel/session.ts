@@ -1,12 +1,13 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 import { lengthPrefixed, nonceBytes } from '../protocol/binding.ts';
-import { firstParts, type Parts } from '../protocol/evidence.ts';
+import type { Parts } from '../protocol/evidence.ts';
 import type { OpenedByItself } from '../protocol/gate.ts';
 import { limits } from '../protocol/limits.ts';
 import {
   type AgentMessage,
   type BinaryKind,
   type Challenge,
+  checkSpoken,
   checkVersions,
   type ErrorMessage,
   type EvidenceMessage,
@@ -208,7 +209,6 @@ export class Session {
   #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken'>, payload: Buffer): void {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
-    if (kind === 'part' && challenge.message.parts === undefined) throw outOfOrder('a frame of a part');
     if (kind === 'file') {
       if (this.#files === null) throw outOfOrder('a file that nobody asked for');
       this.#files.add(payload);
@@ -220,8 +220,6 @@ export class Session {
       pieces.add(payload);
       return;
     }
-    if (kind === 'bootLog' && payload.length > limits.parts.boot)
-      throw new Rejection('too_large', 'the boot log is too large');
     this.#parts.add(payload);
   }
 
@@ -255,6 +253,8 @@ export class Session {
     this.#hello = { ...introduction, speaks: knownWords(speaks) };
     this.#helloDigest = hash('sha256', text, 'hex');
     if (ek !== null) this.#claimedEk = hash('sha256', Buffer.from(ek.publicArea, 'base64'), 'hex');
+    // People are told which node it is.
+    checkSpoken(this.#hello.speaks);
     return this.#identify(hello, {
       ...(!joinToken && { join: null }),
       ...(clusterToken !== true && { cluster: null }),
@@ -306,7 +306,7 @@ export class Session {
     this.#challenge = null;
     if (now > challenge.deadline) throw new Rejection('nonce_stale', 'the answer came after its deadline');
     const { nonce, message, deadline } = challenge;
-    const parts = this.#parts.takeNamed(evidence, message.parts ?? firstParts);
+    const parts = this.#parts.takeNamed(evidence, message.parts);
     const challengedAt = deadline - message.within;
     const files = this.#files?.all ?? [];
     checkAsked(evidence, 'ima', this.#list);

@@ -47,6 +47,3 @@ export interface Part {
 }
 
 export type Parts = Readonly<Partial<Record<PartName, Part>>>;
-
-/** The parts that a message of 0.1.0 can carry, and that an agent of that version is asked for. */
-export const firstParts = ['boot', 'userSpace'] as const satisfies readonly PartName[];

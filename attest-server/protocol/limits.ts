@@ -41,8 +41,8 @@ export const limits = {
    * of a server, as they are stored: some 1,300,000 files.
    */
   references: { files: 24 * 1024 * 1024, one: 36 * 1024 * 1024, all: 96 * 1024 * 1024 },
-  /** Digests of parts that a challenge may name as held: to an agent of 0.1.0, and to one that speaks `parts`. */
-  holds: { first: 4, most: 32 },
+  /** Digests of parts that a challenge may name as held. */
+  holds: 32,
   /** Of a firewall, what is compared: agents send no more, and more of any is none that anybody wrote. */
   rules: {
     count: 50_000,

@@ -1,9 +1,8 @@
-import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { auditKeys } from './audit-key.ts';
 import { announcedAuthorities, trustedAuthorities } from './authority.ts';
 import { checkpointLength } from './checkpoint.ts';
-import { type PartName, partNames } from './evidence.ts';
+import { partNames } from './evidence.ts';
 import { gateOrder, openedByItself } from './gate.ts';
 import { limits } from './limits.ts';
 import { jsonOf } from './parse-json.ts';
@@ -47,7 +46,7 @@ const protectedPath = z
 const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
 /**
- * What this version speaks beyond 0.1.0. `parts`: the parts of evidence travel in binary frames, by their digests.
+ * What this version speaks. `parts`: the parts of evidence travel in binary frames, by their digests.
  * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
  * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `ima`: it names where IMA's list is
  * to go on, and the answer brings that in pieces. `initrd`: the same of an initrd that the node booted.
@@ -59,6 +58,19 @@ export type SpokenWord = (typeof spokenWords)[number];
 /** Of the words in a hello those that this version knows. */
 export function knownWords(said: readonly string[] | undefined): readonly SpokenWord[] {
   return spokenWords.filter((known) => said?.includes(known));
+}
+
+/**
+ * Each agent since 0.3.0 speaks `parts` and `codes`; one of before is told `malformed`, which it takes.
+ * @throws Rejection `malformed` (field `speaks`)
+ */
+export function checkSpoken(known: readonly SpokenWord[]): void {
+  if (known.includes('parts') && known.includes('codes')) return;
+  throw new Rejection(
+    'malformed',
+    'the agent is of a version before 0.3.0: update it to 0.3.0, then to the version of this server (docs/upgrade.md)',
+    { field: 'speaks' },
+  );
 }
 
 /** A hello of a later agent may have more members: they are ignored. */
@@ -93,7 +105,7 @@ const hello = z.object({
   checkpoint: z.string().max(checkpointLength).optional(),
   /** The authorities that this agent trusts for the server; without it none is announced to it. */
   authorities: trustedAuthorities.optional(),
-  /** What this agent understands beyond 0.1.0: nothing new is sent to one that does not say so. */
+  /** What this agent understands: nothing new is sent to one that does not say so. Left out by 0.1.0. */
   speaks: z.array(word).max(limits.speaks).optional(),
 });
 
@@ -116,7 +128,7 @@ const activated = z.strictObject({
   proof: hex(32),
 });
 
-/** Evidence as it travels: its parts by digest, or in the form of 0.1.0 with two logs as members of their own. */
+/** Evidence as it travels: its parts by digest. */
 const evidence = z.strictObject({
   type: z.literal('evidence'),
   nonce: base64(32),
@@ -136,15 +148,11 @@ const evidence = z.strictObject({
   /** The exact JSON text whose SHA-256 the quote signs. */
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
-  parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })).optional(),
+  parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
   /** IMA's list from where it was asked for, or from its begin. */
   ima: z.strictObject(inPieces(limits.ima.pieces)).optional(),
   /** The initrd that was asked for, from there; left out where the node does not find it. */
   initrd: z.strictObject({ digest: measuredDigest, ...inPieces(limits.initrd.pieces) }).optional(),
-  /** 0.1.0. SHA-256 of the firmware log; null where the machine has none. */
-  bootLog: hex(32).nullable().optional(),
-  /** 0.1.0. What systemd measured after it (tpm2-measure.log); absent where the machine has no such log. */
-  userspaceLog: base64(limits.parts.userSpace).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
@@ -174,7 +182,7 @@ export const fromAgent = z.discriminatedUnion('type', [
   failure,
   openedByItself,
 ]);
-type Arrived = z.infer<typeof fromAgent>;
+export type AgentMessage = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
 export type Role = Hello['role'];
 /** What of a hello stays with its connection; keys are long, and looked at once. Of `speaks` what this version knows. */
@@ -183,24 +191,9 @@ export interface Introduction
   readonly speaks: readonly SpokenWord[];
 }
 export type Activated = z.infer<typeof activated>;
-/** Evidence in its one form, whichever it travelled in. */
-export interface EvidenceMessage
-  extends Omit<z.infer<typeof evidence>, 'parts' | 'bootLog' | 'userspaceLog'> {
-  readonly parts: Readonly<Partial<Record<PartName, PartInMessage>>>;
-}
-export interface PartInMessage {
-  /** SHA-256 of the bytes, 64 lower-case hex digits. */
-  readonly digest: string;
-  /** Base64, only where they stood in a message of 0.1.0. */
-  readonly bytes?: string;
-}
-/** Evidence in the form of 0.1.0. */
-export type FirstEvidence = Omit<z.infer<typeof evidence>, 'parts' | 'bootLog'> & {
-  readonly bootLog: string | null;
-};
+export type EvidenceMessage = z.infer<typeof evidence>;
 export type ChangedMessage = z.infer<typeof changed>;
 export type TrustsMessage = z.infer<typeof trusts>;
-export type AgentMessage = Exclude<Arrived, { type: 'evidence' }> | EvidenceMessage;
 
 /** What each role may send; another message of its is `role_denied`. */
 export const sentBy: Readonly<Record<Role, readonly AgentMessage['type'][]>> = {
@@ -222,12 +215,9 @@ const challenge = z.strictObject({
   selection,
   purpose: z.enum(['attest', 'enrol']),
   /** SHA-256 digests of parts that the server holds: such a part is not sent again. */
-  holds: z.array(hex(32)).max(limits.holds.most),
-  /** The parts that this server takes, only to agents that speak `parts`; they answer with these, by digest. */
-  parts: z
-    .array(z.string().regex(/^[A-Za-z0-9]{1,32}$/))
-    .max(32)
-    .optional(),
+  holds: z.array(hex(32)).max(limits.holds),
+  /** The parts that this server takes; the agent answers with these, by digest. */
+  parts: z.array(z.string().regex(/^[A-Za-z0-9]{1,32}$/)).max(32),
   /**
    * Files that a loader measured, by digests of any bank: the agent sends those that it finds in frames of their own, and
    * where one is not found, GRUB's environment blocks. Only to agents that speak `files`.
@@ -302,31 +292,9 @@ export type RefusalMessage = z.infer<typeof refusal>;
 export type ServerMessage = z.infer<typeof fromServer>;
 
 /** @throws Rejection `too_large`, `malformed` (naming the field) */
-export function parseAgentMessage(text: string): AgentMessage {
-  const message = parseWith(fromAgent, text);
-  return message.type === 'evidence' ? inOneForm(message) : message;
-}
+export const parseAgentMessage = (text: string): AgentMessage => parseWith(fromAgent, text);
 /** @throws Rejection `too_large`, `malformed` (naming the field) */
 export const parseServerMessage = (text: string): ServerMessage => parseWith(fromServer, text);
-
-function inOneForm(arrived: Extract<Arrived, { type: 'evidence' }>): EvidenceMessage {
-  const { bootLog, userspaceLog, parts, ...rest } = arrived;
-  if (
-    (parts === undefined) === (bootLog === undefined) ||
-    (parts !== undefined && userspaceLog !== undefined)
-  )
-    throw new Rejection('malformed', 'message field parts: evidence has either this or bootLog', {
-      field: 'parts',
-    });
-  if (parts !== undefined) return { ...rest, parts };
-  const first: Partial<Record<PartName, PartInMessage>> = {};
-  if (bootLog != null) first.boot = { digest: bootLog };
-  if (userspaceLog !== undefined) {
-    const digest = hash('sha256', Buffer.from(userspaceLog, 'base64'), 'hex');
-    first.userSpace = { digest, bytes: userspaceLog };
-  }
-  return { ...rest, parts: first };
-}
 
 function parseWith<T>(schema: z.ZodType<T>, text: string): T {
   if (text.length > limits.textFrame)
@@ -371,13 +339,11 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 }
 
 /**
- * Kinds of binary frame: one byte, then the payload. `bootLog` is of 0.1.0; a `part` is any part of evidence, named by
- * its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list, an
+ * Kinds of binary frame: one byte, then the payload; 2 was of 0.1.0. A `part` is any part of evidence, named by its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list, an
  * `initrdPiece` that of an initrd. Tokens follow the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,
-  bootLog: 0x02,
   part: 0x03,
   file: 0x04,
   clusterToken: 0x05,

@@ -1,12 +1,21 @@
 import { z } from 'zod';
-import { type Setting, type Settings, withoutDefault } from './settings.ts';
+import { type FormerSettings, type Setting, type Settings, withoutDefault } from './settings.ts';
 
 /**
  * The JSON schema of a program's configuration file, for editors and the chart. It knows the file alone: nothing is required, because
  * a variable may say what the file leaves out. Draft 7, and expressions without look-around, are what Helm reads.
+ * @param former taken whatever they say, as the program takes them
  */
-export function settingsJsonSchema(title: string, settings: Settings): object {
-  const { $schema, ...rest } = z.toJSONSchema(fileSchema(settings), { io: 'input', target: 'draft-7' });
+export function settingsJsonSchema(title: string, settings: Settings, former: FormerSettings = {}): object {
+  const ignored = Object.entries(former).map(([key, { variable, instead }]): [string, Setting] => [
+    key,
+    {
+      variable,
+      schema: z.unknown().meta({ deprecated: true, description: `it says nothing any more: ${instead}` }),
+    },
+  ]);
+  const all = { ...settings, ...Object.fromEntries(ignored) };
+  const { $schema, ...rest } = z.toJSONSchema(fileSchema(all), { io: 'input', target: 'draft-7' });
   return { $schema, title, ...rest };
 }
 

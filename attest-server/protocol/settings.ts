@@ -5,8 +5,6 @@ import { suggestion } from './nearest.ts';
 /** One key of a program's configuration. */
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   readonly variable: string;
-  /** The variable's name of before: it counts for one version more where the new one is not set. */
-  readonly formerly?: string;
   readonly flag?: `--${string}`;
   /** For the table in README.md, for example `seconds`. */
   readonly unit?: string;
@@ -19,6 +17,15 @@ export interface Setting<Schema extends z.ZodType = z.ZodType> {
 /** All keys of a program; a dot stands for a mapping within the file: `approvals.separate`. */
 export type Settings = Readonly<Record<string, Setting>>;
 export type SettingValues<S extends Settings> = { readonly [Key in keyof S]: z.output<S[Key]['schema']> };
+
+/** Keys of the version before that say nothing any more: for one version they are taken, with a warning. */
+export type FormerSettings = Readonly<Record<string, FormerSetting>>;
+
+export interface FormerSetting {
+  readonly variable: string;
+  /** What holds now, a clause for a person. */
+  readonly instead: string;
+}
 
 /** A file after parsing (`config-file.ts`). */
 export interface ConfigFile {
@@ -48,17 +55,19 @@ export interface Contradiction<S extends Settings> {
 /**
  * The value of each setting.
  * @param contradictions asked last, of the values that are right; those that are wrong are undefined
+ * @param former keys that a file may still have
  * @throws ConfigError with every fault of every source
  */
 export function resolveSettings<S extends Settings>(
   settings: S,
   { file, environment, flags }: SettingSources<S>,
   contradictions: (values: Partial<SettingValues<S>>) => readonly Contradiction<S>[],
+  former: FormerSettings = {},
 ): SettingValues<S> {
-  const inFile = settingsInFile(settings, file);
+  const inFile = settingsInFile(settings, former, file);
   const faults = [...inFile.faults];
   const given = (key: string, setting: Setting): Given => {
-    const value = flags[key] ?? (environment[variableOf(setting, environment)] || undefined);
+    const value = flags[key] ?? (environment[setting.variable] || undefined);
     if (value !== undefined) return { value, file: null };
     return { value: inFile.values.get(key), file: inFile.values.has(key) ? file : null };
   };
@@ -67,7 +76,7 @@ export function resolveSettings<S extends Settings>(
     const from = setting === undefined ? null : given(key, setting).file;
     faults.push({
       key,
-      also: setting === undefined ? [] : alsoNamed(setting, environment),
+      also: setting === undefined ? [] : alsoNamed(setting),
       file: from?.name ?? null,
       line: from?.lineOf([...key.split('.'), ...within]) ?? null,
       text,
@@ -94,29 +103,38 @@ export function resolveSettings<S extends Settings>(
   return values;
 }
 
-/** The old names that count here, and what each is called now: the program warns of them. */
-export function formerNames<S extends Settings>(
-  settings: S,
-  { environment, flags }: Pick<SettingSources<S>, 'environment' | 'flags'>,
-): readonly { readonly variable: string; readonly instead: string }[] {
-  return Object.entries(settings).flatMap(([key, setting]) => {
-    const variable = variableOf(setting, environment);
-    const isFormer = variable !== setting.variable && (flags[key] ?? null) === null;
-    return isFormer ? [{ variable, instead: setting.variable }] : [];
+/** A key that says nothing any more, where somebody still sets it. */
+export interface IgnoredSetting extends FormerSetting {
+  readonly key: string;
+  /** The file that has it; null: the variable does. */
+  readonly file: string | null;
+  readonly line: number | null;
+}
+
+/** What of it is still set, for the program to warn of. */
+export function ignoredSettings(
+  former: FormerSettings,
+  { file, environment }: Pick<SettingSources<Settings>, 'file' | 'environment'>,
+): readonly IgnoredSetting[] {
+  return Object.entries(former).flatMap(([key, setting]) => {
+    const path = key.split('.');
+    const line = file?.lineOf(path) ?? null;
+    return [
+      ...(file !== null && hasPath(file.value, path) ? [{ ...setting, key, file: file.name, line }] : []),
+      ...(environment[setting.variable] ? [{ ...setting, key, file: null, line: null }] : []),
+    ];
   });
 }
 
-type Environment = SettingSources<Settings>['environment'];
-
-/** The variable that counts: the one of before only where the new one says nothing. */
-function variableOf({ variable, formerly }: Setting, environment: Environment): string {
-  return !environment[variable] && formerly !== undefined && environment[formerly] ? formerly : variable;
+function hasPath(value: unknown, [name, ...rest]: readonly string[]): boolean {
+  if (name === undefined) return true;
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return false;
+  return hasPath(Object.entries(value).find(([each]) => each === name)?.[1], rest);
 }
 
-/** Where else a setting is set; the name of before, where it counts. */
-function alsoNamed(setting: Setting, environment: Environment): string[] {
-  const names = [setting.variable, variableOf(setting, environment), setting.flag];
-  return [...new Set(names)].filter((name) => name !== undefined);
+/** Where else a setting is set. */
+function alsoNamed({ variable, flag }: Setting): string[] {
+  return flag === undefined ? [variable] : [variable, flag];
 }
 
 interface Given {
@@ -141,10 +159,11 @@ interface FoundInFile {
   readonly faults: readonly ConfigFault[];
 }
 
-function settingsInFile(settings: Settings, file: ConfigFile | null): FoundInFile {
+function settingsInFile(settings: Settings, former: FormerSettings, file: ConfigFile | null): FoundInFile {
   const values = new Map<string, unknown>();
   const faults: ConfigFault[] = [];
   const known = Object.keys(settings);
+  const taken = [...known, ...Object.keys(former)];
   const addFault = (path: readonly string[], text: string) => {
     const key = path.length === 0 ? null : printable(path.join('.'));
     faults.push({ key, also: [], file: file?.name ?? null, line: file?.lineOf(path) ?? null, text });
@@ -157,7 +176,8 @@ function settingsInFile(settings: Settings, file: ConfigFile | null): FoundInFil
       const key = here.join('.');
       // A name with a dot in it is no path.
       if (!name.includes('.') && Object.hasOwn(settings, key)) values.set(key, inner);
-      else if (!name.includes('.') && known.some((other) => other.startsWith(`${key}.`))) walk(here, inner);
+      else if (!name.includes('.') && Object.hasOwn(former, key)) continue;
+      else if (!name.includes('.') && taken.some((other) => other.startsWith(`${key}.`))) walk(here, inner);
       else addFault(here, `no such key${suggestion(key, known)}`);
     }
   };

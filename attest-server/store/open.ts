@@ -20,7 +20,6 @@ import { policyStore } from './policies.ts';
 import { presenceStore } from './presence.ts';
 import { referenceStore } from './references.ts';
 import { openSqlite } from './sqlite/database.ts';
-import type { KeyDigest } from './sqlite/migrations.ts';
 import { tokenStore } from './tokens.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 import { verdictWriter } from './verdict-writer.ts';
@@ -67,8 +66,6 @@ export interface Store extends AsyncDisposable {
 export interface StoreOptions {
   /** `chainEntry` of audit/chain.ts. */
   readonly chain: ChainEntry;
-  /** For nodes of an earlier version; null: a store that has some is not opened. */
-  readonly keyDigest: KeyDigest | null;
   /** Told of each row that a list left out. */
   readonly onUnreadable: OnUnreadable;
   /** Told how writing goes. */
@@ -78,13 +75,10 @@ export interface StoreOptions {
 /**
  * Opens the store in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for
  * `:memory:`. A method that is asked for one damaged row rejects with `UnreadableRow`.
- * @throws Error where the file or its folder is open to others, of a newer version, or no store
+ * @throws Error where the file or its folder is open to others, of a newer version or one before 0.3.0, or no store
  */
-export async function openStore(
-  path: string,
-  { chain, keyDigest, onUnreadable, watch }: StoreOptions,
-): Promise<Store> {
-  const database = openSqlite(path, keyDigest, watch);
+export async function openStore(path: string, { chain, onUnreadable, watch }: StoreOptions): Promise<Store> {
+  const database = openSqlite(path, watch);
   const append = auditAppender(database.db, chain);
   const writer = verdictWriter(database, chain);
   const references = referenceStore(database, append, onUnreadable);

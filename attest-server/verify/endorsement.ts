@@ -46,16 +46,6 @@ export function checkEndorsement({ publicArea, certificate, chain }: Endorsement
   };
 }
 
-/** The digest of the key in a record of before, which may be of no template; of its bytes where they hold no key. */
-export function storedKeyDigest(publicArea: Buffer): string {
-  try {
-    return digestOf(parsePublicArea(publicArea));
-  } catch (error) {
-    if (error instanceof Rejection) return hash('sha256', publicArea, 'hex');
-    throw error;
-  }
-}
-
 /**
  * Attack: a point with the other y for a second node. Its TPM activates by x alone (TPM 2.0 Part 1, annex C.6.1), so that it
  * opens what is encrypted for either: both are one key.

@@ -9,7 +9,7 @@ import { AgentError } from '../../agent/agent-error.ts';
 import type { Channel, Frame } from '../../agent/channel.ts';
 import { type ConversationParts, startConversation } from '../../agent/conversation.ts';
 import { nodeReader } from '../../agent/node-reader.ts';
-import { firstParts, growingParts, partNames } from '../../attest-server/protocol/evidence.ts';
+import { growingParts, partNames } from '../../attest-server/protocol/evidence.ts';
 import { parseFacts } from '../../attest-server/protocol/facts.ts';
 import {
   parseAgentMessage,
@@ -31,7 +31,7 @@ const anyMessage = fc.oneof(
     selection: fc.constantFrom({}, { sha256: [0] }, { sha1: [23, 0], sha512: [1] }),
     purpose: fc.constantFrom('attest', 'enrol'),
     holds: fc.array(digest, { maxLength: 4 }),
-    parts: fc.option(fc.subarray(['boot', 'userSpace', 'unheardOf']), { nil: undefined }),
+    parts: fc.subarray(['boot', 'userSpace', 'unheardOf']),
     within: fc.integer({ min: 1 }),
   }),
   fc.constant({ type: 'verdict', state: 'untrusted', codes: ['kernel_unknown'] }),
@@ -68,7 +68,6 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
     tpm,
     joinToken: null,
     clusterToken: null,
-    saysWhatItSpeaks: true,
     readNode: async () => ({
       bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
       host: null,
@@ -149,7 +148,6 @@ describe('a conversation', () => {
     };
     assert.deepEqual(shown({}), [true, 'clusterToken a.b.c']);
     assert.deepEqual(shown({ joinToken: 'id1.s' }), [true, 'joinToken id1.s', 'clusterToken a.b.c']);
-    assert.deepEqual(shown({ saysWhatItSpeaks: false }), [undefined]);
     assert.deepEqual(shown({ clusterToken: null }), [undefined]);
   });
 
@@ -168,6 +166,7 @@ describe('a conversation', () => {
       selection: { sha256: [0] },
       purpose: 'attest',
       holds: [],
+      parts: [],
       within: 1,
     };
     for (let i = 0; i < 100; i++) {
@@ -188,7 +187,7 @@ describe('a conversation', () => {
     startConversation(channel, partsThat(working, { readNode }));
     const nonce = Buffer.alloc(32).toString('base64');
     const selection = { sha256: [0] };
-    channel.tell({ type: 'challenge', nonce, selection, purpose: 'attest', holds: [], within: 1 });
+    channel.tell({ type: 'challenge', nonce, selection, purpose: 'attest', holds: [], parts: [], within: 1 });
     await turn();
     assert.deepEqual(parseAgentMessage(String(channel.sent[1])), {
       type: 'error',
@@ -206,7 +205,7 @@ describe('a conversation', () => {
       ...(growingParts.has(name) && { after: 'quote' as const }),
     }));
     const readNode = nodeReader(list, '/', pino({ level: 'silent' }));
-    const asked = fc.option(fc.subarray([...partNames, 'unheardOf']), { nil: undefined });
+    const asked = fc.subarray([...partNames, 'unheardOf']);
     await fc.assert(
       fc.asyncProperty(asked, async (parts) => {
         const channel = new FakeChannel();
@@ -230,30 +229,22 @@ describe('a conversation', () => {
         await sent.promise;
         const evidence = parseAgentMessage(String(channel.sent.at(-1)));
         assert(evidence.type === 'evidence');
-        const takes = new Set<string>(parts ?? firstParts);
+        const takes = new Set<string>(parts);
         const taken = partNames.filter((name) => takes.has(name));
         assert.deepEqual(new Set(Object.keys(evidence.parts)), new Set(taken));
         const signed = taken.filter((name) => name !== 'boot' && !growingParts.has(name));
-        assert.deepEqual(
-          new Set(Object.keys(parseFacts(evidence.facts).parts ?? {})),
-          new Set(parts === undefined ? [] : signed),
-        );
+        assert.deepEqual(new Set(Object.keys(parseFacts(evidence.facts).parts ?? {})), new Set(signed));
       }),
       { numRuns: 100 },
     );
   });
 
-  it('says what it speaks, unless the server is known to refuse that', () => {
-    for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local']],
-      [false, undefined],
-    ] as const) {
-      const channel = new FakeChannel();
-      startConversation(channel, partsThat(working, { saysWhatItSpeaks }));
-      const hello = parseAgentMessage(String(channel.sent[0]));
-      assert(hello.type === 'hello');
-      assert.deepEqual(hello.speaks, speaks);
-    }
+  it('says what it speaks', () => {
+    const channel = new FakeChannel();
+    startConversation(channel, partsThat(working));
+    const hello = parseAgentMessage(String(channel.sent[0]));
+    assert(hello.type === 'hello');
+    assert.deepEqual(hello.speaks, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local']);
   });
 
   it('is accepted by the first challenge, once, and by nothing before', () => {
@@ -265,7 +256,15 @@ describe('a conversation', () => {
     assert.equal(accepted, 0);
     const nonce = Buffer.alloc(32).toString('base64');
     for (let asked = 0; asked < 2; asked++)
-      channel.tell({ type: 'challenge', nonce, selection: {}, purpose: 'attest', holds: [], within: 1 });
+      channel.tell({
+        type: 'challenge',
+        nonce,
+        selection: {},
+        purpose: 'attest',
+        holds: [],
+        parts: [],
+        within: 1,
+      });
     assert.equal(accepted, 1);
   });
 });

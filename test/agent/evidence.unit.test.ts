@@ -30,6 +30,7 @@ const challenge: Challenge = {
   selection: { sha256: [0, 7] },
   purpose: 'attest',
   holds: [],
+  parts: ['boot', 'userSpace', 'disk', 'unheardOf'],
   within: 30_000,
 };
 
@@ -53,7 +54,7 @@ describe('an answer', () => {
   it('sends the boot log before the evidence where the server does not hold it', async () => {
     const [first, second] = await answer(challenge, situation, tpmThatFails());
     assert(Buffer.isBuffer(first));
-    assert.deepEqual(parseBinaryFrame(first), { kind: 'bootLog', payload: log });
+    assert.deepEqual(parseBinaryFrame(first), { kind: 'part', payload: log });
     const evidence = parseAgentMessage(String(second));
     assert(evidence.type === 'evidence');
     assert.deepEqual(evidence.parts, { boot: { digest: digestOf(log) } });
@@ -70,14 +71,13 @@ describe('an answer', () => {
       String((await answer(challenge, { ...situation, readGrowing }, tpm)).at(-1)),
     );
     assert(evidence.type === 'evidence');
-    const userSpace = { digest: digestOf(records), bytes: records.toString('base64') };
-    assert.deepEqual(evidence.parts.userSpace, userSpace);
+    assert.deepEqual(evidence.parts.userSpace, { digest: digestOf(records) });
     assert.equal(quotes, 2);
   });
 
   it('says nothing of what user space measured where there is no such log', async () => {
     const [, second] = await answer(challenge, situation, tpmThatFails());
-    assert.equal(String(second).includes('userspaceLog'), false);
+    assert.equal(String(second).includes('userSpace'), false);
   });
 
   it('does not send a log that the server holds, nor one that is not there', async () => {
@@ -89,8 +89,7 @@ describe('an answer', () => {
     assert.deepEqual(evidence.parts, {});
   });
 
-  describe('to a server that names parts', () => {
-    const later: Challenge = { ...challenge, parts: ['boot', 'userSpace', 'disk', 'unheardOf'] };
+  describe('of several parts', () => {
     const disk = Buffer.from('a disk');
     const whole: Situation = {
       ...situation,
@@ -104,7 +103,7 @@ describe('an answer', () => {
     it('names them by digest, and sends before it in frames of their own what the server does not hold', async () => {
       const digests = [log, disk, records].map(digestOf);
       for (const holds of [[], digests.slice(0, 1), digests]) {
-        const frames = await answer({ ...later, holds }, whole, tpmThatFails());
+        const frames = await answer({ ...challenge, holds }, whole, tpmThatFails());
         const evidence = parseAgentMessage(String(frames.at(-1)));
         assert(evidence.type === 'evidence');
         const [boot = '', ofDisk = '', userSpace = ''] = digests;
@@ -123,7 +122,7 @@ describe('an answer', () => {
     });
 
     it('says in its facts the digest of each part that does not grow, and of none that does', async () => {
-      const evidence = parseAgentMessage(String((await answer(later, whole, tpmThatFails())).at(-1)));
+      const evidence = parseAgentMessage(String((await answer(challenge, whole, tpmThatFails())).at(-1)));
       assert(evidence.type === 'evidence');
       assert.deepEqual(parseFacts(evidence.facts).parts, { disk: digestOf(disk) });
     });
@@ -182,7 +181,7 @@ describe('an answer', () => {
     const evidence = parseAgentMessage(String((await answer(challenge, situation, tpmThatFails())).at(-1)));
     assert(evidence.type === 'evidence');
     parseFacts(evidence.facts);
-    const members = ['purpose', 'node', 'bootId', 'helloDigest', 'host'];
+    const members = ['purpose', 'node', 'bootId', 'helloDigest', 'host', 'parts'];
     assert.deepEqual(Object.keys(JSON.parse(evidence.facts)), members);
   });
 

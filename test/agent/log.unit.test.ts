@@ -64,12 +64,12 @@ describe('what an agent logs', function () {
     STATE_DIR: join(folder, 'state'),
     JOIN_TOKEN_FILE: join(folder, 'token'),
   });
-  const named = (prefix: string) =>
-    Object.fromEntries(Object.entries(settings()).map(([name, value]) => [`${prefix}${name}`, value]));
+  const environment = () =>
+    Object.fromEntries(Object.entries(settings()).map(([name, value]) => [`ASSAY_AGENT_${name}`, value]));
 
   it('begins with the configuration in one line, has levels as words and times in RFC 3339, and no secret', async () => {
     const file = { node: 'node-of-the-file', logLevel: 'debug' };
-    const { said, lines } = await linesOf(named('ASSAY_AGENT_'), file);
+    const { said, lines } = await linesOf(environment(), file);
     assert.equal(lines[0]?.code, 'configuration');
     assert.equal(lines[0]?.file, join(folder, 'agent.yaml'));
     assert.deepEqual(lines[0]?.settings, {
@@ -88,27 +88,12 @@ describe('what an agent logs', function () {
       logLevel: 'debug',
     });
     assert.ok(!said.includes(secret));
-    assert.ok(!lines.some(({ code }) => code === 'former_name'));
   });
 
   it('says with a refusal the next step that the command says', async () => {
-    const { lines } = await linesOf(named('ASSAY_AGENT_'));
+    const { lines } = await linesOf(environment());
     const refusal = lines.find(({ code }) => code === 'ek_already_bound');
     assert.equal(refusal?.level, 'warn');
     assert.equal(refusal?.next, adviceOn('ek_already_bound', { node: 'node-1' }));
-  });
-
-  it('warns of each variable of before, which counts only where the new one is not set', async () => {
-    const former = { ...named('ASSAY_'), ASSAY_NODE: 'node-2', ASSAY_AGENT_NODE: 'node-1' };
-    const { lines } = await linesOf(former);
-    const warnings = lines.filter(({ code }) => code === 'former_name');
-    assert.ok(warnings.every(({ level }) => level === 'warn'));
-    assert.deepEqual(
-      warnings.map(({ variable, instead }) => [variable, instead]),
-      ['SERVERS', 'JOIN_TOKEN_FILE', 'TCTI', 'STATE_DIR'].map((name) => [
-        `ASSAY_${name}`,
-        `ASSAY_AGENT_${name}`,
-      ]),
-    );
   });
 });

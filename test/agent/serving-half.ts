@@ -16,18 +16,17 @@ import { verify } from '../../attest-server/verify/verify.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 
-/** @param parts named to an agent that speaks of them */
-export function makeChallenge(parts?: string[]): Challenge {
+export function makeChallenge(): Challenge {
   const nonce = randomBytes(32).toString('base64');
-  const challenge: Challenge = {
+  return {
     type: 'challenge',
     nonce,
     selection,
     purpose: 'attest',
     holds: [],
+    parts: ['boot', 'userSpace'],
     within: 30_000,
   };
-  return parts === undefined ? challenge : { ...challenge, parts };
 }
 
 export interface Outcome {
@@ -44,7 +43,7 @@ export interface Conversation {
 
 /** The server's half: hello, token, activation, challenge, verdict. */
 export function converse(socket: WebSocket, channel: Buffer): Conversation {
-  let challenge = makeChallenge();
+  const challenge = makeChallenge();
   const wrapped = randomBytes(32);
   let hello: Hello | null = null;
   let helloDigest = '';
@@ -77,7 +76,6 @@ export function converse(socket: WebSocket, channel: Buffer): Conversation {
       if (message.type === 'hello') {
         hello = message;
         helloDigest = hash('sha256', data, 'hex');
-        if (message.speaks?.includes('parts')) challenge = makeChallenge(['boot', 'userSpace']);
         if (!message.joinToken) activate(message);
       } else if (message.type === 'activated') {
         const parts = [Buffer.from('assay/activated/1'), channel, Buffer.from(helloDigest, 'hex')];

@@ -79,7 +79,7 @@ export interface Entered extends Peer {
 export async function enter(
   { port, ca }: { readonly port: number; readonly ca: string },
   { name, tpm }: Machine,
-  { from, role = 'agent', speaks = [], token }: Coming,
+  { from, role = 'agent', speaks = ['parts', 'codes'], token }: Coming,
 ): Promise<Entered> {
   const peer = await dial({ ca, server: { agentPort: port } }, { from });
   const hello = JSON.stringify(helloOf(tpm, name, { role, speaks, token }));
@@ -89,8 +89,7 @@ export async function enter(
     ...peer,
     hello,
     answer(challenge, { log, values, resetCount }, message = {}) {
-      if (!challenge.holds.includes(hash('sha256', log, 'hex')))
-        peer.send(binaryFrame(challenge.parts === undefined ? 'bootLog' : 'part', log));
+      if (!challenge.holds.includes(hash('sha256', log, 'hex'))) peer.send(binaryFrame('part', log));
       const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
       const occasion = { node: name, hello, channel: peer.channel, bootLog: log, bootId };
       const clock = BigInt(resetCount) * 1_000_000n;

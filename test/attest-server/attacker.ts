@@ -167,7 +167,7 @@ export async function answerWithBoot(
   }: { readonly node: string; readonly bootLog: Buffer; readonly resetCount: number },
 ): Promise<string> {
   const challenge = await peer.challenge();
-  peer.send(binaryFrame('bootLog', bootLog));
+  peer.send(binaryFrame('part', bootLog));
   const sha256 = replayedValues(bootLog, 'sha256');
   const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
   const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog, bootId };

@@ -79,7 +79,6 @@ describe('the real agent on a node that does not hold still', () => {
       identity: await readIdentity(tpm),
       joinToken: null,
       clusterToken: null,
-      saysWhatItSpeaks: true,
       tpm: {
         activateCredential: (credential) => tpm.activateCredential(credential),
         // It proves itself once: who never did may report nothing.

@@ -27,7 +27,7 @@ describe('what assay-server check finds', function () {
   });
   afterEach(() => rmSync(dir, { recursive: true }));
   const check = (flags: Partial<Record<keyof typeof serverSettings, unknown>>, isHere = false) =>
-    checkConfiguration(serverValues({ file: null, environment: {}, flags }), isHere);
+    checkConfiguration({ values: serverValues({ file: null, environment: {}, flags }), ignored: [] }, isHere);
   const fieldsOf = async (flags: Parameters<typeof check>[0]) =>
     (await check(flags)).faults.map(({ field }) => field);
 
@@ -41,6 +41,23 @@ describe('what assay-server check finds', function () {
   it('is a warning where it would be on trial', async () => {
     const { valid, warnings } = await check({ trial: true });
     assert.deepEqual([valid, warnings.map(({ field }) => field)], [true, ['trial']]);
+  });
+
+  it('is a warning where a setting says nothing any more, with its line, whoever sets it', async () => {
+    writeFileSync(at('server.yaml'), 'policy: observe\nhelloWithinSeconds: 0\ngone:\n  afterSeconds: soon\n');
+    const { stdout } = await run(process.execPath, [main, 'check', '--config', at('server.yaml')], {
+      ...{ timeoutMs: 20_000, maxOutputBytes: 65_536 },
+      env: { ASSAY_GONE_AFTER_SECONDS: '5' },
+    });
+    const said = stdout.toString('utf8');
+    for (const place of [
+      `${at('server.yaml')}:2: helloWithinSeconds: `,
+      `${at('server.yaml')}:4: gone.afterSeconds: `,
+      'warning: gone.afterSeconds (ASSAY_GONE_AFTER_SECONDS): ',
+    ])
+      assert.ok(said.includes(place), said);
+    assert.match(said, /the next version refuses it/);
+    assert.match(said, /the configuration is valid; policy observe/);
   });
 
   it('looks at the policy of a signed directory in the place of that of the settings', async () => {

@@ -11,13 +11,7 @@ import { activationProof } from '../../attest-server/channel/session.ts';
 import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import { growingParts, type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
 import type { Facts } from '../../attest-server/protocol/facts.ts';
-import type {
-  Challenge,
-  EvidenceMessage,
-  FirstEvidence,
-  Hello,
-  PartInMessage,
-} from '../../attest-server/protocol/messages.ts';
+import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
@@ -51,13 +45,13 @@ export interface ForgedTpm {
   hello(node: string): Hello;
   /** Opens the credential, as TPM2_ActivateCredential does. */
   activated(activate: Readonly<Record<string, unknown>>, channel: Buffer, hello: string): object;
-  /** A good answer in the form of 0.1.0, with what an attack changes. `quote` gets the bytes to sign. */
+  /** A good answer with what an attack changes. `quote` gets the bytes to sign. */
   evidence(
     challenge: Challenge,
     occasion: Occasion,
-    change?: { quote?: (signed: Buffer) => QuoteEvidence; message?: Partial<FirstEvidence> },
-  ): FirstEvidence;
-  /** The same with its parts by digest; `boot` is the occasion's log, and the frames are sent apart. */
+    change?: { quote?: (signed: Buffer) => QuoteEvidence; message?: Partial<EvidenceMessage> },
+  ): EvidenceMessage;
+  /** The same with these parts; `boot` is the occasion's log, and the frames are sent apart. */
   evidenceOfParts(
     challenge: Challenge,
     occasion: Occasion,
@@ -97,6 +91,7 @@ export function forgedTpm(
       },
       ak: { publicArea: ak.publicArea.toString('base64'), name: akName },
       joinToken: false,
+      speaks: ['parts', 'codes'],
     }),
     activated({ credential, secret }, channel, hello) {
       const opened = openCredential(ek, Buffer.from(akName, 'hex'), {
@@ -107,15 +102,10 @@ export function forgedTpm(
       return { type: 'activated', proof: proof.toString('hex') };
     },
     evidence(challenge, occasion, change = {}) {
-      const { bootLog } = occasion;
-      return {
-        ...sealed(ak, challenge, occasion, factsOf(occasion), change.quote),
-        bootLog: bootLog === undefined ? null : hash('sha256', bootLog, 'hex'),
-        ...change.message,
-      };
+      return { ...this.evidenceOfParts(challenge, occasion, {}, change.quote), ...change.message };
     },
     evidenceOfParts(challenge, occasion, parts, quote) {
-      const named: Partial<Record<PartName, PartInMessage>> = {};
+      const named: EvidenceMessage['parts'] = {};
       const inFacts: Partial<Record<PartName, string>> = {};
       for (const [name, bytes] of Object.entries({ ...parts, boot: occasion.bootLog })) {
         if (bytes === undefined || !isPartName(name)) continue;
@@ -139,7 +129,7 @@ function factsOf({ node, hello, host, unavailable, bootId = firstBootId }: Occas
   return facts;
 }
 
-/** What evidence of every form has, with a quote over it. */
+/** What all evidence has, with a quote over it. */
 function sealed(
   ak: SoftwareKey,
   challenge: Challenge,

@@ -22,7 +22,7 @@ function returning(world: TestServer, tpm: ForgedTpm, node: string) {
   const told: string[] = [];
   const stop = new AbortController();
   const converse = async () => {
-    const peer = await introduce(world, tpm, node, { hello: { speaks: ['codes'] } });
+    const peer = await introduce(world, tpm, node);
     const hangUp = () => peer.socket.terminate();
     stop.signal.addEventListener('abort', hangUp);
     try {

@@ -34,7 +34,7 @@ function rebooting(world: TestServer, tpm: ForgedTpm, node: string, boots = 7) {
     const { hello, channel } = peer;
     const challenge = await peer.challenge();
     const digest = hash('sha256', bootLog, 'hex');
-    if (!challenge.holds.includes(digest)) peer.send(binaryFrame('bootLog', bootLog));
+    if (!challenge.holds.includes(digest)) peer.send(binaryFrame('part', bootLog));
     const quote = (data: Buffer) =>
       madeQuote(tpm.ak, data, { pcrs: { sha256: valuesOf(bootLog) }, resetCount });
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;

@@ -25,6 +25,7 @@ describe('the server as a process', () => {
   let child: ReturnType<typeof start>;
   let said = '';
   let ports = { agents: 0, api: 0, metrics: 0 };
+  let warned: readonly Readonly<Record<string, unknown>>[] = [];
   const lines = () =>
     said
       .split('\n')
@@ -47,6 +48,8 @@ describe('the server as a process', () => {
       apiPort: 0,
       metricsPort: 0,
       logLevel: 'debug',
+      // Of 0.3.0.
+      helloWithinSeconds: 5,
     };
     await writeFile(
       join(dir, 'config.yaml'),
@@ -60,6 +63,7 @@ describe('the server as a process', () => {
     });
     const { agents, api, metrics } = await saidLine(({ msg }) => msg === 'the server listens');
     ports = { agents: Number(agents), api: Number(api), metrics: Number(metrics) };
+    warned = lines().filter(({ level }) => level === 'warn');
   });
   after(async () => {
     child?.kill('SIGKILL');
@@ -71,6 +75,13 @@ describe('the server as a process', () => {
     child.kill('SIGHUP');
     await saidLine(({ msg }) => String(msg).includes('everything was read again'));
   }
+
+  it('starts with a setting of the version before that says nothing any more, and warns of it', () => {
+    assert.deepEqual(
+      warned.map(({ code, key, file }) => [code, key, file]),
+      [['ignored_setting', 'helloWithinSeconds', join(dir, 'config.yaml')]],
+    );
+  });
 
   it('keeps its policy where the new file is faulty, and says file, line and field (row 70)', async () => {
     const before = await ask('/v1/policy');

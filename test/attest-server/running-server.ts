@@ -129,7 +129,6 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             challengeEverySeconds: settings.challengeEvery ?? 300,
             answerWithinSeconds: settings.answerWithin ?? 30,
             unknownAfterSeconds: settings.unknownAfter ?? 900,
-            helloWithinSeconds: settings.helloWithin ?? 10,
             firstUsePerSource: settings.firstUsePerSource ?? 256,
             cloudProgram: settings.cloudProgram ?? null,
             'kubernetes.api': settings.kubeconfig,
@@ -149,6 +148,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
             'approvals.separate': settings.separateApprovals,
           },
         ),
+        ...(settings.helloWithin !== undefined && { helloWithin: settings.helloWithin * 1000 }),
         // A test looks again at once.
         scrapeKeptFor: 0,
         certificateLookedAtEvery: settings.certificateLookedAtEvery ?? 3_600_000,

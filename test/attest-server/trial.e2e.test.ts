@@ -21,8 +21,6 @@ groups:
   - { name: workers, nodes: ["*"], mode: enforce, enrolment: [pin, approval], require: [identity, boot] }
 `;
 
-/** Who speaks no codes is told an earlier one. */
-const current = { speaks: ['codes'] };
 const bootLog = recordedLog('debian13-sdboot-uki');
 
 /** Each test goes on where the one before it ended. */
@@ -145,12 +143,10 @@ describe('a server on trial (row 301)', () => {
     });
 
     it('refuses it when it comes, and shows that it waits', async () => {
-      await assertRefused(world, 'node-1', 'trial_enrolment', () =>
-        introduce(world, tpm, 'node-1', { hello: current }),
-      );
+      await assertRefused(world, 'node-1', 'trial_enrolment', () => introduce(world, tpm, 'node-1'));
       // A gate comes by the same door.
       const gate = await dial(world);
-      gate.send({ ...tpm.hello('node-1'), ...current, role: 'gate' });
+      gate.send({ ...tpm.hello('node-1'), role: 'gate' });
       assert.equal((await gate.receive())?.code, 'trial_enrolment');
       await gate.close();
       const { out } = await assay('enrol', 'list');
@@ -167,9 +163,7 @@ describe('a server on trial (row 301)', () => {
       assert.deepEqual(await world.call('POST', '/v1/enrolments/approve-all', { bindings }), {
         approved: [],
       });
-      await assertRefused(world, 'early-1', 'trial_enrolment', () =>
-        introduce(world, early, 'early-1', { hello: current }),
-      );
+      await assertRefused(world, 'early-1', 'trial_enrolment', () => introduce(world, early, 'early-1'));
     });
 
     it('takes what a person approves, by its key alone, and nothing of it is of a trial since', async () => {

@@ -131,6 +131,7 @@ export function evidenceLike([machine]: readonly Machine[]): string {
     nonce,
     selection: {},
     holds: [],
+    parts: [],
     within: 1,
   };
   const occasion = { node: name, hello: '', channel: Buffer.alloc(32), bootLog: Buffer.alloc(1) };

@@ -75,7 +75,7 @@ export async function benchConnections(full: boolean, sizes: Sizes = {}): Promis
   });
   const bare = await inFolder(async (stateDir) => {
     const message = evidenceLike(await populate(stateDir, 1, 'p256'));
-    const log = binaryFrame('bootLog', model.log);
+    const log = binaryFrame('part', model.log);
     await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 });
     return await memoryEach(server, counts, (from, to) =>
       connectEchoes(server, to - from, message, paceMs, log),

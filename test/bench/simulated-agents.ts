@@ -70,7 +70,7 @@ export function attest(
   socket.on('message', (data: Buffer) => {
     const message = parseServerMessage(data.toString('utf8'));
     if (message.type === 'challenge') {
-      if (message.holds.length === 0) socket.send(binaryFrame('bootLog', model.log));
+      if (message.holds.length === 0) socket.send(binaryFrame('part', model.log));
       answer(JSON.stringify(tpm.evidence(message, occasion, { quote })));
     } else answered(message.type === 'verdict' ? message.state : message.type);
   });

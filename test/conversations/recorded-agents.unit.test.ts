@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { inCodesOf } from '../../attest-server/channel/first-codes.ts';
 import { type Action, Session } from '../../attest-server/channel/session.ts';
 import {
   type Activate,
   parseServerMessage,
   type ServerMessage,
 } from '../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
 import { Rejection } from '../../attest-server/protocol/rejection.ts';
 import {
   assertAccepted,
@@ -15,6 +13,7 @@ import {
   frameBytes,
   lineage,
   type Release,
+  readRefusedRelease,
   readReleases,
 } from './recording.ts';
 import { openRooms, type ServerRooms } from './server-rooms.ts';
@@ -27,15 +26,6 @@ describe('the server of this tree, towards recorded agents of each release', () 
           await using rooms = await openRooms(release);
           for (const each of lineage(release, conversation)) await replay(release, each, rooms);
         });
-
-      it('says reason codes of later only to whom speaks them, whatever the rooms behind the channel say', async () => {
-        for (const conversation of release.conversations.values()) {
-          await using rooms = await openRooms(release);
-          const earlier = lineage(release, conversation).slice(0, -1);
-          for (const each of earlier) await replay(release, each, rooms);
-          await replay(release, conversation, rooms, ['code_of_later' as ReasonCode]);
-        }
-      });
 
       it('refuses the same frames on another connection', async () => {
         for (const conversation of release.conversations.values()) {
@@ -56,16 +46,21 @@ describe('the server of this tree, towards recorded agents of each release', () 
   }
 });
 
-/**
- * Feeds what the agent sent, and compares what the server of this tree makes of it with what was recorded.
- * @param more codes of each verdict beside those that the rooms give
- */
-async function replay(
-  release: Release,
-  conversation: Conversation,
-  rooms: ServerRooms,
-  more: readonly ReasonCode[] = [],
-): Promise<void> {
+describe('the server of this tree, towards recorded agents of 0.1.0', () => {
+  const release = readRefusedRelease();
+  for (const [name, { channel, steps }] of release.conversations)
+    it(`refuses the hello of ${name} with a code that this agent takes, and names 0.3.0 in its own log`, () => {
+      const [hello] = steps.flatMap((step) => (step.kind === 'text' ? [step.text] : []));
+      const [refused, ...more] = new Session(Buffer.from(channel, 'hex')).text(hello ?? '', 0);
+      assert(refused?.do === 'refuse');
+      assert.deepEqual(more, []);
+      assertAccepted(release.accepted.fromServer, { type: 'error', code: refused.code });
+      assert.match(refused.text, /update it to 0\.3\.0/);
+    });
+});
+
+/** Feeds what the agent sent, and compares what the server of this tree makes of it with what was recorded. */
+async function replay(release: Release, conversation: Conversation, rooms: ServerRooms): Promise<void> {
   const session = new Session(Buffer.from(conversation.channel, 'hex'));
   const began = Date.parse(conversation.startedAt);
   const said: ServerMessage[] = [];
@@ -77,7 +72,7 @@ async function replay(
 
   /** As the connection sends it. */
   const say = (message: ServerMessage) => {
-    said.push(inCodesOf(session.hello, message));
+    said.push(message);
   };
   const carryOut = async (actions: readonly Action[]): Promise<void> => {
     for (const action of actions) await follow(action).then(carryOut, refused);
@@ -111,7 +106,7 @@ async function replay(
           return [];
         }
         const { state, codes } = judged;
-        say({ type: 'verdict', state, codes: [...more, ...codes] });
+        say({ type: 'verdict', state, codes: [...codes] });
         return [];
       }
       case 'refuse':
@@ -138,9 +133,7 @@ async function replay(
     if (recorded.type === 'verdict' && message.type === 'verdict') {
       // Said since then where nothing proves what was measured again: such agents send no list of IMA.
       const codes = message.codes.filter((code) => code !== 'facts_unavailable');
-      const known =
-        session.hello?.speaks.includes('codes') === true ? [...more, ...recorded.codes] : recorded.codes;
-      assert.deepEqual([message.state, codes], [recorded.state, known]);
+      assert.deepEqual([message.state, codes], [recorded.state, recorded.codes]);
     } else assert.deepEqual(message, recorded);
   };
 

@@ -53,7 +53,6 @@ async function replay(release: Release, conversation: Conversation): Promise<voi
     clusterToken: null,
     checkpoint: hello.checkpoint ?? null,
     authorities: hello.authorities ?? [],
-    saysWhatItSpeaks: true,
     readNode: async (asked) => recordedNode(release, conversation, tpm.challenge, asked),
     on: {
       sent() {},

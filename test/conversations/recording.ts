@@ -88,12 +88,17 @@ const schema = z
   .transform((json) => z.fromJSONSchema(json));
 const accepted = z.strictObject({ fromAgent: schema, fromServer: schema, facts: schema });
 
-/** Every release that has a folder. */
+/** Its agents and servers are told that they are too old. */
+const tooOld = '0.1.0';
+
+/** Every release whose agents and servers still work with those of this tree. */
 export function readReleases(): readonly Release[] {
   return readdirSync(recordingsFolder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
+    .filter((entry) => entry.isDirectory() && entry.name !== tooOld)
     .map(({ name }) => readRelease(name));
 }
+
+export const readRefusedRelease = (): Release => readRelease(tooOld);
 
 function readRelease(version: string): Release {
   const folder = new URL(`${version}/`, recordingsFolder);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, it } from 'mocha';
-import { dial, type Peer } from '../attest-server/attacker.ts';
+import { assertRefused, dial, enrolledNode, type Peer } from '../attest-server/attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
-import { assertAccepted, readReleases } from './recording.ts';
+import { assertAccepted, readRefusedRelease, readReleases } from './recording.ts';
 
 const node = 'node-1';
 const authorities: readonly string[] = ['a'.repeat(64)];
@@ -28,7 +28,7 @@ describe('a real server, towards an agent that speaks what an earlier release sp
         peer.socket.on('message', (data: Buffer, isBinary: boolean) => {
           said.push(isBinary ? 'binary' : data.toString('utf8'));
         });
-        const { speaks: _, ...known } = { speaks: [], ...tpm.hello(name), authorities };
+        const known = { ...tpm.hello(name), speaks: ['parts', 'codes', 'files', 'paths'], authorities };
         assertAccepted(release.accepted.fromAgent, known);
         const hello = JSON.stringify(known);
         peer.send(hello);
@@ -69,4 +69,26 @@ describe('a real server, towards an agent that speaks what an earlier release sp
         assert.deepEqual(types(), ['error']);
       });
     });
+});
+
+describe('a real server, towards an agent of 0.1.0', () => {
+  it('tells it in a word that it takes, does not touch its node, and tells people what to do', async () => {
+    const release = readRefusedRelease();
+    await using world = await startTestServer({ policy: 'observe' });
+    const tpm = forgedTpm();
+    await enrolledNode(world, tpm, node);
+    const before = await world.status(node);
+    const { speaks: _, ...hello } = tpm.hello(node);
+    assertAccepted(release.accepted.fromAgent, hello);
+    await assertRefused(world, node, 'malformed', async () => {
+      const peer = await dial(world);
+      peer.send(hello);
+      const first = await peer.peek();
+      assertAccepted(release.accepted.fromServer, first);
+      return peer;
+    });
+    assert.deepEqual(await world.status(node), before);
+    const entry = (await world.audit()).at(-1);
+    assert.match(JSON.stringify(entry?.detail), /before 0\.3\.0: update it to 0\.3\.0/);
+  });
 });

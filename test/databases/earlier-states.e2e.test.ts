@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempDisposableSync } from 'node:fs';
+import { mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { gunzipSync } from 'node:zlib';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
@@ -15,11 +16,12 @@ import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
 import { textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
+import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { programs } from '../programs.ts';
-import { readKeptStates } from './recording.ts';
+import { type KeptState, readKeptStates, readRefusedState } from './recording.ts';
 
 const node = z.object({
   name: z.string(),
@@ -77,7 +79,7 @@ for (const kept of states)
       await using store = await openMadeStore(join(folder.path, 'state/assay.db'), {
         onUnreadable: (read) => unreadable.push(read),
       });
-      const nodes = kept.itemsOf('/v1/nodes', node);
+      const nodes = judgedNodes(kept);
       assert.equal((await store.enrolment.nodes()).length, nodes.length);
       for (const { name, state, reasons } of nodes) {
         const status = (await store.verdicts.status(name)) ?? assert.fail(name);
@@ -163,7 +165,62 @@ for (const kept of states)
     it('has the authority that its agents trust', () => {
       assert.equal(world.ca, kept.authority);
     });
+
+    if (kept.passed === null) return;
+    const first = kept.passed;
+
+    it('has what 0.1.0 wrote: its references, and its audit log from the first entry on', async () => {
+      const { items } = z
+        .object({ items: z.array(reference) })
+        .parse(await world.call('GET', '/v1/references'));
+      assert.deepEqual(items, first.itemsOf('/v1/references', reference));
+      const then = first.itemsOf('/v1/audit', z.unknown());
+      assert.deepEqual((await world.audit()).slice(0, then.length), then);
+    });
+
+    it('has the export of 0.1.0, as far as it goes, and `assay audit verify` reads it', async () => {
+      using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-export-'));
+      const file = join(folder.path, 'export.jsonl');
+      const text = gunzipSync(readFileSync(join(kept.folder, 'export-of-0.1.0.jsonl.gz'))).toString('utf8');
+      writeFileSync(file, text);
+      const { stdout } = await run(process.execPath, [programs.assay, 'audit', 'verify', file], {
+        ...{ timeoutMs: 30_000, maxOutputBytes: 65_536 },
+      });
+      const said = /(\d+) entries in order, \d+ of them signed/.exec(stdout.toString('utf8'));
+      assert.equal(Number(said?.[1]), text.split('\n').filter((line) => line.includes('"seq":')).length);
+    });
+
+    it('gives bundles of the evidence that 0.1.0 kept, and `assay verify` takes them', async () => {
+      using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-bundle-'));
+      const file = join(folder.path, 'bundle.json');
+      for (const [name, code] of [
+        ['node-1', 0],
+        ['node-2', 10],
+      ] as const) {
+        writeFileSync(file, JSON.stringify(await world.call('GET', `/v1/nodes/${name}/bundle`)));
+        const { code: ended, err } = await runAssay(['verify', file]);
+        assert.equal(ended, code, err);
+      }
+    });
+
+    it('holds the one TPM that 0.1.0 enrolled for two nodes, until a person revokes one (row 117)', async () => {
+      const shown = async (name: string) => {
+        const { state, reasons } = node.parse(await world.call('GET', `/v1/nodes/${name}`));
+        return [state, reasons[0]?.code ?? null];
+      };
+      for (const name of ['twin-1', 'twin-2'])
+        assert.deepEqual(await shown(name), ['untrusted', 'ek_already_bound']);
+      await world.call('POST', '/v1/enrolments/twin-2/revoke', { reason: 'it is not that machine' });
+      assert.deepEqual(await shown('twin-1'), ['untrusted', 'ek_already_bound']);
+      assert.deepEqual(await world.store.enrolment.twins(), []);
+    });
   });
+
+/** Each node as it was last judged: what 0.1.0 had judged was overdue when 0.3.0 was asked. */
+function judgedNodes(kept: KeptState) {
+  const first = kept.passed?.itemsOf('/v1/nodes', node) ?? [];
+  return kept.itemsOf('/v1/nodes', node).map((said) => first.find(({ name }) => name === said.name) ?? said);
+}
 
 for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status === 200))
   describe(`the marks of a server of ${kept.version}`, function () {
@@ -255,6 +312,33 @@ for (const kept of states.filter(({ answers }) => answers['/v1/cluster']?.status
     });
   });
 
+describe('a state that a server of 0.1.0 left', () => {
+  it('is refused by the program with a sentence that names 0.3.0 as the step between, and stays as it is', async () => {
+    const kept = readRefusedState();
+    using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-earlier-'));
+    const stateDir = join(folder.path, 'state');
+    kept.restore(stateDir);
+    const names = ['assay.db', 'audit.key', 'tls/ca.crt', 'tls/ca.key', 'tls/server.crt', 'tls/server.key'];
+    const read = () => names.map((name) => readFileSync(join(stateDir, name)).toString('base64'));
+    const before = read();
+    for (const argv of [[], ['audit-key', '--start-anew', '--reason', 'lost']]) {
+      const refused = await refusedBy([...argv, '--state-dir', stateDir]);
+      assert.equal(refused.exitCode, 1);
+      assert.match(refused.message, /before 0\.3\.0 .*run 0\.3\.0 on it once, then this version/);
+      assert.deepEqual(read(), before);
+    }
+  });
+});
+
+async function refusedBy(argv: readonly string[]): Promise<ToolError> {
+  return run(process.execPath, [programs['assay-server'], '--log-level', 'error', ...argv], {
+    ...{ timeoutMs: 30_000, maxOutputBytes: 65_536 },
+  }).then(
+    () => assert.fail('it started'),
+    (error: unknown) => (error instanceof ToolError ? error : assert.fail(String(error))),
+  );
+}
+
 describe('a database of a later version', () => {
   it('is refused by the program with a sentence that says what to do, and stays as it is', async () => {
     const [kept] = states;
@@ -267,17 +351,7 @@ describe('a database of a later version', () => {
       return work(database);
     };
     withDatabase((database) => database.exec(`pragma user_version = ${schemaVersion + 1}`));
-    const refused = await run(
-      process.execPath,
-      [programs['assay-server'], '--log-level', 'error', '--state-dir', stateDir],
-      {
-        timeoutMs: 30_000,
-        maxOutputBytes: 65_536,
-      },
-    ).then(
-      () => assert.fail('it started'),
-      (error: unknown) => (error instanceof ToolError ? error : assert.fail(String(error))),
-    );
+    const refused = await refusedBy(['--state-dir', stateDir]);
     assert.notEqual(refused.exitCode, 0);
     assert.match(refused.message, /newer version of Assay.*run that version, or restore a backup/s);
     assert.equal(

@@ -1,5 +1,5 @@
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 
@@ -18,6 +18,10 @@ export type Recording = Readonly<z.infer<typeof recording>>;
 
 /** The state of a server of one version, as its own programs left it. */
 export interface KeptState extends Recording {
+  /** Where it is recorded. */
+  readonly folder: string;
+  /** What 0.1.0 left, of which 0.3.0 made this; null where it began by itself. */
+  readonly passed: KeptState | null;
   readonly policyFile: string;
   readonly policyText: string;
   /** PEM of the server's authority. */
@@ -30,17 +34,24 @@ export interface KeptState extends Recording {
 
 const folder = join(import.meta.dirname, '../../swtpm-fixtures/databases');
 
-/** Of every version that has a folder. */
+/** Its states are refused: they pass through 0.3.0 first. */
+const tooOld = '0.1.0';
+
+/** Of every version with whose state this one goes on. */
 export function readKeptStates(): readonly KeptState[] {
   return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
+    .filter((entry) => entry.isDirectory() && entry.name !== tooOld)
     .map(({ name }) => readKeptState(join(folder, name)));
 }
+
+export const readRefusedState = (): KeptState => readKeptState(join(folder, tooOld));
 
 function readKeptState(from: string): KeptState {
   const read = recording.parse(JSON.parse(readFileSync(join(from, 'recording.json'), 'utf8')));
   return {
     ...read,
+    folder: from,
+    passed: basename(from).startsWith(`${tooOld}-`) ? readRefusedState() : null,
     policyFile: join(from, 'policy.yaml'),
     policyText: readFileSync(join(from, 'policy.yaml'), 'utf8'),
     authority: readFileSync(join(from, 'tls/ca.crt'), 'utf8'),

@@ -10,7 +10,7 @@ import { troubleshootingPage } from './page.ts';
 const root = join(import.meta.dirname, '../..');
 const kept = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8');
 /** They hold lists of codes, which say nothing of where one is found. */
-const lists = /\/(reasons|advice|first-codes|finding)\.ts$|\/(cli|http)\//;
+const lists = /\/(reasons|advice|finding)\.ts$|\/(cli|http)\//;
 
 describe('docs/troubleshooting.md', () => {
   it('is of the codes, meanings and advice of today', () => {

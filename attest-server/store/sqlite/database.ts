@@ -10,15 +10,15 @@ import type { Tables } from '../schema.ts';
 import { type Build, compile } from '../statements.ts';
 import { backUp } from './backup.ts';
 import { inputValue, kyselyDatabase } from './driver.ts';
-import { type KeyDigest, migrate, schemaVersion } from './migrations.ts';
+import { checkSchema, migrate, schemaVersion } from './migrations.ts';
 import { roomFor, writeInRoom } from './room.ts';
 
 /**
  * SQLite in a file (made with mode 0600, in a folder of mode 0700), or one that lives in memory for `:memory:`.
- * @throws Error where the file or its folder is open to others, of a newer version, or no store
+ * @throws Error where the file or its folder is open to others, of a newer version or one before 0.3.0, or no store
  */
-export function openSqlite(path: string, keyDigest: KeyDigest | null, watch: WriteWatch): Database {
-  const connection = open(path, keyDigest);
+export function openSqlite(path: string, watch: WriteWatch): Database {
+  const connection = open(path);
   const db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: kyselyDatabase(connection) }) });
   const [begin, commit] = ['begin immediate', 'commit'].map((text) => connection.prepare(text));
   // Kysely hands out the one connection in turn: nobody else's query comes between begin and commit.
@@ -103,25 +103,32 @@ const mostPages = 4000;
 /** SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE and _TRIGGER (SQLite, "Result and Error Codes"). */
 const uniqueViolations: readonly unknown[] = [1555, 2067, 1811];
 
-function open(path: string, keyDigest: KeyDigest | null): DatabaseSync {
+function open(path: string): DatabaseSync {
   const inMemory = path === ':memory:';
   const file = inMemory ? path : resolve(path);
   if (!inMemory) preparePrivateFile(file);
   let connection: DatabaseSync | undefined;
   try {
+    if (!inMemory) checkUntouched(file);
     connection = new DatabaseSync(file, { enableForeignKeyConstraints: true, timeout: waitsFor });
     // A promise of ours means "on the disk": WAL alone syncs at checkpoints only.
     connection.exec('pragma journal_mode = wal; pragma synchronous = full; pragma trusted_schema = off');
     // 16 MiB between checkpoints and 8 MiB of pages in memory: a node's rows change often, and are seldom neighbours.
     const pages = inMemory ? mostPages : shareOfDisk(dirname(file), mostPages * pageBytes) / pageBytes;
     connection.exec(`pragma wal_autocheckpoint = ${Math.floor(pages)}; pragma cache_size = -8192`);
-    migrate(connection, keyDigest);
+    migrate(connection);
     return connection;
   } catch (cause) {
     connection?.close();
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`the store ${file} cannot be opened: ${why}${whatHelps(cause, file)}`, { cause });
   }
+}
+
+/** What is refused stays as it is, to the byte: a connection that may write empties the log of the program before. */
+function checkUntouched(file: string): void {
+  using connection = new DatabaseSync(file, { readOnly: true, timeout: waitsFor });
+  checkSchema(connection);
 }
 
 /** SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes. */

@@ -1,8 +1,10 @@
 import type { DatabaseSync } from 'node:sqlite';
 
-/** Number n, counted from 1, leads from version n - 1 to n. Released ones are never edited. */
-const migrations: readonly string[] = [
-  `create table nodes (
+/** The schema of 0.3.0: no database of an earlier one is opened. */
+const baseSchema = 17;
+
+/** As it stands in the databases of 0.3.0, to the letter: columns that came by a step are at the end, on one line. */
+const base = `create table nodes (
      ek_digest text primary key,
      name text not null,
      bound text not null,
@@ -12,8 +14,7 @@ const migrations: readonly string[] = [
      ak_name text not null,
      manufacturer text,
      enrolled_at integer not null
-   ) strict;
-   create unique index nodes_by_name on nodes (name);
+   , revoked_at integer, revoked_reason text, tpm_class text not null default 'unknown', endorsed_by text, provider_id text, banks text, key_digest text not null default '', enrolled_from text, enrolled_by text) strict;
 
    create table statuses (
      ek_digest text primary key references nodes (ek_digest),
@@ -21,16 +22,15 @@ const migrations: readonly string[] = [
      verdict text,
      verified_at integer,
      expires_at integer,
-     booted_at integer,
+     boot_seen_at integer,
      reset_count integer,
      restart_count integer,
      clock text,
      firmware_version text,
      boot_id text,
      kernel text,
-     boot_log_digest text,
      evidence_digest text
-   ) strict;
+   , sequence text, system_uuid text, parts text not null default '{}', memory text, recorded_at integer, repeats integer not null default 0, since integer, seen_address text, seen_agent text, trusted_at integer, booted_after integer, booted_at integer, recorded_evidence text) strict;
 
    create table history (
      id integer primary key,
@@ -40,7 +40,8 @@ const migrations: readonly string[] = [
      verdict text not null,
      evidence_digest text,
      transition integer not null
-   ) strict;
+   , repeats integer not null default 0, since integer) strict;
+
    create unique index history_by_node on history (node, at);
 
    create table evidence (
@@ -51,7 +52,7 @@ const migrations: readonly string[] = [
 
    create table reference_values (name text primary key, body text not null) strict;
 
-   create table pins (node text primary key, ek_digest text not null unique) strict;
+   create table pins (node text primary key, ek_digest text not null unique, by text) strict;
 
    create table join_tokens (
      id text primary key,
@@ -59,7 +60,7 @@ const migrations: readonly string[] = [
      node text not null,
      expires_at integer not null,
      used_at integer
-   ) strict;
+   , by text) strict;
 
    create table audit (
      seq integer primary key,
@@ -72,14 +73,16 @@ const migrations: readonly string[] = [
      prev text not null,
      hash text not null
    ) strict;
+
    create trigger audit_is_never_edited before update on audit begin
      select raise(abort, 'the audit log is append-only');
    end;
+
    create trigger audit_is_never_shortened before delete on audit begin
      select raise(abort, 'the audit log is append-only');
-   end;`,
+   end;
 
-  `create table api_tokens (
+   create table api_tokens (
      id text primary key,
      name text not null unique,
      role text not null,
@@ -109,48 +112,31 @@ const migrations: readonly string[] = [
      at integer not null
    ) strict;
 
-   alter table nodes add column revoked_at integer;
-   alter table nodes add column revoked_reason text;
-   drop index nodes_by_name;
-   create unique index nodes_by_name on nodes (name) where revoked_at is null;`,
+   create unique index nodes_by_name on nodes (name) where revoked_at is null;
 
-  `create table audit_keys (
+   create table audit_keys (
      position integer primary key,
      origin text not null,
      public_key text not null unique,
      signature text
    ) strict;
+
    create table checkpoints (
      id integer primary key,
      size integer not null,
      note text not null
-   ) strict;`,
+   ) strict;
 
-  `alter table nodes add column tpm_class text not null default 'unknown';
-   alter table nodes add column endorsed_by text;`,
-
-  `create table retention (
+   create table retention (
      node text not null,
      kind text not null,
      at integer not null,
      primary key (node, kind)
-   ) strict;`,
+   ) strict;
 
-  `alter table nodes add column provider_id text;`,
+   create table answers (id integer primary key, bytes blob not null) strict;
 
-  `alter table statuses add column sequence text;`,
-
-  `alter table statuses add column system_uuid text;`,
-
-  // Each answer is under its row of history: at the end of the table, and in no index that it must be sorted into.
-  `create table answers (id integer primary key, bytes blob not null) strict;`,
-
-  // What an earlier program stored is in none of its rows, and is not erased before it is used again.
-  `create table evidence_uses (digest text primary key, at integer not null) strict, without rowid;`,
-
-  // A verdict like the one before moves its node's status, and its evidence takes the place of the one before.
-  `alter table history add column repeats integer not null default 0;
-   alter table history add column since integer;
+   create table evidence_uses (digest text primary key, at integer not null) strict, without rowid;
 
    create table latest_answers (
      ek_digest text primary key references nodes (ek_digest),
@@ -159,106 +145,23 @@ const migrations: readonly string[] = [
      digest text not null,
      bytes blob not null
    ) strict;
+
    create index latest_answers_by_node on latest_answers (node);
 
-   alter table statuses add column parts text not null default '{}';
-   update statuses set parts = json_object('boot', boot_log_digest) where boot_log_digest is not null;
-   alter table statuses drop column boot_log_digest;
-   alter table statuses add column memory text;
-   alter table statuses add column recorded_at integer;
-   alter table statuses add column repeats integer not null default 0;
-   update statuses set recorded_at = (
-     select max(at) from history
-     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
-   );
-
-   alter table nodes add column banks text;`,
-
-  // One TPM is one node, however its public area is written; two records of before stay, and are held.
-  `alter table nodes add column key_digest text not null default '';
-   update nodes set key_digest = endorsement_key_digest(ek_public_area);
    create index nodes_by_key on nodes (key_digest);
+
    create index nodes_by_ak on nodes (ak_name);
+
    create trigger one_tpm_is_one_node before insert on nodes when exists (
      select 1 from nodes where revoked_at is null and ek_digest <> new.ek_digest
      and (key_digest = new.key_digest or ak_name = new.ak_name)
    ) begin
      select raise(abort, 'the key is that of another node');
    end;
-   alter table nodes add column enrolled_from text;`,
 
-  // Who took the latest step of a reference's life, when and why, stood in the audit log alone.
-  `update reference_values set body = json_set(body, '$.changed', json(step))
-   from (
-     select subject, max(seq), json_object(
-       'action', substr(action, 11), 'by', actor,
-       'at', strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'),
-       'reason', detail ->> '$.reason', 'from', detail ->> '$.from'
-     ) as step
-     from (
-       select seq, at, actor, action, subject, case when json_valid(detail) then detail else '{}' end as detail
-       from audit where action in ('reference.approve', 'reference.retire', 'reference.revoke')
-     )
-     where length(actor) <= 512 and length(detail ->> '$.reason') between 1 and 512
-     and detail ->> '$.from' in ('staged', 'active', 'retired', 'revoked')
-     group by subject
-   ) as latest
-   where subject = name and json_valid(body);`,
-
-  // Who vouched is filled in as far as the audit log says it; of pins it names nobody.
-  `alter table statuses add column since integer;
-   alter table statuses add column seen_address text;
-   alter table statuses add column seen_agent text;
    create index transitions_by_node on history (node, at) where transition = 1;
-   update statuses set since = (
-     select max(at) from history
-     where transition = 1 and history.ek_digest = statuses.ek_digest
-     and node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
-   ) where verdict is not null;
 
-   alter table pins add column by text;
-   alter table join_tokens add column by text;
-   update join_tokens set by = made.actor from (
-     select actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.id') as id
-     from audit where action = 'join-token.create'
-   ) as made where made.id = join_tokens.id;
-
-   alter table nodes add column enrolled_by text;
-   update nodes set enrolled_by = case bound
-     when 'first-use' then 'node'
-     when 'cloud' then 'cloud'
-     when 'vendor' then 'cluster'
-     when 'join-token' then (
-       select by from join_tokens where node = nodes.name and used_at = nodes.enrolled_at
-     )
-   end;
-   update nodes set enrolled_by = approved.actor from (
-     select subject, actor, json_extract(iif(json_valid(detail), detail, '{}'), '$.ek') as ek, max(seq)
-     from audit where action = 'enrol.approve' and code is null group by subject, ek
-   ) as approved where bound = 'approval' and approved.subject = name and approved.ek = ek_digest;`,
-
-  // When a node was last found trusted, to within an hour for those of before: their equal verdicts have no rows.
-  `alter table statuses add column trusted_at integer;
-   update statuses set trusted_at = (
-     select max(at) from history
-     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
-     and history.ek_digest = statuses.ek_digest and verdict like '{"state":"trusted"%'
-   ) where state <> 'trusted' and verdict is not null;`,
-
-  // When a boot was first proven is not when it began. The evidence of the latest row stays while equal verdicts follow.
-  `alter table statuses rename column booted_at to boot_seen_at;
-   alter table statuses add column booted_after integer;
-   alter table statuses add column booted_at integer;
-   alter table statuses add column recorded_evidence text;
-   update statuses set recorded_evidence = (
-     select evidence_digest from history
-     where node = (select name from nodes where nodes.ek_digest = statuses.ek_digest)
-     and history.ek_digest = statuses.ek_digest
-     order by at desc limit 1
-   ) where verdict is not null;`,
-
-  // A server in a cluster: what people decided about marks, which nodes are gone, what is still to be told.
-  `create table cluster_decisions (
+   create table cluster_decisions (
      kind text not null,
      key text not null,
      body text not null,
@@ -274,8 +177,10 @@ const migrations: readonly string[] = [
 
    create table machines_without_tpm (node text primary key, seen_at integer not null) strict;
 
-   create table webhook_position (id integer primary key check (id = 1), seq integer not null) strict;`,
+   create table webhook_position (id integer primary key check (id = 1), seq integer not null) strict;`;
 
+/** Number n, counted from 0, leads from schema 17 + n to the next one. Released ones are never edited. */
+const migrations: readonly string[] = [
   // What is kept and names others is found without reading all that is kept: only such blobs begin so.
   `create index evidence_that_names on evidence (digest) where substr(bytes, 1, 6) = x'61737361792f';`,
 
@@ -405,50 +310,48 @@ const migrations: readonly string[] = [
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */
-export const schemaVersion = migrations.length;
-
-/** The digest by which an endorsement key is unique, of a TPMT_PUBLIC that was stored. */
-export type KeyDigest = (publicArea: Buffer) => string;
+export const schemaVersion = baseSchema + migrations.length;
 
 /**
- * Brings a database to this program's version, each step in a transaction of its own.
- * @param keyDigest needed where an earlier program enrolled nodes
- * @param upTo an earlier version, to make a database as an earlier program left it
- * @throws Error where a newer program wrote it, or where it is not a store of Assay
+ * The schema of a database that this program can go on with; 0 for an empty one.
+ * @throws Error where a newer program wrote it, or one before 0.3.0, or where it is not a store of Assay
  */
-export function migrate(
-  database: DatabaseSync,
-  keyDigest: KeyDigest | null = null,
-  upTo = schemaVersion,
-): void {
+export function checkSchema(database: DatabaseSync): number {
   const version = versionOf(database);
-  if (version > schemaVersion) {
+  if (version > schemaVersion)
     throw new Error(
       `it was written by a newer version of Assay (schema ${version}, this program knows ${schemaVersion}): ` +
         'run that version, or restore a backup of this one',
     );
-  }
-  if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined) {
+  if (version === 0 && database.prepare('select 1 from sqlite_master').get() !== undefined)
     throw new Error('it is a database of another program: name another file');
-  }
-  if (version < upTo)
-    database.function('endorsement_key_digest', (area) => {
-      if (keyDigest === null || !(area instanceof Uint8Array))
-        throw new Error('it has nodes of an earlier version: start the server once');
-      return keyDigest(Buffer.from(area));
-    });
-  for (let next = version; next < upTo; next += 1) {
+  if (version !== 0 && version < baseSchema)
+    throw new Error(
+      `it was written by a version of Assay before 0.3.0 (schema ${version}, this program knows ${baseSchema} to ` +
+        `${schemaVersion}), and nothing in it was changed: run 0.3.0 on it once, then this version (docs/upgrade.md)`,
+    );
+  return version;
+}
+
+/**
+ * Brings a database to this program's version, each step in a transaction of its own.
+ * @param upTo an earlier version from that of 0.3.0 on, to make a database as that program left it
+ * @throws Error as `checkSchema`
+ */
+export function migrate(database: DatabaseSync, upTo = schemaVersion): void {
+  for (let version = checkSchema(database); version < upTo; ) {
+    const next = Math.max(version + 1, baseSchema);
+    const step = version === 0 ? base : migrations[version - baseSchema];
     database.exec('begin immediate');
     try {
       // Another process may have been quicker: the version is read again under the lock.
-      if (versionOf(database) === next) {
-        database.exec(`${migrations[next]}; pragma user_version = ${next + 1}`);
-      }
+      if (versionOf(database) === version) database.exec(`${step}; pragma user_version = ${next}`);
       database.exec('commit');
     } catch (error) {
       if (database.isTransaction) database.exec('rollback');
       throw error;
     }
+    version = next;
   }
 }
 

@@ -143,6 +143,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         nonce: nonce.toString('base64'),
         selection,
         holds: [],
+        parts: [],
         within: 30,
       };
       return {

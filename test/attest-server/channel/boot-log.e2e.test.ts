@@ -87,7 +87,7 @@ describe('boot logs, over a real connection', () => {
     resetCount += boots;
     const challenge = await peer.challenge();
     const digest = bootLog === null ? '' : hash('sha256', bootLog, 'hex');
-    if (bootLog !== null && !challenge.holds.includes(digest)) peer.send(binaryFrame('bootLog', bootLog));
+    if (bootLog !== null && !challenge.holds.includes(digest)) peer.send(binaryFrame('part', bootLog));
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
     const { hello, channel } = peer;
     const saying = unavailable === undefined ? {} : { unavailable };
@@ -241,7 +241,7 @@ describe('a TPM with two strong banks, over a real connection', () => {
     const answer = async (sha384: Buffer) => {
       const challenge = await peer.challenge();
       assert.equal(challenge.selection.sha384?.length, 24);
-      if (challenge.holds.length === 0) peer.send(binaryFrame('bootLog', log));
+      if (challenge.holds.length === 0) peer.send(binaryFrame('part', log));
       const pcrs = { sha256: valuesOf(log), sha384 };
       const selection = [
         [0x000b, allPcrs],

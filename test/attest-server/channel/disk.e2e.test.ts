@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
+import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
@@ -29,12 +30,14 @@ describe('what one node can write to the disk', () => {
       let answers = 0;
       const answer = async () => {
         const peer = await introduce(world, greedy, node);
-        const message = { userspaceLog: userspaceLog(++answers) };
+        const userSpace = Buffer.from(userspaceLog(++answers), 'base64');
         const resetCount = resetCountOf(answers);
         const quote = (data: Buffer) => madeQuote(greedy.ak, data, { resetCount });
         const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
         const occasion = { node, hello: peer.hello, channel: peer.channel, bootId };
-        peer.send(greedy.evidence(await peer.challenge(), occasion, { message, quote }));
+        const challenge = await peer.challenge();
+        peer.send(binaryFrame('part', userSpace));
+        peer.send(greedy.evidenceOfParts(challenge, occasion, { userSpace }, quote));
         return peer;
       };
       let told: Readonly<Record<string, unknown>> | null = null;

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame, type Challenge, type FirstEvidence } from '../../../attest-server/protocol/messages.ts';
+import {
+  binaryFrame,
+  type Challenge,
+  type EvidenceMessage,
+} from '../../../attest-server/protocol/messages.ts';
 import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
@@ -31,11 +35,11 @@ describe('evidence, over a real connection', () => {
     readonly name: string;
     readonly code: ReasonCode;
     readonly quote?: (key: SoftwareKey, signed: Buffer) => QuoteEvidence;
-    readonly message?: (good: FirstEvidence, challenge: Challenge) => object;
+    readonly message?: (good: EvidenceMessage, challenge: Challenge) => object;
   }
 
   const nonce = (change: (bytes: Buffer) => string) => ({
-    message: (good: FirstEvidence) => ({ ...good, nonce: change(Buffer.from(good.nonce, 'base64')) }),
+    message: (good: EvidenceMessage) => ({ ...good, nonce: change(Buffer.from(good.nonce, 'base64')) }),
   });
   const attest = (change: (attest: Buffer) => Buffer) => ({
     quote: (key: SoftwareKey, signed: Buffer) => {
@@ -163,7 +167,7 @@ describe('evidence, over a real connection', () => {
     {
       name: 'a boot log that the quote does not sign',
       code: 'nonce_invalid',
-      message: (good) => ({ ...good, bootLog: 'ab'.repeat(32) }),
+      message: (good) => ({ ...good, parts: { boot: { digest: 'ab'.repeat(32) } } }),
     },
   ];
   for (const { name, code, quote, message } of attacks)
@@ -260,7 +264,7 @@ describe('evidence, over a real connection', () => {
         const peer = await introduce(world, tpm, node);
         const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
         const challenge = await peer.challenge();
-        if (sent) peer.send(binaryFrame('bootLog', bootLog));
+        if (sent) peer.send(binaryFrame('part', bootLog));
         peer.send(tpm.evidence(challenge, occasion));
         return peer;
       });

@@ -32,7 +32,7 @@ describe('a server that fails while it judges', () => {
   let boots = 7;
   /** A boot later than that of the answer before, so that the history has a row of it. */
   const answer = async (tpm: ForgedTpm, node: string, host: Facts['host'] = {}): Promise<Peer> => {
-    const peer = await introduce(world, tpm, node, { hello: { speaks: ['codes'] } });
+    const peer = await introduce(world, tpm, node);
     boots += 1;
     const bootId = `6f9619ff-8b86-d011-b42d-${String(boots).padStart(12, '0')}`;
     const occasion = { node, hello: peer.hello, channel: peer.channel, host, bootId };

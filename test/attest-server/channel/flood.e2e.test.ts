@@ -73,13 +73,13 @@ describe('floods and slow peers, beside an honest agent', () => {
     const [from, other] = [newAddress(), newAddress()];
     await assertCounted('too_large', from, 1, async () => {
       const peer = await dial(world, { from });
-      peer.send(binaryFrame('bootLog', Buffer.alloc(512 * 1024)));
+      peer.send(binaryFrame('part', Buffer.alloc(512 * 1024)));
       assert.equal(await peer.refusal(), 'too_large');
     });
     await assertCounted('too_large', other, 1, async () => {
       const copy = await introduce(world, tpm, node, { from: other });
       await copy.challenge();
-      const log = binaryFrame('bootLog', Buffer.alloc(1024 * 1024));
+      const log = binaryFrame('part', Buffer.alloc(1024 * 1024));
       for (let times = 0; times < 6; times++) copy.send(log);
       assert.equal(await copy.refusal(), 'too_large');
     });

@@ -46,6 +46,7 @@ describe('who somebody is, over a real connection', () => {
       selection: {},
       purpose: 'attest',
       holds: [],
+      parts: [],
       within: 1,
     };
     // Before a hello, in the name of an enrolled node; and after a hello, instead of the activation.

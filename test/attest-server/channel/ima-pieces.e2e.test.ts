@@ -191,7 +191,7 @@ describe("IMA's list in pieces, over a real connection", () => {
     [
       'nobody asked for them',
       'malformed',
-      ['parts'],
+      ['parts', 'codes'],
       (agent: Agent) => agent.send(binaryFrame('imaPiece', some)),
     ],
     [

@@ -37,7 +37,7 @@ describe('what judging a node may cost', () => {
   /** Answers as a node that measured something else meanwhile, over the log; gives the verdict. */
   async function answer(peer: Peer & { readonly hello: string }, tpm: ForgedTpm, node: string, log = images) {
     const challenge = await peer.challenge();
-    if (!challenge.holds.length) peer.send(binaryFrame('bootLog', log.log));
+    if (!challenge.holds.length) peer.send(binaryFrame('part', log.log));
     const sha256 = Buffer.from(log.sha256);
     randomBytes(32).copy(sha256, 32 * 12);
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog: log.log };
@@ -139,7 +139,7 @@ describe('what judging a node may cost', () => {
     const peer = await introduce(world, tpm, 'many-logs');
     const send = async (log: Buffer) => {
       const challenge = await peer.challenge();
-      peer.send(binaryFrame('bootLog', log));
+      peer.send(binaryFrame('part', log));
       const occasion = { node: 'many-logs', hello: peer.hello, channel: peer.channel, bootLog: log };
       peer.send(tpm.evidence(challenge, occasion));
     };

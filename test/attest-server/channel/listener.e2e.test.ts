@@ -129,7 +129,7 @@ describe('the listener, over a real connection', () => {
       { type: 'activated', proof: '00'.repeat(32) },
       { type: 'changed', what: 'x' },
       { type: 'error', code: 'kernel_unknown' },
-      binaryFrame('bootLog', Buffer.alloc(8)),
+      binaryFrame('part', Buffer.alloc(8)),
       binaryFrame('joinToken', Buffer.from('a.b')),
     ]) {
       const peer = await dial(world);
@@ -175,8 +175,10 @@ describe('the listener, over a real connection', () => {
       });
     await assertRefused(world, node, 'too_large', async () => {
       const peer = await introduce(world, tpm, node);
-      await peer.challenge();
-      peer.send(binaryFrame('bootLog', Buffer.alloc(limits.parts.boot + 1)));
+      const challenge = await peer.challenge();
+      const bootLog = Buffer.alloc(limits.parts.boot + 1);
+      peer.send(binaryFrame('part', bootLog));
+      peer.send(tpm.evidence(challenge, { node, hello: peer.hello, channel: peer.channel, bootLog }));
       return peer;
     });
   });

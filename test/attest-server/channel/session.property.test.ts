@@ -20,6 +20,7 @@ const hello = (joinToken: boolean, clusterToken?: boolean) =>
     ak: null,
     joinToken,
     clusterToken,
+    speaks: ['parts', 'codes'],
   });
 const challenge: Challenge = {
   type: 'challenge',
@@ -39,14 +40,6 @@ const good: readonly string[] = [
   hello(false, true),
   hello(true, true),
   JSON.stringify({ type: 'activated', proof: '00'.repeat(32) }),
-  JSON.stringify({
-    type: 'evidence',
-    nonce: base64,
-    channel: base64,
-    facts: '{}',
-    bootLog: null,
-    quotes: [{ attest: '', signature: '', pcrs: {} }],
-  }),
   JSON.stringify({
     type: 'evidence',
     nonce: base64,

@@ -16,6 +16,7 @@ const hello = JSON.stringify({
   ek: null,
   ak: null,
   joinToken: false,
+  speaks: ['parts', 'codes'],
 });
 const withToken = hello.replace('"joinToken":false', '"joinToken":true');
 const token = binaryFrame('joinToken', Buffer.from('id.secret'));
@@ -31,7 +32,13 @@ const proof = (of: Buffer = secret(), on = channel, frame = hello) =>
   });
 const challengeOf = (byte: number, within = 100): [Challenge, Buffer] => {
   const nonce = Buffer.alloc(32, byte);
-  const message = { nonce: nonce.toString('base64'), selection: { sha256: [0] }, holds: [], within };
+  const message = {
+    nonce: nonce.toString('base64'),
+    selection: { sha256: [0] },
+    holds: [],
+    parts: [],
+    within,
+  };
   return [{ type: 'challenge', purpose: 'attest', ...message }, nonce];
 };
 const evidence = (byte: number, change: object = {}) =>
@@ -41,13 +48,13 @@ const evidence = (byte: number, change: object = {}) =>
     channel: channel.toString('base64'),
     quotes: [{ attest: '', signature: '', pcrs: {} }],
     facts: '{}',
-    bootLog: null,
+    parts: {},
     ...change,
   });
 const digestOf = (bytes: string | Buffer) => hash('sha256', bytes, 'hex');
 const evidenceOf = (byte: number, digests: Readonly<Record<string, string>>) => {
   const parts = Object.fromEntries(Object.entries(digests).map(([name, digest]) => [name, { digest }]));
-  return evidence(byte, { bootLog: undefined, parts });
+  return evidence(byte, { parts });
 };
 const longRecords = Buffer.alloc(limits.parts.userSpace + 1);
 const changed = '{"type":"changed","what":"x"}';
@@ -99,7 +106,7 @@ const piece = (bytes: Buffer, ...expected: string[]): Step => [
   ...expected,
 ];
 const evidenceOfIma = (byte: number, pieces: readonly Buffer[], { from = 9, more = false } = {}) =>
-  evidence(byte, { bootLog: undefined, parts: {}, ima: { from, more, pieces: pieces.map(digestOf) } });
+  evidence(byte, { ima: { from, more, pieces: pieces.map(digestOf) } });
 const sayIma = (pieces: readonly Buffer[], said: object, ...expected: string[]) =>
   say('evidence', evidenceOfIma(1, pieces, said), 0, ...expected);
 const greeted = say('hello', hello, 0, 'identify');
@@ -248,9 +255,8 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
   'an error before the conversation stands proves nothing': [
     say('error', raced, 0, 'refuse identity_unproven'),
   ],
-  'a part is out of order where none was asked for': [
+  'a part is out of order where nothing was asked for': [
     ...open,
-    ask(1, 0),
     ['part', (session) => session.binary(binaryFrame('part', Buffer.of(1))), 'refuse malformed'],
   ],
   'a part comes while a challenge is open': [
@@ -273,10 +279,10 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
       ];
     }),
   ],
-  'parts are few bytes together, whichever the kind of their frame': [
+  'parts are few bytes together': [
     ...open,
     askParts(1),
-    ['a log', (session) => session.binary(binaryFrame('bootLog', Buffer.alloc(limits.parts.boot, 1)))],
+    ['a log', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
     ['the same', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 1)))],
     ['another', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 2)))],
     ['a third', (session) => session.binary(binaryFrame('part', Buffer.alloc(limits.parts.boot, 3)))],
@@ -403,11 +409,11 @@ const tables: Readonly<Record<string, readonly Step[]>> = {
     say('opened', opened, 0, 'refuse identity_unproven'),
   ],
   'an agent opens no gate': [...open, say('opened', opened, 0, 'refuse role_denied')],
-  'a boot log comes with its evidence, once': [
-    ...open,
-    ['early log', (session) => session.binary(binaryFrame('bootLog', Buffer.of(1))), 'refuse malformed'],
-  ],
   'a second hello is refused': [...open, say('hello', hello, 0, 'refuse malformed')],
+  'an agent of 0.1.0, which says nothing of what it speaks, is refused': [
+    say('hello', hello.replace(/,"speaks":[^\]]*\]/, ''), 0, 'refuse malformed'),
+    ['known', (session) => session.identified(null)],
+  ],
   'another protocol is refused': [
     say('hello', hello.replace('[1,1]', '[2,4]'), 0, 'refuse malformed'),
     ['known', (session) => session.identified(null)],
@@ -487,19 +493,13 @@ describe('a session', () => {
     assert.equal(judged(evidenceOf(5, {})), null);
   });
 
-  it('gives the parts of an answer of 0.1.0 in the same form', () => {
-    session.text(hello, 0);
-    session.identified(null);
-    session.challenge(...challengeOf(1), 0);
-    const [log, records] = [Buffer.from('log'), Buffer.from('records')];
-    session.binary(binaryFrame('bootLog', log));
-    const first = { bootLog: digestOf(log), userspaceLog: records.toString('base64') };
-    const [judged] = session.text(evidence(1, first), 0);
-    assert(judged?.do === 'judge');
-    assert.deepEqual(judged.parts, {
-      boot: { digest: digestOf(log), bytes: log },
-      userSpace: { digest: digestOf(records), bytes: records },
-    });
+  it('names 0.3.0 to an agent of before as the step between, whichever of its words is missing', () => {
+    for (const speaks of [[], ['parts'], ['codes', 'files'], ['of.later']]) {
+      const [refused] = new Session(channel).text(JSON.stringify({ ...JSON.parse(hello), speaks }), 0);
+      assert(refused?.do === 'refuse');
+      assert.equal(refused.code, 'malformed');
+      assert.match(refused.text, /before 0\.3\.0: update it to 0\.3\.0, then to the version of this server/);
+    }
   });
 
   it('hands on each token as what it is, and keeps none', () => {
@@ -520,8 +520,11 @@ describe('a session', () => {
   });
 
   it('keeps of what an agent speaks only what this server knows', () => {
-    session.text(hello.replace('"joinToken"', '"speaks":["parts","of.later"],"later":{},"joinToken"'), 0);
-    assert.deepEqual(session.hello?.speaks, ['parts']);
+    session.text(
+      hello.replace('"parts",', '"parts","of.later",').replace('"joinToken"', '"later":{},"joinToken"'),
+      0,
+    );
+    assert.deepEqual(session.hello?.speaks, ['parts', 'codes']);
   });
 
   it('wipes the activation secret after one try', () => {

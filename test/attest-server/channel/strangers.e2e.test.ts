@@ -267,7 +267,7 @@ async function bootOf(peer: Peer & { hello: string }, tpm: ForgedTpm, bootLog: B
   const values = parseEventLog(bootLog).banks.sha256 ?? {};
   const hex = Array.from({ length: 24 }, (_, pcr) => values[pcr] ?? '00'.repeat(32));
   const pcrs = { sha256: Buffer.from(hex.join(''), 'hex') };
-  if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('bootLog', bootLog));
+  if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
   const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
   peer.send(tpm.evidence(challenge, occasion, { quote: (data) => madeQuote(tpm.ak, data, { pcrs }) }));
   return (await peer.verdict()).state;

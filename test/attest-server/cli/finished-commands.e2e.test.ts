@@ -51,7 +51,7 @@ describe('what `assay why` says to do', () => {
   async function answer(bootLog: Buffer, resetCount: number): Promise<string> {
     clock += 1_000n;
     const challenge = await peer.challenge();
-    if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('bootLog', bootLog));
+    if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
     const { hello, channel } = peer;
     const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
     const quoted = { pcrs: { sha256: replayedValues(bootLog, 'sha256') }, resetCount, clock };

@@ -310,7 +310,7 @@ describe('bytes of strangers', () => {
       const peer = await introduce(world, tpmOf(node), node);
       const bootLog = recordedLog('rhel8-padded');
       const challenge = await peer.challenge();
-      peer.send(binaryFrame('bootLog', bootLog));
+      peer.send(binaryFrame('part', bootLog));
       peer.send(tpmOf(node).evidence(challenge, { node, hello: peer.hello, channel: peer.channel, bootLog }));
       await peer.verdict();
       assert.equal((await world.status(node))?.parts.boot, hash('sha256', bootLog, 'hex'));

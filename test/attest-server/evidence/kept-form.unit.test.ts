@@ -54,6 +54,7 @@ function fleetOfOne(one: AnsweringNode = node) {
         ...({ type: 'challenge', purpose: 'attest', nonce: nonce.toString('base64') } as const),
         selection: every,
         holds: [],
+        parts: [],
         within: 1,
       };
       const quote = (signed: Buffer) => madeQuote(tpm.ak, signed, { pcrs: { sha256: values }, resetCount });

@@ -50,7 +50,7 @@ describe('a server in a cluster', () => {
     const tpm = tpms.get(node) ?? assert.fail();
     const peer = await introduce(world, tpm, node);
     const challenge = await peer.challenge();
-    peer.send(binaryFrame('bootLog', bootLog));
+    peer.send(binaryFrame('part', bootLog));
     const sha256 = replayedValues(bootLog, 'sha256');
     const occasion = {
       node,

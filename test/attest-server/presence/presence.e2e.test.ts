@@ -49,7 +49,7 @@ describe('a server whose nodes leave the cluster', () => {
     const tpm = tpms.get(node) ?? assert.fail();
     const peer = await introduce(world, tpm, node);
     const challenge = await peer.challenge();
-    peer.send(binaryFrame('bootLog', bootLog));
+    peer.send(binaryFrame('part', bootLog));
     const sha256 = replayedValues(bootLog, 'sha256');
     const { hello, channel } = peer;
     const quote = (data: Buffer) =>

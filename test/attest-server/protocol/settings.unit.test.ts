@@ -6,7 +6,7 @@ import { ConfigError, type ConfigFault } from '../../../attest-server/protocol/c
 import { parseConfigFile, readConfigFile } from '../../../attest-server/protocol/config-file.ts';
 import {
   type Contradiction,
-  formerNames,
+  ignoredSettings,
   resolveSettings,
   type SettingFlags,
 } from '../../../attest-server/protocol/settings.ts';
@@ -25,7 +25,6 @@ const settings = {
   },
   size: {
     variable: 'T_SIZE',
-    formerly: 'T_LENGTH',
     flag: '--size',
     schema: z.int('not a size').default(1).describe('how much'),
   },
@@ -78,20 +77,44 @@ describe('the settings of a program', () => {
       ]);
   });
 
-  it('are those of a variable’s name of before only where nothing else but the file says them', () => {
-    const size = (environment: Record<string, string>, flags = {}) =>
-      resolve('name: a\nsize: 2\n', environment, flags).size;
-    assert.equal(size({ T_LENGTH: '3' }), 3);
-    assert.equal(size({ T_LENGTH: '3', T_SIZE: '4' }), 4);
-    assert.equal(size({ T_LENGTH: '3' }, { size: '5' }), 5);
-    const { faults } = errorOf(() => resolve('name: a\n', { T_LENGTH: 'x' }));
-    assert.deepEqual(faults[0]?.also, ['T_SIZE', 'T_LENGTH', '--size']);
-    const named = (environment: Record<string, string>, flags = {}) =>
-      formerNames(settings, { environment, flags });
-    assert.deepEqual(named({ T_LENGTH: '3' }), [{ variable: 'T_LENGTH', instead: 'T_SIZE' }]);
-    for (const environment of [{ T_LENGTH: '' }, { T_LENGTH: '3', T_SIZE: '4' }, { T_NAME: 'a' }])
-      assert.deepEqual(named(environment), []);
-    assert.deepEqual(named({ T_LENGTH: '3' }, { size: '5' }), []);
+  it('may still have a key of the version before, which says nothing and is warned of', () => {
+    const former = {
+      'inner.old': { variable: 'T_OLD', instead: 'it is 3' },
+      'gone.old': { variable: 'T_GONE_OLD', instead: 'it is 4' },
+      old: { variable: 'T_TOP', instead: 'it is 5' },
+    };
+    const of = (text: string, environment: Record<string, string> = {}) => {
+      const sources = { file: parseConfigFile(text, 't.yaml'), environment, flags: {} };
+      const values = resolveSettings(settings, sources, () => [], former);
+      return [values, ignoredSettings(former, sources).map(({ key, file, line }) => [key, file, line])];
+    };
+    const plain = of('name: a\ninner: {on: true}\n');
+    assert.deepEqual(plain[1], []);
+    const [values, ignored] = of(
+      'name: a\ninner:\n  on: true\n  old: [what, ever]\ngone: {old: }\nold: null\n',
+    );
+    assert.deepEqual(values, plain[0]);
+    assert.deepEqual(ignored, [
+      ['inner.old', 't.yaml', 4],
+      ['gone.old', 't.yaml', 5],
+      ['old', 't.yaml', 6],
+    ]);
+    assert.deepEqual(of('name: a\n', { T_TOP: '9', T_OLD: '' })[1], [['old', null, null]]);
+    // Beside it all is refused as ever, and it is suggested to nobody.
+    const refused = (text: string) =>
+      errorOf(() =>
+        resolveSettings(
+          settings,
+          { file: parseConfigFile(text, 't.yaml'), environment: {}, flags: {} },
+          () => [],
+          former,
+        ),
+      ).faults;
+    assert.deepEqual(places(refused('name: a\ngone: {older: 1}\nold.x: 1\n')), [
+      ['gone.older', 2],
+      ['old.x', 3],
+    ]);
+    for (const { text } of refused('name: a\nolt: 1\n')) assert.doesNotMatch(text, /did you mean/);
   });
 
   it('are refused with all faults of all sources at once, each with its line', () => {

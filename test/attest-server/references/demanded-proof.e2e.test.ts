@@ -42,7 +42,7 @@ describe('a proof that a captured boot gave, over real connections', () => {
   async function answer(node: keyof typeof tpms, shows = node === 'honest'): Promise<string> {
     const tpm = tpms[node];
     const { values, list } = booted(node !== 'attacked');
-    const peer = await introduce(world, tpm, node, { hello: { speaks: ['parts', 'codes'] } });
+    const peer = await introduce(world, tpm, node);
     const challenge = await peer.challenge();
     const parts = shows && challenge.parts?.includes('ima') ? { ima: list } : {};
     for (const bytes of [log, ...Object.values(parts)])

@@ -30,8 +30,7 @@ export async function startForgedFleet(
       const bootLog = boots[node] ?? assert.fail();
       const peer = await introduce(world, tpm, node);
       const challenge = await peer.challenge();
-      if (!challenge.holds.includes(hash('sha256', bootLog, 'hex')))
-        peer.send(binaryFrame('bootLog', bootLog));
+      if (!challenge.holds.includes(hash('sha256', bootLog, 'hex'))) peer.send(binaryFrame('part', bootLog));
       const sha256 = replayedValues(bootLog, 'sha256');
       const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
       const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs: { sha256 } });

@@ -1,12 +1,10 @@
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { openStore, type Store, type StoreOptions } from '../../../attest-server/store/open.ts';
-import { storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
 
 /** A store as a server opens it, whose faults nobody is told of unless `change` says who is. */
 export function openMadeStore(path: string, change: Partial<StoreOptions> = {}): Promise<Store> {
   return openStore(path, {
     chain: chainEntry,
-    keyDigest: storedKeyDigest,
     onUnreadable() {},
     watch: { failed() {}, isFull: () => false, isLow: () => false },
     ...change,

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { highRangePolicy } from '../../../agent/node-tpm2/ek-profile.ts';
-import { checkEndorsement, storedKeyDigest } from '../../../attest-server/verify/endorsement.ts';
+import { checkEndorsement } from '../../../attest-server/verify/endorsement.ts';
 import { parseCertificate } from '../../../attest-server/verify/x509/certificate.ts';
 import {
   type AreaOptions,
@@ -106,7 +106,7 @@ describe('checkEndorsement', () => {
     ]);
   });
 
-  it('takes no other form of a key, and knows the key in each (rows 116, 117)', () => {
+  it('takes no other form of a key (row 116)', () => {
     const high = inHighRange('sha256', 0x000b, '000600800043');
     const forms: readonly AreaOptions[] = [
       { exponent: 65537 },
@@ -122,7 +122,6 @@ describe('checkEndorsement', () => {
     for (const form of forms) {
       const other = area(rsa, { ...form, attributes: (form.attributes ?? ekAttributes) >>> 0 });
       assert.throws(() => checkEndorsement(claim(other)), { code: 'malformed' }, JSON.stringify(form));
-      assert.equal(storedKeyDigest(other), checkEndorsement(claim(rsa.publicArea)).keyDigest);
     }
   });
 

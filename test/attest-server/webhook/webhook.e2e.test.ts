@@ -82,7 +82,7 @@ describe('a server in a cluster that has a webhook', () => {
     await world.pin(node, tpm.ekDigest);
     const peer = await introduce(world, tpm, node);
     const challenge = await peer.challenge();
-    peer.send(binaryFrame('bootLog', bootLog));
+    peer.send(binaryFrame('part', bootLog));
     const { hello, channel } = peer;
     const pcrs = { sha256: replayedValues(bootLog, 'sha256') };
     const quote = (data: Buffer) => madeQuote(tpm.ak, data, { pcrs });

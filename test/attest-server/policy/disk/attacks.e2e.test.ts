@@ -45,7 +45,7 @@ describe('attacks on a disk, over a real connection', () => {
     for (const node of ['node-1', 'node-2']) {
       const tpm = forgedTpm();
       await world.pin(node, tpm.ekDigest);
-      const peer = await introduce(world, tpm, node, { hello: { speaks: ['parts', 'paths'] } });
+      const peer = await introduce(world, tpm, node, { hello: { speaks: ['parts', 'codes', 'paths'] } });
       agents.set(node, { tpm, peer });
     }
   });
