@@ -7,24 +7,16 @@ import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Judge, JudgedNode, Judgement, Past, SharedVolume } from './aspect.ts';
+import { againstIn, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
+import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
-import { byGateAlone, isProvenByGate, leftByGate } from './gate.ts';
+import { byGateAlone, isProvenByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
+import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
 import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
-import {
-  againstIn,
-  keptAgainst,
-  nextAgainst,
-  pastBut,
-  unreadBy,
-  unreadIn,
-  withAgainst,
-  withUnread,
-} from './unread.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -172,62 +164,83 @@ function prepareGroup(
 function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode, at: number): Appraisal {
   const past = node.past ?? noPast;
   const judged = judgedNode(proven, node);
+  const { group } = prepared;
   const { sequence, unread } = judged;
-  let memory = past.memory;
-  const against = againstIn(memory);
+  const { against, memory: before } = againstIn(past.memory);
+  let memory = before;
+  const next: Partial<Record<AspectName, readonly Finding[]>> = {};
   const judgements: Judgement[] = [];
   let enough = nothing;
   let wanted = nothing;
+  let isOwing = false;
   // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
   const isGate = (node.by ?? 'agent') !== 'agent';
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
-    if (isGate && !isProvenByGate(name)) {
-      judgements.push(leftByGate(against[name] ?? null));
-      continue;
+    const stood = against[name] ?? noFindings;
+    const isRequired = group.require.includes(name);
+    let judgement = nothingSaid;
+    if (!isGate || isProvenByGate(name)) {
+      const own = judge.judge(proven, judged, at);
+      const itsOwn = unreadBy(aspect, unread);
+      // Nobody asks for it, and the node never showed it: there is nothing to tell.
+      const missing =
+        isRequired || stood.length > 0 || itsOwn.length === 0
+          ? itsOwn
+          : itsOwn.filter((one) => one.name === 'host' || past.sentParts.includes(one.name));
+      judgement = missing.length === 0 ? own : withUnread(own, name, missing);
+      if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
+      // What is not remembered of this answer must be shown once more.
+      if (judgement.enough !== undefined) enough = [...enough, ...judgement.enough];
+      // Another aspect may go by the same part, and want more of it.
+      if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     }
-    const isMissed = prepared.group.require.includes(name) || against[name] !== undefined;
-    const itsOwn = unreadBy(aspect, unread);
-    // Nobody asks for it, and the node never showed it: there is nothing to tell.
-    const missing =
-      isMissed || itsOwn.length === 0
-        ? itsOwn
-        : itsOwn.filter((one) => one.name === 'host' || past.sentParts.includes(one.name));
-    const own = judge.judge(proven, judged, at);
-    const judgement = missing.length === 0 ? own : withUnread(own, name, missing, against[name] ?? null);
-    if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
-    // What is not remembered of this answer must be shown once more.
-    const shown = missing.length === 0 ? (own.enough ?? nothing) : nothing;
-    if (shown.length > 0) enough = [...enough, ...shown];
-    // Another aspect may go by the same part, and want more of it.
-    if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
-    judgements.push(judgement);
+    const stands = stood.length === 0 ? stood : standing(stood, judgement);
+    isOwing ||= stands.length > 0;
+    const stand = nextAgainst(stands, judgement.findings, group);
+    if (stand.length > 0) next[name] = stand;
+    const isSaid = isRequired || judgement.findings.length > 0;
+    judgements.push(stands.length > 0 && isSaid ? withStanding(judgement, stands) : judgement);
   }
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
-  const verdict = isGate ? byGateAlone(whole) : whole;
-  const read = isGate ? aspects.filter(({ name }) => isProvenByGate(name)) : aspects;
-  const next = nextAgainst(against, verdict.reasons, read, unread);
   memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
+  const verdict = isGate ? byGateAlone(whole) : whole;
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),
-    next: {
-      sequence: sequence.next,
-      memory: withAgainst(memory, isGate ? keptAgainst(against, next, isProvenByGate) : next),
-    },
-    enough: wanted.length === 0 ? enough : enough.filter((part) => !wanted.includes(part)),
+    next: { sequence: sequence.next, memory: withAgainst(memory, next) },
+    // Who owes a reading is asked for all.
+    enough: isOwing ? nothing : enough.filter((part) => !wanted.includes(part)),
   };
 }
+
+/** None of it is affirmed, nothing is taken back, and what was remembered stays: a node that lies gains nothing by saying this. */
+function withUnread(
+  { findings, source }: Judgement,
+  aspect: AspectName,
+  unread: readonly Unread[],
+): Judgement {
+  return {
+    findings: [...unread.map((one) => unavailable(aspect, one)), ...findings],
+    affirmed: false,
+    source,
+  };
+}
+
+const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
+const noFindings: readonly Finding[] = [];
 
 function judgedNode(
   proven: Proven,
   { name, tpmClass = 'unknown', past = noPast }: AppraisedNode,
 ): JudgedNode {
   const unread = unreadIn(proven);
+  // Who says that he could not read a part does not leave it out in silence.
+  const isShown = (part: PartName) => !unread.some((one) => one.name === part);
   return {
     name,
     tpmClass,
-    past: pastBut(unread, past),
+    past: unread.length === 0 ? past : { ...past, sentParts: past.sentParts.filter(isShown) },
     sequence: judgeSequence(past.sequence, sightingOf(proven), past.concurrent),
     twins: past.twins,
     clusterUuid: past.clusterUuid ?? null,

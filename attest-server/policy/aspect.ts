@@ -130,6 +130,11 @@ export interface Judgement {
   readonly unknown?: Unknown;
   /** Who vouches for what it was judged by. */
   readonly source: Source;
+  /**
+   * Of what stood against the node, what this reading would have found again, were it still so. Default: all where it is
+   * affirmed, else nothing.
+   */
+  readonly takesBack?: TakenBack;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
   readonly next?: unknown;
   /** Parts that prove no more until the TPM or the kernel starts anew: on this connection they are not asked for again. */
@@ -137,6 +142,11 @@ export interface Judgement {
   /** Parts that it must see in each answer, whatever another aspect calls enough. */
   readonly wants?: readonly PartName[];
 }
+
+/** All findings but those with one of these codes, or for which one of these vouched; or those with these codes alone. */
+export type TakenBack =
+  | { readonly allBut: readonly (ReasonCode | Source)[] }
+  | { readonly only: readonly ReasonCode[] };
 
 /** Of whom a piece of evidence is, and what is remembered of it. */
 export interface JudgedNode {
@@ -178,6 +188,6 @@ export interface Past {
    * sends none. Absent: nothing is said.
    */
   readonly initrdWait?: string;
-  /** What each aspect wanted to be remembered, by its name, and what unread.ts remembers beside them. */
+  /** What each aspect wanted to be remembered, by its name, and beside them what stands against it (against.ts) and is unknown (unknown.ts). */
   readonly memory: Readonly<Record<string, unknown>>;
 }

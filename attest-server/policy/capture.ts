@@ -15,7 +15,7 @@ import { judgedAlone } from './judged-alone.ts';
 import type { PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 import { withFilesInSteps } from './reference-files.ts';
-import { unreadBy, unreadIn, withUnread } from './unread.ts';
+import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
 
 /** One node's answer that somebody vouches for. */
 export interface VouchedFor {
@@ -160,10 +160,11 @@ function checkShown(
   node: string,
   proven: Proven,
 ): void {
-  const none = { findings: [], affirmed: false, source: 'host' } as const;
-  const [unread] = withUnread(none, aspect.name, unreadBy(aspect, unreadIn(proven)), null).findings;
-  if (unread !== undefined)
-    throw new Rejection(unread.code, `${node} cannot be captured: ${unread.text} ${unread.actual}`);
+  const [unread] = unreadBy(aspect, unreadIn(proven));
+  if (unread !== undefined) {
+    const { code, text, actual } = unavailable(aspect.name, unread);
+    throw new Rejection(code, `${node} cannot be captured: ${text} ${actual}`);
+  }
   const parts: Readonly<Partial<Record<PartName, ProvenPart>>> = proven.parts;
   // IMA's list comes in pieces, and is no part as the others are: the aspect says itself what is missing of it.
   const missing = aspect.parts.find((part) => part !== 'ima' && (parts[part]?.bytes ?? null) === null);

@@ -50,17 +50,20 @@ function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: read
   return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code));
 }
 
-/** Severity: the policy's word for this code, else the finding's own where it counts, else `info`. */
-export function weigh(
+/** The policy's word for this code, else the finding's own where it counts, else `info`. */
+export function severityOf(
   finding: Finding,
   { require, severity }: Pick<GroupBase, 'require' | 'severity'>,
-): Reason {
-  const own = counts(finding, require) ? (finding.severity ?? 'fail') : 'info';
+): Severity {
+  return severity[finding.code] ?? (counts(finding, require) ? (finding.severity ?? 'fail') : 'info');
+}
+
+export function weigh(finding: Finding, group: Pick<GroupBase, 'require' | 'severity'>): Reason {
   return {
     code: finding.code,
     class: classOf(finding.code),
     aspect: finding.aspect,
-    severity: severity[finding.code] ?? own,
+    severity: severityOf(finding, group),
     source: finding.source,
     expected: finding.expected,
     actual: finding.actual,

@@ -1,7 +1,6 @@
 import type { GateOrder } from '../protocol/gate.ts';
 import type { Aspect as AspectName, Reason, Verdict } from '../protocol/verdict.ts';
-import type { Judgement } from './aspect.ts';
-import { byWeight, type Finding, stateOf, weigh } from './finding.ts';
+import { byWeight, stateOf, weigh } from './finding.ts';
 import type { GroupBase } from './group.ts';
 
 /** What a gate proves: it runs before whatever the other aspects are about. */
@@ -10,15 +9,6 @@ const provenByGate: readonly AspectName[] = ['identity', 'boot'];
 export function isProvenByGate(aspect: AspectName): boolean {
   return provenByGate.includes(aspect);
 }
-
-/** Of an aspect of which a gate says nothing: what stood against it stands. @param against null where nothing did */
-export function leftByGate(against: Finding | null): Judgement {
-  if (against === null) return nothingSaid;
-  const text = `${against.text} It has not been read again since.`;
-  return { findings: [{ ...against, text }], affirmed: false, source: against.source };
-}
-
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
 
 /** A gate makes no node trusted. */
 export function byGateAlone(verdict: Verdict): Verdict {

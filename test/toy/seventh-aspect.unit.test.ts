@@ -76,6 +76,17 @@ describe('a seventh aspect, all of whose words are new', () => {
     assert.match(schema, /the programs must be those of an active reference/);
   });
 
+  it('launders no node, though it knows nothing of what stood against one (row 349)', async () => {
+    assert.deepEqual((await ran(join(import.meta.dirname, 'hidden-programs.ts'), copy)).trim().split('\n'), [
+      'changed: untrusted',
+      'left out in silence: untrusted',
+      'said to be unreadable: untrusted',
+      'facts unavailable: untrusted',
+      'again: untrusted',
+      'good: trusted',
+    ]);
+  });
+
   it('touches eight files of the product, each of which ARCHITECTURE.md names', async () => {
     assert.deepEqual(await differences(copy), touched);
     assert.equal(touched.length, 8);

@@ -191,6 +191,37 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     await reaches('trusted', []);
   });
 
+  it('stays as untrusted as it was, though the aspect knows nothing of that rule (row 349)', async () => {
+    const list = join(machine.sysroot, programsPath);
+    await writeFile(list, open(3));
+    const found = ['runtime ima_unknown_file'];
+    const actual = hash('sha256', open(3));
+    await reaches('untrusted', found, actual);
+    const answersTwice = async () => {
+      for (let answers = 0; answers < 2; answers++) {
+        const before = (await view()).verifiedAt;
+        await until(async () => (await view()).verifiedAt !== before);
+      }
+    };
+    // Left out in silence, so that the aspect says nothing at all; then it says that it cannot tell.
+    await rm(list);
+    await answersTwice();
+    await reaches('untrusted', found, actual);
+    await writeFile(list, '');
+    const { reasons } = await reaches('untrusted', [...found, 'runtime facts_unavailable'], actual);
+    assert.match(reasons[0]?.text ?? '', / It has not been read again since\.$/);
+    await agent?.kill('SIGTERM');
+    server?.kill('SIGTERM');
+    if (server !== null) await once(server, 'exit');
+    server = await startServer();
+    await rm(list);
+    agent = await startAgent();
+    await answersTwice();
+    await reaches('untrusted', found, actual);
+    await writeFile(list, good);
+    await reaches('trusted', []);
+  });
+
   it('touched no other file', async () => {
     assert.deepEqual(await differences(copy), touched);
     assert.equal(touched.length, 4);

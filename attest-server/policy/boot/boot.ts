@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { PartName } from '../../protocol/evidence.ts';
 import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
+import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import type { Proven, QuotedBank } from '../../verify/proven.ts';
 import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
@@ -32,9 +33,10 @@ import {
   problemsOf,
   revokedReference,
 } from './findings.ts';
+import { expectedImage } from './initrd/findings.ts';
 import { InitrdJudge } from './initrd/judge-contents.ts';
 import { type BootJudgement, judgeBoot } from './judge-boot.ts';
-import { kexecFinding, kexecInList, saysKexecIsPossible } from './kexec.ts';
+import { kexecFinding, kexecInList } from './kexec.ts';
 import { explainMismatch } from './mismatch.ts';
 import { withNotes } from './noted.ts';
 import { idleReferences, withOutOfForce } from './out-of-force.ts';
@@ -171,8 +173,8 @@ function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
 /** What a judgement is made from besides the measured PCRs, the logs and the references. */
 interface MadeFrom {
   readonly sentBootLog: boolean;
-  /** The node says that its kernel can load another one. */
-  readonly kexec: boolean;
+  /** As the node says; null where it says nothing of it. */
+  readonly kexecLoadDisabled: boolean | null;
   readonly commandLine: string | null;
   /** The TPM's firmware, where the policy denies it. */
   readonly denied: string | null;
@@ -192,7 +194,7 @@ function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
   const hasUnseen = measured !== null && measured.state.unexplained.length > 0;
   return {
     sentBootLog: past.sentParts.includes('boot'),
-    kexec: saysKexecIsPossible(facts),
+    kexecLoadDisabled: facts?.host?.kexecLoadDisabled ?? null,
     commandLine: facts?.host?.commandLine ?? null,
     denied: ready.denied.has(firmwareVersion) ? firmwareVersion : null,
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
@@ -255,7 +257,7 @@ function recall(
 function areSame(a: MadeFrom, b: MadeFrom): boolean {
   return (
     a.sentBootLog === b.sentBootLog &&
-    a.kexec === b.kexec &&
+    a.kexecLoadDisabled === b.kexecLoadDisabled &&
     a.commandLine === b.commandLine &&
     a.denied === b.denied &&
     a.node === b.node &&
@@ -297,7 +299,7 @@ function judgementOf(
   const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
     made.denied === null ? null : deniedTpmFirmware(made.denied),
-    made.kexec ? kexecFinding(measured?.state ?? null) : null,
+    made.kexecLoadDisabled === false ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
   const demand = () => demandOf(ready, active, proven);
   const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, demand);
@@ -308,12 +310,16 @@ function judgementOf(
     : toldBesides(judged, ready, active, proven, node);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
+  const isByValues = measured === null && !asReferenced;
   return {
     judgement: {
       findings: all,
       affirmed: asReferenced,
       references,
       source: 'tpm',
+      takesBack: isByValues
+        ? { only: references.length > 0 ? ['tpm_firmware', 'pcr_mismatch'] : ['tpm_firmware'] }
+        : { allBut: leftOpen(findings, made, outcome) },
       enough,
       ...(shows !== null && { unknown: shows }),
     },
@@ -322,6 +328,20 @@ function judgementOf(
 }
 
 const shown: readonly PartName[] = ['ima'];
+
+/** What was found by something that this answer does not show. */
+function leftOpen(
+  findings: readonly Finding[],
+  { kexecLoadDisabled }: MadeFrom,
+  outcome: AggregateOutcome,
+): readonly ReasonCode[] {
+  const ofInitrds = ['initrd_unknown', 'revoked_reference'] as const;
+  return [
+    ...(findings.some(({ expected }) => expected === expectedImage) ? ofInitrds : []),
+    ...(outcome === 'missing' ? (['boot_remeasured'] as const) : []),
+    ...(kexecLoadDisabled === null ? (['kexec_possible'] as const) : []),
+  ];
+}
 
 /** Who demands that boot_aggregate proves the boot, as a sentence; null: nobody does. */
 function demandOf(

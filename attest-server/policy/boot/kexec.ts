@@ -1,20 +1,11 @@
-import type { Facts } from '../../protocol/facts.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import { hasWord } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
 import { lockdown } from './kernel-words.ts';
 
 /**
- * True where the node says that its kernel may be replaced by another one without a reset. Its word on lockdown is judged
- * by `host` and counts for nothing here: a kernel that is locked down still starts another one that is signed.
- */
-export function saysKexecIsPossible(facts: Facts | null): boolean {
-  return facts?.host?.kexecLoadDisabled === false;
-}
-
-/**
- * Null where each measured command line locks the kernel down, whatever the node says. Attack: one more line that does is
- * extended by the system that runs under another one.
+ * Null where each measured command line locks the kernel down, whatever the node says: its own word on that counts for nothing
+ * here. Attack: one more line that does is extended by the system that runs under another one.
  */
 export function kexecFinding(state: BootState | null): Finding | null {
   if (state !== null && isLockedDown(state)) return null;

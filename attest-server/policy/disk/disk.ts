@@ -4,7 +4,7 @@ import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
 import { spanAround } from '../expiry-span.ts';
-import { type Finding, unproven } from '../finding.ts';
+import type { Finding } from '../finding.ts';
 import { advice } from './advice.ts';
 import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
@@ -13,7 +13,7 @@ import { type EnrolledReferences, enrolledOf, enrolledReferences } from './enrol
 import { noPart, sharedKey, unreadPart } from './findings.ts';
 import { type DiskJudgement, judgeDisk } from './judge-disk.ts';
 import { type MeasuredTables, measuredTables, measuredText } from './measured-tables.ts';
-import { type DiskMemory, diskMemoryIn, volumeMarks } from './memory.ts';
+import { type DiskMemory, volumeMarks } from './memory.ts';
 import type { DiskRules } from './rules.ts';
 import { diskRules, diskSchema } from './schema.ts';
 
@@ -44,7 +44,7 @@ export const disk: Aspect<'disk', DiskRules> = {
       judgedTo: (node) => heads.get(node) ?? null,
       judge(proven, node, at) {
         const part = proven.parts.disk;
-        if (part === undefined) return unread(node, isRequired && !isSaidUnread(node) ? [noPart] : []);
+        if (part === undefined) return unread(isRequired && !isSaidUnread(node) ? [noPart] : []);
         const known = remembers ? (remembered.get(node.name) ?? null) : null;
         const tables = measuredTables(proven.ima);
         if (tables.size > 0 && proven.ima !== null && 'head' in proven.ima)
@@ -52,7 +52,7 @@ export const disk: Aspect<'disk', DiskRules> = {
         else heads.delete(node.name);
         const shown = { digest: part.digest, measured: measuredText(tables) };
         const now = isStill(known, shown, node, at) ? known : judgeAnew(proven, tables, node, ready, at);
-        if (now === null) return unread(node, [unreadPart('it was only named, and nobody has it')]);
+        if (now === null) return unread([unreadPart('it was only named, and nobody has it')]);
         if (remembers) remembered.set(node.name, now);
         return now.judgement;
       },
@@ -75,8 +75,6 @@ interface Remembered {
   /** What the kernel measured, as text. */
   readonly measured: string;
   readonly shared: string;
-  /** What was remembered of the node, as text. */
-  readonly past: string;
   /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
   readonly from: number;
   readonly until: number;
@@ -95,13 +93,12 @@ function isStill(
     known.measured === shown.measured &&
     at >= known.from &&
     at < known.until &&
-    known.shared === sharedText(node.sharedVolumes) &&
-    known.past === pastText(node)
+    known.shared === sharedText(node.sharedVolumes)
   );
 }
 
 function judgeAnew(
-  { parts }: Proven,
+  { parts, ima }: Proven,
   tables: MeasuredTables,
   node: JudgedNode,
   { rules, enrolled }: Ready,
@@ -116,18 +113,10 @@ function judgeAnew(
       : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at), tables);
   const shared = sharedFindings(node.sharedVolumes);
   const evidence = { digest, position: 'part' };
-  const found = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
-  const before = diskMemoryIn(node.past.memory);
-  const seen = found.find(breaks);
-  const isWhole = !found.some(({ code }) => code === 'facts_unavailable');
-  // What is not shown any more does not take back what was seen: it stays until all is shown again.
-  const kept = !isWhole && seen === undefined ? before.against : null;
-  const findings = kept === null ? found : [...found, { ...kept, text: stillSaid(kept.text) }];
+  const findings = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
+  const isListed = ima !== null && 'head' in ima;
+  const isWhole = !findings.some(({ code }) => code === 'facts_unavailable');
   const isInspected = !('fault' in parsed) && !('cause' in parsed.inspected);
-  const next: DiskMemory = {
-    volumes: isInspected ? volumeMarks(parsed) : before.volumes,
-    against: seen === undefined ? kept : withoutDetail(seen),
-  };
   const [from, until] = spanAround(
     enrolled.active.map(({ expires }) => expires),
     at,
@@ -136,15 +125,16 @@ function judgeAnew(
     digest,
     measured: measuredText(tables),
     shared: sharedText(node.sharedVolumes),
-    past: pastText(node),
     from,
     until,
     judgement: {
       findings,
-      affirmed: own.affirmed && shared.length === 0 && kept === null,
+      affirmed: own.affirmed && shared.length === 0,
       references: own.references,
       source: 'host',
-      next,
+      // All of it must be shown again, and what the kernel measured by its list.
+      takesBack: !isWhole ? { only: [] } : isListed ? { allBut: [] } : { allBut: ['tpm'] },
+      ...(isInspected && { next: { volumes: volumeMarks(parsed) } satisfies DiskMemory }),
       // What is measured later would be missed, and what was measured would not count any more.
       ...(tables.size > 0 && { wants: ['ima'] as const }),
     },
@@ -170,42 +160,17 @@ function parsedPart(bytes: Buffer): DiskPart | { readonly fault: string } {
   }
 }
 
-/** Attack: a node that was found wrong leaves the part out, or sends what says nothing, to be merely unproven. */
-function unread({ past }: JudgedNode, findings: readonly Finding[]): Judgement {
-  if (findings.length === 0) return nothingSaid;
-  const { against } = diskMemoryIn(past.memory);
-  const kept = against === null ? [] : [{ ...against, text: stillSaid(against.text) }];
-  return { findings: [...findings, ...kept], affirmed: false, source: 'host' };
+function unread(findings: readonly Finding[]): Judgement {
+  return findings.length === 0 ? nothingSaid : { findings, affirmed: false, source: 'host' };
 }
 
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
-
-/** What is remembered is shown beside what is seen, which has the layers. */
-function withoutDetail({ detail: _, severity: __, ...finding }: Finding): DiskMemory['against'] {
-  return finding;
-}
 
 /** That the collector failed is found for all aspects at once. */
 function isSaidUnread({ unread: said }: JudgedNode): boolean {
   return said.some(({ name }) => name === 'disk');
 }
 
-const again = ' It has not been read again since.';
-
-function stillSaid(text: string): string {
-  return text.endsWith(again) ? text : `${text}${again}`;
-}
-
-function breaks({ code, severity = 'fail' }: Finding): boolean {
-  return severity === 'fail' && !unproven.has(code);
-}
-
 function sharedText(volumes: readonly SharedVolume[]): string {
   return volumes.map(({ mark, nodes }) => `${mark} ${nodes.join(',')}`).join('\n');
-}
-
-/** What counts of what is remembered: the rest follows from it. */
-function pastText({ past }: JudgedNode): string {
-  const { volumes, against } = diskMemoryIn(past.memory);
-  return `${against?.code ?? ''} ${against?.text ?? ''} ${volumes.join(' ')}`;
 }

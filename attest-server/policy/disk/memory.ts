@@ -3,7 +3,6 @@ import { z } from 'zod';
 import type { DiskPart } from '../../protocol/disk.ts';
 import { parseDiskPart } from '../../protocol/disk.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { reasonSchema } from '../../protocol/verdict.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Past } from '../aspect.ts';
 import { luksVolume } from './luks-metadata.ts';
@@ -13,16 +12,10 @@ import { volumeDevices } from './volume-devices.ts';
 export interface DiskMemory {
   /** Marks of its volumes, as it showed them last. */
   readonly volumes: readonly string[];
-  /** What broke a rule when all could be read; null where nothing did. */
-  readonly against: z.infer<typeof finding> | null;
 }
 
-const finding = reasonSchema.omit({ class: true, severity: true });
-const memory = z.object({
-  volumes: z.array(z.string().max(64)).max(256),
-  against: finding.nullable(),
-});
-const noMemory: DiskMemory = { volumes: [], against: null };
+const memory = z.object({ volumes: z.array(z.string().max(64)).max(256) });
+const noMemory: DiskMemory = { volumes: [] };
 
 /** What it remembered; only this aspect writes it, and a bundle may hold anything. */
 export function diskMemoryIn({ disk }: Past['memory']): DiskMemory {

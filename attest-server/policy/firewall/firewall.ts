@@ -1,14 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import { z } from 'zod';
 import { parseFirewallPart } from '../../protocol/firewall.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import { type Reason, reasonSchema } from '../../protocol/verdict.ts';
 import type { ProvenPart } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';
-import { type Finding, unproven } from '../finding.ts';
 import { advice } from './advice.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
@@ -64,7 +61,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
     return {
       judge({ parts }, node, at) {
         const { firewall: part } = parts;
-        if (part?.bytes == null) return withPast(unsent(part, node, isRequired), node);
+        if (part?.bytes == null) return unsent(part, node, isRequired);
         const active = baselines.filter(({ expires }) => at < expires);
         const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
         let judgement = remembered.get(key);
@@ -74,7 +71,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
           judgement = judgeBytes(part.bytes, part.digest, rules, by, group.name);
           if (remembers) remembered.set(key, judgement);
         }
-        return withPast(judgement, node);
+        return judgement;
       },
     };
   },
@@ -138,6 +135,7 @@ function judgeBytes(
       affirmed: like !== null && isClean,
       references,
       source: 'host',
+      takesBack: { allBut: [] },
       ...(unknown !== null && { unknown }),
     };
   } catch (error) {
@@ -172,30 +170,3 @@ function unsent(part: ProvenPart | undefined, { unread }: JudgedNode, isRequired
 }
 
 const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
-
-const memory = z.object({ against: reasonSchema.omit({ class: true, severity: true }).nullable() });
-
-/**
- * What stood against the node when its rules were last read stays until they are read again. Attack: a node whose rules
- * changed sends what nobody can read, so that it is pending, and no more untrusted.
- */
-function withPast(judgement: Judgement, { past, unread }: JudgedNode): Judgement {
-  const { firewall: kept } = past.memory;
-  const before = kept === undefined ? null : (memory.safeParse(kept).data?.against ?? null);
-  const isRead =
-    !judgement.findings.some(({ code }) => code === 'fw_unreadable') &&
-    !unread.some(({ name }) => name === 'firewall');
-  if (isRead) {
-    const against = judgement.findings.find(breaks) ?? null;
-    if (against === null && before === null) return judgement;
-    // Its lines are in the verdict: what is remembered of each node is short.
-    return { ...judgement, next: { against: against === null ? null : { ...against, detail: undefined } } };
-  }
-  if (before === null || unread.some(({ name }) => name === 'firewall')) return judgement;
-  const stays: Finding = { ...before, text: `${before.text} It has not been read again since.` };
-  return { ...judgement, findings: [...judgement.findings, stays] };
-}
-
-function breaks({ code, severity = 'fail' }: Pick<Reason, 'code'> & Pick<Finding, 'severity'>): boolean {
-  return severity === 'fail' && !unproven.has(code);
-}

@@ -6,9 +6,8 @@ import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { advice } from './advice.ts';
 import { draftHost, observeHost } from './draft.ts';
-import { type HostOutcome, isNotSaid, outcomesOf } from './outcomes.ts';
+import { isNotSaid, outcomesOf } from './outcomes.ts';
 import { type HostRules, hostRules, hostSchema } from './rules.ts';
-import { type HostStanding, rememberedIn, standing, toRemember } from './standing.ts';
 
 /**
  * A machine and its kernel as they run, by the word of the node alone: root on it can lie. What its kernel was when it
@@ -29,17 +28,17 @@ export const host: Aspect<'host', HostRules> = {
   doubts: doubtsIn,
   prepare(rules, { group, remembers }) {
     const isAsked = rules.isWritten || group.require.includes('host');
-    const remembered = new LRUCache<string, Judged>({ max: mostRemembered });
+    const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
     return {
-      judge({ facts }, { past, unread }) {
+      judge({ facts }, { unread }) {
         // That the collector failed as a whole is found for all aspects at once, with its cause.
         const isUnread = unread.some(({ name }) => name === 'host');
         const said = saidIn(facts);
         const key = keyOf(said, rules, isUnread);
         const known = remembered.get(key);
-        const judged = known ?? judge(said, rules, isAsked, isUnread);
-        if (remembers && known === undefined) remembered.set(key, judged);
-        return isAsked ? besides(judged, past.memory[host.name]) : judged.judgement;
+        const judgement = known ?? judge(said, rules, isAsked, isUnread);
+        if (remembers && known === undefined) remembered.set(key, judgement);
+        return judgement;
       },
     };
   },
@@ -79,52 +78,25 @@ function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
   ]);
 }
 
-/** By the facts alone, whatever is remembered of the node. */
-interface Judged {
-  readonly outcomes: readonly HostOutcome[];
-  readonly judgement: Judgement;
-  /** The same, with what is to be remembered of it. */
-  readonly told: Judgement & { readonly next: HostStanding };
-}
-
 /**
  * @param isAsked false: nobody asks for the aspect, so that only what the node says is judged, not what it leaves out, as
  *   agents of earlier versions do
  */
-function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): Judged {
+function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): Judgement {
   const outcomes = outcomesOf(facts, rules);
   const all = outcomes.flatMap(({ findings }) => findings);
   const tellsMissing = isAsked && !isUnread;
-  const judgement: Judgement = {
+  return {
     findings: tellsMissing ? all : all.filter((finding) => !isNotSaid(finding)),
     affirmed: !all.some(withholds),
     source: 'host',
+    takesBack: { allBut: outcomes.flatMap(({ code, isRead }) => (isRead ? [] : code)) },
   };
-  return { outcomes, judgement, told: { ...judgement, next: toRemember(all) } };
 }
 
 /** What is a warning by itself withholds nothing. */
 function withholds({ code, severity = 'fail' }: Finding): boolean {
   return isNotSaid({ code }) || breaksPolicy({ code, severity });
-}
-
-/** What stood against the node stands until it is read again; it is written down where it is another. */
-function besides({ outcomes, judgement, told }: Judged, memory: unknown): Judgement {
-  const before = rememberedIn(memory);
-  if (before.length === 0) return told.next.length === 0 ? judgement : told;
-  const kept = standing(before, outcomes);
-  if (kept.length === 0) return areSame(before, told.next) ? judgement : told;
-  const again = kept.map((one) => ({ ...one, text: `${one.text} It has not been read again since.` }));
-  const next = [...told.next, ...kept];
-  const findings = [...judgement.findings, ...again];
-  return areSame(before, next) ? { ...judgement, findings } : { ...judgement, findings, next };
-}
-
-function areSame(a: HostStanding, b: HostStanding): boolean {
-  return (
-    a.length === b.length &&
-    a.every(({ code, actual }, index) => code === b[index]?.code && actual === b[index]?.actual)
-  );
 }
 
 /** Rules that are written down and refuse nothing. */

@@ -11,20 +11,31 @@ export interface HostOutcome {
   /** Of what breaks the rule. */
   readonly code: ReasonCode;
   readonly findings: readonly Finding[];
+  /** The node gave all that shows whether the rule is broken. */
+  readonly isRead: boolean;
 }
 
 export function outcomesOf(facts: HostFacts, rules: HostRules): readonly HostOutcome[] {
-  const one = (code: ReasonCode, finding: Finding | null) => ({
-    code,
-    findings: finding === null ? [] : [finding],
-  });
-  return [
-    one('ssh_reachable', onSsh(facts, rules)),
-    one('kernel_tainted', onTaints(facts, rules)),
-    { code: 'sysctl_policy', findings: onSysctls(facts, rules) },
-    one('kernel_outdated', onKernel(facts, rules)),
-    one('lockdown_off', onLockdown(facts, rules)),
+  const all: readonly (readonly [ReasonCode, ...(Finding | null)[]])[] = [
+    ['ssh_reachable', onSsh(facts, rules)],
+    ['kernel_tainted', onTaints(facts, rules)],
+    ['sysctl_policy', ...onSysctls(facts, rules)],
+    ['kernel_outdated', onKernel(facts, rules)],
+    ['lockdown_off', onLockdown(facts, rules)],
   ];
+  return all.map(([code, ...found]) => {
+    const findings = found.filter((finding) => finding !== null);
+    return {
+      code,
+      findings,
+      isRead: !findings.some((finding) => isNotSaid(finding) || isMild(facts, finding)),
+    };
+  });
+}
+
+/** Attack: a module that counted against the node because of its lockdown, of which it says nothing any more. */
+function isMild({ lockdown }: HostFacts, { code, severity }: Finding): boolean {
+  return code === 'kernel_tainted' && severity === 'warn' && lockdown === undefined;
 }
 
 /** The node did not give what the rule needs. */

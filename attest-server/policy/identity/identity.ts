@@ -20,6 +20,10 @@ export const identity: Aspect<'identity', null> = {
 };
 
 const good: Judgement = { findings: [], affirmed: true, source: 'tpm' };
+/** What was found by a UUID stands until the node shows one. */
+const unnamed = { takesBack: { allBut: ['identity_claim_mismatch'] } } as const;
+const goodUnnamed: Judgement = { ...good, ...unnamed };
+const named = { takesBack: { allBut: [] } } as const;
 
 function judge(
   { ekDigest, facts }: Proven,
@@ -35,7 +39,7 @@ function judge(
   // Told in the boot that brought it; from then on for who gave it a weight, until a person approves the key.
   const replaced = severity.tpm_firmware === undefined ? null : sequence.replaced;
   if (affirmed && sequence.findings.length === 0 && isAlone && known === null && replaced === null)
-    return good;
+    return uuid === undefined ? goodUnnamed : good;
   const findings = sequence.findings.filter(({ aspect }) => aspect === 'identity');
   if (replaced !== null) findings.push(replaced);
   if (twins.length > 0) findings.unshift(sharedTpm(name, twins));
@@ -43,5 +47,5 @@ function judge(
   if (isOther) findings.push(otherTpmClass(wanted, tpmClass));
   if (known !== null && uuid !== undefined) findings.push(otherMachine(known, uuid));
   if (sameUuid.length > 0 && uuid !== undefined) findings.push(sharedUuid(uuid, sameUuid));
-  return { findings, affirmed, source: 'tpm' };
+  return { findings, affirmed, source: 'tpm', ...(uuid === undefined ? unnamed : named) };
 }

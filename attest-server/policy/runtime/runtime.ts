@@ -4,7 +4,7 @@ import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts'
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { spanAround } from '../expiry-span.ts';
-import { type Finding, unproven } from '../finding.ts';
+import type { Finding } from '../finding.ts';
 import { advice } from './advice.ts';
 import { captureRuntime } from './capture.ts';
 import { describeRuntime } from './describe.ts';
@@ -13,7 +13,7 @@ import { draftRuntime, observeRuntime } from './draft.ts';
 import { type Example, mostExamples } from './examples.ts';
 import { faultyList, noList, notFollowed, unreadList } from './findings.ts';
 import { judgeTally } from './judge-tally.ts';
-import { againstOf, markOf, type RuntimeMemory, runtimeMemoryIn } from './memory.ts';
+import { markOf, type RuntimeMemory, runtimeMemoryIn } from './memory.ts';
 import { policyInForce } from './policy-in-force.ts';
 import { type PreparedReferences, prepareReferences } from './prepared-references.ts';
 import { ListFollower, type Progress } from './progress.ts';
@@ -63,7 +63,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const its = atOnce(getReady());
         const progress = its.follower.follow(node.name, ima);
-        if (progress === null) return withPast([notFollowed], node);
+        if (progress === null) return told([notFollowed]);
         const { state } = progress.tally;
         const made = madeFrom(proven, ima, node);
         const known = remembered.get(node.name);
@@ -164,7 +164,6 @@ function judgeAnew(
     since: Object.fromEntries(
       against.slice(0, mostExamples).map((example) => [markOf(example), sinceOf(example)]),
     ),
-    against: againstOf(findings, breaks),
   };
   const [from, until] = spanAround(ready.expiries, at);
   const isKept = JSON.stringify(next) === JSON.stringify(before);
@@ -176,6 +175,8 @@ function judgeAnew(
       affirmed,
       references,
       source: 'tpm',
+      // What the kernel measures is proven by its command line.
+      takesBack: { allBut: policy.isProven ? [] : ['ima_policy_weak'] },
       wants,
       ...(!isKept && { next }),
       ...(unknown !== null && { unknown }),
@@ -196,7 +197,7 @@ const stillWanted: Judgement = { ...nothingSaid, wants };
 function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isRequired: boolean): Judgement {
   // What is wrong at one place is no accident of who reads.
   const isWhole = problem.code === 'ima_incomplete' && problem.entry === null && problem.offset === null;
-  return isWhole ? unshown(problem.text, proven, node, isRequired) : withPast([faultyList(problem)], node);
+  return isWhole ? unshown(problem.text, proven, node, isRequired) : told([faultyList(problem)]);
 }
 
 /**
@@ -207,25 +208,15 @@ function unprovenList(problem: ImaProblem, proven: Proven, node: JudgedNode, isR
 function unshown(why: string | null, { facts }: Proven, node: JudgedNode, isRequired: boolean): Judgement {
   const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!before.sent) return isRequired ? withPast([noList(false, cause ?? why)], node) : stillWanted;
-  if (cause === undefined && before.missed === true) return withPast([noList(true, why)], node);
-  const told = withPast([unreadList(cause ?? why ?? 'the node sent none')], node);
-  return before.missed === true ? told : { ...told, next: { ...before, missed: true } };
+  if (!before.sent) return isRequired ? told([noList(false, cause ?? why)]) : stillWanted;
+  if (cause === undefined && before.missed === true) return told([noList(true, why)]);
+  const judgement = told([unreadList(cause ?? why ?? 'the node sent none')]);
+  return before.missed === true ? judgement : { ...judgement, next: { ...before, missed: true } };
 }
 
-/**
- * What stood against the node when its list was judged last stays until it is judged again. Attack: a node that ran what
- * nobody knows says that it cannot read the list, so that it is pending, and no more untrusted.
- */
-function withPast(findings: readonly Finding[], { past }: JudgedNode): Judgement {
-  const { against } = runtimeMemoryIn(past.memory);
-  const stays =
-    against === null ? [] : [{ ...against, text: `${against.text} It has not been read again since.` }];
-  return { findings: [...findings, ...stays], affirmed: false, source: 'tpm', wants };
-}
-
-function breaks({ code, severity = 'fail' }: Finding): boolean {
-  return severity === 'fail' && !unproven.has(code);
+/** Nothing that was found in a list is taken back without one. */
+function told(findings: readonly Finding[]): Judgement {
+  return { findings, affirmed: false, source: 'tpm', wants };
 }
 
 function isProven(list: ProvenImaList | ImaProblem): list is ProvenImaList {

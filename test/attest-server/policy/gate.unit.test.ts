@@ -20,15 +20,17 @@ const bootOnly = policyOf('require: [identity, boot]\n    mode: enforce');
 const sentAll: NodePast = { ...noPast, sentParts: ['boot', 'userSpace', 'disk', 'firewall'] };
 const brokenFirewall = {
   against: {
-    firewall: {
-      code: 'fw_drift',
-      aspect: 'firewall',
-      source: 'host',
-      expected: 'the baseline',
-      actual: 'another rule',
-      text: 'A rule is another one.',
-      evidence: null,
-    },
+    firewall: [
+      {
+        code: 'fw_drift',
+        aspect: 'firewall',
+        source: 'host',
+        expected: 'the baseline',
+        actual: 'another rule',
+        text: 'A rule is another one.',
+        evidence: null,
+      },
+    ],
   },
 };
 

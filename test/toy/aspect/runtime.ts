@@ -1,4 +1,5 @@
 // Goes to attest-server/policy/runtime/runtime.ts, which is as deep as this folder: the imports hold in both places.
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { Aspect, Judgement } from '../../../attest-server/policy/aspect.ts';
 import type { Finding } from '../../../attest-server/policy/finding.ts';
@@ -45,13 +46,12 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
       .filter(({ state }) => state === 'active')
       .flatMap((reference) => (reference.runtime === undefined ? [] : [parseFiles(reference.runtime)]));
     return {
-      judge({ parts }, { past, unread }): Judgement {
+      judge({ parts }, { past }): Judgement {
         const before = memory.safeParse(past.memory.runtime).data ?? null;
         const digest = parts.inventory?.digest ?? null;
-        if (digest === null) {
-          const isUnread = unread.some(({ name }) => name === 'inventory');
-          return { findings: isUnread ? [] : [noList], affirmed: false, source: 'host' };
-        }
+        // What stands against the node then, others know.
+        if (digest === null) return { findings: [], affirmed: false, source: 'host' };
+        if (digest === empty) return { findings: [emptyList], affirmed: false, source: 'host' };
         const hasChanged = before !== null && before.digest !== digest;
         const changes = (before?.changes ?? 0) + (hasChanged ? 1 : 0);
         const isGood = good.some((list) => list.find(Buffer.from(digest, 'hex')) >= 0);
@@ -76,12 +76,14 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   },
 };
 
-const noList: Finding = {
-  code: 'ima_denied_file',
+const empty = hash('sha256', '');
+
+const emptyList: Finding = {
+  code: 'facts_unavailable',
   aspect: 'runtime',
   source: 'host',
   expected: 'a list of programs',
   actual: null,
-  text: 'The node has no list of programs.',
+  text: 'The list of programs of the node is empty.',
   evidence: null,
 };

@@ -154,7 +154,10 @@ describe('what the kernel found when it started', () => {
   it('is pending from a node that gave it before and withholds it now (row 133)', () => {
     const next = { aggregate: null, boot: 'b', resetCount: 8 };
     assert.deepEqual(judgedInTurn([{ aggregate: covered }, next, next]), [fits, withheld, withheld]);
-    assert.deepEqual(judgedInTurn([{ aggregate: other }, next]), [remeasured, withheld]);
+    // What stood against the boot before stands until a list proves this one.
+    const stands = 'untrusted, boot_remeasured fail, facts_unavailable fail';
+    const proven = { ...next, aggregate: covered };
+    assert.deepEqual(judgedInTurn([{ aggregate: other }, next, proven]), [remeasured, stands, fits]);
     const again = { ...next, aggregate: covered };
     assert.deepEqual(judgedInTurn([{ aggregate: covered }, next, again]), [fits, withheld, fits]);
     const sha1 = aggregateOf(replayedValues(log, 'sha1'), 'sha1', 7);

@@ -578,14 +578,12 @@ describe('what lies below /var/lib/docker', () => {
     assert.deepEqual(disk.paths?.(disk.rules(rules)), ['/var/lib/docker', '/data']);
   });
 
-  it('stays as it was found while the node shows less', () => {
-    const broken = judged(on('254:64'));
-    const hidden = { ...good, inspected: { cause: 'none' } };
-    for (const part of [null, hidden]) {
-      const later = judged(part, { memory: broken.next });
-      assert.ok(codesOf(later).includes('mount_not_encrypted'), JSON.stringify(later.findings));
+  it('takes nothing back while the node shows less, and keeps its marks', () => {
+    for (const part of [null, Buffer.from('{'), { ...good, inspected: { cause: 'none' } }]) {
+      const { affirmed, takesBack = { only: [] }, next } = judged(part);
+      assert.deepEqual([affirmed, takesBack, next], [false, { only: [] }, undefined]);
     }
-    assert.deepEqual(codesOf(judged(good, { memory: broken.next })), []);
+    assert.deepEqual(judged(on('254:64')).takesBack, { allBut: [] });
   });
 
   it('is a comparison the second time', () => {

@@ -290,7 +290,7 @@ describe('a firewall that cannot be read', () => {
       const hidden = step(garbage, memory);
       assert.deepEqual(
         [hidden.verdict.state, failing(hidden.verdict)],
-        ['untrusted', ['fw_policy_open', 'fw_unreadable']],
+        ['untrusted', ['fw_drift', 'fw_policy_open', 'fw_unreadable']],
       );
       memory = hidden.next.memory;
     }

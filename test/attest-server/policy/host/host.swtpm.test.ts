@@ -13,7 +13,7 @@ import { unshared } from '../../../own-namespaces.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../../boot-policy.ts';
 import { agentsOf, startAgent, vouchFor } from '../../real-agent.ts';
-import { startTestServer } from '../../running-server.ts';
+import { startTestServer, type TestServer } from '../../running-server.ts';
 
 const node = 'node-1';
 const listener = `require('node:net').createServer().listen(22, '0.0.0.0', () => process.stdout.write('listens'));`;
@@ -42,14 +42,45 @@ describe('a node whose host opens SSH, where the policy asks for its host', () =
     const good = await world.status(node);
     assert.deepEqual(good?.verdict?.aspects.host, { status: 'affirming', source: 'host' });
     await using _agent = await startAgent(machine, node, agentsOf(world));
-    const reaches = (state: string, codes: readonly string[]) =>
-      world.until(async () => {
-        const verdict = (await world.status(node))?.verdict;
-        const own = verdict?.reasons.filter(({ aspect }) => aspect === 'host').map(({ code }) => code) ?? [];
-        return verdict?.state === state && own.join() === codes.join();
-      }, 10_000);
-    const [closed, kept] = [join(machine.sysroot, 'proc/1'), join(machine.sysroot, 'proc/kept')];
-    // A real socket of a real network, which becomes that of process 1.
+    await whileOpen(() => reaches(world, 'untrusted', ['ssh_reachable']));
+    // The process is gone, and with it what was seen of its network.
+    await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable']);
+    assert.ok((await world.metric('assay_check_failures_total{check="host"}')) >= 1);
+    assert.ok(JSON.stringify(await world.audit()).includes('"ssh_reachable"'));
+    await closeAgain();
+    await reaches(world, 'trusted', []);
+  });
+
+  it('is as untrusted on another connection, on which it says nothing of how it runs (row 348)', async () => {
+    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10, policy });
+    await vouchFor(world, machine, node);
+    {
+      await using _agent = await startAgent(machine, node, agentsOf(world));
+      await whileOpen(() => reaches(world, 'untrusted', ['ssh_reachable']));
+    }
+    await closeAgain();
+    const silent = collectors(null).filter(({ name }) => name !== 'running');
+    {
+      await using _agent = await startAgent(machine, node, agentsOf(world), silent);
+      // What it listens on and how it is tainted, neither of which it says.
+      await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
+      const already = world.verdicts.length;
+      await world.until(() => world.verdicts.length > already + 2, 10_000);
+      await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
+    }
+    await using _agent = await startAgent(machine, node, agentsOf(world));
+    await reaches(world, 'trusted', []);
+  });
+
+  const reaches = (world: TestServer, state: string, codes: readonly string[]) =>
+    world.until(async () => {
+      const verdict = (await world.status(node))?.verdict;
+      const own = verdict?.reasons.filter(({ aspect }) => aspect === 'host').map(({ code }) => code) ?? [];
+      return verdict?.state === state && own.join() === codes.join();
+    }, 10_000);
+
+  /** A real socket of a real network becomes that of process 1, until that process is gone. */
+  async function whileOpen(seen: () => Promise<unknown>): Promise<void> {
     const [program, ...args] = unshared('--net');
     const child = start(program, [...args, process.execPath, '-e', listener], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -57,21 +88,19 @@ describe('a node whose host opens SSH, where the policy asks for its host', () =
     try {
       assert(child.stdout);
       await once(child.stdout, 'data');
-      await rename(closed, kept);
-      await symlink(`/proc/${child.pid}`, closed);
-      await reaches('untrusted', ['ssh_reachable']);
+      await rename(join(machine.sysroot, 'proc/1'), join(machine.sysroot, 'proc/kept'));
+      await symlink(`/proc/${child.pid}`, join(machine.sysroot, 'proc/1'));
+      await seen();
     } finally {
       child.kill('SIGKILL');
       await once(child, 'exit');
     }
-    // The process is gone, and with it what was seen of its network.
-    await reaches('untrusted', ['ssh_reachable', 'facts_unavailable']);
-    assert.ok((await world.metric('assay_check_failures_total{check="host"}')) >= 1);
-    assert.ok(JSON.stringify(await world.audit()).includes('"ssh_reachable"'));
-    await rm(closed);
-    await rename(kept, closed);
-    await reaches('trusted', []);
-  });
+  }
+
+  async function closeAgain(): Promise<void> {
+    await rm(join(machine.sysroot, 'proc/1'));
+    await rename(join(machine.sysroot, 'proc/kept'), join(machine.sysroot, 'proc/1'));
+  }
 
   it('has its inventory kept with the evidence, and loses nothing where there is none', async () => {
     await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10 });

@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import { appraise, type NodePast, noPast } from '../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import { pastBut, unreadBy, unreadIn, withUnread } from '../../../attest-server/policy/unread.ts';
+import { unavailable, unreadBy, unreadIn } from '../../../attest-server/policy/unavailable.ts';
 import type { Facts } from '../../../attest-server/protocol/facts.ts';
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
@@ -233,12 +233,10 @@ describe('a node that says it could not read its log, to hide its boot,', () => 
 
 describe('an aspect, a part of which was not read,', () => {
   const aspect = { name: 'disk', parts: ['disk'], readsHost: false } as const;
-  const found = { findings: [], affirmed: true, source: 'host', next: { digest: 'ab' } } as const;
-  const [unread] = [unreadIn(saying(good, { disk: 'EACCES' }))];
+  const unread = unreadIn(saying(good, { disk: 'EACCES' }));
 
-  it('remembers what it remembered before', () => {
-    const judgement = withUnread(found, 'disk', unreadBy(aspect, unread), null);
-    assert.deepEqual([judgement.affirmed, judgement.next], [false, undefined]);
+  it('is the one that reads it', () => {
+    assert.deepEqual(unreadBy(aspect, unread), [{ name: 'disk', cause: 'EACCES' }]);
     assert.deepEqual(unreadBy({ ...aspect, parts: ['firewall'] }, unread), []);
   });
 
@@ -247,12 +245,21 @@ describe('an aspect, a part of which was not read,', () => {
       ['disk', 'facts_unavailable'],
       ['firewall', 'fw_unreadable'],
     ] as const)
-      assert.equal(withUnread(found, 'disk', [{ name: part, cause: 'x' }], null).findings[0]?.code, code);
+      assert.equal(unavailable('disk', { name: part, cause: 'x' }).code, code);
   });
 
-  it('is not told that the part was left out', () => {
-    const past = { ...noPast, sentParts: ['boot', 'disk'] } as const;
-    assert.deepEqual(pastBut(unread, past).sentParts, ['boot']);
-    assert.equal(pastBut([], past), past);
+  it('remembers what it remembered before, and is not told that the part was left out', () => {
+    const remembered = { disk: { volumes: ['uuid:1'] } };
+    const past = { ...noPast, sentParts: ['boot', 'disk'] as const, memory: remembered };
+    const node = { name: 'one', past };
+    const { verdict, next } = appraise(
+      saying(good, { disk: 'EACCES' }),
+      policyOf('require: [disk]'),
+      node,
+      [],
+      at,
+    );
+    assert.deepEqual(codesOf(verdict).slice(0, 1), ['facts_unavailable']);
+    assert.deepEqual(next.memory.disk, remembered.disk);
   });
 });

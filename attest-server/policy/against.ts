@@ -1,0 +1,117 @@
+import { z } from 'zod';
+import {
+  type Aspect as AspectName,
+  aspects as aspectNames,
+  reasonSchema,
+  severities,
+} from '../protocol/verdict.ts';
+import type { Judgement, Past, TakenBack } from './aspect.ts';
+import { earlierAgainst } from './earlier-against.ts';
+import { type Finding, severityOf, unproven } from './finding.ts';
+import type { GroupBase } from './group.ts';
+
+/** By aspect, what broke the policy when it was last read. */
+export type Against = Readonly<Partial<Record<AspectName, readonly Finding[]>>>;
+
+/** Beside what the aspects remember of a node, under a name that is none of theirs. */
+const key = 'against';
+const kept = reasonSchema
+  .omit({ class: true, severity: true, detail: true })
+  .extend({ severity: z.enum(severities).exactOptional() });
+
+/** What stands against a node, and what its aspects remember of it besides. */
+export function againstIn(memory: Past['memory']): {
+  readonly against: Against;
+  readonly memory: Past['memory'];
+} {
+  const earlier = earlierAgainst(memory);
+  if (memory[key] === undefined && earlier === null) return { against: {}, memory };
+  const { [key]: given, ...own } = earlier?.memory ?? memory;
+  const against: Partial<Record<AspectName, readonly Finding[]>> = {};
+  for (const name of aspectNames) {
+    // Only this file writes it; a bundle may hold anything. Until 0.3.0 it was one finding for each aspect.
+    const said = [Object(given)[name] ?? [], earlier?.against.get(name) ?? []].flat();
+    const findings = said.flatMap((one) => kept.safeParse(one).data ?? []);
+    if (findings.length > 0) against[name] = bounded(findings);
+  }
+  return { against, memory: own };
+}
+
+export function withAgainst(memory: Past['memory'], against: Against): Past['memory'] {
+  return Object.keys(against).length === 0 ? memory : { ...memory, [key]: against };
+}
+
+/** Of what stood against a node, what this judgement neither takes back nor finds again: it stands. */
+export function standing(
+  before: readonly Finding[],
+  { findings, affirmed, takesBack = affirmed ? all : none }: Judgement,
+): readonly Finding[] {
+  return before.filter(
+    (one) => !isTakenBack(one, takesBack) && !findings.some((found) => isAlike(one, found) && weighs(found)),
+  );
+}
+
+/** The same judgement where that stands: affirmed is nothing then. */
+export function withStanding(judgement: Judgement, stands: readonly Finding[]): Judgement {
+  const { findings, source } = judgement;
+  const told = stands.map((one) => ({
+    ...one,
+    text: one.text.endsWith(again) ? one.text : `${one.text}${again}`,
+  }));
+  return {
+    ...judgement,
+    findings: [...findings, ...told],
+    affirmed: false,
+    source: findings.length === 0 ? (stands[0]?.source ?? source) : source,
+  };
+}
+
+/** What stands against an aspect from now on, with what was found now. */
+export function nextAgainst(
+  stands: readonly Finding[],
+  findings: readonly Finding[],
+  group: Pick<GroupBase, 'require' | 'severity'>,
+): readonly Finding[] {
+  const found = findings.filter(
+    (one) => !unproven.has(one.code) && (weighs(one) || severityOf(one, group) === 'fail'),
+  );
+  return found.length === 0 ? stands : bounded([...stands, ...found]);
+}
+
+const again = ' It has not been read again since.';
+const all: TakenBack = { allBut: [] };
+const none: TakenBack = { only: [] };
+
+function isTakenBack({ code, source }: Finding, takesBack: TakenBack): boolean {
+  return 'only' in takesBack
+    ? takesBack.only.includes(code)
+    : !takesBack.allBut.some((one) => one === code || one === source);
+}
+
+/** Attack: what the TPM vouched for is found once more by the node's word, which then takes it back. */
+function isAlike(a: Finding, b: Finding): boolean {
+  return a.code === b.code && a.source === b.source;
+}
+
+/** By itself, whatever the policy says of it at present. */
+function weighs({ severity = 'fail' }: Finding): boolean {
+  return severity === 'fail';
+}
+
+/** Of each aspect: what a node stores is small, whatever it shows. */
+const mostFindings = 8;
+/** In characters: names of files may be long. */
+const longestText = 1024;
+
+/** Each once, without its lines: these are in the verdict that found it. */
+function bounded(findings: readonly Finding[]): readonly Finding[] {
+  return findings
+    .filter((one, index) => findings.findIndex((other) => isAlike(one, other)) === index)
+    .slice(0, mostFindings)
+    .map(({ detail: _, ofNode: _own, ...one }) => ({
+      ...one,
+      expected: one.expected?.slice(0, longestText) ?? null,
+      actual: one.actual?.slice(0, longestText) ?? null,
+      text: one.text.slice(0, longestText),
+    }));
+}
