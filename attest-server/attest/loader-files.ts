@@ -12,6 +12,11 @@ import type { Verifier } from '../verify/verifier.ts';
 import type { Answer, GivenFiles } from './answer.ts';
 import type { NodeStatus } from './ports.ts';
 
+export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'> {
+  /** Takes bytes of the node's share of such files. @throws Rejection `too_large` */
+  takeFiles(node: string, bytes: number, at: number): void;
+}
+
 /** An answer beside the files that say what its loader read. */
 export interface ExplainedAnswer {
   readonly proven: Proven;
@@ -59,7 +64,7 @@ const flightMs = 5_000;
  * sends. What explains nothing is not kept.
  */
 export class LoaderFiles {
-  readonly #evidence: Pick<EvidenceRoom, 'fileBudget' | 'hold' | 'readPart'>;
+  readonly #evidence: LoaderFilesParts;
   readonly #verifier: Verifier;
   readonly #searches = new Map<string, Search>();
   /** Of nodes that were asked for more before they are judged: what explains their boot so far. */
@@ -69,7 +74,7 @@ export class LoaderFiles {
   });
   readonly #flights = new Map<string, Flight>();
 
-  constructor(evidence: Pick<EvidenceRoom, 'fileBudget' | 'hold' | 'readPart'>, verifier: Verifier) {
+  constructor(evidence: LoaderFilesParts, verifier: Verifier) {
     this.#evidence = evidence;
     this.#verifier = verifier;
   }
@@ -135,7 +140,7 @@ export class LoaderFiles {
         size += bytes.length;
         this.#evidence.hold(digest, bytes);
       }
-    if (size > 0) this.#evidence.fileBudget.take(node, size, at);
+    if (size > 0) this.#evidence.takeFiles(node, size, at);
     if (wantedBy(explained.proven).length === before)
       for (const digest of asked ?? []) search.missing.add(digest);
     for (const digest of asked ?? []) this.#land(node, digest);
@@ -171,6 +176,8 @@ export class LoaderFiles {
   forget(node: string): void {
     this.#searches.delete(node);
     this.#found.delete(node);
+    // Whoever waits for what it was to send is to send it now.
+    for (const flight of [...this.#flights.values()]) if (flight.node === node) flight.land();
   }
 
   #done(node: string, explained: ExplainedAnswer): ExplainedAnswer {
