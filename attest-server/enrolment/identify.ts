@@ -20,17 +20,22 @@ import type { MachinesWithoutTpm } from './without-tpm.ts';
 export interface Peer {
   readonly record: EnrolledNode;
   readonly ak: AttestationKey;
-  readonly joinTokenId: string | null;
-  /** How it waits where nobody vouches for it. */
-  readonly claim: Claim;
+  /** What its enrolment takes; null once it is enrolled, so that its connection holds nothing of that. */
+  readonly enrolling: Enrolling | null;
   /** Of the audit log, as the agent kept it. */
   readonly checkpoint: string | null;
   /** Where its connection comes from and what its agent says that it is; null where it is no agent. */
   readonly seen: Seen | null;
+  /** How a root vouches for the certificate with which it is enrolled. Dear: only for one that has proven itself. */
+  readonly endorsementPath: () => EndorsementPath | null;
+}
+
+interface Enrolling {
+  readonly joinTokenId: string | null;
+  /** How it waits where nobody vouches for it. */
+  readonly claim: Claim;
   /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
   readonly vouched: () => VouchedTpm;
-  /** How a root vouches for the certificate with which it is enrolled. As dear: only for one that has proven itself. */
-  readonly endorsementPath: () => EndorsementPath | null;
 }
 
 export interface IdentifyParts {
@@ -65,7 +70,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     if (wantsToken && hello.role === 'agent')
       await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, wantsToken ? null : source, parts);
-    const ekCertificate = hello.ek.certificate === null ? null : Buffer.from(hello.ek.certificate, 'base64');
+    const ekCertificate = hello.ek.certificate === null ? null : ownBytesOf(hello.ek.certificate);
     const ek = checkEndorsement({
       publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
       certificate: ekCertificate,
@@ -112,16 +117,15 @@ export function createIdentify(parts: IdentifyParts): Identify {
     const followed = followedOnce(paths, ek, trust, now);
     const peer = {
       ak,
-      claim,
       checkpoint: hello.checkpoint ?? null,
       seen: hello.role === 'agent' ? { address, agent: hello.versions.program } : null,
-      vouched: () => followed().vouched,
-      endorsementPath: () => (isItsOwn ? followed().path : null),
+      // A closure made here would keep all that another one made here uses, the claim as well.
+      endorsementPath: isItsOwn ? pathOf(followed) : noPath,
     };
     if ('known' in found) {
       // The same bytes as the key's: held once.
       const record = { ...found.known, akPublicArea: ak.publicArea };
-      return { node: { ...peer, record, joinTokenId: null }, activation: null };
+      return { node: { ...peer, record, enrolling: null }, activation: null };
     }
     const secret = randomBytes(32);
     const { credential, secret: encrypted } = makeCredential(
@@ -130,8 +134,9 @@ export function createIdentify(parts: IdentifyParts): Identify {
       secret,
       randomBytes,
     );
+    const enrolling = { joinTokenId: found.joinTokenId, claim, vouched: () => followed().vouched };
     return {
-      node: { ...peer, record: found.candidate, joinTokenId: found.joinTokenId },
+      node: { ...peer, record: found.candidate, enrolling },
       activation: { credential, encrypted, secret },
     };
   };
@@ -174,6 +179,17 @@ function followedOnce(
     return state;
   };
 }
+
+/** In memory of its own, as it stays with the record of a node that enrols: the shared pool of Buffer is 64 KiB a piece. */
+function ownBytesOf(base64: string): Buffer {
+  return Buffer.from(new Uint8Array(Buffer.from(base64, 'base64')).buffer);
+}
+
+function pathOf(followed: () => Followed): Peer['endorsementPath'] {
+  return () => followed().path;
+}
+
+const noPath = () => null;
 
 /** Its own claim, for whoever decides about it. */
 function makerOf({ certificate }: Endorsement): string | null {

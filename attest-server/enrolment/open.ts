@@ -144,16 +144,18 @@ export async function openEnrolment(
       now,
     }),
     async enrol(peer) {
+      if (peer.enrolling === null) return peer;
       const { name } = peer.record;
+      const { joinTokenId, claim } = peer.enrolling;
       let record = peer.record;
       try {
-        const vouched = peer.vouched();
+        const vouched = peer.enrolling.vouched();
         // In the node's order: what is remembered of another machine of that name goes with it.
         await parts.release(name, async () => {
-          record = await registry.enrol(peer.record, peer.joinTokenId, vouched);
+          record = await registry.enrol(peer.record, joinTokenId, vouched);
         });
       } catch (error) {
-        if (isUndecided(error)) candidates.note(peer.claim, now());
+        if (isUndecided(error)) candidates.note(claim, now());
         throw error;
       }
       candidates.forget({ node: name, ekDigest: record.ekDigest });
@@ -161,7 +163,7 @@ export async function openEnrolment(
       lastSeen.forget(name);
       withoutTpm.forget(name);
       logger.info({ node: record.name, bound: record.bound, ek: record.ekDigest }, 'the node is enrolled');
-      return { ...peer, record };
+      return { ...peer, record, enrolling: null };
     },
     async proven({ record, checkpoint, seen }) {
       if (seen !== null) lastSeen.note(record, seen);

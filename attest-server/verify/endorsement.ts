@@ -39,7 +39,8 @@ export function checkEndorsement({ publicArea, certificate, chain }: Endorsement
   return {
     digest: hash('sha256', area.bytes, 'hex'),
     keyDigest: digestOf(area),
-    publicArea: area.bytes,
+    // In memory of its own: a part of Buffer's shared pool would keep all of that alive.
+    publicArea: Buffer.from(new Uint8Array(area.bytes).buffer),
     kind: area.key.type === 'rsa' ? `RSA-${area.key.bits}` : area.key.curve.name,
     certificate: certificate === null ? null : certificateOf(area, certificate),
     chain: chain.map((der) => parseCertificate(der, 'ek.chain')),

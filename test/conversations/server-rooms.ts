@@ -102,10 +102,12 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
     },
     async enrol(peer) {
       let { record } = peer;
+      const { enrolling } = peer;
+      if (enrolling === null) return peer;
       await attestation.release(record.name, async () => {
-        record = await registry.enrol(peer.record, peer.joinTokenId, peer.vouched());
+        record = await registry.enrol(peer.record, enrolling.joinTokenId, enrolling.vouched());
       });
-      return { ...peer, record };
+      return { ...peer, record, enrolling: null };
     },
     judge: ({ record, ak, endorsementPath }, { channel, hello, helloDigest }, answer) =>
       attestation.judge(
