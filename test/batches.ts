@@ -1,44 +1,37 @@
-export interface Batches {
-  /** Each is for one process, and two of them run side by side. */
-  readonly sideBySide: readonly (readonly string[])[];
-  /** Run after those, one after the other. */
-  readonly alone: readonly (readonly string[])[];
+/** Seconds that files took in an earlier run (`seconds.json`, which `npm test -- --keep-seconds` writes). */
+export type Seconds = Readonly<Record<string, number>>;
+
+/**
+ * Files for one process of mocha each, in the order in which they begin: the slowest first, so that none is alone at the
+ * end. As many short ones of a kind come together as take as long as one slow file.
+ */
+export function batchesOf(files: readonly string[], seconds: Seconds): readonly (readonly string[])[] {
+  const secondsOf = (file: string) => seconds[file] ?? unknown[kindOf(file)];
+  const slowest = [...files].sort((one, other) => secondsOf(other) - secondsOf(one));
+  const batches: { readonly files: string[]; seconds: number }[] = [];
+  for (const kind of ['program', 'pure'] as const) {
+    let last: (typeof batches)[number] | undefined;
+    for (const file of slowest.filter((each) => kindOf(each) === kind)) {
+      const its = secondsOf(file);
+      if (last === undefined || last.files.length >= most.files || last.seconds + its > most.seconds) {
+        last = { files: [], seconds: 0 };
+        batches.push(last);
+      }
+      last.files.push(file);
+      last.seconds += its;
+    }
+  }
+  return batches.sort((one, other) => other.seconds - one.seconds).map((batch) => batch.files);
 }
 
-/** Tests of whole programs come first, and last those that compute. */
-export function batchesOf(files: readonly string[]): Batches {
-  const isPure = (file: string) => /\.(unit|property|vectors)\.test\.ts$/.test(file);
-  const others = files.filter((file) => !measuring.includes(file));
-  return {
-    sideBySide: [
-      ...dealt(
-        others.filter((file) => !isPure(file)),
-        filesAtOnce.programs,
-      ),
-      ...dealt(others.filter(isPure), filesAtOnce.pure),
-    ],
-    alone: dealt(
-      files.filter((file) => measuring.includes(file)),
-      filesAtOnce.pure,
-    ),
-  };
-}
+/** Of those that no run has seen yet. */
+const unknown = { program: 8, pure: 0.5 } as const;
 
-/** Deals files out like cards: neighbours are often equally slow, and come into different batches. */
-function dealt(files: readonly string[], atOnce: number): string[][] {
-  const hands = Array.from({ length: Math.ceil(files.length / atOnce) }, (): string[] => []);
-  for (const [index, file] of files.entries()) hands[index % hands.length]?.push(file);
-  return hands;
-}
-
-/** They count what is done in a time (answers of those due, connections a second), which beside another process says nothing. */
-const measuring: readonly string[] = [
-  'test/attest-server/channel/flood.e2e.test.ts',
-  'test/attest-server/door/door.e2e.test.ts',
-];
+const kindOf = (file: string) =>
+  /\.(unit|property|vectors)\.test\.ts$/.test(file) ? ('pure' as const) : ('program' as const);
 
 /**
  * A process that has run hundreds of files is three times as slow as those that share them: what it keeps of each is looked
- * at by every collection of garbage. Few slow ones at once let both ends meet.
+ * at by every collection of garbage.
  */
-const filesAtOnce = { pure: 16, programs: 3 };
+const most = { files: 24, seconds: 12 };

@@ -59,12 +59,16 @@ describe('.ci/run', () => {
       '== npm run bench -- --smallest -o json',
       'run bench -- --smallest -o json begins',
       '7 passed, 0 failed, 1 skipped',
+      '== npm run bench -- siege --only flood idle-connections',
+      'run bench -- siege --only flood idle-connections begins',
+      '7 passed, 0 failed, 1 skipped',
       '== npm test',
       'test begins',
       'exit   0 N s  npm run test:vm',
       'exit   0 N s  npm run test:images',
       'exit   0 N s  .ci/as-ordinary-user',
       'exit   0 N s  npm run bench -- --smallest -o json',
+      'exit   0 N s  npm run bench -- siege --only flood idle-connections',
       'exit   0 N s  npm test',
       '7 passed, 0 failed, 1 skipped',
     ]);
@@ -87,6 +91,7 @@ describe('.ci/run', () => {
       'exit   3 N s  npm run test:images',
       'exit   0 N s  .ci/as-ordinary-user',
       'exit   0 N s  npm run bench -- --smallest -o json',
+      'exit   0 N s  npm run bench -- siege --only flood idle-connections',
       'exit   0 N s  npm test',
       '7 passed, 0 failed, 1 skipped',
     ]);
@@ -96,7 +101,7 @@ describe('.ci/run', () => {
     const { code, lines } = await run('sleep 60 & echo $! >>left; echo "7 passed, 0 failed, 1 skipped"');
     const left = (await readFile(join(folder, 'left'), 'utf8')).trimEnd().split('\n').map(Number);
     for (const pid of left) process.kill(pid, 'SIGKILL');
-    assert.equal(left.length, 4);
+    assert.equal(left.length, 5);
     assert.equal(code, 0);
     assert.equal(lines.at(-1), '7 passed, 0 failed, 1 skipped');
   });

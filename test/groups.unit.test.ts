@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
-import { batchesOf } from './batches.ts';
+import { batchesOf, type Seconds } from './batches.ts';
 import { endOf } from './swtpm-fixtures/end-of.ts';
 
 const program = join(import.meta.dirname, 'main.ts');
@@ -130,21 +130,28 @@ async function isAlive(pid: number): Promise<boolean> {
 describe('the batches of npm test', () => {
   const root = join(import.meta.dirname, '..');
   const all = globSync('test/**/*.{unit,property,vectors,swtpm,e2e}.test.ts', { cwd: root });
-  const { sideBySide, alone } = batchesOf(all);
+  const seconds: Seconds = JSON.parse(readFileSync(join(root, 'test/seconds.json'), 'utf8'));
+  const batches = batchesOf(all, seconds);
 
   it('have each file once', () => {
-    assert.deepEqual([...sideBySide, ...alone].flat().sort(), all.sort());
+    assert.deepEqual(batches.flat().sort(), all.sort());
   });
 
-  it('keep to themselves the files that measure time', () => {
-    assert.deepEqual(alone.flat().sort(), [
-      'test/attest-server/channel/flood.e2e.test.ts',
-      'test/attest-server/door/door.e2e.test.ts',
-    ]);
+  it('begin with the files that took longest, and short ones share a process', () => {
+    const sums = batches.map((files) => files.reduce((sum, file) => sum + (seconds[file] ?? 0), 0));
+    const slowest = Math.max(...all.map((file) => seconds[file] ?? 0));
+    assert.equal(sums[0], slowest);
+    for (const [index, files] of batches.entries()) {
+      assert.ok(files.length === 1 || (sums[index] ?? 0) <= 12, `${sums[index]} s: ${files.join(' ')}`);
+      assert.ok(files.length <= 24);
+    }
+    assert.ok(batches.length < all.length / 4, `${batches.length}`);
   });
 
-  it('are those of whole programs first, and then those that compute', () => {
-    const kinds = sideBySide.map((files) => files.some((file) => /\.(swtpm|e2e)\.test\.ts$/.test(file)));
-    assert.deepEqual(kinds, [...kinds].sort().reverse());
+  it('are made of the seconds of files that are there', () => {
+    assert.deepEqual(
+      Object.keys(seconds).filter((file) => !all.includes(file)),
+      [],
+    );
   });
 });

@@ -1,8 +1,8 @@
-import { chmodSync, globSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
-import { type Batches, batchesOf } from './batches.ts';
+import { batchesOf, type Seconds } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
 import { type TimeSpent, timeSpent } from './time-spent.ts';
@@ -15,13 +15,19 @@ const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 const apart = ['vm', 'cluster', 'images'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
-/** TERM and the colour switches reach the programs; the rest of the environment does not. */
+/** TERM, the colour switches and the number of trials reach the programs; the rest of the environment does not. */
 const env = Object.fromEntries(
-  ['TERM', 'NO_COLOR', 'FORCE_COLOR', 'TMPDIR', 'HOME'].flatMap((name) => {
+  ['TERM', 'NO_COLOR', 'FORCE_COLOR', 'TMPDIR', 'HOME', 'ASSAY_TEST_TRIALS'].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value]];
   }),
 );
+// Each process of mocha would strip and compile the same modules anew.
+env.NODE_COMPILE_CACHE = join(bin, '.cache', 'compiled-modules');
+
+/** What each file took in an earlier run. */
+const secondsFile = join(import.meta.dirname, 'seconds.json');
+const keepSeconds = '--keep-seconds';
 
 /** Where this check fails, there is nothing that tests could start. */
 const compiling = 'programs, compiled';
@@ -36,13 +42,14 @@ else if (verb === 'check') {
 } else await test();
 
 /**
- * Everything: the checks, then all groups, and what tests start is compiled, as it is shipped. With arguments: the groups
+ * Everything: the checks beside all groups, and what tests start is compiled, as it is shipped. With arguments: the groups
  * named, and what else mocha shall know; then sources are started, unless `--compiled` is among them.
  */
 async function test(): Promise<void> {
   const all = [...groups, ...apart];
   const chosen = all.filter((group) => args.includes(group));
-  const others = args.filter((arg) => !all.includes(arg) && arg !== '--compiled');
+  const isWhole = args.every((arg) => arg === keepSeconds);
+  const others = args.filter((arg) => !all.includes(arg) && arg !== '--compiled' && arg !== keepSeconds);
   const unknown = others.find((arg, index) => isNothing(arg, others[index - 1]));
   if (unknown !== undefined) {
     const what = unknown.endsWith('.ts') ? 'file' : 'group';
@@ -52,7 +59,7 @@ async function test(): Promise<void> {
   }
   const kubeconfig = process.env.KUBECONFIG;
   if (chosen.includes('cluster') && kubeconfig !== undefined) env.KUBECONFIG = kubeconfig;
-  const ran = args.length === 0 ? [await runAll(checks)] : [];
+  const ran: Totals[] = [];
   // What a batch says goes into a file first, where mocha sees no terminal.
   const colour = process.stdout.isTTY && env.NO_COLOR === undefined ? ['--color'] : [];
   const options = [...colour, ...others.filter((arg) => !arg.endsWith('.ts'))];
@@ -63,15 +70,15 @@ async function test(): Promise<void> {
     ran.push({ ...nothing, failed: 1, failures: [failure] });
   }
   const compiled =
-    args.length === 0 || args.includes('--compiled') ? mkdtempSync(join(tmpdir(), 'assay-compiled-')) : null;
+    isWhole || args.includes('--compiled') ? mkdtempSync(join(tmpdir(), 'assay-compiled-')) : null;
   let endedBy: NodeJS.Signals | null = null;
   try {
     if (compiled !== null) ran.push(await compile(compiled));
-    if (ran.every(({ failures }) => !failures.includes(compiling))) {
-      const all = await runBatches(batchesOf(files), options);
-      ran.push(...all.ran);
-      endedBy = all.endedBy;
-    }
+    const isBuilt = ran.every(({ failures }) => !failures.includes(compiling));
+    const batches = isBuilt ? batchesOf(files, readSeconds()) : [];
+    const all = await runBatches(batches, options, isWhole ? [() => runAll(checks)] : []);
+    ran.push(...all.ran);
+    endedBy = all.endedBy;
   } finally {
     if (compiled !== null) rmSync(compiled, { recursive: true });
   }
@@ -80,6 +87,7 @@ async function test(): Promise<void> {
   const totals = joined(ran);
   process.exitCode = totals.failed > 0 ? 1 : 0;
   showTimes(totals.files);
+  if (args.includes(keepSeconds)) writeSeconds(totals.files);
   for (const title of totals.skips) console.log(`SKIPPED  ${title}`);
   for (const title of totals.failures) console.log(`FAILED  ${title}`);
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skips.length} skipped`);
@@ -103,12 +111,14 @@ async function compile(folder: string): Promise<Totals> {
 }
 
 /**
- * Two batches at a time: one from the begin of the list, where tests wait for programs, and one from its end, where they
- * compute. Then one after the other those that bear no company. A signal ends all that runs.
+ * Somewhat more at a time than there are processors, since many tests wait for programs and for time to pass. A signal ends
+ * all that runs.
+ * @param besides what is done beside the first of them
  */
 async function runBatches(
-  { sideBySide, alone }: Batches,
+  batches: readonly (readonly string[])[],
   options: readonly string[],
+  besides: readonly (() => Promise<Totals>)[],
 ): Promise<{ readonly ran: readonly Totals[]; readonly endedBy: NodeJS.Signals | null }> {
   const ending = new AbortController();
   let endedBy: NodeJS.Signals | null = null;
@@ -118,17 +128,34 @@ async function runBatches(
     ending.abort();
   };
   for (const signal of endingSignals) process.on(signal, onSignal);
+  const shown = batches.length > 1 ? 'whole' : 'live';
+  const queue = [
+    ...besides,
+    ...batches.map(
+      (files) => () => runMocha({ args: [...options, ...files], env, shown, signal: ending.signal }),
+    ),
+  ];
   const ran: Totals[] = [];
-  const work = async (next: () => readonly string[] | undefined, shown: 'live' | 'whole') => {
-    for (let files = next(); files !== undefined && !ending.signal.aborted; files = next())
-      ran.push(await runMocha({ args: [...options, ...files], env, shown, signal: ending.signal }));
+  const work = async () => {
+    for (let next = queue.shift(); next !== undefined && !ending.signal.aborted; next = queue.shift())
+      ran.push(await next());
   };
-  const [queue, last] = [[...sideBySide], [...alone]];
-  const shown = queue.length > 1 ? 'whole' : 'live';
-  await Promise.all([work(() => queue.shift(), shown), work(() => queue.pop(), shown)]);
-  await work(() => last.shift(), 'live');
+  await Promise.all(Array.from({ length: availableParallelism() + 2 }, work));
   for (const signal of endingSignals) process.off(signal, onSignal);
   return { ran, endedBy };
+}
+
+function readSeconds(): Seconds {
+  return JSON.parse(readFileSync(secondsFile, 'utf8'));
+}
+
+/** Those of a second and more: the others are alike. */
+function writeSeconds(files: Totals['files']): void {
+  const slow = Object.entries(files)
+    .map(([file, { ms }]) => [file, Math.round(ms / 1000)] as const)
+    .filter(([, each]) => each >= 1)
+    .sort(([one], [other]) => (one < other ? -1 : 1));
+  writeFileSync(secondsFile, `${JSON.stringify(Object.fromEntries(slow), null, 2)}\n`);
 }
 
 function joined(all: readonly Totals[]): Totals {

@@ -3,8 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { trials } from '../trials.ts';
 import { runCampaign } from './campaign.ts';
 import { parsers } from './parsers.ts';
+
+const inputs = trials(26);
 
 describe('each parser of what comes from outside', () => {
   let folder = '';
@@ -21,7 +24,7 @@ describe('each parser of what comes from outside', () => {
         names: [name],
         // The number of inputs ends it; this is for a machine that does nothing else.
         milliseconds: 60_000,
-        inputs: 256,
+        inputs,
         jobs: 1,
         seed: 'npm test',
         resumes: false,
@@ -34,6 +37,6 @@ describe('each parser of what comes from outside', () => {
         note: () => undefined,
       });
       assert.deepEqual(report?.findings, []);
-      assert.ok((report?.inputs ?? 0) >= 256);
+      assert.ok((report?.inputs ?? 0) >= inputs);
     }).timeout(300_000);
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import { trials } from '../../trials.ts';
 import { addKey, cryptsetup, luksImage, overwrite, parsed, parsedBytes, quick } from './made-machine.ts';
 
 describe('the header of a LUKS volume', () => {
@@ -139,7 +140,7 @@ describe('the header of a LUKS volume', () => {
         if (found.header !== null) assert.equal(found.header.digest, header?.digest);
         else assert(found.faults.length > 0 || !bytes.subarray(0, 6).equals(whole.subarray(0, 6)));
       }),
-      { numRuns: 500 },
+      { numRuns: trials(50) },
     );
   });
 

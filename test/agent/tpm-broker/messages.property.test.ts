@@ -4,6 +4,7 @@ import { describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { encodeFrame, FrameError, FrameReader } from '../../../agent/tpm-broker/frames.ts';
 import { parseRequest } from '../../../agent/tpm-broker/messages.ts';
+import { trials } from '../../trials.ts';
 
 describe('the frames of the TPM broker', () => {
   it('come out as they went in, wherever the stream is cut', () => {
@@ -72,7 +73,7 @@ describe('a request to the TPM broker', () => {
           assert(error.message.length < 120);
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 });

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import { type AuditContent, type AuditEntry, genesis } from '../../../attest-server/protocol/audit.ts';
+import { trials } from '../../trials.ts';
 
 const text = fc.string({ unit: 'binary' });
 const number = fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })).map((n) => n + 0);
@@ -64,7 +65,7 @@ describe('an audit chain of any events', () => {
         assert.equal(check.ok, false);
         assert.ok(!check.ok && check.seq >= index + 1 && check.seq <= index + 2);
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { activationProof, Session } from '../../../attest-server/channel/session.ts';
 import type { Challenge } from '../../../attest-server/protocol/messages.ts';
+import { trials } from '../../trials.ts';
 
 const channel = Buffer.alloc(32, 1);
 const secret = Buffer.alloc(32, 9);
@@ -106,7 +107,7 @@ describe('a session, given any frames', () => {
           assert(!session.open);
         }
       }),
-      { numRuns: 1_000 },
+      { numRuns: trials(100) },
     );
   });
 
@@ -129,7 +130,7 @@ describe('a session, given any frames', () => {
           assert(judged <= drawn);
         }
       }),
-      { numRuns: 1_000 },
+      { numRuns: trials(100) },
     );
   });
 });

@@ -193,7 +193,8 @@ describe('a stranger behind the address of a node', () => {
 });
 
 describe('the owner of an enrolled node', () => {
-  it('has few handshakes made from its address that come to nothing, and keeps no other node out (row 364)', async () => {
+  it('has few handshakes made from its address that come to nothing, and keeps no other node out (row 364)', async function () {
+    this.timeout(120_000);
     await using world = await startTestServer({
       policy: 'observe',
       helloWithin: 60,
@@ -206,10 +207,14 @@ describe('the owner of an enrolled node', () => {
     await world.until(() => first.states.length > 0);
     const refused = () => world.metric('assay_door_refusals_total{port="agents",bound="rate"}');
     const before = await refused();
-    const flood = await Promise.all(
-      Array.from({ length: 590 }, () => idleConnection(world.server.agentPort, elsewhere)),
-    );
-    await world.until(async () => (await refused()) >= before + 20);
+    const flood: Socket[] = [];
+    // Again where the machine was too busy to let so many come at once.
+    await world.until(async () => {
+      for (const socket of flood.splice(0)) socket.destroy();
+      const all = Array.from({ length: 590 }, () => idleConnection(world.server.agentPort, elsewhere));
+      flood.push(...(await Promise.all(all)));
+      return await world.until(async () => (await refused()) >= before + 20, 3_000).catch(() => false);
+    }, 60_000);
     await enrolledNode(world, tpm, node);
     const agent = await honestAgent(world, tpm, node);
     await world.until(() => agent.states.length > 0);

@@ -6,6 +6,7 @@ import { type Bundle, parseBundle, partsOf } from '../../../attest-server/protoc
 import { partNames } from '../../../attest-server/protocol/evidence.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
+import { trials } from '../../trials.ts';
 
 const base64 = fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString('base64'));
 const digest = fc.constantFrom('ab'.repeat(32), hash('sha256', ''), 'AB'.repeat(32), '');
@@ -74,7 +75,7 @@ describe('evidence as a file', () => {
         // What it becomes is read as what it is.
         assert.deepEqual(parseBundle(JSON.stringify(bundle)), JSON.parse(JSON.stringify(bundle)));
       }),
-      { numRuns: 500 },
+      { numRuns: trials(50) },
     );
   });
 

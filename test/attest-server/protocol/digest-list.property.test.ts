@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { DigestList, type ListedFile } from '../../../attest-server/protocol/digest-list.ts';
 import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { trials } from '../../trials.ts';
 
 /** Few first bytes and short paths: so that digests lie close, and paths share and repeat. */
 const digests = fc
@@ -83,7 +84,7 @@ describe('the parser of digest lists', () => {
         }
         assert.deepEqual(DigestList.of(list.files()).toBytes(), bytes);
       }),
-      { numRuns: 2000 },
+      { numRuns: trials(200) },
     );
   });
 });

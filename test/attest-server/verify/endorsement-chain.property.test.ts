@@ -7,6 +7,7 @@ import { readTrustRoots } from '../../../attest-server/roots/read-roots.ts';
 import { checkEndorsementChain } from '../../../attest-server/verify/endorsement-chain.ts';
 import { tpmIdentityOf } from '../../../attest-server/verify/tpm-identity.ts';
 import { parseCertificate } from '../../../attest-server/verify/x509/certificate.ts';
+import { trials } from '../../trials.ts';
 import { rejectionOf } from './rejection-of.ts';
 
 const recorded = join(import.meta.dirname, '../../../swtpm-fixtures/recorded');
@@ -41,7 +42,7 @@ describe('any DER', () => {
         assert.equal(rejection.code, 'malformed');
         assert.ok(rejection.offset !== undefined && rejection.offset <= der.length);
       }),
-      { numRuns: 3000 },
+      { numRuns: trials(300) },
     );
   });
 
@@ -55,7 +56,7 @@ describe('any DER', () => {
         });
         if (rejection === null) assert.ok(real.some((der) => der.equals(leaf)));
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 });

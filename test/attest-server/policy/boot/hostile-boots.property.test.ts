@@ -5,6 +5,7 @@ import { describe, it } from 'mocha';
 import { eventBytes, type LogEvent, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { type EventChange, rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { trials } from '../../../trials.ts';
 import { insertBefore } from '../../../vectors/log-surgery.ts';
 import { shimGuid, variable } from '../../verify/boot/made-boot.ts';
 import { capturedFrom, madeProof, policyOf, verdictsBy } from '../made-proof.ts';
@@ -108,6 +109,6 @@ describe('something else that was measured', () => {
           assert.notEqual(verdict.state, 'trusted', `${name} event ${at.index} under ${rules[rule]}`);
         },
       ),
-      { numRuns: 400 },
+      { numRuns: trials(40) },
     ));
 });

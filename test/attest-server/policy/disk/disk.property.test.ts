@@ -7,6 +7,7 @@ import { type DiskPart, parseDiskPart } from '../../../../attest-server/protocol
 import { mountFinder, parseMountTable } from '../../../../attest-server/protocol/mount-table.ts';
 import { overlayLayers } from '../../../../attest-server/protocol/protected-mounts.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { trials } from '../../../trials.ts';
 import { inspectedOf, judged, recordedPart } from './made-disk.ts';
 
 describe('what a node says of its disks, whatever it is', () => {
@@ -43,7 +44,7 @@ describe('what a node says of its disks, whatever it is', () => {
           if (affirmed) assert.match(text, /CRYPT-LUKS/i);
         },
       ),
-      { numRuns: 2_000 },
+      { numRuns: trials(200) },
     );
   });
 
@@ -77,7 +78,7 @@ describe('what a node says of its disks, whatever it is', () => {
           assert.ok(affirmed || findings.length > 0);
         },
       ),
-      { numRuns: 500 },
+      { numRuns: trials(50) },
     );
   });
 

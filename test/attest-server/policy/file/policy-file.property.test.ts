@@ -4,6 +4,7 @@ import { describe, it } from 'mocha';
 import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { trials } from '../../../trials.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues, verdictsBy } from '../made-proof.ts';
 
 describe('any text', () => {
@@ -40,7 +41,7 @@ describe('any text', () => {
           assert.ok(error.faults.every(({ line }) => line >= 1));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     ));
 });
 

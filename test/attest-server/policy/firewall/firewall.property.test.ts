@@ -17,6 +17,7 @@ import { waysIn } from '../../../../attest-server/policy/firewall/walk.ts';
 import { diffLines } from '../../../../attest-server/policy/line-diff.ts';
 import { parseFirewallPart } from '../../../../attest-server/protocol/firewall.ts';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { trials } from '../../../trials.ts';
 import { partWith } from './made-firewall.ts';
 
 function valueOrRejection(work: () => unknown): void {
@@ -153,7 +154,7 @@ describe('rules that anybody may send', () => {
           judge(partWith({ iptables: { ip: text, ip6: null }, legacy: { ip: null, ip6: text } })),
         ),
       ),
-      { numRuns: 500 },
+      { numRuns: trials(50) },
     );
   });
 
@@ -203,7 +204,7 @@ describe('rules that anybody may send', () => {
           );
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 
@@ -246,7 +247,7 @@ describe('a difference of lines', () => {
             assert.equal(before[line.before], after[line.after]);
         if (found.every(({ is }) => is === 'same')) assert.deepEqual(before, after);
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 });

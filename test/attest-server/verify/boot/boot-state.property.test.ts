@@ -5,6 +5,7 @@ import { limits } from '../../../../attest-server/protocol/limits.ts';
 import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { trials } from '../../../trials.ts';
 import { rejectionOf } from '../rejection-of.ts';
 import { event, header } from '../tpm/log-builder.ts';
 import { grub, madeLog, types, version } from './made-boot.ts';
@@ -53,7 +54,7 @@ describe('the state of a boot is derived', () => {
           assert.ok(refused === null || ['malformed', 'too_large'].includes(refused.code));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: trials(30) },
     );
   });
 

@@ -6,6 +6,7 @@ import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { environmentLines, rewritesOf } from '../../../../attest-server/verify/boot/environment-block.ts';
 import { fileContent } from '../../../../attest-server/verify/boot/file-content.ts';
 import { font, grubModule } from '../../../../swtpm-fixtures/loader-files.ts';
+import { trials } from '../../../trials.ts';
 
 const block = Buffer.from('# GRUB Environment Block\nsaved_entry=0\nrecordfail=1\n'.padEnd(1024, '#'));
 const starts = [font, grubModule, block, Buffer.from('MZ'), Buffer.from('set a=b\n')];
@@ -29,7 +30,7 @@ describe('any bytes of a file', () => {
         assert.ok(fileContents.includes(content));
         if (content === 'text' || content === 'environment') assert.ok(!bytes.includes(0));
       }),
-      { numRuns: 2000 },
+      { numRuns: trials(200) },
     );
   });
 
@@ -40,7 +41,7 @@ describe('any bytes of a file', () => {
         if (lines === null) return;
         for (const form of rewritesOf(lines, ['entry'])) assert.notEqual(environmentLines(form), null);
       }),
-      { numRuns: 300 },
+      { numRuns: trials(30) },
     );
   });
 });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { authenticodeDigests } from '../../../../attest-server/verify/boot/pe-image.ts';
 import { certificateTableAt, checksumAt, madePe, signedPe } from '../../../../swtpm-fixtures/made-pe.ts';
+import { trials } from '../../../trials.ts';
 import { rejectionOf } from '../rejection-of.ts';
 
 const sections = [
@@ -106,7 +107,7 @@ describe('the Authenticode digest of a PE image', () => {
         const refused = rejectionOf(() => authenticodeDigests(cut, ['sha256']));
         assert.ok(refused === null || refused.code === 'malformed');
       }),
-      { numRuns: 500 },
+      { numRuns: trials(50) },
     );
   });
 });

@@ -7,6 +7,7 @@ import { pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import type { KnownList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import { trials } from '../../../trials.ts';
 import { bankByHand } from '../made-by-hand.ts';
 import {
   asciiOf,
@@ -161,7 +162,7 @@ describe('a list of IMA, whatever its bytes', () => {
         if (isProvenList(list)) list.walk(saidBy);
         else assert.ok(list.code === 'ima_malformed' || list.code === 'ima_incomplete');
       }),
-      { numRuns: 3000 },
+      { numRuns: trials(300) },
     );
   });
 
@@ -173,7 +174,7 @@ describe('a list of IMA, whatever its bytes', () => {
         const proven = proved(bytes, banks).aggregate;
         if (proven?.includes(':')) assert.equal(proven, right);
       }),
-      { numRuns: 3000 },
+      { numRuns: trials(300) },
     );
   });
 
@@ -203,7 +204,7 @@ describe('a list of IMA, whatever its bytes', () => {
           visited.map(({ template }) => template),
         );
       }),
-      { numRuns: 600 },
+      { numRuns: trials(60) },
     );
   });
 
@@ -244,7 +245,7 @@ describe('a list of IMA, whatever its bytes', () => {
           assert.equal(known.at(-1)?.last.bytes, whole.proof.known?.last.bytes);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: trials(30) },
     );
   });
 });

@@ -4,6 +4,7 @@ import { describe, it } from 'mocha';
 import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { trials } from '../../../trials.ts';
 import { rejectionOf } from '../rejection-of.ts';
 import { header } from './log-builder.ts';
 
@@ -44,7 +45,7 @@ describe('any bytes give an event log or a Rejection', () => {
         altered.set(bytes.subarray(0, altered.length), at % (altered.length - 8));
         parsesOrRefuses(cut === null ? altered : altered.subarray(0, cut % altered.length));
       }),
-      { numRuns: 300 },
+      { numRuns: trials(30) },
     );
   });
 

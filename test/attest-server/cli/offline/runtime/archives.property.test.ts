@@ -8,6 +8,7 @@ import { parseRpm } from '../../../../../attest-server/cli/offline/runtime/rpm.t
 import { readTar } from '../../../../../attest-server/cli/offline/runtime/tar.ts';
 import { DigestList } from '../../../../../attest-server/protocol/digest-list.ts';
 import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { trials } from '../../../../trials.ts';
 import { madeTar } from './made-archives.ts';
 import { recordedRpm, withoutContent } from './recorded-packages.ts';
 
@@ -37,7 +38,7 @@ describe('the parsers of what lists files', () => {
         const files = orRejection(() => parseRpm(bytes));
         if (files !== null) orRejection(() => DigestList.of(files));
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 
@@ -50,7 +51,7 @@ describe('the parsers of what lists files', () => {
           assert(error instanceof Rejection, String(error));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 
@@ -64,7 +65,7 @@ describe('the parsers of what lists files', () => {
         const policy = orRejection(() => parseKeylime(bytes.toString('utf8')));
         if (policy !== null) DigestList.of(policy.files);
       }),
-      { numRuns: 1000 },
+      { numRuns: trials(100) },
     );
   });
 });
