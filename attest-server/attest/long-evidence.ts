@@ -54,7 +54,9 @@ export class LongEvidence {
         hold: (digest, bytes) => evidence.hold(digest, bytes),
         readPart,
         takeFiles(name, bytes, at) {
-          const node = nodes.of(name);
+          const node = nodes.get(name);
+          // It was dropped meanwhile.
+          if (node === undefined) return;
           node.budgets ??= evidence.budgetsOf(name);
           node.budgets.files.take(bytes, at);
         },
