@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { type FaultCause, storageCauseOf } from '../protocol/server-fault.ts';
 
 /** An agent that lost its connection is back within 30 s, and quotes. */
@@ -12,7 +13,7 @@ const most = 65_536;
 export class NodeFaults {
   readonly #monotonic: () => number;
   readonly #holdsFor: number;
-  readonly #faults = new LRUCache<string, { readonly cause: FaultCause; readonly at: number }>({ max: most });
+  readonly #faults = new LRUCache<string, { readonly cause: FaultCause; readonly at: number }>(atMost(most));
 
   /** @param unknownAfter how long a verdict holds, in milliseconds: a node that is silent for longer is so on its own */
   constructor(monotonic: () => number, unknownAfter: number) {
