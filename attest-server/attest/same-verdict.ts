@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type AspectResult, aspects, type Verdict } from '../protocol/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
@@ -44,9 +45,9 @@ function isSameReason(a: Verdict['reasons'][number], b: Verdict['reasons'][numbe
 
 /** The verdict that is kept, with what is said now of what could not be read: such as a place among those that wait. */
 export function withTextsOf(now: Verdict | null, kept: Verdict): Verdict {
-  if (now === null) return kept;
-  // Nothing in it is a text: nodes with the same verdict hold one, and compare it at a glance.
-  if (kept.reasons.length === 0) return now;
+  if (now === null || now === kept) return kept;
+  // Where no text is another one, the verdict that the appraiser holds is held once, and compared at a glance from then on.
+  if (isDeepStrictEqual(kept.reasons, now.reasons)) return now;
   let isOther = false;
   const reasons = kept.reasons.map((reason, index) => {
     const { code, text, actual } = now.reasons[index] ?? reason;

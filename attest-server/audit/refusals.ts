@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
 import { outsideText } from '../protocol/printable.ts';
@@ -73,7 +74,7 @@ interface Kind {
 export function createRefusalLog(startedAt: number): RefusalLog {
   const kinds = new LRUCache<string, Kind>({ max: remembered.kinds });
   const shares = { enrolled: strangersShare(startedAt), others: strangersShare(startedAt) };
-  const proven = new LRUCache<string, ByteBudget>({ max: remembered.proven });
+  const proven = new LRUCache<string, ByteBudget>(atMost(remembered.proven));
   const linesLeft = new ByteBudget(lines, startedAt);
   const uncounted = new Map<ReasonCode, number>();
   let since = startedAt;

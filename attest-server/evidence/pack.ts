@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { PcrBank, Role } from '../protocol/messages.ts';
@@ -125,7 +126,7 @@ const mostNodes = 131_072;
 /** Packs answers as they are kept. What it remembers saves hashes and rows, and changes nothing else. */
 export class Packer {
   /** By the name of the attestation key. */
-  readonly #seen = new LRUCache<string, Seen>({ max: mostNodes });
+  readonly #seen = new LRUCache<string, Seen>(atMost(mostNodes));
 
   pack(
     node: AnsweringNode,

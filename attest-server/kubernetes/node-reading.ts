@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
 
 const second = 1 / 86_400;
@@ -31,8 +32,8 @@ export interface NodeReadingParts {
  */
 export class NodeReading {
   readonly #parts: NodeReadingParts;
-  readonly #usual = new LRUCache<string, ByteBudget>({ max: mostNodes });
-  readonly #more = new LRUCache<string, ByteBudget>({ max: mostNodes });
+  readonly #usual = new LRUCache<string, ByteBudget>(atMost(mostNodes));
+  readonly #more = new LRUCache<string, ByteBudget>(atMost(mostNodes));
   readonly #all: ByteBudget;
   /** Nodes that wait for their turn: how long their text was, and when it may be read at the earliest. */
   readonly #waiting = new Map<string, { readonly length: number; readonly from: number }>();

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import type { Delay } from '../protocol/marking.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Drift, MarkedGroup } from './judged-node.ts';
@@ -65,7 +66,7 @@ export class Breaker {
    * By node: the latest taint of drift that was put. Attack: the Node is deleted and made anew to shed it, which makes it no
    * new one: nobody's place is taken, and nobody is asked again.
    */
-  readonly #taints = new LRUCache<string, string>({ max: mostTaints });
+  readonly #taints = new LRUCache<string, string>(atMost(mostTaints));
 
   constructor({ onExpiry }: { readonly onExpiry: 'hold' | 'taint' }) {
     this.#onExpiry = onExpiry;

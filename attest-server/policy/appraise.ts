@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { Role } from '../protocol/messages.ts';
 import { policyLabel } from '../protocol/policy-label.ts';
@@ -99,7 +100,7 @@ export function createAppraiser(
   { remembers = true }: { readonly remembers?: boolean } = {},
 ): Appraiser {
   const prepared = new Map<PolicyGroup, PreparedGroup>();
-  const byName = new LRUCache<string, PreparedGroup>({ max: mostNames });
+  const byName = new LRUCache<string, PreparedGroup>(atMost(mostNames));
   // Labels change while a node keeps its name.
   const goesByName = policy.groups.every(({ labels }) => Object.keys(labels).length === 0);
   const groupFor = ({ name, labels }: AppraisedNode): PreparedGroup => {
@@ -157,7 +158,7 @@ function prepareGroup(
       return { aspect, judge: aspect.prepare(group.rules[name], { group, references: itsOwn, remembers }) };
     }),
     last: null,
-    ofNodes: new LRUCache({ max: mostNames }),
+    ofNodes: new LRUCache(atMost(mostNames)),
   };
 }
 

@@ -165,12 +165,15 @@ export function withoutUnknown(remembered: Past['memory']): Past['memory'] {
 /** What an answer shows of each aspect that was judged by it; null where nothing is unknown. */
 export type ShownUnknown = readonly (readonly [AspectName, Omit<KeptUnknown, 'since'> | null])[];
 
+/** One for all nodes: of most of them nothing is unknown. */
+const nothingOf = new Map(aspectNames.map((name) => [name, [name, null] as const]));
+
 /** @param judged each aspect that was judged by this answer */
 export function shownUnknown(judged: readonly (readonly [AspectName, Judgement])[]): ShownUnknown {
   const isUnknown = judged.some(([, { unknown }]) => unknown !== undefined);
   const held = isUnknown ? unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy))) : [];
   return judged.map(([aspect, { unknown, findings }]) => {
-    if (unknown === undefined) return [aspect, null] as const;
+    if (unknown === undefined) return nothingOf.get(aspect) ?? ([aspect, null] as const);
     const against = findings.filter(
       ({ severity = 'fail', code }) => severity === 'fail' && isOfReference(code),
     );

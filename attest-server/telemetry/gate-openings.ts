@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { Rate } from '../protocol/rate.ts';
 
 /** Entries of one node: a gate opens once a boot, and tells of one opening before. No node fills the audit log with more. */
@@ -6,7 +7,7 @@ const entries = { perSecond: 1 / 600, burst: 16 };
 
 /** Which openings of gates are worth an entry in the audit log: each one once. */
 export class GateOpenings {
-  readonly #nodes = new LRUCache<string, { readonly rate: Rate; last: string }>({ max: 65_536 });
+  readonly #nodes = new LRUCache<string, { readonly rate: Rate; last: string }>(atMost(65_536));
 
   /**
    * @param opening why, and for which boot

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { type Facts, parseFacts } from '../protocol/facts.ts';
 import { explainsTheRest } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
@@ -20,6 +21,8 @@ const rememberedParts = 8192;
 const rememberedFiles = 131_072;
 /** The PCR values of one key take about 1 KB. */
 const rememberedKeys = 131_072;
+/** What is remembered for one key counts for so many bytes at least: it is also bounded in number by that. */
+const leastOfKey = rememberedBytes / rememberedKeys;
 
 /** What manifests of initrds take that are held as they are read: some 400 bytes a file; of others the packed bytes stay. */
 const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
@@ -35,21 +38,19 @@ type Clock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
  */
 export class Memory {
   readonly #keys = new LRUCache<string, KeyMemory>({
-    max: rememberedKeys,
     maxSize: rememberedBytes,
-    sizeCalculation: ({ factsLength }) => factsLength + 1,
+    sizeCalculation: ({ factsLength }) => Math.max(factsLength, leastOfKey),
   });
   readonly #parts = new LRUCache<string, HashedPart>({
     max: rememberedParts,
     maxSize: rememberedBytes,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
   });
-  readonly #files = new LRUCache<string, KnownFile>({ max: rememberedFiles });
-  readonly #fileSets = new LRUCache<string, FileSet>({ max: rememberedKeys });
+  readonly #files = new LRUCache<string, KnownFile>(atMost(rememberedFiles));
+  readonly #fileSets = new LRUCache<string, FileSet>(atMost(rememberedKeys));
   readonly #initrds = new LRUCache<string, InitrdSet>({
-    max: rememberedKeys,
     maxSize: rememberedBytes,
-    sizeCalculation: ({ bytes }) => bytes + 1,
+    sizeCalculation: ({ bytes }) => Math.max(bytes, leastOfKey),
   });
   readonly #manifests = new LRUCache<string, ReadManifest>({
     maxSize: readManifests.size,
@@ -69,7 +70,6 @@ export class Memory {
   >({ max: rememberedReadings, maxSize: rememberedBytes, sizeCalculation: ({ reading }) => reading.size });
 
   readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
-    max: rememberedKeys,
     maxSize: rememberedBytes,
     sizeCalculation: ({ before, last }) => listBytes + last.mappings.size + (before?.mappings.size ?? 0),
   });

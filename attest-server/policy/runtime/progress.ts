@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../../protocol/at-most.ts';
 import { atOnce } from '../../protocol/in-steps.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { SortEntry } from './sort-entry.ts';
@@ -21,7 +22,7 @@ export class ListFollower {
   constructor(sort: SortEntry, entriesInStep: number, most: number) {
     this.#sort = sort;
     this.#entriesInStep = entriesInStep;
-    this.#byNode = new LRUCache({ max: most });
+    this.#byNode = new LRUCache(atMost(most));
   }
 
   judgedTo(node: string): string | null {

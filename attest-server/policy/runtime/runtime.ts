@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../../protocol/at-most.ts';
 import { atOnce } from '../../protocol/in-steps.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
@@ -55,7 +56,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
       ready ??= made;
       return ready;
     }
-    const remembered = new LRUCache<string, Remembered>({ max: remembers ? mostNodes : 1 });
+    const remembered = new LRUCache<string, Remembered>(atMost(remembers ? mostNodes : 1));
     return {
       judge(proven, node, at) {
         const { ima } = proven;
