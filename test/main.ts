@@ -5,6 +5,7 @@ import { start } from 'node-tpm2/run';
 import { type Batches, batchesOf } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
+import { type TimeSpent, timeSpent } from './time-spent.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /**
@@ -78,7 +79,7 @@ async function test(): Promise<void> {
   if (endedBy !== null) process.kill(process.pid, endedBy);
   const totals = joined(ran);
   process.exitCode = totals.failed > 0 ? 1 : 0;
-  showSlowest(totals.files);
+  showTimes(totals.files);
   for (const title of totals.skips) console.log(`SKIPPED  ${title}`);
   for (const title of totals.failures) console.log(`FAILED  ${title}`);
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skips.length} skipped`);
@@ -142,11 +143,17 @@ function joined(all: readonly Totals[]): Totals {
 }
 
 /** So that whoever adds a slow test sees it. */
-function showSlowest(files: Totals['files']): void {
-  const slowest = Object.entries(files).sort(([, one], [, other]) => other - one);
+function showTimes(files: Totals['files']): void {
+  const slowest = Object.entries(files).sort(([, one], [, other]) => other.ms - one.ms);
   if (slowest.length < 11) return;
-  for (const [file, ms] of slowest.slice(0, 10))
-    console.log(`${(ms / 1000).toFixed(1).padStart(6)} s  ${file}`);
+  const line = ({ ms, cpuMs }: TimeSpent, what: string) =>
+    console.log(`${seconds(ms)} s ${seconds(cpuMs)} s of CPU  ${what}`);
+  for (const [file, took] of slowest.slice(0, 10)) line(took, file);
+  line(timeSpent(), 'in all');
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1).padStart(6);
 }
 
 /** Runs the checks in turn, each one line; one that fails shows what it said. */

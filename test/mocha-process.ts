@@ -12,8 +12,8 @@ const totals = z.strictObject({
   skips: z.array(z.string()),
   /** Titles of the tests that failed. */
   failures: z.array(z.string()),
-  /** Milliseconds of each file. */
-  files: z.record(z.string(), z.number()),
+  /** What each file took. */
+  files: z.record(z.string(), z.strictObject({ ms: z.number(), cpuMs: z.number() })),
 });
 
 export type Totals = Readonly<z.infer<typeof totals>>;

@@ -1,6 +1,7 @@
 import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import Mocha from 'mocha';
+import { between, sum, timeSpent } from './time-spent.ts';
 
 const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END, EVENT_TEST_PENDING } = Mocha.Runner.constants;
 
@@ -8,16 +9,17 @@ const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END, EVENT_TEST_PENDING } 
 export default class Reporter extends Mocha.reporters.Spec {
   constructor(runner, options) {
     super(runner, options);
-    /** Milliseconds of each file, from the begin of its groups to their end. */
+    /** What each file took, from the begin of its groups to their end. */
     const files = {};
-    let begun = 0;
+    let begun = timeSpent();
     runner.on(EVENT_SUITE_BEGIN, (suite) => {
-      if (suite.parent?.root) begun = performance.now();
+      if (suite.parent?.root) begun = timeSpent();
     });
     runner.on(EVENT_SUITE_END, (suite) => {
       if (!suite.parent?.root) return;
       const file = relative(process.cwd(), suite.file);
-      files[file] = (files[file] ?? 0) + Math.round(performance.now() - begun);
+      const took = between(begun, timeSpent());
+      files[file] = file in files ? sum(files[file], took) : took;
     });
     const titleOf = (test) => test.fullTitle().replace(/\s+/g, ' ');
     const skips = [];

@@ -8,7 +8,7 @@ export interface UploadTurn {
 const turn = 120_000;
 const leastRate = 512 * 1024;
 /** Milliseconds before a rate says something. */
-const grace = 20_000;
+const grace = 10_000;
 /** A node of this rank has a turn of 64 minutes, at 16 KiB a second. */
 const highest = 5;
 

@@ -23,10 +23,10 @@ export const inAll = {
   /** Connections that said hello with enrolled keys and have not proven them: of one source, and of all. */
   claimants: { perSource: 1024, total: 4096 },
   /**
-   * Bytes of unproven connections: what they sent, and what each takes of itself, up to half of it, and for each piece that
-   * came. Memory that was in use comes back late, so a connection counts for more than it takes.
+   * Bytes of unproven connections, where one source may not send more: what they sent, and what each takes of itself, up to
+   * half of it, and for each piece that came. Memory that was in use comes back late, so a connection counts for more than it takes.
    */
-  unprovenBytes: 256 * 1024 * 1024,
+  unprovenBytes: 48 * 1024 * 1024,
   connectionBytes: 192 * 1024,
   pieceBytes: 256,
   /** A source from which somebody proved himself is known for so many milliseconds after he left. */

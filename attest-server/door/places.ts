@@ -43,6 +43,8 @@ interface Source {
  */
 export class Places {
   readonly #of: SourceBounds;
+  /** Bytes of all sources: no fewer than one may send. */
+  readonly #most: number;
   readonly #sources = new Map<string, Source>();
   #strangers = 0;
   #claimants = 0;
@@ -52,11 +54,12 @@ export class Places {
 
   constructor(of: SourceBounds) {
     this.#of = of;
+    this.#most = Math.max(inAll.unprovenBytes, of.unprovenBytes);
   }
 
   /** As they count in all. */
   get bytes(): number {
-    return this.#bytes + Math.min(this.#held * inAll.connectionBytes, inAll.unprovenBytes / 2);
+    return this.#bytes + Math.min(this.#held * inAll.connectionBytes, this.#most / 2);
   }
   get strangers(): number {
     return this.#strangers;
@@ -114,7 +117,7 @@ export class Places {
     source.senders.add(held);
     while (source.bytes > this.#of.unprovenBytes) this.#evict(heaviestSender(source), 'bytes');
     // Where nobody sent anything, the number of places is the bound.
-    while (this.bytes > inAll.unprovenBytes && this.#bytes > 0)
+    while (this.bytes > this.#most && this.#bytes > 0)
       this.#evict(heaviestSender(this.#heaviest(source, (each) => each.bytes)), 'bytes_in_all');
   }
 

@@ -296,7 +296,7 @@ export interface PolicyPorts {
   simulate(
     policy: { readonly text: string; readonly file: string },
     page: NodePage,
-  ): Promise<SimulatedPage & { readonly latched: readonly PolicyFault[] }>;
+  ): Promise<SimulatedPage & { readonly latched: readonly PolicyFault[]; readonly refusedShare: number }>;
   /**
    * The same by the policy in force, as the references are and as they would be after this action; null where there is
    * none of that name.

@@ -127,9 +127,12 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const asHeld = (policy: Policy) => (trial ? underTrial(policy) : policy);
   const history = await openPolicyHistory({ store: store.policies, asHeld, now, logger });
   const policy = () => current.policy;
-  const trials = createTrials({ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now });
+  const { refusedShare } = parts;
+  const trials = createTrials({
+    ...{ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, refusedShare, now },
+  });
   const refusal = createPolicyRefusal({
-    share: parts.refusedShare,
+    share: refusedShare,
     compare: trials.compare,
     status: store.verdicts.status,
     allowanceFor: history.allowanceFor,

@@ -5,7 +5,7 @@ import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
 import { shellWord } from '../protocol/advice.ts';
-import { turnsUntrusted } from '../protocol/policy-api.ts';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../protocol/policy-api.ts';
 import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
 import type { Reference } from '../protocol/reference.ts';
 import { digestOf, type PolicyHistory, type SourcedPolicy } from './policy-history.ts';
@@ -82,8 +82,6 @@ export interface PolicyRefusal {
   comparing(): PolicyComparison | null;
 }
 
-/** Fewer nodes than this are no mass: a site of five tries things out. */
-const fewest = 3;
 /** Milliseconds for which a refusal of a signed directory holds without another comparison. */
 const refusedFor = 60_000;
 /** Names in a refusal. */
@@ -108,7 +106,7 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
     const voices: SimulatedNode[] = [];
     for (const [index, node] of nodes.entries()) {
       if (index % othersBetween === 0) await setImmediate();
-      if (node.before?.state !== 'trusted' || node.after === null || node.after.mode === 'observe') continue;
+      if (!canLoseTrust(node)) continue;
       const now = await status(node.node);
       if (now === null || now.sequence?.held != null) continue;
       // Whoever is silent was trusted before, and comes back.
@@ -173,7 +171,7 @@ export function createPolicyRefusal(parts: PolicyRefusalParts): PolicyRefusal {
       const nodes = await compared(before, next, references, signal);
       const trusted = await trustedOf(nodes);
       const untrusted = trusted.filter(turnsUntrusted);
-      if (untrusted.length < fewest || untrusted.length <= share * trusted.length) return nodes;
+      if (!losesTooMany(untrusted.length, trusted.length, share)) return nodes;
       if ((await allowanceFor(policy)) !== null) return nodes;
       const refused = {
         policy: policyLabel(policy),

@@ -34,6 +34,8 @@ export interface TrialParts {
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
+  /** Of the trusted nodes: a policy may make so many of them untrusted. */
+  readonly refusedShare: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -66,7 +68,7 @@ class TooManyTrials extends Error {
 
 /** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
-  const { store, presence, bundle, latched, policy, asHeld, labelsOf, methods, now } = parts;
+  const { store, presence, bundle, latched, policy, asHeld, labelsOf, methods, refusedShare, now } = parts;
   const oneByOne = pLimit(1);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     if (oneByOne.pendingCount + oneByOne.activeCount >= mostWaiting)
@@ -102,7 +104,7 @@ export function createTrials(parts: TrialParts): Trials {
         const references = await store.references.list();
         const before = { policy: policy(), references };
         const judged = await simulate(ports, { before, after: { policy: tried, references } }, page);
-        return { ...judged, latched: faults };
+        return { ...judged, latched: faults, refusedShare };
       });
     },
     simulateReference: async (name, action, page) =>

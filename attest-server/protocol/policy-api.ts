@@ -4,7 +4,14 @@ import { shownThing } from './candidates-api.ts';
 import { nodeName } from './messages.ts';
 import { plainName, referenceStates } from './reference.ts';
 import { tpmClasses } from './tpm-class.ts';
-import { aspectSchema, modeSchema, type NodeState, nodeStateSchema, reasonSchema } from './verdict.ts';
+import {
+  aspectSchema,
+  type Mode,
+  modeSchema,
+  type NodeState,
+  nodeStateSchema,
+  reasonSchema,
+} from './verdict.ts';
 
 /** Characters: a policy is written by people. */
 const longestPolicy = 1 << 18;
@@ -47,6 +54,8 @@ export type SimulatedNodeView = z.infer<typeof simulatedNode>;
 export const simulateAnswer = listOf(simulatedNode).extend({
   /** Where the latch would refuse this policy. */
   latched: z.array(z.object({ line: z.int(), field: z.string(), text: z.string() })).default([]),
+  /** Which share of the trusted nodes a policy may make untrusted before it is refused; 1, as from servers before it: all. */
+  refusedShare: z.number().min(0).max(1).default(1),
 });
 
 /** A page of what a step of a reference's life would do. A server of before gives `items` and `next` alone. */
@@ -189,7 +198,20 @@ export const policyAllowed = z.object({
 /** A verdict before something, and the one behind it; null where there is none. */
 interface Changing {
   readonly before: { readonly state: NodeState } | null;
-  readonly after: { readonly state: NodeState } | null;
+  readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;
+}
+
+/** Fewer nodes than this make no policy refused. */
+const fewestLost = 3;
+
+/** Of nodes whose trust a policy can take: too many would lose it. @param share of them that may */
+export function losesTooMany(untrusted: number, trusted: number, share: number): boolean {
+  return untrusted >= fewestLost && untrusted > share * trusted;
+}
+
+/** True where a policy can take a node's trust: it is trusted now, and not merely observed then. */
+export function canLoseTrust({ before, after }: Changing): boolean {
+  return before?.state === 'trusted' && after !== null && after.mode !== 'observe';
 }
 
 /** True where a node would become untrusted that is not so now. */

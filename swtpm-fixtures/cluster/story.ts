@@ -124,15 +124,19 @@ async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   narrator.say(
     'The operator vouches for what they booted and ran, their disks and their firewalls: `assay reference capture` makes references.',
   );
-  const kinds = cluster.noFirewall === null ? ['boot', 'disk', 'firewall'] : ['boot', 'disk'];
   await Promise.all(
-    unknown.map(async ({ name, measures }) => {
-      for (const kind of measures ? [...kinds, 'runtime'] : kinds) {
-        const reference = kind === 'boot' ? name : `${name}-${kind}`;
-        await cluster.operator.assay('reference', 'capture', name, '--name', reference, '--kind', kind);
+    unknown.map(async (node) => {
+      for (const kind of comparedKinds(cluster, node)) {
+        const reference = kind === 'boot' ? node.name : `${node.name}-${kind}`;
+        await cluster.operator.assay('reference', 'capture', node.name, '--name', reference, '--kind', kind);
       }
     }),
   );
+}
+
+/** The kinds of references that its policy needs. */
+export function comparedKinds({ noFirewall }: Cluster, { measures }: ClusterNode): readonly string[] {
+  return ['boot', 'disk', ...(noFirewall === null ? ['firewall'] : []), ...(measures ? ['runtime'] : [])];
 }
 
 /** Once each was judged, or waits for a reference. @throws Error where one does not answer */

@@ -5,7 +5,7 @@ import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
 import { installAccounts, renewAgentToken, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
 import { inFolder, rounded } from '../bench/attestation.ts';
-import { type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
+import { asShipped, type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
 import { populate } from '../bench/population.ts';
 import { kindOfTable, tableBytes } from '../bench/table-bytes.ts';
 import { type Counts, startAttack } from './attack.ts';
@@ -80,13 +80,16 @@ export async function besiegeAsEnrolled(
     ];
     const machines = await populate(stateDir, names.length, 'p256', (index) => names[index] ?? '');
     await using cluster = inCluster.has(program) ? await clusterOf(names) : null;
-    await using server = await startMeasured({
-      kind: 'assay',
-      stateDir,
-      challengeEveryMs: isOften ? oftenMs : usuallyMs,
-      policy,
-      ...(cluster !== null && { kubeconfig: cluster.kubeconfig }),
-    });
+    await using server = await startMeasured(
+      {
+        kind: 'assay',
+        stateDir,
+        challengeEveryMs: isOften ? oftenMs : usuallyMs,
+        policy,
+        ...(cluster !== null && { kubeconfig: cluster.kubeconfig }),
+      },
+      asShipped,
+    );
     const nodes = machines.map((machine, index) => ({
       machine,
       token: cluster?.tokens.get(machine.name) ?? null,
@@ -113,7 +116,8 @@ export async function besiegeAsEnrolled(
     // It starts meanwhile; what is measured is the time in which it is at work.
     await sleep(1_500);
     const sending = withImages.has(program)
-      ? sendImage(server, image, siege.imageWithin * 1000)
+      ? // Once the attacker has the places.
+        sleep(5_000).then(() => sendImage(server, image, siege.imageWithin * 1000))
       : Promise.resolve(null);
     const during = await watch(seconds * 1000);
     const { counts, cpuMs } = await attacker;

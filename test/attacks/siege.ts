@@ -7,7 +7,7 @@ export type SiegeName = (typeof siegeNames)[number];
 
 export interface SiegeOptions {
   readonly only?: readonly SiegeName[];
-  /** Default: 60 for all at once, 125 where places of initrds are held, and 20 of any other. */
+  /** Default: 60 for all at once, as long as an honest image may wait where places of initrds are held, and 20 of any other. */
   readonly seconds?: number;
   /** Nodes of the attacker; default: 16 of 300 for all at once, 60 of 80 for open parts, and 8 of 28 for any other. */
   readonly attackers?: number;
@@ -46,20 +46,22 @@ function siegeBy(
 ): EnrolledSiege {
   const usual = { attackers: 8, of: 28, seconds: 20, ...others[name] };
   const owned = attackers ?? usual.attackers;
+  // Each of the attacker's nodes has one turn of ten seconds before it is known as a slow one.
+  const imageWithin = 30 + 10 * owned;
   return {
-    seconds: seconds ?? usual.seconds,
+    // Who holds places of initrds must hold them longer than an honest node may wait.
+    seconds: seconds ?? (name === 'initrd-places' ? imageWithin + 10 : usual.seconds),
     attackers: owned,
     honest: Math.max(1, usual.of - owned),
-    imageWithin: 120,
+    imageWithin,
   };
 }
 
-/** All at once takes a minute, and who holds places of initrds must hold them longer than an honest node may wait. */
+/** All at once takes a minute. */
 const others: Readonly<
   Partial<Record<EnrolledProgram, Partial<{ attackers: number; of: number; seconds: number }>>>
 > = {
   mixed: { attackers: 16, of: 300, seconds: 60 },
-  'initrd-places': { seconds: 125 },
   // Of the memory for what nobody has judged yet each node takes little.
   'open-parts': { attackers: 60, of: 80 },
 };

@@ -3,7 +3,7 @@ import { request as requestTls } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff } from '../../agent/back-off.ts';
 import { inFolder, rounded } from '../bench/attestation.ts';
-import { type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
+import { asShipped, type MeasuredServer, startMeasured } from '../bench/measured-server.ts';
 import { type Machine, populate } from '../bench/population.ts';
 import { attest, connectAgents, type Fleet, type Link, open } from '../bench/simulated-agents.ts';
 import { type Counts, type Order, startAttack, Tallies } from './attack.ts';
@@ -71,7 +71,7 @@ export async function besiegeAsStranger(name: StrangerSiege, seconds: number): P
 
 async function siegeOf(stateDir: string, name: Program, seconds: number): Promise<SiegeFigures> {
   const machines = await populate(stateDir, agents, 'p256');
-  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
+  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs }, asShipped);
   await using honest = await connectAgents(server, machines);
   await sleep(1_000);
   const { rssKib: idle } = await server.settle();
@@ -192,7 +192,7 @@ export interface FleetFigures {
 async function fleetOfOneAddress(stateDir: string): Promise<FleetFigures> {
   const from = '127.0.5.1';
   const machines = await populate(stateDir, fleetSize, 'p256');
-  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 60_000 });
+  await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 60_000 }, asShipped);
   const end = performance.now() + fleetWithinMs;
   const stranger = Array.from({ length: 256 }, async () => {
     while (performance.now() < end) {

@@ -14,6 +14,7 @@ import type { SideInput } from './against-side.ts';
 import { captured } from './bench-node.ts';
 import { logs } from './boot-log.ts';
 import { median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 import { log, message, reference } from './verify-quote.ts';
 
 /** New to old: CPU time of the same work in this tree and in that of the commit; below 1 is quicker. Of the pairs. */
@@ -32,8 +33,8 @@ const root = join(import.meta.dirname, '../..');
 const program = join(import.meta.dirname, 'against-side.ts');
 const messagesOfKey = { rsa2048: 16, p256: 64 } as const;
 /** Of each figure, in each pair: until both sides are compiled as they are in a server that runs for days. */
-const warmUp = 60;
-const turns = 16;
+const warmUp = sized(60, 1);
+const turns = sized(16, 2);
 
 /**
  * In each pair, old and new are a process each, start anew, and do the same work on the same bytes, a few milliseconds at

@@ -6,6 +6,7 @@ import { start } from 'node-tpm2/run';
 import { makeAuthority } from '../agent/made-authority.ts';
 import { inFolder } from './attestation.ts';
 import { median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 export interface AgentFigures {
   /** From the start of the process to its first attempt to connect, in milliseconds. */
@@ -14,7 +15,7 @@ export interface AgentFigures {
   readonly rss_mib: number;
 }
 
-const rounds = 5;
+const rounds = sized(5, 1);
 const program = join(import.meta.dirname, '../../agent/main.ts');
 
 /** The agent's program on a machine without TPM, at an address where nobody speaks its protocol; medians. */

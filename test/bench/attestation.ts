@@ -10,12 +10,13 @@ import { interleaved } from './cpu-time.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { type Machine, populate } from './population.ts';
 import { connectAgents, connectEchoes } from './simulated-agents.ts';
+import { sized } from './sized.ts';
 
-const agents = 200;
+const agents = sized(200, 4);
 const paceMs = 200;
 /** Until what an answer runs through is compiled: 10,000 of them at the pace. */
-const warmUpMs = 10_000;
-const measuredMs = 5_000;
+const warmUpMs = sized(10_000, 400);
+const measuredMs = sized(5_000, 600);
 
 /** Of one kind of attestation key. Times are CPU time of the server's process for one attestation, in milliseconds. */
 export interface AttestationFigures {
@@ -148,7 +149,7 @@ function verifyMs(machines: readonly Machine[]): number {
     for (const { key, attest, signature } of quotes)
       if (!bareVerify('sha256', attest, key, signature)) throw new Error('a good signature was refused');
   };
-  const [ms = Number.NaN] = interleaved([check], { warmUp: 0, rounds: 50 });
+  const [ms = Number.NaN] = interleaved([check], { warmUp: 0, rounds: sized(50, 1) });
   return ms / quotes.length;
 }
 

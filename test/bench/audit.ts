@@ -7,6 +7,7 @@ import { type AuditEvent, genesis } from '../../attest-server/protocol/audit.ts'
 import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
 import { madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
 import { inFolder } from './attestation.ts';
+import { sized } from './sized.ts';
 
 /** `assay audit verify FILE` in a process of its own. */
 export interface AuditFigures {
@@ -18,7 +19,7 @@ export interface AuditFigures {
   readonly rss_mb: number;
 }
 
-const few = 500_000;
+const few = sized(500_000, 1_000);
 const many = 10_000_000;
 /** Of a fleet of some thousands of nodes in a minute. */
 const entriesOfCheckpoint = 100;

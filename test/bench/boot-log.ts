@@ -15,6 +15,7 @@ import { bankByHand, provenByHand } from '../attest-server/verify/made-by-hand.t
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 /** Milliseconds of CPU time, medians, on one core. */
 export interface BootLogFigures {
@@ -43,8 +44,8 @@ export const logs: readonly (readonly [file: string, banks: readonly PcrBank[]])
   ['fedora41-locality-3', ['sha1', 'sha256']],
   ['rhel8-padded', ['sha256']],
 ];
-const rounds = 60;
-const repeats = 20;
+const rounds = sized(60, 1);
+const repeats = sized(20, 1);
 
 /** The 49 KB log that peers are measured with, in one bank and both, and the largest one with SHA-256 of the corpus. */
 export async function benchBootLog(): Promise<readonly BootLogFigures[]> {

@@ -1,9 +1,12 @@
 import { type Cluster, type ClusterNode, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
+import { patience } from '../../swtpm-fixtures/cluster/expectations.ts';
+import { comparedKinds } from '../../swtpm-fixtures/cluster/story.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { inFolder } from './attestation.ts';
 import { median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
-const rounds = 10;
+const rounds = sized(10, 1);
 
 export interface BootFigures extends Readonly<Record<string, unknown>> {
   /** Medians, milliseconds. From the start of the agent's process to the committed verdict, enrolment included. */
@@ -45,7 +48,8 @@ async function measure(dir: string): Promise<BootFigures> {
   await cluster.operator.importKeys(cluster.nodes.map(({ name, ekDigest }) => ({ node: name, ekDigest })));
   await model.startAgent();
   await reach(cluster, model, 'pending');
-  await cluster.operator.assay('reference', 'capture', model.name, '--name', 'model');
+  for (const kind of comparedKinds(cluster, model))
+    await cluster.operator.assay('reference', 'capture', model.name, '--name', kind, '--kind', kind);
   await reach(cluster, model, 'trusted');
 
   const trusted = [];
@@ -77,8 +81,8 @@ async function reach(
   node: ClusterNode,
   state: 'pending' | 'trusted' | 'untrusted',
 ): Promise<void> {
-  if (!(await cluster.reaches(node.name, state, null, 20_000)))
-    throw new Error(`${node.name} did not become ${state}`);
+  if (!(await cluster.reaches(node.name, state, null, patience)))
+    throw new Error(`${node.name} did not become ${state}: ${JSON.stringify(cluster.state(node.name))}`);
 }
 
 async function clock(work: () => Promise<unknown>): Promise<number> {

@@ -8,6 +8,7 @@ import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { madeProof, policyOf } from '../attest-server/policy/made-proof.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { rounded } from './attestation.ts';
+import { sized } from './sized.ts';
 
 /** Of 5,000 nodes, each of which boots what no reference has: what is asked for, and its answer as JSON. */
 export interface CandidatesFigures {
@@ -24,8 +25,8 @@ interface Cost {
   readonly kb: number;
 }
 
-const nodes = 5000;
-const runs = 21;
+const nodes = sized(5000, 50);
+const runs = sized(21, 1);
 const log = recordedLog('debian13-shim-grub');
 const policy = policyOf('require: [identity, boot]');
 

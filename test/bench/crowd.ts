@@ -4,22 +4,23 @@ import { evidenceLike, inFolder, rounded } from './attestation.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { model, populate } from './population.ts';
 import { connectAgents, connectEchoes, type Fleet } from './simulated-agents.ts';
+import { sized } from './sized.ts';
 import { connectTarpit } from './tarpit.ts';
 
 /** Ten agents that answer one byte a second: the part of the others' rate that is left. */
 export async function benchTarpit(): Promise<{ readonly tarpit_kept: number }> {
   return await inFolder(async (stateDir) => {
-    const machines = await populate(stateDir, 110, 'p256');
+    const machines = await populate(stateDir, sized(110, 20), 'p256');
     await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: 200 });
     await using honest = await connectAgents(server, machines.slice(10));
-    await sleep(2_000);
+    await sleep(sized(2_000, 400));
     const [before, during, after]: number[][] = [[], [], []];
-    for (let round = 0; round < 3; round++) before!.push(await rateOf(honest, 1_000));
+    for (let round = 0; round < sized(3, 1); round++) before!.push(await rateOf(honest, 1_000));
     {
       await using _tarpit = await connectTarpit(server, machines.slice(0, 10));
-      for (let round = 0; round < 6; round++) during!.push(await rateOf(honest, 1_000));
+      for (let round = 0; round < sized(6, 1); round++) during!.push(await rateOf(honest, 1_000));
     }
-    for (let round = 0; round < 3; round++) after!.push(await rateOf(honest, 1_000));
+    for (let round = 0; round < sized(3, 1); round++) after!.push(await rateOf(honest, 1_000));
     return { tarpit_kept: rounded(mean(during!) / mean([...before!, ...after!])) };
   });
 }
@@ -60,7 +61,11 @@ export interface ConnectionFigures extends Readonly<Record<string, unknown>> {
  * each message back, which is longer than a verdict and a challenge.
  */
 export async function benchConnections(full: boolean, sizes: Sizes = {}): Promise<ConnectionFigures> {
-  const { connections = full ? 2_000 : 1_000, messages = full ? 200 : 5, more = full ? 50 : 5 } = sizes;
+  const {
+    connections = full ? 2_000 : sized(1_000, 20),
+    messages = full ? 200 : sized(5, 1),
+    more = full ? 50 : sized(5, 1),
+  } = sizes;
   const counts = { connections, messages, more };
   const paceMs = (sizes.every ?? 1) * 1000;
   const ours = await inFolder(async (stateDir) => {
@@ -96,7 +101,7 @@ async function memoryEach(
 ): Promise<{ readonly each: number; readonly growth: number }> {
   const first = Math.min(100, connections / 2);
   await using some = await connect(0, first);
-  await reach(some, first * 20);
+  await reach(some, first * sized(20, 1));
   const { rssKib: before } = await server.settle();
   await using others = await connect(first, connections);
   const count = connections - first;
@@ -126,7 +131,11 @@ export interface AgentsFigures {
 
 /** Many agents at the pace of a real fleet. The short run has fewer, at the same number of answers per second. */
 export async function benchAgents(full: boolean, sizes: Sizes = {}): Promise<AgentsFigures> {
-  const { agents: n = full ? 5_000 : 1_000, every = full ? 60 : 10, seconds = full ? 120 : 20 } = sizes;
+  const {
+    agents: n = full ? 5_000 : sized(1_000, 20),
+    every = full ? 60 : sized(10, 1),
+    seconds = full ? 120 : sized(20, 2),
+  } = sizes;
   const [everyMs, forMs] = [every * 1000, seconds * 1000];
   return await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, n, 'p256');

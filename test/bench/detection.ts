@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetworkNamespace } from '../../swtpm-fixtures/namespace.ts';
 import { startWatchedNode, tampers, type WatchedNode, withIptables } from '../agent/watch/watched-node.ts';
 import { builtAgent } from './built-agent.ts';
+import { sized } from './sized.ts';
 
 interface DetectionFigures {
   readonly rounds: number;
@@ -24,14 +25,14 @@ interface ChurnFigures {
 }
 
 /** A quiet time after which an event of the firewall is read at once. */
-const quietMs = 6_000;
+const quietMs = sized(6_000, 500);
 
 /** How long a change on a running node stays unseen. */
 export async function benchDetection(full: boolean): Promise<{ readonly detection: DetectionFigures }> {
   const folder = await mkdtemp(join(tmpdir(), 'assay-detection-'));
   try {
     const program = await builtAgent(join(folder, 'dist'));
-    const rounds = full ? 20 : 4;
+    const rounds = full ? 20 : sized(4, 1);
     const taken = new Map<string, number[]>(Object.keys(tampers).map((name) => [name, []]));
     {
       await using node = await startWatchedNode({ challengeEvery: 600, program, prepare: withIptables });
@@ -46,7 +47,7 @@ export async function benchDetection(full: boolean): Promise<{ readonly detectio
           await trusted;
         }
     }
-    const churn = await measureChurn(full ? 300 : 60, program);
+    const churn = await measureChurn(full ? 300 : sized(60, 2), program);
     const share = (part: number) =>
       Object.fromEntries(
         [...taken].map(([name, times]) => [

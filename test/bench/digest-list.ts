@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { DigestList, type ListedFile } from '../../attest-server/protocol/digest-list.ts';
 import { cpuMs, median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 export interface DigestListFigures {
   readonly digests: number;
@@ -44,8 +45,8 @@ export function benchDigestList(): DigestListFigures {
   };
 }
 
-const known = 1_000_000;
-const lookups = 200_000;
+const known = sized(1_000_000, 2_000);
+const lookups = sized(200_000, 400);
 
 /** By itself: the list that it makes is let go before memory is measured. */
 function packedFiles(): Buffer {

@@ -10,6 +10,7 @@ import {
 import { type FirewallPart, parseFirewallPart } from '../../attest-server/protocol/firewall.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { cpuMs, median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 export interface FirewallFigures {
   /** Medians, milliseconds of CPU time of one core: 10,000 rules of iptables, and of nft, read, compared with a baseline of which one differs, and judged. */
@@ -22,11 +23,12 @@ export interface FirewallFigures {
 
 /** Canonicalising and comparing a large firewall. */
 export function benchFirewall(): FirewallFigures {
+  const [some, many] = [sized(10_000, 100), sized(50_000, 100)];
   return {
-    iptables_10k_ms: judging(iptables(rulesOf(10_000)), iptables(changed(rulesOf(10_000)))),
-    nft_10k_ms: judging(nft(10_000, 0), nft(10_000, 1)),
-    reversed_10k_ms: judging(iptables(rulesOf(10_000)), iptables(rulesOf(10_000).reverse())),
-    iptables_50k_ms: judging(iptables(rulesOf(50_000)), iptables(changed(rulesOf(50_000)))),
+    iptables_10k_ms: judging(iptables(rulesOf(some)), iptables(changed(rulesOf(some)))),
+    nft_10k_ms: judging(nft(some, 0), nft(some, 1)),
+    reversed_10k_ms: judging(iptables(rulesOf(some)), iptables(rulesOf(some).reverse())),
+    iptables_50k_ms: judging(iptables(rulesOf(many)), iptables(changed(rulesOf(many)))),
   };
 }
 
@@ -40,7 +42,7 @@ function judging(before: FirewallPart, after: FirewallPart): number {
   const by = { active: [baseline], revoked: [], idle: () => [], isAsked: true };
   const times: number[] = [];
   let findings: readonly Finding[] = [];
-  for (let round = 0; round < 7; round++) {
+  for (let round = 0; round < sized(7, 1); round++) {
     times.push(
       cpuMs(() => {
         findings = judgeRules(parse(bytes), '0'.repeat(64), rules, by).findings;

@@ -16,6 +16,7 @@ import { madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-k
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
 import { model, populate } from './population.ts';
+import { sized } from './sized.ts';
 import { strictNodes } from './strict-node.ts';
 import { kindOfTable, tableBytes } from './table-bytes.ts';
 
@@ -48,11 +49,11 @@ export interface GrowthFigures {
 /** For an hour each. */
 const bans = 60;
 
-const nodes = 100;
+const nodes = sized(100, 1);
 const minute = 60_000;
 /** Nodes begin within the first hour, each at a minute of its own; the day is counted from its end. */
 const begins = 61;
-const day = 24 * 60;
+const day = sized(24 * 60, 60);
 
 export async function benchGrowth(): Promise<GrowthFigures> {
   const { host, node, reference } = await strictNodes();

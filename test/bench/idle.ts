@@ -7,6 +7,7 @@ import { startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { startWatchedNode } from '../agent/watch/watched-node.ts';
 import { builtAgent } from './built-agent.ts';
 import { memoryOf, timeOf } from './process-cost.ts';
+import { sized } from './sized.ts';
 
 /** Of all programs of one node and their children, its TPM aside. */
 interface IdleFigures {
@@ -23,7 +24,7 @@ interface IdleFigures {
   readonly agent_to_bare_node: number;
 }
 
-const every = 60;
+const every = sized(60, 2);
 
 /** A node that is left alone, challenged every 60 s, with all that it watches. */
 export async function benchIdle(
@@ -32,7 +33,7 @@ export async function benchIdle(
 ): Promise<{
   readonly idle: IdleFigures;
 }> {
-  const lasts = seconds ?? (full ? 300 : 60);
+  const lasts = seconds ?? (full ? 300 : sized(60, 3));
   const folder = await mkdtemp(join(tmpdir(), 'assay-idle-'));
   try {
     const program = await builtAgent(join(folder, 'dist'));
@@ -40,7 +41,7 @@ export async function benchIdle(
     const { world, machine, programs } = watched;
     await using bare = await idleNode();
     // What a start does once is over, and the collector of garbage had its time.
-    await sleep(10_000);
+    await sleep(sized(10_000, 0));
     const times = async () =>
       new Map(
         await Promise.all(

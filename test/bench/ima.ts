@@ -26,6 +26,7 @@ import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { at, captured, node } from './bench-node.ts';
 import { cpuMs, interleaved, median } from './cpu-time.ts';
 import { benchDigestList, type DigestListFigures } from './digest-list.ts';
+import { sized } from './sized.ts';
 
 /** Milliseconds are CPU time of one core, medians, unless a name says otherwise. */
 export interface ImaFigures {
@@ -56,9 +57,9 @@ interface LongFigures {
   readonly heap_per_line: number;
 }
 
-const newLines = 2000;
-const knownDigests = 200_000;
-const longLines = 500_000;
+const newLines = sized(2000, 100);
+const knownDigests = sized(200_000, 1_000);
+const longLines = sized(500_000, 5_000);
 
 /** The list of the running kernel, as a node sends it. */
 export function benchIma(): ImaFigures {
@@ -79,7 +80,10 @@ export function benchIma(): ImaFigures {
     }
   };
   const works = [looked(list.binary), looked(list.ascii), bare];
-  const [binary = 0, ascii = 0, bareMs = 0] = interleaved(works, { warmUp: 40, rounds: 60 });
+  const [binary = 0, ascii = 0, bareMs = 0] = interleaved(works, {
+    warmUp: sized(40, 0),
+    rounds: sized(60, 1),
+  });
   return {
     lines: newLines,
     known_digests: knownDigests,
@@ -142,8 +146,8 @@ function benchLong(): LongFigures {
   const [short, long] = [longLines / 5, longLines].map(madeBytes);
   if (short === undefined || long === undefined) throw new Error('no list');
   inSteps(short);
-  const shortMs = median(Array.from({ length: 5 }, () => cpuMs(() => inSteps(short))));
-  const runs = Array.from({ length: 5 }, () => {
+  const shortMs = median(Array.from({ length: sized(5, 1) }, () => cpuMs(() => inSteps(short))));
+  const runs = Array.from({ length: sized(5, 1) }, () => {
     let longest = 0;
     return { ms: cpuMs(() => (longest = inSteps(long).longest)), longest };
   });
@@ -255,7 +259,10 @@ function benchMoving(): number {
       if (appraise(proven, node, at).state !== 'trusted') throw new Error('a good boot is refused');
     }
   };
-  const [movingMs = 0, stillMs = 0] = interleaved([judged(true), judged(false)], { warmUp: 10, rounds: 20 });
+  const [movingMs = 0, stillMs = 0] = interleaved([judged(true), judged(false)], {
+    warmUp: sized(10, 0),
+    rounds: sized(20, 1),
+  });
   return rounded(movingMs / stillMs);
 }
 

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { initrdBounds } from '../../attest-server/verify/initrd/bounds.ts';
 import { file, folder, newc } from '../../swtpm-fixtures/newc.ts';
 import { median } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 export interface InitrdFigures {
   /** Of the image, and unpacked. */
@@ -34,7 +35,7 @@ export async function benchInitrd(): Promise<Readonly<Record<'gzip' | 'zstd' | '
       const figures: Partial<Record<Work, InitrdFigures>> = {};
       for (const work of works) {
         const runs: z.infer<typeof said>[] = [];
-        for (let turn = 0; turn < 3; turn++) runs.push(await measured(path, work));
+        for (let turn = 0; turn < sized(3, 1); turn++) runs.push(await measured(path, work));
         figures[work] = {
           megabytes: Math.round(image.length / 1e6),
           unpacked_megabytes: Math.round(unpacked / 1e6),
@@ -83,7 +84,7 @@ async function archiveOfPrograms(): Promise<Buffer> {
   return newc(files);
 }
 
-const unpackedBytes = 180e6;
+const unpackedBytes = sized(180e6, 3e6);
 
 /** As many entries as are read, with long names, and lists that rules read, of a MiB each. */
 function archiveOfLists(): Buffer {
@@ -91,7 +92,7 @@ function archiveOfLists(): Buffer {
   const lists = ['alias', 'symbols', 'dep', 'softdep', 'order', 'builtin'].map((name) =>
     file(`${modules}/modules.${name}`, linesOf(name)),
   );
-  const names = Array.from({ length: initrdBounds.entries - 100 }, (_, index) =>
+  const names = Array.from({ length: sized(initrdBounds.entries - 100, 100) }, (_, index) =>
     file(`usr/lib/${'n'.repeat(80)}-${index}`, `${index}`),
   );
   return newc([

@@ -17,6 +17,7 @@ import { benchInitrd } from './initrd.ts';
 import { benchMarking } from './marking.ts';
 import { benchNewNodes } from './new-nodes.ts';
 import { benchScrape } from './scrape.ts';
+import { isSmallest, sized } from './sized.ts';
 import { benchStart } from './start.ts';
 import { benchSteadyBoot } from './steady-boot.ts';
 import { benchVerifyQuote } from './verify-quote.ts';
@@ -53,7 +54,7 @@ const benches: Readonly<
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
 };
-/** Asked for by name alone: one needs a commit, the other takes minutes and can fail. */
+/** Asked for by name alone, or at their smallest: one needs a commit, the other takes minutes and can fail. */
 const onlyByName = ['against', 'siege'] as const;
 
 const program = new Command('npm run bench --')
@@ -64,6 +65,10 @@ const program = new Command('npm run bench --')
     '--full',
     'as long and as many as the figures are stated for: 200 messages each, 5,000 agents, 10 million audit entries',
   )
+  .option(
+    '--smallest',
+    'each as little as it can do, and against the commit that is checked out: to see that it works',
+  )
   .option('--connections <count>', 'of the bench connections', Number)
   .option('--messages <count>', 'that each connection sends before memory is measured', Number)
   .option('--more <count>', 'further messages, over which memory may not grow', Number)
@@ -73,7 +78,7 @@ const program = new Command('npm run bench --')
   .addOption(new Option('--only <name...>', 'of the bench siege: these alone').choices(siegeNames))
   .option('--attackers <count>', "of the bench siege: nodes that are the attacker's", Number)
   .option('--commit <revision>', 'of the bench against, which needs it: the old side, such as HEAD~1')
-  .option('--pairs <count>', 'of the bench against: how often old and new are run', Number, 20)
+  .option('--pairs <count>', 'of the bench against: how often old and new are run', Number, sized(20, 1))
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
 
@@ -89,15 +94,21 @@ for (const [name, bench] of Object.entries(benches)) {
   process.stderr.write(`bench: ${name} ...\n`);
   Object.assign(figures, await bench(full, options));
 }
-if (only === 'against') {
-  const { commit = '', pairs } = options;
+if (only === 'against' || (only === undefined && isSmallest)) {
+  const { commit = isSmallest ? 'HEAD' : '', pairs } = options;
   if (commit === '') program.error('against what? Name a commit: --commit HEAD~1', { exitCode: 2 });
+  process.stderr.write('bench: against ...\n');
   figures.against = await benchAgainst({ commit, pairs });
 }
-const sieges = only === 'siege' ? await besiege(options) : {};
-if (Object.values(sieges).some(({ missed }) => missed.length > 0)) process.exitCode = 1;
+const besieges = only === 'siege' || (only === undefined && isSmallest);
+const sieges = besieges ? await besiege(isSmallest ? { seconds: 3, attackers: 1, ...options } : options) : {};
+for (const { figures: made, missed } of Object.values(sieges)) {
+  // In seconds no bound can be held, but a siege that could not be made has no figures.
+  const isFaulty = isSmallest ? Object.keys(made).length === 0 : missed.length > 0;
+  if (isFaulty) process.exitCode = 1;
+}
 if (only === 'siege' && output === 'text') process.stdout.write(siegeText(sieges));
 else {
-  if (only === 'siege') figures.siege = sieges;
+  if (besieges) figures.siege = sieges;
   process.stdout.write(`${JSON.stringify(figures, null, output === 'json' ? undefined : 2)}\n`);
 }

@@ -9,8 +9,9 @@ import { madeStatus } from '../attest-server/marking/made-marking.ts';
 import { MarkedCluster } from '../attest-server/marking/marked-cluster.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder } from './attestation.ts';
-import { startMeasured } from './measured-server.ts';
+import { asShipped, startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
+import { sized } from './sized.ts';
 
 /** Of 5,000 nodes. */
 export interface MarkingFigures {
@@ -28,7 +29,7 @@ export interface MarkingFigures {
   };
 }
 
-const nodes = 5000;
+const nodes = sized(5000, 20);
 const hour = 3_600_000;
 const challenged = 60_000;
 const server = serviceAccount('assay', 'assay-server');
@@ -42,7 +43,7 @@ export async function benchMarking(): Promise<MarkingFigures> {
   };
 }
 
-const samples = 200;
+const samples = sized(200, 5);
 
 async function benchLatency(): Promise<MarkingFigures['verdict_to_taint_ms']> {
   const marked = new MarkedCluster({
@@ -113,8 +114,7 @@ async function benchResync(): Promise<MarkingFigures['resync']> {
     const started = performance.now();
     await using measured = await startMeasured(
       { kind: 'assay', stateDir, challengeEveryMs: 100_000, kubeconfig },
-      // As its unit in manifests/host starts it.
-      ['--max-semi-space-size=8', '--v8-pool-size=1'],
+      asShipped,
     );
     let rss = 0;
     let cpu = 0;

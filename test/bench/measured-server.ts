@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Which server the process shall be: ours, bare TLS and ws that sends each message back, or the least that answers. */
@@ -39,6 +40,11 @@ export interface MeasuredServer extends Addresses, AsyncDisposable {
   /** The same after its garbage is collected. */
   settle(): Promise<Sample>;
 }
+
+/** What the server runs with where it is installed: by its unit, its image and its chart. */
+export const asShipped = /^Environment="NODE_OPTIONS=(.*)"$/m
+  .exec(readFileSync(join(import.meta.dirname, '../../manifests/host/assay-server.service'), 'utf8'))?.[1]
+  ?.split(' ');
 
 export async function startMeasured(order: Order, execArgv: readonly string[] = []): Promise<MeasuredServer> {
   const child = fork(join(import.meta.dirname, 'server-process.ts'), [JSON.stringify(order)], {

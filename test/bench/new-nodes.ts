@@ -10,6 +10,7 @@ import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-serv
 import { definitionsPath } from '../attest-server/marking/defined-resources.ts';
 import { inFolder } from './attestation.ts';
 import { startMeasured } from './measured-server.ts';
+import { sized } from './sized.ts';
 
 /** 5,000 Nodes that come at once into a cluster whose server runs. */
 export interface NewNodesFigures {
@@ -24,7 +25,7 @@ export interface NewNodesFigures {
   readonly api_cpu_seconds: number;
 }
 
-const nodes = 5000;
+const nodes = sized(5000, 20);
 const definition = join(import.meta.dirname, '../../manifests/base/crds/nodeattestations.yaml');
 const server = serviceAccount('assay', 'assay-server');
 const attestations = 'nodeattestations';

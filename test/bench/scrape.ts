@@ -11,6 +11,7 @@ import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { inFolder, rounded } from './attestation.ts';
 import { type MeasuredServer, startMeasured } from './measured-server.ts';
 import { type Machine, populate } from './population.ts';
+import { sized } from './sized.ts';
 
 /** Of a server in a cluster of 5,000 nodes with names as clouds give them, of which each second one is untrusted; a person uses its API. */
 export interface ScrapeFigures {
@@ -29,8 +30,8 @@ interface ScrapeCost {
   readonly kb: number;
 }
 
-const nodes = 5000;
-const scrapes = 15;
+const nodes = sized(5000, 20);
+const scrapes = sized(15, 1);
 /** Longer than the text of one scrape is that of all. */
 const apart = 1100;
 const server = serviceAccount('assay', 'assay-server');

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
 import { startMeasured } from './measured-server.ts';
 import { populate } from './population.ts';
+import { sized } from './sized.ts';
 
 const root = join(import.meta.dirname, '../..');
-const rounds = 15;
+const rounds = sized(15, 1);
 /** Nodes that are enrolled. */
-const farm = 500;
+const farm = sized(500, 5);
 
 /** Medians of whole processes, wall time in ms; `node` is one that does nothing. */
 interface StartFigures {

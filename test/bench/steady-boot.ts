@@ -13,6 +13,7 @@ import { softwareKey } from '../attest-server/verify/software-key.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { at, captured, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 /** Milliseconds of CPU time an answer, medians. */
 export interface SteadyBootFigures {
@@ -24,8 +25,8 @@ export interface SteadyBootFigures {
   readonly ratio: number;
 }
 
-const answers = 100;
-const rounds = 60;
+const answers = sized(100, 2);
+const rounds = sized(60, 1);
 
 /** What a boot log costs from the second answer on, beside the quote alone. */
 export async function benchSteadyBoot(): Promise<SteadyBootFigures> {

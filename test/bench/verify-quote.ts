@@ -13,6 +13,7 @@ import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import { type KeyKind, softwareKey } from '../attest-server/verify/software-key.ts';
 import { at, node } from './bench-node.ts';
 import { interleaved } from './cpu-time.ts';
+import { sized } from './sized.ts';
 
 /** Per second of CPU time. `ratio` is the whole check, PCR 10 having moved, to bare crypto.verify; `unchanged_ratio` the same where none moved. */
 export interface QuoteFigures {
@@ -22,8 +23,8 @@ export interface QuoteFigures {
   readonly unchanged_ratio: number;
 }
 
-const keys = 200;
-const rounds = 100;
+const keys = sized(200, 2);
+const rounds = sized(100, 2);
 
 /** The full check, from a message's base64 to the policy's answer, beside bare verification of the same signatures. */
 export async function benchVerifyQuote(): Promise<{ rsa2048: QuoteFigures; p256: QuoteFigures }> {
@@ -67,7 +68,7 @@ function bench(kind: KeyKind): QuoteFigures {
       if (check === full) round++;
       for (const one of messages) if (!check(one)) throw new Error('a good quote was refused');
     }),
-    { warmUp: 25, rounds },
+    { warmUp: sized(25, 0), rounds },
   );
   return {
     per_s: Math.round((1000 * keys) / looked),

@@ -110,7 +110,7 @@ describe('bytes that nobody has judged', () => {
   it('are bounded in all, and the heaviest source gives way first (row 125)', () => {
     const { places, gone, take } = room();
     const source = (index: number) => String.fromCharCode(0x1000 + index);
-    for (let index = 0; index < 9; index++) take(`${source(index)}-heavy`).grow(28 * mib);
+    for (let index = 0; index < 9; index++) take(`${source(index)}-heavy`).grow(720 * kib);
     for (let index = 9; index < 200; index++) take(source(index)).grow(100 * kib);
     assert(places.bytes <= inAll.unprovenBytes);
     assert.deepEqual(gone, [`${source(0)}-heavy bytes_in_all`, `${source(1)}-heavy bytes_in_all`]);
@@ -120,5 +120,14 @@ describe('bytes that nobody has judged', () => {
     // What still comes of a connection that gave way counts nothing.
     late.grow(31 * mib);
     assert(places.bytes <= inAll.unprovenBytes);
+  });
+
+  it('are bounded in all by no less than one source may send', () => {
+    const { places, gone, take } = room({ unprovenBytes: 2 * inAll.unprovenBytes });
+    take('a-heavy').grow(2 * inAll.unprovenBytes - mib);
+    assert.deepEqual(gone, []);
+    take('b-heavy').grow(mib);
+    assert.deepEqual(gone, ['a-heavy bytes_in_all']);
+    assert(places.bytes <= 2 * inAll.unprovenBytes);
   });
 });

@@ -474,7 +474,7 @@ export function portsOf(world: World): ApiPorts {
     },
     policies: {
       groups: () => world.policyGroups.map(shownGroup),
-      simulate: async () => ({ items: [], next: null, latched: [] }),
+      simulate: async () => ({ items: [], next: null, latched: [], refusedShare: 0.1 }),
       async simulateReference(name, action, { after = '', limit }) {
         if (world.busy) throw Object.assign(new Error('come again'), { name: 'TooManyTrials' });
         const found = world.references.find((reference) => reference.name === name);

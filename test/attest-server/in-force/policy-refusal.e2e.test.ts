@@ -72,6 +72,16 @@ describe('a policy that would take the trust of many nodes', () => {
 
   it('is refused when it is read again, says what it would do and what to type, and changes nobody (row 386)', async () => {
     await open();
+    const tried = join(folder, 'tried.yaml');
+    const foretold = async (text: string) => {
+      await writeFile(tried, text);
+      const { code, out } = await assay(`policy simulate ${tried}`);
+      return [code, /^the server would refuse this policy: it would make (.*) untrusted/m.exec(out)?.[1]];
+    };
+    assert.deepEqual(await foretold(wrong), [10, '4 of 4 trusted nodes']);
+    const observed = wrong.replace('enforce', 'observe');
+    assert.deepEqual(await foretold(observed), [10, undefined]);
+    assert.deepEqual(await foretold(policyOf('', '# the same\n')), [0, undefined]);
     const refused = await reloaded(wrong);
     assert.ok(refused instanceof PolicyError);
     assert.equal(refused.code, 'untrusts_many');

@@ -47,6 +47,7 @@ function trialsOver(
 ) {
   let asked = 0;
   return createTrials({
+    refusedShare: 0.1,
     asHeld: (policy) => policy,
     store: {
       enrolment: { nodes: async () => [enrolled('node-1'), enrolled('node-2')] },

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
+import { canLoseTrust, losesTooMany, simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
 import { policyLabel } from '../../../protocol/policy-label.ts';
 import { printable } from '../../../protocol/printable.ts';
 import type { Client } from '../../client.ts';
@@ -51,6 +51,7 @@ export async function simulatePolicy(
   const untrusted = items.filter(turnsUntrusted);
   const changed = items.filter((item) => item.changed);
   const latched = asked?.latched ?? [];
+  const refused = asked === null ? null : refusedFor(asked);
   const breaker = asked === null ? null : breakerAnswer(asked.items);
   const firstUse = asked === null ? [] : await markedByFirstUse(await server(), asked.items);
   const answer = {
@@ -59,13 +60,14 @@ export async function simulatePolicy(
     changed: changed.length,
     untrusted: untrusted.length,
     latched,
+    refused,
     breaker,
     firstUse,
     items: all || format !== 'table' ? items : changed,
   };
   await print(io, format, answer, () => {
     for (const fault of latched) io.err(`${printable(placed(file, fault))}\n`);
-    return `${simulationText(items, all)}${breakerText(breaker)}${firstUseText(firstUse)}`;
+    return `${simulationText(items, all)}${refusedText(refused)}${breakerText(breaker)}${firstUseText(firstUse)}`;
   });
   if (latched.length > 0) exitWith(exit.held);
   else exitWith(untrusted.length > 0 ? exit.untrusted : exit.ok);
@@ -92,6 +94,28 @@ async function markedByFirstUse(
   return (await readNodes(client))
     .filter(({ name, bound }) => bound === 'first-use' && marked.has(name))
     .map(({ name }) => name);
+}
+
+interface Refused {
+  readonly untrusted: number;
+  readonly trusted: number;
+  /** What a policy may make untrusted of them. */
+  readonly share: number;
+}
+
+/** Null where the server would take this policy. */
+function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): Refused | null {
+  const trusted = items.filter(canLoseTrust);
+  const untrusted = trusted.filter(turnsUntrusted).length;
+  return losesTooMany(untrusted, trusted.length, share)
+    ? { untrusted, trusted: trusted.length, share }
+    : null;
+}
+
+function refusedText(refused: Refused | null): string {
+  if (refused === null) return '';
+  const { untrusted, trusted } = refused;
+  return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (refusedPolicyShare); once it did, assay policy allow has it come into force all the same\n`;
 }
 
 function firstUseText(names: readonly string[]): string {
