@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { type HistoryView, historyView, listOf } from '../protocol/api.ts';
 import type { Client } from './client.ts';
 
@@ -18,11 +17,7 @@ export interface HistoryPage {
 }
 
 const pageSize = 500;
-/** A server of 0.1.0 has a row for each verdict, and counts none. */
-const anyRow = historyView
-  .extend({ repeats: z.int().default(0), since: z.iso.datetime().optional() })
-  .transform((row): HistoryView => ({ ...row, since: row.since ?? row.at }));
-const historyList = listOf(anyRow);
+const historyList = listOf(historyView);
 
 /** Verdicts of a node, newest first. */
 export async function readHistory(

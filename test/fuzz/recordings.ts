@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { readReleases } from '../conversations/recording.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -21,19 +22,11 @@ export function examples(page: string, language: string): readonly Buffer[] {
   );
 }
 
-const conversation = z.object({
-  steps: z.array(z.object({ kind: z.string(), from: z.string().optional(), text: z.string().optional() })),
-});
-
-/** Text frames that agents or servers of released versions sent. */
+/** Text frames that agents or servers of released versions sent, which ours still take. */
 export function recordedFrames(sender: 'agent' | 'server'): readonly Buffer[] {
-  return recordings('swtpm-fixtures/conversations/*/conversations/*.json').flatMap((bytes) =>
-    conversation
-      .parse(JSON.parse(bytes.toString('utf8')))
-      .steps.flatMap(({ kind, from, text }) =>
-        kind === 'text' && from === sender && text !== undefined ? [Buffer.from(text)] : [],
-      ),
-  );
+  return readReleases()
+    .flatMap(({ conversations }) => [...conversations.values()].flatMap(({ steps }) => steps))
+    .flatMap((step) => (step.kind === 'text' && step.from === sender ? [Buffer.from(step.text)] : []));
 }
 
 const attacks = z.object({

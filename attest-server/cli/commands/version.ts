@@ -1,6 +1,5 @@
 import { printable } from '../../protocol/printable.ts';
 import { versionView } from '../../protocol/server-api.ts';
-import { Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 
@@ -16,12 +15,12 @@ export async function showVersions(
 ): Promise<void> {
   const client = { version, node: process.versions.node };
   const ours = `Client: ${version} (Node ${client.node})\n`;
-  let theirs: { version: string | null; url: string } | null = null;
+  let theirs: { version: string; url: string } | null = null;
   let fault: unknown = null;
   if (!onlyClient)
     try {
       const asked = await server();
-      theirs = { version: await versionOf(asked), url: asked.server.origin };
+      theirs = { version: (await asked.get('/v1/version', versionView)).version, url: asked.server.origin };
     } catch (error) {
       fault = error;
     }
@@ -38,16 +37,6 @@ export async function showVersions(
     );
 }
 
-/** Null: it is of before it said its version. */
-async function versionOf(client: Awaited<ReturnType<CliContext['server']>>): Promise<string | null> {
-  try {
-    return (await client.get('/v1/version', versionView)).version;
-  } catch (error) {
-    if (error instanceof Refusal && error.status === 404) return null;
-    throw error;
-  }
-}
-
-function serverLine({ version, url }: { readonly version: string | null; readonly url: string }): string {
-  return `Server: ${printable(version ?? 'older than 0.2.0')} (${printable(url)})\n`;
+function serverLine({ version, url }: { readonly version: string; readonly url: string }): string {
+  return `Server: ${printable(version)} (${printable(url)})\n`;
 }

@@ -1,7 +1,7 @@
 import { InitrdContents } from '../../../attest-server/policy/boot/initrd/contents.ts';
+import { madeContext, madeOnHost } from '../../../attest-server/policy/boot/initrd/initrd-rules.ts';
 import { parseKmodIndex } from '../../../attest-server/policy/boot/initrd/kmod-index.ts';
 import { parseLibraryCache } from '../../../attest-server/policy/boot/initrd/library-cache.ts';
-import { madeContext, madeOnHost } from '../../../attest-server/policy/boot/initrd/made-on-host.ts';
 import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { recordedManifest } from '../../swtpm-fixtures/recorded-initrd.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
@@ -52,7 +52,7 @@ const few = {
 
 /** A line with a path, and what the file there holds. */
 export const initrdFile: FuzzedParser = {
-  sources: ['made-on-host', 'modules', 'literal-lines', 'contents'].map((name) => `${folder}/${name}.ts`),
+  sources: ['initrd-rules', 'modules', 'literal-lines', 'contents'].map((name) => `${folder}/${name}.ts`),
   form: {
     kind: 'text',
     words: ['install ', 'softdep ', 'pre: ', 'alias ', '/scripts/init-top/', 'PATH=', '$(', '"$@"', '../'],

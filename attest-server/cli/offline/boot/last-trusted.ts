@@ -24,8 +24,7 @@ const pageSize = 500;
  */
 export async function readLastTrusted(server: Client, name: string): Promise<TrustedBoot> {
   const node = await readNode(server, name);
-  // A server of before calls it otherwise.
-  const seenAt = node.bootSeenAt ?? node.bootedAt;
+  const seenAt = node.bootSeenAt;
   if (seenAt === null)
     throw new CliError(
       `${printable(name)} has proven no boot yet`,

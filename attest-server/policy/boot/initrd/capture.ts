@@ -5,8 +5,8 @@ import type { CapturedAs } from '../../aspect.ts';
 import { CaptureError } from '../../capture-error.ts';
 import { capturedReference } from '../../captured-reference.ts';
 import { InitrdContents } from './contents.ts';
+import { alikeDigest } from './initrd-rules.ts';
 import { digestOf, placeOf } from './judge-initrd.ts';
-import { alikeDigest } from './vouched.ts';
 
 /**
  * A reference of kind `runtime` of all files and links in the initrds that a node booted; in steps of some milliseconds.

@@ -4,11 +4,20 @@ import { linkDigest } from '../../../protocol/link-digest.ts';
 import { mergedUsr } from '../../../protocol/merged-usr.ts';
 import type { ListedFiles } from '../../listed-files.ts';
 import { InitrdContents, typeOf } from './contents.ts';
-import { isKnownLink } from './links.ts';
-import { type MadeContext, type MadeKind, madeContext, madeOnHost } from './made-on-host.ts';
-import { isApplet, isMoved } from './moved.ts';
-import { lastingPlace } from './temporary-names.ts';
-import { alikeDigest, keyScriptFault, vouchedKind } from './vouched.ts';
+import {
+  alikeDigest,
+  isKnownLink,
+  isMoved,
+  isUsualDevice,
+  keyScriptFault,
+  lastingPlace,
+  type MadeContext,
+  type MadeKind,
+  madeContext,
+  madeOnHost,
+  maySetId,
+  vouchedKind,
+} from './initrd-rules.ts';
 
 /** Lists of known files, those that know a file longest first. */
 export interface InitrdLists {
@@ -137,14 +146,14 @@ function* judgeEntry(
   isTold: boolean,
 ): Generator<void, Known | string> {
   const { contents } = context;
-  const { path, target, device } = entry;
+  const { path, target } = entry;
   const wrongMode = modeFault(entry, type);
   if (wrongMode !== null) return wrongMode;
   switch (type) {
     case 'directory':
       return { kind: null };
     case 'device':
-      return devices.has(`${path} ${device?.join(':')}`) ? { kind: null } : 'a device that no initrd needs';
+      return isUsualDevice(entry) ? { kind: null } : 'a device that no initrd needs';
     case 'other':
       return 'neither a file nor a link';
     case 'link': {
@@ -187,36 +196,8 @@ function modeFault(
   const isSticky = (mode & 0o1000) !== 0;
   if ((mode & 0o002) !== 0 && !(type === 'directory' && isSticky)) return 'everybody may write to it';
   if (type === 'directory' || (mode & 0o6000) === 0) return null;
-  return setuid.has(path.slice(path.lastIndexOf('/') + 1)) ? null : 'it gives its rights to whoever runs it';
+  return maySetId(path) ? null : 'it gives its rights to whoever runs it';
 }
-
-/** Of their packages with these rights. */
-const setuid: ReadonlySet<string> = new Set([
-  ...['mount', 'umount', 'su', 'passwd', 'newgrp', 'chsh', 'chfn', 'gpasswd', 'unix_chkpwd', 'ping'],
-  ...[
-    'dbus-daemon-launch-helper',
-    'write',
-    'wall',
-    'mount.nfs',
-    'ssh-agent',
-    'fusermount',
-    'fusermount3',
-    'ntfs-3g',
-  ],
-]);
-
-const devices: ReadonlySet<string> = new Set([
-  ...[
-    'console 5:1',
-    'null 1:3',
-    'zero 1:5',
-    'full 1:7',
-    'random 1:8',
-    'urandom 1:9',
-    'kmsg 1:11',
-    'tty 5:0',
-  ].map((one) => `dev/${one}`),
-]);
 
 /** The list that has this at this path, or at one that its makers move to this. Attack: `true` copied over `cryptsetup`. */
 function knownIn(
@@ -229,8 +210,7 @@ function knownIn(
   if (digest === null) return null;
   const path = placeOf(entry);
   const isHere = (file: ListedFile) =>
-    mergedUsr(file.path) === path ||
-    (type === 'file' && (isMoved(mergedUsr(file.path), path) || isApplet(mergedUsr(file.path), path)));
+    mergedUsr(file.path) === path || (type === 'file' && isMoved(mergedUsr(file.path), path));
   for (const list of lists) {
     const index = list.files.find(digest);
     if (index < 0) continue;
