@@ -1,30 +1,35 @@
 import { type Parts, partNames } from '../protocol/evidence.ts';
-import type { Answer, Given } from './answer.ts';
-import type { KeptIma } from './ima-lists.ts';
+import { type SupplementName, supplementForms } from '../protocol/supplements.ts';
+import type { Answer } from './answer.ts';
 import type { NodeStatus } from './ports.ts';
+import type { KeptSupplement } from './supplements/supplement.ts';
 
 /** All that came with an answer, in bytes. */
-export function arrivedBytes({ parts, files, ima, initrd }: Answer): number {
-  return partBytes(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
+export function arrivedBytes({ parts, supplements }: Answer): number {
+  let bytes = partBytes(parts);
+  for (const name in supplements) bytes += sum(supplements[nameOf(name)]?.came?.pieces ?? []);
+  return bytes;
 }
 
 /** What of an answer is read at once, in bytes. @param parts with the bytes of all that need some */
-export function readBytes(parts: Parts, { files }: Answer): number {
-  return partBytes(parts) + sum(files?.came ?? []);
+export function readBytes(parts: Parts, { supplements }: Answer): number {
+  let bytes = partBytes(parts);
+  for (const name in supplements)
+    if (supplementForms[nameOf(name)].isReadAtOnce)
+      bytes += sum(supplements[nameOf(name)]?.came?.pieces ?? []);
+  return bytes;
 }
 
 /** Of what came and is kept under digests of its own, as far as that is not what was kept last: its bytes. */
 export function keptBytes(
   parts: Parts,
-  given: Given,
-  ima: KeptIma | null,
+  supplements: readonly KeptSupplement[],
   held: NodeStatus['parts'],
 ): number {
-  const { loader, initrds } = given;
   let bytes = partBytes(parts, held);
-  if (loader.list !== null && loader.list.digest !== held.loaderFiles) bytes += sum(loader.files.values());
-  if (initrds.list !== null && initrds.list.digest !== held.initrds) bytes += sum(initrds.manifests.values());
-  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
+  // A list that grows is another one with each answer, and what is unwritten of it is on no disk yet.
+  for (const { name, part, tail, blobs } of supplements)
+    if (tail !== null || part.digest !== held[name]) for (const blob of blobs) bytes += blob.bytes.length;
   return bytes;
 }
 
@@ -41,6 +46,11 @@ function partBytes(parts: Parts, held: NodeStatus['parts'] = {}): number {
     if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
   }
   return bytes;
+}
+
+/** The compiler knows the members of what is walked through, and calls their names strings all the same. */
+function nameOf(member: string): SupplementName {
+  return member as SupplementName;
 }
 
 function sum(all: Iterable<Buffer>): number {

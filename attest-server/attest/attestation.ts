@@ -1,4 +1,4 @@
-import type { WantedFiles } from '../channel/ports.ts';
+import type { AskedAgain } from '../channel/ports.ts';
 import type { Packed } from '../evidence/pack.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import {
@@ -16,7 +16,6 @@ import { longestProblem } from '../protocol/bundle.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
 import type { GateOrder } from '../protocol/gate.ts';
 import { inSteps } from '../protocol/in-steps.ts';
-import type { ImagePlace, ListPlace } from '../protocol/messages.ts';
 import { turnedIn } from '../protocol/our-change.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -29,27 +28,14 @@ import {
   type Answer,
   type AttestedNode,
   answeredEvidence,
-  type Given,
-  type GivenFiles,
   namedBy,
-  withIndex,
+  partsWith,
   withListApart,
 } from './answer.ts';
 import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
 import { keptBytes, newPartBytes } from './answer-size.ts';
 import { Deadlines } from './deadlines.ts';
-import { ImaLists, type KeptIma } from './ima-lists.ts';
-import { imageReader } from './image-reader.ts';
-import {
-  type GivenInitrds,
-  type ImageAnswer,
-  type InitrdFigures,
-  Initrds,
-  type Looked,
-  noInitrds,
-} from './initrds.ts';
 import { Lanes } from './lanes.ts';
-import { LoaderFiles } from './loader-files.ts';
 import { NamedParts } from './named-parts.ts';
 import { lastTrusted, nextStatus, partsShown } from './next-status.ts';
 import { NodeFaults } from './node-faults.ts';
@@ -57,6 +43,10 @@ import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
 import { SharedVolumes } from './shared-volumes.ts';
+import { supplementList } from './supplements/list.ts';
+import type { GivenSupplement, KeptSupplement, SupplementFigures } from './supplements/supplement.ts';
+import type { SupplementedAnswer, WholeAnswer } from './supplements/supplemented-answer.ts';
+import { Supplements } from './supplements/supplements.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
@@ -86,10 +76,8 @@ export class Attestation {
   readonly #verifier = new Verifier();
   readonly #systemUuids = new SystemUuids();
   readonly #volumes = new SharedVolumes();
-  readonly #files: LoaderFiles;
-  readonly #imaLists: ImaLists;
+  readonly supplements: Supplements;
   readonly proofs: AnswerProofs;
-  readonly #initrds: Initrds;
   readonly #lanes = new Lanes();
   readonly #deadlines: Deadlines;
   readonly #named: NamedParts;
@@ -108,35 +96,8 @@ export class Attestation {
     this.proofs = new AnswerProofs(this.#verifier, ports);
     this.#named = new NamedParts(this.#verifier, (digest, node) => ports.evidence.readPart(digest, node));
     this.#rows = new VerdictRows(ports);
-    this.#files = new LoaderFiles(ports.evidence, this.#verifier);
-    this.#imaLists = new ImaLists({
-      verifier: this.#verifier,
-      // One that cannot be read is as good as gone: the node has it still.
-      readPiece: (digest, node) =>
-        ports.evidence.readPiece(digest, node).catch((error: unknown) => {
-          ports.fault(error, 'ima');
-          return null;
-        }),
-      most: ports.imaList,
-      sealEvery: ports.summaryEvery,
-      monotonic: () => ports.monotonic(),
-    });
-    const { initrds: store, evidence, initrdUploads: uploads, initrdManifests: mostBytes } = ports;
-    this.#initrds = new Initrds({
-      store,
-      keepShared: (blob, ekDigest, at) => ports.verdicts.keepShared(blob, ekDigest, at),
-      hasRoom: (node, bytes) => ports.evidence.share.hasRoom(node, bytes, () => []),
-      readPart: (digest, node) => evidence.readPart(digest, node),
-      verifier: this.#verifier,
-      reader: imageReader,
-      uploads,
-      mostBytes,
-      answerWithin: ports.answerWithin,
-      unknownAfter: ports.unknownAfter,
-      now: () => ports.now(),
-      monotonic: () => ports.monotonic(),
-      called: (node) => ports.askAgain(node),
-    });
+    const isLookedInto = (name: string) => this.turns.askInitrds(name, this.status(name), ports.inForce());
+    this.supplements = new Supplements(supplementList({ ports, verifier: this.#verifier, isLookedInto }));
     this.#deadlines = new Deadlines(() => ports.monotonic());
     this.turns = new Turns(ports);
     this.#faults = new NodeFaults(() => ports.monotonic(), ports.unknownAfter);
@@ -149,11 +110,8 @@ export class Attestation {
    */
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
-    await attestation.#initrds.restore();
-    ports.evidence.share.onGone((digests, name) => {
-      attestation.#initrds.gone(digests);
-      attestation.#imaLists.gone(name, digests);
-    });
+    await attestation.supplements.open();
+    ports.evidence.share.onGone((digests, name) => attestation.supplements.gone(name, digests));
     const down = lastAlive === null ? 0 : Math.max(0, ports.now() - lastAlive);
     for (const status of await ports.verdicts.statuses()) {
       const expiresAt = status.expiresAt === null ? null : status.expiresAt + down;
@@ -166,7 +124,7 @@ export class Attestation {
   }
 
   async #remember(status: NodeStatus): Promise<void> {
-    await this.#imaLists.restore(status);
+    await this.supplements.restore(status);
     this.#statuses.set(status.name, status);
     this.#deadlines.set(status.name, status.expiresAt, this.#ports.now());
     this.#systemUuids.remember(status.name, status.systemUuid);
@@ -233,139 +191,80 @@ export class Attestation {
     return this.#named.held(name, this.#statuses.get(name)?.parts ?? noParts);
   }
 
-  /** Where the node's list of what ran is to go on; null where it is not asked for at present. */
-  imaList(name: string): ListPlace | null {
-    return this.#imaLists.ask(name);
-  }
-
-  /** Where an initrd that the node booted is to go on; null where none is asked for at present. */
-  initrd(name: string): ImagePlace | null {
-    return this.#initrds.ask(name);
-  }
-
   /** What is known of initrds, and what is not yet. */
-  initrdFigures(): InitrdFigures {
-    return this.#initrds.figures();
+  initrdFigures(): SupplementFigures {
+    return this.supplements.figures();
   }
 
   /**
-   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Where it
-   * shows that its loader read what nobody knows, it gives the digests of what the node is to be asked for first.
+   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Or the node is to
+   * be asked for more of it first, as `supplements.ask` says.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
-  async judge(node: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
+  async judge(node: AttestedNode, whole: Answer): Promise<Judged | AskedAgain> {
     this.#ports.evidence.budget.check(node.name, this.#ports.now());
-    const shown = this.proofs.begin(node, answer);
+    const shown = this.proofs.begin(node, whole);
     const before = this.#statuses.get(node.name)?.parts ?? noParts;
     // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
-    const unread = this.#named.unread(answer.parts, before);
-    const { parts: all, lost } =
+    const unread = this.#named.unread(whole.parts, before);
+    const { parts, lost } =
       unread.length === 0
-        ? { parts: answer.parts, lost: null }
-        : await this.#named.read(node.name, answer.parts, unread, before);
-    const { parts, arrived } = withListApart({ ...answer, parts: all });
-    const held: Given = {
-      loader: this.#files.remembered(node.name, before) ?? (await this.#files.heldFor(node.name, before)),
-      initrds: before.initrds === undefined ? noInitrds : await this.#initrdsHeld(node.name, before.initrds),
-    };
-    if (held.initrds.list !== null) await this.#readAhead(held.initrds);
-    const proof = shown(parts);
+        ? { parts: whole.parts, lost: null }
+        : await this.#named.read(node.name, whole.parts, unread, before);
+    // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
+    const answer = withListApart({ ...whole, parts });
+    const holding = this.supplements.held(node.name, before);
+    const held = holding instanceof Promise ? await holding : holding;
+    const proof = shown(answer.parts);
     if (proof.isHeavy) await proof.turn();
     const started = performance.now();
-    const first = proof.with(held);
+    const first = held.some(isToBeRead) ? await inSteps(proof.steps(held)) : proof.with(held);
     this.#ports.duration('verify', (performance.now() - started) / 1000);
     if (lost !== null) throw notSent(lost);
-    const { initrds } = held;
-    const {
-      proven,
-      given: loader,
-      wanted,
-    } = this.#files.explainedBy(node.name, answer, held.loader, first) ??
-    (await proof.charged(() =>
-      this.#files.explain(
-        node.name,
-        answer,
-        held.loader,
-        first,
-        (files) => proof.with({ loader: files, initrds }),
-        this.#ports.now(),
-      ),
-    ));
-    if (wanted.length > 0) return { files: wanted };
-    // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-    const explained = { node, answer: { ...answer, parts }, proof, proven, given: { loader, initrds } };
-    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(explained, arrived));
+    const answered = this.supplements.answered(node, answer, proof, first, held);
+    const taking = answered.takeBefore(this.#ports.now());
+    if (taking !== null && (await taking)) return askedAgain;
+    return this.#lanes.inOrder(node.name, () => this.#judgeInTurn(node, answer, proof, answered));
   }
 
-  /** What its boot was judged by before. */
-  async #initrdsHeld(name: string, digest: string): Promise<GivenInitrds> {
-    return this.turns.askInitrds(name, this.status(name), this.#ports.inForce())
-      ? this.#initrds.heldFor(name, digest)
-      : noInitrds;
-  }
-
-  async #judgeInTurn(explained: Explained, arrived: Answer['ima']): Promise<Judged | WantedFiles> {
-    const { node, answer, proof, given: held } = explained;
-    if (!this.#statuses.has(node.name)) await this.#recallArchived(node.name);
+  async #judgeInTurn(
+    node: AttestedNode,
+    answer: Answer,
+    proof: AnswerProof,
+    answered: SupplementedAnswer,
+  ): Promise<Judged | AskedAgain> {
+    const { name } = node;
+    if (!this.#statuses.has(name)) await this.#recallArchived(name);
     const inForce = this.#ports.inForce();
-    const place = inForce.groupOf(node.name, this.#ports.labelsOf(node.name));
-    const looked = this.turns.askInitrds(node.name, this.status(node.name), inForce)
-      ? await this.#initrds.look(node.name, explained.proven, answer.initrd ?? notAsked, held.initrds)
-      : this.#leave(node.name);
-    if (looked.isNew) return this.#askAgain(node.name, held.loader);
-    const given: Given = { loader: held.loader, initrds: looked.given };
-    if (given.initrds.list !== null) await this.#readAhead(given.initrds);
-    const isSame = given.initrds.list?.digest === held.initrds.list?.digest;
-    const proven = isSame ? explained.proven : proof.with(given);
-    if (given.initrds.list !== null) {
-      const { ahead } = this.turns.appraiserOf(this.status(node.name), inForce);
-      await inSteps(proof.chargedSteps(ahead(proven, this.#judgedAs(node, answer), this.#ports.now())));
-    }
-    const listed = this.#imaLists.concerns(node.name, proven, arrived)
-      ? await this.#proveList({ ...explained, proven, given }, arrived, inForce)
-      : null;
-    if (listed === 'again') return this.#askAgain(node.name, held.loader);
-    const ima = listed?.kept ?? null;
-    const came = keptBytes(answer.parts, given, ima, this.#statuses.get(node.name)?.parts ?? noParts);
-    // Parts and pieces may have been written with an answer that came to nothing: these do not give way.
-    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, ima));
-    if (ima !== null && ima.pieces.length > shortPieces) {
-      if (!hasRoom) throw this.#ports.evidence.share.full(node.name);
-      await this.#keepLong(node, ima.pieces);
-    }
-    const judged: ProvenWhole = {
-      node,
-      answer: withIndex(answer, ima),
-      proof,
-      proven: listed?.proven ?? proven,
-      given,
-      place,
-      ima,
-      looked,
-      arrived: came,
-      hasRoom,
+    const place = inForce.groupOf(name, this.#ports.labelsOf(name));
+    const judged = this.#judgedAs(node, answer);
+    const appraiser = this.turns.appraiserOf(this.status(name), inForce);
+    const at = this.#ports.now();
+    const rules = {
+      judgedTo: () => appraiser.judgedTo(judged),
+      ahead: (proven: Proven) => appraiser.ahead(proven, judged, at),
     };
+    const whole = await answered.whole(rules, at);
+    if (whole === null) return askedAgain;
+    const { kept } = whole;
+    const came = keptBytes(answer.parts, kept, this.#statuses.get(name)?.parts ?? noParts);
+    // Parts and pieces may have been written with an answer that came to nothing: these do not give way.
+    const hasRoom = await this.#ports.evidence.share.hasRoom(node, came, () => namedBy(answer.parts, kept));
+    for (const one of kept)
+      if (one.isLong) {
+        if (!hasRoom) throw this.#ports.evidence.share.full(name);
+        await this.#keepLong(node, one);
+      }
     if (proof.isHeavy) await proof.turn();
     try {
-      return await this.#record(judged, inForce);
+      return await this.#record({ ...whole, node, answer, proof, place, arrived: came, hasRoom }, inForce);
     } catch (error) {
       // What was not written down was not said, also by a node that was revoked meanwhile.
-      const before = this.#statuses.get(node.name);
-      this.#systemUuids.restore(node.name, before?.systemUuid ?? null);
-      this.#volumes.note(node.name, diskMemoryIn(before?.memory ?? {}).volumes);
+      const before = this.#statuses.get(name);
+      this.#systemUuids.restore(name, before?.systemUuid ?? null);
+      this.#volumes.note(name, diskMemoryIn(before?.memory ?? {}).volumes);
       throw error;
     }
-  }
-
-  /** Nothing is judged yet, and what explains the loader is at hand then. */
-  #askAgain(name: string, loader: GivenFiles): WantedFiles {
-    this.#files.keep(name, loader);
-    return { files: [] };
-  }
-
-  /** What initrds hold may be long: the loop is free while it is read. */
-  async #readAhead({ list, manifests }: GivenInitrds): Promise<void> {
-    if (list !== null && manifests.size > 0) await inSteps(this.#verifier.readInitrds(list, manifests));
   }
 
   #judgedAs({ name, tpmClass = 'unknown' }: AttestedNode, answer: Answer): AppraisedNode {
@@ -374,38 +273,11 @@ export class Attestation {
     return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by ?? 'agent' };
   }
 
-  /** By the rules of its group nobody looks into its initrds. */
-  #leave(name: string): Looked {
-    this.#initrds.leave(name);
-    return notLookedInto;
-  }
-
-  /** The answer proven with its list, which may take long. It was proven without: a stranger has nothing dear done for him. */
-  #proveList(
-    { node, answer, proof, proven: first, given }: Explained,
-    arrived: Answer['ima'],
-    inForce: InForce,
-  ): ReturnType<ImaLists['prove']> {
-    const { name } = node;
-    const judged = this.#judgedAs(node, answer);
-    const { now } = this.#ports;
-    const appraiser = this.turns.appraiserOf(this.status(name), inForce);
-    return this.#imaLists.prove(name, first, arrived, {
-      judgedTo: () => appraiser.judgedTo(judged),
-      pause: () => proof.pause(),
-      *prove(ima) {
-        const proven = yield* proof.withList(given, ima);
-        yield* proof.chargedSteps(appraiser.ahead(proven, judged, now()));
-        return proven;
-      },
-    });
-  }
-
-  /** Pieces of a list that are too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
-  async #keepLong({ name, ekDigest }: AttestedNode, pieces: KeptIma['pieces']): Promise<void> {
-    for (const piece of pieces) {
+  /** What is too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
+  async #keepLong({ name, ekDigest }: AttestedNode, kept: KeptSupplement): Promise<void> {
+    for (const piece of kept.blobs) {
       await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
-      this.#imaLists.written(name, [piece]);
+      this.supplements.written(name, [{ ...kept, blobs: [piece] }]);
     }
   }
 
@@ -550,9 +422,7 @@ export class Attestation {
     this.#ports.evidence.budget.forget(name);
     this.#ports.evidence.fileBudget.forget(name);
     this.proofs.forget(name);
-    this.#files.forget(name);
-    this.#imaLists.forget(name);
-    this.#initrds.forget(name);
+    this.supplements.forget(name);
     this.#unwritten.forget(name);
     this.#rows.forget(name);
   }
@@ -592,13 +462,12 @@ export class Attestation {
   async idle(): Promise<void> {
     await Promise.all(this.#rows.waiting().map((name) => this.#writeFlaps(name)));
     await this.#lanes.idle();
-    this.#initrds.close();
+    this.supplements.close();
     await this.#ports.verdicts.settled();
   }
 
   async #record(whole: ProvenWhole, inForce: InForce): Promise<Judged> {
-    const { node, answer, proof, proven, given, place, ima, looked, hasRoom } = whole;
-    const { wait, more } = looked;
+    const { node, answer, proof, proven, kept: supplements, place, wait, asks, hasRoom } = whole;
     // What cannot be stored is not said.
     const fault = this.#ports.storageFault();
     if (fault !== null) throw fault;
@@ -632,7 +501,8 @@ export class Attestation {
     const judged = { ...this.#judgedAs(node, answer), past };
     const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
-    const parts = partsShown(previous?.parts ?? noParts, answer, given);
+    const shown = partsWith(answer.parts, supplements);
+    const parts = partsShown(previous?.parts ?? noParts, shown);
     const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
     const trustedBy = this.turns.atOnce(turn) ?? (await this.turns.next(turn));
     // Earlier rules may want to see what those in force do not.
@@ -640,7 +510,7 @@ export class Attestation {
 
     const kept = packer.pack(
       node,
-      answeredEvidence(answer, given, ima),
+      answeredEvidence(answer, supplements),
       proven,
       {
         at,
@@ -649,7 +519,7 @@ export class Attestation {
         labels,
         previous: previousOf(previous, concurrent),
         banks: node.banks ?? undefined,
-        imaProblem: ima === null && !enough.includes('ima') ? problemOf(proven) : undefined,
+        imaProblem: shown.ima === undefined && !enough.includes('ima') ? problemOf(proven) : undefined,
         by: answer.by ?? 'agent',
         trial: verdict.trial,
       },
@@ -667,7 +537,7 @@ export class Attestation {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const newBytes = newPartBytes(answer.parts, previous?.parts ?? noParts);
+    const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     // An honest node whose share is full of old rows is proven as ever: it has no more of them.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(node.name);
@@ -676,7 +546,7 @@ export class Attestation {
     if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
-      this.#repeat(previous, status, kept, at, ima);
+      this.#repeat(previous, status, kept, at, supplements);
     } else if (!isSame && isGate && isKnown(previous, begun, verdict)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       if (newBytes > 0) budget.take(node.name, newBytes, at);
@@ -688,13 +558,13 @@ export class Attestation {
       const rows = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       if (rows + newBytes > 0) budget.take(node.name, rows + newBytes, at);
       await this.#commit(change, from);
-      this.#imaLists.written(node.name, ima?.pieces ?? []);
+      this.supplements.written(node.name, supplements);
       this.#deadlines.set(node.name, status.expiresAt, at);
     }
     this.#faults.forget(node.name);
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
-    if (answer.by !== 'gate') return { state: verdict.state, codes, enough, more };
+    if (answer.by !== 'gate') return { state: verdict.state, codes, enough, more: asks };
     const gate = gateOrderOf(verdict, group);
     const { resetCount, restartCount } = proven.clock;
     if (gate.proven || gate.mode === 'observe')
@@ -706,11 +576,17 @@ export class Attestation {
         evidence: gate.proven ? kept.own.digest : null,
         policy: verdict.policy,
       });
-    return { state: verdict.state, codes, enough, gate, more };
+    return { state: verdict.state, codes, enough, gate, more: asks };
   }
 
   /** The verdict is the one before: it is shown at once, and written within a second. */
-  #repeat(previous: NodeStatus, judged: NodeStatus, evidence: Packed, at: number, ima: KeptIma | null): void {
+  #repeat(
+    previous: NodeStatus,
+    judged: NodeStatus,
+    evidence: Packed,
+    at: number,
+    supplements: readonly KeptSupplement[],
+  ): void {
     const { name } = judged;
     if (previous.verdict === null) return;
     const verdict = withTextsOf(judged.verdict, previous.verdict);
@@ -722,7 +598,7 @@ export class Attestation {
     const { digest } = evidence.own;
     const written = this.#ports.verdicts.recordRepeat({ ...status, evidenceDigest: digest, evidence });
     this.#unwritten.follow(name, before, this.#proofOf(status), written).then(
-      () => this.#imaLists.written(name, ima?.pieces ?? []),
+      () => this.supplements.written(name, supplements),
       (error: unknown) => {
         // Of a node that was revoked meanwhile nothing is to be stored.
         if (!(error instanceof Rejection)) this.failed(name, error);
@@ -774,22 +650,13 @@ export class Attestation {
   }
 }
 
-/** An answer that is proven, but for its list, and what explains it. */
-interface Explained {
+/** An answer that is proven as a whole. */
+interface ProvenWhole extends WholeAnswer {
   readonly node: AttestedNode;
   readonly answer: Answer;
   readonly proof: AnswerProof;
-  readonly proven: Proven;
-  readonly given: Given;
-}
-
-/** The same as a whole. */
-interface ProvenWhole extends Explained {
   /** The node's group, and those of its labels that count. */
   readonly place: ReturnType<InForce['groupOf']>;
-  /** What is kept of the list that came with it; null where nothing of it is. */
-  readonly ima: KeptIma | null;
-  readonly looked: Pick<Looked, 'wait' | 'more'>;
   /** Bytes that came with it and are kept beside its document; and whether the node's share of the disk has room for these. */
   readonly arrived: number;
   readonly hasRoom: boolean;
@@ -801,17 +668,18 @@ function evidenceIn({ own: { digest, bytes }, shared }: Packed): ChangeRecord['e
 }
 
 const noParts: NodeStatus['parts'] = {};
-const notLookedInto: Looked = { given: noInitrds, wait: null, more: false, isNew: false };
-const notAsked: ImageAnswer = { speaks: false, asked: null, came: null };
+const askedAgain: AskedAgain = { again: true };
+
+/** What initrds and loaders hold may be long: the loop is free while it is read. */
+function isToBeRead(given: GivenSupplement | null): boolean {
+  return given !== null && given.files.size > 0;
+}
 
 /** Undefined where there is none. */
 function problemOf({ ima }: Proven): ImaProblem | undefined {
   if (ima === null || isProvenList(ima)) return undefined;
   return { ...ima, text: ima.text.slice(0, longestProblem) };
 }
-
-/** Pieces, of 1 MiB at most, that are written together with a verdict. */
-const shortPieces = 2;
 
 /** Between two attempts to store that nodes are overdue, where the store refused it, in milliseconds. */
 const retryAfter = 60_000;

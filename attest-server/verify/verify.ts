@@ -13,8 +13,8 @@ import { checkFiles } from './listed-files.ts';
 import { checkInitrds } from './listed-initrds.ts';
 import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
-import { checkParts } from './parts.ts';
-import type { Proven } from './proven.ts';
+import { checkParts, logOf } from './parts.ts';
+import type { MeasuredBoot, Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
@@ -145,6 +145,21 @@ export class SignedAnswer {
     return atOnce(this.provenInSteps(evidence));
   }
 
+  /** What its boot lacks where its loader read other files: said of an answer that is proven, and no proof. @throws Rejection as `verify` */
+  bootWith(
+    { banks, measuredDigest }: Proven,
+    evidence: Pick<Evidence, 'parts' | 'files'>,
+  ): MeasuredBoot | null {
+    const { parts, files = noFiles } = evidence;
+    const memory = this.#memory;
+    const log = logOf('boot', parts, memory);
+    if (log === null) return null;
+    const userSpace = logOf('userSpace', parts, memory);
+    const read = checkFiles(parts.loaderFiles, files, memory, lacksSha256(banks));
+    if (memory === null) return measureBoot(log, banks, userSpace, read);
+    return memory.boot(memory.ofKey(this.#expected.ak.name), log, { banks, measuredDigest }, userSpace, read);
+  }
+
   /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
   *provenInSteps(evidence: Omit<Evidence, 'quotes' | 'facts'>): Generator<void, Proven> {
     const [quotes, expected, memory] = [this.#quotes, this.#expected, this.#memory];
@@ -175,7 +190,7 @@ export class SignedAnswer {
       evidence.parts.loaderFiles,
       evidence.files ?? noFiles,
       memory,
-      pcrs.banks.every(({ bank }) => bank !== 'sha256'),
+      lacksSha256(pcrs.banks),
     );
     const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
 
@@ -215,6 +230,10 @@ export class SignedAnswer {
 }
 
 const noFiles: ReadonlyMap<string, Buffer> = new Map();
+
+function lacksSha256(banks: Proven['banks']): boolean {
+  return banks.every(({ bank }) => bank !== 'sha256');
+}
 
 function checkAmount(quotes: readonly QuoteEvidence[]): void {
   if (quotes.length === 0)

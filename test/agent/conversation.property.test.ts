@@ -74,7 +74,7 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
       host: null,
       parts: new Map([['boot', Buffer.from('log')]]),
       unavailable: {},
-      readGrowing: async () => new Map(),
+      readGrowing: async () => ({ parts: new Map() }),
     }),
     on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     ...more,
@@ -245,7 +245,7 @@ describe('a conversation', () => {
 
   it('says what it speaks, unless the server is known to refuse that', () => {
     for (const [saysWhatItSpeaks, speaks] of [
-      [true, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local']],
+      [true, ['parts', 'codes', 'files', 'paths', 'supplements', 'local']],
       [false, undefined],
     ] as const) {
       const channel = new FakeChannel();

@@ -106,8 +106,8 @@ async function replay(
       case 'judge': {
         assert(peer !== null);
         const judged = await rooms.judge(peer, session, action);
-        if ('files' in judged) {
-          wanted = judged.files;
+        if ('again' in judged) {
+          wanted = rooms.filesOf(peer, session);
           return [];
         }
         const { state, codes } = judged;
