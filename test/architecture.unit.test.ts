@@ -149,7 +149,7 @@ const aspectRooms = aspects.map((name) => `${server}/policy/${name}`);
 const importersOfAspects: readonly RegExp[] = [
   /^attest-server\/policy\/(capture|reference-diff|reference-reach|draft\/observation)\.ts -> \S+\/boot$/,
   /^attest-server\/cli\/offline\/\S+ -> \S+\/boot$/,
-  /^attest-server\/attest\/attestation\.ts -> \S+\/disk$/,
+  /^attest-server\/attest\/shared-volumes\.ts -> \S+\/disk$/,
 ];
 
 /** Files that may start a process, and why each is not the one runner of node-tpm2. */

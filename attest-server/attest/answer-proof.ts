@@ -12,7 +12,8 @@ import {
 } from './answer.ts';
 import { arrivedBytes, readBytes } from './answer-size.ts';
 import { HeavyTurns } from './heavy-turns.ts';
-import { JudgingTime } from './judging-time.ts';
+import { JudgingRates, JudgingTime } from './judging-time.ts';
+import type { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts } from './ports.ts';
 
 /** Bytes that must be read, and of a log with all that is remembered of its events: from these on an answer is heavy. */
@@ -25,23 +26,31 @@ const perByte = 2 / (1024 * 1024);
 /** From an answer whose quotes are the node's own to its proof. All of that is charged to the node. */
 export class AnswerProof {
   readonly #node: string;
+  readonly #judging: JudgingTime;
   readonly #signed: SignedAnswer;
   readonly #parts: Parts;
-  readonly #shared: Pick<ProofsShared, 'time' | 'turns' | 'steps'>;
+  readonly #shared: Pick<ProofsShared, 'turns' | 'steps'>;
   /** It keeps the thread for long, so that it needs a turn. */
   readonly isHeavy: boolean;
 
   /** @param parts those of the answer, with the bytes of all that need some */
-  constructor(node: string, signed: SignedAnswer, answer: Answer, parts: Parts, shared: ProofsShared) {
-    const { time, verifier } = shared;
+  constructor(
+    node: string,
+    judging: JudgingTime,
+    signed: SignedAnswer,
+    answer: Answer,
+    parts: Parts,
+    shared: ProofsShared,
+  ) {
     this.#node = node;
+    this.#judging = judging;
     this.#signed = signed;
     this.#parts = parts;
     this.#shared = shared;
     this.isHeavy =
-      time.isBusy(node) ||
+      judging.isBusy ||
       readBytes(parts, answer) >= heavy.bytes ||
-      readingOf(parts, verifier) >= heavy.reading;
+      readingOf(parts, shared.verifier) >= heavy.reading;
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
@@ -60,11 +69,11 @@ export class AnswerProof {
   }
 
   charged<T>(work: () => T): T {
-    return this.#shared.time.charged(this.#node, work);
+    return this.#judging.charged(work);
   }
 
   chargedSteps<T>(work: Generator<void, T>): Generator<void, T> {
-    return this.#shared.time.chargedSteps(this.#node, work);
+    return this.#judging.chargedSteps(work);
   }
 
   /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` where it waits for too many turns */
@@ -80,7 +89,6 @@ export class AnswerProof {
 
 interface ProofsShared {
   readonly verifier: Verifier;
-  readonly time: JudgingTime;
   readonly turns: HeavyTurns;
   /** Of work that stops after some milliseconds: others come in between anyhow. */
   readonly steps: HeavyTurns;
@@ -88,17 +96,18 @@ interface ProofsShared {
 
 /** Begins the proofs of all nodes, and has none of them take the time of the others. */
 export class AnswerProofs {
+  readonly #nodes: OwnedNodes;
   readonly #shared: ProofsShared;
-  readonly #logsPerBoot: AttestPorts['evidence']['logsPerBoot'];
-  readonly #monotonic: AttestPorts['monotonic'];
+  readonly #rates: JudgingRates;
+  readonly #budgetsOf: AttestPorts['evidence']['budgetsOf'];
 
-  constructor(verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
-    const time = new JudgingTime(challengeEvery, monotonic);
-    const left = (node: string) => time.left(node);
+  constructor(nodes: OwnedNodes, verifier: Verifier, { evidence, challengeEvery, monotonic }: AttestPorts) {
+    this.#nodes = nodes;
+    const left = (name: string) => nodes.get(name)?.judging?.left ?? JudgingTime.whole;
     const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
-    this.#shared = { verifier, time, turns, steps };
-    this.#logsPerBoot = evidence.logsPerBoot;
-    this.#monotonic = monotonic;
+    this.#shared = { verifier, turns, steps };
+    this.#rates = new JudgingRates(challengeEvery, monotonic);
+    this.#budgetsOf = (name) => evidence.budgetsOf(name);
   }
 
   /**
@@ -106,7 +115,7 @@ export class AnswerProofs {
    * @throws Rejection as `verify`; `too_large` where the node's share of our time is spent, or it sent too many boot logs
    */
   begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
-    const { verifier, time } = this.#shared;
+    const { verifier } = this.#shared;
     const { evidence, parts } = answer;
     const { boot } = parts;
     const { quotes, facts } = evidence;
@@ -115,25 +124,28 @@ export class AnswerProofs {
       { quotes: quotesOf(quotes), facts, bootLog: boot?.digest ?? null },
       expectedOf({ name, ...node }, answer),
     );
-    time.admit(name, performance.now() - started + perByte * arrivedBytes(answer));
+    const owned = this.#nodes.of(name);
+    owned.judging ??= new JudgingTime(name, this.#rates);
+    const { judging } = owned;
+    judging.admit(performance.now() - started + perByte * arrivedBytes(answer));
     // Counted also where it replays: what nothing measures is free to invent.
-    if (boot != null && boot.bytes !== null)
-      this.#logsPerBoot.count(name, signed.resetCount, boot.digest, boot.bytes.length, this.#monotonic());
-    return (complete) => new AnswerProof(name, signed, answer, complete, this.#shared);
+    if (boot != null && boot.bytes !== null) {
+      owned.budgets ??= this.#budgetsOf(name);
+      owned.budgets.logs.count(signed.resetCount, boot.digest, boot.bytes.length, this.#rates.monotonic());
+    }
+    return (complete) => new AnswerProof(name, judging, signed, answer, complete, this.#shared);
   }
 
   /** Milliseconds until the node may be asked. */
   wait(name: string): number {
-    return this.#shared.time.wait(name);
+    return this.#nodes.get(name)?.judging?.wait ?? 0;
   }
 
   /** How many nodes have spent their share, and how many answers wait for a turn. */
   figures(): { readonly spent: number; readonly waiting: number } {
-    return { spent: this.#shared.time.spent, waiting: this.#shared.turns.waiting };
-  }
-
-  forget(name: string): void {
-    this.#shared.time.forget(name);
+    let spent = 0;
+    for (const { judging } of this.#nodes.all()) if (judging !== null && judging.wait > 0) spent += 1;
+    return { spent, waiting: this.#shared.turns.waiting };
   }
 }
 

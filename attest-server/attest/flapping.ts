@@ -27,23 +27,6 @@ interface Joined {
   readonly since: number;
 }
 
-interface FlappingNode {
-  readonly budget: ByteBudget;
-  /** Moments of its latest changes. */
-  changes: readonly number[];
-  /** What was found against it while it was untrusted, and has a row. */
-  readonly told: Set<ReasonCode>;
-  /** Its state in its latest row; null: not known. */
-  state: NodeState | null;
-  joined: Joined | null;
-  /** Of its latest row. */
-  rowAt: number;
-  /** When the joined ones have their row at the earliest. */
-  dueAt: number;
-  joinedAt: number | null;
-  toldAt: number | null;
-}
-
 /** A change of a node's verdict, which may be two verdicts: that it booted, and what is found then. */
 export interface VerdictChange {
   readonly verdicts: readonly Verdict[];
@@ -65,130 +48,119 @@ export interface DueFlaps {
 }
 
 /**
- * Which changes of verdicts have rows of their own: all of a node that changes as nodes do. Those of one that flaps have one
+ * Which changes of one node's verdict have rows of their own: all of a node that changes as nodes do. Those of one that flaps have one
  * row a minute together, as far as its share has room. No change waits for that: what it means is shown, stored and marked at
- * once. Moments are of a clock that nobody sets, in milliseconds. A server that starts anew knows nothing of before.
+ * once. Moments are monotonic milliseconds. A server that starts anew knows nothing of before.
  */
 export class Flapping {
-  readonly #nodes = new Map<string, FlappingNode>();
+  readonly #budget: ByteBudget;
+  /** Moments of its latest changes. */
+  #changes: readonly number[] = [];
+  /** What was found against it while it was untrusted, and has a row. */
+  readonly #told = new Set<ReasonCode>();
+  /** Its state in its latest row; null: not known. */
+  #state: NodeState | null = null;
+  #joined: Joined | null = null;
+  /** Of its latest row. */
+  #rowAt: number;
+  /** When the joined ones have their row at the earliest. */
+  #dueAt: number;
+  #joinedAt: number | null = null;
+  #toldAt: number | null = null;
 
-  /** Changes of this status had no row yet when the server ended. @param at now */
-  resume({ name, verdict, since, recordedAt }: NodeStatus, at: number): void {
+  constructor(at: number) {
+    this.#budget = new ByteBudget(share, at);
+    this.#rowAt = at;
+    this.#dueAt = at;
+  }
+
+  /** Of a status of which changes had no row yet when the server ended; else null. @param at now */
+  static resumed({ verdict, since, recordedAt }: NodeStatus, at: number): Flapping | null {
     if (verdict === null || since === null || recordedAt === null || since <= recordedAt + rowsTogether)
-      return;
-    const node = this.#node(name, at);
-    node.joined = joinedOf(since);
-    count(node.joined, verdict);
-    node.joinedAt = at;
+      return null;
+    const flapping = new Flapping(at);
+    flapping.#joined = joinedOf(since);
+    count(flapping.#joined, verdict);
+    flapping.#joinedAt = at;
+    return flapping;
   }
 
   /**
    * Whether the change has rows of its own. Attack: a node spends its share on changes that harm nobody, so that nothing is written
    * of the one that does. What makes it untrusted has its rows the first time that they are written, however often they could not be.
    */
-  hasRows(name: string, { verdicts, bytes }: VerdictChange, at: number): boolean {
-    const node = this.#node(name, at);
-    const last = node.changes.at(-1) ?? Number.NEGATIVE_INFINITY;
-    const fits = node.budget.holds(bytes, at);
-    if (at - last >= settledAfter && node.budget.holds(0, at)) node.told.clear();
-    node.changes = [...node.changes, ...verdicts.map(() => at)].slice(-mostChanges - 1);
-    const first = node.changes.length > mostChanges ? (node.changes[0] ?? at) : Number.NEGATIVE_INFINITY;
+  hasRows({ verdicts, bytes }: VerdictChange, at: number): boolean {
+    const last = this.#changes.at(-1) ?? Number.NEGATIVE_INFINITY;
+    const fits = this.#budget.holds(bytes, at);
+    if (at - last >= settledAfter && this.#budget.holds(0, at)) this.#told.clear();
+    this.#changes = [...this.#changes, ...verdicts.map(() => at)].slice(-mostChanges - 1);
+    const first = this.#changes.length > mostChanges ? (this.#changes[0] ?? at) : Number.NEGATIVE_INFINITY;
     const codes = verdicts.flatMap(heldAgainst);
-    const isNew = codes.some((code) => !node.told.has(code));
-    const isFirst = isNew && node.told.size === 0;
+    const isNew = codes.some((code) => !this.#told.has(code));
+    const isFirst = isNew && this.#told.size === 0;
     return isFirst || (fits && (isNew || at - first >= minute));
   }
 
   /** The change has none: it is counted for the next one. @param now milliseconds since the epoch */
-  join(name: string, { verdicts, from }: VerdictChange, at: number, now: number): void {
-    const node = this.#node(name, at);
-    if (node.joined === null) {
-      node.joined = joinedOf(now);
-      node.state ??= from;
-      node.dueAt = Math.max(node.dueAt, at);
+  join({ verdicts, from }: VerdictChange, at: number, now: number): void {
+    if (this.#joined === null) {
+      this.#joined = joinedOf(now);
+      this.#state ??= from;
+      this.#dueAt = Math.max(this.#dueAt, at);
     }
-    for (const verdict of verdicts) count(node.joined, verdict);
-    node.joinedAt = at;
+    for (const verdict of verdicts) count(this.#joined, verdict);
+    this.#joinedAt = at;
   }
 
   /** Rows of these verdicts were written: they are charged to the node. */
-  written(name: string, { verdicts, bytes }: Omit<VerdictChange, 'from'>, at: number): void {
-    const node = this.#node(name, at);
-    node.budget.take(bytes);
-    for (const code of verdicts.flatMap(heldAgainst)) node.told.add(code);
-    node.joined = null;
-    node.state = verdicts.at(-1)?.state ?? node.state;
-    node.rowAt = at;
-    node.dueAt = at + minute;
+  written({ verdicts, bytes }: Omit<VerdictChange, 'from'>, at: number): void {
+    this.#budget.take(bytes);
+    for (const code of verdicts.flatMap(heldAgainst)) this.#told.add(code);
+    this.#joined = null;
+    this.#state = verdicts.at(-1)?.state ?? this.#state;
+    this.#rowAt = at;
+    this.#dueAt = at + minute;
   }
 
-  /** Nodes that have changes whose row is due. */
-  due(at: number): readonly string[] {
-    return [...this.#nodes].flatMap(([name, { joined, dueAt }]) =>
-      joined !== null && at >= dueAt ? [name] : [],
-    );
+  /** Whether it has changes whose row is due. */
+  isDue(at: number): boolean {
+    return this.#joined !== null && at >= this.#dueAt;
   }
 
-  /** What a row of this node has to say beside its verdict; null where nothing waits. */
-  waiting(name: string, at: number): DueFlaps | null {
-    const node = this.#nodes.get(name);
-    if (node === undefined || node.joined === null) return null;
-    const { joined, state, toldAt } = node;
+  /** What its next row has to say beside its verdict; null where nothing waits. */
+  waiting(at: number): DueFlaps | null {
+    if (this.#joined === null) return null;
+    const { changes, states, codes, since } = this.#joined;
     return {
-      flaps: { changes: joined.changes, states: [...joined.states], codes: [...joined.codes] },
-      since: joined.since,
-      from: state,
-      isToldAnew: toldAt === null || at - toldAt >= toldEvery,
+      flaps: { changes, states: [...states], codes: [...codes] },
+      since,
+      from: this.#state,
+      isToldAnew: this.#toldAt === null || at - this.#toldAt >= toldEvery,
     };
   }
 
   /** Whether the row of joined changes is written now. Else it is tried again in a minute. */
-  areDue(name: string, bytes: number, at: number): boolean {
-    const node = this.#node(name, at);
-    if (!node.budget.holds(bytes, at) && at - node.rowAt < longestWait) {
-      node.dueAt = at + minute;
+  areDue(bytes: number, at: number): boolean {
+    if (!this.#budget.holds(bytes, at) && at - this.#rowAt < longestWait) {
+      this.#dueAt = at + minute;
       return false;
     }
     return true;
   }
 
   /** Whether a row that may wait has room now. */
-  hasRoom(name: string, bytes: number, at: number): boolean {
-    return this.#node(name, at).budget.holds(bytes, at);
+  hasRoom(bytes: number, at: number): boolean {
+    return this.#budget.holds(bytes, at);
   }
 
   /** The audit log has said that it flaps. */
-  told(name: string, at: number): void {
-    this.#node(name, at).toldAt = at;
+  told(at: number): void {
+    this.#toldAt = at;
   }
 
-  /** Nodes that flap, or did so within the hour. */
-  names(at: number): readonly string[] {
-    return [...this.#nodes].flatMap(([name, { joinedAt }]) =>
-      joinedAt !== null && at - joinedAt < settledAfter ? [name] : [],
-    );
-  }
-
-  forget(name: string): void {
-    this.#nodes.delete(name);
-  }
-
-  #node(name: string, at: number): FlappingNode {
-    const known = this.#nodes.get(name);
-    if (known !== undefined) return known;
-    const node: FlappingNode = {
-      budget: new ByteBudget(share, at),
-      changes: [],
-      told: new Set(),
-      state: null,
-      joined: null,
-      rowAt: at,
-      dueAt: at,
-      joinedAt: null,
-      toldAt: null,
-    };
-    this.#nodes.set(name, node);
-    return node;
+  /** Whether it flaps, or did so within the hour. */
+  isFlapping(at: number): boolean {
+    return this.#joinedAt !== null && at - this.#joinedAt < settledAfter;
   }
 }
 

@@ -10,12 +10,20 @@ const busyFrom = 100;
 /** A server that asks more often expects as much more: shares of what one challenge may cost. */
 const perChallenge = { judgements: 2, time: 10 };
 
-interface Account {
-  judgements: number;
-  time: number;
-  /** When both were last counted up, and when it was last judged. */
-  at: number;
-  judgedAt: number;
+/** The same for all nodes. Milliseconds throughout. */
+export class JudgingRates {
+  readonly challengeEvery: number;
+  readonly monotonic: () => number;
+  readonly judgements: number;
+  readonly time: number;
+
+  /** @param challengeEvery from one challenge of a node to the next */
+  constructor(challengeEvery: number, monotonic: () => number) {
+    this.challengeEvery = challengeEvery;
+    this.monotonic = monotonic;
+    this.judgements = Math.max(judgements.perSecond / 1000, perChallenge.judgements / challengeEvery);
+    this.time = Math.max(time.perSecond / 1000, perChallenge.time / challengeEvery);
+  }
 }
 
 /**
@@ -24,32 +32,29 @@ interface Account {
  * silent one. Milliseconds throughout.
  */
 export class JudgingTime {
-  readonly #challengeEvery: number;
-  readonly #monotonic: () => number;
-  readonly #rate: { readonly judgements: number; readonly time: number };
-  readonly #accounts = new Map<string, Account>();
+  /** What is left of it to a node that was never judged. */
+  static readonly whole = time.burst;
+  readonly #node: string;
+  readonly #rates: JudgingRates;
+  #judgements = judgements.burst;
+  #time = time.burst;
+  /** When both were last counted up, and when it was last judged. */
+  #at: number;
+  #judgedAt: number;
 
-  /** @param challengeEvery from one challenge of a node to the next */
-  constructor(challengeEvery: number, monotonic: () => number) {
-    this.#challengeEvery = challengeEvery;
-    this.#monotonic = monotonic;
-    this.#rate = {
-      judgements: Math.max(judgements.perSecond / 1000, perChallenge.judgements / challengeEvery),
-      time: Math.max(time.perSecond / 1000, perChallenge.time / challengeEvery),
-    };
+  constructor(node: string, rates: JudgingRates) {
+    this.#node = node;
+    this.#rates = rates;
+    this.#at = rates.monotonic();
+    this.#judgedAt = Number.NEGATIVE_INFINITY;
   }
 
   /** Until this node may be asked for evidence: 0 where it may be now. */
-  wait(node: string): number {
-    const account = this.#accounts.get(node);
-    if (account === undefined) return 0;
-    const now = this.#monotonic();
-    this.#countUp(account, now);
-    const lacking = Math.max(
-      (1 - account.judgements) / this.#rate.judgements,
-      -account.time / this.#rate.time,
-    );
-    return Math.max(0, Math.min(lacking, account.judgedAt + this.#challengeEvery - now));
+  get wait(): number {
+    const now = this.#rates.monotonic();
+    this.#countUp(now);
+    const lacking = Math.max((1 - this.#judgements) / this.#rates.judgements, -this.#time / this.#rates.time);
+    return Math.max(0, Math.min(lacking, this.#judgedAt + this.#rates.challengeEvery - now));
   }
 
   /**
@@ -57,73 +62,51 @@ export class JudgingTime {
    * is spent
    * @param took to find that it is this node's
    */
-  admit(node: string, took: number): void {
-    const wait = this.wait(node);
-    if (wait > 0) throw new Rejection('too_large', spentText(node, wait));
-    const now = this.#monotonic();
-    const account = this.#accounts.get(node) ?? {
-      judgements: judgements.burst,
-      time: time.burst,
-      at: now,
-      judgedAt: now,
-    };
-    account.judgements -= 1;
-    account.time -= took;
-    account.judgedAt = now;
-    this.#accounts.set(node, account);
+  admit(took: number): void {
+    const { wait } = this;
+    if (wait > 0) throw new Rejection('too_large', spentText(this.#node, wait));
+    this.#judgements -= 1;
+    this.#time -= took;
+    this.#judgedAt = this.#rates.monotonic();
   }
 
   /** Does what is charged to the node, whatever comes of it. */
-  charged<T>(node: string, work: () => T): T {
+  charged<T>(work: () => T): T {
     const started = performance.now();
     try {
       return work();
     } finally {
-      this.#charge(node, performance.now() - started);
+      this.#charge(performance.now() - started);
     }
   }
 
   /** The same in steps, without what comes in between. */
-  *chargedSteps<T>(node: string, work: Generator<void, T>): Generator<void, T> {
+  *chargedSteps<T>(work: Generator<void, T>): Generator<void, T> {
     for (;;) {
-      const step = this.charged(node, () => work.next());
+      const step = this.charged(() => work.next());
       if (step.done === true) return step.value;
       yield;
     }
   }
 
-  /** What is left to this node; of one that was never judged all of it. */
-  left(node: string): number {
-    return this.#accounts.get(node)?.time ?? time.burst;
+  get left(): number {
+    return this.#time;
   }
 
   /** Whether it cost much lately. */
-  isBusy(node: string): boolean {
-    return this.left(node) < time.burst - busyFrom;
+  get isBusy(): boolean {
+    return this.#time < time.burst - busyFrom;
   }
 
-  /** How many nodes have spent their share. */
-  get spent(): number {
-    let spent = 0;
-    for (const node of this.#accounts.keys()) if (this.wait(node) > 0) spent += 1;
-    return spent;
-  }
-
-  /** The node is none any more. */
-  forget(node: string): void {
-    this.#accounts.delete(node);
-  }
-
-  #charge(node: string, took: number): void {
-    const account = this.#accounts.get(node);
+  #charge(took: number): void {
     // Debts end: it is not longer in them than it took to spend what it had.
-    if (account !== undefined) account.time = Math.max(-time.burst, account.time - took);
+    this.#time = Math.max(-time.burst, this.#time - took);
   }
 
-  #countUp(account: Account, now: number): void {
-    const passed = Math.max(0, now - account.at);
-    account.at = now;
-    account.judgements = Math.min(judgements.burst, account.judgements + passed * this.#rate.judgements);
-    account.time = Math.min(time.burst, account.time + passed * this.#rate.time);
+  #countUp(now: number): void {
+    const passed = Math.max(0, now - this.#at);
+    this.#at = now;
+    this.#judgements = Math.min(judgements.burst, this.#judgements + passed * this.#rates.judgements);
+    this.#time = Math.min(time.burst, this.#time + passed * this.#rates.time);
   }
 }

@@ -1,5 +1,6 @@
 import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { Verifier } from '../verify/verifier.ts';
+import type { OwnedNode } from './owned-node.ts';
 import type { NodeStatus } from './ports.ts';
 
 type PartDigests = NodeStatus['parts'];
@@ -15,8 +16,6 @@ export interface ReadParts {
 export class NamedParts {
   readonly #verifier: Pick<Verifier, 'missing'>;
   readonly #read: (digest: string, node: string) => Promise<Buffer | null>;
-  /** By node, digests of parts that it sent and that are gone: else it would never send them again. */
-  readonly #lost = new Map<string, Set<string>>();
 
   constructor(
     verifier: Pick<Verifier, 'missing'>,
@@ -27,12 +26,12 @@ export class NamedParts {
   }
 
   /** Of the parts that a node has shown, those that it need not send again. */
-  held(node: string, all: PartDigests): PartDigests {
-    const lost = this.#lost.get(node);
-    if (all.ima === undefined && lost === undefined) return all;
+  held({ status, lostParts: lost }: OwnedNode): PartDigests {
+    const all = status?.parts ?? none;
+    if (all.ima === undefined && lost === null) return all;
     // The list goes on from where it is: no digest says that.
     const { ima: _, ...parts } = all;
-    if (lost === undefined) return parts;
+    if (lost === null) return parts;
     return Object.fromEntries(Object.entries(parts).filter(([, digest]) => !lost.has(digest)));
   }
 
@@ -48,7 +47,7 @@ export class NamedParts {
 
   /** @param unread of these, as `unread` gives it */
   async read(
-    node: string,
+    node: OwnedNode,
     arrived: Parts,
     unread: readonly PartName[],
     held: PartDigests,
@@ -58,10 +57,10 @@ export class NamedParts {
     for (const name of unread) {
       const digest = arrived[name]?.digest;
       if (digest === undefined) continue;
-      const bytes = await this.#read(digest, node);
+      const bytes = await this.#read(digest, node.name);
       if (bytes === null) {
         lost = name;
-        if (held[name] === digest) this.#lost.set(node, (this.#lost.get(node) ?? new Set()).add(digest));
+        if (held[name] === digest) node.lostParts = (node.lostParts ?? new Set()).add(digest);
         continue;
       }
       found ??= {};
@@ -69,8 +68,6 @@ export class NamedParts {
     }
     return { parts: found === null ? arrived : { ...arrived, ...found }, lost };
   }
-
-  forget(node: string): void {
-    this.#lost.delete(node);
-  }
 }
+
+const none: PartDigests = {};

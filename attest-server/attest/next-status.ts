@@ -56,6 +56,11 @@ export function lastTrusted(status: NodeStatus | null): number | null {
   return status?.state === 'trusted' ? status.verifiedAt : (status?.trustedAt ?? null);
 }
 
+/** Who once sent a part is known to have one. */
+export function sentBefore(previous: NodeStatus | null): readonly PartName[] {
+  return previous === null ? [] : partNames.filter((name) => previous.parts[name] !== undefined);
+}
+
 /** In the node's own words. */
 function kernelOf({ facts }: Proven): string | null {
   const kernel = facts?.host?.kernel;

@@ -111,8 +111,6 @@ export async function openAttest(
     Math.min(1000, unknownAfter / 10),
     fault,
   );
-  /** Endorsement keys whose banks were fixed while a connection still has the record of before. */
-  const fixed = new Set<string>();
   return {
     ask: (peer, { hello, channel, enough }) => {
       const { name, banks } = peer.record;
@@ -144,11 +142,7 @@ export async function openAttest(
           supplements: answer.supplements,
         },
       );
-      // A record of before they were kept: what this answer proved is what the TPM has.
-      if (record.banks === null && session.hello !== null && !fixed.has(record.ekDigest)) {
-        await parts.enrolment.fixBanks(record.ekDigest, session.hello.banks);
-        fixed.add(record.ekDigest);
-      }
+      if (session.hello !== null) await attestation.fixBanks(record, session.hello.banks);
       duration('total', (monotonic() - started) / 1000);
       return judged;
     },

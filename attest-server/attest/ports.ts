@@ -36,10 +36,7 @@ export interface AttestPorts {
   readonly verdicts: VerdictStore;
   readonly enrolment: Pick<EnrolmentStore, 'forgetSequence' | 'fixBanks' | 'twins'>;
   /** Keeps what was answered, and says how much of it a node may make us keep. */
-  readonly evidence: Pick<
-    EvidenceRoom,
-    'packer' | 'budget' | 'fileBudget' | 'logsPerBoot' | 'share' | 'hold' | 'readPart' | 'readPiece'
-  >;
+  readonly evidence: Pick<EvidenceRoom, 'packer' | 'budgetsOf' | 'share' | 'hold' | 'readPart' | 'readPiece'>;
   /** Milliseconds since the epoch. */
   now(): number;
   /** Milliseconds of a clock that nobody sets: deadlines go by it. */

@@ -1,18 +1,34 @@
 import type { SharedVolume } from '../policy/aspect.ts';
+import { diskMemoryIn, shownVolumes } from '../policy/disk/memory.ts';
+import type { Proven } from '../verify/proven.ts';
+import type { AmongNodes } from './among-nodes.ts';
+import type { NodeStatus } from './ports.ts';
+
+type Marks = readonly string[];
 
 /**
  * Which enrolled node shows which LUKS volumes, by their marks (policy/disk/memory.ts): what two nodes show was copied.
  * It is the nodes' own word. A node has at most as many marks as its part may hold headers.
  */
-export class SharedVolumes {
+export class SharedVolumes implements AmongNodes<Marks, Marks, readonly SharedVolume[]> {
   readonly #byMark = new Map<string, Set<string>>();
-  readonly #byNode = new Map<string, readonly string[]>();
+  readonly #byNode = new Map<string, Marks>();
 
-  /** Notes what a proven answer shows, or what a store holds of it: these, and no others. */
-  note(name: string, marks: readonly string[]): void {
+  claim(name: string, marks: Marks): readonly SharedVolume[] {
+    this.restore(name, marks);
+    return this.sharedBy(name);
+  }
+
+  /** By what an answer shows; what it does not show the node still has. */
+  claimShown(name: string, proven: Proven): readonly SharedVolume[] {
+    return this.claim(name, shownVolumes(proven, this.marksOf(name)));
+  }
+
+  /** These, and no others. */
+  restore(name: string, marks: Marks): void {
     const before = this.#byNode.get(name);
     if (before?.length === marks.length && before.every((mark, index) => mark === marks[index])) return;
-    this.forget(name);
+    this.release(name);
     if (marks.length === 0) return;
     this.#byNode.set(name, marks);
     for (const mark of marks) {
@@ -34,12 +50,11 @@ export class SharedVolumes {
     return shared;
   }
 
-  marksOf(name: string): readonly string[] {
+  marksOf(name: string): Marks {
     return this.#byNode.get(name) ?? none;
   }
 
-  /** The node is none any more. */
-  forget(name: string): void {
+  release(name: string): void {
     for (const mark of this.#byNode.get(name) ?? none) {
       const holders = this.#byMark.get(mark);
       holders?.delete(name);
@@ -49,6 +64,11 @@ export class SharedVolumes {
   }
 }
 
-const none: readonly string[] = [];
+/** Marks that its status remembers. */
+export function storedMarks(status: NodeStatus | null): Marks {
+  return diskMemoryIn(status?.memory ?? {}).volumes;
+}
+
+const none: Marks = [];
 /** Of a fleet that was cloned, some are enough to be named. */
 const mostNamed = 8;

@@ -1,3 +1,5 @@
+import type { AmongNodes } from './among-nodes.ts';
+
 /** What a node says of its machine, and who else says the same. */
 export interface ShownUuid {
   /** The latest that it said; null where it never did. */
@@ -10,13 +12,13 @@ export interface ShownUuid {
  * Which enrolled node shows which system UUID (SMBIOS 3.7, section 7.2.1). It is the nodes' own word, and firmware gives
  * some machines one UUID: what is found locks nobody out.
  */
-export class SystemUuids {
+export class SystemUuids implements AmongNodes<string | undefined, string | null, ShownUuid> {
   readonly #holders = new Map<string, Set<string>>();
   readonly #shown = new Map<string, string>();
 
   /** Notes what a proven answer says. */
   claim(name: string, claimed: string | undefined): ShownUuid {
-    if (claimed !== undefined && !isPlaceholder(claimed)) this.remember(name, claimed);
+    if (claimed !== undefined && !isPlaceholder(claimed)) this.restore(name, claimed);
     const uuid = this.#shown.get(name) ?? null;
     const all = uuid === null ? undefined : this.#holders.get(uuid);
     if (all === undefined || all.size < 2) return { uuid, others: nobody };
@@ -28,24 +30,17 @@ export class SystemUuids {
     return { uuid, others: others.sort() };
   }
 
-  /** What a store holds. */
-  remember(name: string, uuid: string | null): void {
-    if (uuid === null || this.#shown.get(name) === uuid) return;
-    this.forget(name);
+  restore(name: string, uuid: string | null): void {
+    if ((this.#shown.get(name) ?? null) === uuid) return;
+    this.release(name);
+    if (uuid === null) return;
     const holders = this.#holders.get(uuid);
     if (holders === undefined) this.#holders.set(uuid, new Set([name]));
     else holders.add(name);
     this.#shown.set(name, uuid);
   }
 
-  /** Takes back what a node said last: it shows again what it showed before. */
-  restore(name: string, uuid: string | null): void {
-    if (uuid === null) this.forget(name);
-    else this.remember(name, uuid);
-  }
-
-  /** The node is none any more. */
-  forget(name: string): void {
+  release(name: string): void {
     const shown = this.#shown.get(name);
     if (shown === undefined) return;
     const holders = this.#holders.get(shown);

@@ -1,5 +1,6 @@
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import { Flapping } from './flapping.ts';
+import type { OwnedNode } from './owned-node.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import {
   bytesForGood,
@@ -24,7 +25,6 @@ export interface RecordedVerdicts {
  * and equal verdicts a row together each hour.
  */
 export class VerdictRows {
-  readonly #flapping = new Flapping();
   readonly #monotonic: () => number;
   readonly #summaryEvery: number;
 
@@ -34,43 +34,48 @@ export class VerdictRows {
   }
 
   /** What the server knew of this node when it ended. */
-  resume(status: NodeStatus): void {
-    this.#flapping.resume(status, this.#monotonic());
+  resume(node: OwnedNode, status: NodeStatus): void {
+    node.flapping = Flapping.resumed(status, this.#monotonic());
   }
 
   /** Of verdicts that are another one than `from`: with rows of its own, or with none where the node flaps. */
   changed(
+    node: OwnedNode,
     status: NodeStatus,
     at: number,
     verdicts: readonly Verdict[],
     from: NodeState | null,
     evidence: ChangeRecord['evidence'],
   ): RecordedVerdicts {
-    const { name } = status;
     const monotonic = this.#monotonic();
-    const waiting = this.#flapping.waiting(name, monotonic);
+    node.flapping ??= new Flapping(monotonic);
+    const { flapping } = node;
+    const waiting = flapping.waiting(monotonic);
     const told = changesOf(status, at, verdicts, from);
     const whole = changeRecord(status, at, verdicts, from, evidence, waiting);
     const change = { verdicts, from, bytes: bytesForGood(whole) };
-    if (this.#flapping.hasRows(name, change, monotonic)) return { record: whole, told, bytes: change.bytes };
-    this.#flapping.join(name, change, monotonic, at);
+    if (flapping.hasRows(change, monotonic)) return { record: whole, told, bytes: change.bytes };
+    flapping.join(change, monotonic, at);
     return { record: joinedRecord(status, at, verdicts, from, evidence), told, bytes: 0 };
   }
 
   /** Of equal verdicts, where their row is due and has room; else null. */
   summary(
+    node: OwnedNode,
     previous: NodeStatus,
     status: NodeStatus,
     at: number,
     verdict: Verdict,
     evidence: ChangeRecord['evidence'],
   ): RecordedVerdicts | null {
-    const { name } = status;
+    if (!this.#isSummaryDue(previous, at)) return null;
     const monotonic = this.#monotonic();
-    if (!this.#isSummaryDue(previous, at) || this.#flapping.waiting(name, monotonic) !== null) return null;
+    node.flapping ??= new Flapping(monotonic);
+    const { flapping } = node;
+    if (flapping.waiting(monotonic) !== null) return null;
     const record = summaryRecord(status, at, verdict, evidence);
     const bytes = bytesForGood(record);
-    return this.#flapping.hasRoom(name, bytes, monotonic) ? { record, told: record.history, bytes } : null;
+    return flapping.hasRoom(bytes, monotonic) ? { record, told: record.history, bytes } : null;
   }
 
   /** Also where the clock was set back: the row would be due at a moment that is far away. */
@@ -78,44 +83,25 @@ export class VerdictRows {
     return recordedAt === null || at < recordedAt || at >= recordedAt + this.#summaryEvery;
   }
 
-  /** Nodes of which changes that were joined wait for their row, which is due. */
-  due(): readonly string[] {
-    return this.#flapping.due(this.#monotonic());
-  }
-
-  /** All of which such changes wait. */
-  waiting(): readonly string[] {
-    return this.#flapping.due(Number.POSITIVE_INFINITY);
-  }
-
   /** The one row of what changed since the row before, where something did and it has room; else null. */
-  joined(status: NodeStatus, at: number): RecordedVerdicts | null {
-    const { name, verdict } = status;
+  joined({ flapping }: OwnedNode, status: NodeStatus, at: number): RecordedVerdicts | null {
+    const { verdict } = status;
     const monotonic = this.#monotonic();
-    const waiting = this.#flapping.waiting(name, monotonic);
-    if (verdict === null || waiting === null) return null;
+    const waiting = flapping?.waiting(monotonic) ?? null;
+    if (verdict === null || flapping === null || waiting === null) return null;
     const record = flapsRecord(status, at, verdict, waiting);
     const bytes = bytesForGood(record);
-    return this.#flapping.areDue(name, bytes, monotonic) ? { record, told: [], bytes } : null;
+    return flapping.areDue(bytes, monotonic) ? { record, told: [], bytes } : null;
   }
 
   /** It is on disk. */
-  written(record: ChangeRecord): void {
+  written(node: OwnedNode, record: ChangeRecord): void {
     const { history, audit } = record;
-    const { name } = record.status;
     if (history.length === 0) return;
     const monotonic = this.#monotonic();
     const verdicts = history.map(({ verdict }) => verdict);
-    this.#flapping.written(name, { verdicts, bytes: bytesForGood(record) }, monotonic);
-    if (audit.some(({ action }) => action === 'flaps')) this.#flapping.told(name, monotonic);
-  }
-
-  /** Nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
-  flapping(): readonly string[] {
-    return this.#flapping.names(this.#monotonic());
-  }
-
-  forget(name: string): void {
-    this.#flapping.forget(name);
+    node.flapping ??= new Flapping(monotonic);
+    node.flapping.written({ verdicts, bytes: bytesForGood(record) }, monotonic);
+    if (audit.some(({ action }) => action === 'flaps')) node.flapping.told(monotonic);
   }
 }

@@ -57,7 +57,8 @@ export class ArrivedSupplements {
       if (pieces !== undefined || mayBeAsked(name, speaks)) answered[name] = { asked, came };
     }
     // An agent of 0.3.0 sends its list as a part.
-    if (answered.ima === undefined && parts?.includes('ima') === true) answered.ima = { asked: asEarlier([]), came: null };
+    if (answered.ima === undefined && parts?.includes('ima') === true)
+      answered.ima = { asked: asEarlier([]), came: null };
     return answered;
   }
 }

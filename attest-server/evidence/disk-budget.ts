@@ -9,19 +9,23 @@ const perSecond = 4096;
 const perChallenge = 64 * 1024;
 
 /**
- * Each change of a verdict is kept, and a node may make changes as often as it likes: how much of our disk it fills is
+ * Each change of a verdict is kept, and a node may make changes as often as it likes: how much of our disk one fills is
  * bounded here, far above what an honest one needs. A verdict like the one before takes nothing.
  */
 export class DiskBudget {
+  readonly #node: string;
   readonly #perMs: number;
   readonly #burst: number;
-  readonly #spent = new Map<string, { readonly bytes: number; readonly at: number }>();
+  #spent = 0;
+  /** When that was counted; null before anything was taken. */
+  #at: number | null = null;
 
   /**
    * @param challengeEvery milliseconds from one challenge of a node to the next
    * @param burst bytes that a node may make us keep at once
    */
-  constructor(challengeEvery: number, burst = usualBurst) {
+  constructor(node: string, challengeEvery: number, burst = usualBurst) {
+    this.#node = node;
     this.#burst = burst;
     this.#perMs = perSecond / 1000 + perChallenge / challengeEvery;
   }
@@ -31,8 +35,8 @@ export class DiskBudget {
    * @param at milliseconds since the epoch
    * @throws Rejection `too_large` where the node has filled its share
    */
-  check(node: string, at: number): void {
-    this.#with(node, leastBytes, at);
+  check(at: number): void {
+    this.#with(leastBytes, at);
   }
 
   /**
@@ -40,24 +44,19 @@ export class DiskBudget {
    * @param bytes all that stays, with the rows of history and audit log
    * @throws Rejection `too_large` where the node would fill more than its share; then nothing is taken
    */
-  take(node: string, bytes: number, at: number): void {
-    this.#spent.set(node, { bytes: this.#with(node, bytes, at), at });
+  take(bytes: number, at: number): void {
+    this.#spent = this.#with(bytes, at);
+    this.#at = at;
   }
 
-  #with(node: string, bytes: number, at: number): number {
-    const before = this.#spent.get(node);
-    const regained = before === undefined ? 0 : Math.max(0, at - before.at) * this.#perMs;
-    const spent = Math.max(0, (before?.bytes ?? 0) - regained) + bytes;
+  #with(bytes: number, at: number): number {
+    const regained = this.#at === null ? 0 : Math.max(0, at - this.#at) * this.#perMs;
+    const spent = Math.max(0, this.#spent - regained) + bytes;
     if (spent > this.#burst)
       throw new Rejection(
         'too_large',
-        `${node} answers too often, or its answers are too large: its share of the disk is full`,
+        `${this.#node} answers too often, or its answers are too large: its share of the disk is full`,
       );
     return spent;
-  }
-
-  /** The node is none any more. */
-  forget(node: string): void {
-    this.#spent.delete(node);
   }
 }

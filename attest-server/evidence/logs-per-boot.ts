@@ -19,36 +19,37 @@ interface SentLogs {
  * one that boots again and again.
  */
 export class LogsPerBoot {
-  readonly #sent = new Map<string, SentLogs>();
+  readonly #node: string;
+  #sent: SentLogs | null = null;
+
+  constructor(node: string) {
+    this.#node = node;
+  }
 
   /**
    * @param bytes of the log
    * @param at milliseconds of a clock that nobody sets
    * @throws Rejection `too_large`
    */
-  count(node: string, resetCount: number, digest: string, bytes: number, at: number): void {
-    const before = this.#sent.get(node);
+  count(resetCount: number, digest: string, bytes: number, at: number): void {
+    const before = this.#sent;
     const ofBoot = before?.resetCount === resetCount ? before.digests : none;
     if (ofBoot.has(digest)) return;
     // Counted also where it replays: what nothing measures is free to invent.
     if (ofBoot.size >= logsPerBoot)
-      throw new Rejection('too_large', `${node} has sent ${logsPerBoot} boot logs since it booted`, {
+      throw new Rejection('too_large', `${this.#node} has sent ${logsPerBoot} boot logs since it booted`, {
         field: 'bootLog',
       });
     const budget = before?.budget ?? new ByteBudget(share, at);
     // The log of the boot before is free, as most machines write the same one each time.
     if (before?.digests.has(digest) !== true) {
       if (!budget.holds(bytes, at))
-        throw new Rejection('too_large', `${node} has sent ${share.burst} bytes of boot logs of late`, {
+        throw new Rejection('too_large', `${this.#node} has sent ${share.burst} bytes of boot logs of late`, {
           field: 'bootLog',
         });
       budget.take(bytes);
     }
-    this.#sent.set(node, { resetCount, digests: new Set([...ofBoot, digest]), budget });
-  }
-
-  forget(node: string): void {
-    this.#sent.delete(node);
+    this.#sent = { resetCount, digests: new Set([...ofBoot, digest]), budget };
   }
 }
 

@@ -1,11 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Bundle } from '../protocol/bundle.ts';
-import { limits } from '../protocol/limits.ts';
 import type { Reference } from '../protocol/reference.ts';
-import { DiskBudget } from './disk-budget.ts';
 import { HeldByNode } from './held-by-node.ts';
 import { type ContextTexts, type NamedContext, readContext } from './kept-context.ts';
-import { LogsPerBoot } from './logs-per-boot.ts';
+import { NodeBudgets } from './node-budgets.ts';
 import { type Context, keptContext, Packer } from './pack.ts';
 import type { EvidencePorts } from './ports.ts';
 import { startRetention } from './retention.ts';
@@ -14,14 +12,12 @@ import { unpackEvidence } from './unpack.ts';
 /** What nodes answered, as it is kept. */
 export interface EvidenceRoom extends AsyncDisposable {
   readonly packer: Packer;
-  readonly budget: DiskBudget;
-  /** Of the files that a node's loader read. */
-  readonly fileBudget: DiskBudget;
+  /** What a node that is new here may have us keep: whoever owns the node holds it, and forgets it with the node. */
+  budgetsOf(node: string): NodeBudgets;
   /** What is kept of each node, of all kinds together. */
   readonly share: HeldByNode;
   /** Holds in memory what will be kept, for whoever reads it before it is. */
   hold(digest: string, bytes: Buffer): void;
-  readonly logsPerBoot: LogsPerBoot;
   /** What is kept of a policy and references beside each answer that is judged by them. */
   contextOf(policyText: string, references: readonly Reference[]): Context;
   /** The texts of a policy and references of before, which kept evidence of this node names; null where they are gone. */
@@ -70,11 +66,9 @@ export function openEvidence(
   const retention = startRetention({ ...parts, evidenceFor, transitionEvidenceFor });
   return {
     packer: new Packer(),
-    budget: new DiskBudget(challengeEvery),
-    fileBudget: new DiskBudget(challengeEvery, limits.loaderFiles.bytes),
+    budgetsOf: (node) => new NodeBudgets(node, challengeEvery),
     share,
     hold: (digest, bytes) => held.set(digest, bytes),
-    logsPerBoot: new LogsPerBoot(),
     contextOf: keptContext,
     context: (named, node) => readContext(named, (digest) => store.readShared(digest, node)),
     readPart,

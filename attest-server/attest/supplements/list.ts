@@ -1,28 +1,42 @@
 import type { Verifier } from '../../verify/verifier.ts';
+import type { OwnedNodes } from '../owned-nodes.ts';
 import type { AttestPorts } from '../ports.ts';
+import type { Turns } from '../turns.ts';
 import { ImaLists } from './ima-lists.ts';
 import { imageReader } from './image-reader.ts';
 import { Initrds } from './initrds.ts';
 import { LoaderFiles } from './loader-files.ts';
 import type { Supplement } from './supplement.ts';
 
-export interface SupplementParts {
+interface ListParts {
   readonly ports: AttestPorts;
+  readonly nodes: OwnedNodes;
   readonly verifier: Verifier;
-  /** Whether the rules of this node's group ask what is in its initrds. */
-  isLookedInto(node: string): boolean;
+  readonly turns: Turns;
 }
 
 /** All of them, in the order in which they are taken: what explains the loader says which files are initrds. */
-export function supplementList({ ports, verifier, isLookedInto }: SupplementParts): readonly Supplement[] {
+export function supplementList({ ports, nodes, verifier, turns }: ListParts): readonly Supplement[] {
   const { evidence, verdicts } = ports;
+  const readPart: typeof evidence.readPart = (digest, node) => evidence.readPart(digest, node);
   return [
-    new LoaderFiles(evidence, verifier),
+    new LoaderFiles(
+      {
+        hold: (digest, bytes) => evidence.hold(digest, bytes),
+        readPart,
+        takeFiles(name, bytes, at) {
+          const node = nodes.of(name);
+          node.budgets ??= evidence.budgetsOf(name);
+          node.budgets.files.take(bytes, at);
+        },
+      },
+      verifier,
+    ),
     new Initrds({
       store: ports.initrds,
       keepShared: (blob, ekDigest, at) => verdicts.keepShared(blob, ekDigest, at),
       hasRoom: (node, bytes) => evidence.share.hasRoom(node, bytes, () => []),
-      readPart: (digest, node) => evidence.readPart(digest, node),
+      readPart,
       verifier,
       reader: imageReader,
       uploads: ports.initrdUploads,
@@ -32,7 +46,7 @@ export function supplementList({ ports, verifier, isLookedInto }: SupplementPart
       now: () => ports.now(),
       monotonic: () => ports.monotonic(),
       called: (node) => ports.askAgain(node),
-      isLookedInto,
+      isLookedInto: (name) => turns.askInitrds(name, nodes.get(name)?.status ?? null, ports.inForce()),
     }),
     new ImaLists({
       verifier,

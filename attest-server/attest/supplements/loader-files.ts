@@ -12,6 +12,11 @@ import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import type { Verifier } from '../../verify/verifier.ts';
 import type { GivenSupplement, LackingAnswer, Supplement, TakenSupplement } from './supplement.ts';
 
+export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'> {
+  /** Takes bytes of the node's share of such files. @throws Rejection `too_large` */
+  takeFiles(node: string, bytes: number, at: number): void;
+}
+
 /** What was looked for to explain the boot that one log tells. */
 interface Search {
   /** SHA-256 of the log. */
@@ -61,7 +66,7 @@ interface ExplainedBoot {
 export class LoaderFiles implements Supplement {
   readonly name = name;
   readonly waits = true;
-  readonly #evidence: Pick<EvidenceRoom, 'fileBudget' | 'hold' | 'readPart'>;
+  readonly #evidence: LoaderFilesParts;
   readonly #verifier: Verifier;
   readonly #searches = new Map<string, Search>();
   /** Of nodes that were asked for more before they are judged: what explains their boot so far. */
@@ -71,7 +76,7 @@ export class LoaderFiles implements Supplement {
   });
   readonly #flights = new Map<string, Flight>();
 
-  constructor(evidence: Pick<EvidenceRoom, 'fileBudget' | 'hold' | 'readPart'>, verifier: Verifier) {
+  constructor(evidence: LoaderFilesParts, verifier: Verifier) {
     this.#evidence = evidence;
     this.#verifier = verifier;
   }
@@ -118,6 +123,8 @@ export class LoaderFiles implements Supplement {
   forget(node: string): void {
     this.#searches.delete(node);
     this.#found.delete(node);
+    // Whoever waits for what it was to send is to send it now.
+    for (const flight of [...this.#flights.values()]) if (flight.node === node) flight.land();
   }
 
   async #read(node: string, digest: string): Promise<GivenSupplement | null> {
@@ -153,7 +160,7 @@ export class LoaderFiles implements Supplement {
         size += bytes.length;
         this.#evidence.hold(digest, bytes);
       }
-    if (size > 0) this.#evidence.fileBudget.take(node, size, at);
+    if (size > 0) this.#evidence.takeFiles(node, size, at);
     if (wantedBy(explained.boot, proven).length === wantedBy(proven.boot, proven).length)
       for (const digest of asked ?? []) search.missing.add(digest);
     for (const digest of asked ?? []) this.#land(node, digest);

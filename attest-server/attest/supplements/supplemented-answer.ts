@@ -4,11 +4,11 @@ import type { Answer, AttestedNode } from '../answer.ts';
 import type { AnswerProof } from '../answer-proof.ts';
 import type { GivenSupplement, KeptSupplement, LackingAnswer, Supplement } from './supplement.ts';
 
-interface ShownAnswer {
+/** An answer, proven with what was known of its node before. */
+export interface ProvenAnswer {
   readonly node: AttestedNode;
   readonly answer: Answer;
   readonly proof: AnswerProof;
-  /** Proven with what was held. */
   readonly first: Proven;
   /** In the order of the list. */
   readonly held: readonly (GivenSupplement | null)[];
@@ -33,12 +33,12 @@ export interface WholeAnswer {
 /** One answer, from its proof with what was held to its proof with all that its supplements give: it is verified twice at most. */
 export class SupplementedAnswer {
   readonly #list: readonly Supplement[];
-  readonly #shown: ShownAnswer;
+  readonly #shown: ProvenAnswer;
   readonly #given: (GivenSupplement | null)[];
   #wait: string | null = null;
   #asks = false;
 
-  constructor(list: readonly Supplement[], shown: ShownAnswer) {
+  constructor(list: readonly Supplement[], shown: ProvenAnswer) {
     this.#list = list;
     this.#shown = shown;
     this.#given = [...shown.held];

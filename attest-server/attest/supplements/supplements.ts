@@ -1,7 +1,4 @@
 import type { SupplementPlaces } from '../../protocol/supplements.ts';
-import type { Proven } from '../../verify/proven.ts';
-import type { Answer, AttestedNode } from '../answer.ts';
-import type { AnswerProof } from '../answer-proof.ts';
 import type { NodeStatus } from '../ports.ts';
 import type {
   GivenSupplement,
@@ -10,7 +7,7 @@ import type {
   Supplement,
   SupplementFigures,
 } from './supplement.ts';
-import { SupplementedAnswer } from './supplemented-answer.ts';
+import { type ProvenAnswer, SupplementedAnswer } from './supplemented-answer.ts';
 
 /** What was known of a node, in the order of the list. */
 export type HeldSupplements = readonly (GivenSupplement | null)[];
@@ -47,15 +44,8 @@ export class Supplements {
     return found.some((one) => one instanceof Promise) ? Promise.all(found) : (found as HeldSupplements);
   }
 
-  /** @param first the answer, proven with what was held */
-  answered(
-    node: AttestedNode,
-    answer: Answer,
-    proof: AnswerProof,
-    first: Proven,
-    held: HeldSupplements,
-  ): SupplementedAnswer {
-    return new SupplementedAnswer(this.#all, { node, answer, proof, first, held });
+  answered(shown: ProvenAnswer): SupplementedAnswer {
+    return new SupplementedAnswer(this.#all, shown);
   }
 
   /** These are on the disk. */

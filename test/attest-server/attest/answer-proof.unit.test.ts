@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { AnswerProofs } from '../../../attest-server/attest/answer-proof.ts';
+import { OwnedNodes } from '../../../attest-server/attest/owned-nodes.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import { Verifier } from '../../../attest-server/verify/verifier.ts';
 import { forgedTpm } from '../forged-tpm.ts';
@@ -9,24 +10,26 @@ import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
 /** With a clock that stands. */
-async function proofs(): Promise<AnswerProofs> {
+async function proofs(nodes = new OwnedNodes([], () => [])): Promise<AnswerProofs> {
   const store = await openMadeStore(':memory:');
-  return new AnswerProofs(new Verifier(), madePorts(store, { monotonic: () => 0 }));
+  return new AnswerProofs(nodes, new Verifier(), madePorts(store, { monotonic: () => 0 }));
 }
 const machine = madeMachine('node-1');
 const answerOf = (of: MadeMachine = machine) => of.answer(0, { occasion: { node: 'node-1' } });
 
 describe('the proof of an answer', () => {
   it('is charged to the node from where its own key has signed, and before that to nobody (row 361)', async () => {
-    const all = await proofs();
+    const nodes = new OwnedNodes([], () => []);
+    const all = await proofs(nodes);
     const foreign = madeMachine('node-1', forgedTpm());
     for (let round = 0; round < 100; round++)
       assert.throws(() => all.begin(machine.node, answerOf(foreign)), { code: 'ak_mismatch' });
+    assert.equal(nodes.get('node-1'), undefined);
     for (let round = 0; round < 60; round++) all.begin(machine.node, answerOf());
     assert.throws(() => all.begin(machine.node, answerOf()), { code: 'too_large' });
     assert.equal(all.wait('node-1'), 1_000);
     assert.deepEqual(all.figures(), { spent: 1, waiting: 0 });
-    all.forget('node-1');
+    nodes.drop(nodes.of('node-1'));
     assert.equal(all.wait('node-1'), 0);
   });
 

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts, HistoryEntry } from '../../../attest-server/attest/ports.ts';
+import { NodeBudgets } from '../../../attest-server/evidence/node-budgets.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
@@ -61,13 +62,15 @@ export async function flappingNode(
   let isOther = false;
   let resets = 7;
   const inForce = new InForce(strictPolicy, await store.references.list(), keptContext);
-  const ports: AttestPorts = madePorts(store, {
+  const made = madePorts(store, {
     now: () => now,
     monotonic: () => now,
     inForce: () => inForce,
     recorded: (entry) => recorded.push(entry),
     share,
   });
+  const budgets = new NodeBudgets(name, 60_000);
+  const ports: AttestPorts = { ...made, evidence: { ...made.evidence, budgetsOf: () => budgets } };
   let attestation = await Attestation.open(ports, null);
   const key = madeAuditKey();
   const sign = () =>
@@ -101,7 +104,7 @@ export async function flappingNode(
       return 'state' in judged ? judged.state : 'asked for files';
     },
     fill(at, left) {
-      ports.evidence.budget.take(name, mostAtOnce - left, at);
+      budgets.answers.take(mostAtOnce - left, at);
     },
     async passTo(at) {
       now = at;

@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { JudgingTime } from '../../../attest-server/attest/judging-time.ts';
+import { JudgingRates, JudgingTime } from '../../../attest-server/attest/judging-time.ts';
 
 const minute = 60_000;
 
 /** With a clock that stands until a test moves it. */
 function atStart(challengeEvery = minute) {
   let now = 0;
-  const time = new JudgingTime(challengeEvery, () => now);
+  const rates = new JudgingRates(challengeEvery, () => now);
+  const times = new Map<string, JudgingTime>();
+  const of = (node: string) => {
+    const time = times.get(node) ?? new JudgingTime(node, rates);
+    times.set(node, time);
+    return time;
+  };
   const pass = (ms: number) => {
     now += ms;
   };
@@ -16,22 +22,22 @@ function atStart(challengeEvery = minute) {
     let count = 0;
     for (let i = 0; i < times; i++)
       try {
-        time.admit(node, took);
+        of(node).admit(took);
         count += 1;
       } catch (error) {
         assert.equal((error as { code?: unknown }).code, 'too_large');
       }
     return count;
   };
-  return { time, pass, judged };
+  return { of, pass, judged };
 }
 
 describe('what judging a node may cost', () => {
   it('is sixty judgements at once, and one a second, whatever connections they come on (row 360)', () => {
-    const { time, pass, judged } = atStart();
-    assert.equal(time.wait('a'), 0);
+    const { of, pass, judged } = atStart();
+    assert.equal(of('a').wait, 0);
     assert.equal(judged('a', 1_000), 60);
-    assert.equal(time.wait('a'), 1_000);
+    assert.equal(of('a').wait, 1_000);
     assert.equal(judged('b', 1), 1);
     pass(1_000);
     assert.equal(judged('a', 10), 1);
@@ -40,19 +46,19 @@ describe('what judging a node may cost', () => {
   });
 
   it('is two seconds of the thread at once, and ten milliseconds a second (row 360)', () => {
-    const { time, pass, judged } = atStart();
+    const { of, pass, judged } = atStart();
     assert.equal(judged('a', 1_000, 50), 41);
-    assert.equal(time.wait('a'), 5_000);
+    assert.equal(of('a').wait, 5_000);
     pass(5_000);
     assert.equal(judged('a', 10, 50), 1);
   });
 
   it('has nobody asked less often than a silent node, however much one answer took', () => {
-    const { time, pass, judged } = atStart();
+    const { of, pass, judged } = atStart();
     assert.equal(judged('a', 10, 1_000_000), 1);
-    assert.equal(time.wait('a'), minute);
+    assert.equal(of('a').wait, minute);
     pass(minute - 1);
-    assert.equal(time.wait('a'), 1);
+    assert.equal(of('a').wait, 1);
     pass(1);
     assert.equal(judged('a', 10, 1_000_000), 1);
   });
@@ -79,16 +85,14 @@ describe('what judging a node may cost', () => {
   });
 
   it('is charged while it is worked, also in steps and where that fails, and without what comes in between', async () => {
-    const { time, judged } = atStart();
+    const { of, judged } = atStart();
     judged('a', 1);
-    assert.throws(() => time.charged('a', () => workFor(20, true)));
-    const steps = time.chargedSteps('a', work());
+    assert.throws(() => of('a').charged(() => workFor(20, true)));
+    const steps = of('a').chargedSteps(work());
     while (steps.next().done !== true) await new Promise((resolve) => setTimeout(resolve, 30));
-    const spent = 2_000 - time.left('a');
+    const spent = 2_000 - of('a').left;
     assert(spent >= 40, String(spent));
-    assert.equal(time.left('b'), 2_000);
-    time.forget('a');
-    assert.equal(time.left('a'), 2_000);
+    assert.equal(of('b').left, 2_000);
     function* work(): Generator<void, void> {
       workFor(10);
       yield;
@@ -97,21 +101,14 @@ describe('what judging a node may cost', () => {
   });
 
   it('has who cost a tenth of a second lately take turns with all that it sends (row 362)', () => {
-    const { time, pass, judged } = atStart();
+    const { of, pass, judged } = atStart();
     judged('a', 1, 100);
-    assert.equal(time.isBusy('a'), false);
+    assert.equal(of('a').isBusy, false);
     judged('a', 1, 1);
-    assert.deepEqual([time.isBusy('a'), time.isBusy('b')], [true, false]);
+    assert.deepEqual([of('a').isBusy, of('b').isBusy], [true, false]);
     pass(100);
     judged('a', 1);
-    assert.equal(time.isBusy('a'), false);
-  });
-
-  it('is charged to nobody of whom nothing is proven', () => {
-    const { time } = atStart();
-    time.charged('a', () => workFor(5));
-    assert.equal(time.left('a'), 2_000);
-    assert.equal(time.spent, 0);
+    assert.equal(of('a').isBusy, false);
   });
 });
 

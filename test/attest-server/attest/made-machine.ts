@@ -3,9 +3,8 @@ import type { Answer, AttestedNode } from '../../../attest-server/attest/answer.
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
 import type { Judgement } from '../../../attest-server/channel/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
-import { DiskBudget } from '../../../attest-server/evidence/disk-budget.ts';
 import { HeldByNode } from '../../../attest-server/evidence/held-by-node.ts';
-import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
+import { NodeBudgets } from '../../../attest-server/evidence/node-budgets.ts';
 import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
@@ -50,10 +49,8 @@ export function madePorts(
     enrolment,
     evidence: {
       packer: new Packer(),
-      budget: new DiskBudget(60_000),
-      fileBudget: new DiskBudget(60_000, limits.loaderFiles.bytes),
+      budgetsOf: (node) => new NodeBudgets(node, 60_000),
       hold: () => {},
-      logsPerBoot: new LogsPerBoot(),
       share: new HeldByNode({
         store: kept,
         share,

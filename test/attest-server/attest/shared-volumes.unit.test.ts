@@ -12,18 +12,18 @@ import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 describe('volumes that several nodes show', () => {
   it('are told to each of them, with the names of the others, and bounded', () => {
     const volumes = new SharedVolumes();
-    for (let node = 0; node < 20; node++) volumes.note(`n${node}`, ['uuid:1', `key:${node}`]);
+    for (let node = 0; node < 20; node++) volumes.claim(`n${node}`, ['uuid:1', `key:${node}`]);
     const [shared, ...others] = volumes.sharedBy('n0');
     assert.deepEqual([shared?.mark, shared?.nodes.length, others], ['uuid:1', 8, []]);
-    for (let node = 1; node < 20; node++) volumes.forget(`n${node}`);
+    for (let node = 1; node < 20; node++) volumes.release(`n${node}`);
     assert.deepEqual(volumes.sharedBy('n0'), []);
   });
 
   it('are those that it shows now', () => {
     const volumes = new SharedVolumes();
-    volumes.note('a', ['uuid:1']);
-    volumes.note('b', ['uuid:1']);
-    volumes.note('b', ['uuid:2']);
+    volumes.claim('a', ['uuid:1']);
+    volumes.claim('b', ['uuid:1']);
+    volumes.claim('b', ['uuid:2']);
     assert.deepEqual([volumes.sharedBy('a'), volumes.sharedBy('b')], [[], []]);
     assert.deepEqual(volumes.marksOf('b'), ['uuid:2']);
   });

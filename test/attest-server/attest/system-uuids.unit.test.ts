@@ -15,13 +15,13 @@ describe('the system UUIDs that nodes show', () => {
     assert.deepEqual(uuids.claim('node-2', one), { uuid: one, others: ['node-1', 'node-3'] });
     assert.deepEqual(uuids.claim('node-1', one), { uuid: one, others: ['node-2', 'node-3'] });
     assert.deepEqual(uuids.claim('node-2', two), alone(two));
-    uuids.forget('node-3');
+    uuids.release('node-3');
     assert.deepEqual(uuids.claim('node-1', one), alone(one));
   });
 
   it('name some of the others where a whole batch has one', () => {
     const uuids = new SystemUuids();
-    for (let index = 0; index < 2000; index++) uuids.remember(`node-${index}`, one);
+    for (let index = 0; index < 2000; index++) uuids.restore(`node-${index}`, one);
     assert.equal(uuids.claim('node-7', one).others.length, 5);
   });
 
@@ -41,7 +41,7 @@ describe('the system UUIDs that nodes show', () => {
       ['node-2', one],
       ['node-3', null],
     ] as const)
-      uuids.remember(name, uuid);
+      uuids.restore(name, uuid);
     assert.deepEqual(uuids.claim('node-1', undefined), { uuid: one, others: ['node-2'] });
     assert.deepEqual(uuids.claim('node-3', undefined), alone(null));
   });
@@ -49,8 +49,8 @@ describe('the system UUIDs that nodes show', () => {
   it('are free when the node is none any more', () => {
     const uuids = new SystemUuids();
     uuids.claim('node-1', one);
-    uuids.forget('node-1');
-    uuids.forget('node-3');
+    uuids.release('node-1');
+    uuids.release('node-3');
     assert.deepEqual(uuids.claim('node-2', one), alone(one));
   });
 

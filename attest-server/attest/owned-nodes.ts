@@ -1,0 +1,71 @@
+import type { AmongNodes } from './among-nodes.ts';
+import { type NodeSupplement, OwnedNode } from './owned-node.ts';
+import type { NodeStatus } from './ports.ts';
+
+/** The nodes that this server owns: of no other one anything is in its memory. */
+export class OwnedNodes {
+  readonly #nodes = new Map<string, OwnedNode>();
+  /** Those that were dropped while something was under way. */
+  readonly #leaving = new Set<OwnedNode>();
+  readonly #among: readonly Pick<AmongNodes<never, never, unknown>, 'release'>[];
+  readonly #supplementsOf: (name: string) => readonly NodeSupplement[];
+
+  /** @param among what only many nodes know. @param supplementsOf what supplements know of a node that is new here */
+  constructor(
+    among: readonly Pick<AmongNodes<never, never, unknown>, 'release'>[],
+    supplementsOf: (name: string) => readonly NodeSupplement[],
+  ) {
+    this.#among = among;
+    this.#supplementsOf = supplementsOf;
+  }
+
+  get(name: string): OwnedNode | undefined {
+    return this.#nodes.get(name);
+  }
+
+  /** A new one where there is none. Attack: names that strangers claim; so it is asked once something is proven, or is for a moment. */
+  of(name: string): OwnedNode {
+    const known = this.#nodes.get(name);
+    if (known !== undefined) return known;
+    const node = new OwnedNode(name, this.#supplementsOf(name));
+    this.#nodes.set(name, node);
+    return node;
+  }
+
+  all(): Iterable<OwnedNode> {
+    return this.#nodes.values();
+  }
+
+  statuses(): readonly NodeStatus[] {
+    const statuses: NodeStatus[] = [];
+    for (const { status } of this.#nodes.values()) if (status !== null) statuses.push(status);
+    return statuses;
+  }
+
+  /** Work on one node after the other, and on many nodes side by side. What waits for a node that is dropped is done with whoever follows. */
+  inOrder<T>(name: string, work: (node: OwnedNode) => Promise<T>): Promise<T> {
+    const node = this.of(name);
+    return node.inOrder(
+      () => (this.#nodes.get(name) === node ? work(node) : this.inOrder(name, work)),
+      this.#ended,
+    );
+  }
+
+  readonly #ended = (node: OwnedNode): void => {
+    this.#leaving.delete(node);
+    if (node.isBlank && this.#nodes.get(node.name) === node) this.drop(node);
+  };
+
+  /** Knows nothing of the node afterwards. */
+  drop(node: OwnedNode): void {
+    for (const each of this.#among) each.release(node.name);
+    for (const supplement of node.supplements) supplement.release();
+    this.#nodes.delete(node.name);
+    if (node.isBusy) this.#leaving.add(node);
+  }
+
+  /** Resolves when nothing is under way. */
+  async idle(): Promise<void> {
+    await Promise.all([...this.#leaving, ...this.#nodes.values()].map((node) => node.idle()));
+  }
+}

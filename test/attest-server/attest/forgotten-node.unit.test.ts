@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { getHeapSnapshot, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import type { Answer } from '../../../attest-server/attest/answer.ts';
+import { Attestation } from '../../../attest-server/attest/attestation.ts';
+import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
+import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
+import { InForce } from '../../../attest-server/in-force/in-force.ts';
+import type { Store } from '../../../attest-server/store/open.ts';
+import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
+import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
+import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { policyOf, replayedValues } from '../policy/made-proof.ts';
+import { madeEvent } from '../store/made-records.ts';
+import { openMadeStore } from '../store/made-store.ts';
+import { partOf } from '../verify/made-by-hand.ts';
+import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
+
+const minute = 60_000;
+const policy = policyOf('require: [boot]', 'boot: {scope: {initrd: contents}}');
+const log = recordedLog('fedora41-locality-3');
+const bootLog = withInitrds(log, [madeInitrd({ init: Buffer.from('made') })]);
+const logOfFiles = withMadeFiles(log);
+const firewall = Buffer.from('rules');
+
+/** Its rules are those that it sent before. */
+const naming = {
+  parts: { boot: partOf(bootLog), firewall: { digest: partOf(firewall).digest, bytes: null } },
+};
+
+/** Bytes that are in no heap, so that a look for them does not find them here. */
+type HiddenName = Buffer;
+
+const unasked = { asked: null, came: null };
+
+describe('a node that the server forgets', () => {
+  let store: Store;
+  let ports: AttestPorts;
+  let attestation: Attestation;
+  let now: number;
+  let inForce: InForce;
+  let areGone: boolean;
+  let isRead: Promise<void>;
+
+  beforeEach(async () => {
+    [now, areGone, isRead] = [0, false, Promise.resolve()];
+    store = await openMadeStore(':memory:');
+    inForce = new InForce(policy, [], keptContext);
+    await restart();
+  });
+  afterEach(() => store[Symbol.asyncDispose]());
+
+  async function restart(): Promise<void> {
+    await store.verdicts.settled();
+    const made = madePorts(store, { now: () => now, monotonic: () => now, fault: () => {} });
+    ports = {
+      ...made,
+      inForce: () => inForce,
+      evidence: {
+        ...made.evidence,
+        async readPart(digest, node) {
+          await isRead;
+          return areGone ? null : made.evidence.readPart(digest, node);
+        },
+      },
+    };
+    attestation = await Attestation.open(ports, null);
+  }
+
+  /** Of other rooms, which are bounded by number and have tests of their own. */
+  function forgetCaches(): void {
+    inForce = new InForce(policy, [], keptContext);
+    Object.assign(ports.evidence, { packer: new Packer() });
+  }
+
+  async function enrolled(): Promise<MadeMachine> {
+    const machine = madeMachine(`node-${randomBytes(12).toString('hex')}`);
+    await store.enrolment.enrol(machine.record, madeEvent('enrol', machine.record.name));
+    return machine;
+  }
+
+  /** @param change of the answer */
+  function judge(machine: MadeMachine, change: Partial<Answer> = {}, reset = 1, as = bootLog) {
+    now += minute;
+    const made = machine.answer(now, {
+      occasion: { bootLog: as },
+      pcrs: { sha256: replayedValues(as, 'sha256') },
+      resetCount: reset,
+      firewall,
+    });
+    return attestation.judge(machine.node, { ...made, ...change });
+  }
+
+  /** What each leaves behind, which the server has to forget with the node; some give what comes after that. */
+  const lives: Readonly<Record<string, (machine: MadeMachine) => Promise<unknown>>> = {
+    'was judged': (machine) => judge(machine),
+    'says its machine, which others may be': (machine) =>
+      attestation.judge(
+        machine.node,
+        machine.answer(now, {
+          occasion: { bootLog, host: { systemUuid: '4c4c4544-0042-3510-8052-b4c04f4d5132' } },
+          pcrs: { sha256: replayedValues(bootLog, 'sha256') },
+        }),
+      ),
+    'waits to send its initrd': (machine) => judge(machine, { supplements: { initrds: unasked } }),
+    'was asked for files of its loader': (machine) =>
+      judge(machine, { supplements: { loaderFiles: unasked } }, 1, logOfFiles),
+    'sent a part of its list': (machine) =>
+      judge(machine, {
+        supplements: { ima: { asked: null, came: { from: 0, more: true, pieces: [Buffer.alloc(64, 'a')] } } },
+      }),
+    'changes all the time': async (machine) => {
+      for (let reset = 1; reset < 12; reset += 1) {
+        await judge(machine, {}, reset);
+        now -= minute - 1;
+      }
+    },
+    'failed by a fault of ours': async (machine) => {
+      await judge(machine);
+      attestation.failed(machine.record.name, new TypeError('x is not a function'));
+    },
+    'has a verdict on its way to the disk': async (machine) => {
+      await judge(machine);
+      await judge(machine);
+    },
+    'is overdue, which cannot be stored': async (machine) => {
+      await judge(machine);
+      attestation.failed(machine.record.name, new TypeError('x is not a function'));
+      now += 10 * minute;
+      await attestation.sweep();
+    },
+    'named a part that is gone': async (machine) => {
+      await judge(machine);
+      await restart();
+      areGone = true;
+      await assert.rejects(judge(machine, naming), { code: 'malformed' });
+      areGone = false;
+      assert.equal(attestation.heldParts(machine.record.name).firewall, undefined);
+    },
+    'is still answering': async (machine) => {
+      await judge(machine);
+      await restart();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      [areGone, isRead] = [true, promise];
+      const judged = assert.rejects(judge(machine, naming), { code: 'malformed' });
+      return async () => {
+        resolve();
+        await judged;
+        areGone = false;
+      };
+    },
+    'never showed anything good': async (machine) => {
+      areGone = true;
+      await assert.rejects(judge(machine, naming), { code: 'malformed' });
+      areGone = false;
+    },
+  };
+
+  /** What was known of none of it is on the heap afterwards. */
+  async function namesLeft(names: readonly HiddenName[]): Promise<readonly number[]> {
+    await attestation.idle();
+    forgetCaches();
+    // The store's compiler of queries holds the parameters of the last one.
+    await store.enrolment.enrol(madeMachine('nobody').record, madeEvent('enrol', 'nobody'));
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    setFlagsFromString('--expose-gc');
+    runInNewContext('gc')();
+    const found = new Set<number>();
+    let before = Buffer.alloc(0);
+    for await (const chunk of getHeapSnapshot()) {
+      const text = Buffer.concat([before, chunk as Buffer]);
+      names.forEach((name, index) => {
+        if (text.includes(name)) found.add(index);
+      });
+      before = text.subarray(-100);
+    }
+    return [...found].sort((one, other) => one - other);
+  }
+
+  /** Each in a frame of its own, so that the test holds none of them. */
+  async function live(end: (machine: MadeMachine) => Promise<void>): Promise<readonly HiddenName[]> {
+    const names: HiddenName[] = [];
+    for (const life of Object.values(lives)) {
+      const machine = await enrolled();
+      const after = await life(machine);
+      await end(machine);
+      if (typeof after === 'function') await after();
+      names.push(Buffer.from(machine.record.name));
+    }
+    return names;
+  }
+  const lived = (indexes: readonly number[]) => indexes.map((index) => Object.keys(lives)[index]);
+
+  it('leaves nothing behind, whatever it did, once it is no node any more', async () => {
+    const names = await live((machine) =>
+      attestation.release(machine.record.name, () => revoke(machine), machine.record.akName),
+    );
+    assert.deepEqual(lived(await namesLeft(names)), []);
+  }).timeout(60_000);
+
+  it('is found where it is not forgotten: this test can fail', async () => {
+    const names = await live(async () => {});
+    assert.deepEqual(lived(await namesLeft(names)), Object.keys(lives));
+  }).timeout(60_000);
+
+  async function revoke({ record: { name, ekDigest } }: MadeMachine): Promise<void> {
+    const revoked = { name, ekDigest, at: now, reason: 'made' };
+    await store.enrolment.revoke(revoked, madeEvent('enrol.revoke', name));
+  }
+});
