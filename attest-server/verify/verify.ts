@@ -10,7 +10,7 @@ import type { AttestationKey } from './attestation-key.ts';
 import { proveList } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
-import { checkInitrds } from './listed-initrds.ts';
+import { checkListed } from './listed-parts.ts';
 import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts, logOf } from './parts.ts';
@@ -25,7 +25,7 @@ export interface Evidence {
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
-  /** What the parts `loaderFiles` and `initrds` list, by its SHA-256, hex; what is remembered need not be here. */
+  /** What parts list, by its SHA-256, hex; what is remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /**
    * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
@@ -186,13 +186,13 @@ export class SignedAnswer {
       memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
     );
     const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
-    const files = checkFiles(
-      evidence.parts.loaderFiles,
-      evidence.files ?? noFiles,
+    const listed = yield* checkListed({
+      parts: evidence.parts,
+      given: evidence.files ?? noFiles,
       memory,
-      lacksSha256(pcrs.banks),
-    );
-    const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
+      inAllBanks: lacksSha256(pcrs.banks),
+    });
+    const { loaderFiles: files, initrds } = listed;
 
     // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
     const measured =
@@ -225,6 +225,7 @@ export class SignedAnswer {
       aggregate: proof.aggregate,
       ima: proof.list,
       parts: others,
+      listed,
     } as Proven;
   }
 }
