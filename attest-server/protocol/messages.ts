@@ -369,7 +369,7 @@ export const binaryKinds = {
   part: 0x03,
   file: 0x04,
   clusterToken: 0x05,
-  supplement: 0x08,
+  supplement: 0x06,
 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
