@@ -1,22 +1,29 @@
 import { type Parts, partNames } from '../protocol/evidence.ts';
-import { type SupplementName, supplementForms } from '../protocol/supplements.ts';
+import {
+  type AnsweredSupplements,
+  type SupplementName,
+  supplementForms,
+  supplementNames,
+} from '../protocol/supplements.ts';
 import type { Answer } from './answer.ts';
 import type { NodeStatus } from './ports.ts';
 import type { KeptSupplement } from './supplements/supplement.ts';
 
 /** All that came with an answer, in bytes. */
 export function arrivedBytes({ parts, supplements }: Answer): number {
-  let bytes = partBytes(parts);
-  for (const name in supplements) bytes += sum(supplements[nameOf(name)]?.came?.pieces ?? []);
-  return bytes;
+  return partBytes(parts) + supplementBytes(supplements, supplementNames);
 }
 
 /** What of an answer is read at once, in bytes. @param parts with the bytes of all that need some */
 export function readBytes(parts: Parts, { supplements }: Answer): number {
-  let bytes = partBytes(parts);
-  for (const name in supplements)
-    if (supplementForms[nameOf(name)].isReadAtOnce)
-      bytes += sum(supplements[nameOf(name)]?.came?.pieces ?? []);
+  return partBytes(parts) + supplementBytes(supplements, readAtOnce);
+}
+
+const readAtOnce = supplementNames.filter((name) => supplementForms[name].isReadAtOnce);
+
+function supplementBytes(answered: AnsweredSupplements = {}, names: readonly SupplementName[]): number {
+  let bytes = 0;
+  for (const name of names) for (const { length } of answered[name]?.came?.pieces ?? []) bytes += length;
   return bytes;
 }
 
@@ -45,16 +52,5 @@ function partBytes(parts: Parts, held: NodeStatus['parts'] = {}): number {
     const part = parts[name];
     if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
   }
-  return bytes;
-}
-
-/** The compiler knows the members of what is walked through, and calls their names strings all the same. */
-function nameOf(member: string): SupplementName {
-  return member as SupplementName;
-}
-
-function sum(all: Iterable<Buffer>): number {
-  let bytes = 0;
-  for (const { length } of all) bytes += length;
   return bytes;
 }

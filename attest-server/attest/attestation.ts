@@ -193,7 +193,7 @@ export class Attestation {
       this.#ports.duration('verify', (performance.now() - started) / 1000);
       if (lost !== null) throw notSent(lost);
       const answered = this.supplements.answered({ node: peer, answer, proof, first, held });
-      const taking = answered.takeBefore(this.#ports.now());
+      const taking = answered.takeBefore();
       if (taking !== null && (await taking)) return askedAgain;
       return this.#nodes.inOrder(name, (current) =>
         this.#judgeInTurn(current, { peer, answer, proof }, answered),
@@ -218,11 +218,10 @@ export class Attestation {
     const place = inForce.groupOf(name, this.#ports.labelsOf(name));
     const seen = this.#seen(node, shown);
     const appraiser = this.turns.appraiserOf(node.status, inForce);
-    const at = this.#ports.now();
-    const whole = await answered.whole(
-      { judgedTo: () => appraiser.judgedTo(seen), ahead: (proven) => appraiser.ahead(proven, seen, at) },
-      at,
-    );
+    const whole = await answered.whole({
+      judgedTo: () => appraiser.judgedTo(seen),
+      ahead: (proven) => appraiser.ahead(proven, seen, this.#ports.now()),
+    });
     if (whole === null) return askedAgain;
     const { kept } = whole;
     const arrived = keptBytes(answer.parts, kept, node.status?.parts ?? noParts);

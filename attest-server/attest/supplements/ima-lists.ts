@@ -111,13 +111,10 @@ export class ImaLists implements Supplement {
   }
 
   /** @param answered that asked for it, in whichever way: then a list that stands still counts as it was judged */
-  take(
-    { node: { name }, proven, judgedTo }: LackingAnswer,
-    answered: AnsweredSupplement | undefined,
-  ): Promise<TakenSupplement> | null {
+  take(lacking: LackingAnswer, answered: AnsweredSupplement | undefined): Promise<TakenSupplement> | null {
     const { asked = null, came = null } = answered ?? {};
-    if (came === null && proven.ima === null && !this.#lists.has(name)) return null;
-    return this.#taken(name, proven, came, asked !== null, judgedTo);
+    if (came === null && lacking.proven.ima === null && !this.#lists.has(lacking.node.name)) return null;
+    return this.#taken(lacking, came, asked !== null);
   }
 
   /** These are on the disk. */
@@ -148,16 +145,16 @@ export class ImaLists implements Supplement {
   }
 
   async #taken(
-    node: string,
-    first: Proven,
+    lacking: LackingAnswer,
     arrived: ArrivedSupplement | null,
     isAsked: boolean,
-    judgedTo: () => string | null,
   ): Promise<TakenSupplement> {
+    const { proven: first } = lacking;
+    const { name: node } = lacking.node;
     const added = this.#add(node, first, arrived);
     if (added === 'again') return { is: 'more' };
     if (added === null) {
-      const standing = isAsked ? standingStill(this.#lists.get(node), first, judgedTo()) : null;
+      const standing = isAsked ? standingStill(this.#lists.get(node), first, lacking.judgedTo()) : null;
       return { is: 'enough', given: standing };
     }
     const { list, paused } = added;
@@ -166,7 +163,7 @@ export class ImaLists implements Supplement {
     list.isJudged = true;
     let shown: ShownList | null = null;
     try {
-      shown = await this.#shown(node, list, first.akName, judgedTo());
+      shown = await this.#shown(node, list, first.akName, lacking.judgedTo());
     } finally {
       if (shown === null) list.isJudged = false;
     }

@@ -113,11 +113,13 @@ export class Initrds implements Supplement {
 
   /** Takes what came, and says what is known of the boot's initrds. */
   async #look(
-    { node: { name: node }, proven, boot: measuredBoot }: LackingAnswer,
+    lacking: LackingAnswer,
     answered: AnsweredSupplement | undefined,
     held: GivenSupplement | null,
   ): Promise<TakenSupplement> {
-    const boot = measuredBoot();
+    const { proven } = lacking;
+    const { name: node } = lacking.node;
+    const boot = lacking.boot();
     const measured = boot === null ? [] : initrdsIn(boot.state).slice(0, limits.initrd.count);
     const turnOf = this.#queue.turnOf(node);
     const { asked = null, came = null } = answered ?? {};

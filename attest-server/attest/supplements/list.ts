@@ -24,10 +24,10 @@ export function supplementList({ ports, nodes, verifier, turns }: ListParts): re
       {
         hold: (digest, bytes) => evidence.hold(digest, bytes),
         readPart,
-        takeFiles(name, bytes, at) {
+        takeFiles(name, bytes) {
           const node = nodes.of(name);
           node.budgets ??= evidence.budgetsOf(name);
-          node.budgets.files.take(bytes, at);
+          node.budgets.files.take(bytes, ports.now());
         },
       },
       verifier,

@@ -14,7 +14,7 @@ import type { GivenSupplement, LackingAnswer, Supplement, TakenSupplement } from
 
 export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'> {
   /** Takes bytes of the node's share of such files. @throws Rejection `too_large` */
-  takeFiles(node: string, bytes: number, at: number): void;
+  takeFiles(node: string, bytes: number): void;
 }
 
 /** What was looked for to explain the boot that one log tells. */
@@ -147,7 +147,7 @@ export class LoaderFiles implements Supplement {
     answered: AnsweredSupplement | undefined,
     held: GivenSupplement,
   ): Promise<TakenSupplement> {
-    const { proven, connection, at } = lacking;
+    const { proven, connection } = lacking;
     const node = lacking.node.name;
     const asked = askedIn(answered);
     const search = this.#searchOf(node, proven, connection);
@@ -160,7 +160,7 @@ export class LoaderFiles implements Supplement {
         size += bytes.length;
         this.#evidence.hold(digest, bytes);
       }
-    if (size > 0) this.#evidence.takeFiles(node, size, at);
+    if (size > 0) this.#evidence.takeFiles(node, size);
     if (wantedBy(explained.boot, proven).length === wantedBy(proven.boot, proven).length)
       for (const digest of asked ?? []) search.missing.add(digest);
     for (const digest of asked ?? []) this.#land(node, digest);
@@ -193,15 +193,19 @@ export class LoaderFiles implements Supplement {
 
   /** Of what is given and these, what explains something. */
   async #with(
-    { node, bootWith }: LackingAnswer,
+    lacking: LackingAnswer,
     explained: ExplainedBoot,
     more: ReadonlyMap<string, Buffer>,
   ): Promise<ExplainedBoot> {
     if (more.size === 0) return explained;
     const { part, files } = explained.given;
     const all = new Map([...files, ...more]);
-    const listed = new Set([...(await this.#listed(node.name, part)), ...all.keys()]);
-    const boot = bootWith({ name, part: listOf([...listed].slice(0, limits.loaderFiles.count)), files: all });
+    const listed = new Set([...(await this.#listed(lacking.node.name, part)), ...all.keys()]);
+    const boot = lacking.bootWith({
+      name,
+      part: listOf([...listed].slice(0, limits.loaderFiles.count)),
+      files: all,
+    });
     const used = boot?.state.explaining ?? [];
     const given: GivenSupplement = {
       name,

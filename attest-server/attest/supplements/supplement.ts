@@ -65,13 +65,11 @@ export interface LackingAnswer {
   readonly connection: Buffer;
   readonly proven: Proven;
   /** Its boot, as what is given by now explains it. */
-  readonly boot: () => MeasuredBoot | null;
+  boot(): MeasuredBoot | null;
   /** The same with other files. @throws Rejection */
-  readonly bootWith: (given: GivenSupplement) => MeasuredBoot | null;
+  bootWith(given: GivenSupplement): MeasuredBoot | null;
   /** Up to where the policy in force judged the node's list of what ran: a `head` of `ProvenImaList`. */
-  readonly judgedTo: () => string | null;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
+  judgedTo(): string | null;
 }
 
 /** What the server adds to an answer. */

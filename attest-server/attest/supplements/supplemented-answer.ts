@@ -2,7 +2,13 @@ import { inSteps } from '../../protocol/in-steps.ts';
 import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import type { Answer, AttestedNode } from '../answer.ts';
 import type { AnswerProof } from '../answer-proof.ts';
-import type { GivenSupplement, KeptSupplement, LackingAnswer, Supplement } from './supplement.ts';
+import type {
+  GivenSupplement,
+  KeptSupplement,
+  LackingAnswer,
+  Supplement,
+  TakenSupplement,
+} from './supplement.ts';
 
 /** An answer, proven with what was known of its node before. */
 export interface ProvenAnswer {
@@ -31,101 +37,101 @@ export interface WholeAnswer {
 }
 
 /** One answer, from its proof with what was held to its proof with all that its supplements give: it is verified twice at most. */
-export class SupplementedAnswer {
+export class SupplementedAnswer implements LackingAnswer {
+  readonly node: AttestedNode;
+  readonly connection: Buffer;
+  readonly proven: Proven;
   readonly #list: readonly Supplement[];
   readonly #shown: ProvenAnswer;
   readonly #given: (GivenSupplement | null)[];
+  #rules: Pick<Ahead, 'judgedTo'> | null = null;
   #wait: string | null = null;
   #asks = false;
 
   constructor(list: readonly Supplement[], shown: ProvenAnswer) {
+    this.node = shown.node;
+    this.connection = shown.answer.channel;
+    this.proven = shown.first;
     this.#list = list;
     this.#shown = shown;
     this.#given = [...shown.held];
   }
 
+  /** As what is given by now explains it. */
+  boot(): MeasuredBoot | null {
+    return this.#isOther ? this.bootWith(...this.#given) : this.proven.boot;
+  }
+
+  bootWith(...given: readonly (GivenSupplement | null)[]): MeasuredBoot | null {
+    return this.#shown.proof.bootWith(this.proven, given);
+  }
+
+  judgedTo(): string | null {
+    return this.#rules?.judgedTo() ?? null;
+  }
+
   /** Of those for which others may have to be waited for; null where there are none to take. True: the node is asked for more first. */
-  takeBefore(at: number): Promise<boolean> | null {
-    const lacking = this.#lacking(nowhere, at);
+  takeBefore(): Promise<boolean> | null {
     let taking: Promise<boolean> | null = null;
-    for (const [index, one] of this.#list.entries()) {
-      if (one.waits !== true) continue;
-      if (taking === null) taking = this.#take(index, lacking);
-      else taking = taking.then((more) => more || this.#take(index, lacking) || false);
-    }
+    for (let i = 0; i < this.#list.length; i++)
+      if (this.#list[i]!.waits === true)
+        taking = taking === null ? this.#take(i) : taking.then((more) => more || this.#take(i) || false);
     return taking;
   }
 
   /** Takes the others in the node's turn, and proves the whole. Null: the node is asked for more first. */
-  async whole(rules: Ahead, at: number): Promise<WholeAnswer | null> {
-    const lacking = this.#lacking(rules.judgedTo, at);
+  async whole(rules: Ahead): Promise<WholeAnswer | null> {
+    this.#rules = rules;
+    const given = this.#given;
     try {
-      for (const [index, one] of this.#list.entries()) {
-        const taking = one.waits === true ? null : this.#take(index, lacking);
+      for (let i = 0; i < this.#list.length; i++) {
+        const taking = this.#list[i]!.waits === true ? null : this.#take(i);
         if (taking === null || !(await taking)) continue;
         // Nothing is judged yet, and what came of the others is at hand then.
-        for (const [other, given] of this.#given.entries())
-          if (given !== null && other !== index) this.#list[other]?.keep?.(lacking.node.name, given);
+        for (const one of given) if (one !== null) this.#supplementOf(one).keep?.(this.node.name, one);
         return null;
       }
       const proven = await this.#prove(rules);
       const kept: KeptSupplement[] = [];
-      for (const given of this.#given) {
-        const one = given === null ? null : await keptOf(given, proven);
-        if (one !== null) kept.push(one);
+      for (const one of given) {
+        const its = one === null ? null : await keptOf(one, proven);
+        if (its !== null) kept.push(its);
       }
       return { proven, kept, wait: this.#wait, asks: this.#asks };
     } finally {
-      for (const given of this.#given) given?.done?.();
+      for (const one of given) one?.done?.();
     }
   }
 
   /** Null where there is nothing to take; true where the node is asked for more first. */
-  #take(index: number, lacking: LackingAnswer): Promise<boolean> | null {
+  #take(index: number): Promise<boolean> | null {
     const { answer, held } = this.#shown;
     const one = this.#list[index]!;
-    const taking = one.take(lacking, answer.supplements?.[one.name], held[index] ?? null);
-    return (
-      taking?.then((taken) => {
-        if (taken.is === 'more') return true;
-        this.#given[index] = taken.given;
-        if (taken.is === 'wait') {
-          this.#wait ??= taken.why;
-          this.#asks ||= taken.asks;
-        }
-        return false;
-      }) ?? null
-    );
+    const taking = one.take(this, answer.supplements?.[one.name], held[index] ?? null);
+    return taking === null ? null : this.#taken(index, taking);
   }
 
-  #lacking(judgedTo: () => string | null, at: number): LackingAnswer {
-    const { node, answer, proof, first } = this.#shown;
-    return {
-      node,
-      connection: answer.channel,
-      proven: first,
-      boot: () => this.#boot(),
-      bootWith: (given) => proof.bootWith(first, [given]),
-      judgedTo,
-      at,
-    };
-  }
-
-  #boot(): MeasuredBoot | null {
-    const { proof, first } = this.#shown;
-    return this.#isOther ? proof.bootWith(first, this.#given) : first.boot;
+  async #taken(index: number, taking: Promise<TakenSupplement>): Promise<boolean> {
+    const taken = await taking;
+    if (taken.is === 'more') return true;
+    this.#given[index] = taken.given;
+    if (taken.is === 'wait') {
+      this.#wait ??= taken.why;
+      this.#asks ||= taken.asks;
+    }
+    return false;
   }
 
   /** Whether something is given that the answer was not proven with. */
   get #isOther(): boolean {
-    return this.#given.some((given, index) => {
-      const before = this.#shown.held[index]?.part?.digest;
-      return given?.list !== undefined || given?.part?.digest !== before;
-    });
+    const { held } = this.#shown;
+    return this.#given.some(
+      (one, index) => one?.list !== undefined || one?.part?.digest !== held[index]?.part?.digest,
+    );
   }
 
   async #prove({ ahead }: Ahead): Promise<Proven> {
-    const { proof, first } = this.#shown;
+    const { proof } = this.#shown;
     const given = this.#given;
     if (this.#isOther)
       return inSteps(
@@ -137,12 +143,14 @@ export class SupplementedAnswer {
         () => proof.pause(),
       );
     // What initrds hold may be long.
-    if ((first.boot?.initrds.length ?? 0) > 0) await inSteps(proof.chargedSteps(ahead(first)));
-    return first;
+    if ((this.proven.boot?.initrds.length ?? 0) > 0) await inSteps(proof.chargedSteps(ahead(this.proven)));
+    return this.proven;
+  }
+
+  #supplementOf({ name }: GivenSupplement): Supplement {
+    return this.#list.find((one) => one.name === name)!;
   }
 }
-
-const nowhere = () => null;
 
 async function keptOf(
   { name, part, files, kept }: GivenSupplement,

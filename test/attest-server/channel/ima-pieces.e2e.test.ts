@@ -9,7 +9,12 @@ import type { Action } from '../../../attest-server/channel/session.ts';
 import { openDoors } from '../../../attest-server/door/open.ts';
 import { askedParts } from '../../../attest-server/policy/aspects.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
-import { type Challenge, spokenWords, supplementFrame } from '../../../attest-server/protocol/messages.ts';
+import {
+  binaryFrame,
+  type Challenge,
+  spokenWords,
+  supplementFrame,
+} from '../../../attest-server/protocol/messages.ts';
 import { type MadeAuthority, makeAuthority } from '../../agent/made-authority.ts';
 import { dial, type Peer } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
@@ -203,6 +208,28 @@ describe("IMA's list in pieces, over a real connection", () => {
       },
     ],
     [
+      'they come as those of another supplement, of which more may come',
+      'malformed',
+      spokenWords,
+      (agent: Agent) => agent.send(supplementFrame('initrds', some)),
+    ],
+    [
+      'they come under a name that nobody knows, or that is longer than all of them',
+      'malformed',
+      spokenWords,
+      (agent: Agent) => agent.send(binaryFrame('supplement', Buffer.from([255, 105, 109, 97]))),
+    ],
+    [
+      'the answer names what was not asked for',
+      'malformed',
+      spokenWords,
+      (agent: Agent, challenge: Challenge) => {
+        const occasion = { node: agent.node, hello: agent.hello, channel: agent.channel };
+        const initrds = { from: 0, more: false, pieces: [] };
+        agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), supplements: { initrds } });
+      },
+    ],
+    [
       'there is always more, and none of it comes',
       'malformed',
       spokenWords,
@@ -218,7 +245,7 @@ describe("IMA's list in pieces, over a real connection", () => {
       },
     ],
   ] as const)
-    it(`end the connection where ${what}`, async () => {
+    it(`end the connection where ${what} (row 373)`, async () => {
       const agent = await connect('node-1', speaks);
       attack(agent, await agent.challenge());
       assert.equal(await agent.refusal(), code);
@@ -265,7 +292,7 @@ describe("IMA's list in pieces, over a real connection", () => {
     assert.deepEqual([refusals, listener.openAnswerBytes], [[], 0]);
   });
 
-  it('are asked for again and again at once only a few times: one node must not keep the server busy', async () => {
+  it('are asked for again and again at once only a few times: one node must not keep the server busy (row 374)', async () => {
     const agent = await connect();
     judgement = wantsMore;
     for (let round = 0; round <= bounds.rounds.burst; round++)

@@ -95,7 +95,7 @@ describe('an answer with its supplements', () => {
     }
   }
 
-  it('is verified twice at most, however much of it came, was kept, or is lacking', async () => {
+  it('is verified twice at most, however much of it came, was kept, or is lacking (row 374)', async () => {
     const first = await verifications();
     assert.ok(first.length > 1 && first.every((count) => count <= 2), first.join());
     const { parts } = attestation.status('node-1') ?? assert.fail();
@@ -121,7 +121,7 @@ describe('an answer with its supplements', () => {
     assert.deepEqual(await verifications(nothing), [1]);
   });
 
-  it('is judged without what its node does not send, and says why for a person (row 373)', async () => {
+  it('is judged without what its node does not send, and says why for a person', async () => {
     const nothing = (places: SupplementPlaces): AnsweredSupplements =>
       Object.fromEntries(supplementNames.map((name) => [name, { asked: places[name] ?? null, came: null }]));
     const counts = await verifications(nothing);
