@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { OpenedByItself } from '../attest-server/protocol/gate.ts';
+import { limits } from '../attest-server/protocol/limits.ts';
 import type {
   Activate,
   Challenge,
@@ -101,11 +102,9 @@ export function startConversation(channel: Channel, parts: ConversationParts): C
     const frames = await parts
       .readNode({
         parts: challenge.parts,
-        files: challenge.files ?? [],
+        supplements: challenge.supplements ?? supplementsOf(challenge.files),
         paths: challenge.paths ?? [],
         local: challenge.local ?? false,
-        ima: challenge.ima,
-        initrd: challenge.initrd,
       })
       .then((node) => answer(challenge, { ...node, ...connection, node: parts.node }, tpm))
       .catch((error: unknown) => {
@@ -166,6 +165,12 @@ function helloText(parts: ConversationParts): string {
   if (checkpoint != null) hello.checkpoint = checkpoint;
   if (authorities !== undefined) hello.authorities = [...authorities];
   return JSON.stringify(hello);
+}
+
+/** As a server of 0.3.0 asks for them. */
+function supplementsOf(files: Challenge['files']): NonNullable<Challenge['supplements']> {
+  if (files === undefined) return {};
+  return { loaderFiles: { of: files, from: 0, bootId: null, most: limits.filesInAnswer.bytes } };
 }
 
 function codeOf(error: unknown): string {

@@ -5,18 +5,17 @@ import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { Facts } from '../attest-server/protocol/facts.ts';
 import {
-  type BinaryKind,
   binaryFrame,
   type Challenge,
   type ErrorMessage,
   type EvidenceMessage,
   type PcrBank,
   pcrBanks,
+  supplementFrame,
 } from '../attest-server/protocol/messages.ts';
 import { Rejection } from '../attest-server/protocol/rejection.ts';
 import type { Frame } from './channel.ts';
-import type { FoundList } from './collectors/collector.ts';
-import type { Collected } from './node-reader.ts';
+import type { Collected, FoundSupplements } from './node-reader.ts';
 
 /** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
 export interface QuotingTpm {
@@ -67,8 +66,8 @@ export async function answer(
     selection: challenge.selection,
   });
   if (quote === null) return raced;
-  const [grown, list] = await Promise.all([situation.readGrowing(), situation.readList?.() ?? null]);
-  const all = [...parts, ...partsOf(grown)];
+  const grown = await situation.readGrowing();
+  const all = [...parts, ...partsOf(grown.parts)];
   const named: EvidenceMessage['parts'] = {};
   for (const { name, digest } of all) named[name] = { digest };
   const evidence: EvidenceMessage = {
@@ -85,32 +84,29 @@ export async function answer(
     facts,
     parts: named,
   };
-  const { image = null } = situation;
-  if (list !== null) evidence.ima = namedPieces(list);
-  if (image !== null && challenge.initrd !== undefined)
-    evidence.initrd = { digest: challenge.initrd.digest, ...namedPieces(image) };
+  const found = new Map([...(situation.supplements ?? []), ...(grown.supplements ?? [])]);
+  if (challenge.supplements !== undefined) evidence.supplements = saidOf(found);
   const missing = all.filter(({ digest }) => !challenge.holds.includes(digest));
-  return framesOf(
-    [
-      ['part', missing.map(({ bytes }) => bytes)],
-      ['file', situation.files ?? []],
-      ['imaPiece', list?.pieces ?? []],
-      ['initrdPiece', image?.pieces ?? []],
-    ],
-    evidence,
-  );
+  return framesOf(missing, found, challenge.files !== undefined, evidence);
 }
 
-function namedPieces({ from, more, pieces }: FoundList): NonNullable<EvidenceMessage['ima']> {
-  return { from, more, pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')) };
+function saidOf(found: FoundSupplements): NonNullable<EvidenceMessage['supplements']> {
+  const said: NonNullable<EvidenceMessage['supplements']> = {};
+  for (const [name, { from, more, pieces }] of found)
+    said[name] = { from, more, pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')) };
+  return said;
 }
 
-/** A frame is a copy of what it carries: of many, one is made at a time. */
+/** A frame is a copy of what it carries: of many, one is made at a time. @param asFiles to a server of 0.3.0 */
 function* framesOf(
-  carried: readonly (readonly [BinaryKind, readonly Buffer[]])[],
+  parts: readonly NamedPart[],
+  found: FoundSupplements,
+  asFiles: boolean,
   evidence: EvidenceMessage,
 ): Iterable<Frame> {
-  for (const [kind, payloads] of carried) for (const bytes of payloads) yield binaryFrame(kind, bytes);
+  for (const { bytes } of parts) yield binaryFrame('part', bytes);
+  for (const [name, { pieces }] of found)
+    for (const piece of pieces) yield asFiles ? binaryFrame('file', piece) : supplementFrame(name, piece);
   yield JSON.stringify(evidence);
 }
 

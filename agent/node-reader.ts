@@ -2,18 +2,16 @@ import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
-import type { AskedImage, AskedList } from '../attest-server/protocol/messages.ts';
+import type { AskedSupplement } from '../attest-server/protocol/messages.ts';
+import type { SupplementName } from '../attest-server/protocol/supplements.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {
   type Collector,
   type FactsCollector,
-  type FileCollector,
-  type FoundFiles,
-  type FoundList,
-  type ImageCollector,
-  type ListCollector,
+  type FoundSupplement,
   type PartCollector,
+  type SupplementCollector,
   Unavailable,
 } from './collectors/collector.ts';
 
@@ -24,33 +22,35 @@ export interface Collected {
   readonly host: HostFacts | null;
   /** Those that are read before the quote. */
   readonly parts: ReadonlyMap<PartName, Buffer>;
-  /** Those that were asked for by digest, as far as they were found. */
-  readonly files?: readonly Buffer[];
+  /** The same of supplements that were asked for, as far as they were found. */
+  readonly supplements?: FoundSupplements;
   /** Collectors that gave nothing, and why. What is read after the quote is said with the next answer. */
   readonly unavailable: Readonly<Record<string, string>>;
   /** Reads those that grow: to be called once the quote is there. Never rejects. */
-  readonly readGrowing: () => Promise<ReadonlyMap<PartName, Buffer>>;
-  /** The same for IMA's list, where it was asked for from an offset; null where it gives nothing. */
-  readonly readList?: () => Promise<FoundList | null>;
-  /** Of the initrd that was asked for; null where it is not found, which `unavailable` says. */
-  readonly image?: FoundList | null;
+  readonly readGrowing: () => Promise<GrownEvidence>;
+}
+
+export type FoundSupplements = ReadonlyMap<SupplementName, FoundSupplement>;
+
+/** What is read after the quote. */
+export interface GrownEvidence {
+  readonly parts: ReadonlyMap<PartName, Buffer>;
+  readonly supplements?: FoundSupplements;
 }
 
 /** What a challenge asks for. */
 export interface Asked {
   /** Names of the parts that the server takes. */
   readonly parts: readonly string[];
-  /** Digests of files that it asks for; default none. */
-  readonly files?: readonly string[];
+  /** What of each supplement it asks for; default none. */
+  readonly supplements?: AskedSupplements;
   /** Paths that its policy protects; default none. */
   readonly paths?: readonly string[];
   /** Whether the part of the firewall may have its member `local`; default false. */
   readonly local?: boolean;
-  /** Where IMA's list is to go on; undefined where it is not asked for. */
-  readonly ima?: AskedList | undefined;
-  /** An initrd that it asks for; undefined where it asks for none. */
-  readonly initrd?: AskedImage | undefined;
 }
+
+type AskedSupplements = Readonly<Record<string, AskedSupplement>>;
 
 /** Reads the node anew. @throws AgentError `facts_unavailable` */
 export type ReadNode = (asked: Asked) => Promise<Collected>;
@@ -61,18 +61,17 @@ const usualMs = 250;
 /** Asks every collector of the list, in parallel, each with a deadline of its own. */
 export function nodeReader(list: readonly Collector[], sysroot: string, logger: Logger): ReadNode {
   const facts = list
-    .filter((collector): collector is FactsCollector => collector.part === null && collector.by === undefined)
-    .map((collector) => new Asking(collector, sysroot, logger));
-  const files = list
-    .filter((collector): collector is FileCollector => collector.by === 'digest')
+    .filter(
+      (collector): collector is FactsCollector =>
+        collector.part === null && collector.supplement === undefined,
+    )
     .map((collector) => new Asking(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
     .map((collector) => ({ collector, asking: new Asking(readerOf(collector), sysroot, logger) }));
-  const ofList = list.find((collector): collector is ListCollector => collector.by === 'offset');
-  const listing = ofList === undefined ? null : new Asking(ofList, sysroot, logger);
-  const ofImage = list.find((collector): collector is ImageCollector => collector.by === 'image');
-  const imaging = ofImage === undefined ? null : new Asking(ofImage, sysroot, logger);
+  const supplements = list
+    .filter((collector): collector is SupplementCollector => collector.supplement !== undefined)
+    .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -94,62 +93,57 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     return found;
   };
 
-  return async ({ parts: taken, files: wanted = [], paths = [], local = false, ima, initrd }) => {
+  const readSupplements = async (asked: typeof supplements, places: AskedSupplements) => {
+    const found = new Map<SupplementName, FoundSupplement>();
+    const read = async ({ collector, asking }: (typeof supplements)[number]) => {
+      const place = places[collector.supplement];
+      const value = place === undefined ? null : await asking.ask(nothing, place);
+      if (value === null || value instanceof Unavailable) return;
+      // Where some could not be read, the others are sent all the same.
+      asking.note(value.unread ?? null);
+      found.set(collector.supplement, value);
+    };
+    await Promise.all(asked.map(read));
+    return found;
+  };
+
+  return async ({ parts: taken, supplements: places = {}, paths = [], local = false }) => {
     const by = { paths, local };
     const read = parts.filter(({ collector }) => taken.includes(collector.part));
-    const growing = read.filter(({ collector }) => collector.after === 'quote');
-    const [bootId, said, found, asked, image] = await Promise.all([
+    const wanted = supplements.filter(({ collector }) => places[collector.supplement] !== undefined);
+    const [bootId, said, found, additions] = await Promise.all([
       readBootId(sysroot).catch(noBootId),
       Promise.all(facts.map((asking) => asking.ask(nothing, []))),
-      readParts(
-        read.filter((each) => !growing.includes(each)),
-        by,
-      ),
-      wanted.length === 0 ? [] : Promise.all(files.map((asking) => readFiles(asking, wanted))),
-      initrd === undefined ? null : readPieces(imaging, initrd),
+      readParts(read.filter(isBefore), by),
+      readSupplements(wanted.filter(isBefore), places),
     ]);
     const host = said.filter((value) => !(value instanceof Unavailable));
     const unavailable: Record<string, string> = {};
-    const askings = [
-      ...facts,
-      ...files,
-      ...(ima === undefined || listing === null ? [] : [listing]),
-      ...(initrd === undefined || imaging === null ? [] : [imaging]),
-      ...read.map(({ asking }) => asking),
-    ];
+    const told = supplements.filter((each) => each.collector.faultStays === true || wanted.includes(each));
+    const askings = [...facts, ...told.map(({ asking }) => asking), ...read.map(({ asking }) => asking)];
     for (const { name, fault } of askings) if (fault !== null) unavailable[name] = fault;
     return {
       bootId,
       host: host.length === 0 ? null : Object.assign({}, ...host),
       parts: found,
-      files: asked.flat(),
-      image,
+      supplements: additions,
       unavailable,
-      readGrowing: () => readParts(growing, by),
-      ...(ima !== undefined && { readList: () => readPieces(listing, ima) }),
+      async readGrowing() {
+        const [grown, others] = await Promise.all([
+          readParts(read.filter(isAfter), by),
+          readSupplements(wanted.filter(isAfter), places),
+        ]);
+        return { parts: grown, supplements: others };
+      },
     };
   };
 }
 
-/** Where some could not be read, the others are sent all the same. */
-async function readFiles(
-  asking: Asking<FoundFiles, readonly string[]>,
-  wanted: readonly string[],
-): Promise<readonly Buffer[]> {
-  const found = await asking.ask(nothing, wanted);
-  if (found instanceof Unavailable) return [];
-  asking.note(found.unread);
-  return found.files;
+interface Timed {
+  readonly collector: { readonly after?: 'quote' };
 }
-
-/** Null where nobody reads it, or nothing of it is there. */
-async function readPieces<For extends AskedList | AskedImage>(
-  asking: Asking<FoundList | null, For> | null,
-  asked: For,
-): Promise<FoundList | null> {
-  const found = (await asking?.ask(nothing, asked)) ?? null;
-  return found instanceof Unavailable ? null : found;
-}
+const isAfter = ({ collector }: Timed) => collector.after === 'quote';
+const isBefore = (each: Timed) => !isAfter(each);
 
 /** What a challenge says of the parts that it asks for. */
 interface PartsBy {

@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootId } from './boot-id.ts';
-import type { FoundList, ListCollector } from './collector.ts';
+import type { FoundSupplement, SupplementCollector } from './collector.ts';
 import { unlessHidden } from './host-view.ts';
 import { imaLogPath } from './ima-log.ts';
 import { openIfThere } from './read-bounded.ts';
@@ -12,11 +12,12 @@ import { openIfThere } from './read-bounded.ts';
  * once more: some 0.5 ms for 1,000. A file that stays open spares that only where nothing was added since the last answer.
  * @param patienceMs after which the rest is left for the next answer
  */
-export function imaList(patienceMs = 5_000): ListCollector {
+export function imaList(patienceMs = 5_000): SupplementCollector {
   return {
     name: 'ima',
     part: null,
-    by: 'offset',
+    supplement: 'ima',
+    after: 'quote',
     within: 15_000,
     async read(sysroot, signal, { from, bootId, most }) {
       const path = join(sysroot, imaLogPath);
@@ -55,7 +56,7 @@ class Reading {
     return bytesRead === 1;
   }
 
-  async on(from: number): Promise<FoundList> {
+  async on(from: number): Promise<FoundSupplement> {
     const pieces: Buffer[] = [];
     let size = 0;
     do {

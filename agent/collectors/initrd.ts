@@ -2,10 +2,16 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { limits } from '../../attest-server/protocol/limits.ts';
-import type { AskedImage } from '../../attest-server/protocol/messages.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
-import { type FoundList, type ImageCollector, Unavailable } from './collector.ts';
+import { type FoundSupplement, type SupplementCollector, Unavailable } from './collector.ts';
 import { hashes, identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';
+
+/** An initrd by its digest, the byte to begin at, and how many may come. */
+interface AskedImage {
+  readonly digest: string;
+  readonly from: number;
+  readonly most: number;
+}
 
 /** A file whose digest was computed, as long as it stays what it was. */
 interface Hashed {
@@ -17,18 +23,19 @@ interface Hashed {
  * The initrd that the node booted, of which the server knows the digest from the boot log: no other file leaves the node.
  * One that root alone may read comes from the copy of `assay-agent inspect boot --initrd`.
  */
-export function initrd(): ImageCollector {
+export function initrd(): SupplementCollector {
   /** By path and kind of digest. */
   const hashed = new Map<string, Hashed>();
   return {
     name: 'initrd',
     part: null,
-    by: 'image',
+    supplement: 'initrds',
     // Some machines have five of them, of a hundred megabytes each.
     within: 20_000,
-    async read(sysroot, signal, asked) {
+    async read(sysroot, signal, { of: [digest = ''], from, most }) {
+      const asked: AskedImage = { digest, from, most };
       const faults: string[] = [];
-      for await (const path of candidates(sysroot, asked.digest, signal, faults)) {
+      for await (const path of candidates(sysroot, digest, signal, faults)) {
         const found = await pieceOf(path, asked, hashed, signal).catch((error: unknown) => {
           signal.throwIfAborted();
           faults.push(textOf(error));
@@ -71,7 +78,7 @@ async function pieceOf(
   { digest, from, most }: AskedImage,
   hashed: Map<string, Hashed>,
   signal: AbortSignal,
-): Promise<FoundList | null> {
+): Promise<FoundSupplement | null> {
   const file = await openRegular(path);
   if (file === null) return null;
   try {

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { limits } from '../../attest-server/protocol/limits.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
-import type { FileCollector } from './collector.ts';
+import type { SupplementCollector } from './collector.ts';
 import { hashes, isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loader-tree.ts';
 
 /**
@@ -9,13 +9,15 @@ import { hashes, isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from 
  * that nothing else leaves the node. GRUB's environment is written after it was measured, and is sent as it is. What
  * is root's alone comes from the copies of `assay-agent inspect`.
  */
-export const loaderFiles: FileCollector = {
+export const loaderFiles: SupplementCollector = {
   name: 'loaderFiles',
   part: null,
-  by: 'digest',
+  supplement: 'loaderFiles',
+  faultStays: true,
   within: 10_000,
-  async read(sysroot, signal, digests) {
-    const sent = new Sent(digests);
+  async read(sysroot, signal, { of }) {
+    const sent = new Sent(of);
+    const found = (unread: string | null) => ({ from: 0, more: false, pieces: sent.files(), unread });
     const faults: string[] = [];
     for await (const path of loaderTree(sysroot, isReadByGrub, signal, faults)) {
       if (sent.isFull) break;
@@ -27,9 +29,9 @@ export const loaderFiles: FileCollector = {
       if (content !== null) sent.offer(content, isEnvironment(path, content));
     }
     const [fault] = faults;
-    if (sent.isFull || fault === undefined) return { files: sent.files(), unread: null };
+    if (sent.isFull || fault === undefined) return found(null);
     const copies = await readBootCopies(sysroot, signal);
-    if (typeof copies === 'string') return { files: sent.files(), unread: `${fault}; ${copies}` };
+    if (typeof copies === 'string') return found(`${fault}; ${copies}`);
     const unread = [...copies.unread];
     for (const { digests: its, environment, read } of copies.files) {
       if (sent.isFull) break;
@@ -41,7 +43,7 @@ export const loaderFiles: FileCollector = {
       });
       if (content !== null) sent.offer(content, environment);
     }
-    return { files: sent.files(), unread: sent.isFull ? null : (unread[0] ?? null) };
+    return found(sent.isFull ? null : (unread[0] ?? null));
   },
 };
 

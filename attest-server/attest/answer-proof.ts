@@ -1,8 +1,15 @@
 import type { Part, PartName, Parts } from '../protocol/evidence.ts';
-import type { Proven } from '../verify/proven.ts';
+import type { MeasuredBoot, Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
-import type { Evidence, SignedAnswer } from '../verify/verify.ts';
-import { type Answer, type AttestedNode, expectedOf, type Given, quotesOf, withGiven } from './answer.ts';
+import type { SignedAnswer } from '../verify/verify.ts';
+import {
+  type Answer,
+  type AttestedNode,
+  evidenceWith,
+  expectedOf,
+  type GivenSupplements,
+  quotesOf,
+} from './answer.ts';
 import { arrivedBytes, readBytes } from './answer-size.ts';
 import { HeavyTurns } from './heavy-turns.ts';
 import { JudgingRates, JudgingTime } from './judging-time.ts';
@@ -47,14 +54,18 @@ export class AnswerProof {
   }
 
   /** With what the server adds. @throws Rejection as `verify` */
-  with(given: Given): Proven {
-    return this.charged(() => this.#signed.proven(withGiven(this.#parts, given)));
+  with(given: GivenSupplements): Proven {
+    return this.charged(() => this.#signed.proven(evidenceWith(this.#parts, given)));
   }
 
-  /** The same with IMA's list, in steps. @throws Rejection as `verify` */
-  withList(given: Given, ima: Evidence['ima']): Generator<void, Proven> {
-    const evidence = { ...withGiven(this.#parts, given), ...(ima !== undefined && { ima }) };
-    return this.chargedSteps(this.#signed.provenInSteps(evidence));
+  /** The same, in steps. @throws Rejection as `verify` */
+  steps(given: GivenSupplements): Generator<void, Proven> {
+    return this.chargedSteps(this.#signed.provenInSteps(evidenceWith(this.#parts, given)));
+  }
+
+  /** What the boot of the answer lacks with these files; it proves nothing. @throws Rejection as `verify` */
+  bootWith(proven: Proven, given: GivenSupplements): MeasuredBoot | null {
+    return this.charged(() => this.#signed.bootWith(proven, evidenceWith(this.#parts, given)));
   }
 
   charged<T>(work: () => T): T {

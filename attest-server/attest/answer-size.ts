@@ -1,30 +1,42 @@
 import { type Parts, partNames } from '../protocol/evidence.ts';
-import type { Answer, Given } from './answer.ts';
-import type { KeptIma } from './ima-lists.ts';
+import {
+  type AnsweredSupplements,
+  type SupplementName,
+  supplementForms,
+  supplementNames,
+} from '../protocol/supplements.ts';
+import type { Answer } from './answer.ts';
 import type { NodeStatus } from './ports.ts';
+import type { KeptSupplement } from './supplements/supplement.ts';
 
 /** All that came with an answer, in bytes. */
-export function arrivedBytes({ parts, files, ima, initrd }: Answer): number {
-  return partBytes(parts) + sum(files?.came ?? []) + sum(ima?.pieces ?? []) + sum(initrd?.came?.pieces ?? []);
+export function arrivedBytes({ parts, supplements }: Answer): number {
+  return partBytes(parts) + supplementBytes(supplements, supplementNames);
 }
 
 /** What of an answer is read at once, in bytes. @param parts with the bytes of all that need some */
-export function readBytes(parts: Parts, { files }: Answer): number {
-  return partBytes(parts) + sum(files?.came ?? []);
+export function readBytes(parts: Parts, { supplements }: Answer): number {
+  return partBytes(parts) + supplementBytes(supplements, readAtOnce);
+}
+
+const readAtOnce = supplementNames.filter((name) => supplementForms[name].isReadAtOnce);
+
+function supplementBytes(answered: AnsweredSupplements = {}, names: readonly SupplementName[]): number {
+  let bytes = 0;
+  for (const name of names) for (const { length } of answered[name]?.came?.pieces ?? []) bytes += length;
+  return bytes;
 }
 
 /** Of what came and is kept under digests of its own, as far as that is not what was kept last: its bytes. */
 export function keptBytes(
   parts: Parts,
-  given: Given,
-  ima: KeptIma | null,
+  supplements: readonly KeptSupplement[],
   held: NodeStatus['parts'],
 ): number {
-  const { loader, initrds } = given;
   let bytes = partBytes(parts, held);
-  if (loader.list !== null && loader.list.digest !== held.loaderFiles) bytes += sum(loader.files.values());
-  if (initrds.list !== null && initrds.list.digest !== held.initrds) bytes += sum(initrds.manifests.values());
-  for (const piece of ima?.pieces ?? []) bytes += piece.bytes.length;
+  // A list that grows is another one with each answer, and what is unwritten of it is on no disk yet.
+  for (const { name, part, tail, blobs } of supplements)
+    if (tail !== null || part.digest !== held[name]) for (const blob of blobs) bytes += blob.bytes.length;
   return bytes;
 }
 
@@ -40,11 +52,5 @@ function partBytes(parts: Parts, held: NodeStatus['parts'] = {}): number {
     const part = parts[name];
     if (part !== undefined && part.digest !== held[name]) bytes += part.bytes?.length ?? 0;
   }
-  return bytes;
-}
-
-function sum(all: Iterable<Buffer>): number {
-  let bytes = 0;
-  for (const { length } of all) bytes += length;
   return bytes;
 }

@@ -1,7 +1,5 @@
-import type { ArrivedIma } from '../channel/arrived-pieces.ts';
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Part, Parts } from '../protocol/evidence.ts';
-import { parseImaIndex } from '../protocol/ima-pieces.ts';
 import {
   type EvidenceMessage,
   type PcrBank,
@@ -9,13 +7,13 @@ import {
   pcrBanks,
   type Role,
 } from '../protocol/messages.ts';
+import { type AnsweredSupplements, supplementForms } from '../protocol/supplements.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
 import type { Evidence, Expected } from '../verify/verify.ts';
-import type { KeptIma } from './ima-lists.ts';
-import type { GivenInitrds, ImageAnswer } from './initrds.ts';
+import type { GivenSupplement, KeptSupplement } from './supplements/supplement.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */
 export interface AttestedNode {
@@ -45,83 +43,63 @@ export interface Answer {
   readonly challengedAt: number;
   /** The parts that the evidence names, with the bytes that came with it. */
   readonly parts: Parts;
-  /** IMA's list from where it was asked for; null where nothing of it came, absent where it was not asked for. */
-  readonly ima?: ArrivedIma | null | undefined;
-  /** Of the files of its loader that the node was asked for; absent where it cannot be. */
-  readonly files?: {
-    /** Digests; null where it does not understand to be asked. */
-    readonly asked: readonly string[] | null;
-    readonly came: readonly Buffer[];
-  };
-  /** Of the initrd that it was asked for; absent where it cannot be. */
-  readonly initrd?: ImageAnswer;
+  /** What was asked for besides, and came. */
+  readonly supplements?: AnsweredSupplements;
 }
 
-/** Files that explain what a node's loader read. */
-export interface GivenFiles {
-  /** The part that lists them; null where none is known. */
-  readonly list: Part | null;
-  /** By SHA-256, with bytes where the verifier needs them. */
-  readonly files: ReadonlyMap<string, Buffer>;
-}
-
-/** What the server adds to an answer: it says what the digests are that the node's loader measured. */
-export interface Given {
-  readonly loader: GivenFiles;
-  readonly initrds: GivenInitrds;
-}
+/** What the server adds to an answer: null where nothing is known of one. */
+export type GivenSupplements = readonly (GivenSupplement | null)[];
 
 /** As it is kept: its parts by name, with the bytes that came. */
 export function answeredEvidence(
   { evidence, nonce, channel, parts }: Answer,
-  given: Given,
-  ima: KeptIma | null,
+  supplements: readonly KeptSupplement[],
 ): AnsweredEvidence {
   const { quotes, facts } = evidence;
-  return { nonce, channel, quotes, facts, ...withGiven(parts, given), ima };
+  return { nonce, channel, quotes, facts, parts: partsWith(parts, supplements), supplements };
+}
+
+/** With the parts that list what is kept of supplements. */
+export function partsWith(parts: Parts, supplements: readonly KeptSupplement[]): Parts {
+  if (supplements.length === 0) return parts;
+  return { ...parts, ...Object.fromEntries(supplements.map(({ name, part }) => [name, part])) };
 }
 
 /** As it is verified. @param parts those of the answer, with the bytes of all that need some */
-export function withGiven(
+export function evidenceWith(
   parts: Parts,
-  { loader, initrds }: Given,
-): Required<Pick<Evidence, 'parts' | 'files'>> {
-  const all =
-    loader.list === null && initrds.list === null
-      ? parts
-      : {
-          ...parts,
-          ...(loader.list !== null && { loaderFiles: loader.list }),
-          ...(initrds.list !== null && { initrds: initrds.list }),
-        };
-  const { manifests } = initrds;
-  return {
-    parts: all,
-    files: manifests.size === 0 ? loader.files : new Map([...loader.files, ...manifests]),
-  };
+  given: GivenSupplements,
+): Pick<Evidence, 'parts' | 'files' | 'ima'> {
+  let evidence: Pick<Evidence, 'parts' | 'files' | 'ima'> = { parts };
+  for (const one of given) {
+    if (one === null) continue;
+    const { name, part, files, list } = one;
+    if (part !== null) evidence = { ...evidence, parts: { ...evidence.parts, [name]: part } };
+    if (files.size > 0) evidence = { ...evidence, files: new Map([...(evidence.files ?? []), ...files]) };
+    if (list !== undefined) evidence = { ...evidence, ima: list };
+  }
+  return evidence;
 }
 
 /** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
-export function withListApart({ parts: { ima, ...others }, ima: arrived }: Answer): {
-  readonly parts: Parts;
-  readonly arrived: Answer['ima'];
-} {
-  const bytes = ima?.bytes ?? null;
-  if (bytes === null || arrived != null) return { parts: others, arrived };
-  return { parts: others, arrived: { from: 0, more: false, pieces: [bytes] } };
+export function withListApart(answer: Answer): Answer {
+  const { ima, ...parts } = answer.parts;
+  if (ima === undefined) return answer;
+  const { ima: answered, ...others } = answer.supplements ?? {};
+  if (ima.bytes === null || answered?.came != null) return { ...answer, parts };
+  const asked = answered?.asked ?? { of: [], from: 0, bootId: null };
+  const came = { from: 0, more: false, pieces: [ima.bytes] };
+  return { ...answer, parts, supplements: { ...others, ima: { asked, came } } };
 }
 
-/** The answer with what is kept of its list, by which the list is found again. */
-export function withIndex(answer: Answer, kept: KeptIma | null): Answer {
-  return kept === null ? answer : { ...answer, parts: { ...answer.parts, ima: kept.part } };
-}
-
-/** Digests of its parts, and of pieces of IMA's list. */
-export function namedBy(parts: Parts, ima: KeptIma | null): readonly string[] {
+/** Digests of its parts, and of all that these list. */
+export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): readonly string[] {
   const named = Object.values(parts).map(({ digest }) => digest);
-  const index = ima?.part;
-  if (index?.bytes == null) return named;
-  return [...named, index.digest, ...parseImaIndex(index.bytes).map(({ digest }) => digest)];
+  const listed = supplements.flatMap(({ name, part: { digest, bytes } }) => [
+    digest,
+    ...(bytes === null ? [] : supplementForms[name].listed(bytes)),
+  ]);
+  return [...named, ...listed];
 }
 
 /** What a good answer of this node shows. */

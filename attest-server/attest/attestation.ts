@@ -1,18 +1,17 @@
-import type { WantedFiles } from '../channel/ports.ts';
+import type { AskedAgain } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import { type AppraisedNode, noPast } from '../policy/appraise.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { ImagePlace, ListPlace, PcrBank } from '../protocol/messages.ts';
+import { inSteps } from '../protocol/in-steps.ts';
+import type { PcrBank } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import { Verifier } from '../verify/verifier.ts';
 import { Ageing } from './ageing.ts';
-import { type Answer, type AttestedNode, type Given, namedBy, withIndex, withListApart } from './answer.ts';
-import { AnswerProofs } from './answer-proof.ts';
+import { type Answer, type AttestedNode, namedBy, withListApart } from './answer.ts';
+import { type AnswerProof, AnswerProofs } from './answer-proof.ts';
 import { keptBytes } from './answer-size.ts';
 import { Commits } from './commits.ts';
-import type { InitrdFigures } from './initrds.ts';
-import { type ExplainedProof, LongEvidence } from './long-evidence.ts';
 import { NamedParts } from './named-parts.ts';
 import { sentBefore } from './next-status.ts';
 import { NodeLives, type SharedClaims } from './node-lives.ts';
@@ -20,10 +19,14 @@ import type { OwnedNode } from './owned-node.ts';
 import { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { SharedVolumes } from './shared-volumes.ts';
+import { supplementList } from './supplements/list.ts';
+import type { GivenSupplement, SupplementFigures } from './supplements/supplement.ts';
+import type { SupplementedAnswer } from './supplements/supplemented-answer.ts';
+import { Supplements } from './supplements/supplements.ts';
 import { SystemUuids } from './system-uuids.ts';
 import { Turns } from './turns.ts';
 import { Twins } from './twins.ts';
-import { type Judged, VerdictRecorder, type WholeAnswer } from './verdict-recorder.ts';
+import { type Judged, type RecordedAnswer, VerdictRecorder } from './verdict-recorder.ts';
 import { VerdictRows } from './verdict-rows.ts';
 
 /**
@@ -39,11 +42,11 @@ export class Attestation {
     twins: new Twins(),
   };
   readonly #nodes: OwnedNodes;
-  readonly #long: LongEvidence;
   readonly #named: NamedParts;
   readonly #recorder: VerdictRecorder;
   readonly #ageing: Ageing;
   readonly #lives: NodeLives;
+  readonly supplements: Supplements;
   readonly proofs: AnswerProofs;
   readonly turns: Turns;
 
@@ -53,26 +56,27 @@ export class Attestation {
     const [verifier, claims] = [this.#verifier, this.#claims];
     const nodes = new OwnedNodes(
       [claims.systemUuids, claims.volumes, { release: (name) => this.#releaseShare(name) }],
-      (name) => [{ release: () => long.release(name) }],
+      (name) => [{ release: () => supplements.forget(name) }],
     );
     const turns = new Turns(ports);
-    const long = new LongEvidence(ports, verifier, turns, nodes);
+    const supplements = new Supplements(supplementList({ ports, nodes, verifier, turns }));
+    evidence.share.onGone((digests, name) => supplements.gone(name, digests));
     const rows = new VerdictRows(ports);
     const commits = new Commits(ports, rows);
     this.#nodes = nodes;
-    this.#long = long;
+    this.supplements = supplements;
     this.turns = turns;
     this.proofs = new AnswerProofs(nodes, verifier, ports);
     this.#named = new NamedParts(verifier, (digest, node) => evidence.readPart(digest, node));
-    this.#recorder = new VerdictRecorder(ports, { claims, rows, commits, long, turns });
+    this.#recorder = new VerdictRecorder(ports, { claims, rows, commits, supplements, turns });
     this.#ageing = new Ageing(ports, nodes, rows, commits);
-    this.#lives = new NodeLives(ports, { claims, nodes, rows, commits, long, verifier });
+    this.#lives = new NodeLives(ports, { claims, nodes, rows, commits, supplements, verifier });
   }
 
   /** @param lastAlive as of `NodeLives.start` */
   static async open(ports: AttestPorts, lastAlive: number | null): Promise<Attestation> {
     const attestation = new Attestation(ports);
-    await attestation.#long.restore();
+    await attestation.supplements.open();
     await attestation.#lives.start(lastAlive);
     await attestation.turns.prime(attestation.statuses(), ports.inForce());
     return attestation;
@@ -117,17 +121,9 @@ export class Attestation {
     return node === undefined ? noParts : this.#named.held(node);
   }
 
-  /** What the server asks for beside an answer; as of `LongEvidence`. */
-  imaList(name: string): ListPlace | null {
-    return this.#long.imaList(name);
-  }
-
-  initrd(name: string): ImagePlace | null {
-    return this.#long.initrd(name);
-  }
-
-  initrdFigures(): InitrdFigures {
-    return this.#long.initrdFigures();
+  /** How much of initrds came, and is waited for. */
+  initrdFigures(): SupplementFigures {
+    return this.supplements.figures();
   }
 
   /** As of `NodeLives`, like those that follow. */
@@ -164,42 +160,44 @@ export class Attestation {
   async idle(): Promise<void> {
     await this.#ageing.writeAllFlaps();
     await this.#nodes.idle();
-    this.#long.close();
+    this.supplements.close();
     await this.#ports.verdicts.settled();
   }
 
   /**
-   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Where it
-   * shows that its loader read what nobody knows, it gives the digests of what the node is to be asked for first.
+   * Judges one answer; when this resolves, the verdict is on disk, or the one before is, and this one equals it. Or the node is to
+   * be asked for more of it first, as `supplements.ask` says.
    * @throws Rejection where the evidence is bad: nothing is stored and no state changes
    */
-  async judge(peer: AttestedNode, answer: Answer): Promise<Judged | WantedFiles> {
+  async judge(peer: AttestedNode, whole: Answer): Promise<Judged | AskedAgain> {
     const { name } = peer;
     this.#nodes.get(name)?.budgets?.answers.check(this.#ports.now());
-    const shown = this.proofs.begin(peer, answer);
+    const shown = this.proofs.begin(peer, whole);
     const node = this.#nodes.of(name);
     try {
       const before = node.status?.parts ?? noParts;
       // What needs no waiting is not waited for: each time costs a promise, and most answers need it nowhere.
-      const unread = this.#named.unread(answer.parts, before);
-      const { parts: all, lost } =
+      const unread = this.#named.unread(whole.parts, before);
+      const { parts, lost } =
         unread.length === 0
-          ? { parts: answer.parts, lost: null }
-          : await this.#named.read(node, answer.parts, unread, before);
-      const { parts, arrived } = withListApart({ ...answer, parts: all });
-      const held = this.#long.remembered(node) ?? (await this.#long.heldFor(node));
-      const proof = shown(parts);
+          ? { parts: whole.parts, lost: null }
+          : await this.#named.read(node, whole.parts, unread, before);
+      // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
+      const answer = withListApart({ ...whole, parts });
+      const holding = this.supplements.held(name, before);
+      const held = holding instanceof Promise ? await holding : holding;
+      const proof = shown(answer.parts);
       if (proof.isHeavy) await proof.turn();
       const started = performance.now();
-      const first = { peer, answer, proof, proven: proof.with(held), given: held };
+      const first = held.some(isToBeRead) ? await inSteps(proof.steps(held)) : proof.with(held);
       this.#ports.duration('verify', (performance.now() - started) / 1000);
       if (lost !== null) throw notSent(lost);
-      const { proven, given, wanted } = this.#long.explainedBy(first) ?? (await this.#long.explain(first));
-      if (wanted.length > 0) return { files: wanted };
-      // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-      const whole = { ...answer, parts };
-      const explained = { peer, answer: whole, proof, proven, given: { ...held, loader: given } };
-      return this.#nodes.inOrder(name, (current) => this.#judgeInTurn(current, explained, arrived));
+      const answered = this.supplements.answered({ node: peer, answer, proof, first, held });
+      const taking = answered.takeBefore();
+      if (taking !== null && (await taking)) return askedAgain;
+      return this.#nodes.inOrder(name, (current) =>
+        this.#judgeInTurn(current, { peer, answer, proof }, answered),
+      );
     } catch (error) {
       // Its node was dropped meanwhile: nothing of it stays.
       if (this.#nodes.get(name) !== node) this.#verifier.forget(peer.ak.name);
@@ -209,51 +207,35 @@ export class Attestation {
 
   async #judgeInTurn(
     node: OwnedNode,
-    explained: ExplainedProof,
-    arrived: Answer['ima'],
-  ): Promise<Judged | WantedFiles> {
-    const { peer, answer, proof, given: held } = explained;
+    shown: ShownAnswer,
+    answered: SupplementedAnswer,
+  ): Promise<Judged | AskedAgain> {
+    const { peer, answer, proof } = shown;
     const { name } = node;
     const { evidence } = this.#ports;
     if (node.status === null) await this.#lives.recallArchived(node);
     const inForce = this.#ports.inForce();
     const place = inForce.groupOf(name, this.#ports.labelsOf(name));
-    const seen = this.#seen(node, explained);
-    const asked = this.#long.initrdsOf(node, explained, inForce);
-    const looked = asked instanceof Promise ? await asked : asked;
-    if (looked.isNew) return this.#long.askAgain(node, held);
-    const given: Given = { loader: held.loader, initrds: looked.given };
-    const isWithout = looked.given.list === null && held.initrds.list === null;
-    const proven = isWithout
-      ? explained.proven
-      : await this.#long.withInitrds(node, explained, looked.given, inForce, seen);
-    const listed = this.#long.concernsList(node, proven, arrived)
-      ? await this.#long.proveList(node, { ...explained, proven, given }, arrived, inForce, seen)
-      : null;
-    if (listed === 'again') return this.#long.askAgain(node, held);
-    const ima = listed?.kept ?? null;
-    const came = keptBytes(answer.parts, given, ima, node.status?.parts ?? noParts);
+    const seen = this.#seen(node, shown);
+    const appraiser = this.turns.appraiserOf(node.status, inForce);
+    const whole = await answered.whole({
+      judgedTo: () => appraiser.judgedTo(seen),
+      ahead: (proven) => appraiser.ahead(proven, seen, this.#ports.now()),
+    });
+    if (whole === null) return askedAgain;
+    const { kept } = whole;
+    const arrived = keptBytes(answer.parts, kept, node.status?.parts ?? noParts);
     // Parts and pieces may have been written with an answer that came to nothing: these do not give way.
-    const hasRoom = await evidence.share.hasRoom(peer, came, () => namedBy(answer.parts, ima));
-    if (ima !== null && ima.pieces.length > shortPieces) {
-      if (!hasRoom) throw evidence.share.full(name);
-      await this.#long.keepLong(peer, ima.pieces);
-    }
-    const whole: WholeAnswer = {
-      peer,
-      answer: withIndex(answer, ima),
-      proof,
-      proven: listed?.proven ?? proven,
-      given,
-      place,
-      ima,
-      looked,
-      arrived: came,
-      hasRoom,
-    };
+    const hasRoom = await evidence.share.hasRoom(peer, arrived, () => namedBy(answer.parts, kept));
+    for (const one of kept)
+      if (one.isLong) {
+        if (!hasRoom) throw evidence.share.full(name);
+        await this.#recorder.keepLong(peer, one);
+      }
+    const recorded: RecordedAnswer = { ...whole, ...shown, place, arrived, hasRoom };
     if (proof.isHeavy) await proof.turn();
     try {
-      return await this.#recorder.record(node, whole, inForce, seen);
+      return await this.#recorder.record(node, recorded, inForce, seen);
     } catch (error) {
       this.#lives.takeBack(node, peer.ak.name, error);
       throw error;
@@ -261,7 +243,7 @@ export class Attestation {
   }
 
   /** As the aspects see it, but for what only a whole answer says. */
-  #seen({ name, status }: OwnedNode, { peer, answer }: ExplainedProof): AppraisedNode {
+  #seen({ name, status }: OwnedNode, { peer, answer }: ShownAnswer): AppraisedNode {
     const past = { ...noPast, sentParts: sentBefore(status), memory: status?.memory ?? {} };
     const { tpmClass = 'unknown' } = peer;
     return { name, labels: this.#ports.labelsOf(name), tpmClass, past, by: answer.by ?? 'agent' };
@@ -270,8 +252,19 @@ export class Attestation {
 
 const noParts: NodeStatus['parts'] = {};
 
-/** Pieces, of 1 MiB at most, that are written together with a verdict. */
-const shortPieces = 2;
+const askedAgain: AskedAgain = { again: true };
+
+/** One answer, and who gave it. */
+interface ShownAnswer {
+  readonly peer: AttestedNode;
+  readonly answer: Answer;
+  readonly proof: AnswerProof;
+}
+
+/** What initrds and loaders hold may be long: the loop is free while it is read. */
+function isToBeRead(given: GivenSupplement | null): boolean {
+  return given !== null && given.files.size > 0;
+}
 
 /** Also where the verifier remembers it of another node: what a verdict rests on must be kept. */
 function notSent(part: PartName): Rejection {

@@ -1,9 +1,9 @@
 import type { Appraisal, Begun } from '../policy/appraise.ts';
-import { type PartName, partNames } from '../protocol/evidence.ts';
+import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import type { Answer, AttestedNode, Given } from './answer.ts';
+import type { AttestedNode } from './answer.ts';
 import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';
 import type { NodeStatus } from './ports.ts';
@@ -67,13 +67,8 @@ function kernelOf({ facts }: Proven): string | null {
   return kernel === undefined ? null : outsideText(kernel);
 }
 
-/** What the node shows, and what it was given to explain that. */
-export function partsShown(before: NodeStatus['parts'], answer: Answer, given: Given): NodeStatus['parts'] {
-  return withGiven(partsOf(before, answer), given);
-}
-
-/** A part stays when a node leaves it out: who once sent one is known to have one. */
-function partsOf(before: NodeStatus['parts'], { parts }: Answer): NodeStatus['parts'] {
+/** What the node shows, with what was given to explain it. A part stays when it is left out: who once sent one is known to have one. */
+export function partsShown(before: NodeStatus['parts'], parts: Parts): NodeStatus['parts'] {
   let latest: Partial<Record<PartName, string>> | null = null;
   for (const name of partNames) {
     const digest = parts[name]?.digest;
@@ -82,11 +77,4 @@ function partsOf(before: NodeStatus['parts'], { parts }: Answer): NodeStatus['pa
     latest[name] = digest;
   }
   return latest ?? before;
-}
-
-function withGiven(parts: NodeStatus['parts'], { loader, initrds }: Given): NodeStatus['parts'] {
-  const loaderFiles = loader.list?.digest ?? parts.loaderFiles;
-  const shown = initrds.list?.digest ?? parts.initrds;
-  if (loaderFiles === parts.loaderFiles && shown === parts.initrds) return parts;
-  return { ...parts, ...(loaderFiles && { loaderFiles }), ...(shown && { initrds: shown }) };
 }

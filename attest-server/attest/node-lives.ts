@@ -4,12 +4,12 @@ import type { PcrBank } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { Commits } from './commits.ts';
-import type { LongEvidence } from './long-evidence.ts';
 import { lastTrusted } from './next-status.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type SharedVolumes, storedMarks } from './shared-volumes.ts';
+import type { Supplements } from './supplements/supplements.ts';
 import type { SystemUuids } from './system-uuids.ts';
 import type { Twins } from './twins.ts';
 import type { VerdictRows } from './verdict-rows.ts';
@@ -23,7 +23,7 @@ export interface SharedClaims {
 
 interface LivesParts {
   readonly claims: SharedClaims;
-  readonly long: LongEvidence;
+  readonly supplements: Supplements;
   readonly nodes: OwnedNodes;
   readonly rows: VerdictRows;
   readonly commits: Commits;
@@ -58,7 +58,7 @@ export class NodeLives {
   }
 
   async #remember(node: OwnedNode, status: NodeStatus): Promise<void> {
-    await this.#parts.long.restoreOf(status);
+    await this.#parts.supplements.restore(status);
     node.status = status;
     node.ekDigest = status.ekDigest;
     node.setDeadline(status.expiresAt, this.#ports.now(), this.#ports.monotonic());

@@ -1,14 +1,12 @@
-import type { Judgement, JudgeRequest } from '../channel/ports.ts';
+import type { AskedPeer, Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
-import type { PartName } from '../protocol/evidence.ts';
-import type { Challenge, Introduction } from '../protocol/messages.ts';
 import type { FaultCause } from '../protocol/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
 import type { AnswerProofs } from './answer-proof.ts';
 import { Attestation } from './attestation.ts';
-import type { InitrdFigures } from './initrds.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { type Question, questionFor } from './selection.ts';
+import type { SupplementFigures } from './supplements/supplement.ts';
 import { startSweeper } from './sweeper.ts';
 import type { ShownTurn } from './turns.ts';
 
@@ -36,8 +34,7 @@ export interface JudgedPeer extends Required<Pick<AttestedNode, 'ak' | 'endorsem
 
 /** Judges answers, and ages what is overdue. */
 export interface Attest extends AsyncDisposable {
-  /** @param enough parts that its connection has shown, and need not show again */
-  ask(peer: JudgedPeer, hello: Introduction, enough: readonly PartName[]): Question;
+  ask(peer: JudgedPeer, asked: AskedPeer): Question;
   /** Milliseconds until this node may be asked: 0 unless it has spent what judging it may cost. */
   waits(name: string): number;
   /** When this resolves, the verdict is on disk. @throws Rejection */
@@ -61,7 +58,7 @@ export interface Attest extends AsyncDisposable {
   /** Has these nodes count for nothing: they enrolled while the server was on trial, and it is not any more. */
   endTrialOf(names: readonly string[]): Promise<void>;
   /** How many initrds the server waits for, and how much came. */
-  initrdFigures(): InitrdFigures;
+  initrdFigures(): SupplementFigures;
   /** Names of nodes whose verdicts change, or did within the hour, so often that their rows are joined. */
   flapping(): readonly string[];
   /** How many nodes have spent what judging them may cost, and how many heavy answers wait for a turn. */
@@ -115,7 +112,7 @@ export async function openAttest(
     fault,
   );
   return {
-    ask: (peer, hello, enough) => {
+    ask: (peer, { hello, channel, enough }) => {
       const { name, banks } = peer.record;
       const inForce = parts.inForce();
       const held = attestation.heldParts(name);
@@ -124,8 +121,7 @@ export async function openAttest(
         held,
         enough,
         attestation.turns.pathsOf(name, attestation.status(name), inForce),
-        attestation.imaList(name),
-        attestation.initrd(name),
+        attestation.supplements.ask(name, channel),
       );
     },
     waits: (name) => attestation.proofs.wait(name),
@@ -143,16 +139,7 @@ export async function openAttest(
           selection: answer.challenge.selection,
           challengedAt: now() - (started - answer.challengedAt),
           parts: answer.parts,
-          ima: asksForList(answer.challenge) ? answer.ima : undefined,
-          initrd: {
-            speaks: session.hello?.speaks.includes('initrd') === true,
-            asked: answer.challenge.initrd?.digest ?? null,
-            came: answer.initrd,
-          },
-          files: {
-            asked: session.hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
-            came: answer.files,
-          },
+          supplements: answer.supplements,
         },
       );
       if (session.hello !== null) await attestation.fixBanks(record, session.hello.banks);
@@ -179,8 +166,4 @@ export async function openAttest(
       await attestation.idle();
     },
   };
-}
-
-function asksForList({ ima, parts }: Challenge): boolean {
-  return ima !== undefined || parts?.includes('ima') === true;
 }

@@ -1,6 +1,7 @@
 import { askedParts } from '../policy/aspects.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { ImagePlace, ListPlace, PcrBank, PcrSelection } from '../protocol/messages.ts';
+import type { PcrBank, PcrSelection } from '../protocol/messages.ts';
+import type { SupplementPlaces } from '../protocol/supplements.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What a node is asked for, and which parts it need not send again. */
@@ -11,10 +12,8 @@ export interface Question {
   readonly parts: readonly PartName[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
-  /** Where IMA's list is to go on; null where nothing of it is asked for. */
-  readonly ima: ListPlace | null;
-  /** Where an initrd is to go on; null where none is asked for. */
-  readonly initrd: ImagePlace | null;
+  /** What is to come of each supplement. */
+  readonly supplements: SupplementPlaces;
 }
 
 /** From the best on. */
@@ -35,16 +34,14 @@ const selections: readonly PcrSelection[] = Array.from({ length: 1 << strongBank
  * @param held parts of which the server has the bytes
  * @param enough parts that this connection has shown, and need not show again
  * @param paths that the rules of the node's group speak of
- * @param list where IMA's list is to go on; null where it is not asked for at present
- * @param initrd the same of an initrd
+ * @param places what is to come of each supplement; IMA's list is a part as well, and is asked for where that is
  */
 export function questionFor(
   banks: readonly PcrBank[],
   held: NodeStatus['parts'],
   enough: readonly PartName[] = [],
   paths: readonly string[] = [],
-  list: ListPlace | null = null,
-  initrd: ImagePlace | null = null,
+  places: SupplementPlaces = {},
 ): Question {
   let has = 0;
   strongBanks.forEach((bank, bit) => {
@@ -52,8 +49,9 @@ export function questionFor(
   });
   const holds: string[] = [];
   for (const name of askedParts) if (held[name] !== undefined) holds.push(held[name]);
-  const left = list === null && !enough.includes('ima') ? [...enough, 'ima'] : enough;
+  const { ima, ...others } = places;
+  const left = ima === undefined && !enough.includes('ima') ? [...enough, 'ima'] : enough;
   const parts = left.length === 0 ? askedParts : askedParts.filter((name) => !left.includes(name));
-  const ima = parts.includes('ima') ? list : null;
-  return { selection: selections[has] ?? {}, holds, parts, paths, ima, initrd };
+  const supplements = parts.includes('ima') ? places : others;
+  return { selection: selections[has] ?? {}, holds, parts, paths, supplements };
 }

@@ -327,11 +327,11 @@ function isAsItWas(
 }
 
 /** Of the answer itself: a part that a node leaves out stays in its status. */
-function partsIn({ boot, parts }: Proven, shown: NodeStatus['parts']): NodeStatus['parts'] {
+function partsIn({ boot, parts, listed }: Proven, shown: NodeStatus['parts']): NodeStatus['parts'] {
   const digests = {
     boot: boot?.digest,
     userSpace: boot?.userSpaceDigest ?? undefined,
-    loaderFiles: boot?.filesDigest ?? undefined,
+    loaderFiles: listed.loaderFiles.digest ?? undefined,
     // The server lists these.
     initrds: shown.initrds,
     disk: parts.disk?.digest,

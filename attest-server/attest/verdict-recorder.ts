@@ -12,18 +12,19 @@ import { Rejection } from '../protocol/rejection.ts';
 import type { NodeState, Verdict } from '../protocol/verdict.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
-import { type Answer, answeredEvidence } from './answer.ts';
+import { type Answer, type AttestedNode, answeredEvidence, partsWith } from './answer.ts';
+import type { AnswerProof } from './answer-proof.ts';
 import { newPartBytes } from './answer-size.ts';
 import type { Commits } from './commits.ts';
-import type { KeptIma } from './ima-lists.ts';
-import type { Looked } from './initrds.ts';
-import type { ExplainedProof, LongEvidence } from './long-evidence.ts';
 import { nextStatus, partsShown, sentBefore } from './next-status.ts';
 import type { SharedClaims } from './node-lives.ts';
 import { isConcurrent, previousOf, sequenceOf } from './node-sequence.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';
 import { saysTheSame, withTextsOf } from './same-verdict.ts';
+import type { KeptSupplement } from './supplements/supplement.ts';
+import type { WholeAnswer } from './supplements/supplemented-answer.ts';
+import type { Supplements } from './supplements/supplements.ts';
 import type { Turns } from './turns.ts';
 import type { VerdictRows } from './verdict-rows.ts';
 
@@ -39,13 +40,13 @@ export interface Judged {
   readonly gate?: GateOrder;
 }
 
-/** An answer that is proven as a whole, with all that explains it. */
-export interface WholeAnswer extends ExplainedProof {
+/** An answer that is proven as a whole. */
+export interface RecordedAnswer extends WholeAnswer {
+  readonly peer: AttestedNode;
+  readonly answer: Answer;
+  readonly proof: AnswerProof;
   /** The node's group, and those of its labels that count. */
   readonly place: ReturnType<InForce['groupOf']>;
-  /** What is kept of the list that came with it; null where nothing of it is. */
-  readonly ima: KeptIma | null;
-  readonly looked: Pick<Looked, 'wait' | 'more'>;
   /** Bytes that came with it and are kept beside its document; and whether the node's share of the disk has room for these. */
   readonly arrived: number;
   readonly hasRoom: boolean;
@@ -53,7 +54,7 @@ export interface WholeAnswer extends ExplainedProof {
 
 interface RecorderParts {
   readonly claims: SharedClaims;
-  readonly long: LongEvidence;
+  readonly supplements: Supplements;
   readonly rows: VerdictRows;
   readonly commits: Commits;
   readonly turns: Turns;
@@ -73,8 +74,13 @@ export class VerdictRecorder {
    * @param seen the node as its answer was looked at so far
    * @throws what the store throws: then what the answer claimed beside others is to be taken back
    */
-  async record(node: OwnedNode, whole: WholeAnswer, inForce: InForce, seen: AppraisedNode): Promise<Judged> {
-    const { peer, answer, proof, proven, given, place, ima, looked, hasRoom } = whole;
+  async record(
+    node: OwnedNode,
+    whole: RecordedAnswer,
+    inForce: InForce,
+    seen: AppraisedNode,
+  ): Promise<Judged> {
+    const { peer, answer, proof, proven, kept: given, place, wait, hasRoom } = whole;
     const { name } = node;
     const { turns, rows } = this.#parts;
     // What cannot be stored is not said.
@@ -96,12 +102,13 @@ export class VerdictRecorder {
       ...claimed,
       sentParts,
       memory,
-      ...(looked.wait !== null && { initrdWait: looked.wait }),
+      ...(wait !== null && { initrdWait: wait }),
     };
     const judged = { ...seen, past };
     const { verdict, begun, next, ...appraised } = proof.charged(() => inForce.appraise(proven, judged, at));
     this.#ports.duration('appraise', (performance.now() - started) / 1000);
-    const parts = partsShown(previous?.parts ?? noParts, answer, given);
+    const shown = partsWith(answer.parts, given);
+    const parts = partsShown(previous?.parts ?? noParts, shown);
     const turn = { verdict, proven, proof, previous, inForce, node: judged, parts, at };
     const trustedBy = turns.atOnce(turn) ?? (await turns.next(turn));
     // Earlier rules may want to see what those in force do not.
@@ -109,7 +116,7 @@ export class VerdictRecorder {
 
     const kept = packer.pack(
       peer,
-      answeredEvidence(answer, given, ima),
+      answeredEvidence(answer, given),
       proven,
       {
         at,
@@ -118,7 +125,7 @@ export class VerdictRecorder {
         labels,
         previous: previousOf(previous, concurrent),
         banks: peer.banks ?? undefined,
-        imaProblem: ima === null && !enough.includes('ima') ? problemOf(proven) : undefined,
+        imaProblem: shown.ima === undefined && !enough.includes('ima') ? problemOf(proven) : undefined,
         by: answer.by ?? 'agent',
         trial: verdict.trial,
       },
@@ -136,7 +143,7 @@ export class VerdictRecorder {
       trustedBy,
       holdsFor: Math.min(this.#ports.unknownAfter, (group.freshness ?? Number.POSITIVE_INFINITY) * 1000),
     });
-    const newBytes = newPartBytes(answer.parts, previous?.parts ?? noParts);
+    const newBytes = newPartBytes(shown, previous?.parts ?? noParts);
     const isSame = previous !== null && begun === null && saysTheSame(previous, status);
     // An honest node whose share is full of old rows is proven as ever: it has no more of them.
     if (!hasRoom && !(isSame && whole.arrived === 0)) throw share.full(name);
@@ -145,7 +152,7 @@ export class VerdictRecorder {
     if (isSame && summary === null) {
       // Shared with no other answer yet: this part of it stays.
       this.#take(node, newBytes, at);
-      this.#repeat(node, previous, status, kept, at, ima);
+      this.#repeat(node, previous, status, kept, at, given);
     } else if (!isSame && isOfGate(answer) && isKnown(previous, begun, verdict)) {
       // The agent has proven as much, and more: that stays, and holds no longer for this.
       this.#take(node, newBytes, at);
@@ -157,21 +164,29 @@ export class VerdictRecorder {
       const own = change.bytes === 0 ? 0 : kept.own.bytes.length + change.bytes;
       this.#take(node, own + newBytes, at);
       await this.#parts.commits.commit(node, change, from);
-      this.#parts.long.written(name, ima?.pieces ?? []);
+      this.#parts.supplements.written(name, given);
       node.setDeadline(status.expiresAt, at, this.#ports.monotonic());
     }
     node.endFault();
     this.#ports.answered(verdict);
     const codes = verdict.reasons.map((reason) => reason.code);
-    const said = { state: verdict.state, codes, enough, more: looked.more };
+    const said = { state: verdict.state, codes, enough, more: whole.asks };
     if (answer.by !== 'gate') return said;
     const gate = gateOrderOf(verdict, group);
     this.#tellOpened(name, gate, proven, kept, verdict);
     return { ...said, gate };
   }
 
+  /** What is too long for one transaction with a verdict; what is left of a verdict that fails is unused. */
+  async keepLong({ name, ekDigest }: AttestedNode, kept: KeptSupplement): Promise<void> {
+    for (const piece of kept.blobs) {
+      await this.#ports.verdicts.keepShared(piece, ekDigest, this.#ports.now());
+      this.#parts.supplements.written(name, [{ ...kept, blobs: [piece] }]);
+    }
+  }
+
   /** What this answer says of things that several nodes may say, and what is known of them by all. */
-  #claim(node: OwnedNode, { answer, proven }: WholeAnswer) {
+  #claim(node: OwnedNode, { answer, proven }: RecordedAnswer) {
     const { systemUuids, volumes, twins } = this.#parts.claims;
     const { name, latest } = node;
     const { uuid: systemUuid, others } = systemUuids.claim(name, proven.facts?.host?.systemUuid);
@@ -200,7 +215,7 @@ export class VerdictRecorder {
     judged: NodeStatus,
     evidence: Packed,
     at: number,
-    ima: KeptIma | null,
+    given: readonly KeptSupplement[],
   ): void {
     const { name } = node;
     if (previous.verdict === null) return;
@@ -213,7 +228,7 @@ export class VerdictRecorder {
     const { digest } = evidence.own;
     const written = this.#ports.verdicts.recordRepeat({ ...status, evidenceDigest: digest, evidence });
     node.follow(before, node.proofIn(status), written).then(
-      () => this.#parts.long.written(name, ima?.pieces ?? []),
+      () => this.#parts.supplements.written(name, given),
       (error: unknown) => {
         // Of a node that was revoked meanwhile nothing is to be stored.
         if (!(error instanceof Rejection)) node.noteFault(error, this.#ports.monotonic());

@@ -45,25 +45,6 @@ export class ArrivedParts {
   }
 }
 
-/** The files that came for a challenge that asks for some. */
-export class ArrivedFiles {
-  readonly #files: Buffer[] = [];
-  #bytes = 0;
-
-  get all(): readonly Buffer[] {
-    return this.#files;
-  }
-
-  /** @throws Rejection `too_large` */
-  add(bytes: Buffer): void {
-    const { count, blocks, bytes: most } = limits.filesInAnswer;
-    this.#bytes += bytes.length;
-    if (this.#files.length >= count + blocks || this.#bytes > most || bytes.length > limits.loaderFiles.each)
-      throw new Rejection('too_large', `${this.#files.length + 1} files of ${this.#bytes} bytes together`);
-    this.#files.push(bytes);
-  }
-}
-
 // The names are those of the schema, which is what Object.entries cannot say.
 function entriesOf(parts: EvidenceMessage['parts']) {
   return Object.entries(parts) as [PartName, NonNullable<EvidenceMessage['parts'][PartName]>][];

@@ -1,5 +1,12 @@
 import { limits } from '../protocol/limits.ts';
-import type { Challenge, ImagePlace, Introduction, ListPlace, PcrSelection } from '../protocol/messages.ts';
+import type { AskedSupplement, Challenge, Introduction, PcrSelection } from '../protocol/messages.ts';
+import {
+  type SupplementName,
+  type SupplementPlace,
+  type SupplementPlaces,
+  supplementForms,
+  supplementNames,
+} from '../protocol/supplements.ts';
 import { takeNonce } from './nonce.ts';
 
 interface Asked {
@@ -9,27 +16,22 @@ interface Asked {
   readonly parts: readonly string[];
   /** Paths of the node that the policy protects. */
   readonly paths: readonly string[];
-  /** Where IMA's list is to go on; null where nothing of it is asked for. */
-  readonly ima: ListPlace | null;
-  /** Where an initrd is to go on; null where none is asked for. */
-  readonly initrd: ImagePlace | null;
+  /** What is to come of each supplement. */
+  readonly supplements: SupplementPlaces;
 }
 
 interface Occasion {
   /** Milliseconds for the answer. */
   readonly within: number;
-  /** Digests of files of its loader that are wanted. */
-  readonly files: readonly string[];
-  /** Bytes of IMA's list that it may bring. */
-  readonly mostOfIma: number;
-  /** The same of an initrd. */
-  readonly mostOfInitrd: number;
+  readonly isProven: boolean;
+  /** Bytes of a supplement that it may bring. */
+  readonly most: (name: SupplementName) => number;
 }
 
 export function freshChallenge(
-  { selection, holds, parts, paths, ima, initrd }: Asked,
+  { selection, holds, parts, paths, supplements }: Asked,
   { speaks }: Introduction,
-  { within, files, mostOfIma, mostOfInitrd }: Occasion,
+  { within, isProven, most }: Occasion,
 ): [Challenge, nonce: Buffer] {
   const nonce = takeNonce();
   const asked: Challenge = {
@@ -41,13 +43,21 @@ export function freshChallenge(
     parts: [...parts],
     within,
   };
-  if (files.length > 0 && speaks.includes('files')) asked.files = [...files];
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
   if (parts.includes('firewall') && speaks.includes('local')) asked.local = true;
-  if (ima !== null && speaks.includes('ima')) {
+  if (speaks.includes('supplements')) {
     asked.parts = parts.filter((name) => name !== 'ima');
-    asked.ima = { ...ima, most: mostOfIma };
-  }
-  if (initrd !== null && speaks.includes('initrd')) asked.initrd = { ...initrd, most: mostOfInitrd };
+    for (const name of supplementNames) {
+      const place = supplements[name];
+      // Attack: who has proven nothing is sent for megabytes in a node's name.
+      if (place === undefined || !(isProven || supplementForms[name].ofStrangers)) continue;
+      asked.supplements = { ...asked.supplements, [name]: askedOf(place, most(name)) };
+    }
+  } else if (supplements.loaderFiles !== undefined && speaks.includes('files'))
+    asked.files = [...supplements.loaderFiles.of];
   return [asked, nonce];
+}
+
+function askedOf({ of, from, bootId }: SupplementPlace, most: number): AskedSupplement {
+  return { of: [...of], from, bootId, most };
 }

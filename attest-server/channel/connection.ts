@@ -9,8 +9,10 @@ import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
 import { mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { type AnsweredSupplements, supplementNames } from '../protocol/supplements.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
+import { AnswerSizes } from './answer-sizes.ts';
 import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -46,17 +48,10 @@ export class Connection<Node> {
   #isPutOff = false;
   /** Parts that prove no more on this connection. */
   #enough: readonly PartName[] = [];
-  /** Files of the node's loader that its next answer shall bring. */
-  #files: readonly string[] = [];
-  /** Challenges for the rest of IMA's list: each costs a quote, and a node can say for ever that there is more. */
+  /** Challenges for the rest of a supplement: each costs a quote, and a node can say for ever that there is more. */
   readonly #rounds = new Rate(bounds.rounds, 0);
-  /** Bytes of it that the next answer may bring: more where the last one had more, and was quick. */
-  #mostOfIma: number = limits.parts.ima;
-  /** The same of an initrd. */
-  #mostOfInitrd: number = limits.initrd.piece;
+  readonly #sizes: AnswerSizes;
   readonly #answer = new OpenAnswer();
-  /** Has one of the places for a long answer. */
-  #isLong = false;
   #working = false;
   #draining = false;
 
@@ -77,6 +72,7 @@ export class Connection<Node> {
     this.#timings = timings;
     this.#ports = ports;
     this.#around = around;
+    this.#sizes = new AnswerSizes(around.longAnswers);
     this.#probation = new Probation(socket, visitor, {
       isOpen: () => session.open,
       tooMuch: (text) => this.#carryOut(session.refuse('too_large', text)),
@@ -199,9 +195,7 @@ export class Connection<Node> {
       case 'judge':
         this.#rate.refund(
           1 +
-            action.files.length +
-            (action.ima?.pieces.length ?? 0) +
-            (action.initrd?.pieces.length ?? 0) +
+            piecesIn(action.supplements) +
             Object.values(action.parts).filter(({ bytes }) => bytes !== null).length,
         );
         this.#judge(action);
@@ -272,15 +266,9 @@ export class Connection<Node> {
     this.#wanted = false;
     this.#isPutOff = false;
     const within = this.#timings.answerWithin;
-    this.#leaveLong();
-    this.#isLong = this.#mostOfIma > limits.parts.ima && this.#around.longAnswers.take();
-    const mostOfIma = this.#isLong ? this.#mostOfIma : limits.parts.ima;
-    const occasion = { within, files: this.#files, mostOfIma, mostOfInitrd: this.#mostOfInitrd };
-    const asked = this.#ports.ask(this.#node, hello, this.#enough);
-    // Attack: who has proven nothing is sent for megabytes in a node's name.
-    const initrd = this.#probation === null ? asked.initrd : null;
-    const [message, nonce] = freshChallenge({ ...asked, initrd }, hello, occasion);
-    this.#files = [];
+    const asked = this.#ports.ask(this.#node, { hello, channel: this.session.channel, enough: this.#enough });
+    const occasion = { within, isProven: this.#probation === null, most: this.#sizes.begin() };
+    const [message, nonce] = freshChallenge(asked, hello, occasion);
     this.#answer.forget();
     this.#carryOut(this.session.challenge(message, nonce, this.#ports.now()));
     // An unanswered challenge is followed by the next one, past its deadline; meanwhile the node ages.
@@ -297,11 +285,11 @@ export class Connection<Node> {
         if (this.#node === null) return [];
         const judged = await this.#ports.judge(this.#node, { session: this.session, answer });
         this.#becameProven();
-        this.#mostOfIma = 'files' in judged ? this.#mostAfter(answer, arrivedAt) : limits.parts.ima;
-        this.#mostOfInitrd = mostOfInitrdAfter(answer, arrivedAt);
-        if ('files' in judged) {
-          this.#files = judged.files;
-          this.#schedule(judged.files.length > 0 ? 0 : this.#rounds.reserve(this.#ports.now()));
+        const { challenge, challengedAt, supplements } = answer;
+        const time = { within: challenge.within, took: arrivedAt - challengedAt };
+        this.#sizes.judged(supplements, (name) => challenge.supplements?.[name]?.most ?? 0, time);
+        if ('again' in judged) {
+          this.#schedule(this.#rounds.reserve(this.#ports.now()));
           return [];
         }
         const { state, codes, gate, more, enough } = judged;
@@ -326,21 +314,9 @@ export class Connection<Node> {
       } finally {
         this.#judging = false;
         this.#answer.judged();
-        this.#leaveLong();
+        this.#sizes.end();
       }
     });
-  }
-
-  /** Twice as much where a list is not whole: over a slow line an answer must still come in time. */
-  #mostAfter({ ima, challenge, challengedAt }: Extract<Action, { do: 'judge' }>, arrivedAt: number): number {
-    const most = challenge.ima?.most ?? limits.parts.ima;
-    if (ima === null || !ima.more) return limits.parts.ima;
-    return arrivedAt - challengedAt > challenge.within / 4 ? most : Math.min(2 * most, limits.ima.inAnswer);
-  }
-
-  #leaveLong(): void {
-    if (this.#isLong) this.#around.longAnswers.leave();
-    this.#isLong = false;
   }
 
   /** Only now may this connection displace an older one of the same node and role. */
@@ -444,7 +420,7 @@ export class Connection<Node> {
   #end(): void {
     this.session.refuse('identity_unproven', 'the connection is gone');
     this.#agenda.end();
-    this.#leaveLong();
+    this.#sizes.end();
     this.#answer.end();
     if (this.#probation === null) this.#around.left(this.#source);
     this.#probation?.end();
@@ -454,13 +430,8 @@ export class Connection<Node> {
   }
 }
 
-/** Twice as much where the line carried the last answer quickly. */
-function mostOfInitrdAfter(
-  { initrd, challenge, challengedAt }: Extract<Action, { do: 'judge' }>,
-  arrivedAt: number,
-): number {
-  const { piece, inAnswer } = limits.initrd;
-  const most = challenge.initrd?.most;
-  if (most === undefined || initrd === null || !initrd.more) return piece;
-  return arrivedAt - challengedAt > challenge.within / 4 ? piece : Math.min(2 * most, inAnswer);
+function piecesIn(supplements: AnsweredSupplements): number {
+  let count = 0;
+  for (const name of supplementNames) count += supplements[name]?.came?.pieces.length ?? 0;
+  return count;
 }

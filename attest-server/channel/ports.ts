@@ -4,15 +4,9 @@ import type { Visitor } from '../door/door.ts';
 import type { AnnouncedAuthority } from '../protocol/authority.ts';
 import type { PartName } from '../protocol/evidence.ts';
 import type { GateOrder, OpenedByItself } from '../protocol/gate.ts';
-import type {
-  Hello,
-  ImagePlace,
-  Introduction,
-  ListPlace,
-  PcrSelection,
-  VerdictMessage,
-} from '../protocol/messages.ts';
+import type { Hello, Introduction, PcrSelection, VerdictMessage } from '../protocol/messages.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
+import type { SupplementPlaces } from '../protocol/supplements.ts';
 import type { NodeState } from '../protocol/verdict.ts';
 import type { Alarms } from './alarms.ts';
 import type { LongAnswers } from './long-answers.ts';
@@ -78,7 +72,7 @@ export interface Identification<Node> {
 }
 
 /** What one answer came to. */
-export type Judgement = JudgedAnswer | WantedFiles;
+export type Judgement = JudgedAnswer | AskedAgain;
 
 export interface JudgedAnswer {
   readonly state: NodeState;
@@ -91,12 +85,18 @@ export interface JudgedAnswer {
   readonly enough: readonly PartName[];
 }
 
-/**
- * It proves itself, and is judged once the node was asked for more: for these files of its loader, by digest, or for the rest
- * of IMA's list or of an initrd, from where `ask` says then.
- */
-export interface WantedFiles {
-  readonly files: readonly string[];
+/** It proves itself, and is judged once the node was asked for more, as `ask` says then. */
+export interface AskedAgain {
+  readonly again: true;
+}
+
+/** Which connection of a node is asked. */
+export interface AskedPeer {
+  readonly hello: Introduction;
+  /** Its exporter value. */
+  readonly channel: Buffer;
+  /** Parts that it has shown, and need not show again. */
+  readonly enough: readonly PartName[];
 }
 
 export interface JudgeRequest {
@@ -114,22 +114,18 @@ export interface ChannelPorts<Node> {
   proven(node: Node): Promise<void>;
   /**
    * What to ask this node for: PCRs, parts, and which of these, by digest, are held and need not be sent.
-   * @param enough parts that its connection has shown, and need not show again
    */
   ask(
     node: Node,
-    hello: Introduction,
-    enough: readonly PartName[],
+    peer: AskedPeer,
   ): {
     readonly selection: PcrSelection;
     /** The more important ones first. */
     readonly holds: readonly string[];
     readonly parts: readonly PartName[];
     readonly paths: readonly string[];
-    /** Where IMA's list is to go on; null where nothing of it is asked for. */
-    readonly ima: ListPlace | null;
-    /** Where an initrd of its boot is to go on; null where none is asked for. */
-    readonly initrd: ImagePlace | null;
+    /** What is to come of each supplement. */
+    readonly supplements: SupplementPlaces;
   };
   /** Milliseconds until the node of this name may be asked: 0 unless it has spent what it may cost. */
   waits(name: string): number;

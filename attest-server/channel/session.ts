@@ -16,14 +16,16 @@ import {
   knownWords,
   parseAgentMessage,
   parseBinaryFrame,
+  parseSupplementFrame,
   type ServerMessage,
   sentBy,
 } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
-import { ArrivedFiles, ArrivedParts } from './arrived-parts.ts';
-import { type ArrivedIma, type ArrivedImage, ArrivedInitrd, ArrivedList } from './arrived-pieces.ts';
+import type { AnsweredSupplements } from '../protocol/supplements.ts';
+import { ArrivedParts } from './arrived-parts.ts';
+import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';
 import type { ShownTokens } from './ports.ts';
 
@@ -47,12 +49,8 @@ export type Action =
       /** When it was challenged, by the monotonic clock. */
       readonly challengedAt: number;
       readonly parts: Parts;
-      /** Files that came for those that the challenge asks for. */
-      readonly files: readonly Buffer[];
-      /** IMA's list from where the agent says; null where the challenge does not ask for it, or nothing of it came. */
-      readonly ima: ArrivedIma | null;
-      /** The initrd that the challenge asks for, from there; null where nothing of it came. */
-      readonly initrd: ArrivedImage | null;
+      /** What the challenge asks for of supplements, and came. */
+      readonly supplements: AnsweredSupplements;
     }
   /** Say the code and close. */
   | { readonly do: 'refuse'; readonly code: ReasonCode; readonly text: string }
@@ -85,9 +83,7 @@ export class Session {
   readonly #answered: string[] = [];
   readonly #stale: string[] = [];
   readonly #parts = new ArrivedParts();
-  #files: ArrivedFiles | null = null;
-  #list: ArrivedList | null = null;
-  #image: ArrivedInitrd | null = null;
+  #supplements: ArrivedSupplements | null = null;
   /** A node that flaps cannot make the server challenge without end. */
   readonly #changes = new Rate(bounds.changes, 0);
   /** Of its gate, as told on this connection. */
@@ -163,9 +159,7 @@ export class Session {
     if (this.#challenge !== null) note(this.#stale, this.#challenge.message.nonce);
     this.#challenge = { message, nonce, deadline: now + message.within };
     this.#forgetAnswer();
-    if (message.files !== undefined) this.#files = new ArrivedFiles();
-    if (message.ima !== undefined) this.#list = new ArrivedList(message.ima);
-    if (message.initrd !== undefined) this.#image = new ArrivedInitrd(message.initrd);
+    this.#supplements = new ArrivedSupplements(message);
     return [{ do: 'send', message }];
   }
 
@@ -182,9 +176,7 @@ export class Session {
   /** What came for the challenge that is over. */
   #forgetAnswer(): void {
     this.#parts.clear();
-    this.#files = null;
-    this.#list = null;
-    this.#image = null;
+    this.#supplements = null;
   }
 
   #guard(work: () => readonly Action[]): readonly Action[] {
@@ -209,15 +201,10 @@ export class Session {
   #onPart(kind: Exclude<BinaryKind, 'joinToken' | 'clusterToken'>, payload: Buffer): void {
     const challenge = this.#challenge;
     if (this.#phase !== 'open' || challenge === null) throw outOfOrder('a part of evidence');
-    if (kind === 'file') {
-      if (this.#files === null) throw outOfOrder('a file that nobody asked for');
-      this.#files.add(payload);
-      return;
-    }
-    if (kind === 'imaPiece' || kind === 'initrdPiece') {
-      const pieces = kind === 'imaPiece' ? this.#list : this.#image;
-      if (pieces === null) throw outOfOrder(`a frame ${kind} that nobody asked for`);
-      pieces.add(payload);
+    if (kind === 'file' || kind === 'supplement') {
+      const { name, piece } =
+        kind === 'file' ? { name: 'loaderFiles' as const, piece: payload } : parseSupplementFrame(payload);
+      this.#supplements?.add(name, piece);
       return;
     }
     this.#parts.add(payload);
@@ -308,13 +295,10 @@ export class Session {
     const { nonce, message, deadline } = challenge;
     const parts = this.#parts.takeNamed(evidence, message.parts);
     const challengedAt = deadline - message.within;
-    const files = this.#files?.all ?? [];
-    checkAsked(evidence, 'ima', this.#list);
-    checkAsked(evidence, 'initrd', this.#image);
-    const ima = this.#list?.named(evidence) ?? null;
-    const initrd = this.#image?.named(evidence) ?? null;
+    const speaks = this.#hello?.speaks ?? [];
+    const supplements = this.#supplements?.answered(evidence, message, speaks) ?? {};
     this.#forgetAnswer();
-    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, files, ima, initrd }];
+    return [{ do: 'judge', evidence, nonce, challenge: message, challengedAt, parts, supplements }];
   }
 
   #notAsked(nonce: string): Rejection {
@@ -359,11 +343,6 @@ export function activationProof(secret: Buffer, channel: Buffer, helloDigest: st
 }
 
 const activationLabel = Buffer.from('assay/activated/1');
-
-function checkAsked(evidence: EvidenceMessage, field: 'ima' | 'initrd', asked: object | null): void {
-  if (asked === null && evidence[field] !== undefined)
-    throw new Rejection('malformed', `message field ${field}: it was not asked for`, { field });
-}
 
 function note(nonces: string[], nonce: string): void {
   nonces.push(nonce);

@@ -80,7 +80,7 @@ export async function openEarlier(value: unknown, read: ReadBlob): Promise<Opene
       },
     },
     keys: signing,
-    imaTail: Buffer.alloc(0),
+    tails: {},
     policy,
     references,
   };

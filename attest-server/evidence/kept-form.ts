@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { type Bundle, bundle } from '../protocol/bundle.ts';
+import { type SupplementName, supplementNames } from '../protocol/supplements.ts';
 import { quoteValues, unpackValues } from './quote-values.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -20,7 +21,9 @@ const kept = bundle.omit({ attestationKey: true, endorsement: true, files: true 
     values: sha256.optional(),
   }),
   quotes: z.array(quote.omit({ pcrs: true }).extend({ values: quoteValues.optional() })),
-  /** What of IMA's list follows on the pieces that the part `ima` is an index of: it is another one with each answer. */
+  /** Of supplements that grow, what follows on all that their part lists: it is another one with each answer. */
+  tails: z.partialRecord(z.enum(supplementNames), z.base64()).optional(),
+  /** The same of IMA's list, as earlier versions wrote it. */
   imaTail: z.base64().optional(),
 });
 export type Kept = z.infer<typeof kept>;
@@ -53,8 +56,8 @@ export function blob(content: string | Buffer): Blob {
 export interface Opened {
   readonly document: Omit<Bundle, 'attestationKey' | 'endorsement' | 'files'>;
   readonly keys: Keys;
-  /** What of IMA's list follows on the pieces of its index; empty where nothing does. */
-  readonly imaTail: Buffer;
+  /** What follows on all that a supplement's part lists. */
+  readonly tails: Readonly<Partial<Record<SupplementName, Buffer>>>;
   /** Digests. */
   readonly policy: string;
   readonly references: string;
@@ -67,7 +70,7 @@ export type ReadBlob = (digest: string) => Promise<Buffer | null>;
 export async function openKept(value: unknown, read: ReadBlob): Promise<Opened | null> {
   const found = kept.safeParse(value).data;
   if (found === undefined) return null;
-  const { named, quotes, imaTail = '', ...document } = found;
+  const { named, quotes, tails, imaTail, ...document } = found;
   const [signing, packed] = await Promise.all([
     readJson(named.keys, read),
     named.values === undefined ? quotes.map((each) => each.values) : readJson(named.values, read),
@@ -83,10 +86,19 @@ export async function openKept(value: unknown, read: ReadBlob): Promise<Opened |
   return {
     document: { ...document, quotes: whole },
     keys: signers,
-    imaTail: Buffer.from(imaTail, 'base64'),
+    tails: tailsIn({ ...(imaTail !== undefined && { ima: imaTail }), ...tails }),
     policy: named.policy,
     references: named.references,
   };
+}
+
+function tailsIn(tails: NonNullable<Kept['tails']>): Opened['tails'] {
+  const read: Partial<Record<SupplementName, Buffer>> = {};
+  for (const name of supplementNames) {
+    const tail = tails[name];
+    if (tail !== undefined) read[name] = Buffer.from(tail, 'base64');
+  }
+  return read;
 }
 
 async function readJson(digest: string, read: ReadBlob): Promise<unknown> {

@@ -1,8 +1,6 @@
 import { z } from 'zod';
-import { imaIndexHead, parseImaIndex } from '../protocol/ima-pieces.ts';
-import { initrdListHead, parseInitrdList } from '../protocol/initrd-list.ts';
-import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { supplementForms } from '../protocol/supplements.ts';
 import { namedEarlier } from './earlier-form.ts';
 import { jsonIn } from './kept-form.ts';
 import { keptReferencesHead, listsOfReferences } from './kept-references.ts';
@@ -20,15 +18,13 @@ export function namedDigests(
   return { at: Date.parse(found.context.at), digests: [...Object.values(found.named), ...parts] };
 }
 
-/** What answers name and names others itself: files of loaders, what initrds hold, pieces of IMA's list, and what references list. */
+/** What answers name and names others itself: the parts that list supplements, and references that list files. */
 export const namingBlobs: readonly NamingBlobs[] = [
-  { head: Buffer.from(fileListHead), named: orNothing(parseFileList) },
-  { head: Buffer.from(initrdListHead), named: orNothing(parseInitrdList) },
+  ...Object.values(supplementForms).map(({ head, listed }) => ({
+    head: Buffer.from(head),
+    named: orNothing(listed),
+  })),
   { head: Buffer.from(keptReferencesHead), named: listsOfReferences },
-  {
-    head: Buffer.from(imaIndexHead),
-    named: orNothing((bytes) => parseImaIndex(bytes).map(({ digest }) => digest)),
-  },
 ];
 
 /** Attack: a file of a loader that begins like a list and is none, so that no evidence of any node is ever erased. */

@@ -5,6 +5,7 @@ import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { PcrBank, Role } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { SupplementName } from '../protocol/supplements.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
@@ -52,15 +53,16 @@ export interface AnsweredEvidence {
   readonly facts: string;
   /** Those with bytes came with it; the others were kept before. */
   readonly parts: Parts;
-  /** Of those that the parts `loaderFiles` and `initrds` list, by SHA-256, the ones whose bytes are at hand. */
-  readonly files?: ReadonlyMap<string, Buffer>;
-  /** What belongs to the index that is the part `ima`; null where there is none. */
-  readonly ima?: {
-    /** What of the list follows on its pieces. */
-    readonly tail: Buffer;
-    /** Those that may not be kept yet. */
-    readonly pieces: readonly Blob[];
-  } | null;
+  /** What is kept of supplements beside their parts. */
+  readonly supplements: readonly PackedSupplement[];
+}
+
+export interface PackedSupplement {
+  readonly name: SupplementName;
+  /** What follows on all that its part lists; null for what does not grow. */
+  readonly tail: Buffer | null;
+  /** Of what the part lists, that which may not be kept yet. */
+  readonly blobs: readonly Blob[];
 }
 
 /** What is true at the moment of an answer. */
@@ -130,7 +132,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, files, ima = null }: AnsweredEvidence,
+    { nonce, channel, quotes, facts, parts, supplements }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -152,7 +154,7 @@ export class Packer {
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,
       parts: byDigest(parts),
-      imaTail: ima === null || ima.tail.length === 0 ? undefined : ima.tail.toString('base64'),
+      tails: tailsOf(supplements),
       previous: moment.previous,
       context: {
         at: new Date(moment.at).toISOString(),
@@ -171,8 +173,7 @@ export class Packer {
     const shared: Blob[] = [keys, ...blobs];
     if (values !== null) shared.push(values);
     addParts(parts, shared);
-    for (const [digest, bytes] of files ?? noFiles) shared.push({ digest, bytes });
-    if (ima !== null) shared.push(...ima.pieces);
+    for (const { blobs: listed } of supplements) shared.push(...listed);
     return { own: new SeldomWritten(hash('sha256', text, 'hex'), () => text), shared };
   }
 
@@ -271,7 +272,12 @@ function addParts(parts: Parts, to: Blob[]): void {
   }
 }
 
-const noFiles: ReadonlyMap<string, Buffer> = new Map();
+function tailsOf(supplements: readonly PackedSupplement[]): Kept['tails'] {
+  let tails: Kept['tails'];
+  for (const { name, tail } of supplements)
+    if (tail !== null && tail.length > 0) tails = { ...tails, [name]: tail.toString('base64') };
+  return tails;
+}
 
 /**
  * What the store has already, but for the first time; or what another takes the place of, often before it is written. Its

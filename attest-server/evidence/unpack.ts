@@ -2,8 +2,7 @@ import { hash } from 'node:crypto';
 import type { Bundle } from '../protocol/bundle.ts';
 import { type PartName, partNames } from '../protocol/evidence.ts';
 import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
-import { parseInitrdList } from '../protocol/initrd-list.ts';
-import { parseFileList } from '../protocol/loader-files.ts';
+import { supplementForms, supplementNames } from '../protocol/supplements.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
 import { readReferences } from './kept-references.ts';
@@ -21,17 +20,15 @@ export async function unpackEvidence(
   const value = bytes === null ? null : jsonIn(bytes);
   const opened = (await openKept(value, read)) ?? (await openEarlier(value, read));
   if (opened === null) return null;
-  const { document, keys, imaTail } = opened;
+  const { document, keys, tails } = opened;
   const [policy, named, parts] = await Promise.all([
     read(opened.policy),
     read(opened.references),
     withBytes(document.parts, read),
   ]);
-  const ima = await wholeList(parts.ima, imaTail, readPiece);
-  const files = await filesOf(
-    [...listedIn(parts.loaderFiles, parseFileList), ...listedIn(parts.initrds, parseInitrdList)],
-    read,
-  );
+  const ima = await wholeList(parts.ima, tails.ima ?? noTail, readPiece);
+  const { ima: _, ...others } = parts;
+  const files = await filesOf(listedIn(others), read);
   const references = named === null ? null : await readReferences(named, read);
   if (policy === null || references === null || document.context === undefined) return null;
   return {
@@ -80,11 +77,13 @@ async function wholeList(
   return { part: { digest: hash('sha256', index, 'hex'), bytes: index.toString('base64') }, files };
 }
 
-function listedIn(
-  part: Bundle['parts']['initrds'],
-  parse: (bytes: Buffer) => readonly string[],
-): readonly string[] {
-  return part?.bytes === undefined ? [] : parse(Buffer.from(part.bytes, 'base64'));
+const noTail = Buffer.alloc(0);
+
+function listedIn(parts: Bundle['parts']): readonly string[] {
+  return supplementNames.flatMap((name) => {
+    const bytes = parts[name]?.bytes;
+    return bytes === undefined ? [] : supplementForms[name].listed(Buffer.from(bytes, 'base64'));
+  });
 }
 
 /** One that is gone explains nothing any more. */

@@ -1,10 +1,11 @@
+import type { PartName } from './evidence.ts';
 import { limits } from './limits.ts';
 import { Rejection } from './rejection.ts';
 
 /** A part that is a list of others: what it begins with, which part it is, and how many it may name. */
 export interface DigestLines {
   readonly head: string;
-  readonly part: 'loaderFiles' | 'initrds';
+  readonly part: PartName;
   readonly count: number;
 }
 

@@ -9,6 +9,7 @@ import { jsonOf } from './parse-json.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
+import { mostPieces, type SupplementName, supplementNames } from './supplements.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -47,12 +48,12 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 
 /**
  * What this version speaks. `parts`: the parts of evidence travel in binary frames, by their digests.
- * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge may ask for files.
- * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `ima`: it names where IMA's list is
- * to go on, and the answer brings that in pieces. `initrd`: the same of an initrd that the node booted.
- * `local`: it says that the part `firewall` may name the node's own addresses.
+ * `codes`: a reason code that the agent does not know is no fault of the message. `files`: a challenge of 0.3.0 may ask for files.
+ * `paths`: it names the paths that the policy protects, whose mounts the part `disk` shows. `supplements`: it names what of
+ * each supplement is to come, and the answer brings that in pieces. `local`: it says that the part `firewall` may name the
+ * node's own addresses.
  */
-export const spokenWords = ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local'] as const;
+export const spokenWords = ['parts', 'codes', 'files', 'paths', 'supplements', 'local'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
 /** Of the words in a hello those that this version knows. */
@@ -109,18 +110,30 @@ const hello = z.object({
   speaks: z.array(word).max(limits.speaks).optional(),
 });
 
-/** What of a long thing comes with an answer; its pieces are in frames before the message, in order. */
-const inPieces = (most: number) => ({
+/** Of a file, as it was measured: of whichever bank. */
+const measuredDigest = z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
+
+/** What of a supplement comes with an answer; its pieces are in frames before the message, in order. */
+const saidSupplement = z.strictObject({
   /** Bytes of it before these. */
   from: z.int().min(0),
   /** There is more of it than fits into one answer. */
   more: z.boolean(),
   /** SHA-256 of each piece. */
-  pieces: z.array(hex(32)).max(most),
+  pieces: z.array(hex(32)).max(mostPieces),
 });
 
-/** Of a file, as it was measured: of whichever bank. */
-const measuredDigest = z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
+/** What of a supplement is to come. */
+const askedSupplement = z.strictObject({
+  /** Which things, by the digests that were measured; none where the node has one alone. */
+  of: z.array(measuredDigest).max(limits.loaderFiles.count),
+  /** Bytes of it that the server has. */
+  from: z.int().min(0),
+  /** The boot that these are of: in another one it is sent from its begin. Null where any will do. */
+  bootId: z.string().max(64).nullable(),
+  /** Bytes that the answer may bring. */
+  most: z.int().min(1),
+});
 
 const activated = z.strictObject({
   type: z.literal('activated'),
@@ -149,10 +162,8 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
-  /** IMA's list from where it was asked for, or from its begin. */
-  ima: z.strictObject(inPieces(limits.ima.pieces)).optional(),
-  /** The initrd that was asked for, from there; left out where the node does not find it. */
-  initrd: z.strictObject({ digest: measuredDigest, ...inPieces(limits.initrd.pieces) }).optional(),
+  /** Of those that were asked for; one is left out where the node does not find it. */
+  supplements: z.partialRecord(z.enum(supplementNames), saidSupplement).optional(),
 });
 
 const changed = z.strictObject({ type: z.literal('changed'), what: z.string().max(64) });
@@ -219,35 +230,16 @@ const challenge = z.strictObject({
   /** The parts that this server takes; the agent answers with these, by digest. */
   parts: z.array(z.string().regex(/^[A-Za-z0-9]{1,32}$/)).max(32),
   /**
-   * Files that a loader measured, by digests of any bank: the agent sends those that it finds in frames of their own, and
-   * where one is not found, GRUB's environment blocks. Only to agents that speak `files`.
+   * Files that a loader measured, by digests of any bank, in the form of 0.3.0: the agent sends those that it finds in frames
+   * of their own. Only to agents that speak `files`, and not `supplements`.
    */
   files: z.array(measuredDigest).min(1).max(limits.loaderFiles.count).optional(),
   /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** The part `firewall` may have its member `local`, which servers of 0.3.0 refuse; only to agents that speak `local`. */
   local: z.literal(true).optional(),
-  /** Where IMA's list is to go on, in place of the part `ima`; only to agents that speak `ima`. */
-  ima: z
-    .strictObject({
-      /** Bytes of the list that the server has. */
-      from: z.int().min(0),
-      /** The boot that these are of: in another one the list is sent from its begin. */
-      bootId: z.string().max(64).nullable(),
-      /** Bytes that the answer may bring. */
-      most: z.int().min(1).max(limits.ima.inAnswer),
-    })
-    .optional(),
-  /** An initrd that the node booted, and where it is to go on; only to agents that speak `initrd`. */
-  initrd: z
-    .strictObject({
-      digest: measuredDigest,
-      /** Bytes of it that the server has. */
-      from: z.int().min(0).max(limits.initrd.image),
-      /** Bytes that the answer may bring. */
-      most: z.int().min(1).max(limits.initrd.inAnswer),
-    })
-    .optional(),
+  /** What of each supplement is to come, `ima` in place of the part; only to agents that speak `supplements`. */
+  supplements: z.record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), askedSupplement).optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });
@@ -280,12 +272,8 @@ const verdict = z.strictObject({
 export const fromServer = z.discriminatedUnion('type', [activate, challenge, verdict, refusal]);
 export type Activate = z.infer<typeof activate>;
 export type Challenge = z.infer<typeof challenge>;
-export type AskedList = NonNullable<Challenge['ima']>;
-/** Where IMA's list goes on, before it is known how much of it may come. */
-export type ListPlace = Omit<AskedList, 'most'>;
-export type AskedImage = NonNullable<Challenge['initrd']>;
-/** The same of an initrd. */
-export type ImagePlace = Omit<AskedImage, 'most'>;
+export type AskedSupplement = z.infer<typeof askedSupplement>;
+export type SaidSupplement = z.infer<typeof saidSupplement>;
 export type VerdictMessage = z.infer<typeof verdict>;
 export type ErrorMessage = z.infer<typeof failure>;
 export type RefusalMessage = z.infer<typeof refusal>;
@@ -339,16 +327,16 @@ export function checkVersions([oldest, newest]: readonly [number, number]): void
 }
 
 /**
- * Kinds of binary frame: one byte, then the payload; 2 was of 0.1.0. A `part` is any part of evidence, named by its SHA-256 alone; a `file` is one that the challenge asks for; an `imaPiece` is the next one of IMA's list, an
- * `initrdPiece` that of an initrd. Tokens follow the hello that announces them.
+ * Kinds of binary frame: one byte, then the payload; 2 was of 0.1.0. A `part` is any part of evidence, named by its SHA-256 alone; a
+ * `file` is one that a challenge of 0.3.0 asks for; a `supplement` is the next piece of one, behind its name and the length of that,
+ * one byte. Tokens follow the hello that announces them.
  */
 export const binaryKinds = {
   joinToken: 0x01,
   part: 0x03,
   file: 0x04,
   clusterToken: 0x05,
-  imaPiece: 0x06,
-  initrdPiece: 0x07,
+  supplement: 0x06,
 } as const;
 export type BinaryKind = keyof typeof binaryKinds;
 
@@ -364,4 +352,18 @@ export function parseBinaryFrame(frame: Buffer): { kind: BinaryKind; payload: Bu
   if (kind === undefined)
     throw new Rejection('malformed', 'unknown kind of binary frame', { field: 'kind', offset: 0 });
   return { kind, payload: frame.subarray(1) };
+}
+
+export function supplementFrame(name: SupplementName, piece: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.of(binaryKinds.supplement, name.length), Buffer.from(name), piece]);
+}
+
+/** @param payload of a frame of this kind. @throws Rejection `malformed` */
+export function parseSupplementFrame(payload: Buffer): { name: SupplementName; piece: Buffer } {
+  const end = 1 + (payload[0] ?? 0);
+  const said = payload.toString('latin1', 1, end);
+  const name = supplementNames.find((known) => known === said);
+  if (name === undefined)
+    throw new Rejection('malformed', 'a piece of an unknown supplement', { field: 'supplement', offset: 1 });
+  return { name, piece: payload.subarray(end) };
 }

@@ -154,7 +154,7 @@ export class Memory {
   boot(
     of: KeyMemory,
     log: HashedPart,
-    pcrs: QuotedPcrs,
+    pcrs: Pick<QuotedPcrs, 'banks' | 'measuredDigest'>,
     userSpace: HashedPart | null,
     files: FileSet,
   ): MeasuredBoot {

@@ -6,6 +6,7 @@ import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';
 import type { ImaProblem, ProvenImaList } from './ima/proven-list.ts';
+import type { ListedParts } from './listed-parts.ts';
 import type { Quote } from './tpm/attest.ts';
 import type { EventLog } from './tpm/event-log.ts';
 import type { UserSpaceEvent } from './tpm/user-space-log.ts';
@@ -99,4 +100,6 @@ export interface Proven extends ProofSeal {
   readonly ima: ProvenImaList | ImaProblem | null;
   /** The other parts, of which the signed facts name the digests. */
   readonly parts: Readonly<Partial<Record<Exclude<PartName, 'boot' | 'userSpace' | 'ima'>, ProvenPart>>>;
+  /** What is known of the things that parts list: each vouches for itself by its digest. */
+  readonly listed: ListedParts;
 }

@@ -1,5 +1,4 @@
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
-import { checkInitrds } from './listed-initrds.ts';
+import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
 import { type Evidence, type Expected, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
@@ -21,14 +20,6 @@ export class Verifier {
   /** Bytes that these logs take as they were read; 0 where they must be read. */
   readingSize(log: string, userSpace: string | null): number {
     return this.#memory.readingSize(log, userSpace);
-  }
-
-  /**
-   * Reads manifests of initrds before they are verified with an answer, which is quick then; in steps of some milliseconds.
-   * @throws Rejection as `verify`
-   */
-  *readInitrds(list: Part, manifests: ReadonlyMap<string, Buffer>): Generator<void> {
-    yield* checkInitrds(list, manifests, this.#memory);
   }
 
   /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */

@@ -10,11 +10,11 @@ import type { AttestationKey } from './attestation-key.ts';
 import { proveList } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
-import { checkInitrds } from './listed-initrds.ts';
+import { checkListed } from './listed-parts.ts';
 import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
-import { checkParts } from './parts.ts';
-import type { Proven } from './proven.ts';
+import { checkParts, logOf } from './parts.ts';
+import type { MeasuredBoot, Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
@@ -25,7 +25,7 @@ export interface Evidence {
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
-  /** What the parts `loaderFiles` and `initrds` list, by its SHA-256, hex; what is remembered need not be here. */
+  /** What parts list, by its SHA-256, hex; what is remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /**
    * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
@@ -145,6 +145,21 @@ export class SignedAnswer {
     return atOnce(this.provenInSteps(evidence));
   }
 
+  /** What its boot lacks where its loader read other files: said of an answer that is proven, and no proof. @throws Rejection as `verify` */
+  bootWith(
+    { banks, measuredDigest }: Proven,
+    evidence: Pick<Evidence, 'parts' | 'files'>,
+  ): MeasuredBoot | null {
+    const { parts, files = noFiles } = evidence;
+    const memory = this.#memory;
+    const log = logOf('boot', parts, memory);
+    if (log === null) return null;
+    const userSpace = logOf('userSpace', parts, memory);
+    const read = checkFiles(parts.loaderFiles, files, memory, lacksSha256(banks));
+    if (memory === null) return measureBoot(log, banks, userSpace, read);
+    return memory.boot(memory.ofKey(this.#expected.ak.name), log, { banks, measuredDigest }, userSpace, read);
+  }
+
   /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
   *provenInSteps(evidence: Omit<Evidence, 'quotes' | 'facts'>): Generator<void, Proven> {
     const [quotes, expected, memory] = [this.#quotes, this.#expected, this.#memory];
@@ -171,13 +186,13 @@ export class SignedAnswer {
       memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
     );
     const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
-    const files = checkFiles(
-      evidence.parts.loaderFiles,
-      evidence.files ?? noFiles,
+    const listed = yield* checkListed({
+      parts: evidence.parts,
+      given: evidence.files ?? noFiles,
       memory,
-      pcrs.banks.every(({ bank }) => bank !== 'sha256'),
-    );
-    const initrds = yield* checkInitrds(evidence.parts.initrds, evidence.files ?? noFiles, memory);
+      inAllBanks: lacksSha256(pcrs.banks),
+    });
+    const { loaderFiles: files, initrds } = listed;
 
     // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
     const measured =
@@ -210,11 +225,16 @@ export class SignedAnswer {
       aggregate: proof.aggregate,
       ima: proof.list,
       parts: others,
+      listed,
     } as Proven;
   }
 }
 
 const noFiles: ReadonlyMap<string, Buffer> = new Map();
+
+function lacksSha256(banks: Proven['banks']): boolean {
+  return banks.every(({ bank }) => bank !== 'sha256');
+}
 
 function checkAmount(quotes: readonly QuoteEvidence[]): void {
   if (quotes.length === 0)

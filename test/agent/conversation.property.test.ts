@@ -73,7 +73,7 @@ function partsThat(tpm: ConversationParts['tpm'], more: Partial<ConversationPart
       host: null,
       parts: new Map([['boot', Buffer.from('log')]]),
       unavailable: {},
-      readGrowing: async () => new Map(),
+      readGrowing: async () => ({ parts: new Map() }),
     }),
     on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     ...more,
@@ -244,7 +244,7 @@ describe('a conversation', () => {
     startConversation(channel, partsThat(working));
     const hello = parseAgentMessage(String(channel.sent[0]));
     assert(hello.type === 'hello');
-    assert.deepEqual(hello.speaks, ['parts', 'codes', 'files', 'paths', 'ima', 'initrd', 'local']);
+    assert.deepEqual(hello.speaks, ['parts', 'codes', 'files', 'paths', 'supplements', 'local']);
   });
 
   it('is accepted by the first challenge, once, and by nothing before', () => {

@@ -2,25 +2,27 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { type QuoteRequest, ToolError, type ToolErrorCode } from 'node-tpm2';
+import type { FoundSupplement } from '../../agent/collectors/collector.ts';
 import { answer as answered, type Situation } from '../../agent/evidence.ts';
 import { parseFacts } from '../../attest-server/protocol/facts.ts';
 import {
   type Challenge,
   parseAgentMessage,
   parseBinaryFrame,
+  parseSupplementFrame,
 } from '../../attest-server/protocol/messages.ts';
 
 const log = Buffer.from('the log');
 const digestOf = (bytes: Buffer) => hash('sha256', bytes, 'hex');
 const records = Buffer.from('records');
-const withRecords = { readGrowing: async () => new Map([['userSpace', records] as const]) };
+const withRecords = { readGrowing: async () => ({ parts: new Map([['userSpace', records] as const]) }) };
 const situation: Situation = {
   node: 'node-1',
   bootId: '6f9619ff-8b86-d011-b42d-00cf4fc964ff',
   host: { kernel: '6.12' },
   parts: new Map([['boot', log]]),
   unavailable: {},
-  readGrowing: async () => new Map(),
+  readGrowing: async () => ({ parts: new Map() }),
   channel: Buffer.alloc(32, 7),
   helloDigest: 'ab'.repeat(32),
 };
@@ -129,39 +131,44 @@ describe('an answer', () => {
   });
 
   describe('to a server that asks for IMA from an offset', () => {
-    const asked: Challenge = { ...challenge, parts: ['boot'], ima: { from: 9, bootId: null, most: 100 } };
+    const ima = { of: [], from: 9, bootId: null, most: 100 };
+    const asked: Challenge = { ...challenge, parts: ['boot'], supplements: { ima } };
     const [first, second] = [Buffer.from('first'), Buffer.from('second')];
+    const reading = (found: FoundSupplement): Partial<Situation> => ({
+      readGrowing: async () => ({ parts: new Map(), supplements: new Map([['ima', found]]) }),
+    });
     const saying = async (more: Partial<Situation>) => {
       const frames = await answer(asked, { ...situation, parts: new Map(), ...more }, tpmThatFails());
       const evidence = parseAgentMessage(String(frames.at(-1)));
       assert(evidence.type === 'evidence');
-      return { ima: evidence.ima, frames: frames.slice(0, -1) };
+      return { ima: evidence.supplements?.ima, frames: frames.slice(0, -1) };
     };
 
     it('sends the pieces in order, and names them, where they begin and whether there is more', async () => {
-      const readList = async () => ({ from: 9, more: true, pieces: [first, second] });
-      const { ima, frames } = await saying({ readList });
+      const { ima, frames } = await saying(reading({ from: 9, more: true, pieces: [first, second] }));
       assert.deepEqual(ima, { from: 9, more: true, pieces: [first, second].map(digestOf) });
       assert.deepEqual(
-        frames.map((frame) => (Buffer.isBuffer(frame) ? parseBinaryFrame(frame) : frame)),
-        [first, second].map((payload) => ({ kind: 'imaPiece', payload })),
+        frames.map((frame) =>
+          Buffer.isBuffer(frame) ? parseSupplementFrame(parseBinaryFrame(frame).payload) : frame,
+        ),
+        [first, second].map((piece) => ({ name: 'ima', piece })),
       );
     });
 
     it('says that nothing was added, which is not the same as that there is no list', async () => {
-      const readList = async () => ({ from: 9, more: false, pieces: [] });
-      assert.deepEqual((await saying({ readList })).ima, { from: 9, more: false, pieces: [] });
-      assert.equal((await saying({ readList: async () => null })).ima, undefined);
+      const nothing = { from: 9, more: false, pieces: [] };
+      assert.deepEqual((await saying(reading(nothing))).ima, nothing);
+      assert.equal((await saying({})).ima, undefined);
     });
 
     it('reads it once the quote is there', async () => {
       const tpm = tpmThatFails('pcrs_moved');
       let quotes = 0;
-      const readList = async () => {
+      const readGrowing = async () => {
         quotes = tpm.requests.length;
-        return null;
+        return { parts: new Map() };
       };
-      await answer(asked, { ...situation, readList }, tpm);
+      await answer(asked, { ...situation, readGrowing }, tpm);
       assert.equal(quotes, 2);
     });
   });

@@ -8,9 +8,8 @@ import { pino } from 'pino';
 import {
   type Collector,
   type FactsCollector,
-  type FoundList,
-  type ListCollector,
   type PartCollector,
+  type SupplementCollector,
   Unavailable,
 } from '../../agent/collectors/collector.ts';
 import { nodeReader } from '../../agent/node-reader.ts';
@@ -75,7 +74,7 @@ describe('reading a node', () => {
     );
     const { parts, readGrowing } = await read(taken);
     assert.deepEqual([[...parts.keys()], grew], [['boot', 'disk'], 0]);
-    assert.deepEqual([...(await readGrowing())], [['userSpace', Buffer.from('1')]]);
+    assert.deepEqual([...(await readGrowing()).parts], [['userSpace', Buffer.from('1')]]);
   });
 
   it('goes on without one that fails or is late, says why, and warns once for each cause', async () => {
@@ -142,35 +141,39 @@ describe('reading a node', () => {
     const node = reading(part('userSpace', { after: 'quote', read }));
     const first = await node.read(taken);
     assert.deepEqual(first.unavailable, {});
-    assert.equal((await first.readGrowing()).size, 0);
+    assert.equal((await first.readGrowing()).parts.size, 0);
     isBroken = false;
     const second = await node.read(taken);
     assert.deepEqual(second.unavailable, { userSpace: 'broken' });
-    assert.equal((await second.readGrowing()).size, 1);
+    assert.equal((await second.readGrowing()).parts.size, 1);
     assert.deepEqual((await node.read(taken)).unavailable, {});
   });
 
   it('reads a list from an offset where it is asked for that, and says with the next answer why it could not', async () => {
     const offsets: number[] = [];
     let isBroken = true;
-    const list: ListCollector = {
+    const list: SupplementCollector = {
       name: 'ima',
       part: null,
-      by: 'offset',
-      async read(_root, _signal, { from }): Promise<FoundList | Unavailable> {
+      supplement: 'ima',
+      after: 'quote',
+      async read(_root, _signal, { from }) {
         offsets.push(from);
         return isBroken ? new Unavailable('broken') : { from, more: false, pieces: [] };
       },
     };
     const whole: PartCollector = { name: 'ima', part: 'ima', after: 'quote', read: async () => null };
     const node = reading(list, whole);
-    const ask = (from: number) => node.read({ parts: [], ima: { from, bootId: null, most: 1 } });
-    assert.equal((await node.read({ parts: ['ima'] })).readList, undefined);
-    assert.equal(await (await ask(7)).readList?.(), null);
+    const ask = (from: number) =>
+      node.read({ parts: [], supplements: { ima: { of: [], from, bootId: null, most: 1 } } });
+    const listIn = async ({ readGrowing }: Awaited<ReturnType<typeof ask>>) =>
+      (await readGrowing()).supplements?.get('ima');
+    assert.equal(await listIn(await node.read({ parts: ['ima'] })), undefined);
+    assert.equal(await listIn(await ask(7)), undefined);
     isBroken = false;
     const second = await ask(8);
     assert.deepEqual([second.unavailable, offsets], [{ ima: 'broken' }, [7]]);
-    assert.deepEqual((await second.readList?.())?.from, 8);
+    assert.deepEqual((await listIn(second))?.from, 8);
     assert.deepEqual((await ask(8)).unavailable, {});
   });
 

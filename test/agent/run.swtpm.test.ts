@@ -62,7 +62,7 @@ describe('an agent on a software TPM', () => {
       helloDigest: '00'.repeat(32),
       parts: new Map([['boot', log] as const]),
       unavailable: {},
-      readGrowing: async () => new Map(),
+      readGrowing: async () => ({ parts: new Map() }),
     };
     const frames = [...(await answer(challenge, situation, opened))];
     const evidence = parseAgentMessage(String(frames.at(-1)));

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Challenge, Role } from '../../attest-server/protocol/messages.ts';
-import { binaryFrame } from '../../attest-server/protocol/messages.ts';
+import { binaryFrame, supplementFrame } from '../../attest-server/protocol/messages.ts';
 import { withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';
@@ -125,21 +125,22 @@ async function initrdPlaces(owned: OwnedMachine): Promise<void> {
   await again(owned, async () => {
     await using peer = await come(owned, {
       from: addressOf(owned, 41),
-      speaks: ['parts', 'codes', 'initrd'],
+      speaks: ['parts', 'codes', 'supplements'],
     });
     for (;;) {
       const challenge = await within(owned, peer.challenge());
       peer.answer(challenge, boot, oneByteOf(challenge, peer));
-      if (challenge.initrd !== undefined) owned.tallies.add('bytes of initrds');
+      if (challenge.supplements?.initrds !== undefined) owned.tallies.add('bytes of initrds');
     }
   });
 }
 
-function oneByteOf({ initrd }: Challenge, peer: Entered): object {
-  if (initrd === undefined) return {};
-  const piece = Buffer.of(initrd.from & 0xff);
-  peer.send(binaryFrame('initrdPiece', piece));
-  return { initrd: { digest: initrd.digest, from: initrd.from, more: true, pieces: [digestOf(piece)] } };
+function oneByteOf({ supplements }: Challenge, peer: Entered): object {
+  const asked = supplements?.initrds;
+  if (asked === undefined) return {};
+  const piece = Buffer.of(asked.from & 0xff);
+  peer.send(supplementFrame('initrds', piece));
+  return { supplements: { initrds: { from: asked.from, more: true, pieces: [digestOf(piece)] } } };
 }
 
 /** Its verdict turns with each answer; every second one quotes what no log leads to, which is said of each PCR. */

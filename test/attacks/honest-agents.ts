@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff } from '../../agent/back-off.ts';
 import { limits } from '../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge } from '../../attest-server/protocol/messages.ts';
+import { binaryFrame, type Challenge, supplementFrame } from '../../attest-server/protocol/messages.ts';
 import { madeInitrd, withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';
@@ -145,13 +145,13 @@ export async function sendImage(
   const ending = new AbortController();
   const send = async () => {
     for (;;) {
-      const peer = await enter(server, machine, { from, token, speaks: ['parts', 'codes', 'initrd'] });
+      const peer = await enter(server, machine, { from, token, speaks: ['parts', 'codes', 'supplements'] });
       ending.signal.addEventListener('abort', () => peer.socket.terminate());
       try {
         for (let isWhole = false; ; ) {
           const challenge = await peer.challenge();
           const message = piecesOf(image, challenge, peer);
-          isWhole ||= message.initrd?.more === false;
+          isWhole ||= message.supplements?.initrds.more === false;
           peer.answer(challenge, own, message);
           if (!isWhole) continue;
           await peer.verdict();
@@ -176,18 +176,19 @@ export async function sendImage(
 
 function piecesOf(
   image: Buffer,
-  { initrd }: Challenge,
+  { supplements }: Challenge,
   peer: Entered,
-): { readonly initrd?: { readonly more: boolean } } {
-  if (initrd === undefined) return {};
-  const { digest, from, most } = initrd;
+): { readonly supplements?: { readonly initrds: { readonly more: boolean } } } {
+  const asked = supplements?.initrds;
+  if (asked === undefined) return {};
+  const { from, most } = asked;
   const bytes = image.subarray(from, from + most);
   const pieces: string[] = [];
   for (let at = 0; at < bytes.length; at += limits.initrd.piece) {
     const piece = bytes.subarray(at, at + limits.initrd.piece);
-    peer.send(binaryFrame('initrdPiece', piece));
+    peer.send(supplementFrame('initrds', piece));
     pieces.push(hash('sha256', piece, 'hex'));
   }
-  const sent = { digest, from, more: from + bytes.length < image.length, pieces };
-  return { initrd: sent };
+  const initrds = { from, more: from + bytes.length < image.length, pieces };
+  return { supplements: { initrds } };
 }

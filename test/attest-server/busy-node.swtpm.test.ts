@@ -89,7 +89,7 @@ describe('the real agent on a node that does not hold still', () => {
         host: null,
         parts: new Map([['boot', log]]),
         unavailable: {},
-        readGrowing: async () => new Map(),
+        readGrowing: async () => ({ parts: new Map() }),
       }),
       on: { sent: () => {}, verdict: () => {}, accepted: () => {}, refused: () => {}, fault: () => {} },
     });

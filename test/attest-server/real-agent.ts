@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openTpm } from 'node-tpm2';
 import { pino } from 'pino';
-import type { Collector, ImageCollector } from '../../agent/collectors/collector.ts';
+import type { Collector, SupplementCollector } from '../../agent/collectors/collector.ts';
 import { collectors } from '../../agent/collectors/list.ts';
 import { type AgentState, runAgent } from '../../agent/run.ts';
 import type { FixtureMachine } from '../../swtpm-fixtures/machine.ts';
@@ -68,10 +68,10 @@ export const agentsOf = ({ server }: TestServer) => ({ port: server.agentPort, c
 
 /** The collectors of an agent that reads initrds in another way. @param by gives that way, by the true one */
 export function collectorsReading(
-  by: (real: ImageCollector) => ImageCollector['read'],
+  by: (real: SupplementCollector) => SupplementCollector['read'],
 ): readonly Collector[] {
   return collectors(null).map((collector) =>
-    collector.by === 'image' ? { ...collector, read: by(collector) } : collector,
+    collector.supplement === 'initrds' ? { ...collector, read: by(collector) } : collector,
   );
 }
 

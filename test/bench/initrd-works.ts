@@ -73,11 +73,11 @@ async function answers(path: string): Promise<() => Promise<number>> {
     const { attestation, machine, clock } = worlds.pop() ?? fail('no world is left');
     for (;;) {
       clock.now += 1000;
-      const asked = attestation.initrd('node-1');
+      const asked = attestation.supplements.ask('node-1', Buffer.alloc(0)).initrds ?? null;
       const answer = machine.answer(clock.now, { occasion: { bootLog }, pcrs });
-      const came = asked && { ...asked, ...piecesFrom(image, asked.from) };
-      const initrd = { speaks: true, asked: asked?.digest ?? null, came };
-      const judged = await attestation.judge(machine.node, { ...answer, initrd });
+      const came = asked && { from: asked.from, ...piecesFrom(image, asked.from) };
+      const supplements = { initrds: { asked, came } };
+      const judged = await attestation.judge(machine.node, { ...answer, supplements });
       if ('state' in judged && !judged.more) break;
     }
     await attestation.idle();

@@ -101,8 +101,8 @@ async function replay(release: Release, conversation: Conversation, rooms: Serve
       case 'judge': {
         assert(peer !== null);
         const judged = await rooms.judge(peer, session, action);
-        if ('files' in judged) {
-          wanted = judged.files;
+        if ('again' in judged) {
+          wanted = rooms.filesOf(peer, session);
           return [];
         }
         const { state, codes } = judged;

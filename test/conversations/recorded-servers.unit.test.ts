@@ -252,8 +252,6 @@ const evidence = z.looseObject({
   userspaceLog: z.string().optional(),
   /** Since. */
   parts: z.record(z.string(), z.looseObject({ digest: z.string() })).optional(),
-  /** Since 0.3.0. */
-  ima: z.looseObject({ from: z.int(), more: z.boolean(), pieces: z.array(z.string()) }).optional(),
 });
 
 const evidenceOf = (conversation: Conversation): readonly z.infer<typeof evidence>[] =>
@@ -289,15 +287,15 @@ function recordedNode(
   const parts = recordedParts(release, then).filter(([name]) => asked.parts.includes(name));
   const isGrowing = ([name]: (typeof parts)[number]) => growingParts.has(name);
   const sent = new Set(conversation.steps.flatMap((step) => (step.kind === 'binary' ? [step.file] : [])));
+  const wanted = asked.supplements?.loaderFiles?.of ?? [];
+  const pieces = wanted.filter((digest) => sent.has(digest)).map(release.file);
   return {
     bootId,
     host: host ?? null,
     parts: new Map(parts.filter((part) => !isGrowing(part))),
-    files: (asked.files ?? []).filter((digest) => sent.has(digest)).map(release.file),
+    supplements: new Map([['loaderFiles', { from: 0, more: false, pieces }]]),
     unavailable: unavailable ?? {},
-    readGrowing: async () => new Map(parts.filter(isGrowing)),
-    readList: async () =>
-      asked.ima && then.ima ? { ...then.ima, pieces: then.ima.pieces.map(release.file) } : null,
+    readGrowing: async () => ({ parts: new Map(parts.filter(isGrowing)) }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { Attestation } from '../../attest-server/attest/attestation.ts';
-import type { ShownTokens, WantedFiles } from '../../attest-server/channel/ports.ts';
+import type { AskedAgain, ShownTokens } from '../../attest-server/channel/ports.ts';
 import type { Action, Session } from '../../attest-server/channel/session.ts';
 import { Candidates } from '../../attest-server/enrolment/candidates.ts';
 import { createIdentify, type Peer } from '../../attest-server/enrolment/identify.ts';
@@ -36,7 +36,9 @@ export interface ServerRooms extends AsyncDisposable {
     peer: Peer,
     session: Session,
     answer: Extract<Action, { do: 'judge' }>,
-  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] } | WantedFiles>;
+  ): Promise<{ state: NodeState; codes: readonly ReasonCode[] } | AskedAgain>;
+  /** Digests of files that the node's next challenge is to ask for. */
+  filesOf(peer: Peer, session: Session): readonly string[];
   record(node: string): Promise<EnrolledNode | null>;
 }
 
@@ -109,7 +111,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       });
       return { ...peer, record, enrolling: null };
     },
-    judge: ({ record, ak, endorsementPath }, { channel, hello, helloDigest }, answer) =>
+    judge: ({ record, ak, endorsementPath }, { channel, helloDigest }, answer) =>
       attestation.judge(
         { ...record, ak, endorsementPath },
         {
@@ -120,13 +122,11 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
           selection: answer.challenge.selection,
           challengedAt: answer.challengedAt,
           parts: answer.parts,
-          ima: answer.ima,
-          files: {
-            asked: hello?.speaks.includes('files') === true ? (answer.challenge.files ?? []) : null,
-            came: answer.files,
-          },
+          supplements: answer.supplements,
         },
       ),
+    filesOf: ({ record }, { channel }) =>
+      attestation.supplements.ask(record.name, channel).loaderFiles?.of ?? [],
     record: (node) => store.enrolment.node(node),
     async [Symbol.asyncDispose]() {
       await attestation.idle();

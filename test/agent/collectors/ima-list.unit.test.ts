@@ -31,7 +31,7 @@ describe("IMA's list from an offset", () => {
     from: number,
     { most = inAnswer, boot = bootId as string | null, patienceMs = 60_000 } = {},
   ) => {
-    const found = await imaList(patienceMs).read(root, signal, { from, bootId: boot, most });
+    const found = await imaList(patienceMs).read(root, signal, { of: [], from, bootId: boot, most });
     assert(!(found instanceof Unavailable));
     return found;
   };
@@ -129,7 +129,7 @@ describe("IMA's list from an offset", () => {
     await assert.rejects(ask(0), { code: 'EISDIR' });
     await rm(path, { recursive: true });
     await writeFile(path, long);
-    const stopped = imaList().read(root, AbortSignal.abort(), { from: 0, bootId, most: inAnswer });
+    const stopped = imaList().read(root, AbortSignal.abort(), { of: [], from: 0, bootId, most: inAnswer });
     await assert.rejects(stopped, { name: 'AbortError' });
   });
 });

@@ -33,11 +33,11 @@ describe('the collector of initrds', () => {
   }
 
   const asked = (digest: string, from = 0, most: number = limits.initrd.inAnswer) =>
-    collector.read(root, signal, { digest, from, most });
+    collector.read(root, signal, { of: [digest], from, bootId: null, most });
 
   async function found(...args: Parameters<typeof asked>) {
     const read = await asked(...args);
-    assert(!(read instanceof Unavailable), read instanceof Unavailable ? read.cause : '');
+    assert(read !== null && !(read instanceof Unavailable), read instanceof Unavailable ? read.cause : '');
     return read;
   }
 

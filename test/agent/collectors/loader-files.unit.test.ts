@@ -31,9 +31,14 @@ describe('the collector of a loader’s files', () => {
   }
 
   async function asked(...digests: readonly string[]) {
-    const found = await loaderFiles.read(root, signal, digests);
-    assert(!(found instanceof Unavailable));
-    return { texts: found.files.map((file) => file.toString('latin1', 0, 24)), unread: found.unread };
+    const found = await loaderFiles.read(root, signal, {
+      of: [...digests],
+      from: 0,
+      bootId: null,
+      most: limits.filesInAnswer.bytes,
+    });
+    assert(found !== null && !(found instanceof Unavailable));
+    return { texts: found.pieces.map((file) => file.toString('latin1', 0, 24)), unread: found.unread };
   }
 
   it('sends what is asked for, by digests of any bank, and nothing else', async () => {

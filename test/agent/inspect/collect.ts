@@ -11,20 +11,21 @@ const list = collectors(null);
 const read = nodeReader(list, sysroot, pino({ level: 'silent' }));
 const asked = {
   parts: list.flatMap(({ part }) => part ?? []),
-  files: files.split(',').filter((digest) => digest !== ''),
+  supplements:
+    files === '' ? {} : { loaderFiles: { of: files.split(','), from: 0, bootId: null, most: 2 ** 23 } },
   paths: paths.split(',').filter((path) => path !== ''),
 };
 // Why there is nothing of what grows is said with the next answer.
 await (await read(asked)).readGrowing();
 const collected = await read(asked);
-const parts = new Map([...collected.parts, ...(await collected.readGrowing())]);
+const parts = new Map([...collected.parts, ...(await collected.readGrowing()).parts]);
 process.stdout.write(
   JSON.stringify({
     uid: process.getuid?.(),
     collectors: list.map(({ name, part }) => ({ name, part })),
     parts: [...parts.keys()],
     host: collected.host,
-    files: collected.files?.map((file) => file.toString('latin1')),
+    files: (collected.supplements?.get('loaderFiles')?.pieces ?? []).map((file) => file.toString('latin1')),
     unavailable: collected.unavailable,
   }),
 );

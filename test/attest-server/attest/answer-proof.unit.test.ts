@@ -37,7 +37,8 @@ describe('the proof of an answer', () => {
     const all = await proofs();
     const pieces = Array.from({ length: limits.ima.pieces }, () => randomBytes(limits.ima.piece));
     const shown = () => {
-      const answer = { ...answerOf(), ima: { from: 0, more: true, pieces } };
+      const supplements = { ima: { asked: null, came: { from: 0, more: true, pieces } } };
+      const answer = { ...answerOf(), supplements };
       return all.begin(machine.node, answer)(answer.parts);
     };
     assert.equal(shown().isHeavy, false);

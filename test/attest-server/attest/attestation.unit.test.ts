@@ -248,7 +248,9 @@ describe('a long list of what ran', () => {
     };
     const attestation = await Attestation.open({ ...madePorts(store), verdicts }, null);
     const pieces = ['a', 'b', 'c'].map((text) => Buffer.alloc(limits.ima.piece, text));
-    await attestation.judge(machine.node, { ...machine.answer(1), ima: { from: 0, more: false, pieces } });
+    const asked = { of: [], from: 0, bootId: null };
+    const supplements = { ima: { asked, came: { from: 0, more: false, pieces } } };
+    await attestation.judge(machine.node, { ...machine.answer(1), supplements });
     assert.deepEqual(written, [...pieces.map((piece) => hash('sha256', piece, 'hex')), 'verdict']);
     for (const piece of pieces)
       assert.deepEqual(await store.evidence.readShared(hash('sha256', piece, 'hex'), 'node-1'), piece);

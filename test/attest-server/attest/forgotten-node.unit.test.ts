@@ -35,6 +35,8 @@ const naming = {
 /** Name and endorsement key of a node, as bytes that are in no heap: a look for them does not find them here. */
 type HiddenNode = readonly Buffer[];
 
+const unasked = { asked: null, came: null };
+
 describe('a node that the server forgets', () => {
   let store: Store;
   let ports: AttestPorts;
@@ -131,12 +133,13 @@ describe('a node that the server forgets', () => {
       ),
     'has a volume, which others may have': (machine) =>
       attestation.judge(machine.node, machine.answer(now, { disk })),
-    'waits to send its initrd': (machine) =>
-      judge(machine, { initrd: { speaks: true, asked: null, came: null } }),
+    'waits to send its initrd': (machine) => judge(machine, { supplements: { initrds: unasked } }),
     'was asked for files of its loader': (machine) =>
-      judge(machine, { files: { asked: [], came: [] } }, 1, logOfFiles),
+      judge(machine, { supplements: { loaderFiles: unasked } }, 1, logOfFiles),
     'sent a part of its list': (machine) =>
-      judge(machine, { ima: { from: 0, more: true, pieces: [Buffer.alloc(64, 'a')] } }),
+      judge(machine, {
+        supplements: { ima: { asked: null, came: { from: 0, more: true, pieces: [Buffer.alloc(64, 'a')] } } },
+      }),
     'changes all the time': async (machine) => {
       for (let reset = 1; reset < 12; reset += 1) {
         await judge(machine, {}, reset);

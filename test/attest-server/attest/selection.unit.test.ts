@@ -3,9 +3,9 @@ import { describe, it } from 'mocha';
 import { questionFor } from '../../../attest-server/attest/selection.ts';
 import { aspects } from '../../../attest-server/policy/aspects.ts';
 import type { PartName } from '../../../attest-server/protocol/evidence.ts';
-import type { ListPlace } from '../../../attest-server/protocol/messages.ts';
+import type { SupplementPlace } from '../../../attest-server/protocol/supplements.ts';
 
-const anew = { from: 0, bootId: null };
+const anew = { ima: { of: [], from: 0, bootId: null } };
 const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);
 
 describe('what a node is asked for', () => {
@@ -41,10 +41,11 @@ describe('what a node is asked for', () => {
   });
 
   it('is the list of what ran from where it is to go on, while that is wanted and is worth it', () => {
-    const goesOn = { from: 4096, bootId: 'a' };
-    const asked = (enough: readonly PartName[], list: ListPlace | null) => {
-      const { ima, parts } = questionFor(['sha256'], {}, enough, [], list);
-      return [ima, parts.includes('ima')];
+    const goesOn: SupplementPlace = { of: [], from: 4096, bootId: 'a' };
+    const asked = (enough: readonly PartName[], list: SupplementPlace | null) => {
+      const places = list === null ? {} : { ima: list };
+      const { supplements, parts } = questionFor(['sha256'], {}, enough, [], places);
+      return [supplements.ima ?? null, parts.includes('ima')];
     };
     assert.deepEqual(asked([], goesOn), [goesOn, true]);
     assert.deepEqual(asked(['ima'], goesOn), [null, false]);

@@ -40,7 +40,7 @@ describe('a channel whose verdicts and refusals have a code of later', () => {
     },
     enrol: async (node) => node,
     async proven() {},
-    ask: () => ({ selection: { sha256: [0] }, holds: [], parts: [], paths: [], ima: null, initrd: null }),
+    ask: () => ({ selection: { sha256: [0] }, holds: [], parts: [], paths: [], supplements: {} }),
     waits: () => 0,
     judge: async () => ({ state: 'untrusted', codes: [ofLater, 'kernel_unknown'], more: false, enough: [] }),
     name: (node) => node,

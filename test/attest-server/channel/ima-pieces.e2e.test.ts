@@ -9,14 +9,19 @@ import type { Action } from '../../../attest-server/channel/session.ts';
 import { openDoors } from '../../../attest-server/door/open.ts';
 import { askedParts } from '../../../attest-server/policy/aspects.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge, spokenWords } from '../../../attest-server/protocol/messages.ts';
+import {
+  binaryFrame,
+  type Challenge,
+  spokenWords,
+  supplementFrame,
+} from '../../../attest-server/protocol/messages.ts';
 import { type MadeAuthority, makeAuthority } from '../../agent/made-authority.ts';
 import { dial, type Peer } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';
 const tpm = forgedTpm();
-const wantsMore: Judgement = { files: [] };
+const wantsMore: Judgement = { again: true };
 const judged: Judgement = { state: 'trusted', codes: [], more: false, enough: [] };
 const some = Buffer.from('some entries');
 
@@ -49,8 +54,7 @@ describe("IMA's list in pieces, over a real connection", () => {
         holds: [],
         parts: askedParts,
         paths: [],
-        ima: { from, bootId },
-        initrd: null,
+        supplements: { ima: { of: [], from, bootId } },
       }),
       waits: () => 0,
       async judge(_node, { answer }) {
@@ -104,14 +108,14 @@ describe("IMA's list in pieces, over a real connection", () => {
 
   /** Sends these pieces, and says that there is more. */
   function answer(agent: Agent, challenge: Challenge, pieces: readonly Buffer[], isMore = false): void {
-    for (const bytes of pieces) agent.send(binaryFrame('imaPiece', bytes));
+    for (const bytes of pieces) agent.send(supplementFrame('ima', bytes));
     const ima = {
-      from: challenge.ima?.from ?? 0,
+      from: challenge.supplements?.ima?.from ?? 0,
       more: isMore,
       pieces: pieces.map((bytes) => hash('sha256', bytes, 'hex')),
     };
     const occasion = { node: agent.node, hello: agent.hello, channel: agent.channel };
-    agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), ima });
+    agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), supplements: { ima } });
   }
 
   /** The next challenge after an answer that is not the whole list. */
@@ -132,25 +136,25 @@ describe("IMA's list in pieces, over a real connection", () => {
 
   it('are asked for in place of the part, of an agent that speaks of them', async () => {
     from = 110;
-    const { parts, ima } = await (await connect()).challenge();
-    assert.deepEqual(ima, { from: 110, bootId, most: limits.parts.ima });
+    const { parts, supplements } = await (await connect()).challenge();
+    assert.deepEqual(supplements, { ima: { of: [], from: 110, bootId, most: limits.parts.ima } });
     assert.deepEqual(
       parts,
       askedParts.filter((name) => name !== 'ima'),
     );
     const before = await connect('node-2', ['parts', 'codes', 'files', 'paths']);
     const toBefore = await before.challenge();
-    assert.deepEqual([toBefore.parts, toBefore.ima], [askedParts, undefined]);
+    assert.deepEqual([toBefore.parts, toBefore.supplements], [askedParts, undefined]);
   });
 
   it('are handed on as they came, and the node is asked for the rest at once', async () => {
     const agent = await connect();
     const next = await behind(agent);
-    assert.deepEqual(answers[0]?.ima, { from: 0, more: true, pieces: [some] });
+    assert.deepEqual(cameOf(answers[0]), { from: 0, more: true, pieces: [some] });
     judgement = judged;
     answer(agent, next, [some, some]);
     assert.equal((await agent.verdict()).state, 'trusted');
-    assert.deepEqual(answers[1]?.ima, { from: 0, more: false, pieces: [some, some] });
+    assert.deepEqual(cameOf(answers[1]), { from: 0, more: false, pieces: [some, some] });
     assert.deepEqual(refusals, []);
   });
 
@@ -158,18 +162,18 @@ describe("IMA's list in pieces, over a real connection", () => {
     const agent = await connect();
     let next = await behind(agent);
     for (let most = 2 * limits.parts.ima; most < limits.ima.inAnswer; most *= 2) {
-      assert.equal(next.ima?.most, most);
+      assert.equal(mostOf(next), most);
       answer(agent, next, [some], true);
       next = await agent.challenge();
     }
-    assert.equal(next.ima?.most, limits.ima.inAnswer);
+    assert.equal(mostOf(next), limits.ima.inAnswer);
     const pieces = Array.from({ length: limits.ima.pieces }, (_, at) => Buffer.alloc(limits.ima.piece, at));
     judgement = judged;
     answer(agent, next, pieces);
     assert.equal((await agent.verdict()).state, 'trusted');
-    assert.equal(answers.at(-1)?.ima?.pieces.length, limits.ima.pieces);
+    assert.equal(cameOf(answers.at(-1))?.pieces.length, limits.ima.pieces);
     listener.challengeNow();
-    assert.equal((await agent.challenge()).ima?.most, limits.parts.ima);
+    assert.equal(mostOf(await agent.challenge()), limits.parts.ima);
   });
 
   it('are no more than before where the answer took a quarter of its time: the next one must not be late', async () => {
@@ -177,7 +181,7 @@ describe("IMA's list in pieces, over a real connection", () => {
     const next = await behind(agent);
     now += next.within / 4 + 1;
     answer(agent, next, [some], true);
-    assert.equal((await agent.challenge()).ima?.most, 2 * limits.parts.ima);
+    assert.equal(mostOf(await agent.challenge()), 2 * limits.parts.ima);
   });
 
   it('are refused where they are more than an unproven node may send, and nothing of them is judged', async () => {
@@ -192,15 +196,37 @@ describe("IMA's list in pieces, over a real connection", () => {
       'nobody asked for them',
       'malformed',
       ['parts', 'codes'],
-      (agent: Agent) => agent.send(binaryFrame('imaPiece', some)),
+      (agent: Agent) => agent.send(supplementFrame('ima', some)),
     ],
     [
       'they are others than the answer names',
       'malformed',
       spokenWords,
       (agent: Agent, challenge: Challenge) => {
-        agent.send(binaryFrame('imaPiece', Buffer.from('others')));
+        agent.send(supplementFrame('ima', Buffer.from('others')));
         answer(agent, challenge, [some]);
+      },
+    ],
+    [
+      'they come as those of another supplement, of which more may come',
+      'malformed',
+      spokenWords,
+      (agent: Agent) => agent.send(supplementFrame('initrds', some)),
+    ],
+    [
+      'they come under a name that nobody knows, or that is longer than all of them',
+      'malformed',
+      spokenWords,
+      (agent: Agent) => agent.send(binaryFrame('supplement', Buffer.from([255, 105, 109, 97]))),
+    ],
+    [
+      'the answer names what was not asked for',
+      'malformed',
+      spokenWords,
+      (agent: Agent, challenge: Challenge) => {
+        const occasion = { node: agent.node, hello: agent.hello, channel: agent.channel };
+        const initrds = { from: 0, more: false, pieces: [] };
+        agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), supplements: { initrds } });
       },
     ],
     [
@@ -215,11 +241,11 @@ describe("IMA's list in pieces, over a real connection", () => {
       spokenWords,
       (agent: Agent) => {
         for (let count = 0; count < 1_000; count++)
-          agent.send(binaryFrame('imaPiece', Buffer.of(count % 256)));
+          agent.send(supplementFrame('ima', Buffer.of(count % 256)));
       },
     ],
   ] as const)
-    it(`end the connection where ${what}`, async () => {
+    it(`end the connection where ${what} (row 373)`, async () => {
       const agent = await connect('node-1', speaks);
       attack(agent, await agent.challenge());
       assert.equal(await agent.refusal(), code);
@@ -230,13 +256,13 @@ describe("IMA's list in pieces, over a real connection", () => {
     const long: Agent[] = [];
     for (let count = 0; count < bounds.longAnswers; count++) {
       const agent = await connect(`long-${count}`);
-      assert.equal((await behind(agent)).ima?.most, 2 * limits.parts.ima);
+      assert.equal(mostOf(await behind(agent)), 2 * limits.parts.ima);
       long.push(agent);
     }
-    assert.equal((await behind(await connect('one-more'))).ima?.most, limits.parts.ima);
+    assert.equal(mostOf(await behind(await connect('one-more'))), limits.parts.ima);
     await long[0]?.close();
     await listenerKnows(long.length);
-    assert.equal((await behind(await connect('another'))).ima?.most, 2 * limits.parts.ima);
+    assert.equal(mostOf(await behind(await connect('another'))), 2 * limits.parts.ima);
   });
 
   it('are all there at once of as many nodes as may be long, and none of them gives way', async () => {
@@ -244,7 +270,7 @@ describe("IMA's list in pieces, over a real connection", () => {
     for (let count = 0; count < bounds.longAnswers; count++) {
       const agent = await connect(`long-${count}`);
       let challenge = await behind(agent);
-      while ((challenge.ima?.most ?? 0) < limits.ima.inAnswer) {
+      while ((mostOf(challenge) ?? 0) < limits.ima.inAnswer) {
         answer(agent, challenge, [some], true);
         challenge = await agent.challenge();
       }
@@ -252,21 +278,21 @@ describe("IMA's list in pieces, over a real connection", () => {
     }
     const piece = Buffer.alloc(limits.ima.piece);
     for (const { agent } of fleet)
-      for (let each = 0; each < limits.ima.pieces; each++) agent.send(binaryFrame('imaPiece', piece));
+      for (let each = 0; each < limits.ima.pieces; each++) agent.send(supplementFrame('ima', piece));
     const whole = bounds.longAnswers * limits.ima.inAnswer;
     while (listener.openAnswerBytes < whole) await new Promise(setImmediate);
     judgement = judged;
     for (const { agent, challenge } of fleet) {
       const pieces = Array.from({ length: limits.ima.pieces }, () => hash('sha256', piece, 'hex'));
       const occasion = { node: agent.node, hello: agent.hello, channel: agent.channel };
-      const ima = { from: challenge.ima?.from ?? 0, more: false, pieces };
-      agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), ima });
+      const ima = { from: challenge.supplements?.ima?.from ?? 0, more: false, pieces };
+      agent.send({ ...tpm.evidenceOfParts(challenge, occasion, {}), supplements: { ima } });
       await agent.verdict();
     }
     assert.deepEqual([refusals, listener.openAnswerBytes], [[], 0]);
   });
 
-  it('are asked for again and again at once only a few times: one node must not keep the server busy', async () => {
+  it('are asked for again and again at once only a few times: one node must not keep the server busy (row 374)', async () => {
     const agent = await connect();
     judgement = wantsMore;
     for (let round = 0; round <= bounds.rounds.burst; round++)
@@ -295,5 +321,8 @@ describe("IMA's list in pieces, over a real connection", () => {
     while (listener.proven > proven) await new Promise(setImmediate);
   }
 });
+
+const mostOf = ({ supplements }: Challenge) => supplements?.ima?.most;
+const cameOf = (answer: Extract<Action, { do: 'judge' }> | undefined) => answer?.supplements.ima?.came;
 
 type Agent = Peer & { readonly node: string; readonly hello: string };

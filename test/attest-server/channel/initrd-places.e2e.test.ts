@@ -4,7 +4,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame, type Challenge, spokenWords } from '../../../attest-server/protocol/messages.ts';
+import {
+  binaryFrame,
+  type Challenge,
+  spokenWords,
+  supplementFrame,
+} from '../../../attest-server/protocol/messages.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../attacker.ts';
@@ -48,17 +53,17 @@ describe('places of initrds, over real connections', () => {
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog };
     const asked: string[] = [];
     const answer = (challenge: Challenge) => {
-      const { initrd } = challenge;
-      if (initrd !== undefined) asked.push(initrd.digest);
-      if (initrd !== undefined && !sends) return;
+      const wanted = challenge.supplements?.initrds?.of[0];
+      if (wanted !== undefined) asked.push(wanted);
+      if (wanted !== undefined && !sends) return;
       peer.send(binaryFrame('part', bootLog));
       const evidence = tpm.evidenceOfParts(challenge, occasion, {}, (data) =>
         madeQuote(tpm.ak, data, { pcrs: { sha256 } }),
       );
-      const image = images.find((each) => digestOf(each) === initrd?.digest);
-      if (image !== undefined) peer.send(binaryFrame('initrdPiece', image));
+      const image = images.find((each) => digestOf(each) === wanted);
+      if (image !== undefined) peer.send(supplementFrame('initrds', image));
       const brought = image && {
-        initrd: { digest: digestOf(image), from: 0, more: false, pieces: [digestOf(image)] },
+        supplements: { initrds: { from: 0, more: false, pieces: [digestOf(image)] } },
       };
       peer.send({ ...evidence, ...brought });
     };

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'mocha';
 import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
 import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
-import type { AskedImage } from '../../../attest-server/protocol/messages.ts';
+import type { AskedSupplement } from '../../../attest-server/protocol/messages.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
@@ -31,7 +31,7 @@ describe('real agents whose initrds count by what is in them', () => {
   let world: TestServer;
   const machines = new Map<string, FixtureMachine>();
   /** What each node was asked for. */
-  const asked = new Map<string, AskedImage[]>();
+  const asked = new Map<string, AskedSupplement[]>();
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-initrd-'));
     const policy = join(folder, 'policy.yaml');
@@ -59,7 +59,7 @@ describe('real agents whose initrds count by what is in them', () => {
 
   /** @param ends told of each reading, before what was read is sent */
   function startNode(node: string, ends: (count: number) => Promise<void> = async () => {}) {
-    const seen: AskedImage[] = [];
+    const seen: AskedSupplement[] = [];
     asked.set(node, seen);
     const noting = collectorsReading((real) => async (sysroot, signal, wanted) => {
       seen.push(wanted);
@@ -89,7 +89,7 @@ describe('real agents whose initrds count by what is in them', () => {
     await verdictOf('node-1');
     const { piece } = limits.initrd;
     assert.deepEqual(
-      asked.get('node-1')?.map(({ digest, from, most }) => [digest, from / MiB, most / piece]),
+      asked.get('node-1')?.map(({ of: [digest], from, most }) => [digest, from / MiB, most / piece]),
       [
         [digestOf(common), 0, 1],
         [digestOf(common), 1, 2],
@@ -128,7 +128,7 @@ describe('real agents whose initrds count by what is in them', () => {
   it('gain nothing by sending another initrd than the one that they booted (row 200)', async () => {
     const bad = imageOf('bad');
     await boot('node-3', bad);
-    const seen: AskedImage[] = [];
+    const seen: AskedSupplement[] = [];
     const lying = collectorsReading(() => async (_sysroot, _signal, wanted) => {
       seen.push(wanted);
       return { from: wanted.from, more: false, pieces: [common.subarray(0, MiB)] };

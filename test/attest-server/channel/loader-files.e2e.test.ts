@@ -145,6 +145,35 @@ describe('the files of a loader, over a real connection', () => {
     assert.equal(await world.store.evidence.readShared(hash('sha256', forged, 'hex'), 'node-3'), null);
   });
 
+  it('that another node was to send keep nobody from revoking the one that waits for them (row 375)', async () => {
+    const log = withEntries(() => Buffer.from('of two nodes\n'));
+    const [silent, waiting] = [forgedTpm(), forgedTpm()];
+    await world.pin('silent', silent.ekDigest);
+    await world.pin('waiting', waiting.ekDigest);
+    const show = async (node: string, tpm: ForgedTpm) => {
+      const peer = await introduce(world, tpm, node, { hello: asked });
+      const challenge = await peer.challenge();
+      const pcrs = { sha256: replayedValues(log, 'sha256') };
+      const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog: log };
+      if (!challenge.holds.includes(hash('sha256', log, 'hex'))) peer.send(binaryFrame('part', log));
+      peer.send(
+        tpm.evidenceOfParts(challenge, occasion, {}, (data) =>
+          madeQuote(tpm.ak, data, { pcrs, resetCount: 7 }),
+        ),
+      );
+      return peer;
+    };
+    // It takes what both have, and never sends it.
+    const first = await show('silent', silent);
+    assert.ok((await first.challenge()).files?.length);
+    const second = await show('waiting', waiting);
+    const heard = second.peek().then((said) => said?.type ?? 'closed');
+    const revoking = world.call('POST', '/v1/enrolments/waiting/revoke', { reason: 'owned' });
+    await revoking;
+    assert.equal(await heard, 'error', 'it is told, and was not asked before');
+    await Promise.all([first.close(), second.close()]);
+  });
+
   it('are refused where nobody asked for them, and before the node has proven itself', () =>
     assertRefused(world, 'node-1', 'malformed', async () => {
       const peer = await connect('node-1');

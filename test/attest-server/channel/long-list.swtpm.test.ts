@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import {
   type Collector,
-  type FoundList,
-  type ListCollector,
+  type FoundSupplement,
+  type SupplementCollector,
   Unavailable,
 } from '../../../agent/collectors/collector.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
@@ -40,7 +40,7 @@ describe('a real agent whose kernel has a long list', () => {
   let machine: FixtureMachine;
   let agent: Awaited<ReturnType<typeof startAgent>>;
   /** What it read for each answer. */
-  let read: FoundList[] = [];
+  let read: FoundSupplement[] = [];
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-long-list-'));
     const policy = join(folder, 'policy.yaml');
@@ -64,8 +64,8 @@ describe('a real agent whose kernel has a long list', () => {
   });
 
   function noting(collector: Collector): Collector {
-    if (collector.by !== 'offset') return collector;
-    const noted: ListCollector = {
+    if (collector.supplement !== 'ima') return collector;
+    const noted: SupplementCollector = {
       ...collector,
       async read(sysroot, signal, asked) {
         const found = await collector.read(sysroot, signal, asked);
@@ -77,7 +77,7 @@ describe('a real agent whose kernel has a long list', () => {
   }
 
   const size = async () => (await stat(join(machine.sysroot, imaLogPath))).size;
-  const bytesOf = ({ pieces }: FoundList) => pieces.reduce((sum, { length }) => sum + length, 0);
+  const bytesOf = ({ pieces }: FoundSupplement) => pieces.reduce((sum, { length }) => sum + length, 0);
   const verdicts = () => agent.states.filter(({ phase }) => phase === 'verdict').length;
   /** From where to where each answer brought it, until the next verdict. */
   async function sentUntilVerdict(act: () => unknown): Promise<readonly (readonly [number, number])[]> {

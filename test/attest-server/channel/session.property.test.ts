@@ -30,7 +30,7 @@ const challenge: Challenge = {
   purpose: 'attest',
   holds: [],
   parts: ['boot'],
-  ima: { from: 3, bootId: null, most: 8 },
+  supplements: { ima: { of: [], from: 3, bootId: null, most: 8 } },
   within: 100,
 };
 

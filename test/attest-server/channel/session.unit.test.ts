@@ -4,7 +4,7 @@ import { beforeEach, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { type Action, activationProof, Session } from '../../../attest-server/channel/session.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame, type Challenge, supplementFrame } from '../../../attest-server/protocol/messages.ts';
 
 const channel = Buffer.alloc(32, 1);
 const hello = JSON.stringify({
@@ -95,18 +95,22 @@ const askIma = (byte: number, most: number = limits.ima.inAnswer): Step => [
   `challenge ${byte}`,
   (session) => {
     const [message, nonce] = challengeOf(byte);
-    return session.challenge({ ...message, parts: ['boot'], ima: { from: 9, bootId: null, most } }, nonce, 0);
+    return session.challenge(
+      { ...message, parts: ['boot'], supplements: { ima: { of: [], from: 9, bootId: null, most } } },
+      nonce,
+      0,
+    );
   },
   'send challenge',
 ];
 const [one, two] = [Buffer.from('one'), Buffer.from('two')];
 const piece = (bytes: Buffer, ...expected: string[]): Step => [
   `piece of ${bytes.length} bytes`,
-  (session) => session.binary(binaryFrame('imaPiece', bytes)),
+  (session) => session.binary(supplementFrame('ima', bytes)),
   ...expected,
 ];
 const evidenceOfIma = (byte: number, pieces: readonly Buffer[], { from = 9, more = false } = {}) =>
-  evidence(byte, { ima: { from, more, pieces: pieces.map(digestOf) } });
+  evidence(byte, { supplements: { ima: { from, more, pieces: pieces.map(digestOf) } } });
 const sayIma = (pieces: readonly Buffer[], said: object, ...expected: string[]) =>
   say('evidence', evidenceOfIma(1, pieces, said), 0, ...expected);
 const greeted = say('hello', hello, 0, 'identify');
@@ -476,16 +480,16 @@ describe('a session', () => {
     const judged = (text: string) => {
       const [action] = session.text(text, 0);
       assert(action?.do === 'judge');
-      return action.ima;
+      return action.supplements.ima?.came ?? null;
     };
     askIma(1)[1](session);
-    session.binary(binaryFrame('imaPiece', one));
+    session.binary(supplementFrame('ima', one));
     askIma(2)[1](session);
-    for (const bytes of [two, one]) session.binary(binaryFrame('imaPiece', bytes));
+    for (const bytes of [two, one]) session.binary(supplementFrame('ima', bytes));
     const ima = judged(evidenceOfIma(2, [two, one], { more: true }));
     assert.deepEqual(ima, { from: 9, more: true, pieces: [two, one] });
     askIma(3)[1](session);
-    session.binary(binaryFrame('imaPiece', one));
+    session.binary(supplementFrame('ima', one));
     session.text(raced, 0);
     askIma(4)[1](session);
     assert.deepEqual(judged(evidenceOfIma(4, [])), { from: 9, more: false, pieces: [] });

@@ -84,7 +84,7 @@ function fleetOfOne(one: AnsweringNode = node) {
       const { quotes, facts } = evidence;
       const { own, shared } = packer.pack(
         one,
-        { nonce, channel, quotes, facts, parts },
+        { nonce, channel, quotes, facts, parts, supplements: [] },
         proven,
         { at, sentParts: [], memory: {}, labels: {}, previous: undefined, ...moment },
         context,

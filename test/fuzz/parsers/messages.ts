@@ -11,6 +11,8 @@ import {
   parseAgentMessage,
   parseBinaryFrame,
   parseServerMessage,
+  parseSupplementFrame,
+  supplementFrame,
 } from '../../../attest-server/protocol/messages.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { ofAttacks, recordedFrames, recordings } from '../recordings.ts';
@@ -44,11 +46,17 @@ export const binaryFrames: FuzzedParser = {
   seeds: () => [
     binaryFrame('joinToken', Buffer.from('id.secret')),
     binaryFrame('part', Buffer.from('assay/loader-files/1\n')),
-    binaryFrame('initrdPiece', Buffer.from('070701')),
+    supplementFrame('initrds', Buffer.from('070701')),
   ],
   parse: parseBinaryFrame,
   isDeclared: isRejection,
   isPastHeader: () => false,
+};
+
+export const supplementFrames: FuzzedParser = {
+  ...binaryFrames,
+  seeds: () => [supplementFrame('ima', Buffer.from('an entry')).subarray(1)],
+  parse: parseSupplementFrame,
 };
 
 export const facts: FuzzedParser = {

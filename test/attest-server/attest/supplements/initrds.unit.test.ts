@@ -1,31 +1,33 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import type { Answer } from '../../../attest-server/attest/answer.ts';
-import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
+import type { Answer } from '../../../../attest-server/attest/answer.ts';
+import { Attestation } from '../../../../attest-server/attest/attestation.ts';
+import type { AttestPorts } from '../../../../attest-server/attest/ports.ts';
 import {
   type GivenInitrd,
   givenInitrd,
   withInitrds as withGivenInitrds,
-} from '../../../attest-server/cli/offline/verify/given-initrds.ts';
-import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { keptContext } from '../../../attest-server/evidence/pack.ts';
-import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { InForce } from '../../../attest-server/in-force/in-force.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import { initrdList } from '../../../attest-server/protocol/initrd-list.ts';
-import type { ImagePlace } from '../../../attest-server/protocol/messages.ts';
-import type { Store } from '../../../attest-server/store/open.ts';
-import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
-import { packManifest, parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
-import type { ReadInitrd } from '../../../attest-server/verify/proven.ts';
-import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { policyOf, replayedValues } from '../policy/made-proof.ts';
-import { madeEvent } from '../store/made-records.ts';
-import { openMadeStore } from '../store/made-store.ts';
-import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
+} from '../../../../attest-server/cli/offline/verify/given-initrds.ts';
+import { verifyBundle } from '../../../../attest-server/cli/offline/verify/verify.ts';
+import { keptContext } from '../../../../attest-server/evidence/pack.ts';
+import { unpackEvidence } from '../../../../attest-server/evidence/unpack.ts';
+import { InForce } from '../../../../attest-server/in-force/in-force.ts';
+import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
+import { initrdList } from '../../../../attest-server/protocol/initrd-list.ts';
+import type { Store } from '../../../../attest-server/store/open.ts';
+import { verifyBundleEvidence } from '../../../../attest-server/verify/bundle-evidence.ts';
+import {
+  packManifest,
+  parsePackedManifest,
+} from '../../../../attest-server/verify/initrd/packed-manifest.ts';
+import type { ReadInitrd } from '../../../../attest-server/verify/proven.ts';
+import { madeInitrd, withInitrds } from '../../../../swtpm-fixtures/initrd.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { policyOf, replayedValues } from '../../policy/made-proof.ts';
+import { madeEvent } from '../../store/made-records.ts';
+import { openMadeStore } from '../../store/made-store.ts';
+import { type MadeMachine, madeMachine, madePorts } from '../made-machine.ts';
 
 const policy = policyOf('require: [boot]', 'boot: {scope: {initrd: contents}}');
 const base = recordedLog('fedora41-locality-3');
@@ -94,16 +96,22 @@ describe('the initrds that nodes booted', () => {
     const asked = placeOf(which);
     const answer: Answer = {
       ...made,
-      initrd: {
-        speaks,
-        asked: asked?.digest ?? null,
-        came: asked === null || came == null ? null : { ...asked, more, pieces: [came] },
-      },
+      supplements: speaks
+        ? {
+            initrds: {
+              asked: asked && { of: [asked.digest ?? ''], from: asked.from, bootId: null },
+              came: asked === null || came == null ? null : { from: asked.from, more, pieces: [came] },
+            },
+          }
+        : {},
     };
     return attestation.judge(machine.node, answer);
   }
 
-  const placeOf = (which: number): ImagePlace | null => attestation.initrd(`node-${which}`);
+  const placeOf = (which: number) => {
+    const { initrds: place } = attestation.supplements.ask(`node-${which}`, Buffer.alloc(0));
+    return place === undefined ? null : { digest: place.of[0], from: place.from };
+  };
   const whole = async (which: number, image: Buffer) => {
     await judge(which, image);
     await judge(which, image, { came: image });
@@ -123,7 +131,7 @@ describe('the initrds that nodes booted', () => {
 
   it('are sent for before there is a verdict, and what is in them is kept with it', async () => {
     const image = imageOf('one');
-    assert.deepEqual(await judge(1, image), { files: [] });
+    assert.deepEqual(await judge(1, image), { again: true });
     assert.deepEqual(placeOf(1), { digest: digestOf(image), from: 0 });
     assert.ok('state' in (await judge(1, image, { came: image })));
     assert.equal(placeOf(1), null);

@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { ImaLists, type KeptIma } from '../../../attest-server/attest/ima-lists.ts';
-import type { ArrivedIma } from '../../../attest-server/channel/arrived-pieces.ts';
-import { parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
-import type { ImaProblem, ProvenImaList } from '../../../attest-server/verify/ima/proven-list.ts';
-import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { ImaLists } from '../../../../attest-server/attest/supplements/ima-lists.ts';
+import type {
+  GivenSupplement,
+  KeptSupplement,
+  LackingAnswer,
+} from '../../../../attest-server/attest/supplements/supplement.ts';
+import { parseImaIndex } from '../../../../attest-server/protocol/ima-pieces.ts';
+import type { ArrivedSupplement, SupplementPlace } from '../../../../attest-server/protocol/supplements.ts';
+import type { ImaProblem, ProvenImaList } from '../../../../attest-server/verify/ima/proven-list.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -18,6 +23,34 @@ function madeList(bytes: number, seed = 'list'): Buffer {
     hash('sha512', `${seed} ${index}`, 'buffer'),
   );
   return Buffer.concat(blocks, bytes);
+}
+
+/** How the test's verifier proves a list, and up to where it was judged. */
+interface ListWork {
+  judgedTo(): string | null;
+  prove(list: NonNullable<GivenSupplement['list']>): Promise<Proven>;
+}
+
+/** Takes the list of one answer and proves it, as the pipeline does. */
+async function proveWith(
+  lists: ImaLists,
+  name: string,
+  first: Proven,
+  came: ArrivedSupplement | null,
+  { judgedTo, prove }: ListWork,
+): Promise<{ readonly proven: Proven; readonly kept: KeptSupplement | null } | 'again' | null> {
+  const asked: SupplementPlace = { of: [], from: 0, bootId: null };
+  const lacking = { node: { name, ekDigest: '' }, proven: first, judgedTo } as LackingAnswer;
+  const taken = (await lists.take(lacking, { asked, came })) ?? { is: 'enough', given: null };
+  if (taken.is === 'more') return 'again';
+  const { given } = taken;
+  if (given === null) return null;
+  try {
+    const proven = given.list === undefined ? first : await prove(given.list);
+    return { proven, kept: (await given.kept?.(proven)) ?? null };
+  } finally {
+    given.done?.();
+  }
 }
 
 /** A server of which the verifier is a comparison: a list is proven where it is that of the machine, up to its quote. */
@@ -51,19 +84,17 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
     /** An answer whose quote covers so many bytes of the machine's list; `kept` is on the disk afterwards. */
     async answer(
       machine: Buffer,
-      arrived: ArrivedIma | null,
+      arrived: ArrivedSupplement | null,
       { quoted = machine.length, resetCount = 1, bootId = 'boot-1', isWritten = true } = {},
     ) {
       const first = { akName: 'ak', clock: { resetCount, restartCount: 0 }, facts: { bootId } } as Proven;
-      const result = await lists.prove(node, first, arrived, {
+      const result = await proveWith(lists, node, first, arrived, {
         judgedTo: () => judgedTo,
-        pause: async () => {},
-        *prove(list) {
+        async prove(list) {
           if ('code' in list) return { ...first, ima: list } as Proven;
           const { from, chunks } = list;
           shown = chunks;
           looked.push({ from, to: from + chunks.reduce((sum, { length }) => sum + length, 0) });
-          yield;
           const covered = machine.subarray(0, quoted);
           const whole = Buffer.concat([machine.subarray(0, from), ...chunks]);
           if (from > 0) assert.equal(from, proven?.bytes);
@@ -77,7 +108,7 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
       });
       if (result === null || result === 'again') return result;
       if (isWritten && result.kept !== null) {
-        const { part, pieces } = result.kept;
+        const { part, blobs: pieces } = result.kept;
         for (const { digest, bytes } of pieces) blobs.set(digest, bytes);
         if (part.bytes !== null) blobs.set(part.digest, part.bytes);
         lists.written(node, pieces);
@@ -85,9 +116,10 @@ function madeServer({ most = 64 * MiB, blobs = new Map<string, Buffer>() } = {})
       return { ima: result.proven.ima, kept: result.kept };
     },
     /** The list as it can be read from what is kept. */
-    listOf({ part, tail }: KeptIma): Buffer {
+    listOf({ part, tail }: KeptSupplement): Buffer {
       const pieces = parseImaIndex(blobs.get(part.digest) ?? Buffer.alloc(0));
-      return Buffer.concat([...pieces.map(({ digest }) => blobs.get(digest) ?? assert.fail()), tail]);
+      const bytes = pieces.map(({ digest }) => blobs.get(digest) ?? assert.fail());
+      return Buffer.concat([...bytes, tail ?? assert.fail()]);
     },
   };
 }
@@ -105,7 +137,7 @@ function answerTo(
   server: ReturnType<typeof madeServer>,
   list: Buffer,
   { most = 8 * MiB, bootId = 'boot-1' } = {},
-): ArrivedIma | null {
+): ArrivedSupplement | null {
   const asked = server.lists.ask(node);
   if (asked === null) return null;
   const from = asked.bootId === bootId && asked.from <= list.length ? asked.from : 0;
@@ -123,7 +155,7 @@ function judged(came: Came): Exclude<Came, 'again' | null> {
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0);
-const keptOf = (came: Came): KeptIma => judged(came).kept ?? assert.fail('nothing is kept');
+const keptOf = (came: Came): KeptSupplement => judged(came).kept ?? assert.fail('nothing is kept');
 const codeOf = (came: Came) => {
   const { ima } = judged(came);
   return ima !== null && 'code' in ima ? ima.code : null;
@@ -144,7 +176,7 @@ describe("IMA's list of a node", () => {
       // Short ones are behind those, and no longer than one together.
       assert.deepEqual(pieces.slice(0, long.length), long);
       assert.ok(length - sum(long) < 32 * KiB);
-      assert.deepEqual(server.lists.ask(node), { from: length, bootId: 'boot-1' });
+      assert.deepEqual(server.lists.ask(node), { of: [], from: length, bootId: 'boot-1' });
     }
     const seen = server.looked.map(({ from }) => from);
     assert.deepEqual(seen, [0, 110, 5000, 40 * KiB, 40 * KiB, 73 * KiB, 299 * KiB]);
@@ -230,13 +262,13 @@ describe("IMA's list of a node", () => {
       parts: { ima: kept.part.digest },
     };
     await after.lists.restore(status);
-    assert.deepEqual(after.lists.ask(node), { from: 60 * KiB, bootId: 'boot-1' });
+    assert.deepEqual(after.lists.ask(node), { of: [], from: 60 * KiB, bootId: 'boot-1' });
     const came = await after.answer(list, answerTo(after, list));
     assert.deepEqual(after.listOf(keptOf(came)), list);
     assert.deepEqual(after.looked, [{ from: 0, to: list.length }]);
     // What was kept before is not written again.
     assert.deepEqual(
-      keptOf(came).pieces.map(({ bytes }) => bytes.length),
+      keptOf(came).blobs.map(({ bytes }) => bytes.length),
       [50 * KiB],
     );
   });
@@ -253,7 +285,7 @@ describe("IMA's list of a node", () => {
         bootId: 'boot-1',
         parts: { ima: digest },
       });
-      assert.deepEqual(server.lists.ask(node), { from: 0, bootId: null });
+      assert.deepEqual(server.lists.ask(node), { of: [], from: 0, bootId: null });
     }
   });
 
@@ -295,7 +327,7 @@ describe("IMA's list of a node", () => {
     const boot = { resetCount: 2, bootId: 'boot-2' };
     const came = await server.answer(after, answerTo(server, after, boot), boot);
     assert.deepEqual(server.listOf(keptOf(came)), after);
-    assert.deepEqual(server.lists.ask(node), { from: 80 * KiB, bootId: 'boot-2' });
+    assert.deepEqual(server.lists.ask(node), { of: [], from: 80 * KiB, bootId: 'boot-2' });
   });
 
   it('goes on in a machine that slept', async () => {
@@ -315,7 +347,7 @@ describe("IMA's list of a node", () => {
     const rest = { from: list.length, more: false, pieces: [] };
     const came = await server.answer(young, rest, { resetCount: 2 });
     assert.deepEqual(server.listOf(keptOf(came)), list);
-    assert.deepEqual(server.lists.ask(node), { from: 0, bootId: 'boot-1' });
+    assert.deepEqual(server.lists.ask(node), { of: [], from: 0, bootId: 'boot-1' });
     const next = await server.answer(young, answerTo(server, young), { resetCount: 2 });
     assert.deepEqual(server.listOf(keptOf(next)), young);
     assert.deepEqual(server.looked.at(-1), { from: 0, to: young.length });
@@ -329,7 +361,7 @@ describe("IMA's list of a node", () => {
       const now = list.subarray(0, length);
       const kept = keptOf(await server.answer(now, { from: 0, more: false, pieces: [now] }));
       assert.deepEqual(server.listOf(kept), now);
-      sizes.push(...kept.pieces.map(({ bytes }) => bytes.length));
+      sizes.push(...kept.blobs.map(({ bytes }) => bytes.length));
     }
     assert.deepEqual(sizes, [100 * KiB, KiB]);
     assert.deepEqual(
@@ -346,8 +378,8 @@ describe("IMA's list of a node", () => {
     for (let minute = 0; minute < 240; minute += 1) {
       const now = list.subarray(0, Math.min(20 * KiB, 100 * (minute + 1)));
       const kept = keptOf(await server.answer(now, answerTo(server, now)));
-      written.push(...kept.pieces.map(({ bytes }) => bytes.length));
-      apart.push(kept.tail.length);
+      written.push(...kept.blobs.map(({ bytes }) => bytes.length));
+      apart.push(kept.tail?.length ?? 0);
       server.wait(60_000);
     }
     assert.deepEqual(written, [100, 6000, 6000, 6000]);
@@ -355,7 +387,7 @@ describe("IMA's list of a node", () => {
     assert.equal(sum(apart.slice(210)), 30 * (20 * KiB - 18_100));
     server.wait(3_600_000);
     const still = list.subarray(0, 20 * KiB);
-    assert.deepEqual(keptOf(await server.answer(still, answerTo(server, still))).tail.length, 0);
+    assert.deepEqual(keptOf(await server.answer(still, answerTo(server, still))).tail?.length, 0);
     const kept = keptOf(await server.answer(list, answerTo(server, list)));
     assert.deepEqual(
       parseImaIndex(kept.part.bytes ?? assert.fail()).map(({ bytes }) => bytes),
@@ -371,7 +403,7 @@ describe("IMA's list of a node", () => {
     const elsewhere = { from: 9 * KiB, more: false, pieces: [list.subarray(9 * KiB)] };
     assert.equal(await server.answer(list, elsewhere), 'again');
     assert.equal(await server.answer(list, { ...elsewhere, from: 10 * KiB }, { bootId: 'kexec' }), 'again');
-    assert.deepEqual(server.lists.ask(node), { from: 0, bootId: 'kexec' });
+    assert.deepEqual(server.lists.ask(node), { of: [], from: 0, bootId: 'kexec' });
   });
 
   it('is written with a later answer where the one that brought it was not', async () => {
@@ -380,7 +412,7 @@ describe("IMA's list of a node", () => {
     await server.answer(list, answerTo(server, list), { isWritten: false });
     const kept = keptOf(await server.answer(list, answerTo(server, list)));
     assert.deepEqual(server.listOf(kept), list);
-    assert.deepEqual(keptOf(await server.answer(list, answerTo(server, list))).pieces, []);
+    assert.deepEqual(keptOf(await server.answer(list, answerTo(server, list))).blobs, []);
   });
 });
 
@@ -399,7 +431,7 @@ describe('a list that cannot be proven', () => {
       const came = await server.answer(list, { from: 0, more: false, pieces: [forged] });
       // Of what is alike nothing more is kept.
       assert.deepEqual(
-        [codeOf(came), keptOf(came).part, keptOf(came).pieces.length],
+        [codeOf(came), keptOf(came).part, keptOf(came).blobs.length],
         ['ima_incomplete', keptOf(first).part, 0],
       );
       server.wait(60_000);
@@ -415,12 +447,12 @@ describe('a list that cannot be proven', () => {
     const more = madeList(110 * KiB);
     const branch = { from: 100 * KiB, more: false, pieces: [forged.subarray(0, 10 * KiB)] };
     assert.equal(codeOf(await server.answer(more, branch)), 'ima_incomplete');
-    assert.deepEqual(server.lists.ask(node), { from: 0, bootId: 'boot-1' });
+    assert.deepEqual(server.lists.ask(node), { of: [], from: 0, bootId: 'boot-1' });
     const came = await server.answer(more, answerTo(server, more));
     assert.equal(codeOf(came), null);
     assert.ok(server.listOf(keptOf(came)).equals(more));
     // The pieces that were proven before are still those.
-    assert.ok(keptOf(came).pieces.every(({ bytes }) => bytes.length < 100 * KiB));
+    assert.ok(keptOf(came).blobs.every(({ bytes }) => bytes.length < 100 * KiB));
   });
 
   it('is asked for as seldom where it fails each second time', async () => {
@@ -488,7 +520,7 @@ describe('the budget of a list', () => {
       const list = madeList(30 * KiB, `list ${round}`);
       const bootId = `boot-${round}`;
       const came = await server.answer(madeList(1), { from: 0, more: false, pieces: [list] }, { bootId });
-      taken += judged(came).kept?.pieces.reduce((sum, { bytes }) => sum + bytes.length, 0) ?? 0;
+      taken += judged(came).kept?.blobs.reduce((sum, { bytes }) => sum + bytes.length, 0) ?? 0;
     }
     assert.ok(taken <= 100 * KiB);
   });
@@ -500,12 +532,12 @@ describe('the budget of a list', () => {
       clock: { resetCount: 1, restartCount: 0 },
       facts: { bootId: 'b' },
     } as Proven;
-    const work = { judgedTo: () => null, prove: () => assert.fail('it waits'), pause: async () => {} };
+    const work = { judgedTo: () => null, prove: () => assert.fail('it waits') };
     const piece = Buffer.alloc(MiB);
     const bring = (name: string, count: number) => {
       const { from = 0 } = server.lists.ask(name) ?? {};
       const arrived = { from, more: true, pieces: Array.from({ length: count }, () => piece) };
-      return server.lists.prove(name, first, arrived, work);
+      return proveWith(server.lists, name, first, arrived, work);
     };
     await bring('heavy', 200);
     await bring('light', 50);

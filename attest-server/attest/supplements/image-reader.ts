@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import { keepsContent } from '../protocol/initrd-kinds.ts';
-import { InitrdReader, stepBytes } from '../verify/initrd/initrd-reader.ts';
-import { packManifest } from '../verify/initrd/packed-manifest.ts';
+import { keepsContent } from '../../protocol/initrd-kinds.ts';
+import { InitrdReader, stepBytes } from '../../verify/initrd/initrd-reader.ts';
+import { packManifest } from '../../verify/initrd/packed-manifest.ts';
 import type { ImageReader } from './partial-images.ts';
 
 /** Reads an initrd as the kernel does, and lets others come first in between. */

@@ -1,4 +1,4 @@
-import { ImageQueue } from '../../../attest-server/attest/image-queue.ts';
+import { ImageQueue } from '../../../../attest-server/attest/supplements/image-queue.ts';
 
 const [second, minute, mib] = [1_000, 60_000, 1024 * 1024];
 /** Milliseconds for which a part of an image is held, and how many are. */

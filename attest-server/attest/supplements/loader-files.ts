@@ -1,28 +1,20 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { EvidenceRoom } from '../evidence/open.ts';
-import type { Part } from '../protocol/evidence.ts';
-import { limits } from '../protocol/limits.ts';
-import { fileList, parseFileList } from '../protocol/loader-files.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { explainsTheRest } from '../verify/boot/boot-problem.ts';
-import { hashPart } from '../verify/hashed-part.ts';
-import type { Proven } from '../verify/proven.ts';
-import type { Verifier } from '../verify/verifier.ts';
-import type { Answer, GivenFiles } from './answer.ts';
-import type { NodeStatus } from './ports.ts';
+import type { EvidenceRoom } from '../../evidence/open.ts';
+import type { Part } from '../../protocol/evidence.ts';
+import { limits } from '../../protocol/limits.ts';
+import { fileList, parseFileList } from '../../protocol/loader-files.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { AnsweredSupplement, SupplementPlace } from '../../protocol/supplements.ts';
+import { explainsTheRest } from '../../verify/boot/boot-problem.ts';
+import { hashPart } from '../../verify/hashed-part.ts';
+import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import type { Verifier } from '../../verify/verifier.ts';
+import type { GivenSupplement, LackingAnswer, Supplement, TakenSupplement } from './supplement.ts';
 
 export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'> {
   /** Takes bytes of the node's share of such files. @throws Rejection `too_large` */
-  takeFiles(node: string, bytes: number, at: number): void;
-}
-
-/** An answer beside the files that say what its loader read. */
-export interface ExplainedAnswer {
-  readonly proven: Proven;
-  readonly given: GivenFiles;
-  /** Digests of files that the node is to be asked for before it is judged; mostly empty. */
-  readonly wanted: readonly string[];
+  takeFiles(node: string, bytes: number): void;
 }
 
 /** What was looked for to explain the boot that one log tells. */
@@ -37,6 +29,8 @@ interface Search {
   readonly missing: Set<string>;
   /** How often the node was asked on this connection, for whichever log. */
   rounds: number;
+  /** What its next challenge is to ask for. */
+  next: readonly string[];
   /** What it was asked for last, while no answer to that has come. */
   open: readonly string[];
   /** Asked one after the other, of which it answered none; on whichever connections. */
@@ -59,16 +53,24 @@ const foundBytes = 64 * 1024 * 1024;
 /** Milliseconds that others wait for a file which one node was asked for: a fleet's font travels once. */
 const flightMs = 5_000;
 
+/** A boot, and the files by which it is explained. */
+interface ExplainedBoot {
+  readonly boot: MeasuredBoot | null;
+  readonly given: GivenSupplement;
+}
+
 /**
  * Finds the files that say what a node's loader read: first those that are kept, from whichever node, then those that it
  * sends. What explains nothing is not kept.
  */
-export class LoaderFiles {
+export class LoaderFiles implements Supplement {
+  readonly name = name;
+  readonly waits = true;
   readonly #evidence: LoaderFilesParts;
   readonly #verifier: Verifier;
   readonly #searches = new Map<string, Search>();
   /** Of nodes that were asked for more before they are judged: what explains their boot so far. */
-  readonly #found = new LRUCache<string, GivenFiles>({
+  readonly #found = new LRUCache<string, GivenSupplement>({
     maxSize: foundBytes,
     sizeCalculation: ({ files }) => [...files.values()].reduce((sum, { length }) => sum + length, 1),
   });
@@ -79,97 +81,42 @@ export class LoaderFiles {
     this.#verifier = verifier;
   }
 
-  /** The files that explained this node's boot before; null where they must be read. */
-  remembered(node: string, { loaderFiles: digest }: NodeStatus['parts']): GivenFiles | null {
+  /** Once: who does not answer in time is judged by what is there. */
+  ask(node: string, connection: Buffer): SupplementPlace | null {
+    const search = this.#searches.get(node);
+    if (search === undefined || search.next.length === 0 || !search.connection.equals(connection))
+      return null;
+    search.open = search.next;
+    search.next = [];
+    return { of: search.open, from: 0, bootId: null };
+  }
+
+  held(node: string, digest: string | undefined): GivenSupplement | null | Promise<GivenSupplement | null> {
     const found = this.#found.get(node);
     if (found !== undefined) return found;
-    if (digest === undefined) return none;
+    if (digest === undefined) return null;
     const named: Part = { digest, bytes: null };
-    return this.#verifier.missing({ loaderFiles: named }).length === 0
-      ? { list: named, files: none.files }
-      : null;
+    const isKnown = this.#verifier.missing({ loaderFiles: named }).length === 0;
+    return isKnown ? { name, part: named, files: none } : this.#read(node, digest);
   }
 
-  /** The same, read. */
-  async heldFor(node: string, { loaderFiles: digest }: NodeStatus['parts']): Promise<GivenFiles> {
-    if (digest === undefined) return none;
-    const bytes = await this.#evidence.readPart(digest, node);
-    if (bytes === null) return none;
-    const files = new Map<string, Buffer>();
-    for (const each of parseFileList(bytes)) {
-      const file = this.#verifier.knowsFile(each) ? null : await this.#evidence.readPart(each, node);
-      if (file !== null) files.set(each, file);
-    }
-    return { list: { digest, bytes }, files };
-  }
-
-  /** The answer, where nothing is lacking, or all was looked for and asked in vain; else null. */
-  explainedBy(node: string, answer: Answer, held: GivenFiles, proven: Proven): ExplainedAnswer | null {
-    const { asked, came } = answer.files ?? unasked;
-    if (came.length > 0) return null;
-    const lacking = wantedBy(proven);
+  take(
+    lacking: LackingAnswer,
+    answered: AnsweredSupplement | undefined,
+    held: GivenSupplement | null,
+  ): Promise<TakenSupplement> | null {
+    const { node, proven, connection } = lacking;
+    const came = answered?.came?.pieces ?? [];
+    const wanted = wantedBy(proven.boot, proven);
     const isOver =
-      lacking.length === 0 || isInVain(this.#searchOf(node, proven, answer.channel), asked, lacking);
-    return isOver ? this.#done(node, { proven, given: held, wanted: [] }) : null;
+      wanted.length === 0 ||
+      isInVain(this.#searchOf(node.name, proven, connection), askedIn(answered), wanted);
+    if (came.length > 0 || !isOver) return this.#explain(lacking, answered, held ?? nothingGiven);
+    this.#found.delete(node.name);
+    return null;
   }
 
-  /**
-   * @param proven with the files that are held
-   * @param verified the same answer with others
-   * @param at milliseconds since the epoch
-   * @throws Rejection `malformed` for a file that nobody asked for; `too_large` where a node sends more than its share
-   */
-  async explain(
-    node: string,
-    answer: Answer,
-    held: GivenFiles,
-    proven: Proven,
-    verified: (files: GivenFiles) => Proven,
-    at: number,
-  ): Promise<ExplainedAnswer> {
-    const { asked, came } = answer.files ?? unasked;
-    let explained: ExplainedAnswer = { proven, given: held, wanted: [] };
-    const search = this.#searchOf(node, proven, answer.channel);
-    noteAnswer(search, asked ?? []);
-    const before = wantedBy(proven).length;
-    const sent = checkAsked(came, asked ?? []);
-    explained = await this.#with(node, explained, sent, verified);
-    let size = 0;
-    for (const [digest, bytes] of sent)
-      if (explained.given.files.has(digest)) {
-        size += bytes.length;
-        this.#evidence.hold(digest, bytes);
-      }
-    if (size > 0) this.#evidence.takeFiles(node, size, at);
-    if (wantedBy(explained.proven).length === before)
-      for (const digest of asked ?? []) search.missing.add(digest);
-    for (const digest of asked ?? []) this.#land(node, digest);
-    for (let hasWaited = false; ; hasWaited = true) {
-      // Looked at first: one that lands meanwhile is found the next time.
-      const flights = new Map(wantedBy(explained.proven).flatMap((digest) => this.#flightOf(node, digest)));
-      const kept = await this.#kept(node, explained.proven, search);
-      explained = await this.#with(node, explained, kept, verified);
-      const left = wantedBy(explained.proven).filter((digest) => !search.missing.has(digest));
-      if (asked === null || left.length === 0 || search.rounds >= mostRounds)
-        return this.#done(node, explained);
-      search.rounds++;
-      // Waited for once alone: a node that takes and never sends must not keep others waiting.
-      const wanted = left
-        .filter((digest) => hasWaited || !flights.has(digest))
-        .slice(0, limits.filesInAnswer.count);
-      if (wanted.length > 0) {
-        for (const digest of wanted) this.#take(node, digest);
-        search.open = wanted;
-        this.#found.set(node, explained.given);
-        return { ...explained, wanted };
-      }
-      await Promise.all([...flights.values()].map(({ landed }) => landed));
-      for (const digest of left) search.looked.delete(digest);
-    }
-  }
-
-  /** The node is asked for something else before it is judged, and need not send these once more. */
-  keep(node: string, given: GivenFiles): void {
+  keep(node: string, given: GivenSupplement): void {
     this.#found.set(node, given);
   }
 
@@ -180,38 +127,105 @@ export class LoaderFiles {
     for (const flight of [...this.#flights.values()]) if (flight.node === node) flight.land();
   }
 
-  #done(node: string, explained: ExplainedAnswer): ExplainedAnswer {
-    this.#found.delete(node);
-    return explained;
+  async #read(node: string, digest: string): Promise<GivenSupplement | null> {
+    const bytes = await this.#evidence.readPart(digest, node);
+    if (bytes === null) return null;
+    const files = new Map<string, Buffer>();
+    for (const each of parseFileList(bytes)) {
+      const file = this.#verifier.knowsFile(each) ? null : await this.#evidence.readPart(each, node);
+      if (file !== null) files.set(each, file);
+    }
+    return { name, part: { digest, bytes }, files };
+  }
+
+  /**
+   * @param held with which it was proven
+   * @throws Rejection `malformed` for a file that nobody asked for; `too_large` where a node sends more than its share
+   */
+  async #explain(
+    lacking: LackingAnswer,
+    answered: AnsweredSupplement | undefined,
+    held: GivenSupplement,
+  ): Promise<TakenSupplement> {
+    const { proven, connection } = lacking;
+    const node = lacking.node.name;
+    const asked = askedIn(answered);
+    const search = this.#searchOf(node, proven, connection);
+    noteAnswer(search, asked ?? []);
+    const sent = checkAsked(answered?.came?.pieces ?? [], asked ?? []);
+    let explained = await this.#with(lacking, { boot: proven.boot, given: held }, sent);
+    let size = 0;
+    for (const [digest, bytes] of sent)
+      if (explained.given.files.has(digest)) {
+        size += bytes.length;
+        this.#evidence.hold(digest, bytes);
+      }
+    if (size > 0) this.#evidence.takeFiles(node, size);
+    if (wantedBy(explained.boot, proven).length === wantedBy(proven.boot, proven).length)
+      for (const digest of asked ?? []) search.missing.add(digest);
+    for (const digest of asked ?? []) this.#land(node, digest);
+    for (let hasWaited = false; ; hasWaited = true) {
+      // Looked at first: one that lands meanwhile is found the next time.
+      const flights = new Map(
+        wantedBy(explained.boot, proven).flatMap((digest) => this.#flightOf(node, digest)),
+      );
+      explained = await this.#with(lacking, explained, await this.#kept(lacking, explained, search));
+      const left = wantedBy(explained.boot, proven).filter((digest) => !search.missing.has(digest));
+      if (asked === null || left.length === 0 || search.rounds >= mostRounds) {
+        this.#found.delete(node);
+        return { is: 'enough', given: explained.given };
+      }
+      search.rounds++;
+      // Waited for once alone: a node that takes and never sends must not keep others waiting.
+      const wanted = left
+        .filter((digest) => hasWaited || !flights.has(digest))
+        .slice(0, limits.filesInAnswer.count);
+      if (wanted.length > 0) {
+        for (const digest of wanted) this.#take(node, digest);
+        search.next = wanted;
+        this.#found.set(node, explained.given);
+        return { is: 'more' };
+      }
+      await Promise.all([...flights.values()].map(({ landed }) => landed));
+      for (const digest of left) search.looked.delete(digest);
+    }
   }
 
   /** Of what is given and these, what explains something. */
   async #with(
-    node: string,
-    explained: ExplainedAnswer,
+    lacking: LackingAnswer,
+    explained: ExplainedBoot,
     more: ReadonlyMap<string, Buffer>,
-    verified: (files: GivenFiles) => Proven,
-  ): Promise<ExplainedAnswer> {
+  ): Promise<ExplainedBoot> {
     if (more.size === 0) return explained;
-    const { list, files } = explained.given;
+    const { part, files } = explained.given;
     const all = new Map([...files, ...more]);
-    const listed = new Set([...(await this.#listed(node, list)), ...all.keys()]);
-    const tried = verified({ list: listOf([...listed].slice(0, limits.loaderFiles.count)), files: all });
-    const used = tried.boot?.state.explaining ?? [];
-    const given: GivenFiles = {
-      list: listOf(used),
+    const listed = new Set([...(await this.#listed(lacking.node.name, part)), ...all.keys()]);
+    const boot = lacking.bootWith({
+      name,
+      part: listOf([...listed].slice(0, limits.loaderFiles.count)),
+      files: all,
+    });
+    const used = boot?.state.explaining ?? [];
+    const given: GivenSupplement = {
+      name,
+      part: listOf(used),
       files: new Map([...all].filter(([digest]) => used.includes(digest))),
     };
-    return { proven: verified(given), given, wanted: [] };
+    return { boot, given };
   }
 
   /** Files among what is kept that this boot read, and that nobody has looked for yet. */
-  async #kept(node: string, proven: Proven, search: Search): Promise<ReadonlyMap<string, Buffer>> {
+  async #kept(
+    { node, proven }: LackingAnswer,
+    { boot }: ExplainedBoot,
+    search: Search,
+  ): Promise<ReadonlyMap<string, Buffer>> {
     const found = new Map<string, Buffer>();
-    for (const digest of wantedBy(proven)) {
+    for (const digest of wantedBy(boot, proven)) {
       if (search.looked.has(digest)) continue;
       search.looked.add(digest);
-      const bytes = await this.#evidence.readPart(digest, node);
+      const bytes = await this.#evidence.readPart(digest, node.name);
       if (bytes !== null && bytes.length <= limits.loaderFiles.each) found.set(digest, bytes);
     }
     return found;
@@ -226,7 +240,7 @@ export class LoaderFiles {
     const rounds = isSame ? before.rounds : 0;
     const { open = [], unanswered = 0 } = before?.log === log ? before : {};
     const [looked, missing] = [new Set<string>(), new Set<string>()];
-    const search = { log, connection, looked, missing, rounds, open, unanswered };
+    const search = { log, connection, looked, missing, rounds, next: [], open, unanswered };
     this.#searches.set(node, search);
     return search;
   }
@@ -269,14 +283,20 @@ function noteAnswer(search: Search, asked: readonly string[]): void {
 
 /** All of these were looked for here and asked of the node, and nothing is on its way. */
 function isInVain(search: Search, asked: readonly string[] | null, lacking: readonly string[]): boolean {
-  if (search.open.length > 0 || (asked !== null && asked.length > 0)) return false;
+  if (search.open.length + search.next.length > 0 || (asked !== null && asked.length > 0)) return false;
   return lacking.every(
     (digest) => search.looked.has(digest) && (asked === null || search.missing.has(digest)),
   );
 }
 
-const unasked: NonNullable<Answer['files']> = { asked: null, came: [] };
-const none: GivenFiles = { list: null, files: new Map() };
+/** Digests; null where the agent does not understand to be asked. */
+function askedIn(answered: AnsweredSupplement | undefined): readonly string[] | null {
+  return answered === undefined ? null : (answered.asked?.of ?? nothing);
+}
+
+const none: ReadonlyMap<string, Buffer> = new Map();
+const name = 'loaderFiles';
+const nothingGiven: GivenSupplement = { name, part: null, files: none };
 
 const environmentBytes = 1024;
 
@@ -305,7 +325,7 @@ function listOf(digests: readonly string[]): Part | null {
 }
 
 /** Digests of what its loader read and nobody knows; none of a log that does not replay, since it may say anything. */
-function wantedBy({ banks, boot }: Proven): readonly string[] {
+function wantedBy(boot: MeasuredBoot | null, { banks }: Proven): readonly string[] {
   if (boot === null || boot.state.unexplained.length === 0) return nothing;
   if (!explainsTheRest(boot.problems, banks)) return nothing;
   const digests = boot.state.unexplained.flatMap(({ content, digests: { sha256, sha384, sha512 } }) =>

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { imageReader } from '../../../attest-server/attest/image-reader.ts';
-import { KeptInitrds } from '../../../attest-server/attest/kept-initrds.ts';
-import type { Store } from '../../../attest-server/store/open.ts';
-import { madeInitrd } from '../../../swtpm-fixtures/initrd.ts';
-import { openMadeStore } from '../store/made-store.ts';
+import { imageReader } from '../../../../attest-server/attest/supplements/image-reader.ts';
+import { KeptInitrds } from '../../../../attest-server/attest/supplements/kept-initrds.ts';
+import type { Store } from '../../../../attest-server/store/open.ts';
+import { madeInitrd } from '../../../../swtpm-fixtures/initrd.ts';
+import { openMadeStore } from '../../store/made-store.ts';
 
 describe('what is kept of initrds', () => {
   let store: Store;

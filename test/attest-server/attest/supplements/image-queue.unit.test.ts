@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { ImageQueue } from '../../../attest-server/attest/image-queue.ts';
+import { ImageQueue } from '../../../../attest-server/attest/supplements/image-queue.ts';
 
 const minute = 60_000;
 

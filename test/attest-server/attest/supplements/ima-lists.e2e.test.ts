@@ -5,21 +5,25 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { simulateBundle } from '../../../attest-server/cli/offline/policy/simulate-bundle.ts';
-import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
-import { bundle as bundleSchema } from '../../../attest-server/protocol/bundle.ts';
-import { isImaIndex, parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
-import { type AskedList, binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
-import { entriesIn, type MeasuredEntry, measuredEntry } from '../../../swtpm-fixtures/ima-list.ts';
-import { recordedList, recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { introduce, type Peer } from '../attacker.ts';
-import { forgedTpm } from '../forged-tpm.ts';
-import { replayedValues } from '../policy/made-proof.ts';
-import { type ServerSettings, startTestServer } from '../running-server.ts';
-import { madeQuote } from '../verify/made-quote.ts';
+import { simulateBundle } from '../../../../attest-server/cli/offline/policy/simulate-bundle.ts';
+import { verifyBundle } from '../../../../attest-server/cli/offline/verify/verify.ts';
+import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
+import { bundle as bundleSchema } from '../../../../attest-server/protocol/bundle.ts';
+import { isImaIndex, parseImaIndex } from '../../../../attest-server/protocol/ima-pieces.ts';
+import { limits } from '../../../../attest-server/protocol/limits.ts';
+import {
+  type AskedSupplement,
+  binaryFrame,
+  supplementFrame,
+} from '../../../../attest-server/protocol/messages.ts';
+import { simulateAnswer } from '../../../../attest-server/protocol/policy-api.ts';
+import { entriesIn, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
+import { recordedList, recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { introduce, type Peer } from '../../attacker.ts';
+import { forgedTpm } from '../../forged-tpm.ts';
+import { replayedValues } from '../../policy/made-proof.ts';
+import { type ServerSettings, startTestServer } from '../../running-server.ts';
+import { madeQuote } from '../../verify/made-quote.ts';
 
 const node = 'node-1';
 const policyFile = join(import.meta.dirname, 'runtime-policy.yaml');
@@ -92,16 +96,18 @@ async function attested(settings: Pick<ServerSettings, 'imaListMiB' | 'policy'> 
 
   async function connect(): Promise<void> {
     await peer?.close();
-    peer = await introduce(world, tpm, node, { hello: { speaks: ['parts', 'codes', 'ima'] } });
+    peer = await introduce(world, tpm, node, { hello: { speaks: ['parts', 'codes', 'supplements'] } });
   }
 
   /** Answers challenges as an agent does until there is a verdict. */
   async function answer(shown: { from?: number; list?: Buffer | null; meanwhile?: () => void } = {}) {
-    const asked: AskedList[] = [];
+    const asked: AskedSupplement[] = [];
     if (peer === null) return assert.fail('it is not connected');
     for (;;) {
       const challenge = await peer.challenge();
-      const { ima } = challenge;
+      const { ima, loaderFiles } = challenge.supplements ?? {};
+      // What its loader read is asked for first, in vain: nothing of the answer before was taken.
+      if (loaderFiles !== undefined) asked.length = 0;
       if (ima !== undefined) asked.push(ima);
       if (!challenge.holds.includes(hash('sha256', log))) peer.send(binaryFrame('part', log));
       const occasion = {
@@ -121,10 +127,11 @@ async function attested(settings: Pick<ServerSettings, 'imaListMiB' | 'policy'> 
         const pieces: string[] = [];
         for (let at = 0; at < sent.length; at += limits.ima.piece) {
           const piece = sent.subarray(at, at + limits.ima.piece);
-          peer.send(binaryFrame('imaPiece', piece));
+          peer.send(supplementFrame('ima', piece));
           pieces.push(hash('sha256', piece));
         }
-        peer.send({ ...message, ima: { from, more: from + sent.length < list.length, pieces } });
+        const brought = { from, more: from + sent.length < list.length, pieces };
+        peer.send({ ...message, supplements: { ima: brought } });
       }
       const next = await peer.peek();
       if (next?.type === 'challenge') continue;
@@ -174,7 +181,7 @@ describe('what a node ran, over a real connection', function () {
     const { answer, assertSameOffline, becomeModel } = served;
     const { told, asked } = await answer();
     assert.match(told, /^pending, .*no_reference/);
-    assert.deepEqual(asked, [{ from: 0, bootId: null, most: limits.parts.ima }]);
+    assert.deepEqual(asked, [{ of: [], from: 0, bootId: null, most: limits.parts.ima }]);
     await assertSameOffline(told);
     await becomeModel();
     assert.equal((await answer()).told, 'trusted');

@@ -1,22 +1,22 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import type { Answer } from '../../../attest-server/attest/answer.ts';
-import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { keptContext } from '../../../attest-server/evidence/pack.ts';
-import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { InForce } from '../../../attest-server/in-force/in-force.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
-import { parseFileList } from '../../../attest-server/protocol/loader-files.ts';
-import type { Store } from '../../../attest-server/store/open.ts';
-import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
-import { filesOf, withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
-import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
-import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
-import { capturedFrom, madeProof, policyOf, replayedValues } from '../policy/made-proof.ts';
-import { madeEvent } from '../store/made-records.ts';
-import { openMadeStore } from '../store/made-store.ts';
-import { partOf } from '../verify/made-by-hand.ts';
-import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
+import type { Answer } from '../../../../attest-server/attest/answer.ts';
+import { Attestation } from '../../../../attest-server/attest/attestation.ts';
+import { keptContext } from '../../../../attest-server/evidence/pack.ts';
+import { unpackEvidence } from '../../../../attest-server/evidence/unpack.ts';
+import { InForce } from '../../../../attest-server/in-force/in-force.ts';
+import { limits } from '../../../../attest-server/protocol/limits.ts';
+import { parseFileList } from '../../../../attest-server/protocol/loader-files.ts';
+import type { Store } from '../../../../attest-server/store/open.ts';
+import { verifyBundleEvidence } from '../../../../attest-server/verify/bundle-evidence.ts';
+import { filesOf, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
+import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
+import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
+import { capturedFrom, madeProof, policyOf, replayedValues } from '../../policy/made-proof.ts';
+import { madeEvent } from '../../store/made-records.ts';
+import { openMadeStore } from '../../store/made-store.ts';
+import { partOf } from '../../verify/made-by-hand.ts';
+import { type MadeMachine, madeMachine, madePorts } from '../made-machine.ts';
 
 const log = withMadeFiles(recordedLog('fedora41-locality-3'));
 const files = [...filesOf(log).values()];
@@ -60,13 +60,23 @@ describe('the files of a node’s loader', () => {
       occasion: { bootLog },
       pcrs: { sha256: replayedValues(bootLog, 'sha256') },
     });
-    const answer: Answer = came === null ? made : { ...made, files: { asked, came } };
+    const answered = {
+      asked: { of: asked, from: 0, bootId: null },
+      came: came === null || came.length === 0 ? null : { from: 0, more: false, pieces: came },
+    };
+    const answer: Answer = came === null ? made : { ...made, supplements: { loaderFiles: answered } };
     return attestation.judge(machine.node, answer);
   }
 
   async function askedFor(which: number, bootLog = log): Promise<readonly string[]> {
-    const first = await judge(which, [], [], bootLog);
-    return 'files' in first ? first.files : assert.fail('nothing was asked for');
+    assert.deepEqual(await judge(which, [], [], bootLog), { again: true });
+    return wantedOf(which);
+  }
+
+  function wantedOf(which: number): readonly string[] {
+    const { name } = (machines[which] ?? assert.fail()).node;
+    const { loaderFiles } = attestation.supplements.ask(name, Buffer.alloc(32, 7));
+    return loaderFiles?.of ?? assert.fail('nothing is asked for');
   }
 
   const bundleOf = async (node: string) => {
@@ -120,17 +130,19 @@ describe('the files of a node’s loader', () => {
     ] as const;
     const made = machine.answer(60_000, { occasion: { bootLog: log }, pcrs, selection });
     const { sha256: every = [] } = made.selection;
-    const answer = { ...made, selection: { sha256: every, sha384: every }, files: { asked: [], came: [] } };
-    assert.ok('files' in (await attestation.judge(machine.node, answer)));
+    const supplements = { loaderFiles: { asked: null, came: null } };
+    const answer = { ...made, selection: { sha256: every, sha384: every }, supplements };
+    assert.deepEqual(await attestation.judge(machine.node, answer), { again: true });
   });
 
   it('may come in several answers', async () => {
     const wanted = await askedFor(0);
     const [half, rest] = [files.slice(0, 2), files.slice(2)];
     const second = await judge(0, wanted, half);
-    assert.ok('files' in second);
-    assert.equal(second.files.length, wanted.length - new Set(half.map((file) => partOf(file).digest)).size);
-    const third = await judge(0, second.files, rest);
+    assert.deepEqual(second, { again: true });
+    const left = wantedOf(0);
+    assert.equal(left.length, wanted.length - new Set(half.map((file) => partOf(file).digest)).size);
+    const third = await judge(0, left, rest);
     assert.ok('state' in third);
     assert.equal(third.state, 'trusted');
   });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { UploadTurns } from '../../../attest-server/attest/upload-turns.ts';
+import { UploadTurns } from '../../../../attest-server/attest/supplements/upload-turns.ts';
 
 const [kib, minute] = [1024, 60_000];
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { PartialImages } from '../../../attest-server/attest/partial-images.ts';
+import { PartialImages } from '../../../../attest-server/attest/supplements/partial-images.ts';
 
 describe('images of which a part came', () => {
   it('give way to another one where nobody sends them, and only then where somebody does', () => {

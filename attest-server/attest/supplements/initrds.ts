@@ -1,19 +1,24 @@
 import { hash } from 'node:crypto';
-import type { ArrivedImage } from '../channel/arrived-pieces.ts';
-import type { EvidenceOwner } from '../evidence/held-by-node.ts';
-import type { Part } from '../protocol/evidence.ts';
-import { initrdList, parseInitrdList } from '../protocol/initrd-list.ts';
-import { type InitrdManifest, isImageOf } from '../protocol/initrd-manifest.ts';
-import { limits } from '../protocol/limits.ts';
-import type { ImagePlace } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { BootComponent } from '../verify/boot/boot-state.ts';
-import { imageDigest, initrdsIn } from '../verify/boot/initrd-components.ts';
-import type { Proven } from '../verify/proven.ts';
-import type { Verifier } from '../verify/verifier.ts';
+import type { EvidenceOwner } from '../../evidence/held-by-node.ts';
+import type { Part } from '../../protocol/evidence.ts';
+import { initrdList, parseInitrdList } from '../../protocol/initrd-list.ts';
+import { type InitrdManifest, isImageOf } from '../../protocol/initrd-manifest.ts';
+import { limits } from '../../protocol/limits.ts';
+import { Rejection } from '../../protocol/rejection.ts';
+import type { AnsweredSupplement, ArrivedSupplement, SupplementPlace } from '../../protocol/supplements.ts';
+import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { imageDigest, initrdsIn } from '../../verify/boot/initrd-components.ts';
+import type { Verifier } from '../../verify/verifier.ts';
 import { ImageQueue, type Standing } from './image-queue.ts';
 import { KeptInitrds, type KeptParts } from './kept-initrds.ts';
 import { type PartialImage, PartialImages, type PartialOptions } from './partial-images.ts';
+import type {
+  GivenSupplement,
+  LackingAnswer,
+  Supplement,
+  SupplementFigures,
+  TakenSupplement,
+} from './supplement.ts';
 
 export interface InitrdParts extends KeptParts, PartialOptions {
   /** The bytes of a list, or of a manifest, that evidence of this node may name; null where they are gone. */
@@ -26,44 +31,8 @@ export interface InitrdParts extends KeptParts, PartialOptions {
   hasRoom(node: EvidenceOwner, bytes: number): Promise<boolean>;
   /** Has this node asked for its image. */
   called(node: string): void;
-}
-
-/** What is known of the initrds that a node booted. */
-export interface GivenInitrds {
-  /** The part that lists manifests; null where there is none. */
-  readonly list: Part | null;
-  /** By SHA-256, packed, where the verifier needs them. */
-  readonly manifests: ReadonlyMap<string, Buffer>;
-}
-
-export const noInitrds: GivenInitrds = { list: null, manifests: new Map() };
-
-/** What an answer said of the image that its challenge asked for. */
-export interface ImageAnswer {
-  /** Its agent understands to be asked. */
-  readonly speaks: boolean;
-  /** Its digest; null where none was asked for. */
-  readonly asked: string | null;
-  readonly came: ArrivedImage | null;
-}
-
-/** For whoever watches. */
-export interface InitrdFigures {
-  /** Images that nodes booted and the server does not have, also those that are being sent. */
-  readonly waiting: number;
-  /** Bytes of images that came since the start, and of what is kept of all. */
-  readonly received: number;
-  readonly kept: number;
-}
-
-export interface Looked {
-  readonly given: GivenInitrds;
-  /** Why one of them is not known, for a person; null where all are. */
-  readonly wait: string | null;
-  /** The node is to be asked for more at once. */
-  readonly more: boolean;
-  /** It began to send just now: its verdict can wait for that. */
-  readonly isNew: boolean;
+  /** Whether the rules of its group ask what is in its initrds. */
+  isLookedInto(node: string): boolean;
 }
 
 /** Milliseconds for which a verdict waits at most for an image that has begun to come. */
@@ -73,7 +42,8 @@ const holdBack = 20_000;
  * Gets the initrds that nodes booted, each once, and keeps what is in them: a node that booted the same image sends
  * nothing.
  */
-export class Initrds {
+export class Initrds implements Supplement {
+  readonly name = 'initrds';
   readonly #parts: InitrdParts;
   readonly #queue: ImageQueue;
   readonly #kept: KeptInitrds;
@@ -95,11 +65,11 @@ export class Initrds {
   }
 
   /** Goes on with what is kept. */
-  restore(): Promise<void> {
+  open(): Promise<void> {
     return this.#kept.restore();
   }
 
-  figures(): InitrdFigures {
+  figures(): SupplementFigures {
     return { waiting: this.#queue.length, received: this.#received, kept: this.#kept.bytes };
   }
 
@@ -108,31 +78,56 @@ export class Initrds {
     this.#partials.close();
   }
 
-  /** What the node's challenge is to ask for; null where it is not its turn. */
-  ask(node: string): ImagePlace | null {
+  ask(node: string): SupplementPlace | null {
     const digest = this.#queue.turnOf(node);
-    return digest === null ? null : { digest, from: this.#partials.bytesOf(digest) };
+    return digest === null ? null : { of: [digest], from: this.#partials.bytesOf(digest), bootId: null };
   }
 
-  /** What this node's boot was judged by before; nothing is read where the verifier remembers it. */
-  async heldFor(node: string, digest: string): Promise<GivenInitrds> {
+  held(node: string, digest: string | undefined): GivenSupplement | null | Promise<GivenSupplement | null> {
+    if (digest === undefined || !this.#parts.isLookedInto(node)) return null;
     const named: Part = { digest, bytes: null };
-    if (this.#parts.verifier.missing({ initrds: named }).length === 0)
-      return { list: named, manifests: noInitrds.manifests };
-    const bytes = await this.#parts.readPart(digest, node);
-    if (bytes === null) return noInitrds;
-    return { list: { digest, bytes }, manifests: await this.#read(node, parseInitrdList(bytes)) };
+    const isKnown = this.#parts.verifier.missing({ initrds: named }).length === 0;
+    return isKnown ? { name: this.name, part: named, files: none } : this.#readHeld(node, digest);
   }
 
-  /** Takes what came, and says what is known of the boot's initrds. @param held as of `heldFor` */
-  async look(node: string, proven: Proven, answer: ImageAnswer, held: GivenInitrds): Promise<Looked> {
-    const measured = proven.boot === null ? [] : initrdsIn(proven.boot.state).slice(0, limits.initrd.count);
+  take(
+    lacking: LackingAnswer,
+    answered: AnsweredSupplement | undefined,
+    held: GivenSupplement | null,
+  ): Promise<TakenSupplement> | null {
+    const { name } = lacking.node;
+    if (this.#parts.isLookedInto(name)) return this.#look(lacking, answered, held);
+    this.#queue.waits(name, []);
+    return null;
+  }
+
+  async #readHeld(node: string, digest: string): Promise<GivenSupplement | null> {
+    const bytes = await this.#parts.readPart(digest, node);
+    if (bytes === null) return null;
+    return {
+      name: this.name,
+      part: { digest, bytes },
+      files: await this.#read(node, parseInitrdList(bytes)),
+    };
+  }
+
+  /** Takes what came, and says what is known of the boot's initrds. */
+  async #look(
+    lacking: LackingAnswer,
+    answered: AnsweredSupplement | undefined,
+    held: GivenSupplement | null,
+  ): Promise<TakenSupplement> {
+    const { proven } = lacking;
+    const { name: node } = lacking.node;
+    const boot = lacking.boot();
+    const measured = boot === null ? [] : initrdsIn(boot.state).slice(0, limits.initrd.count);
     const turnOf = this.#queue.turnOf(node);
-    if (turnOf !== null && answer.asked === turnOf) {
+    const { asked = null, came = null } = answered ?? {};
+    if (turnOf !== null && asked?.of[0] === turnOf) {
       const component = measured.find((one) => imageDigest(one) === turnOf);
       if (component !== undefined)
-        if (answer.came !== null)
-          await this.#take({ name: node, ekDigest: proven.ekDigest ?? '' }, component, answer.came);
+        if (came !== null)
+          await this.#take({ name: node, ekDigest: proven.ekDigest ?? '' }, component, turnOf, came);
         else
           this.#queue.failed(
             node,
@@ -144,17 +139,12 @@ export class Initrds {
     const missing = measured
       .filter((one) => this.#kept.of(one) === null)
       .flatMap((one) => imageDigest(one) ?? []);
-    this.#queue.waits(node, answer.speaks ? missing : []);
-    return { given, ...this.#waitOf(node, missing, answer.speaks) };
-  }
-
-  /** Nobody asks what it booted. */
-  leave(node: string): void {
-    this.#queue.waits(node, []);
+    this.#queue.waits(node, answered === undefined ? [] : missing);
+    return this.#takenOf(node, missing, answered !== undefined, given);
   }
 
   /** Of shared evidence that is gone: an image of which it was asks to be sent again. */
-  gone(digests: readonly string[]): void {
+  gone(_node: string, digests: readonly string[]): void {
     this.#kept.gone(digests);
   }
 
@@ -163,27 +153,35 @@ export class Initrds {
     this.#partials.forget(node);
   }
 
-  #waitOf(node: string, missing: readonly string[], speaks: boolean): Omit<Looked, 'given'> {
+  #takenOf(
+    node: string,
+    missing: readonly string[],
+    speaks: boolean,
+    given: GivenSupplement | null,
+  ): TakenSupplement {
     const [first] = missing;
-    if (first === undefined) return { wait: null, more: false, isNew: false };
+    if (first === undefined) return { is: 'enough', given };
     if (!speaks) {
-      const wait = 'The agent is of a version that cannot send it: update it.';
-      return { wait, more: false, isNew: false };
+      const why = 'The agent is of a version that cannot send it: update it.';
+      return { is: 'wait', given, why, asks: false };
     }
     const standings = missing.flatMap((digest) => this.#queue.standing(node, digest) ?? []);
     const sending = standings.find((one) => one.is === 'sending');
     const shown = sending ?? standings.find((one) => one.is === 'failed') ?? standings[0];
     const since = sending === undefined ? null : this.#parts.monotonic() - sending.since;
-    return {
-      wait: shown === undefined ? null : textOf(shown),
-      more: since !== null,
-      isNew: since !== null && since < Math.min(holdBack, this.#parts.unknownAfter / 4),
-    };
+    // It began to send just now: its verdict can wait for that.
+    if (since !== null && since < Math.min(holdBack, this.#parts.unknownAfter / 4)) return { is: 'more' };
+    if (shown === undefined) return { is: 'enough', given };
+    return { is: 'wait', given, why: textOf(shown), asks: since !== null };
   }
 
-  async #take(owner: EvidenceOwner, component: BootComponent, came: ArrivedImage): Promise<void> {
+  async #take(
+    owner: EvidenceOwner,
+    component: BootComponent,
+    digest: string,
+    { from, more, pieces }: ArrivedSupplement,
+  ): Promise<void> {
     const { name: node } = owner;
-    const { digest, from, more, pieces } = came;
     const partial = this.#partials.of(node, digest, (other) => this.#queue.isSent(other));
     if (partial === null) return this.#fail(node, digest, 'this node has sent many images of late');
     // Another node went on with it meanwhile: what this one has to send next is said by `ask`.
@@ -253,22 +251,27 @@ export class Initrds {
     this.#queue.failed(node, digest, why);
   }
 
-  async #given(node: string, measured: readonly BootComponent[], held: GivenInitrds): Promise<GivenInitrds> {
+  async #given(
+    node: string,
+    measured: readonly BootComponent[],
+    held: GivenSupplement | null,
+  ): Promise<GivenSupplement | null> {
     for (;;) {
       const known = measured.flatMap((one) => this.#kept.of(one) ?? []);
-      if (known.length === 0) return noInitrds;
+      if (known.length === 0) return null;
       for (const one of known) await this.#kept.noteUse(one);
       const bytes = initrdList(known.map(({ manifest }) => manifest));
       const digest = hash('sha256', bytes, 'hex');
-      if (digest === held.list?.digest) return held;
+      if (digest === held?.part?.digest) return held;
+      const part: Part = { digest, bytes };
       if (this.#parts.verifier.missing({ initrds: { digest, bytes: null } }).length === 0)
-        return { list: { digest, bytes }, manifests: noInitrds.manifests };
-      const manifests = await this.#read(
+        return { name: this.name, part, files: none };
+      const files = await this.#read(
         node,
         known.map(({ manifest }) => manifest),
       );
-      const gone = known.filter(({ manifest }) => !manifests.has(manifest));
-      if (gone.length === 0) return { list: { digest, bytes }, manifests };
+      const gone = known.filter(({ manifest }) => !files.has(manifest));
+      if (gone.length === 0) return { name: this.name, part, files };
       // Nothing named it for long, and it is kept no more: the image comes again.
       for (const one of gone) await this.#kept.forget(one);
     }
@@ -283,6 +286,8 @@ export class Initrds {
     return manifests;
   }
 }
+
+const none: ReadonlyMap<string, Buffer> = new Map();
 
 function textOf(standing: Standing): string {
   switch (standing.is) {

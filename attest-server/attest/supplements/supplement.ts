@@ -1,0 +1,113 @@
+import type { EvidenceOwner } from '../../evidence/held-by-node.ts';
+import type { Blob } from '../../evidence/kept-form.ts';
+import type { Part } from '../../protocol/evidence.ts';
+import type { AnsweredSupplement, SupplementName, SupplementPlace } from '../../protocol/supplements.ts';
+import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
+import type { Evidence } from '../../verify/verify.ts';
+import type { NodeStatus } from '../ports.ts';
+
+/**
+ * One long kind of evidence that the server asks for after an answer, of all nodes. An answer is verified with what was known of
+ * it before; each supplement takes what came, and says what it adds to that; then the answer is verified once more, where that is
+ * something else.
+ */
+export interface Supplement {
+  /** The part that lists what is kept of it. */
+  readonly name: SupplementName;
+  /** To take it, others may have to be waited for: that is done before it is the node's turn. */
+  readonly waits?: true;
+  /** Goes on with what is stored of all nodes. */
+  open?(): Promise<void>;
+  /** Goes on with what is stored of this node. */
+  restore?(status: StoredPlace): Promise<void>;
+  /** What the node's next challenge is to ask for; null where nothing is. @param connection its channel value */
+  ask(node: string, connection: Buffer): SupplementPlace | null;
+  /** What the node's boot was judged by before; at once, where nothing has to be read. @param digest of the part; undefined where there was none */
+  held(node: string, digest: string | undefined): GivenSupplement | null | Promise<GivenSupplement | null>;
+  /**
+   * Null where there is nothing to take, and nothing is lacking: as with most answers.
+   * @param answered undefined where the agent cannot be asked for it
+   * @param held as `held` gave it
+   * @throws Rejection
+   */
+  take(
+    lacking: LackingAnswer,
+    answered: AnsweredSupplement | undefined,
+    held: GivenSupplement | null,
+  ): Promise<TakenSupplement> | null;
+  /** The node is asked for something else before it is judged: it need not send this once more. */
+  keep?(node: string, given: GivenSupplement): void;
+  /** These are on the disk. */
+  written?(node: string, blobs: readonly Blob[]): void;
+  /** Shared evidence of this node is gone. */
+  gone?(node: string, digests: readonly string[]): void;
+  /** It is no node any more, or its record is archived. */
+  forget(node: string): void;
+  close?(): void;
+  figures?(): SupplementFigures;
+}
+
+/** For whoever watches. */
+export interface SupplementFigures {
+  /** Images that nodes booted and the server does not have, also those that are being sent. */
+  readonly waiting: number;
+  /** Bytes that came since the start, and of what is kept of all. */
+  readonly received: number;
+  readonly kept: number;
+}
+
+/** What a node's status says of what is kept. */
+export type StoredPlace = Pick<NodeStatus, 'name' | 'parts' | 'resetCount' | 'restartCount' | 'bootId'>;
+
+/** An answer that is proven with what was known before. */
+export interface LackingAnswer {
+  readonly node: EvidenceOwner;
+  readonly connection: Buffer;
+  readonly proven: Proven;
+  /** Its boot, as what is given by now explains it. */
+  boot(): MeasuredBoot | null;
+  /** The same with other files. @throws Rejection */
+  bootWith(given: GivenSupplement): MeasuredBoot | null;
+  /** Up to where the policy in force judged the node's list of what ran: a `head` of `ProvenImaList`. */
+  judgedTo(): string | null;
+}
+
+/** What the server adds to an answer. */
+export interface GivenSupplement {
+  readonly name: SupplementName;
+  /** The part that lists it; null where it is verified otherwise. */
+  readonly part: Part | null;
+  /** What that lists, by SHA-256, where the verifier needs the bytes. */
+  readonly files: ReadonlyMap<string, Buffer>;
+  /** What is verified as IMA's list. */
+  readonly list?: NonNullable<Evidence['ima']>;
+  /** What is kept of it, once the answer is proven with it; else that is the part, and what it lists. */
+  readonly kept?: (proven: Proven) => Promise<KeptSupplement | null>;
+  /** The answer is proven, or will not be. */
+  readonly done?: () => void;
+}
+
+export type TakenSupplement =
+  /** @param given null where nothing is known of it */
+  | { readonly is: 'enough'; readonly given: GivenSupplement | null }
+  /** The node is asked for more before it is judged. */
+  | { readonly is: 'more' }
+  /** It is judged without. @param why for a person @param asks it is asked for the rest at once */
+  | {
+      readonly is: 'wait';
+      readonly given: GivenSupplement | null;
+      readonly why: string;
+      readonly asks: boolean;
+    };
+
+/** What is kept of a supplement beside the verdict on it. */
+export interface KeptSupplement {
+  readonly name: SupplementName;
+  readonly part: Part;
+  /** What follows on all that the part lists: it stands in the answer's own document. Null for what does not grow. */
+  readonly tail: Buffer | null;
+  /** Of what it lists, that which may not be on the disk yet. */
+  readonly blobs: readonly Blob[];
+  /** These are too much for one transaction with the verdict. */
+  readonly isLong: boolean;
+}

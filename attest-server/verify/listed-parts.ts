@@ -1,0 +1,31 @@
+import type { Parts } from '../protocol/evidence.ts';
+import type { FileSet } from './boot/loader-files.ts';
+import { checkFiles } from './listed-files.ts';
+import { checkInitrds } from './listed-initrds.ts';
+import type { Memory } from './memory.ts';
+import type { ReadInitrd } from './proven.ts';
+
+/** What is known of the things that parts list, each under the digest of its own bytes. */
+export interface ListedParts {
+  readonly loaderFiles: FileSet;
+  readonly initrds: readonly ReadInitrd[];
+}
+
+/** What a list is checked by. */
+export interface ListCheck {
+  readonly parts: Parts;
+  /** What they list, by its SHA-256, hex; what is remembered need not be here. */
+  readonly given: ReadonlyMap<string, Buffer>;
+  readonly memory: Memory | null;
+  /** Whether a digest of SHA-256 alone does not tell which file it is. */
+  readonly inAllBanks: boolean;
+}
+
+/** In steps of some milliseconds. @throws Rejection as each of them */
+export function* checkListed(check: ListCheck): Generator<void, ListedParts> {
+  const { parts, given, memory, inAllBanks } = check;
+  return {
+    loaderFiles: checkFiles(parts.loaderFiles, given, memory, inAllBanks),
+    initrds: yield* checkInitrds(parts.initrds, given, memory),
+  };
+}
