@@ -65,7 +65,6 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const upgradedFor = state.upgradedFor(version, startedAt);
   const { metrics, report, auditTo } = rooms.use(
     openTelemetry({ logger, version, perNode: config.metricsPerNode, challengeEvery, now, recorded }),
   );
@@ -87,6 +86,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const health = rooms.use(openHealth({ state, now, report }));
   const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
+  // Not before the store is ours: a server that is refused leaves no mark.
+  const upgradedFor = state.upgradedFor(version, startedAt);
   health.probeBy(store.probe, store.free);
   const nodeShare = state.nodeShare(config.nodeDisk);
   const audit = rooms.use(

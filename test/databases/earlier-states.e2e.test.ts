@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempDisposableSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempDisposableSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -327,6 +327,10 @@ describe('a state that a server of 0.1.0 left', () => {
       assert.match(refused.message, /before 0\.3\.0 .*run 0\.3\.0 on it once, then this version/);
       assert.deepEqual(read(), before);
     }
+    // The lock of the folder, and what SQLite keeps beside a database that is only read.
+    const made = ['assay.db-shm', 'assay.db-wal', 'lock'];
+    assert.deepEqual(readdirSync(stateDir).sort(), ['assay.db', ...made, 'audit.key', 'tls'].sort());
+    assert.equal(statSync(join(stateDir, 'assay.db-wal')).size, 0);
   });
 });
 
