@@ -96,9 +96,9 @@ export class NodeLives {
   }
 
   /** Of a record of before banks were kept: what an answer of it proved is what the TPM has. */
-  async fixBanks({ name, ekDigest, banks }: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
+  async fixBanks({ name, ekDigest }: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
     const node = this.#parts.nodes.get(name);
-    if (banks !== null || node === undefined || node.hasFixedBanks) return;
+    if (node === undefined || node.hasFixedBanks) return;
     await this.#ports.enrolment.fixBanks(ekDigest, shown);
     node.hasFixedBanks = true;
   }
