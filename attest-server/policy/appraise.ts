@@ -275,7 +275,8 @@ function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node:
 }
 
 function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
-  return one.judgements.every((judgement, index) => judgement === judgements[index]);
+  for (let i = 0; i < judgements.length; i++) if (one.judgements[i] !== judgements[i]) return false;
+  return true;
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */

@@ -151,7 +151,9 @@ export function checkPcrs(
 
 /** As values arrive they may be parts of a shared pool, and would keep all of that alive; and others may write to them. */
 function ownBytes(bytes: Buffer): Buffer {
-  return Buffer.from(new Uint8Array(bytes).buffer);
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return own;
 }
 
 function sealedBank(bank: PcrValues & Pick<QuotedBank, 'pcrDigest'>): QuotedBank {
