@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
 
 /** In milliseconds. */
-export const patience = 20_000;
+export const patience = 60_000;
 
 /** What a story expects, and whether all of it came. */
 export class Expectations {

@@ -88,7 +88,7 @@ async function main(): Promise<number> {
   const isOfOneModel = flags.cluster === true || flags.update === true;
   const timings = once
     ? // Only in the first story somebody falls silent: a slow computer is not to look like it.
-      { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 15_000 : 3_000 }
+      { challengeEvery: 1_000, unknownAfter: isOfOneModel ? 30_000 : 10_000 }
     : { challengeEvery: 5_000, unknownAfter: 15_000 };
   try {
     const noFirewall = flags.tamper === 'firewall' ? await whyNoNamespace() : null;

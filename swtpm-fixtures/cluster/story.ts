@@ -42,15 +42,7 @@ export async function tellStory(
   expected.rebooted(first);
 
   const { tamper: change } = options;
-  narrator.say(`${second.name} ${changed[change]}.`);
-  if (change === 'none') await second.reboot(second.log);
-  else await second.change(change);
-  await expected.state(second, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
-  if (!whileItRuns.has(change)) expected.rebooted(second);
-  if (change === 'runtime') {
-    await allow(cluster, narrator, second, expected);
-    await expected.state(second, 'trusted');
-  }
+  await tellChange(cluster, narrator, second, change, expected);
 
   if (options.powerLoss) {
     narrator.say(`${third.name} loses power for good. Silence is never trusted.`);
@@ -61,6 +53,25 @@ export async function tellStory(
     untrusted: change === 'none' || change === 'runtime' ? 0 : 1,
     unknown: options.powerLoss ? 1 : 0,
   });
+}
+
+/** One thing changes on a node that was trusted. */
+export async function tellChange(
+  cluster: Cluster,
+  narrator: Narrator,
+  node: ClusterNode,
+  change: Change,
+  expected: Expectations,
+): Promise<void> {
+  narrator.say(`${node.name} ${changed[change]}.`);
+  if (change === 'none') await node.reboot(node.log);
+  else await node.change(change);
+  await expected.state(node, change === 'none' ? 'trusted' : 'untrusted', expectedCode[change]);
+  if (!whileItRuns.has(change)) expected.rebooted(node);
+  if (change === 'runtime') {
+    await allow(cluster, narrator, node, expected);
+    await expected.state(node, 'trusted');
+  }
 }
 
 /** As a sentence about a node. */
@@ -117,7 +128,7 @@ export async function enrol(
 }
 
 /** Makes references of the boots of those nodes that have none yet. */
-async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
+export async function vouch(cluster: Cluster, narrator: Narrator): Promise<void> {
   await allSettled(cluster);
   const unknown = cluster.nodes.filter((node) => cluster.state(node.name)?.codes.includes('no_reference'));
   if (unknown.length === 0) return;

@@ -11,7 +11,7 @@ const stranger = 65_533;
 const main = join(import.meta.dirname, '../../agent/main.ts');
 
 describe('folders of a pod, prepared by its init container', function () {
-  this.timeout(30_000);
+  this.timeout(120_000);
   let folder = '';
   let volume = '';
   beforeEach(async function () {

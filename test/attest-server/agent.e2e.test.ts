@@ -16,7 +16,7 @@ import { startTestServer, type TestServer } from './running-server.ts';
 const log = recordedLog('debian13-shim-grub');
 const program = programs['assay-agent'];
 const node = 'node-1';
-const patience = 15_000;
+const patience = 60_000;
 
 /** Each test goes on where the one before it ended. */
 describe('an agent and a server, end to end', () => {

@@ -17,7 +17,7 @@ const policy = (group: string) =>
 const marked = 'mode: enforce, require: [identity, boot]';
 
 describe('what assay-server check finds', function () {
-  this.timeout(30_000);
+  this.timeout(120_000);
   let dir: string;
   const at = (name: string) => join(dir, name);
   beforeEach(() => {

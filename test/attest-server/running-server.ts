@@ -217,7 +217,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
     }),
     audit: () => store.audit.entries({ limit: 10_000 }),
     status: (node) => store.verdicts.status(node),
-    async until(found, withinMs = 15_000) {
+    async until(found, withinMs = 60_000) {
       for (const end = performance.now() + withinMs; ; await sleep(10)) {
         const value = await found();
         if (value) return value;

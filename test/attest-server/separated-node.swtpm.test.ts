@@ -32,7 +32,7 @@ const node = 'node-1';
 const root = join(import.meta.dirname, '../..');
 const program = [process.execPath, programs['assay-agent']] as const;
 const bounds = { timeoutMs: 60_000, maxOutputBytes: 1 << 20 };
-const patience = 30_000;
+const patience = 60_000;
 
 type Helper = 'tpm-broker' | 'netfilter' | 'agent';
 

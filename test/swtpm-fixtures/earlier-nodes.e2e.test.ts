@@ -1,96 +1,87 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { describe, it } from 'mocha';
-import { run, start } from 'node-tpm2/run';
-import { z } from 'zod';
 import { auditLine } from '../../attest-server/protocol/audit-pages.ts';
-import { programs, storyArguments } from '../programs.ts';
+import { type Cluster, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
+import { createNarrator } from '../../swtpm-fixtures/cluster/narrator.ts';
+import { vouch } from '../../swtpm-fixtures/cluster/story.ts';
+import { programs } from '../programs.ts';
 
-const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
-const connection = z.object({ server: z.string(), tokenFile: z.string(), caFile: z.string() });
-
+/** The stories of the three runs are told elsewhere: here they begin, and the node that is left out and comes back is judged. */
 describe('npm start in a folder of before', function () {
   this.timeout(300_000);
 
   it('revokes the nodes that an earlier run had and this one has not, says so, and lets them come back', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'assay-earlier-'));
     try {
-      await using first = await runningStory(dir, 4);
-      assert.deepEqual(await nodesOf(dir), ['node-1', 'node-2', 'node-3', 'node-4']);
-      await first.interrupt();
-
-      await using second = await runningStory(dir, 3);
-      assert.match(second.said(), /revokes the enrolment of node-4: /);
-      assert.deepEqual(await nodesOf(dir), ['node-1', 'node-2', 'node-3']);
-      const log = join(dir, 'audit.jsonl');
-      await assay(dir, 'audit', 'export', log);
-      const lines = (await readFile(log, 'utf8')).trimEnd().split('\n');
-      const revoked = lines
-        .map((line) => auditLine.parse(JSON.parse(line)))
-        .flatMap((line) => ('entry' in line && line.entry.action === 'enrol.revoke' ? [line.entry] : []));
-      assert.deepEqual(
-        revoked.map(({ actor, subject, detail }) => [actor, subject, detail.reason]),
-        [['token:admin', 'node-4', 'npm start runs with 3 nodes now']],
-      );
-      await second.interrupt();
-
-      await using third = await runningStory(dir, 4);
+      {
+        await using first = await open(dir, 4);
+        await startAgents(first.cluster);
+        await trust({ ...first.cluster, nodes: first.cluster.nodes.slice(3) });
+        assert.deepEqual(await first.cluster.operator.nodes(), ['node-1', 'node-2', 'node-3', 'node-4']);
+      }
+      {
+        await using second = await open(dir, 3);
+        assert.match(second.said(), /revokes the enrolment of node-4: /);
+        const { operator } = second.cluster;
+        assert.deepEqual(await operator.nodes(), ['node-1', 'node-2', 'node-3']);
+        const log = join(dir, 'audit.jsonl');
+        await operator.assay('audit', 'export', log);
+        const lines = (await readFile(log, 'utf8')).trimEnd().split('\n');
+        const revoked = lines
+          .map((line) => auditLine.parse(JSON.parse(line)))
+          .flatMap((line) => ('entry' in line && line.entry.action === 'enrol.revoke' ? [line.entry] : []));
+        assert.deepEqual(
+          revoked.map(({ actor, subject, detail }) => [actor, subject, detail.reason]),
+          [['token:admin', 'node-4', 'npm start runs with 3 nodes now']],
+        );
+      }
+      await using third = await open(dir, 4);
       assert.doesNotMatch(third.said(), /revokes the enrolment/);
+      const back = { ...third.cluster, nodes: third.cluster.nodes.slice(3) };
+      await startAgents(back);
+      await trust(back);
       assert.match(third.said(), /node-4 is TRUSTED/);
-      await third.interrupt();
     } finally {
       await rm(dir, { recursive: true, force: true });
     }
   });
 });
 
-/** Resolves once the story is told. */
-async function runningStory(dir: string, nodes: number) {
-  const child = start(
-    process.execPath,
-    [program, ...storyArguments, '--state-dir', dir, '--nodes', String(nodes)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  const ended = once(child, 'exit');
+/** As `npm start -- --nodes COUNT` opens it. */
+async function open(dir: string, nodes: number) {
   let said = '';
-  await new Promise<void>((resolve, reject) => {
-    child.stdout?.on('data', (text: Buffer) => {
-      said += String(text);
-      if (said.includes('Ctrl-C ends it')) resolve();
-    });
-    child.once('exit', () => reject(new Error(said)));
+  const out = new Writable({
+    write(chunk, _encoding, done) {
+      said += String(chunk);
+      done();
+    },
   });
-  assert.match(said, /Everything came out as it should/);
-  return {
-    said: () => said,
-    async interrupt(): Promise<void> {
-      child.kill('SIGINT');
-      assert.deepEqual(await ended, [0, null], said);
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL');
-      await ended;
-    },
-  };
+  const cluster = await openCluster({
+    dir,
+    nodes,
+    challengeEvery: 5_000,
+    unknownAfter: 60_000,
+    logLevel: 'silent',
+    ports: 'free',
+    narrator: createNarrator('text', out),
+    signal: new AbortController().signal,
+    programs,
+  });
+  return { cluster, said: () => said, [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose]() };
 }
 
-async function nodesOf(dir: string): Promise<readonly string[]> {
-  return (await assay(dir, 'get', 'nodes', '-o', 'name')).trim().split('\n');
+async function startAgents({ nodes, operator }: Cluster): Promise<void> {
+  await operator.importKeys(nodes.map(({ name, ekDigest }) => ({ node: name, ekDigest })));
+  await Promise.all(nodes.map((node) => node.startAgent()));
 }
 
-async function assay(dir: string, ...args: readonly string[]): Promise<string> {
-  const { server, tokenFile, caFile } = connection.parse(
-    JSON.parse(await readFile(join(dir, 'cli.json'), 'utf8')),
-  );
-  const flags = ['--server', server, '--token-file', tokenFile, '--ca-file', caFile];
-  const { stdout } = await run(process.execPath, [programs.assay, ...args, ...flags], {
-    timeoutMs: 30_000,
-    maxOutputBytes: 16 * 1024 * 1024,
-  });
-  return stdout.toString('utf8');
+/** Vouches for what these booted, and waits until they are trusted. */
+async function trust(cluster: Cluster): Promise<void> {
+  await vouch(cluster, createNarrator('json', { write: () => true }));
+  for (const { name } of cluster.nodes)
+    assert(await cluster.reaches(name, 'trusted', null, 60_000), JSON.stringify(cluster.state(name)));
 }

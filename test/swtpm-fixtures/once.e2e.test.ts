@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { before, describe, it } from 'mocha';
-import type { LeftOut } from '../../swtpm-fixtures/cluster/narrator.ts';
+import { Writable } from 'node:stream';
+import { after, before, describe, it } from 'mocha';
+import { type Cluster, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
+import { Expectations } from '../../swtpm-fixtures/cluster/expectations.ts';
+import { createNarrator, type LeftOut } from '../../swtpm-fixtures/cluster/narrator.ts';
+import { tellChange, vouch } from '../../swtpm-fixtures/cluster/story.ts';
 import { withEmpty } from '../own-namespaces.ts';
-import { storyArguments } from '../programs.ts';
+import { programs, storyArguments } from '../programs.ts';
 import { endOf } from './end-of.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
@@ -26,47 +32,32 @@ interface Line {
 }
 
 describe('npm start -- --once -o json', function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
 
-  for (const [change, code] of [
-    ['kernel', 'kernel_unknown'],
-    ['cmdline', 'cmdline_policy'],
-    ['secureboot', 'secureboot_off'],
-    ['firewall', 'fw_drift'],
-    ['disk', 'mount_not_encrypted'],
-    ['runtime', 'ima_unknown_file'],
-  ] as const)
-    it(`reports a changed ${change} in one object a line, and exits 0`, async () => {
-      const { exit, out, err } = await runOnce('-o', 'json', '--tamper', change);
-      assert.equal(exit, 0, err);
-      assert.equal(err, '');
-      const lines = out.trimEnd().split('\n');
-      const last: unknown = JSON.parse(lines.pop() ?? '');
-      assert(typeof last === 'object' && last !== null && 'summary' in last && 'ok' in last);
-      assert.deepEqual(Object.assign({}, last, { summary: {} }), { summary: {}, ok: true, leftOut: [] });
-      const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
-      // What ran is allowed by a command, once it was found.
-      const isAllowed = change === 'runtime';
-      assert.deepEqual(counts, {
-        nodes: 3,
-        trusted: isAllowed ? 2 : 1,
-        untrusted: isAllowed ? 0 : 1,
-        unknown: 1,
-      });
-      assert.equal(typeof seconds, 'number');
-      const reported = lines.map((line) => JSON.parse(line) as Line);
-      for (const each of reported) assert.deepEqual(Object.keys(each), ['t', 'node', 'state', 'reasons']);
-      assert.deepEqual(
-        reported.map(({ t }) => t),
-        reported.map(({ t }) => t).sort((a, b) => a - b),
-      );
-      const of = (name: string) => reported.filter(({ node }) => node === name).map(({ state }) => state);
-      assert.equal(of('node-1').at(-1), 'trusted');
-      assert.equal(of('node-3').at(-1), 'unknown');
-      assert.equal(of('node-2').at(-1), isAllowed ? 'trusted' : 'untrusted');
-      const found = reported.findLast(({ node, state }) => node === 'node-2' && state === 'untrusted');
-      assert(found?.reasons.includes(code) === true, found?.reasons.join() ?? 'never untrusted');
-    });
+  it('reports a changed kernel in one object a line, and exits 0', async () => {
+    const { exit, out, err } = await runOnce('-o', 'json', '--tamper', 'kernel');
+    assert.equal(exit, 0, err);
+    assert.equal(err, '');
+    const lines = out.trimEnd().split('\n');
+    const last: unknown = JSON.parse(lines.pop() ?? '');
+    assert(typeof last === 'object' && last !== null && 'summary' in last && 'ok' in last);
+    assert.deepEqual(Object.assign({}, last, { summary: {} }), { summary: {}, ok: true, leftOut: [] });
+    const { seconds, ...counts } = Object(last.summary) as Record<string, unknown>;
+    assert.deepEqual(counts, { nodes: 3, trusted: 1, untrusted: 1, unknown: 1 });
+    assert.equal(typeof seconds, 'number');
+    const reported = lines.map((line) => JSON.parse(line) as Line);
+    for (const each of reported) assert.deepEqual(Object.keys(each), ['t', 'node', 'state', 'reasons']);
+    assert.deepEqual(
+      reported.map(({ t }) => t),
+      reported.map(({ t }) => t).sort((a, b) => a - b),
+    );
+    const of = (name: string) => reported.filter(({ node }) => node === name).map(({ state }) => state);
+    assert.equal(of('node-1').at(-1), 'trusted');
+    assert.equal(of('node-3').at(-1), 'unknown');
+    assert.equal(of('node-2').at(-1), 'untrusted');
+    const found = reported.findLast(({ node, state }) => node === 'node-2' && state === 'untrusted');
+    assert(found?.reasons.includes('kernel_unknown') === true, found?.reasons.join() ?? 'never untrusted');
+  });
 
   describe('where there is no nft', () => {
     before(function () {
@@ -99,4 +90,76 @@ describe('npm start -- --once -o json', function () {
     assert.equal(out, '');
     assert.match(err, /at least 3/);
   });
+});
+
+describe('what npm start -- --tamper changes on a node', function () {
+  this.timeout(180_000);
+  let dir = '';
+  let cluster: Cluster;
+  let said = '';
+  const ends = new AsyncDisposableStack();
+  const narrator = createNarrator(
+    'json',
+    new Writable({
+      write(chunk, _encoding, done) {
+        said += String(chunk);
+        done();
+      },
+    }),
+  );
+  const expected = () => new Expectations(cluster, narrator);
+  const second = () => cluster.nodes[1] ?? assert.fail();
+
+  /** One story for all changes: each is taken back before the next one. */
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'assay-changes-'));
+    ends.defer(() => rm(dir, { recursive: true, force: true }));
+    cluster = ends.use(
+      await openCluster({
+        dir,
+        nodes: 2,
+        challengeEvery: 5_000,
+        unknownAfter: 60_000,
+        logLevel: 'silent',
+        ports: 'free',
+        narrator,
+        signal: new AbortController().signal,
+        programs,
+      }),
+    );
+    const alone = { ...cluster, nodes: [second()] };
+    const { name, ekDigest } = second();
+    await cluster.operator.importKeys([{ node: name, ekDigest }]);
+    await second().startAgent();
+    await vouch(alone, narrator);
+    await trusted();
+  });
+  after(() => ends.disposeAsync());
+
+  async function trusted(): Promise<void> {
+    assert(await cluster.reaches('node-2', 'trusted', null, 60_000), JSON.stringify(cluster.state('node-2')));
+  }
+
+  for (const [change, code, takeBack] of [
+    ['cmdline', 'cmdline_policy', () => second().reboot(second().log)],
+    ['secureboot', 'secureboot_off', () => second().reboot(second().log)],
+    ['firewall', 'fw_drift', () => second().reboot(second().log)],
+    ['disk', 'mount_not_encrypted', () => second().machine.mountStorage('encrypted')],
+    // It is allowed by a command, once it was found.
+    ['runtime', 'ima_unknown_file', async () => undefined],
+  ] as const)
+    it(`is reported in one object a line: ${change}`, async () => {
+      said = '';
+      const its = expected();
+      await tellChange(cluster, narrator, second(), change, its);
+      assert(its.held, said);
+      const lines = said.trimEnd().split('\n');
+      const reported = lines.map((line) => JSON.parse(line) as Line).filter(({ node }) => node === 'node-2');
+      for (const each of reported) assert.deepEqual(Object.keys(each), ['t', 'node', 'state', 'reasons']);
+      const found = reported.findLast(({ state }) => state === 'untrusted');
+      assert(found?.reasons.includes(code) === true, said);
+      assert.equal(reported.at(-1)?.state, change === 'runtime' ? 'trusted' : 'untrusted');
+      await takeBack();
+      await trusted();
+    });
 });

@@ -35,7 +35,7 @@ export async function openNamespace(): Promise<Namespace> {
 export async function until(
   isSo: () => boolean | Promise<boolean>,
   what: string,
-  withinMs = 10_000,
+  withinMs = 60_000,
 ): Promise<void> {
   for (const end = performance.now() + withinMs; !(await isSo()); await sleep(10))
     if (performance.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);

@@ -85,7 +85,7 @@ describe('a TPM', () => {
   });
 
   it('answers twenty quotes in a row without running out of handles', async function () {
-    this.timeout(20_000);
+    this.timeout(120_000);
     for (let i = 0; i < 20; i++) await tpm.quote({ qualifyingData, selection: { sha256: [0] } });
   });
 
@@ -150,7 +150,7 @@ describe('a TPM', () => {
   });
 
   it('serves two programs side by side, one verb at a time', async function () {
-    this.timeout(30_000);
+    this.timeout(120_000);
     await using other = await open();
     const request = { qualifyingData, selection: { sha256: [0] } };
     const busy = [tpm, other, tpm, other].map(async (each) => {
@@ -176,7 +176,7 @@ describe('the attestation key', () => {
   const open = () => openTpm({ tcti: software.tcti, lockDir: folder });
 
   it('has the same name after a restart, a power cycle, a reinstall and TPM2_Clear', async function () {
-    this.timeout(20_000);
+    this.timeout(120_000);
     await using first = await open();
     const { name } = await first.createAttestationKey();
     const ek = await first.readEndorsementKey();
@@ -197,7 +197,7 @@ describe('the attestation key', () => {
   });
 
   it('is made again where a reset or TPM2_Clear made the saved context stale', async function () {
-    this.timeout(20_000);
+    this.timeout(120_000);
     await using tpm = await open();
     const ak = await tpm.createAttestationKey();
     await software.powerCycle();
@@ -207,7 +207,7 @@ describe('the attestation key', () => {
   });
 
   it('still quotes and activates after five power losses in a row', async function () {
-    this.timeout(30_000);
+    this.timeout(120_000);
     await using tpm = await open();
     const ak = await tpm.createAttestationKey();
     for (let i = 0; i < 5; i++) {
@@ -219,7 +219,7 @@ describe('the attestation key', () => {
   });
 
   it('says that the TPM is gone, and works again when it is back', async function () {
-    this.timeout(20_000);
+    this.timeout(120_000);
     await using tpm = await open();
     await tpm.createAttestationKey();
     await software.kill();

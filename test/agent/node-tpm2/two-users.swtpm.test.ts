@@ -46,7 +46,7 @@ describe('two programs of different users on one TPM', () => {
     [stranger, '0'],
   ] as const)
     it(`exclude each other: while user ${holder} is in a verb, user ${other} waits`, async function () {
-      this.timeout(30_000);
+      this.timeout(120_000);
       const slow = start('setpriv', argumentsOf(holder, 15_000, `${folder}/slow:/usr/bin:/bin`), {
         stdio: ['ignore', 'pipe', 'inherit'],
       });

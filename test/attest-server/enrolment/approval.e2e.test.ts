@@ -8,7 +8,7 @@ import { runAssay } from '../cli/cli-fixture.ts';
 import { agentsOf, ekDigestOf, type RealAgent, startAgent } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
-const patience = 20_000;
+const patience = 60_000;
 
 /** Each test goes on where the one before it ended. */
 describe('a person who vouches for a machine from the command line', () => {

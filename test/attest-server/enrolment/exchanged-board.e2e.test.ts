@@ -6,7 +6,7 @@ import { runAssay } from '../cli/cli-fixture.ts';
 import { agentsOf, ekDigestOf, type RealAgent, startAgent } from '../real-agent.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
-const patience = 20_000;
+const patience = 60_000;
 const log = recordedLog('debian13-shim-grub');
 
 /** As docs/first-node.md says it, with real TPMs. Each test goes on where the one before it ended. */

@@ -47,7 +47,7 @@ describe('input that somebody made for the time that it takes, over a real conne
   after(() => world?.[Symbol.asyncDispose]());
 
   it('is refused as a policy to simulate, and the server answers others meanwhile (row 131)', async function () {
-    this.timeout(20_000);
+    this.timeout(120_000);
     for (const [what, policy] of Object.entries(dear)) {
       const [simulated, nodes] = await Promise.all([
         world.ask('POST', '/v1/policy/simulate', token, { policy, file: 'policy.yaml' }),

@@ -14,7 +14,7 @@ import { type KeptAgent, startKeptAgent } from './kept-agent.ts';
 
 const log = recordedLog('debian13-shim-grub');
 const node = 'node-1';
-const patience = 15_000;
+const patience = 60_000;
 
 /** Each test goes on where the one before it ended. */
 describe('one authority of the server follows another, end to end', () => {

@@ -14,7 +14,7 @@ import { startTestServer, type TestServer } from '../running-server.ts';
 import { type KeptAgent, startKeptAgent } from './kept-agent.ts';
 
 const node = 'node-1';
-const patience = 20_000;
+const patience = 60_000;
 const day = 86_400_000;
 const names = ['localhost', '127.0.0.1'];
 const serverUntil = 'assay_certificate_expiry_timestamp_seconds{certificate="server"}';
