@@ -80,9 +80,11 @@ export class Connection<Node> {
     this.#agenda = new Agenda(this, around.alarms, ports.now);
     this.#agenda.within(timings.helloWithin, 'no hello in time');
     this.#heartbeat = new Heartbeat(webSocket, this);
-    this.#answer.watch(webSocket, socket);
+    this.#answer.watch(socket);
+    // One listener of each event, told to all whom it concerns: of two, each connection keeps a list.
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (!this.mayGoOn()) return;
+      this.#answer.frame(data.length, true);
+      if (!this.#mayGoOn()) return;
       // Who goes on while we work on what he sent: the rest waits in his own buffers, not in ours.
       if (this.#working) webSocket.pause();
       if (!isBinary && data.length > limits.textFrame)
@@ -119,6 +121,12 @@ export class Connection<Node> {
 
   beat(): void {
     this.#heartbeat.beat();
+  }
+
+  /** A ping or a pong came: of so many bytes, which nobody keeps. */
+  controlFrame({ length }: Buffer): boolean {
+    this.#answer.frame(length, false);
+    return this.#mayGoOn();
   }
 
   tooLate(text: string): void {
@@ -398,7 +406,7 @@ export class Connection<Node> {
   }
 
   /** Whether the peer keeps to the rate of frames; it is refused where not. */
-  mayGoOn(): boolean {
+  #mayGoOn(): boolean {
     if (this.#rate.take(this.#ports.now())) return true;
     this.#carryOut(this.session.refuse('too_large', 'too many frames a second'));
     return false;

@@ -3,7 +3,7 @@ import type { WebSocket } from 'ws';
 /** Who keeps count of what a peer sends, and of what it does not read. */
 interface Watch {
   /** Told of each ping and pong; says whether the conversation goes on. */
-  mayGoOn(): boolean;
+  controlFrame(data: Buffer): boolean;
   /** Whether the peer reads what it is sent. */
   reads(): boolean;
 }
@@ -17,12 +17,12 @@ export class Heartbeat {
   constructor(webSocket: WebSocket, watch: Watch) {
     this.#webSocket = webSocket;
     this.#watch = watch;
-    webSocket.on('pong', () => {
+    webSocket.on('pong', (data) => {
       this.#isAlive = true;
-      watch.mayGoOn();
+      watch.controlFrame(data);
     });
     webSocket.on('ping', (data) => {
-      if (watch.mayGoOn() && watch.reads()) webSocket.pong(data);
+      if (watch.controlFrame(data) && watch.reads()) webSocket.pong(data);
     });
   }
 

@@ -1,5 +1,4 @@
 import type { Duplex } from 'node:stream';
-import type { WebSocket } from 'ws';
 import { bounds } from './bounds.ts';
 
 /** One proven connection, as it is counted. */
@@ -95,12 +94,9 @@ export class OpenAnswer {
   #judged = 0;
   #isOver = false;
 
-  /** Hears of all that comes, before anybody else does. */
-  watch(webSocket: WebSocket, socket: Duplex): void {
+  /** Hears of all bytes that come, before anybody else does; of frames it is told. */
+  watch(socket: Duplex): void {
     socket.prependListener('data', ({ length }: Buffer) => this.came(length));
-    for (const event of ['ping', 'pong'])
-      webSocket.on(event, ({ length }: Buffer) => this.frame(length, false));
-    webSocket.on('message', ({ length }: Buffer) => this.frame(length, true));
   }
 
   /** From now on it counts. @param tell told how many bytes it has */
