@@ -125,6 +125,7 @@ export class AnswerProofs {
       expectedOf({ name, ...node }, answer),
     );
     const owned = this.#nodes.of(name);
+    owned.ekDigest = node.ekDigest;
     owned.judging ??= new JudgingTime(name, this.#rates);
     const { judging } = owned;
     judging.admit(performance.now() - started + perByte * arrivedBytes(answer));

@@ -14,7 +14,7 @@ import { keptBytes } from './answer-size.ts';
 import { Commits } from './commits.ts';
 import { NamedParts } from './named-parts.ts';
 import { sentBefore } from './next-status.ts';
-import { NodeLives, restoreClaims, type SharedClaims } from './node-lives.ts';
+import { NodeLives, type SharedClaims } from './node-lives.ts';
 import type { OwnedNode } from './owned-node.ts';
 import { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
@@ -84,8 +84,8 @@ export class Attestation {
 
   /** Of the disk a TPM has a share, whichever node it is. */
   #releaseShare(name: string): void {
-    const status = this.status(name);
-    if (status !== null) this.#ports.evidence.share.forget(status.ekDigest);
+    const ekDigest = this.#nodes.get(name)?.ekDigest ?? null;
+    if (ekDigest !== null) this.#ports.evidence.share.forget(ekDigest);
   }
 
   statuses(): readonly NodeStatus[] {
@@ -237,9 +237,7 @@ export class Attestation {
     try {
       return await this.#recorder.record(node, recorded, inForce, seen);
     } catch (error) {
-      // What was not written down was not said, also by a node that was revoked meanwhile.
-      restoreClaims(this.#claims, name, node.status);
-      if (node.isBlank) this.#verifier.forget(peer.ak.name);
+      this.#lives.takeBack(node, peer.ak.name, error);
       throw error;
     }
   }

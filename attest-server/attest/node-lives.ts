@@ -1,6 +1,7 @@
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import { trialEndedVerdict, twinVerdict } from '../policy/appraise.ts';
 import type { PcrBank } from '../protocol/messages.ts';
+import { Rejection } from '../protocol/rejection.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { Commits } from './commits.ts';
 import { lastTrusted } from './next-status.ts';
@@ -18,16 +19,6 @@ export interface SharedClaims {
   readonly systemUuids: SystemUuids;
   readonly volumes: SharedVolumes;
   readonly twins: Twins;
-}
-
-/** Puts back what is stored of the node's claims; null: nothing is. */
-export function restoreClaims(
-  { systemUuids, volumes }: SharedClaims,
-  name: string,
-  status: NodeStatus | null,
-): void {
-  systemUuids.restore(name, status?.systemUuid ?? null);
-  volumes.restore(name, storedMarks(status));
 }
 
 interface LivesParts {
@@ -69,6 +60,7 @@ export class NodeLives {
   async #remember(node: OwnedNode, status: NodeStatus): Promise<void> {
     await this.#parts.supplements.restore(status);
     node.status = status;
+    node.ekDigest = status.ekDigest;
     node.setDeadline(status.expiresAt, this.#ports.now(), this.#ports.monotonic());
     restoreClaims(this.#parts.claims, node.name, status);
   }
@@ -104,9 +96,9 @@ export class NodeLives {
   }
 
   /** Of a record of before banks were kept: what an answer of it proved is what the TPM has. */
-  async fixBanks({ name, ekDigest, banks }: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
+  async fixBanks({ name, ekDigest }: EnrolledNode, shown: readonly PcrBank[]): Promise<void> {
     const node = this.#parts.nodes.get(name);
-    if (banks !== null || node === undefined || node.hasFixedBanks) return;
+    if (node === undefined || node.hasFixedBanks) return;
     await this.#ports.enrolment.fixBanks(ekDigest, shown);
     node.hasFixedBanks = true;
   }
@@ -127,6 +119,16 @@ export class NodeLives {
     if (archived === null) return;
     await this.#remember(node, archived);
     this.#ports.presence.recalled(node.name);
+  }
+
+  /** An answer of the node came to nothing: what was not written down was not said. If it is none by now, nothing of it stays. */
+  takeBack(node: OwnedNode, akName: string, error: unknown): void {
+    const { claims, nodes, verifier } = this.#parts;
+    restoreClaims(claims, node.name, node.status);
+    const isNone = error instanceof Rejection && error.code === 'enrolment_pending';
+    if (node.status !== null || !isNone) return;
+    nodes.drop(node);
+    verifier.forget(akName);
   }
 
   /** Does the work while no verdict of these nodes is under way, and knows nothing of those that it gives afterwards. */
@@ -185,6 +187,16 @@ export class NodeLives {
       return true;
     });
   }
+}
+
+/** Puts back what is stored of the node's claims; null: nothing is. */
+function restoreClaims(
+  { systemUuids, volumes }: SharedClaims,
+  name: string,
+  status: NodeStatus | null,
+): void {
+  systemUuids.restore(name, status?.systemUuid ?? null);
+  volumes.restore(name, storedMarks(status));
 }
 
 function isHeldAsTwin({ state, verdict }: NodeStatus): boolean {

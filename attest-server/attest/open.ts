@@ -142,7 +142,8 @@ export async function openAttest(
           supplements: answer.supplements,
         },
       );
-      if (session.hello !== null) await attestation.fixBanks(record, session.hello.banks);
+      if (record.banks === null && session.hello !== null)
+        await attestation.fixBanks(record, session.hello.banks);
       duration('total', (monotonic() - started) / 1000);
       return judged;
     },

@@ -26,6 +26,8 @@ const nothing: Promise<unknown> = Promise.resolve();
 export class OwnedNode {
   readonly name: string;
   readonly supplements: readonly NodeSupplement[];
+  /** Of its TPM; null before it answered, or was taken from the store. */
+  ekDigest: string | null = null;
   /** What is shown of it; null before it is judged, or taken from the store. */
   status: NodeStatus | null = null;
   /** What is stored of a node that is shown as overdue, where that is a fault of ours: it is not stored. Else null. */

@@ -25,7 +25,9 @@ export function supplementList({ ports, nodes, verifier, turns }: ListParts): re
         hold: (digest, bytes) => evidence.hold(digest, bytes),
         readPart,
         takeFiles(name, bytes) {
-          const node = nodes.of(name);
+          const node = nodes.get(name);
+          // It was dropped meanwhile.
+          if (node === undefined) return;
           node.budgets ??= evidence.budgetsOf(name);
           node.budgets.files.take(bytes, ports.now());
         },

@@ -139,6 +139,11 @@ describe('a node while the server is at fault', () => {
     assert.equal(attestation.serverFault('node-1'), null);
   });
 
+  it('is remembered of nobody who only claims a name', () => {
+    attestation.failed('node-2', new TypeError('x is not a function'));
+    assert.equal(attestation.serverFault('node-2'), null);
+  });
+
   it('is not trusted where the store refuses to say that it is overdue; that is tried again, not each second', async () => {
     let attempts = 0;
     age = () => {
