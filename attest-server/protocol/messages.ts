@@ -9,7 +9,7 @@ import { jsonOf } from './parse-json.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
-import { mostPieces, type SupplementName, supplementNames } from './supplements.ts';
+import { mostInAnswer, mostPieces, type SupplementName, supplementNames } from './supplements.ts';
 import { nodeStates } from './verdict.ts';
 
 /** The conversation on `/v1/attest`, WebSocket subprotocol `assay.v1`. Text frames carry one of these objects. */
@@ -131,8 +131,8 @@ const askedSupplement = z.strictObject({
   from: z.int().min(0),
   /** The boot that these are of: in another one it is sent from its begin. Null where any will do. */
   bootId: z.string().max(64).nullable(),
-  /** Bytes that the answer may bring. */
-  most: z.int().min(1),
+  /** Bytes that the answer may bring: an agent has all of them in memory. */
+  most: z.int().min(1).max(mostInAnswer),
 });
 
 const activated = z.strictObject({

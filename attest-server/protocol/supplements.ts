@@ -21,13 +21,13 @@ export interface SupplementForm {
   readonly first: number;
   readonly most: number;
   /** Whether a connection is asked for it that has not proven itself. */
-  readonly ofStrangers: boolean;
+  readonly ofStrangers?: true;
   /** What of it comes is read at once, and not in steps. */
-  readonly isReadAtOnce: boolean;
+  readonly isReadAtOnce?: true;
   /** An answer may bring it from its begin, though more of it was known: it is that of another boot. */
-  readonly mayBeginAgain: boolean;
+  readonly mayBeginAgain?: true;
   /** So many nodes send it at once that whoever sends more than at first needs one of a few places. */
-  readonly takesPlace: boolean;
+  readonly takesPlace?: true;
 }
 
 export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> = {
@@ -38,10 +38,7 @@ export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> =
     pieces: limits.filesInAnswer.count + limits.filesInAnswer.blocks,
     first: limits.filesInAnswer.bytes,
     most: limits.filesInAnswer.bytes,
-    ofStrangers: false,
     isReadAtOnce: true,
-    mayBeginAgain: false,
-    takesPlace: false,
   },
   initrds: {
     head: initrdListHead,
@@ -50,10 +47,6 @@ export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> =
     pieces: limits.initrd.pieces,
     first: limits.initrd.piece,
     most: limits.initrd.inAnswer,
-    ofStrangers: false,
-    isReadAtOnce: false,
-    mayBeginAgain: false,
-    takesPlace: false,
   },
   ima: {
     head: imaIndexHead,
@@ -63,14 +56,14 @@ export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> =
     first: limits.parts.ima,
     most: limits.ima.inAnswer,
     ofStrangers: true,
-    isReadAtOnce: false,
     mayBeginAgain: true,
     takesPlace: true,
   },
 };
 
-/** Frames that one answer may bring of any of them. */
+/** Of any of them: frames, and bytes, that one answer may bring. */
 export const mostPieces = Math.max(...supplementNames.map((name) => supplementForms[name].pieces));
+export const mostInAnswer = Math.max(...supplementNames.map((name) => supplementForms[name].most));
 
 /** What of a supplement a node is to send next. */
 export interface SupplementPlace {

@@ -6,6 +6,7 @@ import { freshChallenge } from '../../../attest-server/channel/challenge.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import {
   type Introduction,
+  parseServerMessage,
   type SaidSupplement,
   spokenWords,
 } from '../../../attest-server/protocol/messages.ts';
@@ -47,6 +48,23 @@ describe('the pieces of an initrd that come for a challenge', () => {
     assert.throws(() => arrive(Array.from({ length: most + 1 }, () => one)), { code: 'too_large' });
     const small = new ArrivedSupplements({ supplements: { initrds: { ...asked, most: 2 } } });
     assert.throws(() => small.add('initrds', one), { code: 'too_large' });
+  });
+
+  it('are no more than an agent may have in memory, whatever a server asks for', () => {
+    const challenge = {
+      type: 'challenge',
+      nonce: 'bm9uY2U=',
+      selection: {},
+      purpose: 'attest',
+      holds: [],
+      within: 1,
+    };
+    const asks = (amount: number) =>
+      parseServerMessage(
+        JSON.stringify({ ...challenge, supplements: { initrds: { ...asked, most: amount } } }),
+      );
+    assert.equal(asks(limits.initrd.inAnswer).type, 'challenge');
+    assert.throws(() => asks(limits.initrd.inAnswer + 1), { code: 'malformed' });
   });
 
   it('are asked for of agents alone that understand it', () => {

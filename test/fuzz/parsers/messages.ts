@@ -48,15 +48,12 @@ export const binaryFrames: FuzzedParser = {
     binaryFrame('part', Buffer.from('assay/loader-files/1\n')),
     supplementFrame('initrds', Buffer.from('070701')),
   ],
-  parse: parseBinaryFrame,
+  parse(bytes) {
+    const frame = parseBinaryFrame(bytes);
+    return frame.kind === 'supplement' ? parseSupplementFrame(frame.payload) : frame;
+  },
   isDeclared: isRejection,
   isPastHeader: () => false,
-};
-
-export const supplementFrames: FuzzedParser = {
-  ...binaryFrames,
-  seeds: () => [supplementFrame('ima', Buffer.from('an entry')).subarray(1)],
-  parse: parseSupplementFrame,
 };
 
 export const facts: FuzzedParser = {
