@@ -2,6 +2,7 @@ import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync }
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start } from 'node-tpm2/run';
+import { compiledIn } from '../swtpm-fixtures/programs.ts';
 import { batchesOf, type Seconds } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
@@ -107,7 +108,24 @@ function testFiles(chosen: readonly string[]): string[] {
 async function compile(folder: string): Promise<Totals> {
   chmodSync(folder, 0o755);
   env.ASSAY_TEST_PROGRAMS = folder;
-  return runAll([{ name: compiling, command: ['../swtpm-fixtures/set-up/build.ts', '--out', folder] }]);
+  const built = await runAll([
+    { name: compiling, command: ['../swtpm-fixtures/set-up/build.ts', '--out', folder] },
+  ]);
+  if (built.failed === 0) keepCompiled(folder);
+  return built;
+}
+
+/** Tests start these hundreds of times, in environments of their own: what Node compiles of them is kept beside them. */
+function keepCompiled(folder: string): void {
+  const kept = JSON.stringify(join(folder, 'compiled-modules'));
+  writeFileSync(
+    join(folder, 'keep-compiled.mjs'),
+    `import { enableCompileCache } from 'node:module';\nenableCompileCache(${kept});\n`,
+  );
+  for (const program of Object.values(compiledIn(folder))) {
+    const text = readFileSync(program, 'utf8');
+    writeFileSync(program, text.replace('\n', "\nimport './keep-compiled.mjs';\n"));
+  }
 }
 
 /**

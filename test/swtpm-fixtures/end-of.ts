@@ -6,6 +6,11 @@ export interface End {
   readonly stderr: string;
 }
 
+/** Where Node keeps what it compiled: it changes nothing but the time that a program takes to start. */
+const { NODE_COMPILE_CACHE: compiled } = process.env;
+export const keptModules: Readonly<Record<string, string>> =
+  compiled === undefined ? {} : { NODE_COMPILE_CACHE: compiled };
+
 /**
  * Runs the Node that runs the tests with these arguments, in this environment alone, until it ends.
  * @param before argv of a program that starts it
@@ -16,7 +21,7 @@ export function endOf(
   before: readonly string[] = [],
 ): Promise<End> {
   const [program = '', ...rest] = [...before, process.execPath, ...args];
-  const child = start(program, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = start(program, rest, { env: { ...keptModules, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout?.on('data', (bytes: Buffer) => {

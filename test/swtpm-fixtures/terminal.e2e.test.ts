@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { keptModules } from './end-of.ts';
 import { occupy } from './occupy.ts';
 
 const setup = join(import.meta.dirname, '../../swtpm-fixtures/setup.mjs');
@@ -30,6 +31,7 @@ describe('npm start at a terminal', function () {
 
   it('ends quietly where its reader has seen enough', async () => {
     const child = start(process.execPath, [setup, 'start', '--', '--state-dir', dir], {
+      env: keptModules,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let complaints = '';
@@ -69,7 +71,7 @@ describe('npm start at a terminal', function () {
 /** A terminal of its own, in which this command is the foreground. */
 function openTerminal(command: string) {
   const child = start('script', ['--quiet', '--flush', '--return', '--command', command, '/dev/null'], {
-    env: { PATH: process.env.PATH ?? '', TERM: 'dumb', PS1: '$ ' },
+    env: { ...keptModules, PATH: process.env.PATH ?? '', TERM: 'dumb', PS1: '$ ' },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   let said = '';
