@@ -61,8 +61,9 @@ export function answeredEvidence(
 
 /** With the parts that list what is kept of supplements. */
 export function partsWith(parts: Parts, supplements: readonly KeptSupplement[]): Parts {
-  if (supplements.length === 0) return parts;
-  return { ...parts, ...Object.fromEntries(supplements.map(({ name, part }) => [name, part])) };
+  let all = parts;
+  for (const { name, part } of supplements) all = { ...all, [name]: part };
+  return all;
 }
 
 /** As it is verified. @param parts those of the answer, with the bytes of all that need some */
@@ -83,8 +84,8 @@ export function evidenceWith(
 
 /** The list by itself, and the other parts: an agent of 0.3.0 sends it as the part `ima`, from its begin. */
 export function withListApart(answer: Answer): Answer {
+  if (answer.parts.ima === undefined) return answer;
   const { ima, ...parts } = answer.parts;
-  if (ima === undefined) return answer;
   const { ima: answered, ...others } = answer.supplements ?? {};
   if (ima.bytes === null || answered?.came != null) return { ...answer, parts };
   const asked = answered?.asked ?? { of: [], from: 0, bootId: null };

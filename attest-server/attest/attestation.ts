@@ -183,7 +183,7 @@ export class Attestation {
           ? { parts: whole.parts, lost: null }
           : await this.#named.read(node, whole.parts, unread, before);
       // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
-      const answer = withListApart({ ...whole, parts });
+      const answer = withListApart(parts === whole.parts ? whole : { ...whole, parts });
       const holding = this.supplements.held(name, before);
       const held = holding instanceof Promise ? await holding : holding;
       const proof = shown(answer.parts);
@@ -218,10 +218,11 @@ export class Attestation {
     const place = inForce.groupOf(name, this.#ports.labelsOf(name));
     const seen = this.#seen(node, shown);
     const appraiser = this.turns.appraiserOf(node.status, inForce);
-    const whole = await answered.whole({
+    const proving = answered.whole({
       judgedTo: () => appraiser.judgedTo(seen),
       ahead: (proven) => appraiser.ahead(proven, seen, this.#ports.now()),
     });
+    const whole = proving instanceof Promise ? await proving : proving;
     if (whole === null) return askedAgain;
     const { kept } = whole;
     const arrived = keptBytes(answer.parts, kept, node.status?.parts ?? noParts);

@@ -56,12 +56,7 @@ function nameOf(member: string): PartName {
   return member as PartName;
 }
 
-/** @throws Rejection `malformed` where its bytes are nowhere, or have another digest */
-export function logOf(
-  name: 'boot' | 'userSpace' | 'ima',
-  parts: Parts,
-  memory: Memory | null,
-): HashedPart | null {
+function logOf(name: 'boot' | 'userSpace' | 'ima', parts: Parts, memory: Memory | null): HashedPart | null {
   const part = parts[name];
   if (part === undefined) return null;
   const log = hashedPart(name, part, memory);

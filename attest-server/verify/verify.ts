@@ -13,7 +13,7 @@ import { checkFiles } from './listed-files.ts';
 import { checkListed } from './listed-parts.ts';
 import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
-import { checkParts, logOf } from './parts.ts';
+import { checkParts } from './parts.ts';
 import type { MeasuredBoot, Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
@@ -145,19 +145,19 @@ export class SignedAnswer {
     return atOnce(this.provenInSteps(evidence));
   }
 
-  /** What its boot lacks where its loader read other files: said of an answer that is proven, and no proof. @throws Rejection as `verify` */
+  /** The boot of an answer that is proven, if its loader read other files: to see what it lacks, and no proof. @throws Rejection as `verify` */
   bootWith(
-    { banks, measuredDigest }: Proven,
-    evidence: Pick<Evidence, 'parts' | 'files'>,
+    proven: Proven,
+    { parts, files = noFiles }: Pick<Evidence, 'parts' | 'files'>,
   ): MeasuredBoot | null {
-    const { parts, files = noFiles } = evidence;
+    const { banks, measuredDigest, facts, akName } = proven;
     const memory = this.#memory;
-    const log = logOf('boot', parts, memory);
+    const { boot: log, userSpace } = checkParts(parts, facts, memory);
     if (log === null) return null;
-    const userSpace = logOf('userSpace', parts, memory);
     const read = checkFiles(parts.loaderFiles, files, memory, lacksSha256(banks));
-    if (memory === null) return measureBoot(log, banks, userSpace, read);
-    return memory.boot(memory.ofKey(this.#expected.ak.name), log, { banks, measuredDigest }, userSpace, read);
+    return memory === null
+      ? measureBoot(log, banks, userSpace, read)
+      : memory.boot(memory.ofKey(akName), log, { banks, measuredDigest }, userSpace, read);
   }
 
   /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */

@@ -79,28 +79,56 @@ export class SupplementedAnswer implements LackingAnswer {
     return taking;
   }
 
-  /** Takes the others in the node's turn, and proves the whole. Null: the node is asked for more first. */
-  async whole(rules: Ahead): Promise<WholeAnswer | null> {
+  /**
+   * Takes the others in the node's turn, and proves the whole: at once, where nothing is to be taken or added, as of most answers.
+   * Null: the node is asked for more first.
+   */
+  whole(rules: Ahead): WholeAnswer | Promise<WholeAnswer | null> {
     this.#rules = rules;
-    const given = this.#given;
-    try {
-      for (let i = 0; i < this.#list.length; i++) {
-        const taking = this.#list[i]!.waits === true ? null : this.#take(i);
-        if (taking === null || !(await taking)) continue;
-        // Nothing is judged yet, and what came of the others is at hand then.
-        for (const one of given) if (one !== null) this.#supplementOf(one).keep?.(this.node.name, one);
-        return null;
-      }
-      const proven = await this.#prove(rules);
-      const kept: KeptSupplement[] = [];
-      for (const one of given) {
-        const its = one === null ? null : await keptOf(one, proven);
-        if (its !== null) kept.push(its);
-      }
-      return { proven, kept, wait: this.#wait, asks: this.#asks };
-    } finally {
-      for (const one of given) one?.done?.();
+    for (let i = 0; i < this.#list.length; i++) {
+      const taking = this.#list[i]!.waits === true ? null : this.#take(i);
+      if (taking !== null) return this.#takeFrom(i, taking, rules);
     }
+    // What initrds hold may be long.
+    if (this.#isOther || (this.proven.boot?.initrds.length ?? 0) > 0) return this.#proveWhole(rules);
+    const kept = this.#given.flatMap((one) => (one === null ? [] : (partOf(one) ?? [])));
+    return this.#ended(this.proven, kept);
+  }
+
+  async #takeFrom(first: number, begun: Promise<boolean>, rules: Ahead): Promise<WholeAnswer | null> {
+    try {
+      let taking: Promise<boolean> | null = begun;
+      for (let i = first; i < this.#list.length; i++) {
+        if (i > first) taking = this.#list[i]!.waits === true ? null : this.#take(i);
+        if (taking !== null && (await taking)) return this.#keepForNext();
+      }
+      return await this.#proveWhole(rules);
+    } finally {
+      for (const one of this.#given) one?.done?.();
+    }
+  }
+
+  /** Nothing is judged yet, and what came is at hand then. */
+  #keepForNext(): null {
+    for (let i = 0; i < this.#list.length; i++) {
+      const given = this.#given[i] ?? null;
+      if (given !== null) this.#list[i]!.keep?.(this.node.name, given);
+    }
+    return null;
+  }
+
+  async #proveWhole(rules: Ahead): Promise<WholeAnswer> {
+    const proven = await this.#prove(rules);
+    const kept: KeptSupplement[] = [];
+    for (const one of this.#given) {
+      const its = one?.kept === undefined ? one && partOf(one) : await one.kept(proven);
+      if (its !== null) kept.push(its);
+    }
+    return this.#ended(proven, kept);
+  }
+
+  #ended(proven: Proven, kept: readonly KeptSupplement[]): WholeAnswer {
+    return { proven, kept, wait: this.#wait, asks: this.#asks };
   }
 
   /** Null where there is nothing to take; true where the node is asked for more first. */
@@ -142,21 +170,13 @@ export class SupplementedAnswer implements LackingAnswer {
         })(),
         () => proof.pause(),
       );
-    // What initrds hold may be long.
-    if ((this.proven.boot?.initrds.length ?? 0) > 0) await inSteps(proof.chargedSteps(ahead(this.proven)));
+    await inSteps(proof.chargedSteps(ahead(this.proven)));
     return this.proven;
-  }
-
-  #supplementOf({ name }: GivenSupplement): Supplement {
-    return this.#list.find((one) => one.name === name)!;
   }
 }
 
-async function keptOf(
-  { name, part, files, kept }: GivenSupplement,
-  proven: Proven,
-): Promise<KeptSupplement | null> {
-  if (kept !== undefined) return kept(proven);
+/** What is kept of something that does not grow; null where no part lists it. */
+function partOf({ name, part, files }: GivenSupplement): KeptSupplement | null {
   if (part === null) return null;
   const blobs = Array.from(files, ([digest, bytes]) => ({ digest, bytes }));
   return { name, part, tail: null, blobs, isLong: false };
