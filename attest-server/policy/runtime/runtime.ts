@@ -43,7 +43,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   observe: observeRuntime,
   draft: draftRuntime,
   prepare(rules, context) {
-    const { group, references, remembers } = context;
+    const { group, references } = context;
     const isRequired = group.require.includes('runtime');
     const isOurs = ({ name, group: its }: Prepared['references'][number]) =>
       its === group.name || rules.references?.includes(name) === true;
