@@ -19,13 +19,12 @@ const kept = reasonSchema
   .omit({ class: true, severity: true, detail: true })
   .extend({ severity: z.enum(severities).exactOptional() });
 
-/** What stands against a node, and what its aspects remember of it besides. */
-export function againstIn(memory: Past['memory']): {
-  readonly against: Against;
-  readonly memory: Past['memory'];
-} {
+/** What stands against a node, and what its aspects remember of it besides; null where nothing does. */
+export function againstIn(
+  memory: Past['memory'],
+): { readonly against: Against; readonly memory: Past['memory'] } | null {
   const earlier = earlierAgainst(memory);
-  if (memory[key] === undefined && earlier === null) return { against: {}, memory };
+  if (memory[key] === undefined && earlier === null) return null;
   const { [key]: given, ...own } = earlier?.memory ?? memory;
   const against: Partial<Record<AspectName, readonly Finding[]>> = {};
   for (const name of aspectNames) {
@@ -38,7 +37,8 @@ export function againstIn(memory: Past['memory']): {
 }
 
 export function withAgainst(memory: Past['memory'], against: Against): Past['memory'] {
-  return Object.keys(against).length === 0 ? memory : { ...memory, [key]: against };
+  for (const _ in against) return { ...memory, [key]: against };
+  return memory;
 }
 
 /** Of what stood against a node, what this judgement neither takes back nor finds again: it stands. */

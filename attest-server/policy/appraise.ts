@@ -167,8 +167,8 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const judged = judgedNode(proven, node);
   const { group } = prepared;
   const { sequence, unread } = judged;
-  const { against, memory: before } = againstIn(past.memory);
-  let memory = before;
+  const account = againstIn(past.memory);
+  let memory = account === null ? past.memory : account.memory;
   const next: Partial<Record<AspectName, readonly Finding[]>> = {};
   const judgements: Judgement[] = [];
   let enough = nothing;
@@ -178,30 +178,34 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const isGate = (node.by ?? 'agent') !== 'agent';
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
-    const stood = against[name] ?? noFindings;
-    const isRequired = group.require.includes(name);
+    const stood = account?.against[name] ?? noFindings;
     let judgement = nothingSaid;
     if (!isGate || isProvenByGate(name)) {
       const own = judge.judge(proven, judged, at);
       const itsOwn = unreadBy(aspect, unread);
       // Nobody asks for it, and the node never showed it: there is nothing to tell.
       const missing =
-        isRequired || stood.length > 0 || itsOwn.length === 0
+        itsOwn.length === 0 || stood.length > 0 || group.require.includes(name)
           ? itsOwn
           : itsOwn.filter((one) => one.name === 'host' || past.sentParts.includes(one.name));
       judgement = missing.length === 0 ? own : withUnread(own, name, missing);
-      if (judgement.next !== undefined) memory = { ...memory, [name]: judgement.next };
+      if (judgement.next !== undefined && judgement.next !== memory[name])
+        memory = { ...memory, [name]: judgement.next };
       // What is not remembered of this answer must be shown once more.
-      if (judgement.enough !== undefined) enough = [...enough, ...judgement.enough];
+      const shown = judgement.enough ?? nothing;
+      if (shown.length > 0) enough = [...enough, ...shown];
       // Another aspect may go by the same part, and want more of it.
       if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     }
-    const stands = stood.length === 0 ? stood : standing(stood, judgement);
-    isOwing ||= stands.length > 0;
-    const stand = nextAgainst(stands, judgement.findings, group);
-    if (stand.length > 0) next[name] = stand;
-    const isSaid = isRequired || judgement.findings.length > 0;
-    judgements.push(stands.length > 0 && isSaid ? withStanding(judgement, stands) : judgement);
+    if (stood.length + judgement.findings.length > 0) {
+      const stands = standing(stood, judgement);
+      const all = nextAgainst(stands, judgement.findings, group);
+      if (all.length > 0) next[name] = all;
+      isOwing ||= stands.length > 0;
+      const isSaid = judgement.findings.length > 0 || group.require.includes(name);
+      if (stands.length > 0 && isSaid) judgement = withStanding(judgement, stands);
+    }
+    judgements.push(judgement);
   }
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
   memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
@@ -211,7 +215,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     begun: begunBy(sequence, past.sequence, proven, verdict),
     next: { sequence: sequence.next, memory: withAgainst(memory, next) },
     // Who owes a reading is asked for all.
-    enough: isOwing ? nothing : enough.filter((part) => !wanted.includes(part)),
+    enough: isOwing ? nothing : without(enough, wanted),
   };
 }
 
@@ -252,6 +256,11 @@ function judgedNode(
 }
 
 const nothing: readonly PartName[] = [];
+
+function without(parts: readonly PartName[], wanted: readonly PartName[]): readonly PartName[] {
+  return wanted.length === 0 ? parts : parts.filter((part) => !wanted.includes(part));
+}
+
 const noVolumes: readonly SharedVolume[] = [];
 const noNodes: readonly string[] = [];
 

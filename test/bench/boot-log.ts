@@ -80,12 +80,7 @@ async function bench(file: string, banks: readonly PcrBank[]): Promise<BootLogFi
   const aggregate = () => {
     const { aggregate: shown } = proved(list, started);
     if (shown === null) throw new Error(`nothing is said of ${file}`);
-    const { outcome } = judgeAggregate(
-      { shown, gave: false, cause: '', again: false },
-      started,
-      null,
-      () => null,
-    );
+    const { outcome } = judgeAggregate({ shown, gave: false, cause: '' }, started, null, () => null);
     if (outcome !== 'covered') throw new Error(`${file} is not covered: ${shown}`);
   };
   for (const { state } of [verdict(), known(), known()])

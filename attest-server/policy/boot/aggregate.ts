@@ -74,12 +74,12 @@ export function nextAggregate(
 }
 
 /** Whether a list led to PCR 10. */
-export function isReplayed({ shown }: AggregateClaim): boolean {
+export function isReplayed({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return isAggregate(shown);
 }
 
 /** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
-export function isShown({ shown }: AggregateClaim): boolean {
+export function isShown({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return shown !== 'none';
 }
 
@@ -89,7 +89,7 @@ export function isShown({ shown }: AggregateClaim): boolean {
  */
 export function provesStart(proven: Proven, memory: JudgedNode['past']['memory']): boolean {
   const shown = shownIn(proven, rememberedIn(memory.boot));
-  const claim = { shown, gave: false, cause: '', again: false };
+  const claim = { shown, gave: false, cause: '' };
   return judgeAggregate(claim, proven.banks, proven.boot, () => null).outcome === 'covered';
 }
 
@@ -110,7 +110,7 @@ export interface AggregateJudgement {
 
 /** @param demand a sentence on who demands the proof, asked where it is missing; null: nobody does */
 export function judgeAggregate(
-  { shown, gave, cause }: AggregateClaim,
+  { shown, gave, cause }: Omit<AggregateClaim, 'again'>,
   banks: readonly PcrValues[],
   boot: ReplayedBoot | null,
   demand: () => string | null,

@@ -1,12 +1,12 @@
-import { LRUCache } from 'lru-cache';
 import type { PartName } from '../../protocol/evidence.ts';
 import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Reference } from '../../protocol/reference.ts';
-import type { Proven, QuotedBank } from '../../verify/proven.ts';
+import type { Proven, QuotedBank, ReadInitrd, ReplayedBoot } from '../../verify/proven.ts';
 import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
-import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
+import { lastExpiry } from '../last-expiry.ts';
+import { type Keyed, keyed, remembering } from '../remembering.ts';
 import type { Unknown } from '../unknown.ts';
 import { advice, adviceByExpected } from './advice.ts';
 import {
@@ -85,21 +85,20 @@ function judgeOf(
   makeReady: ReturnType<typeof preparer>,
 ): Judge {
   const ready = prepare(rules, group, references, initrds, makeReady);
-  const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+  const judged = remembering(
+    (proven: Proven, node: JudgedNode, claim: AggregateClaim, at: number) =>
+      madeFrom(proven, node, claim, ready, at),
+    (made) => judgeMade(made, ready),
+    { slot: slotOf, most: remembers ? mostRemembered : 0 },
+  );
   return {
     judge(proven, node, at) {
-      const made = madeFrom(proven, node, ready);
-      let known = recall(remembered, proven, made, at);
-      if (known === null) {
-        known = judgeAnew(proven, made, ready, node, at);
-        if (remembers) remembered.set(keyOf(proven, made), known);
-      }
-      const next = nextAggregate(proven, node, made.aggregate, known.outcome);
-      const judgement = next === undefined ? known.judgement : { ...known.judgement, next };
-      const inTime = findingsInTime(node, made.aggregate);
-      return inTime.length === 0
-        ? judgement
-        : { ...judgement, findings: [...inTime, ...known.judgement.findings] };
+      const claim = claimOf(proven, node);
+      const { judgement: known, outcome } = judged(proven, node, claim, at);
+      const next = nextAggregate(proven, node, claim, outcome);
+      const judgement = next === undefined ? known : { ...known, next };
+      const inTime = findingsInTime(node, claim);
+      return inTime.length === 0 ? judgement : { ...judgement, findings: [...inTime, ...known.findings] };
     },
     ...(initrds !== null && {
       *ahead({ boot: measured }: Proven, _node: JudgedNode, at: number) {
@@ -127,8 +126,8 @@ interface Ready {
   readonly rules: BootRules;
   readonly set: ReferenceSet;
   readonly idle: ReturnType<typeof idleReferences>;
-  /** When active references expire, those that do. */
-  readonly expiries: readonly number[];
+  /** When the last active reference expired before a moment. */
+  readonly expiredAt: (at: number) => number;
   /** PCRs besides the measured ones that references name. */
   readonly unmeasured: readonly number[];
   /** Versions of TPM firmware. */
@@ -153,10 +152,7 @@ function prepare(
     rules,
     set,
     idle: idleReferences(group.name, rules, references, makeReady),
-    expiries: [
-      ...set.active.map(({ expires }) => expires).filter(Number.isFinite),
-      ...(initrds?.expiries ?? []),
-    ],
+    expiredAt: lastExpiry([...set.active.map(({ expires }) => expires), ...(initrds?.expiries ?? [])]),
     unmeasured: unmeasuredIn(set),
     denied: new Set(rules.tpmFirmwareDeny),
     revocations: references.find((one) => one.name === rules.dbx.reference)?.revocations ?? null,
@@ -170,144 +166,102 @@ function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
   return pcrsOf(named & unmeasuredMask);
 }
 
-/** What a judgement is made from besides the measured PCRs, the logs and the references. */
-interface MadeFrom {
+/** All that a judgement is made from besides rules and references. */
+interface MadeFrom extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
+  /** SHA-256 of the measured PCRs, all but 10: what the kernel found in them when it started is `shown`. */
+  readonly measured: string;
+  /** PCRs that are not measured ones count where references name them. */
+  readonly banks: Keyed<readonly QuotedBank[]>;
+  /** By its logs, the files of its loader and what the node says of its command line, beside the measured PCRs. */
+  readonly boot: Keyed<ReplayedBoot | null>;
   readonly sentBootLog: boolean;
   /** As the node says; null where it says nothing of it. */
   readonly kexecLoadDisabled: boolean | null;
-  readonly commandLine: string | null;
   /** The TPM's firmware, where the policy denies it. */
   readonly denied: string | null;
   /** Where a reference may be of one node alone, or count for one: its name. */
   readonly node: string | null;
-  /** Values of PCRs that are not measured ones, where references name some: hex. */
-  readonly unmeasured: string;
-  /** Of the images whose files count, which are known here: SHA-256; and why the others are not. */
-  readonly initrds: string;
-  /** What the kernel found in the PCRs when it started; PCR 10 itself counts only by this. */
-  readonly aggregate: AggregateClaim;
+  /** Images whose files count, which are known here, and why the others are not. */
+  readonly initrds: Keyed<readonly ReadInitrd[]>;
+  readonly initrdWait: string | null;
+  /** Milliseconds since the epoch: which references have expired. */
+  readonly expired: number;
 }
 
-function madeFrom(proven: Proven, judged: JudgedNode, ready: Ready): MadeFrom {
-  const { boot: measured, facts, firmwareVersion, banks } = proven;
-  const { name, past } = judged;
-  const hasUnseen = measured !== null && measured.state.unexplained.length > 0;
+function madeFrom(
+  { boot, facts, firmwareVersion, banks, measuredDigest }: Proven,
+  { name, past }: JudgedNode,
+  { shown, gave, cause }: AggregateClaim,
+  ready: Ready,
+  at: number,
+): MadeFrom {
+  const hasUnseen = boot !== null && boot.state.unexplained.length > 0;
+  const read = ready.initrds === null || boot === null ? noInitrds : boot.initrds;
+  const commandLine = facts?.host?.commandLine ?? null;
   return {
+    measured: measuredDigest,
+    banks: keyed(ready.unmeasured.length === 0 ? nothingElse : [valuesOf(ready.unmeasured, banks)], banks),
+    boot: keyed(
+      boot === null ? nothingElse : [boot.digest, boot.userSpaceDigest, boot.filesDigest, commandLine],
+      boot,
+    ),
     sentBootLog: past.sentParts.includes('boot'),
     kexecLoadDisabled: facts?.host?.kexecLoadDisabled ?? null,
-    commandLine: facts?.host?.commandLine ?? null,
     denied: ready.denied.has(firmwareVersion) ? firmwareVersion : null,
     node: goesByNode(ready.rules) || hasUnseen ? name : null,
-    unmeasured: ready.unmeasured.length === 0 ? '' : valuesOf(ready.unmeasured, banks),
-    initrds: ready.initrds === null ? '' : initrdsOf(measured, past.initrdWait),
-    aggregate: claimOf(proven, judged),
+    initrds:
+      read.length === 0
+        ? knowsNone
+        : keyed(
+            read.map(({ image }) => image.sha256),
+            read,
+          ),
+    initrdWait: ready.initrds === null ? null : (past.initrdWait ?? null),
+    shown,
+    gave,
+    cause,
+    expired: ready.expiredAt(at),
   };
 }
 
-function initrdsOf(measured: Proven['boot'], waits = ''): string {
-  return [...(measured?.initrds ?? []).map(({ image }) => image.sha256), waits].join(' ');
-}
+const nothingElse: readonly string[] = [];
+const noInitrds: readonly ReadInitrd[] = [];
+const knowsNone = keyed([], noInitrds);
 
 /** Which PCRs of which bank are quoted stands in the measured digest. */
 function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string {
   return banks.flatMap((bank) => pcrs.map((pcr) => pcrValue(bank, pcr)?.toString('hex') ?? '')).join('');
 }
 
-interface Remembered {
-  readonly bootLog: string | null;
-  readonly userSpace: string | null;
-  readonly files: string | null;
-  readonly made: MadeFrom;
-  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
-  readonly from: number;
-  readonly until: number;
-  readonly judgement: Judgement;
-  readonly outcome: AggregateOutcome;
-}
-
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
-function keyOf({ measuredDigest }: Proven, { node, aggregate, initrds }: MadeFrom): string {
+function slotOf({ measured, node, shown, initrds }: MadeFrom): string {
   // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
-  const booted = isReplayed(aggregate) ? measuredDigest : `${measuredDigest} ${aggregate.shown}`;
-  const read = initrds === '' ? booted : `${booted} ${initrds}`;
+  const booted = isReplayed({ shown }) ? measured : `${measured} ${shown}`;
+  const read = initrds.key.length === 0 ? booted : `${booted} ${initrds.key.join(' ')}`;
   return node === null ? read : `${node} ${read}`;
 }
 
-/** The judgement on the same measured PCRs (all but 10), aggregate, logs and command line; null where one of them is new. */
-function recall(
-  remembered: LRUCache<string, Remembered>,
-  proven: Proven,
-  made: MadeFrom,
-  at: number,
-): Remembered | null {
-  const known = remembered.get(keyOf(proven, made));
-  if (
-    known === undefined ||
-    at < known.from ||
-    at >= known.until ||
-    known.bootLog !== (proven.boot?.digest ?? null) ||
-    known.userSpace !== (proven.boot?.userSpaceDigest ?? null) ||
-    known.files !== (proven.boot?.filesDigest ?? null) ||
-    !areSame(known.made, made)
-  )
-    return null;
-  return known;
-}
-
-function areSame(a: MadeFrom, b: MadeFrom): boolean {
-  return (
-    a.sentBootLog === b.sentBootLog &&
-    a.kexecLoadDisabled === b.kexecLoadDisabled &&
-    a.commandLine === b.commandLine &&
-    a.denied === b.denied &&
-    a.node === b.node &&
-    a.unmeasured === b.unmeasured &&
-    a.initrds === b.initrds &&
-    a.aggregate.shown === b.aggregate.shown &&
-    a.aggregate.gave === b.aggregate.gave &&
-    a.aggregate.cause === b.aggregate.cause
-  );
-}
-
-function judgeAnew(proven: Proven, made: MadeFrom, ready: Ready, node: JudgedNode, at: number): Remembered {
-  const active = ready.set.active.filter(({ expires }) => at < expires);
-  const [from, until] = spanAround(ready.expiries, at);
-  return {
-    bootLog: proven.boot?.digest ?? null,
-    userSpace: proven.boot?.userSpaceDigest ?? null,
-    files: proven.boot?.filesDigest ?? null,
-    made,
-    from,
-    until,
-    ...judgementOf(proven, made, ready, active, node, at),
-  };
-}
-
-function judgementOf(
-  proven: Proven,
+function judgeMade(
   made: MadeFrom,
   ready: Ready,
-  active: readonly PreparedReference[],
-  node: JudgedNode,
-  at: number,
-): Pick<Remembered, 'judgement' | 'outcome'> {
-  const { boot: measured, banks } = proven;
+): { readonly judgement: Judgement; readonly outcome: AggregateOutcome } {
+  const active = ready.set.active.filter(({ expires }) => made.expired < expires);
+  const measured = made.boot.value;
+  const banks = made.banks.value;
   const judged =
     measured === null
       ? judgeValues(ready, active, banks, made.sentBootLog)
-      : judgeLog(ready, active, measured, banks, node, at);
+      : judgeLog(ready, active, measured, made);
   const { findings, asReferenced, references, unknown, inInitrds } = judged;
   const others = [
     made.denied === null ? null : deniedTpmFirmware(made.denied),
     made.kexecLoadDisabled === false ? kexecFinding(measured?.state ?? null) : null,
   ].filter((finding) => finding !== null);
-  const demand = () => demandOf(ready, active, proven);
-  const { outcome, finding: again } = judgeAggregate(made.aggregate, banks, measured, demand);
+  const demand = () => demandOf(ready, active, measured, banks);
+  const { outcome, finding: again } = judgeAggregate(made, banks, measured, demand);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
-  const enough: readonly PartName[] = isShown(made.aggregate) ? shown : [];
-  const besides = asReferenced
-    ? { findings, knownBy: null }
-    : toldBesides(judged, ready, active, proven, node);
+  const enough: readonly PartName[] = isShown(made) ? shown : [];
+  const besides = asReferenced ? { findings, knownBy: null } : toldBesides(judged, ready, active, made);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
   const isByValues = measured === null && !asReferenced;
@@ -347,7 +301,8 @@ function leftOpen(
 function demandOf(
   { rules }: Ready,
   active: readonly PreparedReference[],
-  { boot: measured, banks }: Proven,
+  measured: ReplayedBoot | null,
+  banks: readonly QuotedBank[],
 ): string | null {
   if (rules.aggregate === 'required') return 'The policy demands it (boot.aggregate).';
   if (!active.some(({ reference }) => reference.aggregate === 'required')) return null;
@@ -368,9 +323,11 @@ function toldBesides(
   { findings, unknown }: BootJudgement,
   { set, idle, rules }: Ready,
   active: readonly PreparedReference[],
-  { boot: measured, banks }: Proven,
-  { name: node }: JudgedNode,
+  made: MadeFrom,
 ): ReturnType<typeof withOutOfForce> {
+  const measured = made.boot.value;
+  const banks = made.banks.value;
+  const node = made.node ?? '';
   const expired = set.active.filter((reference) => !active.includes(reference));
   const outOfForce = [...expired, ...idle()];
   if (outOfForce.length === 0) return { findings, knownBy: null };
@@ -384,15 +341,20 @@ function toldBesides(
 function judgeLog(
   { group, rules, set, revocations, initrds }: Ready,
   active: readonly PreparedReference[],
-  measured: NonNullable<Proven['boot']>,
-  banks: readonly QuotedBank[],
-  { name: node, past }: JudgedNode,
-  at: number,
+  measured: ReplayedBoot,
+  { banks: { value: banks }, node, initrds: read, initrdWait, expired }: MadeFrom,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
-  const contents = initrds?.judge(vouched, measured.initrds, past.initrdWait ?? null, at) ?? null;
-  const judged = judgeBoot(vouched, banks, { group, rules, active, revocations, contents, node });
+  const contents = initrds?.judge(vouched, read.value, initrdWait, expired) ?? null;
+  const judged = judgeBoot(vouched, banks, {
+    group,
+    rules,
+    active,
+    revocations,
+    contents,
+    node: node ?? '',
+  });
   const { findings } = judged;
   const told = (some: readonly Finding[]) =>
     withNotes([...problemsOf(vouched.digest, vouched.told, banks), ...some], measured.state.notes);

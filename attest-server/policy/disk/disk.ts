@@ -1,10 +1,11 @@
 import { LRUCache } from 'lru-cache';
 import { type DiskPart, parseDiskPart } from '../../protocol/disk.ts';
 import { Rejection } from '../../protocol/rejection.ts';
-import type { Proven } from '../../verify/proven.ts';
+import type { Proven, ProvenPart } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
-import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
+import { lastExpiry } from '../last-expiry.ts';
+import { type Keyed, keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
 import { captureDisk } from './capture.ts';
 import { contradictionsIn, doubtsIn } from './doubts.ts';
@@ -36,25 +37,37 @@ export const disk: Aspect<'disk', DiskRules> = {
   doubts: doubtsIn,
   prepare(rules, { group, references, remembers }) {
     const isRequired = group.require.includes('disk');
-    const ready = { rules, enrolled: enrolledReferences(group.name, rules, references) };
-    const remembered = new LRUCache<string, Remembered>({ max: mostRemembered });
+    const enrolled = enrolledReferences(group.name, rules, references);
+    const expiredAt = lastExpiry(enrolled.active.map(({ expires }) => expires));
+    const judged = remembering(
+      (
+        { digest, bytes }: ProvenPart,
+        tables: MeasuredTables,
+        ima: Proven['ima'],
+        node: JudgedNode,
+        at: number,
+      ) => ({
+        node: node.name,
+        part: keyed([digest], { digest, bytes }),
+        measured: keyed([measuredText(tables)], tables),
+        isListed: ima !== null && 'head' in ima,
+        shared: keyed([sharedText(node.sharedVolumes)], node.sharedVolumes),
+        expired: expiredAt(at),
+      }),
+      (made) => judgePart(made, rules, enrolled),
+      { slot: ({ node }) => node, most: remembers ? mostRemembered : 0 },
+    );
     // Where IMA's list is of those whose mappings it vouches for: all that it says of them is in each proof.
     const heads = new LRUCache<string, string>({ max: mostRemembered });
     return {
       judgedTo: (node) => heads.get(node) ?? null,
-      judge(proven, node, at) {
-        const part = proven.parts.disk;
-        if (part === undefined) return unread(isRequired && !isSaidUnread(node) ? [noPart] : []);
-        const known = remembers ? (remembered.get(node.name) ?? null) : null;
-        const tables = measuredTables(proven.ima);
-        if (tables.size > 0 && proven.ima !== null && 'head' in proven.ima)
-          heads.set(node.name, proven.ima.head);
+      judge({ parts, ima }, node, at) {
+        if (parts.disk === undefined) return unread(isRequired && !isSaidUnread(node) ? [noPart] : []);
+        const tables = measuredTables(ima);
+        if (tables.size > 0 && ima !== null && 'head' in ima) heads.set(node.name, ima.head);
         else heads.delete(node.name);
-        const shown = { digest: part.digest, measured: measuredText(tables) };
-        const now = isStill(known, shown, node, at) ? known : judgeAnew(proven, tables, node, ready, at);
-        if (now === null) return unread([unreadPart('it was only named, and nobody has it')]);
-        if (remembers) remembered.set(node.name, now);
-        return now.judgement;
+        const judgement = judged(parts.disk, tables, ima, node, at);
+        return judgement ?? unread([unreadPart('it was only named, and nobody has it')]);
       },
     };
   },
@@ -63,81 +76,46 @@ export const disk: Aspect<'disk', DiskRules> = {
 /** Nodes whose judgement is remembered, by group. */
 const mostRemembered = 8192;
 
-interface Ready {
-  readonly rules: DiskRules;
-  readonly enrolled: EnrolledReferences;
+/** All that one node's judgement is made from. */
+interface MadeFrom {
+  readonly node: string;
+  readonly part: Keyed<ProvenPart>;
+  readonly measured: Keyed<MeasuredTables>;
+  /** A list came that leads to the quote, whatever it says of mappings. */
+  readonly isListed: boolean;
+  readonly shared: Keyed<readonly SharedVolume[]>;
+  /** Milliseconds since the epoch: which references have. */
+  readonly expired: number;
 }
 
-/** One node's latest judgement, under all that it was made from. */
-interface Remembered {
-  /** Of its part. */
-  readonly digest: string;
-  /** What the kernel measured, as text. */
-  readonly measured: string;
-  readonly shared: string;
-  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
-  readonly from: number;
-  readonly until: number;
-  readonly judgement: Judgement;
-}
-
-function isStill(
-  known: Remembered | null,
-  shown: Pick<Remembered, 'digest' | 'measured'>,
-  node: JudgedNode,
-  at: number,
-): known is Remembered {
-  return (
-    known !== null &&
-    known.digest === shown.digest &&
-    known.measured === shown.measured &&
-    at >= known.from &&
-    at < known.until &&
-    known.shared === sharedText(node.sharedVolumes)
-  );
-}
-
-function judgeAnew(
-  { parts, ima }: Proven,
-  tables: MeasuredTables,
-  node: JudgedNode,
-  { rules, enrolled }: Ready,
-  at: number,
-): Remembered | null {
-  const { digest, bytes } = parts.disk ?? { digest: '', bytes: null };
+function judgePart(
+  { node, part, measured, isListed, shared, expired }: MadeFrom,
+  rules: DiskRules,
+  enrolled: EnrolledReferences,
+): Judgement | null {
+  const { digest, bytes } = part.value;
   if (bytes === null) return null;
+  const tables = measured.value;
   const parsed = parsedPart(bytes);
   const own: DiskJudgement =
     'fault' in parsed
       ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
-      : judgeDisk(parsed, rules, enrolledOf(node.name, enrolled, rules, at), tables);
-  const shared = sharedFindings(node.sharedVolumes);
+      : judgeDisk(parsed, rules, enrolledOf(node, enrolled, rules, expired), tables);
+  const copies = sharedFindings(shared.value);
   const evidence = { digest, position: 'part' };
-  const findings = [...shared, ...own.findings].map((finding) => ({ ...finding, evidence }));
-  const isListed = ima !== null && 'head' in ima;
+  const findings = [...copies, ...own.findings].map((finding) => ({ ...finding, evidence }));
   const isWhole = !findings.some(({ code }) => code === 'facts_unavailable');
   const isInspected = !('fault' in parsed) && !('cause' in parsed.inspected);
-  const [from, until] = spanAround(
-    enrolled.active.map(({ expires }) => expires),
-    at,
-  );
   return {
-    digest,
-    measured: measuredText(tables),
-    shared: sharedText(node.sharedVolumes),
-    from,
-    until,
-    judgement: {
-      findings,
-      affirmed: own.affirmed && shared.length === 0,
-      references: own.references,
-      source: 'host',
-      // All of it must be shown again, and what the kernel measured by its list.
-      takesBack: !isWhole ? { only: [] } : isListed ? { allBut: [] } : { allBut: ['tpm'] },
-      ...(isInspected && { next: { volumes: volumeMarks(parsed) } satisfies DiskMemory }),
-      // What is measured later would be missed, and what was measured would not count any more.
-      ...(tables.size > 0 && { wants: ['ima'] as const }),
-    },
+    findings,
+    affirmed: own.affirmed && copies.length === 0,
+    references: own.references,
+    source: 'host',
+    // All of it must be shown again, and what the kernel measured by its list.
+    takesBack: !isWhole ? { only: [] } : isListed ? { allBut: [] } : { allBut: ['tpm'] },
+    ...(isInspected && { next: { volumes: volumeMarks(parsed) } satisfies DiskMemory }),
+    // What is measured later would be missed, and what was measured would not count any more.
+    ...(tables.size > 0 && { wants: ['ima'] as const }),
   };
 }
 

@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import { parseFirewallPart } from '../../protocol/firewall.ts';
 import type { Reference } from '../../protocol/reference.ts';
 import { Rejection } from '../../protocol/rejection.ts';
@@ -6,6 +5,8 @@ import type { ProvenPart } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';
+import { lastExpiry } from '../last-expiry.ts';
+import { keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
@@ -56,22 +57,23 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
       );
       return known;
     };
-    const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
     const isRequired = group.require.includes('firewall');
+    const expiredAt = lastExpiry(baselines.map(({ expires }) => expires));
+    const judged = remembering(
+      (digest: string, bytes: Buffer, at: number) => ({
+        part: keyed([digest], { digest, bytes }),
+        expired: expiredAt(at),
+      }),
+      ({ part: { value }, expired }) => {
+        const active = baselines.filter(({ expires }) => expired < expires);
+        const isAsked = isRequired || rules.baseline !== null || active.length + idle().length > 0;
+        return judgeBytes(value.bytes, value.digest, rules, { active, revoked, idle, isAsked }, group.name);
+      },
+      { slot: ({ part }) => part.value.digest, most: remembers ? mostRemembered : 0 },
+    );
     return {
-      judge({ parts }, node, at) {
-        const { firewall: part } = parts;
-        if (part?.bytes == null) return unsent(part, node, isRequired);
-        const active = baselines.filter(({ expires }) => at < expires);
-        const key = `${part.digest} ${active.map(({ name }) => name).join(' ')}`;
-        let judgement = remembered.get(key);
-        if (judgement === undefined) {
-          const isAsked = isRequired || rules.baseline !== null || active.length + idle().length > 0;
-          const by = { active, revoked, idle, isAsked };
-          judgement = judgeBytes(part.bytes, part.digest, rules, by, group.name);
-          if (remembers) remembered.set(key, judgement);
-        }
-        return judgement;
+      judge({ parts: { firewall: part } }, node, at) {
+        return part?.bytes == null ? unsent(part, node, isRequired) : judged(part.digest, part.bytes, at);
       },
     };
   },

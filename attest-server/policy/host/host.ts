@@ -1,9 +1,9 @@
-import { LRUCache } from 'lru-cache';
 import type { Facts, HostFacts } from '../../protocol/facts.ts';
 import type { Aspect, Judgement } from '../aspect.ts';
 import type { Located } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
+import { keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
 import { draftHost, observeHost } from './draft.ts';
 import { isNotSaid, outcomesOf } from './outcomes.ts';
@@ -28,18 +28,31 @@ export const host: Aspect<'host', HostRules> = {
   doubts: doubtsIn,
   prepare(rules, { group, remembers }) {
     const isAsked = rules.isWritten || group.require.includes('host');
-    const remembered = new LRUCache<string, Judgement>({ max: mostRemembered });
-    return {
-      judge({ facts }, { unread }) {
-        // That the collector failed as a whole is found for all aspects at once, with its cause.
-        const isUnread = unread.some(({ name }) => name === 'host');
-        const said = saidIn(facts);
-        const key = keyOf(said, rules, isUnread);
-        const known = remembered.get(key);
-        const judgement = known ?? judge(said, rules, isAsked, isUnread);
-        if (remembers && known === undefined) remembered.set(key, judgement);
-        return judgement;
+    const judged = remembering(
+      (facts: Facts | null, isUnread: boolean) => {
+        const read = readBy(saidIn(facts), rules);
+        // The ports as one text, which is quicker than a list of them.
+        const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = read;
+        const key = JSON.stringify([tainted, unread, listening?.join(), ssh, kernel, lockdown, sysctls]);
+        return { isUnread, said: keyed([key], read) };
       },
+      ({ isUnread, said }) => judge(said.value, rules, isAsked, isUnread),
+      {
+        slot: ({
+          said: {
+            key: [said],
+          },
+        }) => String(said),
+        most: remembers ? mostRemembered : 0,
+      },
+    );
+    return {
+      // That the collector failed as a whole is found for all aspects at once, with its cause.
+      judge: ({ facts }, { unread }) =>
+        judged(
+          facts,
+          unread.some(({ name }) => name === 'host'),
+        ),
     };
   },
 };
@@ -63,19 +76,29 @@ function saidIn(facts: Facts | null): HostFacts {
 /** By group: machines of one kind say the same, but for their ports. */
 const mostRemembered = 4096;
 
-/** Exactly what these rules read: what no rule asks about would make a key of each node. */
-function keyOf(facts: HostFacts, rules: HostRules, isUnread: boolean): string {
-  const { listening, ssh, sysctls, unread } = facts;
-  return JSON.stringify([
-    isUnread,
-    facts.tainted,
+/** What no rule asks about would be a judgement of each node alone. */
+function readBy(facts: HostFacts, rules: HostRules): HostFacts {
+  const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = facts;
+  const isSshJudged = rules.ssh === 'closed';
+  const isLockdownJudged = rules.lockdown !== null || rules.suspectTaints.length > 0;
+  return {
+    tainted,
     unread,
-    // The ports as one text, which is quicker than a list of them.
-    rules.ssh === 'closed' ? [listening === undefined ? null : listening.join(), ssh] : null,
-    rules.minimumKernel === null ? null : facts.kernel,
-    rules.lockdown === null && rules.suspectTaints.length === 0 ? null : facts.lockdown,
-    rules.sysctls.map(({ name }) => sysctls?.[name]),
-  ]);
+    listening: isSshJudged ? listening : undefined,
+    ssh: isSshJudged ? ssh : undefined,
+    kernel: rules.minimumKernel === null ? undefined : kernel,
+    lockdown: isLockdownJudged ? lockdown : undefined,
+    sysctls: rules.sysctls.length === 0 || sysctls === undefined ? undefined : namedBy(rules, sysctls),
+  };
+}
+
+function namedBy(
+  { sysctls: rules }: HostRules,
+  given: Readonly<Record<string, string>>,
+): HostFacts['sysctls'] {
+  return Object.fromEntries(
+    Object.entries(given).filter(([name]) => rules.some((rule) => rule.name === name)),
+  );
 }
 
 /**

@@ -1,11 +1,11 @@
-import { LRUCache } from 'lru-cache';
-import { atMost } from '../../protocol/at-most.ts';
 import { atOnce } from '../../protocol/in-steps.ts';
+import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
-import { spanAround } from '../expiry-span.ts';
 import type { Finding } from '../finding.ts';
+import { lastExpiry } from '../last-expiry.ts';
+import { type Keyed, keyed, remembering, whenMade } from '../remembering.ts';
 import { advice } from './advice.ts';
 import { captureRuntime } from './capture.ts';
 import { describeRuntime } from './describe.ts';
@@ -13,15 +13,16 @@ import { runtimeContradictions, runtimeDoubts } from './doubts.ts';
 import { draftRuntime, observeRuntime } from './draft.ts';
 import { type Example, mostExamples } from './examples.ts';
 import { faultyList, noList, notFollowed, unreadList } from './findings.ts';
-import { judgeTally } from './judge-tally.ts';
+import { type JudgedBy, judgeTally } from './judge-tally.ts';
 import { markOf, type RuntimeMemory, runtimeMemoryIn } from './memory.ts';
 import { policyInForce } from './policy-in-force.ts';
-import { type PreparedReferences, prepareReferences } from './prepared-references.ts';
+import { prepareReferences } from './prepared-references.ts';
 import { ListFollower, type Progress } from './progress.ts';
 import { type RuntimeRules, runtimeRules, shownRuntime } from './rules.ts';
 import { runtimeSchema } from './schema.ts';
 import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
+import type { FileTally } from './tally.ts';
 
 /** What a machine ran since it booted, by the list of the kernel's IMA. */
 export const runtime: Aspect<'runtime', RuntimeRules> = {
@@ -42,7 +43,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   observe: observeRuntime,
   draft: draftRuntime,
   prepare(rules, context) {
-    const { group, references, remembers } = context;
+    const { group, references } = context;
     const isRequired = group.require.includes('runtime');
     const isOurs = ({ name, group: its }: Prepared['references'][number]) =>
       its === group.name || rules.references?.includes(name) === true;
@@ -56,7 +57,6 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
       ready ??= made;
       return ready;
     }
-    const remembered = new LRUCache<string, Remembered>(atMost(remembers ? mostNodes : 1));
     return {
       judge(proven, node, at) {
         const { ima } = proven;
@@ -64,15 +64,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const its = atOnce(getReady());
         const progress = its.follower.follow(node.name, ima);
-        if (progress === null) return told([notFollowed]);
-        const { state } = progress.tally;
-        const made = madeFrom(proven, ima, node);
-        const known = remembered.get(node.name);
-        if (known?.state === state && known.made === made && at >= known.from && at < known.until)
-          return known.judgement;
-        const judged = judgeAnew(proven, ima, progress, node, its, at);
-        remembered.set(node.name, { state, made, ...judged });
-        return judged.judgement;
+        return progress === null ? told([notFollowed]) : its.judged(proven, ima, progress, node, at);
       },
       *ahead({ ima }, { name }) {
         if (ima !== null && isProven(ima)) yield* (yield* getReady()).follower.ahead(name, ima);
@@ -93,96 +85,99 @@ function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, k
   return Math.ceil((keys.size === 0 ? entriesInStep.plain : entriesInStep.signed) / (1 + 4 * globs));
 }
 
-interface Ready {
-  readonly group: string;
-  readonly rules: RuntimeRules;
-  readonly references: PreparedReferences;
+interface Ready extends JudgedBy {
   readonly follower: ListFollower;
-  /** When references expire, those that do. */
-  readonly expiries: readonly number[];
+  /** Milliseconds since the epoch. */
+  readonly judged: (
+    proven: Proven,
+    list: ProvenImaList,
+    progress: Progress,
+    node: JudgedNode,
+    at: number,
+  ) => Judgement;
 }
 
 function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepared): Generator<void, Ready> {
   const prepared = yield* prepareReferences(group.name, rules, references);
   const keys = prepareSigners(rules.signers);
+  const expiredAt = lastExpiry([...prepared.host, ...prepared.containers].map(({ expires }) => expires));
+  const by: JudgedBy = { group: group.name, rules, references: prepared };
+  const sort = entrySorter(rules, prepared, keys);
   return {
-    group: group.name,
-    rules,
-    references: prepared,
-    follower: new ListFollower(
-      entrySorter(rules, prepared, keys),
-      stepOf(rules, keys),
-      remembers ? mostNodes : 1,
+    ...by,
+    follower: new ListFollower(sort, stepOf(rules, keys), remembers ? mostNodes : 1),
+    judged: remembering(
+      (proven, list, progress, node, at) => ({
+        ...madeFrom(proven, list, progress, node),
+        expired: expiredAt(at),
+        at: whenMade(at),
+      }),
+      (made) => judgeMade(made, by),
+      { slot: ({ node }) => node, most: remembers ? mostNodes : 0 },
     ),
-    expiries: [...prepared.host, ...prepared.containers]
-      .map(({ expires }) => expires)
-      .filter(Number.isFinite),
   };
 }
 
-/** One node's latest judgement, under all that it was made from. */
-interface Remembered {
-  /** Of the tally. */
-  readonly state: symbol;
-  readonly made: string;
-  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
-  readonly from: number;
-  readonly until: number;
-  readonly judgement: Judgement;
+/** All that one node's judgement is made from. */
+interface MadeFrom {
+  readonly node: string;
+  readonly tally: Keyed<FileTally>;
+  /** By its logs and the measured PCRs. Of a unified image the log has the digest of its command line alone: the line is what the node says. */
+  readonly boot: Keyed<BootState | null>;
+  readonly list: Keyed<Pick<ProvenImaList, 'aggregates' | 'elsewhere'>>;
+  readonly memory: Keyed<JudgedNode['past']['memory']>;
+  /** Milliseconds since the epoch: which references have expired. */
+  readonly expired: number;
+  readonly at: Keyed<number>;
 }
 
 function madeFrom(
   { boot, measuredDigest, facts }: Proven,
   { aggregates, elsewhere }: ProvenImaList,
-  { past }: JudgedNode,
-): string {
-  const booted = `${measuredDigest} ${boot?.digest} ${boot?.userSpaceDigest} ${boot?.filesDigest}`;
-  // Of a unified image the log has the digest of its command line alone: the line is what the node says.
-  const said = JSON.stringify([facts?.host?.commandLine, past.memory.runtime]);
-  return `${booted} ${aggregates.length} ${elsewhere} ${said}`;
+  { tally }: Progress,
+  { name, past }: JudgedNode,
+): Omit<MadeFrom, 'expired' | 'at'> {
+  const logs = [boot?.digest, boot?.userSpaceDigest, boot?.filesDigest, facts?.host?.commandLine];
+  return {
+    node: name,
+    tally: keyed([tally.state], tally),
+    boot: keyed([measuredDigest, ...logs.map((one) => one ?? null)], boot?.state ?? null),
+    list: keyed([aggregates.length, elsewhere], { aggregates, elsewhere }),
+    memory: keyed([JSON.stringify(past.memory.runtime) ?? null], past.memory),
+  };
 }
 
-function judgeAnew(
-  { boot }: Proven,
-  list: ProvenImaList,
-  { tally }: Progress,
-  node: JudgedNode,
-  ready: Ready,
-  at: number,
-): Omit<Remembered, 'state' | 'made'> {
-  const before = runtimeMemoryIn(node.past.memory);
-  const now = new Date(at).toISOString();
-  const sinceOf = (example: Example) => before.since[markOf(example)] ?? now;
-  const loaded = ready.references.host.flatMap(({ name, policies, expires }) =>
+function judgeMade(
+  { tally: { value: tally }, boot, list, memory, expired, at }: MadeFrom,
+  by: JudgedBy,
+): Judgement {
+  const { since } = runtimeMemoryIn(memory.value);
+  const now = new Date(at.value).toISOString();
+  const sinceOf = (example: Example) => since[markOf(example)] ?? now;
+  const loaded = by.references.host.flatMap(({ name, policies, expires }) =>
     [...policies].flatMap(([digest, covers]) =>
-      tally.policies.has(digest) ? [{ covers: at < expires ? covers : [], of: name }] : [],
+      tally.policies.has(digest) ? [{ covers: expired < expires ? covers : [], of: name }] : [],
     ),
   );
-  const policy = policyInForce(boot?.state ?? null, list, loaded);
-  const { findings, affirmed, references, against, unknown } = judgeTally(tally, policy, ready, at, sinceOf);
-  const next: RuntimeMemory = {
-    sent: true,
-    since: Object.fromEntries(
-      against.slice(0, mostExamples).map((example) => [markOf(example), sinceOf(example)]),
-    ),
-  };
-  const [from, until] = spanAround(ready.expiries, at);
-  const isKept = JSON.stringify(next) === JSON.stringify(before);
+  const policy = policyInForce(boot.value, list.value, loaded);
+  const judged = judgeTally(tally, policy, by, expired, sinceOf);
+  const { findings, affirmed, references, against, unknown } = judged;
+  const marks = against.slice(0, mostExamples).map((example) => [markOf(example), sinceOf(example)]);
   return {
-    from,
-    until,
-    judgement: {
-      findings,
-      affirmed,
-      references,
-      source: 'tpm',
-      // What the kernel measures is proven by its command line.
-      takesBack: { allBut: policy.isProven ? [] : ['ima_policy_weak'] },
-      wants,
-      ...(!isKept && { next }),
-      ...(unknown !== null && { unknown }),
-    },
+    findings,
+    affirmed,
+    references,
+    source: 'tpm',
+    takesBack: { allBut: findings.some(isUnprovenPolicy) ? ['ima_policy_weak'] : [] },
+    wants,
+    next: { sent: true, since: Object.fromEntries(marks) } satisfies RuntimeMemory,
+    ...(unknown !== null && { unknown }),
   };
+}
+
+/** What the kernel measures is proven by its command line alone. */
+function isUnprovenPolicy({ code }: Finding): boolean {
+  return code === 'facts_unavailable';
 }
 
 const wants = ['ima'] as const;

@@ -153,7 +153,10 @@ describe('real agents whose initrds count by what is in them', () => {
     await using _agent = await startNode('node-2');
     const before = world.verdicts.length;
     await world.until(() => world.verdicts.slice(before).some(({ node }) => node === 'node-2'), 60_000);
-    assert.equal((await world.status('node-2'))?.state, 'pending');
+    const { state, verdict } = (await world.status('node-2')) ?? assert.fail();
+    const codes = verdict?.reasons.map(({ code }) => code) ?? [];
+    // What was found in the initrd before stands until the one that it booted now is read.
+    assert.deepEqual([state, codes.includes('facts_unavailable')], ['untrusted', true]);
     const facts = bundleSchema.parse(await world.call('GET', '/v1/nodes/node-2/bundle')).facts ?? '';
     assert.match(facts, /"unavailable":\{[^}]*"initrd":"no file of \/boot/);
   });

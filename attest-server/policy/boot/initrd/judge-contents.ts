@@ -1,13 +1,13 @@
-import { LRUCache } from 'lru-cache';
 import { atOnce } from '../../../protocol/in-steps.ts';
 import { isImageOf } from '../../../protocol/initrd-manifest.ts';
 import { filePcr } from '../../../protocol/loader-files.ts';
 import type { Reference } from '../../../protocol/reference.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
 import type { ReadInitrd } from '../../../verify/proven.ts';
-import { spanAround } from '../../expiry-span.ts';
 import type { Finding } from '../../finding.ts';
+import { lastExpiry } from '../../last-expiry.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
+import { keyed, rememberingInSteps } from '../../remembering.ts';
 import type { Unknown } from '../../unknown.ts';
 import type { BootRules } from '../rules.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
@@ -30,7 +30,9 @@ export interface JudgedContents {
 export class InitrdJudge {
   readonly #references: readonly Reference[];
   #lists: InitrdLists | null = null;
-  readonly #remembered = new LRUCache<string, Remembered>({ max: mostImages });
+  /** When active references expire, those that do: milliseconds since the epoch. */
+  readonly expiries: readonly number[];
+  readonly #judge: (initrd: ReadInitrd, at: number) => Generator<void, JudgedInitrd>;
 
   /** @param references of kind `runtime`, in every state */
   constructor(references: readonly Reference[], group: string, rules: Pick<BootRules, 'references'>) {
@@ -38,13 +40,15 @@ export class InitrdJudge {
       ({ kind, name, group: its }) =>
         kind === 'runtime' && (its === group || rules.references?.includes(name) === true),
     );
-  }
-
-  /** When active references expire, those that do: milliseconds since the epoch. */
-  get expiries(): readonly number[] {
-    return this.#references
+    this.expiries = this.#references
       .filter(({ state }) => state === 'active')
       .flatMap(({ expires }) => (expires === null ? [] : [Date.parse(expires)]));
+    const expiredAt = lastExpiry(this.expiries);
+    this.#judge = rememberingInSteps(
+      (initrd, at) => ({ image: keyed([initrd.image.sha256], initrd), expired: expiredAt(at) }),
+      ({ image, expired }) => this.#judgeAnew(image.value, expired),
+      { slot: ({ image }) => image.value.image.sha256, most: mostImages },
+    );
   }
 
   /** What takes long of it, in steps of some milliseconds. @param at milliseconds since the epoch */
@@ -86,17 +90,11 @@ export class InitrdJudge {
     };
   }
 
-  *#judge(initrd: ReadInitrd, at: number): Generator<void, JudgedInitrd> {
-    const key = initrd.image.sha256;
-    const known = this.#remembered.get(key);
-    if (known !== undefined && at >= known.from && at < known.until) return known.judged;
+  *#judgeAnew(initrd: ReadInitrd, expired: number): Generator<void, JudgedInitrd> {
     const lists = yield* this.#ready();
-    const active = lists.active.filter(({ expires }) => at < expires);
-    const idle = [...lists.idle, ...lists.active.filter(({ expires }) => at >= expires)];
-    const [from, until] = spanAround(this.expiries, at);
-    const judged = yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
-    this.#remembered.set(key, { from, until, judged });
-    return judged;
+    const active = lists.active.filter(({ expires }) => expired < expires);
+    const idle = [...lists.idle, ...lists.active.filter(({ expires }) => expired >= expires)];
+    return yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
   }
 
   /** A list is long: it is made ready when the first image comes that is compared with it. */
@@ -124,12 +122,5 @@ const mostImages = 8192;
 /** One that its loader read, and as what it was measured first. */
 interface SeenInitrd {
   readonly component: BootComponent;
-  readonly judged: JudgedInitrd;
-}
-
-interface Remembered {
-  /** Milliseconds since the epoch: no reference expires from `from` until before `until`. */
-  readonly from: number;
-  readonly until: number;
   readonly judged: JudgedInitrd;
 }

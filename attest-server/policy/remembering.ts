@@ -1,0 +1,107 @@
+import { LRUCache } from 'lru-cache';
+
+type Word = string | number | boolean | symbol | null;
+
+/** A value that follows from its key: where two keys are equal, so are the values. */
+export interface Keyed<Value> {
+  readonly key: readonly Word[];
+  readonly value: Value;
+}
+
+/** What a judgement is made from, all of it: each member is a word, or stands under a key. */
+type Projection<Made> = { readonly [Member in keyof Made]: Word | Keyed<unknown> };
+
+export interface JudgementMemory<Made> {
+  /** Of the judgements that are remembered one each: nodes that show the same may share one. Each member is compared besides. */
+  readonly slot: (made: Made) => string;
+  /** Judgements; of more, those that were used last. 0: none. */
+  readonly most: number;
+}
+
+export function keyed<Value>(key: readonly Word[], value: Value): Keyed<Value> {
+  return { key, value };
+}
+
+/** Of the moment when a judgement is made, and part of no key: what is remembered keeps it, as since when something is seen. */
+export function whenMade<Value>(value: Value): Keyed<Value> {
+  return { key: noWords, value };
+}
+
+/**
+ * A judge that remembers. What `project` gives is all that `judge` gets, and all by which a judgement is found again: what is
+ * read and not compared does not compile. Null is not remembered.
+ */
+export function remembering<Shown extends readonly unknown[], Made extends Projection<Made>, Judged>(
+  project: (...shown: Shown) => Made,
+  judge: (made: Made) => Judged,
+  memory: JudgementMemory<Made>,
+): (...shown: Shown) => Judged {
+  const judgements = new Judgements<Made, Judged>(memory);
+  return (...shown) => {
+    const made = project(...shown);
+    const known = judgements.of(made);
+    return known === undefined ? judgements.keep(made, judge(made)) : known;
+  };
+}
+
+/** The same in steps of some milliseconds, where judging takes long. */
+export function rememberingInSteps<Shown extends readonly unknown[], Made extends Projection<Made>, Judged>(
+  project: (...shown: Shown) => Made,
+  judge: (made: Made) => Generator<void, Judged>,
+  memory: JudgementMemory<Made>,
+): (...shown: Shown) => Generator<void, Judged> {
+  const judgements = new Judgements<Made, Judged>(memory);
+  return function* (...shown) {
+    const made = project(...shown);
+    const known = judgements.of(made);
+    return known === undefined ? judgements.keep(made, yield* judge(made)) : known;
+  };
+}
+
+interface Kept<Judged> {
+  readonly words: readonly Word[];
+  readonly judged: Judged;
+}
+
+/** By words alone: values may be large, and others let them go. */
+class Judgements<Made extends Projection<Made>, Judged> {
+  readonly #slot: JudgementMemory<Made>['slot'];
+  readonly #bySlot: LRUCache<string, Kept<Judged>> | null;
+
+  constructor({ slot, most }: JudgementMemory<Made>) {
+    this.#slot = slot;
+    this.#bySlot = most === 0 ? null : new LRUCache({ max: most });
+  }
+
+  of(made: Made): Judged | undefined {
+    const kept = this.#bySlot?.get(this.#slot(made));
+    return kept !== undefined && isMadeFrom(made, kept.words) ? kept.judged : undefined;
+  }
+
+  keep(made: Made, judged: Judged): Judged {
+    if (judged !== null) this.#bySlot?.set(this.#slot(made), { words: wordsOf(made), judged });
+    return judged;
+  }
+}
+
+function isMadeFrom<Made extends Projection<Made>>(made: Made, words: readonly Word[]): boolean {
+  let at = 0;
+  for (const name in made) {
+    const member: Word | Keyed<unknown> = made[name];
+    if (typeof member !== 'object' || member === null) {
+      if (words[at++] !== member) return false;
+      continue;
+    }
+    if (words[at++] !== member.key.length) return false;
+    for (const word of member.key) if (words[at++] !== word) return false;
+  }
+  return true;
+}
+
+function wordsOf<Made extends Projection<Made>>(made: Made): readonly Word[] {
+  return Object.values<Word | Keyed<unknown>>(made).flatMap((member) =>
+    typeof member === 'object' && member !== null ? [member.key.length, ...member.key] : [member],
+  );
+}
+
+const noWords: readonly Word[] = [];
