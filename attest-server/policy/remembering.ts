@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 
 type Word = string | number | boolean | symbol | null;
 
@@ -70,7 +71,7 @@ class Judgements<Made extends Projection<Made>, Judged> {
 
   constructor({ slot, most }: JudgementMemory<Made>) {
     this.#slot = slot;
-    this.#bySlot = most === 0 ? null : new LRUCache({ max: most });
+    this.#bySlot = most === 0 ? null : new LRUCache(atMost(most));
   }
 
   of(made: Made): Judged | undefined {
