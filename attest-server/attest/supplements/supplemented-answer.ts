@@ -89,8 +89,7 @@ export class SupplementedAnswer implements LackingAnswer {
       const taking = this.#list[i]!.waits === true ? null : this.#take(i);
       if (taking !== null) return this.#takeFrom(i, taking, rules);
     }
-    // What initrds hold may be long.
-    if (this.#isOther || (this.proven.boot?.initrds.length ?? 0) > 0) return this.#proveWhole(rules);
+    if (this.#isOther || this.#hasInitrds) return this.#proveWhole(rules);
     const kept = this.#given.flatMap((one) => (one === null ? [] : (partOf(one) ?? [])));
     return this.#ended(this.proven, kept);
   }
@@ -170,8 +169,13 @@ export class SupplementedAnswer implements LackingAnswer {
         })(),
         () => proof.pause(),
       );
-    await inSteps(proof.chargedSteps(ahead(this.proven)));
+    if (this.#hasInitrds) await inSteps(proof.chargedSteps(ahead(this.proven)));
     return this.proven;
+  }
+
+  /** What these hold may be long: it is looked at ahead, in steps. */
+  get #hasInitrds(): boolean {
+    return (this.proven.boot?.initrds.length ?? 0) > 0;
   }
 }
 
