@@ -86,7 +86,7 @@ export function promtool(...args: readonly string[]): Promise<string> {
 
 /** The same with this on stdin. */
 export async function promtoolOn(input: string, ...args: readonly string[]): Promise<string> {
-  const bounds = { timeoutMs: 60_000, maxOutputBytes: 8_388_608 };
+  const bounds = { timeoutMs: 110_000, maxOutputBytes: 8_388_608 };
   const { stdout } = await run('promtool', args, { ...bounds, input: Buffer.from(input) });
   return stdout.toString('utf8');
 }

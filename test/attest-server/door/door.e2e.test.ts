@@ -31,7 +31,8 @@ describe('a stranger who opens connections and says nothing', () => {
     world = await startTestServer({
       policy: 'observe',
       challengeEvery: 0.1,
-      helloWithin: 6,
+      // So long that a busy machine, too, opens more than there are places before the first ones are dropped.
+      helloWithin: 8,
       sources: { connections: 200, connectionsPerSecond: 50 },
     });
     await enrolledNode(world, tpm, node);
@@ -58,14 +59,11 @@ describe('a stranger who opens connections and says nothing', () => {
       };
       for (let count = 0; count < 90; count++) openEverywhere();
       const more = setInterval(openEverywhere, 25);
-      await world.until(
-        // The tests' own address is that of the stranger too: at times it is refused.
-        async () => {
-          const counts = await counted('places').catch(() => null);
-          return counts?.every((count, index) => count >= (places[index] ?? 0) + few);
-        },
-        15_000,
-      );
+      // The tests' own address is that of the stranger too: at times it is refused.
+      await world.until(async () => {
+        const counts = await counted('places').catch(() => null);
+        return counts?.every((count, index) => count >= (places[index] ?? 0) + few);
+      });
       // Whoever comes from elsewhere is let in at once, and from that very address before long.
       assert.equal(await status(world, '127.0.0.3'), 200);
       assert.match(await livez(world, '127.0.0.3'), /^HTTP\/1.1 200 /);
