@@ -153,10 +153,14 @@ describe('an answer with its supplements', () => {
     await attestation.idle();
     [lost = null] = parseFileList((await store.evidence.readShared(before ?? '', 'node-1')) ?? assert.fail());
     await open();
+    await verifications(() => ({}));
+    const lacking = latest?.boot?.filesDigest;
+    assert.ok((unexplained(latest) ?? 0) > 0);
     const counts = await verifications(withoutList);
     assert.ok(counts.length > 1 && counts.every((count) => count <= 2), counts.join());
     assert.equal(attestation.status('node-1')?.parts.loaderFiles, before);
     assert.equal(unexplained(latest), 0);
+    assert.notEqual(latest?.boot?.filesDigest, lacking, 'judgements on these two are remembered as one');
   });
 
   it('brings no more of a file than a node may send', async () => {
