@@ -54,10 +54,12 @@ export class Attestation {
     this.#ports = ports;
     const { evidence } = ports;
     const [verifier, claims] = [this.#verifier, this.#claims];
-    const nodes = new OwnedNodes(
-      [claims.systemUuids, claims.volumes, { release: (name) => this.#releaseShare(name) }],
-      (name) => [{ release: () => supplements.forget(name) }],
-    );
+    const nodes = new OwnedNodes([
+      claims.systemUuids,
+      claims.volumes,
+      { release: (name) => this.#releaseShare(name) },
+      { release: (name) => supplements.forget(name) },
+    ]);
     const turns = new Turns(ports);
     const supplements = new Supplements(supplementList({ ports, nodes, verifier, turns }));
     evidence.share.onGone((digests, name) => supplements.gone(name, digests));

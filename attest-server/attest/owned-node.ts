@@ -9,12 +9,6 @@ export interface Proof extends Pick<NodeStatus, 'verifiedAt' | 'expiresAt' | 'pa
   readonly deadline: number | null;
 }
 
-/** What a supplement (files of the loader, IMA's list, initrds) knows of one node. */
-export interface NodeSupplement {
-  /** The node is dropped: gives back what it has of things that others use, too, such as its place in a queue. */
-  release(): void;
-}
-
 /** An agent that lost its connection is back within 30 s, and quotes. */
 const comesBackWithin = 60_000;
 const nothing: Promise<unknown> = Promise.resolve();
@@ -25,7 +19,6 @@ const nothing: Promise<unknown> = Promise.resolve();
  */
 export class OwnedNode {
   readonly name: string;
-  readonly supplements: readonly NodeSupplement[];
   /** Of its TPM; null before it answered, or was taken from the store. */
   ekDigest: string | null = null;
   /** What is shown of it; null before it is judged, or taken from the store. */
@@ -50,9 +43,8 @@ export class OwnedNode {
   #unwritten: Unwritten | null = null;
   #lane = nothing;
 
-  constructor(name: string, supplements: readonly NodeSupplement[]) {
+  constructor(name: string) {
     this.name = name;
-    this.supplements = supplements;
   }
 
   /** Nothing was proven of it, and nothing is stored: it is known while something is done in its name, and no longer. */

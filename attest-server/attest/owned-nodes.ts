@@ -1,5 +1,5 @@
 import type { AmongNodes } from './among-nodes.ts';
-import { type NodeSupplement, OwnedNode } from './owned-node.ts';
+import { OwnedNode } from './owned-node.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** The nodes that this server owns: of no other one anything is in its memory. */
@@ -8,15 +8,9 @@ export class OwnedNodes {
   /** Those that were dropped while something was under way. */
   readonly #leaving = new Set<OwnedNode>();
   readonly #among: readonly Pick<AmongNodes<never, never, unknown>, 'release'>[];
-  readonly #supplementsOf: (name: string) => readonly NodeSupplement[];
-
-  /** @param among what only many nodes know. @param supplementsOf what supplements know of a node that is new here */
-  constructor(
-    among: readonly Pick<AmongNodes<never, never, unknown>, 'release'>[],
-    supplementsOf: (name: string) => readonly NodeSupplement[],
-  ) {
+  /** @param among whoever knows something of nodes by their names: what only many nodes know, and supplements */
+  constructor(among: readonly Pick<AmongNodes<never, never, unknown>, 'release'>[]) {
     this.#among = among;
-    this.#supplementsOf = supplementsOf;
   }
 
   get(name: string): OwnedNode | undefined {
@@ -27,7 +21,7 @@ export class OwnedNodes {
   of(name: string): OwnedNode {
     const known = this.#nodes.get(name);
     if (known !== undefined) return known;
-    const node = new OwnedNode(name, this.#supplementsOf(name));
+    const node = new OwnedNode(name);
     this.#nodes.set(name, node);
     return node;
   }
@@ -59,7 +53,6 @@ export class OwnedNodes {
   /** Knows nothing of the node afterwards. */
   drop(node: OwnedNode): void {
     for (const each of this.#among) each.release(node.name);
-    for (const supplement of node.supplements) supplement.release();
     this.#nodes.delete(node.name);
     if (node.isBusy) this.#leaving.add(node);
   }

@@ -1,6 +1,12 @@
 import { hash } from 'node:crypto';
 import { limits } from '../protocol/limits.ts';
-import type { AskedSupplement, Challenge, EvidenceMessage, SpokenWord } from '../protocol/messages.ts';
+import type {
+  AskedSupplement,
+  Challenge,
+  EvidenceMessage,
+  SaidSupplement,
+  SpokenWord,
+} from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import {
   type AnsweredSupplement,
@@ -106,7 +112,7 @@ class ArrivedPieces {
    * What the evidence says of them, which must be these and in this order; null where it says nothing and none came.
    * @throws Rejection `malformed`
    */
-  named(said: NonNullable<EvidenceMessage['supplements']>[SupplementName]): ArrivedSupplement | null {
+  named(said: SaidSupplement | undefined): ArrivedSupplement | null {
     const pieces = this.#pieces;
     if (said === undefined) {
       if (pieces.length > 0) throw this.#bad('pieces', 'some came, and the message names none');

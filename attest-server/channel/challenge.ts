@@ -45,16 +45,15 @@ export function freshChallenge(
   };
   if (paths.length > 0 && speaks.includes('paths')) asked.paths = paths.slice(0, limits.paths);
   if (parts.includes('firewall') && speaks.includes('local')) asked.local = true;
-  if (speaks.includes('supplements')) {
-    asked.parts = parts.filter((name) => name !== 'ima');
-    for (const name of supplementNames) {
-      const place = supplements[name];
-      // Attack: who has proven nothing is sent for megabytes in a node's name.
-      if (place === undefined || !(isProven || supplementForms[name].ofStrangers)) continue;
-      asked.supplements = { ...asked.supplements, [name]: askedOf(place, most(name)) };
-    }
-  } else if (supplements.loaderFiles !== undefined && speaks.includes('files'))
-    asked.files = [...supplements.loaderFiles.of];
+  const speaksAll = speaks.includes('supplements');
+  if (speaksAll) asked.parts = parts.filter((name) => name !== 'ima');
+  for (const name of supplementNames) {
+    const place = supplements[name];
+    // Attack: who has proven nothing is sent for megabytes in a node's name.
+    if (place === undefined || !(isProven || supplementForms[name].ofStrangers)) continue;
+    if (speaksAll) asked.supplements = { ...asked.supplements, [name]: askedOf(place, most(name)) };
+    else if (name === 'loaderFiles' && speaks.includes('files')) asked.files = [...place.of];
+  }
   return [asked, nonce];
 }
 

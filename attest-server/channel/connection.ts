@@ -16,7 +16,7 @@ import { AnswerSizes } from './answer-sizes.ts';
 import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { Heartbeat } from './heartbeat.ts';
-import { OpenAnswer, ownBytes } from './open-answers.ts';
+import { OpenAnswer, ownIfSmall } from './open-answers.ts';
 import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
 import { type Action, type Session, unprovenReport } from './session.ts';
@@ -91,7 +91,9 @@ export class Connection<Node> {
         this.#carryOut(session.refuse('too_large', `a text frame of ${data.length} bytes`));
       else
         this.#carryOut(
-          isBinary ? session.binary(ownBytes(data)) : session.text(data.toString('utf8'), this.#ports.now()),
+          isBinary
+            ? session.binary(ownIfSmall(data))
+            : session.text(data.toString('utf8'), this.#ports.now()),
         );
     });
     webSocket.on('error', (error) => {

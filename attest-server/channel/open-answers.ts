@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { bounds } from './bounds.ts';
 
 /** One proven connection, as it is counted. */
@@ -157,9 +158,6 @@ function headBytes(bytes: number): number {
 }
 
 /** Attack: each of many small parts keeps the large piece in memory in which it came. */
-export function ownBytes(data: Buffer): Buffer {
-  if (data.buffer.byteLength <= 2 * data.length) return data;
-  const own = Buffer.allocUnsafeSlow(data.length);
-  data.copy(own);
-  return own;
+export function ownIfSmall(data: Buffer): Buffer {
+  return data.buffer.byteLength <= 2 * data.length ? data : ownBytes(data);
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Identification, ShownTokens } from '../channel/ports.ts';
 import type { Hello } from '../protocol/messages.ts';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { mayWait } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { sourceOf } from '../protocol/source.ts';
@@ -70,7 +71,9 @@ export function createIdentify(parts: IdentifyParts): Identify {
     if (wantsToken && hello.role === 'agent')
       await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, wantsToken ? null : source, parts);
-    const ekCertificate = hello.ek.certificate === null ? null : ownBytesOf(hello.ek.certificate);
+    // It stays with the record of a node that enrols.
+    const ekCertificate =
+      hello.ek.certificate === null ? null : ownBytes(Buffer.from(hello.ek.certificate, 'base64'));
     const ek = checkEndorsement({
       publicArea: Buffer.from(hello.ek.publicArea, 'base64'),
       certificate: ekCertificate,
@@ -178,11 +181,6 @@ function followedOnce(
     if ('chain' in state) state = paths.follow(state, trust(), now());
     return state;
   };
-}
-
-/** In memory of its own, as it stays with the record of a node that enrols: the shared pool of Buffer is 64 KiB a piece. */
-function ownBytesOf(base64: string): Buffer {
-  return Buffer.from(new Uint8Array(Buffer.from(base64, 'base64')).buffer);
 }
 
 function pathOf(followed: () => Followed): Peer['endorsementPath'] {

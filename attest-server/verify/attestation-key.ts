@@ -1,4 +1,5 @@
 import { hash, type KeyObject } from 'node:crypto';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { idText } from './tpm/algorithms.ts';
 import {
@@ -53,8 +54,7 @@ export function checkAttestationKey(publicArea: Buffer, claimedName?: string): A
     });
   const { scheme, hash: schemeHash } = checkAttributes(area);
   return {
-    // In memory of its own: a part of Buffer's shared pool would keep all of that alive.
-    publicArea: Buffer.from(new Uint8Array(area.bytes).buffer),
+    publicArea: ownBytes(area.bytes),
     name,
     key: importKey(area.key),
     scheme,

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { checkEndorsementTemplate } from './endorsement-template.ts';
 import { importKey, type PublicArea, parsePublicArea } from './tpm/public-area.ts';
@@ -39,8 +40,7 @@ export function checkEndorsement({ publicArea, certificate, chain }: Endorsement
   return {
     digest: hash('sha256', area.bytes, 'hex'),
     keyDigest: digestOf(area),
-    // In memory of its own: a part of Buffer's shared pool would keep all of that alive.
-    publicArea: Buffer.from(new Uint8Array(area.bytes).buffer),
+    publicArea: ownBytes(area.bytes),
     kind: area.key.type === 'rsa' ? `RSA-${area.key.bits}` : area.key.curve.name,
     certificate: certificate === null ? null : certificateOf(area, certificate),
     chain: chain.map((der) => parseCertificate(der, 'ek.chain')),

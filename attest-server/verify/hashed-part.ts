@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { Rejection } from '../protocol/rejection.ts';
 
 /** For the compiler alone, as in proven.ts. */
@@ -24,7 +25,7 @@ export function otherDigest(field: string): Rejection {
 
 /** The same bytes in memory of their own, which nobody else writes to or holds. */
 export function ownPart({ digest, bytes }: HashedPart): HashedPart {
-  return sealed({ digest, bytes: Buffer.from(new Uint8Array(bytes).buffer) });
+  return sealed({ digest, bytes: ownBytes(bytes) });
 }
 
 function sealed(part: { readonly digest: string; readonly bytes: Buffer }): HashedPart {

@@ -1,5 +1,6 @@
 import { constants, hash, verify as verifySignature } from 'node:crypto';
 import { bankBytes, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import { ownBytes } from '../protocol/own-bytes.ts';
 import { type PcrValues, pcrCount } from '../protocol/pcr-values.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
@@ -147,13 +148,6 @@ export function checkPcrs(
   }
   const still = known !== null && sameMeasured(known.banks, banks);
   return sealed(banks, still ? known.measuredDigest : measuredDigest(banks));
-}
-
-/** As values arrive they may be parts of a shared pool, and would keep all of that alive; and others may write to them. */
-function ownBytes(bytes: Buffer): Buffer {
-  const own = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(own);
-  return own;
 }
 
 function sealedBank(bank: PcrValues & Pick<QuotedBank, 'pcrDigest'>): QuotedBank {

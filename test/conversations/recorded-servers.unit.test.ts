@@ -120,7 +120,7 @@ function compare(release: Release, sent: string, recorded: string, occasion: Occ
   const { conversation, helloDigest, tpm } = occasion;
   const said = Object.fromEntries(Object.entries(JSON.parse(sent)));
   const then = JSON.parse(recorded);
-  // What it speaks may grow. 0.1.0 refuses the member, and the agent comes again without: run.ts does that, and its tests.
+  // What it speaks may grow.
   if (said.type === 'hello') {
     delete said.speaks;
     delete then.speaks;
@@ -155,7 +155,7 @@ function toSign(message: z.infer<typeof evidence>, { channel }: Conversation): s
     nonce: Buffer.from(message.nonce, 'base64'),
     channel: Buffer.from(channel, 'hex'),
     facts: hash('sha256', message.facts, 'buffer'),
-    bootLog: Buffer.from(bootDigest(message) ?? '', 'hex'),
+    bootLog: Buffer.from(message.parts.boot?.digest ?? '', 'hex'),
     keyRequest: Buffer.alloc(0),
   });
 }
@@ -240,27 +240,20 @@ const fromServer = ({ steps }: Conversation): readonly ServerMessage[] =>
 const fromAgent = ({ steps }: Conversation): readonly string[] =>
   steps.flatMap((each) => (each.kind === 'text' && each.from === 'agent' ? [each.text] : []));
 
-/** The forms in which evidence travelled so far: this tree may read them as another one. */
+/** As it travels: this tree may read it in another form. */
 const evidence = z.looseObject({
   nonce: z.string(),
   quotes: z.array(
     z.strictObject({ attest: z.string(), signature: z.string(), pcrs: z.record(z.string(), z.string()) }),
   ),
   facts: z.string(),
-  /** 0.1.0 */
-  bootLog: z.string().nullable().optional(),
-  userspaceLog: z.string().optional(),
-  /** Since. */
-  parts: z.record(z.string(), z.looseObject({ digest: z.string() })).optional(),
+  parts: z.record(z.string(), z.looseObject({ digest: z.string() })),
 });
 
 const evidenceOf = (conversation: Conversation): readonly z.infer<typeof evidence>[] =>
   fromAgent(conversation).flatMap((text) =>
     text.startsWith('{"type":"evidence",') ? [evidence.parse(JSON.parse(text))] : [],
   );
-
-const bootDigest = ({ bootLog, parts }: z.infer<typeof evidence>): string | null =>
-  bootLog ?? parts?.boot?.digest ?? null;
 
 function recordedHello(conversation: Conversation): Hello {
   const hello = parseAgentMessage(fromAgent(conversation)[0] ?? '');
@@ -301,16 +294,11 @@ function recordedNode(
 
 function recordedParts(
   release: Release,
-  { bootLog, userspaceLog, parts = {} }: z.infer<typeof evidence>,
+  { parts }: z.infer<typeof evidence>,
 ): readonly (readonly [PartName, Buffer])[] {
-  const named = partNames.flatMap((name) =>
+  return partNames.flatMap((name) =>
     parts[name] ? [[name, release.file(parts[name].digest)] as const] : [],
   );
-  return [
-    ...(bootLog ? [['boot', release.file(bootLog)] as const] : []),
-    ...(userspaceLog ? [['userSpace', Buffer.from(userspaceLog, 'base64')] as const] : []),
-    ...named,
-  ];
 }
 
 function stateInMemory(): StateDir {

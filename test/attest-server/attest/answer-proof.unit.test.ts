@@ -10,7 +10,7 @@ import { openMadeStore } from '../store/made-store.ts';
 import { type MadeMachine, madeMachine, madePorts } from './made-machine.ts';
 
 /** With a clock that stands. */
-async function proofs(nodes = new OwnedNodes([], () => [])): Promise<AnswerProofs> {
+async function proofs(nodes = new OwnedNodes([])): Promise<AnswerProofs> {
   const store = await openMadeStore(':memory:');
   return new AnswerProofs(nodes, new Verifier(), madePorts(store, { monotonic: () => 0 }));
 }
@@ -19,7 +19,7 @@ const answerOf = (of: MadeMachine = machine) => of.answer(0, { occasion: { node:
 
 describe('the proof of an answer', () => {
   it('is charged to the node from where its own key has signed, and before that to nobody (row 361)', async () => {
-    const nodes = new OwnedNodes([], () => []);
+    const nodes = new OwnedNodes([]);
     const all = await proofs(nodes);
     const foreign = madeMachine('node-1', forgedTpm());
     for (let round = 0; round < 100; round++)

@@ -8,8 +8,9 @@ describe('the nodes that a server owns', () => {
   /** With what is released, in order. */
   function made() {
     const released: string[] = [];
-    const nodes = new OwnedNodes([{ release: (name) => released.push(`claims of ${name}`) }], (name) => [
-      { release: () => released.push(`supplement of ${name}`) },
+    const nodes = new OwnedNodes([
+      { release: (name) => released.push(`claims of ${name}`) },
+      { release: (name) => released.push(`supplements of ${name}`) },
     ]);
     return { nodes, released };
   }
@@ -26,7 +27,7 @@ describe('the nodes that a server owns', () => {
     judge(nodes.of('b'));
     assert.equal(nodes.of('a'), node);
     nodes.drop(node);
-    assert.deepEqual(released, ['claims of a', 'supplement of a']);
+    assert.deepEqual(released, ['claims of a', 'supplements of a']);
     assert.deepEqual(
       [names(nodes), nodes.get('a'), nodes.statuses().map(({ name }) => name)],
       [['b'], undefined, ['b']],

@@ -57,6 +57,7 @@ describe('the pieces of an initrd that come for a challenge', () => {
       selection: {},
       purpose: 'attest',
       holds: [],
+      parts: [],
       within: 1,
     };
     const asks = (amount: number) =>
@@ -76,6 +77,23 @@ describe('the pieces of an initrd that come for a challenge', () => {
     assert.deepEqual(askedOf(spokenWords), { initrds: { ...place, most: piece } });
     assert.equal(askedOf(spokenWords.filter((word) => word !== 'supplements')), undefined);
     assert.equal(askedOf(spokenWords, false), undefined, 'who has proven nothing');
+  });
+
+  it('are none of the files that an agent of 0.3.0 is asked for, once it has proven itself', () => {
+    const { most: _, ...place } = asked;
+    const question = {
+      selection: {},
+      holds: [],
+      parts: ['ima'],
+      paths: [],
+      supplements: { loaderFiles: place, initrds: place, ima: { ...place, of: [] } },
+    };
+    const speaks: Introduction['speaks'] = ['parts', 'codes', 'files', 'paths'];
+    const filesOf = (isProven: boolean) =>
+      freshChallenge(question, { ...hello, speaks }, { within: 1000, isProven, most: () => piece })[0];
+    const { files, parts, supplements } = filesOf(true);
+    assert.deepEqual([files, parts, supplements], [place.of, ['ima'], undefined]);
+    assert.equal(filesOf(false).files, undefined, 'who has proven nothing');
   });
 });
 

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeEach, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { OpenAnswer, OpenAnswers } from '../../../attest-server/channel/open-answers.ts';
 
 const { piece, grace } = bounds.openAnswers;
+const root = join(import.meta.dirname, '../../..');
 
 describe('bytes of all answers that are open', () => {
   let now = 0;
@@ -89,4 +92,20 @@ describe('bytes of all answers that are open', () => {
     heavy.came(100);
     assert.equal(all.bytes, 5_000);
   });
+});
+
+describe('the pages that say what answers under way may take', () => {
+  const read = (page: string) => readFileSync(join(root, page), 'utf8');
+  const all = `${bounds.openAnswers.bytes / 1024 ** 2} MiB`;
+  for (const [page, said] of [
+    ['docs/connections.md', `take ${all}: enough for all long answers`],
+    ['docs/connections.md', `- ${bounds.longAnswers} nodes at a time may send so much`],
+    ['docs/sizing.md', `8 MiB for each of ${bounds.longAnswers} nodes at a time`],
+    ['docs/sizing.md', `[${all} of all answers]`],
+    ['docs/watching.md', `[${all} at most](connections.md#answers-under-way)`],
+    ['manifests/prometheus/dashboard.json', `that is not judged yet: ${all} at most`],
+  ] as const)
+    it(`have the bounds in force: ${page}, ${said}`, () => {
+      assert.ok(read(page).includes(said));
+    });
 });
