@@ -101,7 +101,9 @@ if (only === 'against' || (only === undefined && isSmallest)) {
   figures.against = await benchAgainst({ commit, pairs });
 }
 const besieges = only === 'siege' || (only === undefined && isSmallest);
-const sieges = besieges ? await besiege(isSmallest ? { seconds: 3, attackers: 1, ...options } : options) : {};
+// An enrolled attacker does all at once.
+const smallest = { seconds: 3, attackers: 1, only: ['unproven-bytes', 'mixed'] } as const;
+const sieges = besieges ? await besiege(isSmallest ? { ...smallest, ...options } : options) : {};
 for (const { figures: made, missed } of Object.values(sieges)) {
   // In seconds no bound can be held, but a siege that could not be made has no figures.
   const isFaulty = isSmallest ? Object.keys(made).length === 0 : missed.length > 0;
