@@ -175,15 +175,7 @@ export class NodeLives {
         code,
         detail: { ek: status.ekDigest, was: code },
       });
-      node.status = {
-        ...(node.status ?? status),
-        resetCount: null,
-        restartCount: null,
-        clock: null,
-        firmwareVersion: null,
-        bootId: null,
-        sequence: null,
-      };
+      node.forgetSequence();
       return true;
     });
   }

@@ -96,6 +96,12 @@ export class OwnedNode {
     this.#unwritten = null;
   }
 
+  /** Where TPM and kernel were in time is forgotten, also of what is stored while something else is shown. */
+  forgetSequence(): void {
+    if (this.status !== null) this.status = { ...this.status, ...noSequence };
+    if (this.stored !== null) this.stored = { ...this.stored, ...noSequence };
+  }
+
   /** @param expiresAt by the wall clock, as it was at `at`. @param now monotonic */
   setDeadline(expiresAt: number | null, at: number, now: number): void {
     if (expiresAt !== null) this.#deadline = now + expiresAt - at;
@@ -167,6 +173,15 @@ export class OwnedNode {
     this.#deadline = deadline;
   }
 }
+
+const noSequence = {
+  resetCount: null,
+  restartCount: null,
+  clock: null,
+  firmwareVersion: null,
+  bootId: null,
+  sequence: null,
+} as const;
 
 interface Unwritten {
   stored: Proof;

@@ -66,15 +66,18 @@ export function withStanding(judgement: Judgement, stands: readonly Finding[]): 
   };
 }
 
+/** Whether it counts by what the policy says at present: what was a failure by a policy of before alone is kept, and withholds nothing. */
+export function counts(one: Finding, group: Pick<GroupBase, 'require' | 'severity'>): boolean {
+  return weighs(one) || severityOf(one, group) === 'fail';
+}
+
 /** What stands against an aspect from now on, with what was found now. */
 export function nextAgainst(
   stands: readonly Finding[],
   findings: readonly Finding[],
   group: Pick<GroupBase, 'require' | 'severity'>,
 ): readonly Finding[] {
-  const found = findings.filter(
-    (one) => !unproven.has(one.code) && (weighs(one) || severityOf(one, group) === 'fail'),
-  );
+  const found = findings.filter((one) => !unproven.has(one.code) && counts(one, group));
   return found.length === 0 ? stands : bounded([...stands, ...found]);
 }
 

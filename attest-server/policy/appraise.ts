@@ -8,7 +8,7 @@ import type { Reference } from '../protocol/reference.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
-import { againstIn, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
+import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
 import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
@@ -201,9 +201,11 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       const stands = standing(stood, judgement);
       const all = nextAgainst(stands, judgement.findings, group);
       if (all.length > 0) next[name] = all;
-      isOwing ||= stands.length > 0;
-      const isSaid = judgement.findings.length > 0 || group.require.includes(name);
-      if (stands.length > 0 && isSaid) judgement = withStanding(judgement, stands);
+      const told = stands.filter((one) => counts(one, group));
+      const isRequired = group.require.includes(name);
+      isOwing ||= isRequired && told.length > 0;
+      const isSaid = judgement.findings.length > 0 || isRequired;
+      if (told.length > 0 && isSaid) judgement = withStanding(judgement, told);
     }
     judgements.push(judgement);
   }

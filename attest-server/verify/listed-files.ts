@@ -29,10 +29,16 @@ export function checkFiles(
     const file = isUsable ? remembered : fileOf(digest, given.get(digest), inAllBanks);
     if (file !== null) files.push(file);
   }
-  const set: FileSet = { digest: part.digest, files };
+  const isWhole = files.length === listed.length;
+  const set: FileSet = { digest: isWhole ? part.digest : digestOfSome(part.digest, files), files };
   for (const file of files) memory?.keepFile(file);
-  if (files.length === listed.length) memory?.keepFiles(set);
+  if (isWhole) memory?.keepFiles(set);
   return set;
+}
+
+/** What is made of these, and remembered by it, is not what all of them would say. */
+function digestOfSome(list: string, files: readonly KnownFile[]): string {
+  return hashPart(Buffer.from([list, ...files.map(({ digests }) => digests.sha256)].join(' '))).digest;
 }
 
 function isEnough({ digests }: KnownFile, inAllBanks: boolean): boolean {

@@ -50,7 +50,7 @@ export interface ReplayedBoot {
 export interface MeasuredBoot extends ReplayedBoot, BootSeal {
   /** SHA-256 of the exact bytes of user space's log, hex; null where none was given. */
   readonly userSpaceDigest: string | null;
-  /** SHA-256 of the list of files that say what its loader read, hex; null where none was given. */
+  /** SHA-256 of the list of files that say what its loader read, hex, as in `FileSet`; null where none was given. */
   readonly filesDigest: string | null;
   /** What images hold of which the TPM vouches for the digest as that of an initrd, as far as it is known here. */
   readonly initrds: readonly ReadInitrd[];

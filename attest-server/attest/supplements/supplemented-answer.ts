@@ -152,9 +152,10 @@ export class SupplementedAnswer implements LackingAnswer {
   /** Whether something is given that the answer was not proven with. */
   get #isOther(): boolean {
     const { held } = this.#shown;
-    return this.#given.some(
-      (one, index) => one?.list !== undefined || one?.part?.digest !== held[index]?.part?.digest,
-    );
+    return this.#given.some((one, index) => {
+      const before = held[index] ?? null;
+      return one?.list !== undefined || one?.part?.digest !== before?.part?.digest || bringsMore(one, before);
+    });
   }
 
   async #prove({ ahead }: Ahead): Promise<Proven> {
@@ -177,6 +178,12 @@ export class SupplementedAnswer implements LackingAnswer {
   get #hasInitrds(): boolean {
     return (this.proven.boot?.initrds.length ?? 0) > 0;
   }
+}
+
+/** Of a list that is the one before, what was lost here may have come again. */
+function bringsMore(given: GivenSupplement | null, held: GivenSupplement | null): boolean {
+  if (given === null || given === held) return false;
+  return given.files.keys().some((digest) => held?.files.has(digest) !== true);
 }
 
 /** What is kept of something that does not grow; null where no part lists it. */

@@ -286,14 +286,15 @@ const shown: readonly PartName[] = ['ima'];
 /** What was found by something that this answer does not show. */
 function leftOpen(
   findings: readonly Finding[],
-  { kexecLoadDisabled }: MadeFrom,
+  { kexecLoadDisabled, boot }: MadeFrom,
   outcome: AggregateOutcome,
 ): readonly ReasonCode[] {
+  const mayKexec = kexecLoadDisabled === null && kexecFinding(boot.value?.state ?? null) !== null;
   const ofInitrds = ['initrd_unknown', 'revoked_reference'] as const;
   return [
     ...(findings.some(({ expected }) => expected === expectedImage) ? ofInitrds : []),
     ...(outcome === 'missing' ? (['boot_remeasured'] as const) : []),
-    ...(kexecLoadDisabled === null ? (['kexec_possible'] as const) : []),
+    ...(mayKexec ? (['kexec_possible'] as const) : []),
   ];
 }
 

@@ -19,7 +19,7 @@ export interface KnownFile extends FileSeal {
 
 /** Files that a loader may have measured, as the part `loaderFiles` lists them. */
 export interface FileSet {
-  /** SHA-256 of the part, hex; null where there is none. */
+  /** SHA-256 of the part, hex, and another one where some of what it lists is not known; null where there is none. */
   readonly digest: string | null;
   readonly files: readonly KnownFile[];
 }

@@ -13,6 +13,7 @@ import type { Facts, HostFacts } from '../../../attest-server/protocol/facts.ts'
 import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import { type Aspect, aspects, type Reason, type Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { provenByHand } from '../verify/made-by-hand.ts';
@@ -340,4 +341,54 @@ describe('what stood against a node', () => {
         assert.ok(JSON.stringify(node.memory.against).length < 8_192);
       });
     });
+});
+
+describe('what stood against a node, and counts no more', () => {
+  const boot = madeProof({ log });
+  const locked = siblingLog(log, { text: (text) => text.replace(' ro ', ' ro lockdown=integrity ') });
+  const refusing = ['require: [identity, boot]', 'severity: {kexec_possible: fail}'] as const;
+  const references = [boot, madeProof({ log: locked })].map((proven, index) =>
+    capturedFrom(proven, { name: `boot-${index}` }),
+  );
+  const story: Story = {
+    aspect: 'boot',
+    what: 'may start another kernel',
+    policy: policyOf(...refusing),
+    references,
+    wrong: saying(boot, { kexecLoadDisabled: false }),
+    good: null,
+    hidden: {},
+  };
+
+  it('is taken back by a command line that locks the kernel down, whatever the node says of kexec', () => {
+    const node = new Judged(story);
+    assert.equal(node.by(story.wrong).state, 'untrusted');
+    const { state, reasons } = node.by(saying(madeProof({ log: locked }), well));
+    assert.equal(state, 'trusted', JSON.stringify(reasons));
+  });
+
+  it('withholds nothing where the policy has it as the warning that it is, and stands if that is over', () => {
+    const node = new Judged(story);
+    const found = foundIn(story, node.by(story.wrong));
+    const lenient = policyOf('require: [identity, boot]');
+    for (const proven of [story.wrong, saying(boot, well)])
+      assert.equal(node.by(proven, {}, lenient).state, 'trusted', JSON.stringify(node.verdict?.reasons));
+    const again = new Judged(story);
+    again.by(story.wrong);
+    assert.equal(again.by(saying(boot, well), {}, lenient).state, 'trusted');
+    stands(found, again.by(saying(boot, well)));
+  });
+
+  it('has nobody show IMA’s list for an aspect that the policy does not require', () => {
+    const running = policyOf('require: [identity, runtime]', `runtime: {${coversTcb}, deny: ["/tmp/*"]}`);
+    const evil = new RunningNode().run(file('/tmp/evil', 'evil')).answer();
+    const judged = (memory: NodePast['memory'], policy: Policy) =>
+      appraise(evil, policy, { name: 'one', past: { ...sentAll, memory } }, [], at);
+    const { memory } = judged({}, running).next;
+    assert.ok(Array.isArray(Object(memory.against).runtime));
+    const without = policyOf('require: [identity, boot]');
+    assert.deepEqual(judged({}, without).enough, ['ima']);
+    assert.deepEqual(judged(memory, without).enough, ['ima']);
+    assert.deepEqual(judged(memory, running).enough, []);
+  });
 });

@@ -5,6 +5,7 @@ import { Attestation } from '../../../../attest-server/attest/attestation.ts';
 import { keptContext } from '../../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../../attest-server/in-force/in-force.ts';
 import { limits } from '../../../../attest-server/protocol/limits.ts';
+import { parseFileList } from '../../../../attest-server/protocol/loader-files.ts';
 import type {
   AnsweredSupplement,
   AnsweredSupplements,
@@ -14,6 +15,7 @@ import type {
 } from '../../../../attest-server/protocol/supplements.ts';
 import { supplementNames } from '../../../../attest-server/protocol/supplements.ts';
 import type { Store } from '../../../../attest-server/store/open.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { SignedAnswer } from '../../../../attest-server/verify/verify.ts';
 import { madeInitrd, withInitrds } from '../../../../swtpm-fixtures/initrd.ts';
 import { filesOf, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
@@ -37,14 +39,19 @@ describe('an answer with its supplements', () => {
   let now: number;
   let list: Buffer;
   let verified = 0;
+  let latest: Proven | null = null;
+  /** Digest of what cannot be read of what is kept. */
+  let lost: string | null = null;
   const { provenInSteps } = SignedAnswer.prototype;
 
   beforeEach(async () => {
     now = 0;
     list = Buffer.from('no list that leads to PCR 10');
-    SignedAnswer.prototype.provenInSteps = function (...args) {
+    [latest, lost] = [null, null];
+    SignedAnswer.prototype.provenInSteps = function* (...args) {
       verified += 1;
-      return provenInSteps.apply(this, args);
+      latest = yield* provenInSteps.apply(this, args);
+      return latest;
     };
     store = await openMadeStore(':memory:');
     machine = madeMachine('node-1');
@@ -60,7 +67,12 @@ describe('an answer with its supplements', () => {
   async function open(): Promise<void> {
     const inForce = new InForce(policy, [], keptContext);
     const ports = madePorts(store, { now: () => now, monotonic: () => now, inForce: () => inForce });
-    attestation = await Attestation.open(ports, null);
+    const { readPart } = ports.evidence;
+    const evidence: typeof ports.evidence = {
+      ...ports.evidence,
+      readPart: async (digest, node) => (digest === lost ? null : readPart(digest, node)),
+    };
+    attestation = await Attestation.open({ ...ports, evidence }, null);
   }
 
   /** What the node has of what it is asked for. */
@@ -130,6 +142,27 @@ describe('an answer with its supplements', () => {
     assert.match((verdict?.reasons ?? []).map(({ text }) => text).join(), /sent nothing of it/);
   });
 
+  it('is judged with a file that was lost here and came again, by a list that is the one before', async () => {
+    const withoutList = (places: SupplementPlaces): AnsweredSupplements => {
+      const { ima: _, ...others } = found(places);
+      return others;
+    };
+    await verifications(withoutList);
+    const before = attestation.status('node-1')?.parts.loaderFiles;
+    assert.equal(unexplained(latest), 0);
+    await attestation.idle();
+    [lost = null] = parseFileList((await store.evidence.readShared(before ?? '', 'node-1')) ?? assert.fail());
+    await open();
+    await verifications(() => ({}));
+    const lacking = latest?.boot?.filesDigest;
+    assert.ok((unexplained(latest) ?? 0) > 0);
+    const counts = await verifications(withoutList);
+    assert.ok(counts.length > 1 && counts.every((count) => count <= 2), counts.join());
+    assert.equal(attestation.status('node-1')?.parts.loaderFiles, before);
+    assert.equal(unexplained(latest), 0);
+    assert.notEqual(latest?.boot?.filesDigest, lacking, 'judgements on these two are remembered as one');
+  });
+
   it('brings no more of a file than a node may send', async () => {
     const tooMuch = (places: SupplementPlaces): AnsweredSupplements => ({
       ...found(places),
@@ -141,6 +174,10 @@ describe('an answer with its supplements', () => {
     await assert.rejects(verifications(tooMuch), { code: 'malformed' });
   });
 });
+
+function unexplained(proven: Proven | null): number | undefined {
+  return proven?.boot?.state.unexplained.length;
+}
 
 function fileOf(digest: string): Buffer {
   return files.get(digest) ?? assert.fail(`${digest} is no file of its loader`);
