@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { PartName } from '../attest-server/protocol/evidence.ts';
 import type { HostFacts } from '../attest-server/protocol/facts.ts';
 import { limits } from '../attest-server/protocol/limits.ts';
-import type { AskedSupplement } from '../attest-server/protocol/messages.ts';
+import type { Challenge } from '../attest-server/protocol/messages.ts';
 import type { SupplementName } from '../attest-server/protocol/supplements.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
@@ -50,7 +50,7 @@ export interface Asked {
   readonly local?: boolean;
 }
 
-type AskedSupplements = Readonly<Record<string, AskedSupplement>>;
+type AskedSupplements = Readonly<NonNullable<Challenge['supplements']>>;
 
 /** Reads the node anew. @throws AgentError `facts_unavailable` */
 export type ReadNode = (asked: Asked) => Promise<Collected>;

@@ -15,8 +15,8 @@ export const loaderFiles: SupplementCollector = {
   supplement: 'loaderFiles',
   faultStays: true,
   within: 10_000,
-  async read(sysroot, signal, { of }) {
-    const sent = new Sent(of);
+  async read(sysroot, signal, { of, most }) {
+    const sent = new Sent(of, most);
     const found = (unread: string | null) => ({ from: 0, more: false, pieces: sent.files(), unread });
     const faults: string[] = [];
     for await (const path of loaderTree(sysroot, isReadByGrub, signal, faults)) {
@@ -52,10 +52,13 @@ class Sent {
   readonly #wanted: Set<string>;
   readonly #files: Buffer[] = [];
   readonly #blocks: Buffer[] = [];
+  readonly #most: number;
   #bytes = 0;
 
-  constructor(digests: readonly string[]) {
+  /** @param most bytes of all */
+  constructor(digests: readonly string[], most: number) {
     this.#wanted = new Set(digests);
+    this.#most = most;
   }
 
   get isFull(): boolean {
@@ -67,23 +70,29 @@ class Sent {
   }
 
   offer(content: Buffer, isBlock: boolean): void {
-    const { bytes: most, blocks: mostBlocks } = limits.filesInAnswer;
     const found = digestsIn(content, this.#wanted);
-    if (found.length > 0 && this.#bytes + content.length <= most) {
+    if (found.length > 0 && this.#bytes + content.length <= this.#most) {
       this.#bytes += content.length;
       this.#files.push(content);
       for (const digest of found) this.#wanted.delete(digest);
     } else if (
       isBlock &&
-      this.#blocks.length < mostBlocks &&
+      this.#blocks.length < limits.filesInAnswer.blocks &&
       !this.#blocks.some((one) => one.equals(content))
     )
       this.#blocks.push(content);
   }
 
-  /** Blocks help only where something is not found. */
+  /** Blocks help only where something is not found, and come only where there is room. */
   files(): readonly Buffer[] {
-    return this.#wanted.size > 0 ? [...this.#files, ...this.#blocks] : this.#files;
+    if (this.#wanted.size === 0) return this.#files;
+    const all = [...this.#files];
+    let bytes = this.#bytes;
+    for (const block of this.#blocks) {
+      bytes += block.length;
+      if (bytes <= this.#most) all.push(block);
+    }
+    return all;
   }
 }
 

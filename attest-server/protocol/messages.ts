@@ -135,6 +135,12 @@ const askedSupplement = z.strictObject({
   most: z.int().min(1).max(mostInAnswer),
 });
 
+function ofEach<Schema extends z.ZodType>(schema: Schema): Readonly<Record<SupplementName, Schema>> {
+  const each = supplementNames.map((name) => [name, schema] as const);
+  // The names are those of the list, which is what Object.fromEntries cannot say.
+  return Object.fromEntries(each) as Record<SupplementName, Schema>;
+}
+
 const activated = z.strictObject({
   type: z.literal('activated'),
   /** HMAC-SHA256(secret of the credential, P("assay/activated/1") P(channel) P(SHA-256(hello frame))). */
@@ -238,8 +244,11 @@ const challenge = z.strictObject({
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** The part `firewall` may have its member `local`, which servers of 0.3.0 refuse; only to agents that speak `local`. */
   local: z.literal(true).optional(),
-  /** What of each supplement is to come, `ima` in place of the part; only to agents that speak `supplements`. */
-  supplements: z.record(z.string().regex(/^[A-Za-z0-9]{1,32}$/), askedSupplement).optional(),
+  /**
+   * What of each supplement is to come, `ima` in place of the part; only to agents that speak `supplements`. A later server may
+   * have more of them, of another form: they are ignored.
+   */
+  supplements: z.object(ofEach(askedSupplement.optional())).optional(),
   /** Milliseconds in which the answer must arrive. */
   within: z.int().min(1),
 });

@@ -127,16 +127,30 @@ function open(path: string): DatabaseSync {
 
 /** What is refused stays as it is, to the byte: a connection that may write empties the log of the program before. */
 function checkUntouched(file: string): void {
-  using connection = new DatabaseSync(file, { readOnly: true, timeout: waitsFor });
+  try {
+    checkBy(file, true);
+  } catch (error) {
+    // SQLITE_READONLY: a journal waits to be rolled back, as of a program that was killed while it made the file. Nobody reads before that.
+    if (codeOf(error) !== 8) throw error;
+    checkBy(file, false);
+  }
+}
+
+function checkBy(file: string, readOnly: boolean): void {
+  using connection = new DatabaseSync(file, { readOnly, timeout: waitsFor });
   checkSchema(connection);
 }
 
-/** SQLITE_CORRUPT and SQLITE_NOTADB, with their extended codes. */
+/** What SQLite says, without what extends it; 0 where it is another error. */
+function codeOf(error: unknown): number {
+  return error instanceof Error && 'errcode' in error ? Number(error.errcode) & 0xff : 0;
+}
+
+/** SQLITE_CORRUPT and SQLITE_NOTADB. */
 const damaged: readonly number[] = [11, 26];
 
 function whatHelps(cause: unknown, file: string): string {
-  const errcode = cause instanceof Error && 'errcode' in cause ? Number(cause.errcode) & 0xff : 0;
-  if (!damaged.includes(errcode)) return '';
+  if (!damaged.includes(codeOf(cause))) return '';
   return `
   It is damaged. Keep a copy of it, and put the latest good copy in its place (docs/backup.md, "Restore"):
   ls -lt ${join(dirname(file), 'backups')}`;

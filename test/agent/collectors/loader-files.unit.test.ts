@@ -30,13 +30,9 @@ describe('the collector of a loader’s files', () => {
     await writeFile(join(root, path), content);
   }
 
-  async function asked(...digests: readonly string[]) {
-    const found = await loaderFiles.read(root, signal, {
-      of: [...digests],
-      from: 0,
-      bootId: null,
-      most: limits.filesInAnswer.bytes,
-    });
+  const asked = (...digests: readonly string[]) => askedFor(limits.filesInAnswer.bytes, ...digests);
+  async function askedFor(most: number, ...digests: readonly string[]) {
+    const found = await loaderFiles.read(root, signal, { of: [...digests], from: 0, bootId: null, most });
     assert(found !== null && !(found instanceof Unavailable));
     return { texts: found.pieces.map((file) => file.toString('latin1', 0, 24)), unread: found.unread };
   }
@@ -50,6 +46,17 @@ describe('the collector of a loader’s files', () => {
   it('sends GRUB’s environment as it is, where something is not found', async () => {
     const texts = ['# GRUB Environment Block'];
     assert.deepEqual(await asked(sha256('as it was measured')), { texts, unread: null });
+  });
+
+  it('sends no more bytes than may come, the environment last', async () => {
+    const [file, missing] = ['title one\n', sha256('as it was measured')];
+    const [block = ''] = (await asked(missing)).texts;
+    for (const [most, texts] of [
+      [file.length + environment.length, [file, block]],
+      [file.length + environment.length - 1, [file]],
+      [file.length - 1, []],
+    ] as const)
+      assert.deepEqual(await askedFor(most, sha256(file), missing), { texts, unread: null });
   });
 
   it('reads no kernel, and follows no link out of the root', async () => {

@@ -5,6 +5,7 @@ import { ArrivedSupplements } from '../../../attest-server/channel/arrived-suppl
 import { freshChallenge } from '../../../attest-server/channel/challenge.ts';
 import { limits } from '../../../attest-server/protocol/limits.ts';
 import {
+  type Challenge,
   type Introduction,
   parseServerMessage,
   type SaidSupplement,
@@ -22,6 +23,14 @@ function arrive(came: readonly Buffer[], said: Readonly<Partial<SaidSupplement>>
   const initrds = { from: 100, more: false, pieces, ...said };
   const evidence = { ...message, quotes: [], ...(said !== null && { supplements: { initrds } }) };
   return arrived.answered(evidence, { parts: [] }, spokenWords).initrds?.came;
+}
+
+/** What an agent reads of a challenge that asks so. */
+function read(supplements: object): Challenge['supplements'] {
+  const rest = { selection: {}, purpose: 'attest', holds: [], parts: [], within: 1 };
+  const challenge = { type: 'challenge', nonce: 'bm9uY2U=', ...rest, supplements };
+  const message = parseServerMessage(JSON.stringify(challenge));
+  return message.type === 'challenge' ? message.supplements : assert.fail(message.type);
 }
 
 describe('the pieces of an initrd that come for a challenge', () => {
@@ -51,21 +60,18 @@ describe('the pieces of an initrd that come for a challenge', () => {
   });
 
   it('are no more than an agent may have in memory, whatever a server asks for', () => {
-    const challenge = {
-      type: 'challenge',
-      nonce: 'bm9uY2U=',
-      selection: {},
-      purpose: 'attest',
-      holds: [],
-      parts: [],
-      within: 1,
-    };
-    const asks = (amount: number) =>
-      parseServerMessage(
-        JSON.stringify({ ...challenge, supplements: { initrds: { ...asked, most: amount } } }),
-      );
-    assert.equal(asks(limits.initrd.inAnswer).type, 'challenge');
-    assert.throws(() => asks(limits.initrd.inAnswer + 1), { code: 'malformed' });
+    const asks = (amount: number) => read({ initrds: { ...asked, most: amount } });
+    assert.deepEqual(asks(limits.initrd.inAnswer), { initrds: asked });
+    assert.throws(() => asks(limits.initrd.inAnswer + 1), {
+      code: 'malformed',
+      field: 'supplements.initrds.most',
+    });
+  });
+
+  it('are asked for beside what only a later agent knows, in whichever form', () => {
+    const ofLater = { ...asked, of: ['by another word'], most: 2 ** 40, more: {} };
+    assert.deepEqual(read({ initrds: asked, ofLater }), { initrds: asked });
+    assert.deepEqual(read({ ofLater, toString: null }), {});
   });
 
   it('are asked for of agents alone that understand it', () => {

@@ -105,6 +105,23 @@ describe('a store that an earlier version wrote', () => {
     });
   }
 
+  it('is taken where a program was killed whose transaction is to be rolled back', async () => {
+    writeAs(firstSchema);
+    const database = new DatabaseSync(path);
+    // So little memory that the file has some of it before its end.
+    database.exec(`pragma cache_size = 1; begin; create table cut (text text);
+      with recursive counted (n) as (select 1 union all select n + 1 from counted where n < 2000)
+      insert into cut select printf('%900d', n) from counted`);
+    const parts = [path, `${path}-journal`].map((part) => ({ part, left: readFileSync(part) }));
+    database.exec('rollback');
+    database.close();
+    for (const { part, left } of parts) writeFileSync(part, left, { mode: 0o600 });
+    const store = await openMadeStore(path);
+    assert.equal((await store.enrolment.node('node-1'))?.ekDigest, node.ekDigest);
+    await store[Symbol.asyncDispose]();
+    assert.deepEqual(schemaOf(path), schemaOf(':memory:'));
+  });
+
   it('of this schema is left as it is', () => {
     writeAs(schemaVersion);
     const before = schemaOf(path);
