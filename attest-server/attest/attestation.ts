@@ -196,15 +196,25 @@ export class Attestation {
       if (lost !== null) throw notSent(lost);
       const answered = this.supplements.answered({ node: peer, answer, proof, first, held });
       const taking = answered.takeBefore();
-      if (taking !== null && (await taking)) return askedAgain;
+      if (taking !== null && (await taking)) {
+        this.#forgetDropped(node, peer);
+        return askedAgain;
+      }
       return this.#nodes.inOrder(name, (current) =>
         this.#judgeInTurn(current, { peer, answer, proof }, answered),
       );
     } catch (error) {
-      // Its node was dropped meanwhile: nothing of it stays.
-      if (this.#nodes.get(name) !== node) this.#verifier.forget(peer.ak.name);
+      this.#forgetDropped(node, peer);
       throw error;
     }
+  }
+
+  /** Of a node that was dropped before it was its turn nothing stays. */
+  #forgetDropped(node: OwnedNode, { name, ak }: AttestedNode): void {
+    const current = this.#nodes.get(name);
+    if (current === node) return;
+    this.#verifier.forget(ak.name);
+    if (current === undefined) this.supplements.forget(name);
   }
 
   async #judgeInTurn(

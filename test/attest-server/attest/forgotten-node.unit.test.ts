@@ -122,6 +122,16 @@ describe('a node that the server forgets', () => {
         areGone = false;
       };
     },
+    'is to be asked for files once those of others are read': async (machine) => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      isRead = promise;
+      const judged = judge(machine, { supplements: { loaderFiles: unasked } }, 1, logOfFiles);
+      await setImmediate();
+      return async () => {
+        resolve();
+        assert.deepEqual(await judged, { again: true });
+      };
+    },
     'was judged': (machine) => judge(machine),
     'says its machine, which others may be': (machine) =>
       attestation.judge(

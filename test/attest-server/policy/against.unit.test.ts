@@ -391,4 +391,17 @@ describe('what stood against a node, and counts no more', () => {
     assert.deepEqual(judged(memory, without).enough, ['ima']);
     assert.deepEqual(judged(memory, running).enough, []);
   });
+
+  it('is told once where it is found again as mild as before', () => {
+    const policy = policyOf('require: [identity, host]', 'severity: {kernel_tainted: fail}');
+    const wrong = saying(madeProof({}), { ...well, tainted: 1 << 13, lockdown: undefined });
+    const node = new Judged({ ...story, policy });
+    for (let answers = 0; answers < 3; answers++) {
+      const { state, reasons } = node.by(wrong);
+      const found = reasons
+        .filter(({ code }) => code === 'kernel_tainted')
+        .map(({ text }) => text.endsWith(again));
+      assert.deepEqual([state, found], ['untrusted', [false]]);
+    }
+  });
 });
