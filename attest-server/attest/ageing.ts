@@ -1,6 +1,5 @@
-import { overdueVerdict } from '../policy/appraise.ts';
 import type { Commits } from './commits.ts';
-import { lastTrusted } from './next-status.ts';
+import { counts, overdueStatus } from './next-status.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
@@ -62,13 +61,12 @@ export class Ageing {
     const stored = node.latest;
     // A verdict may have come while this one waited its turn.
     if (node.status !== shown || stored === null || stored.verdict === null) return;
-    const verdict = overdueVerdict(stored.verdict, stored.verifiedAt);
-    const aged: NodeStatus = { ...stored, state: verdict.state, verdict, trustedAt: lastTrusted(stored) };
+    const aged = overdueStatus(stored, stored.verdict);
     // Not trusted any longer, though it is not written down.
     const showOnly = () => node.showOverdue({ ...aged, since: stored.expiresAt ?? now }, stored);
     if (this.#isOnlyShown(node)) return showOnly();
     try {
-      const change = this.#rows.changed(node, aged, now, [verdict], stored.state, []);
+      const change = this.#rows.changed(node, aged, now, [aged.verdict], stored.state, []);
       await this.#commits.commit(node, change, stored.state, async () => {
         if (await this.#ports.verdicts.recordAgeing(change.record, stored)) return true;
         await this.#readAgain(node, now);
@@ -105,8 +103,4 @@ export class Ageing {
     node.showStored(found);
     node.setDeadline(found.expiresAt, now, this.#ports.monotonic());
   }
-}
-
-function counts({ state }: NodeStatus): boolean {
-  return state === 'trusted' || state === 'pending';
 }

@@ -1,4 +1,4 @@
-import type { Appraisal, Begun } from '../policy/appraise.ts';
+import { type Appraisal, type Begun, overdueVerdict } from '../policy/appraise.ts';
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import { outsideText } from '../protocol/printable.ts';
 import type { Verdict } from '../protocol/verdict.ts';
@@ -54,6 +54,20 @@ export function nextStatus({ name, ekDigest }: AttestedNode, verdict: Verdict, j
 /** When the node was last found trusted, as far as it was until this status. */
 export function lastTrusted(status: NodeStatus | null): number | null {
   return status?.state === 'trusted' ? status.verifiedAt : (status?.trustedAt ?? null);
+}
+
+/** The same once its verdict counts no more. @param verdict of it */
+export function overdueStatus(
+  stored: NodeStatus,
+  verdict: Verdict,
+): NodeStatus & { readonly verdict: Verdict } {
+  const overdue = overdueVerdict(verdict, stored.verifiedAt);
+  return { ...stored, state: overdue.state, verdict: overdue, trustedAt: lastTrusted(stored) };
+}
+
+/** Only what counts gets too old. */
+export function counts({ state }: NodeStatus): boolean {
+  return state === 'trusted' || state === 'pending';
 }
 
 /** Who once sent a part is known to have one. */

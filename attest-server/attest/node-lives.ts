@@ -4,7 +4,7 @@ import type { PcrBank } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { Commits } from './commits.ts';
-import { lastTrusted } from './next-status.ts';
+import { counts, lastTrusted, overdueStatus } from './next-status.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
@@ -65,6 +65,15 @@ export class NodeLives {
     restoreClaims(this.#parts.claims, node.name, status);
   }
 
+  /** While the server ran the node's time went by, and what nobody aged meanwhile is shown to nobody. */
+  async #rememberLate(node: OwnedNode, stored: NodeStatus): Promise<void> {
+    await this.#remember(node, stored);
+    const { verdict, expiresAt } = stored;
+    if (verdict === null || !counts(stored) || !node.isOverdue(this.#ports.monotonic())) return;
+    const since = expiresAt ?? this.#ports.now();
+    node.showOverdue({ ...overdueStatus(stored, verdict), since }, stored);
+  }
+
   /** Attack: nodes of one TPM, from before that could not be. Whichever is silent now is not trusted any longer, either. */
   async #holdTwins(): Promise<void> {
     const { claims, nodes, commits } = this.#parts;
@@ -108,8 +117,8 @@ export class NodeLives {
     return this.#parts.nodes.inOrder(name, async (node) => {
       if (node.status !== null) return node.status;
       const found = await this.#ports.verdicts.status(name);
-      if (found !== null) await this.#remember(node, found);
-      return found;
+      if (found !== null) await this.#rememberLate(node, found);
+      return node.status;
     });
   }
 
@@ -117,7 +126,7 @@ export class NodeLives {
   async recallArchived(node: OwnedNode): Promise<void> {
     const archived = await this.#ports.verdicts.archivedStatus(node.name);
     if (archived === null) return;
-    await this.#remember(node, archived);
+    await this.#rememberLate(node, archived);
     this.#ports.presence.recalled(node.name);
   }
 

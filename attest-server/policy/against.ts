@@ -47,7 +47,9 @@ export function standing(
   { findings, affirmed, takesBack = affirmed ? all : none }: Judgement,
 ): readonly Finding[] {
   return before.filter(
-    (one) => !isTakenBack(one, takesBack) && !findings.some((found) => isAlike(one, found) && (weighs(found) || !weighs(one))),
+    (one) =>
+      !isTakenBack(one, takesBack) &&
+      !findings.some((found) => isAlike(one, found) && (weighs(found) || !weighs(one))),
   );
 }
 
