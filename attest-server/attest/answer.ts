@@ -1,5 +1,5 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
-import type { Part, Parts } from '../protocol/evidence.ts';
+import type { Parts } from '../protocol/evidence.ts';
 import {
   type EvidenceMessage,
   type PcrBank,

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Blob } from '../../evidence/kept-form.ts';
@@ -11,10 +10,8 @@ import type { Verifier } from '../../verify/verifier.ts';
 import type { ImaTail } from '../../verify/verify.ts';
 import {
   addPieces,
-  bytesBetween,
   bytesOf,
   cut,
-  emptyIndex,
   emptyList,
   joined,
   keptAs,
