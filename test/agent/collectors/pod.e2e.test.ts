@@ -13,13 +13,14 @@ const reader = `
 import { collectors } from ${JSON.stringify(list)};
 const [, , root] = process.argv;
 const said = {};
-for (const { name, read, by } of collectors(null)) {
+for (const { name, read, supplement } of collectors(null)) {
   if (name === "inventory" || name === "firewall") continue;
-  const place = { from: 0, bootId: null, most: 65536 };
-  const asked = by === 'offset' ? place : name === 'loaderFiles' ? ['0'.repeat(64)] : ['/var/lib/docker'];
+  const of = supplement === 'ima' ? [] : ['0'.repeat(64)];
+  const asked = supplement === undefined ? ['/var/lib/docker'] : { of, from: 0, bootId: null, most: 65536 };
   const value = await read(root, AbortSignal.timeout(10_000), asked).catch((error) => ({ cause: error.message }));
-  const bytes = by === 'offset' && value?.pieces ? Buffer.concat(value.pieces) : value;
-  said[by === 'offset' ? 'imaList' : name] = Buffer.isBuffer(bytes) ? bytes.toString('latin1') : bytes;
+  const isList = supplement === 'ima';
+  const bytes = isList && value?.pieces ? Buffer.concat(value.pieces) : value;
+  said[isList ? 'imaList' : name] = Buffer.isBuffer(bytes) ? bytes.toString('latin1') : bytes;
 }
 process.stdout.write(JSON.stringify(said));`;
 
