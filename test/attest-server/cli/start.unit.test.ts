@@ -20,6 +20,9 @@ registerHooks({ load(url, context, next) {
 } });`;
 const named = ['--import', `data:text/javascript,${encodeURIComponent(hook)}`];
 
+/** As users start it: the folder for what Node compiles is chosen by the program. */
+const byItself = { NODE_COMPILE_CACHE: '' };
+
 describe('the start of assay', () => {
   let home = '';
   const cache = () => join(home, '.cache', 'assay');
@@ -54,23 +57,23 @@ describe('the start of assay', () => {
     });
 
   it('keeps what was compiled in a folder of the user alone', async () => {
-    assert.equal((await endOf([launcher, '--version'], { HOME: home })).code, 0);
+    assert.equal((await endOf([launcher, '--version'], { ...byItself, HOME: home })).code, 0);
     assert.equal((await stat(cache())).mode & 0o777, 0o700);
     assert.notEqual((await readdir(cache())).length, 0);
   });
 
   it('prefers XDG_CACHE_HOME, and ignores one that is no whole path', async () => {
     const elsewhere = join(home, 'elsewhere');
-    await endOf([launcher, '--version'], { HOME: home, XDG_CACHE_HOME: elsewhere });
+    await endOf([launcher, '--version'], { ...byItself, HOME: home, XDG_CACHE_HOME: elsewhere });
     assert.deepEqual(await readdir(elsewhere), ['assay']);
-    await endOf([launcher, '--version'], { HOME: home, XDG_CACHE_HOME: 'relative' });
+    await endOf([launcher, '--version'], { ...byItself, HOME: home, XDG_CACHE_HOME: 'relative' });
     assert.notEqual((await readdir(cache())).length, 0);
   });
 
   it('runs nothing from a folder that others can write to', async () => {
     await mkdir(cache(), { recursive: true });
     await chmod(cache(), 0o777);
-    assert.equal((await endOf([launcher, '--version'], { HOME: home })).code, 0);
+    assert.equal((await endOf([launcher, '--version'], { ...byItself, HOME: home })).code, 0);
     assert.deepEqual(await readdir(cache()), []);
   });
 
@@ -79,7 +82,7 @@ describe('the start of assay', () => {
     await mkdir(target, { mode: 0o700 });
     await mkdir(join(home, '.cache'));
     await symlink(target, cache());
-    assert.equal((await endOf([launcher, '--version'], { HOME: home })).code, 0);
+    assert.equal((await endOf([launcher, '--version'], { ...byItself, HOME: home })).code, 0);
     assert.deepEqual(await readdir(target), []);
   });
 
