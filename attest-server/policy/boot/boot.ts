@@ -185,7 +185,7 @@ interface MadeFrom extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   readonly initrds: Keyed<readonly ReadInitrd[]>;
   readonly initrdWait: string | null;
   /** Milliseconds since the epoch: which references have expired. */
-  readonly expired: number;
+  readonly expiredBy: number;
 }
 
 function madeFrom(
@@ -220,7 +220,7 @@ function madeFrom(
     shown,
     gave,
     cause,
-    expired: ready.expiredAt(at),
+    expiredBy: ready.expiredAt(at),
   };
 }
 
@@ -245,7 +245,7 @@ function judgeMade(
   made: MadeFrom,
   ready: Ready,
 ): { readonly judgement: Judgement; readonly outcome: AggregateOutcome } {
-  const active = ready.set.active.filter(({ expires }) => made.expired < expires);
+  const active = ready.set.active.filter(({ expires }) => made.expiredBy < expires);
   const measured = made.boot.value;
   const banks = made.banks.value;
   const judged =
@@ -343,11 +343,11 @@ function judgeLog(
   { group, rules, set, revocations, initrds }: Ready,
   active: readonly PreparedReference[],
   measured: ReplayedBoot,
-  { banks: { value: banks }, node, initrds: read, initrdWait, expired }: MadeFrom,
+  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: MadeFrom,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
-  const contents = initrds?.judge(vouched, read.value, initrdWait, expired) ?? null;
+  const contents = initrds?.judge(vouched, read.value, initrdWait, expiredBy) ?? null;
   const judged = judgeBoot(vouched, banks, {
     group,
     rules,

@@ -52,7 +52,7 @@ export const disk: Aspect<'disk', DiskRules> = {
         measured: keyed([measuredText(tables)], tables),
         isListed: ima !== null && 'head' in ima,
         shared: keyed([sharedText(node.sharedVolumes)], node.sharedVolumes),
-        expired: expiredAt(at),
+        expiredBy: expiredAt(at),
       }),
       (made) => judgePart(made, rules, enrolled),
       { slot: ({ node }) => node, most: remembers ? mostRemembered : 0 },
@@ -85,11 +85,11 @@ interface MadeFrom {
   readonly isListed: boolean;
   readonly shared: Keyed<readonly SharedVolume[]>;
   /** Milliseconds since the epoch: which references have. */
-  readonly expired: number;
+  readonly expiredBy: number;
 }
 
 function judgePart(
-  { node, part, measured, isListed, shared, expired }: MadeFrom,
+  { node, part, measured, isListed, shared, expiredBy }: MadeFrom,
   rules: DiskRules,
   enrolled: EnrolledReferences,
 ): Judgement | null {
@@ -100,7 +100,7 @@ function judgePart(
   const own: DiskJudgement =
     'fault' in parsed
       ? { findings: [unreadPart(parsed.fault)], affirmed: false, references: [] }
-      : judgeDisk(parsed, rules, enrolledOf(node, enrolled, rules, expired), tables);
+      : judgeDisk(parsed, rules, enrolledOf(node, enrolled, rules, expiredBy), tables);
   const copies = sharedFindings(shared.value);
   const evidence = { digest, position: 'part' };
   const findings = [...copies, ...own.findings].map((finding) => ({ ...finding, evidence }));

@@ -62,10 +62,10 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
     const judged = remembering(
       (digest: string, bytes: Buffer, at: number) => ({
         part: keyed([digest], { digest, bytes }),
-        expired: expiredAt(at),
+        expiredBy: expiredAt(at),
       }),
-      ({ part: { value }, expired }) => {
-        const active = baselines.filter(({ expires }) => expired < expires);
+      ({ part: { value }, expiredBy }) => {
+        const active = baselines.filter(({ expires }) => expiredBy < expires);
         const isAsked = isRequired || rules.baseline !== null || active.length + idle().length > 0;
         return judgeBytes(value.bytes, value.digest, rules, { active, revoked, idle, isAsked }, group.name);
       },

@@ -109,7 +109,7 @@ function* prepare(rules: RuntimeRules, { group, references, remembers }: Prepare
     judged: remembering(
       (proven, list, progress, node, at) => ({
         ...madeFrom(proven, list, progress, node),
-        expired: expiredAt(at),
+        expiredBy: expiredAt(at),
         at: whenMade(at),
       }),
       (made) => judgeMade(made, by),
@@ -127,7 +127,7 @@ interface MadeFrom {
   readonly list: Keyed<Pick<ProvenImaList, 'aggregates' | 'elsewhere'>>;
   readonly memory: Keyed<JudgedNode['past']['memory']>;
   /** Milliseconds since the epoch: which references have expired. */
-  readonly expired: number;
+  readonly expiredBy: number;
   readonly at: Keyed<number>;
 }
 
@@ -136,7 +136,7 @@ function madeFrom(
   { aggregates, elsewhere }: ProvenImaList,
   { tally }: Progress,
   { name, past }: JudgedNode,
-): Omit<MadeFrom, 'expired' | 'at'> {
+): Omit<MadeFrom, 'expiredBy' | 'at'> {
   const logs = [boot?.digest, boot?.userSpaceDigest, boot?.filesDigest, facts?.host?.commandLine];
   return {
     node: name,
@@ -148,7 +148,7 @@ function madeFrom(
 }
 
 function judgeMade(
-  { tally: { value: tally }, boot, list, memory, expired, at }: MadeFrom,
+  { tally: { value: tally }, boot, list, memory, expiredBy, at }: MadeFrom,
   by: JudgedBy,
 ): Judgement {
   const { since } = runtimeMemoryIn(memory.value);
@@ -156,11 +156,11 @@ function judgeMade(
   const sinceOf = (example: Example) => since[markOf(example)] ?? now;
   const loaded = by.references.host.flatMap(({ name, policies, expires }) =>
     [...policies].flatMap(([digest, covers]) =>
-      tally.policies.has(digest) ? [{ covers: expired < expires ? covers : [], of: name }] : [],
+      tally.policies.has(digest) ? [{ covers: expiredBy < expires ? covers : [], of: name }] : [],
     ),
   );
   const policy = policyInForce(boot.value, list.value, loaded);
-  const judged = judgeTally(tally, policy, by, expired, sinceOf);
+  const judged = judgeTally(tally, policy, by, expiredBy, sinceOf);
   const { findings, affirmed, references, against, unknown } = judged;
   const marks = against.slice(0, mostExamples).map((example) => [markOf(example), sinceOf(example)]);
   return {

@@ -45,8 +45,8 @@ export class InitrdJudge {
       .flatMap(({ expires }) => (expires === null ? [] : [Date.parse(expires)]));
     const expiredAt = lastExpiry(this.expiries);
     this.#judge = rememberingInSteps(
-      (initrd, at) => ({ image: keyed([initrd.image.sha256], initrd), expired: expiredAt(at) }),
-      ({ image, expired }) => this.#judgeAnew(image.value, expired),
+      (initrd, at) => ({ image: keyed([initrd.image.sha256], initrd), expiredBy: expiredAt(at) }),
+      ({ image, expiredBy }) => this.#judgeAnew(image.value, expiredBy),
       { slot: ({ image }) => image.value.image.sha256, most: mostImages },
     );
   }
@@ -90,10 +90,10 @@ export class InitrdJudge {
     };
   }
 
-  *#judgeAnew(initrd: ReadInitrd, expired: number): Generator<void, JudgedInitrd> {
+  *#judgeAnew(initrd: ReadInitrd, expiredBy: number): Generator<void, JudgedInitrd> {
     const lists = yield* this.#ready();
-    const active = lists.active.filter(({ expires }) => expired < expires);
-    const idle = [...lists.idle, ...lists.active.filter(({ expires }) => expired >= expires)];
+    const active = lists.active.filter(({ expires }) => expiredBy < expires);
+    const idle = [...lists.idle, ...lists.active.filter(({ expires }) => expiredBy >= expires)];
     return yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
   }
 
