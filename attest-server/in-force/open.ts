@@ -129,7 +129,16 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
   const policy = () => current.policy;
   const { refusedShare } = parts;
   const trials = createTrials({
-    ...{ store, presence, bundle, latched, policy, asHeld, labelsOf, methods, refusedShare, now },
+    store,
+    presence,
+    bundle,
+    latched,
+    policy,
+    asHeld,
+    labelsOf,
+    methods,
+    refusedShare,
+    now,
   });
   const refusal = createPolicyRefusal({
     share: refusedShare,
