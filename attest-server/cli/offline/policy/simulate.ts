@@ -115,7 +115,7 @@ function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnsw
 function refusedText(refused: Refused | null): string {
   if (refused === null) return '';
   const { untrusted, trusted } = refused;
-  return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (refusedPolicyShare); once it did, assay policy allow has it come into force all the same\n`;
+  return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (breaker.refusePolicyPercent); once it did, assay policy allow has it come into force all the same\n`;
 }
 
 function firstUseText(names: readonly string[]): string {
