@@ -1,4 +1,5 @@
 import type { Part, PartName, Parts } from '../protocol/evidence.ts';
+import { giveBackLong } from '../protocol/own-bytes.ts';
 import type { MeasuredBoot, Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { SignedAnswer } from '../verify/verify.ts';
@@ -12,6 +13,7 @@ import {
 } from './answer.ts';
 import { arrivedBytes, readBytes } from './answer-size.ts';
 import { HeavyTurns } from './heavy-turns.ts';
+import { HeldAnswers } from './held-answers.ts';
 import { JudgingRates, JudgingTime } from './judging-time.ts';
 import type { OwnedNodes } from './owned-nodes.ts';
 import type { AttestPorts } from './ports.ts';
@@ -29,7 +31,8 @@ export class AnswerProof {
   readonly #judging: JudgingTime;
   readonly #signed: SignedAnswer;
   readonly #parts: Parts;
-  readonly #shared: Pick<ProofsShared, 'turns' | 'steps'>;
+  readonly #shared: Pick<ProofsShared, 'turns' | 'steps' | 'held'>;
+  readonly #bytes: number;
   /** It keeps the thread for long, so that it needs a turn. */
   readonly isHeavy: boolean;
 
@@ -47,6 +50,7 @@ export class AnswerProof {
     this.#signed = signed;
     this.#parts = parts;
     this.#shared = shared;
+    this.#bytes = arrivedBytes({ ...answer, parts });
     this.isHeavy =
       judging.isBusy ||
       readBytes(parts, answer) >= heavy.bytes ||
@@ -76,6 +80,11 @@ export class AnswerProof {
     return this.#judging.chargedSteps(work);
   }
 
+  /** What is done with a heavy answer. @throws Rejection `too_large` where too much waits already */
+  whileHeld<T>(work: () => Promise<T>): Promise<T> {
+    return this.#shared.held.during(this.#node, this.#bytes, this.#judging.isBusy, work);
+  }
+
   /** Resolves when the node may keep the thread for long. @throws Rejection `too_large` where it waits for too many turns */
   turn(): Promise<void> {
     return this.#shared.turns.next(this.#node);
@@ -92,6 +101,7 @@ interface ProofsShared {
   readonly turns: HeavyTurns;
   /** Of work that stops after some milliseconds: others come in between anyhow. */
   readonly steps: HeavyTurns;
+  readonly held: HeldAnswers;
 }
 
 /** Begins the proofs of all nodes, and has none of them take the time of the others. */
@@ -105,7 +115,7 @@ export class AnswerProofs {
     this.#nodes = nodes;
     const left = (name: string) => nodes.get(name)?.judging?.left ?? JudgingTime.whole;
     const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
-    this.#shared = { verifier, turns, steps };
+    this.#shared = { verifier, turns, steps, held: new HeldAnswers() };
     this.#rates = new JudgingRates(challengeEvery, monotonic);
     this.#budgetsOf = (name) => evidence.budgetsOf(name);
   }
@@ -114,7 +124,16 @@ export class AnswerProofs {
    * Up to the quotes: until they are found to be the node's own nothing is charged to it, and nothing of the answer is looked at.
    * @throws Rejection as `verify`; `too_large` where the node's share of our time is spent, or it sent too many boot logs
    */
-  begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
+  begin(peer: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
+    try {
+      return this.#begin(peer, answer);
+    } catch (error) {
+      for (const { bytes } of Object.values(answer.parts)) if (bytes !== null) giveBackLong(bytes);
+      throw error;
+    }
+  }
+
+  #begin({ name, ...node }: AttestedNode, answer: Answer): (parts: Parts) => AnswerProof {
     const { verifier } = this.#shared;
     const { evidence, parts } = answer;
     const { boot } = parts;

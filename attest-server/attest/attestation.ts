@@ -186,27 +186,37 @@ export class Attestation {
           : await this.#named.read(node, whole.parts, unread, before);
       // With what was read: of a part that only another verdict kept, this one keeps the bytes as well.
       const answer = withListApart(parts === whole.parts ? whole : { ...whole, parts });
-      const holding = this.supplements.held(name, before);
-      const held = holding instanceof Promise ? await holding : holding;
       const proof = shown(answer.parts);
-      if (proof.isHeavy) await proof.turn();
-      const started = performance.now();
-      const first = held.some(isToBeRead) ? await inSteps(proof.steps(held)) : proof.with(held);
-      this.#ports.duration('verify', (performance.now() - started) / 1000);
-      if (lost !== null) throw notSent(lost);
-      const answered = this.supplements.answered({ node: peer, answer, proof, first, held });
-      const taking = answered.takeBefore();
-      if (taking !== null && (await taking)) {
-        this.#forgetDropped(node, peer);
-        return askedAgain;
-      }
-      return this.#nodes.inOrder(name, (current) =>
-        this.#judgeInTurn(current, { peer, answer, proof }, answered),
-      );
+      const judge = () => this.#judgeShown(node, { peer, answer, proof }, before, lost);
+      return await (proof.isHeavy ? proof.whileHeld(judge) : judge());
     } catch (error) {
       this.#forgetDropped(node, peer);
       throw error;
     }
+  }
+
+  async #judgeShown(
+    node: OwnedNode,
+    shown: ShownAnswer,
+    before: NodeStatus['parts'],
+    lost: PartName | null,
+  ): Promise<Judged | AskedAgain> {
+    const { name } = node;
+    const { peer, answer, proof } = shown;
+    const holding = this.supplements.held(name, before);
+    const held = holding instanceof Promise ? await holding : holding;
+    if (proof.isHeavy) await proof.turn();
+    const started = performance.now();
+    const first = held.some(isToBeRead) ? await inSteps(proof.steps(held)) : proof.with(held);
+    this.#ports.duration('verify', (performance.now() - started) / 1000);
+    if (lost !== null) throw notSent(lost);
+    const answered = this.supplements.answered({ node: peer, answer, proof, first, held });
+    const taking = answered.takeBefore();
+    if (taking !== null && (await taking)) {
+      this.#forgetDropped(node, peer);
+      return askedAgain;
+    }
+    return this.#nodes.inOrder(name, (current) => this.#judgeInTurn(current, shown, answered));
   }
 
   /** Of a node that was dropped before it was its turn nothing stays. */

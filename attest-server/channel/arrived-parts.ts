@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { Part, PartName, Parts } from '../protocol/evidence.ts';
 import { limits } from '../protocol/limits.ts';
 import type { EvidenceMessage } from '../protocol/messages.ts';
+import { giveBackLong } from '../protocol/own-bytes.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import { bounds } from './bounds.ts';
 
@@ -35,11 +36,14 @@ export class ArrivedParts {
         throw new Rejection('too_large', `message field ${field}: ${bytes.length} bytes`, { field });
       named[name] = { digest, bytes };
     }
+    for (const { digest } of Object.values(named)) this.#byDigest.delete(digest);
     this.clear();
     return named;
   }
 
+  /** What is left is of no use to anybody. */
   clear(): void {
+    for (const bytes of this.#byDigest.values()) giveBackLong(bytes);
     this.#byDigest.clear();
     this.#bytes = 0;
   }

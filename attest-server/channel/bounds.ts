@@ -22,9 +22,9 @@ export const bounds = {
    * and for many short ones. `piece`: what one from the network takes beside its bytes. `grace`: milliseconds that are added to
    * the time for which a node has had some.
    */
-  openAnswers: { bytes: 48 * 1024 * 1024, piece: 256, grace: 1_000 },
+  openAnswers: { bytes: 32 * 1024 * 1024, piece: 256, grace: 1_000 },
   /** Answers under way, of all connections, that may bring `ima.inAnswer` bytes of it: all these are in memory. */
-  longAnswers: 4,
+  longAnswers: 3,
   /** Challenges at once for the rest of it: a list that is as long as one may be takes twelve. */
   rounds: { burst: 12, perSecond: 1 },
   /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */

@@ -26,7 +26,7 @@ export const inAll = {
    * Bytes of unproven connections, where one source may not send more: what they sent, and what each takes of itself, up to
    * half of it, and for each piece that came. Memory that was in use comes back late, so a connection counts for more than it takes.
    */
-  unprovenBytes: 48 * 1024 * 1024,
+  unprovenBytes: 32 * 1024 * 1024,
   connectionBytes: 192 * 1024,
   pieceBytes: 256,
   /** A source from which somebody proved himself is known for so many milliseconds after he left. */

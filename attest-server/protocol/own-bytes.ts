@@ -4,3 +4,18 @@ export function ownBytes(bytes: Uint8Array): Buffer {
   own.set(bytes);
   return own;
 }
+
+/** More than comes in one piece from the network: what is as long has a buffer of its own, which holds nothing else. */
+const long = 128 * 1024;
+
+/**
+ * Gives the memory of a long message back at once, where nobody has looked at it and nobody will: there are no bytes in it afterwards.
+ * Attack: what is sent to be refused piles up until it is collected.
+ */
+export function giveBackLong({ buffer, length }: Buffer): void {
+  const isOwn = buffer instanceof ArrayBuffer && buffer.byteLength - length <= headBytes;
+  if (isOwn && length >= long) buffer.transfer(0);
+}
+
+/** Of a frame, before what it brings: at most. */
+const headBytes = 32;

@@ -41,14 +41,30 @@ export interface MeasuredServer extends Addresses, AsyncDisposable {
   settle(): Promise<Sample>;
 }
 
-/** What the server runs with where it is installed: by its unit, its image and its chart. */
-export const asShipped = /^Environment="NODE_OPTIONS=(.*)"$/m
-  .exec(readFileSync(join(import.meta.dirname, '../../manifests/host/assay-server.service'), 'utf8'))?.[1]
-  ?.split(' ');
+/** What the server runs with where it is installed, as its unit, its image and its chart have it. */
+export interface Shipped {
+  readonly execArgv?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
 
-export async function startMeasured(order: Order, execArgv: readonly string[] = []): Promise<MeasuredServer> {
+export const asShipped = shipped(
+  readFileSync(join(import.meta.dirname, '../../manifests/host/assay-server.service'), 'utf8'),
+);
+
+function shipped(unit: string): Shipped {
+  const { NODE_OPTIONS = '', ...env } = Object.fromEntries(
+    Array.from(unit.matchAll(/^Environment="([^=]+)=(.*)"$/gm), ([, name, value]) => [name, value]),
+  );
+  return { execArgv: NODE_OPTIONS.split(' '), env };
+}
+
+export async function startMeasured(
+  order: Order,
+  { execArgv = [], env = {} }: Shipped = {},
+): Promise<MeasuredServer> {
   const child = fork(join(import.meta.dirname, 'server-process.ts'), [JSON.stringify(order)], {
     execArgv: ['--expose-gc', ...execArgv],
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const { port, apiPort, metricsPort, ca } = await answer<Addresses>(child);

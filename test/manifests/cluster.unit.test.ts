@@ -145,14 +145,22 @@ describe('manifests of a cluster', () => {
       ['assay-agent', 'agent/daemonset.yaml', 'agent'],
     ] as const) {
       const text = readFileSync(join(root, 'manifests/host', `${unit}.service`), 'utf8');
-      const [, ofUnit] = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(text) ?? [];
+      const ofUnit = Array.from(text.matchAll(/^Environment="([^=]+)=(.*)"$/gm), ([, name, value]) => ({
+        name,
+        value,
+      }));
+      const isSet = ({ name }: { readonly name: unknown }) =>
+        /^(?:NODE_OPTIONS|MALLOC_.*)$/.test(String(name));
       const [workload] = objectsOf(file);
       const found = listAt(workload, 'spec', 'template', 'spec', 'containers').find(
         (one) => textAt(one, 'name') === container,
       );
-      const variable = listAt(found, 'env').find((one) => textAt(one, 'name') === 'NODE_OPTIONS');
       assert.ok(found !== undefined, container);
-      assert.equal(textAt(variable, 'value'), ofUnit, container);
+      const ofPod = listAt(found, 'env').map((one) => ({
+        name: textAt(one, 'name'),
+        value: at(one, 'value'),
+      }));
+      assert.deepEqual(ofPod.filter(isSet), ofUnit.filter(isSet), container);
     }
   });
 

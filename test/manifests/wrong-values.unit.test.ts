@@ -473,6 +473,11 @@ describe('values that cannot stand together', function () {
       'server.extraEnv',
     ],
     [
+      'how the server’s memory is given back, which the chart sets',
+      { server: { extraEnv: [{ name: 'MALLOC_ARENA_MAX', value: '4' }] } },
+      'server.extraEnv',
+    ],
+    [
       'a variable of the server twice',
       { server: { extraEnv: ['a', 'b'].map((value) => ({ name: 'TZ', value })) } },
       'server.extraEnv',

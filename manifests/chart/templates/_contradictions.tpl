@@ -169,7 +169,7 @@ refuses the same where it can know it.
 {{- end -}}
 
 {{- /* What is added to a pod replaces nothing that the chart sets there. */ -}}
-{{- $set := list "NODE_OPTIONS" "PATH" -}}
+{{- $set := list "NODE_OPTIONS" "PATH" "MALLOC_ARENA_MAX" "MALLOC_TRIM_THRESHOLD_" "MALLOC_MMAP_THRESHOLD_" -}}
 {{- range $server.cloud.env }}{{ $set = append $set .name }}{{ end -}}
 {{- range $server.extraEnv -}}
 {{- if hasPrefix "ASSAY_" .name -}}

@@ -33,6 +33,18 @@ describe('the proof of an answer', () => {
     assert.equal(all.wait('node-1'), 0);
   });
 
+  it('gives the log of an answer back that is refused before anybody read it (row 400)', async () => {
+    const all = await proofs();
+    const answer = machine.answer(0, { occasion: { bootLog: Buffer.alloc(200 * 1024) } });
+    const log = answer.parts.boot?.bytes;
+    const shown = all.begin(machine.node, answer);
+    assert.equal(log?.length, 200 * 1024);
+    assert.ok(shown(answer.parts).isHeavy);
+    const foreign = { ...machine.node, ak: madeMachine('node-1', forgedTpm()).node.ak };
+    assert.throws(() => all.begin(foreign, answer), { code: 'ak_mismatch' });
+    assert.equal(log.length, 0);
+  });
+
   it('is charged for the bytes that came, whatever they are', async () => {
     const all = await proofs();
     const pieces = Array.from({ length: limits.ima.pieces }, () => randomBytes(limits.ima.piece));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { ofImageLoads } from '../../attacks/hostile-logs.ts';
@@ -37,7 +37,7 @@ describe('what judging a node may cost', () => {
   /** Answers as a node that measured something else meanwhile, over the log; gives the verdict. */
   async function answer(peer: Peer & { readonly hello: string }, tpm: ForgedTpm, node: string, log = images) {
     const challenge = await peer.challenge();
-    if (!challenge.holds.length) peer.send(binaryFrame('part', log.log));
+    if (!challenge.holds.includes(hash('sha256', log.log, 'hex'))) peer.send(binaryFrame('part', log.log));
     const sha256 = Buffer.from(log.sha256);
     randomBytes(32).copy(sha256, 32 * 12);
     const occasion = { node, hello: peer.hello, channel: peer.channel, bootLog: log.log };
@@ -132,6 +132,34 @@ describe('what judging a node may cost', () => {
     isOver = true;
     await Promise.all([agent, ...owned.map(({ peer }) => peer)].map((peer) => peer.close()));
     await Promise.all(attacks);
+  }).timeout(60_000);
+
+  it('bounds what waits to be judged in all, and one that cost little goes on (row 400)', async () => {
+    const owned = await Promise.all(
+      Array.from({ length: 14 }, async (_, index) => {
+        const [name, from] = [`many-${index}`, `127.0.16.${1 + index}`];
+        const tpm = await enrolled(name);
+        const first = await introduce(world, tpm, name, { from });
+        await answer(first, tpm, name, few);
+        const peers = await Promise.all([1, 2].map(() => introduce(world, tpm, name, { from })));
+        return { name, tpm, peers, logs: [1, 2].map((which) => logOfImages(16_000, `${name} ${which}`)) };
+      }),
+    );
+    const outcomes = [0, 1].flatMap((which) =>
+      owned.map(({ name, tpm, peers, logs }) =>
+        answer(peers[which]!, tpm, name, logs[which]).catch(
+          ({ message }: Error) => /refused with (\w+)/.exec(message)?.[1] ?? message,
+        ),
+      ),
+    );
+    const tpm = await enrolled('beside-many');
+    const agent = await introduce(world, tpm, 'beside-many');
+    assert.equal(await answer(agent, tpm, 'beside-many', logOfImages(16_000, 'beside')), 'trusted');
+    const ended = await Promise.all(outcomes);
+    assert(ended.includes('too_large') && ended.includes('trusted'), ended.join(' '));
+    const told = (await world.audit()).filter((entry) => /waits to be judged/.test(JSON.stringify(entry)));
+    assert.notEqual(told.length, 0);
+    await Promise.all([agent, ...owned.flatMap(({ peers }) => peers)].map((peer) => peer.close()));
   }).timeout(60_000);
 
   it('asks how many logs a node sent before it reads another one (row 363)', async () => {

@@ -463,6 +463,23 @@ describe('a session', () => {
     assert.deepEqual(next.parts, { boot: { digest: digestOf(log), bytes: null } });
   });
 
+  it('gives long ones back that the evidence does not name, and none that it names (row 400)', () => {
+    session.text(hello, 0);
+    session.identified(null);
+    const [log, unnamed] = [1, 2].map((byte) => Buffer.alloc(200 * 1024, byte)) as [Buffer, Buffer];
+    const named = evidenceOf(1, { boot: digestOf(log) });
+    askParts(1)[1](session);
+    const frames = [unnamed, log].map((bytes) => binaryFrame('part', bytes));
+    for (const frame of frames) session.binary(frame);
+    const [first] = session.text(named, 0);
+    assert(first?.do === 'judge');
+    assert.deepEqual(first.parts, { boot: { digest: digestOf(log), bytes: log } });
+    assert.deepEqual(
+      frames.map(({ length }) => length),
+      [0, log.length + 1],
+    );
+  });
+
   it('forgets parts with the challenge that they came for', () => {
     session.text(hello, 0);
     session.identified(null);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { ownBytes } from '../../../attest-server/protocol/own-bytes.ts';
+import { giveBackLong, ownBytes } from '../../../attest-server/protocol/own-bytes.ts';
 
 describe('bytes in memory of their own', () => {
   for (const text of ['', 'a part of a shared pool'])
@@ -12,4 +12,19 @@ describe('bytes in memory of their own', () => {
       shared.fill(0);
       assert.equal(own.toString(), text);
     });
+});
+
+describe('what is given back', () => {
+  it('is a long message in a buffer of its own, with its head, and nothing that shares one', () => {
+    const frame = Buffer.allocUnsafeSlow(1 + 200 * 1024);
+    const long = frame.subarray(1);
+    const short = Buffer.allocUnsafeSlow(64 * 1024);
+    const piece = Buffer.allocUnsafeSlow(512 * 1024);
+    const [before, shared] = [piece.subarray(0, 200 * 1024), piece.subarray(200 * 1024)];
+    for (const bytes of [long, short, before]) giveBackLong(bytes);
+    assert.deepEqual([long.length, frame.length, short.length], [0, 0, 64 * 1024]);
+    assert.deepEqual([before.length, shared.length], [200 * 1024, 312 * 1024]);
+    // Whoever asks twice loses nothing else.
+    giveBackLong(long);
+  });
 });

@@ -76,10 +76,14 @@ describe('the recipes of the images', () => {
     }
   });
 
-  it('have the memory flags of the server’s unit', () => {
-    const unit = /^Environment="NODE_OPTIONS=(.*)"$/m.exec(read('manifests/host/assay-server.service'))?.[1];
-    assert.ok(unit !== undefined);
-    assert.ok(containerfileOf('server').includes(`NODE_OPTIONS="${unit}"`));
+  it('have the memory settings of the server’s unit', () => {
+    const unit = read('manifests/host/assay-server.service');
+    const set = Array.from(
+      unit.matchAll(/^Environment="([^=]+)=(.*)"$/gm),
+      ([, name, value]) => `${name}="${value}"`,
+    );
+    assert.equal(set.length, 4);
+    for (const variable of set) assert.ok(containerfileOf('server').includes(` ${variable}`), variable);
   });
 });
 

@@ -1,0 +1,46 @@
+import { Rejection } from '../protocol/rejection.ts';
+
+/**
+ * Bytes of heavy answers, from where their quotes are their nodes' own until they are judged: they wait for turns meanwhile, and
+ * the connection that brought one may be long gone.
+ */
+const mostBytes = 24 * 1024 * 1024;
+
+/** A bound for all. Where it is met, a node that has cost little lately may still have one. */
+export class HeldAnswers {
+  readonly #counts = new Map<string, number>();
+  readonly #most: number;
+  #bytes = 0;
+
+  constructor(most: number = mostBytes) {
+    this.#most = most;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Holds them while this work is done.
+   * @param isBusy the node has cost much lately
+   * @throws Rejection `too_large` where there is no room, and whatever the work throws
+   */
+  async during<T>(node: string, bytes: number, isBusy: boolean, work: () => Promise<T>): Promise<T> {
+    const count = this.#counts.get(node) ?? 0;
+    if (this.#bytes + bytes > this.#most && (isBusy || count > 0))
+      throw new Rejection(
+        'too_large',
+        `what waits to be judged leaves no room for another long answer of ${node}`,
+      );
+    this.#counts.set(node, count + 1);
+    this.#bytes += bytes;
+    try {
+      return await work();
+    } finally {
+      this.#bytes -= bytes;
+      const left = (this.#counts.get(node) ?? 1) - 1;
+      if (left === 0) this.#counts.delete(node);
+      else this.#counts.set(node, left);
+    }
+  }
+}

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { HeldAnswers } from '../../../attest-server/attest/held-answers.ts';
+
+describe('answers that wait to be judged', () => {
+  it('take so many bytes in all; a node that has cost little may have one beyond that (row 400)', async () => {
+    const held = new HeldAnswers(100);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const hold = (node: string, bytes: number, isBusy: boolean) =>
+      held.during(node, bytes, isBusy, () => promise);
+    const kept = [hold('a', 60, true), hold('a', 40, true)];
+    await assert.rejects(hold('a', 1, true), { code: 'too_large', message: /another long answer of a$/ });
+    await assert.rejects(hold('b', 1, true), { code: 'too_large' });
+    kept.push(hold('c', 50, false));
+    await assert.rejects(hold('c', 1, false), { code: 'too_large' });
+    assert.equal(held.bytes, 150);
+    resolve();
+    await Promise.all(kept);
+    assert.equal(held.bytes, 0);
+    assert.equal(await held.during('c', 100, true, async () => 'judged'), 'judged');
+  });
+
+  it('leave room again where what is done with one fails', async () => {
+    const held = new HeldAnswers(100);
+    for (let round = 0; round < 3; round++)
+      await assert.rejects(
+        held.during('a', 100, true, () => Promise.reject(new Error('no log'))),
+        /^Error: no log$/,
+      );
+    assert.equal(held.bytes, 0);
+  });
+});
