@@ -6,13 +6,19 @@ import { Rejection } from '../protocol/rejection.ts';
  */
 const mostBytes = 24 * 1024 * 1024;
 
-/** A bound for all. Where it is met, a node that has cost little lately may still have one. */
+/**
+ * A bound for all. Where it is met, a node may still have one that has cost little lately, or has more left of its share than all
+ * that have some: an honest node with a long list is judged beside those who never stop.
+ */
 export class HeldAnswers {
+  readonly #left: (node: string) => number;
   readonly #counts = new Map<string, number>();
   readonly #most: number;
   #bytes = 0;
 
-  constructor(most: number = mostBytes) {
+  /** @param left what is left of a node's share */
+  constructor(left: (node: string) => number, most: number = mostBytes) {
+    this.#left = left;
     this.#most = most;
   }
 
@@ -27,7 +33,7 @@ export class HeldAnswers {
    */
   async during<T>(node: string, bytes: number, isBusy: boolean, work: () => Promise<T>): Promise<T> {
     const count = this.#counts.get(node) ?? 0;
-    if (this.#bytes + bytes > this.#most && (isBusy || count > 0))
+    if (this.#bytes + bytes > this.#most && (count > 0 || (isBusy && !this.#hasMostLeft(node))))
       throw new Rejection(
         'too_large',
         `what waits to be judged leaves no room for another long answer of ${node}`,
@@ -42,5 +48,10 @@ export class HeldAnswers {
       if (left === 0) this.#counts.delete(node);
       else this.#counts.set(node, left);
     }
+  }
+
+  #hasMostLeft(node: string): boolean {
+    const left = this.#left(node);
+    return this.#counts.keys().every((other) => this.#left(other) < left);
   }
 }

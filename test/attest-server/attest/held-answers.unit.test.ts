@@ -3,8 +3,9 @@ import { describe, it } from 'mocha';
 import { HeldAnswers } from '../../../attest-server/attest/held-answers.ts';
 
 describe('answers that wait to be judged', () => {
-  it('take so many bytes in all; a node that has cost little may have one beyond that (row 400)', async () => {
-    const held = new HeldAnswers(100);
+  it('take so many bytes in all; a node that has cost little, or least, may have one beyond that (row 400)', async () => {
+    const left = new Map([['honest', 5]]);
+    const held = new HeldAnswers((node) => left.get(node) ?? 0, 100);
     const { promise, resolve } = Promise.withResolvers<void>();
     const hold = (node: string, bytes: number, isBusy: boolean) =>
       held.during(node, bytes, isBusy, () => promise);
@@ -14,6 +15,9 @@ describe('answers that wait to be judged', () => {
     kept.push(hold('c', 50, false));
     await assert.rejects(hold('c', 1, false), { code: 'too_large' });
     assert.equal(held.bytes, 150);
+    kept.push(hold('honest', 50, true));
+    for (const other of ['honest', 'b']) await assert.rejects(hold(other, 1, true), { code: 'too_large' });
+    assert.equal(held.bytes, 200);
     resolve();
     await Promise.all(kept);
     assert.equal(held.bytes, 0);
@@ -21,7 +25,7 @@ describe('answers that wait to be judged', () => {
   });
 
   it('leave room again where what is done with one fails', async () => {
-    const held = new HeldAnswers(100);
+    const held = new HeldAnswers(() => 0, 100);
     for (let round = 0; round < 3; round++)
       await assert.rejects(
         held.during('a', 100, true, () => Promise.reject(new Error('no log'))),
