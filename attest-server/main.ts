@@ -110,6 +110,8 @@ async function run(flags: Flags): Promise<void> {
   const { configOf } = await import('./config.ts');
   const { pino } = await import('pino');
   const { logLines } = await import('./protocol/log-lines.ts');
+  const { keepHeapSmall } = await import('./heap.ts');
+  keepHeapSmall();
   const { startServer } = await import('./server.ts');
   const { cloudEnvironment } = await import('./cloud-environment.ts');
   const { formatters, timestamp } = logLines;

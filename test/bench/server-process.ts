@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { WebSocketServer } from 'ws';
 import { serverConfig } from '../../attest-server/config.ts';
+import { keepHeapSmall } from '../../attest-server/heap.ts';
 import { startServer } from '../../attest-server/server.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { bootPolicyFile } from '../attest-server/boot-policy.ts';
@@ -18,6 +19,8 @@ const collectGarbage = 'gc' in globalThis && typeof globalThis.gc === 'function'
 const lag = monitorEventLoopDelay({ resolution: 5 });
 const settledLag = monitorEventLoopDelay({ resolution: 5 });
 const counts = { answered: 0, overdue: 0 };
+// As its program does.
+if (order.kind === 'assay') keepHeapSmall();
 const running = await (order.kind === 'assay' ? assay(order) : bare(order));
 let before = process.cpuUsage();
 lag.enable();
