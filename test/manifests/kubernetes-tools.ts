@@ -103,7 +103,8 @@ async function runTool(name: 'helm' | 'kubectl', args: readonly string[]): Promi
   // No settings, plugins or clusters of whoever runs the tests; what a cluster told is kept there, too. Releases are kept as an
   // API without Secrets keeps them.
   await using home = await mkdtempDisposable(join(tmpdir(), 'assay-home-'));
-  const env = { HOME: home.path, HELM_DRIVER: 'configmap' };
+  // Each is over before garbage matters.
+  const env = { HOME: home.path, HELM_DRIVER: 'configmap', GOGC: 'off' };
   const child = start(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
   const { stdout: out, stderr: said } = child;
   if (out === null || said === null) throw new Error(`${name} has no streams`);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -13,12 +14,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2';
 import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
 import { serverConfig } from '../../../attest-server/config.ts';
 import { startServer } from '../../../attest-server/server.ts';
+import { startFault } from '../../../attest-server/start-fault.ts';
 import { programs } from '../../programs.ts';
 
 const program = programs['assay-server'];
@@ -34,22 +36,22 @@ describe('the state folder of a server', () => {
   afterEach(() => rmSync(parent, { recursive: true }));
 
   const inFolder = (name: string) => join(folder, name);
-  const settings = () => ({
-    stateDir: folder,
+  const settings = (stateDir = folder) => ({
+    stateDir,
     host: '127.0.0.1',
     agentPort: 0,
     apiPort: 0,
     metricsPort: 0,
   });
-  const started = async () => {
-    const server = await startServer(serverConfig(null, {}, settings()), {
+  const startedIn = async (stateDir: string) => {
+    const server = await startServer(serverConfig(null, {}, settings(stateDir)), {
       logger: pino({ level: 'silent' }),
     });
     await server.close();
   };
 
   it('and all that the server writes there is closed to others (row 74)', async () => {
-    await started();
+    await startedIn(folder);
     const files = readdirSync(folder, { recursive: true, withFileTypes: true });
     assert(files.length > 5);
     assert.equal(statSync(folder).mode & 0o077, 0);
@@ -61,6 +63,13 @@ describe('the state folder of a server', () => {
   });
 
   describe('is not used', () => {
+    let made: string;
+    before(async () => {
+      made = mkdtempSync(join(tmpdir(), 'assay-made-'));
+      await startedIn(join(made, 'state'));
+    });
+    after(() => rmSync(made, { recursive: true }));
+
     let config: string;
     beforeEach(() => {
       config = join(parent, 'config.yaml');
@@ -95,13 +104,22 @@ describe('the state folder of a server', () => {
         ];
       }),
     ];
-    for (const [what, name, attack] of attacks)
+    const byProgram = () =>
+      run(process.execPath, [program, '--config', config], { timeoutMs: 30_000, maxOutputBytes: 4096 });
+    for (const [index, [what, name, attack]] of attacks.entries())
       it(`${what} (row 74)`, async () => {
-        await started();
+        cpSync(join(made, 'state'), folder, { recursive: true });
         attack();
         const before = contentOf(parent);
+        await assert.rejects(startedIn(folder), (error) => {
+          // What the program says, and how it ends.
+          const { text, exitCode } = startFault(error);
+          return exitCode === 1 && text.includes(inFolder(name));
+        });
+        assert.deepEqual(contentOf(parent), before);
+        if (index > 0) return;
         await assert.rejects(
-          run(process.execPath, [program, '--config', config], { timeoutMs: 30_000, maxOutputBytes: 4096 }),
+          byProgram(),
           (error) =>
             error instanceof ToolError && error.exitCode === 1 && error.message.includes(inFolder(name)),
         );
@@ -111,7 +129,7 @@ describe('the state folder of a server', () => {
     it('that somebody else made first (row 74)', async () => {
       mkdirSync(folder, { mode: 0o777 });
       chmodSync(folder, 0o777);
-      await assert.rejects(started(), (error: Error) => error.message.includes(folder));
+      await assert.rejects(startedIn(folder), (error: Error) => error.message.includes(folder));
       assert.deepEqual(readdirSync(folder), []);
     });
   });

@@ -31,7 +31,8 @@ action = %(banaction)s[name=sshd, port=ssh, protocol=tcp]
 EOF
   fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock -p $WORK/f2b/pid --pname fail2ban start >/dev/null 2>&1 </dev/null`;
 const ban = (address: string) =>
-  `fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock set sshd banip ${address} >/dev/null; sleep 1`;
+  `fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock set sshd banip ${address} >/dev/null
+  until nft list ruleset | grep -qF ${address}; do sleep 0.05; done`;
 const endFail2ban =
   '! [ -S $WORK/f2b/sock ] || fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock stop >/dev/null';
 

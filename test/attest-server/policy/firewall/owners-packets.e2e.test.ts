@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, describe, it } from 'mocha';
+import { after, afterEach, before, describe, it } from 'mocha';
 import { failing, judged, referenceOf } from './made-firewall.ts';
 import { openWiredNode, type WiredNode } from './wired-node.ts';
 
@@ -183,15 +183,17 @@ const ways: readonly Ways[] = [
 describe('packets through what owners of rules write', function () {
   this.timeout(60_000);
 
+  const relay = '198.51.100.9';
   let node: WiredNode;
-  afterEach(async () => {
-    await node[Symbol.asyncDispose]();
+  before(async () => {
+    node = await openWiredNode([22, 53, 2222], [container, relay]);
   });
+  afterEach(() => node.reset());
+  after(() => node[Symbol.asyncDispose]());
 
   for (const { owner, load, reached, strays } of ways)
     for (const [how, stray] of Object.entries(strays))
       it(`find no way that nobody sees: ${owner}, ${how} (row 344)`, async () => {
-        node = await openWiredNode([22, 2222], reached === 'behind' ? [container] : []);
         await node.sh(load);
         const good = await node.read();
         assert.deepEqual(failing(judged(good, [referenceOf(good)])), []);
@@ -215,8 +217,6 @@ describe('packets through what owners of rules write', function () {
         *nat -A NETAVARK-HOSTPORT-DNAT -p tcp -m tcp --dport 6443 -j NETAVARK-DN-1D8721804F16F`);
 
     it('lead to an address of the internet, which it never does: that is seen (row 341)', async () => {
-      const relay = '198.51.100.9';
-      node = await openWiredNode([], [relay]);
       await node.sh(chains);
       const reference = referenceOf(await node.read());
       await node.sh(sent(`${relay}:80`));
@@ -225,7 +225,6 @@ describe('packets through what owners of rules write', function () {
     });
 
     it('may lead to a container, as a published port does: nothing is found (row 342)', async () => {
-      node = await openWiredNode([], [container]);
       await node.sh(chains);
       const reference = referenceOf(await node.read());
       await node.sh(sent(`${container}:80`));
@@ -237,7 +236,6 @@ describe('packets through what owners of rules write', function () {
     });
 
     it('lead to an address that the node took, whether or not its agent says so (row 339)', async () => {
-      node = await openWiredNode([2222]);
       await node.sh(chains);
       const reference = referenceOf(await node.read());
       await node.sh(`${sent('10.88.0.7:2222')}
@@ -252,7 +250,6 @@ describe('packets through what owners of rules write', function () {
     });
 
     it('may ask port 53 from a private net: nothing is found, but where it is forbidden (row 343)', async () => {
-      node = await openWiredNode([53]);
       await node.sh(chains);
       const reference = referenceOf(await node.read());
       assert.equal(await node.isReached(53), false);
@@ -265,7 +262,6 @@ describe('packets through what owners of rules write', function () {
     });
 
     it('may forward what a private net sends: nothing is found, but where it is forbidden (row 346)', async () => {
-      node = await openWiredNode([], [container]);
       await node.sh(
         `${chains}
 ${iptables(`-P FORWARD DROP

@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { failing, judged, referenceOf } from './made-firewall.ts';
 import { programs } from './owner-programs.ts';
 import { ownerRules } from './owner-rules.ts';
-import { openWiredNode, type WiredNode } from './wired-node.ts';
+import { openRuledNode, type RuledNode } from './wired-node.ts';
 
 const { fail2ban, netavark, cni, docker } = programs;
 
@@ -56,19 +56,30 @@ const churn: readonly Churn[] = [
   },
 ];
 
+const startRules = `sysctl -qw net.ipv4.ip_forward=1
+for tables in iptables ip6tables; do $tables-nft-restore <<'RULES'
+*filter
+:INPUT DROP [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -p udp --dport 1 -j RETURN
+COMMIT
+RULES
+done`;
+
 describe('programs that write rules anew all the time', function () {
   this.timeout(120_000);
 
-  let node: WiredNode;
+  let node: RuledNode;
   let work = '';
   let end: string | null = null;
   beforeEach(async () => {
     work = await mkdtemp(join(tmpdir(), 'assay-owners-'));
-    node = await openWiredNode([22, 2222]);
-    await node.sh(`sysctl -qw net.ipv4.ip_forward=1
-      for tables in iptables ip6tables; do $tables-nft -A INPUT -i lo -j ACCEPT
-      $tables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; $tables-nft -P INPUT DROP
-      $tables-nft -t nat -A PREROUTING -p udp --dport 1 -j RETURN; done`);
+    node = await openRuledNode();
+    await node.sh(startRules);
     end = null;
   });
   afterEach(async () => {
@@ -80,11 +91,11 @@ describe('programs that write rules anew all the time', function () {
   const run = (script: string) =>
     node.sh(`export WORK=${work}; unshare -m bash -eu <<'SCRIPT'\n${script}\nSCRIPT`);
 
-  for (const { what, needs, before, steps, end: last } of churn)
+  for (const { what, needs, before: first, steps, end: last } of churn)
     it(`are no alarm: ${what} (row 336)`, async function () {
       if (!isInstalled(needs)) this.skip();
       end = last ?? null;
-      if (before !== undefined) await run(before);
+      if (first !== undefined) await run(first);
       const reference = referenceOf(await node.read());
       for (const step of steps) {
         await run(step);
@@ -99,6 +110,56 @@ describe('programs that write rules anew all the time', function () {
       const verdict = judged(await node.read(), [busy]);
       assert.equal(verdict.state, 'trusted', shownIn(verdict));
     });
+
+  it('write and take away rule by rule, and no moment between is an alarm: netavark (row 345)', async function () {
+    if (!isInstalled(netavark.needs)) this.skip();
+    const recorded = await run(`mkdir $WORK/bin; for program in iptables ip6tables; do
+      cat > $WORK/bin/$program <<'EOF'
+#!/bin/bash
+echo "\${0##*/}-nft \${*@Q}" >> $WORK/log
+exec /usr/sbin/\${0##*/}-nft "$@"
+EOF
+      chmod +x $WORK/bin/$program; done; export PATH=$WORK/bin:$PATH
+      ${netavark.container('iptables', 1)}
+      ${netavark.container('iptables', 1, 'teardown')}
+      cat $WORK/log`);
+    const commands = recorded.split('\n').filter((line) => / '-[AIDNX]' /.test(line));
+    assert(commands.length > 40, recorded);
+    await using other = await openRuledNode();
+    await other.sh(
+      `for tables in iptables ip6tables; do $tables-nft -P INPUT DROP; $tables-nft -t nat -A PREROUTING -p udp -j RETURN; done`,
+    );
+    const reference = referenceOf(await other.read());
+    for (const command of commands) {
+      await other.sh(command);
+      assert.deepEqual(failing(judged(await other.read(), [reference])), [], command);
+    }
+  });
+
+  it('take no node its trust by a ban a minute: the verdict stays the same (row 336)', async function () {
+    if (!isInstalled(fail2ban.needs)) this.skip();
+    end = fail2ban.end;
+    await run(fail2ban.start('iptables-multiport'));
+    await run(fail2ban.ban('192.0.2.1'));
+    const reference = referenceOf(await node.read());
+    const first = judged(await node.read(), [reference]);
+    for (const last of [2, 3, 4]) {
+      await run(fail2ban.ban(`192.0.2.${last}`));
+      assert.deepEqual(judged(await node.read(), [reference]), first);
+    }
+  });
+});
+
+describe('rules of programs that write them anew all the time', function () {
+  this.timeout(60_000);
+
+  let node: RuledNode;
+  before(async () => {
+    node = await openRuledNode();
+  });
+  beforeEach(() => node.sh(startRules));
+  afterEach(() => node.reset());
+  after(() => node[Symbol.asyncDispose]());
 
   for (const { name, load, add } of ownerRules)
     it(`are no alarm: ${name}, by rules that are recorded (row 336)`, async () => {
@@ -124,44 +185,6 @@ describe('programs that write rules anew all the time', function () {
 
   it('are fifteen kinds, and none of them is an alarm', () => {
     assert(churn.length + ownerRules.length >= 15);
-  });
-
-  it('write and take away rule by rule, and no moment between is an alarm: netavark (row 345)', async function () {
-    if (!isInstalled(netavark.needs)) this.skip();
-    const recorded = await run(`mkdir $WORK/bin; for program in iptables ip6tables; do
-      cat > $WORK/bin/$program <<'EOF'
-#!/bin/bash
-echo "\${0##*/}-nft \${*@Q}" >> $WORK/log
-exec /usr/sbin/\${0##*/}-nft "$@"
-EOF
-      chmod +x $WORK/bin/$program; done; export PATH=$WORK/bin:$PATH
-      ${netavark.container('iptables', 1)}
-      ${netavark.container('iptables', 1, 'teardown')}
-      cat $WORK/log`);
-    const commands = recorded.split('\n').filter((line) => / '-[AIDNX]' /.test(line));
-    assert(commands.length > 40, recorded);
-    await using other = await openWiredNode([]);
-    await other.sh(
-      `for tables in iptables ip6tables; do $tables-nft -P INPUT DROP; $tables-nft -t nat -A PREROUTING -p udp -j RETURN; done`,
-    );
-    const reference = referenceOf(await other.read());
-    for (const command of commands) {
-      await other.sh(command);
-      assert.deepEqual(failing(judged(await other.read(), [reference])), [], command);
-    }
-  });
-
-  it('take no node its trust by a ban a minute: the verdict stays the same (row 336)', async function () {
-    if (!isInstalled(fail2ban.needs)) this.skip();
-    end = fail2ban.end;
-    await run(fail2ban.start('iptables-multiport'));
-    await run(fail2ban.ban('192.0.2.1'));
-    const reference = referenceOf(await node.read());
-    const first = judged(await node.read(), [reference]);
-    for (const last of [2, 3, 4]) {
-      await run(fail2ban.ban(`192.0.2.${last}`));
-      assert.deepEqual(judged(await node.read(), [reference]), first);
-    }
   });
 });
 

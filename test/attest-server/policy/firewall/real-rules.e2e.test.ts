@@ -2,24 +2,30 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'mocha';
-import { run } from 'node-tpm2/run';
+import { after, afterEach, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { type FirewallPart, firewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import { unshared } from '../../../own-namespaces.ts';
+import { type Inside, openInside } from './inside.ts';
 import { failing, judged, recordedNode, referenceOf } from './made-firewall.ts';
 
-const program = join(import.meta.dirname, 'rules-in-namespace.ts');
 type Step = readonly string[] | 'show';
 
-/** What the real programs print in a network namespace of its own, which ends with the steps. */
+let inside: Inside;
+
+/** What the real programs print in a network namespace, which has no rules before these steps. */
 async function shownAfter(...steps: readonly Step[]): Promise<readonly FirewallPart[]> {
-  const [enter, ...args] = unshared('--net');
-  const { stdout } = await run(enter, [...args, process.execPath, program, JSON.stringify(steps)], {
-    timeoutMs: 60_000,
-    maxOutputBytes: 64 * 1024 * 1024,
-  });
-  return z.array(firewallPart).parse(JSON.parse(stdout.toString('utf8')));
+  if (!steps.some(([program]) => program === 'iptables-legacy')) return shownIn(inside, steps);
+  // Its tables stay as long as their network.
+  await using own = await openInside();
+  return await shownIn(own, steps);
+}
+
+async function shownIn(inside: Inside, steps: readonly Step[]): Promise<readonly FirewallPart[]> {
+  const shown: unknown[] = [];
+  for (const step of steps)
+    if (step === 'show') shown.push(await inside.ask({ show: true }));
+    else await inside.ask({ run: [...step] });
+  return z.array(firewallPart).parse(shown);
 }
 
 const kube = ['iptables-nft-restore', join(recordedNode('kube-proxy-iptables'), 'rules.restore')];
@@ -51,6 +57,14 @@ function judges(name: string, load: readonly string[], cases: readonly Case[]): 
 
 describe('real rules in a network namespace', function () {
   this.timeout(60_000);
+
+  before(async () => {
+    inside = await openInside();
+  });
+  afterEach(async () => {
+    await inside.ask({ run: ['nft', 'flush', 'ruleset'] });
+  });
+  after(() => inside[Symbol.asyncDispose]());
 
   judges('with kube-proxy in iptables mode', kube, [
     {
