@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { madeOnce } from './made-once.ts';
 
 /** The certificate authority that vouches for the endorsement keys of software TPMs. */
 export interface TpmAuthority {
@@ -58,10 +59,10 @@ export async function openAuthority(dir: string): Promise<TpmAuthority> {
     '--platform-manufacturer Assay\n--platform-version 1\n--platform-model Fixture\n',
   );
 
-  const rootFile = join(dir, 'swtpm-localca-rootca-cert.pem');
-  const issuerFile = join(dir, 'issuercert.pem');
-  if (!(await exists(issuerFile))) await makeKeys(dir, caConfig, caOptions);
-  const rootCertificate = await readFile(rootFile, 'utf8');
+  const issuerFile = join(dir, issuer);
+  if (!(await exists(issuerFile)))
+    await madeOnce('authority', [root, issuer, ...keys], dir, () => makeKeys(dir, caConfig, caOptions));
+  const rootCertificate = await readFile(join(dir, root), 'utf8');
   const issuerCertificate = await readFile(issuerFile, 'utf8');
   const rootsDir = join(dir, 'roots');
   await mkdir(rootsDir, { recursive: true });
@@ -69,6 +70,10 @@ export async function openAuthority(dir: string): Promise<TpmAuthority> {
   await writeFile(join(rootsDir, 'issuer.pem'), issuerCertificate);
   return { dir, setupConfig, rootsDir, rootCertificate, issuerCertificate };
 }
+
+const root = 'swtpm-localca-rootca-cert.pem';
+const issuer = 'issuercert.pem';
+const keys = ['swtpm-localca-rootca-privkey.pem', 'signkey.pem', 'certserial'] as const;
 
 /** swtpm_localca makes its keys when it signs for the first time: let it sign a key that nothing uses. */
 async function makeKeys(dir: string, config: string, options: string): Promise<void> {

@@ -6,6 +6,7 @@ import { sharedAuthority, type TpmAuthority } from './authority.ts';
 import { openCommands, type TpmCommands } from './commands.ts';
 import { powerOn, setLocality } from './control.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
+import { madeOnce } from './made-once.ts';
 
 /**
  * Locality of TPM2_Startup, the first value of PCR 0. Locality 4 is the processor's own (H-CRTM):
@@ -147,26 +148,34 @@ class RunningTpm implements SoftwareTpm {
   }
 }
 
+const made = ['tpm2-00.permall', 'ek-rsa2048.crt', 'ek-secp384r1.crt'] as const;
+/** How many with these banks this process has made: no two of them are alike. */
+const counts = new Map<string, number>();
+
 async function manufacture(
   dir: string,
   authority: TpmAuthority,
   banks: readonly string[] = ['sha1', 'sha256', 'sha384'],
 ): Promise<void> {
-  await run(
-    'swtpm_setup',
-    [
-      ...['--tpm2', '--tpm-state', dir, '--config', authority.setupConfig, '--overwrite'],
-      ...['--create-ek-cert', '--write-ek-cert-files', dir, '--pcr-banks', banks.join(',')],
-    ],
-    { timeoutMs: 60_000, maxOutputBytes: 65_536 },
-  );
+  const listed = banks.join(',');
+  const count = counts.get(listed) ?? 0;
+  counts.set(listed, count + 1);
+  await madeOnce(`tpm-${listed}-${count}`, made, dir, async () => {
+    await run(
+      'swtpm_setup',
+      [
+        ...['--tpm2', '--tpm-state', dir, '--config', authority.setupConfig, '--overwrite'],
+        ...['--create-ek-cert', '--write-ek-cert-files', dir, '--pcr-banks', listed],
+      ],
+      { timeoutMs: 60_000, maxOutputBytes: 65_536 },
+    );
+  });
 }
 
 /** The certificates are written before swtpm_setup ends; a folder without both was left half made. */
 async function isManufactured(dir: string): Promise<boolean> {
-  const files = ['tpm2-00.permall', 'ek-rsa2048.crt', 'ek-secp384r1.crt'];
   const found = await Promise.all(
-    files.map((name) =>
+    made.map((name) =>
       readFile(join(dir, name)).then(
         () => true,
         () => false,

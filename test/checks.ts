@@ -4,11 +4,29 @@ export interface Check {
   readonly command: readonly [string, ...string[]];
 }
 
+/** What they found of files whose content is the same. */
+const kept = 'node_modules/.cache/checks';
+
 /** What `npm run check` and `npm test` run; each must end with status 0. */
 export const checks: readonly Check[] = [
   { name: 'format and lint', command: ['@biomejs/biome/bin/biome', 'ci', '--colors=off'] },
-  { name: 'types', command: ['typescript/bin/tsc', '--pretty', 'false'] },
-  { name: 'spelling', command: ['cspell/bin.mjs', '--no-progress', '--no-color', '--quiet', '.'] },
+  {
+    name: 'types',
+    // By itself it would have several threads check the same types of the packages.
+    command: [
+      'typescript/bin/tsc',
+      ...['--pretty', 'false', '--singleThreaded'],
+      ...['--incremental', '--tsBuildInfoFile', `${kept}/types.tsbuildinfo`],
+    ],
+  },
+  {
+    name: 'spelling',
+    command: [
+      'cspell/bin.mjs',
+      ...['--no-progress', '--no-color', '--quiet'],
+      ...['--cache', '--cache-strategy', 'content', '--cache-location', `${kept}/spelling`, '.'],
+    ],
+  },
   { name: 'description of the API', command: ['../test/lint-openapi.ts'] },
   { name: 'unused exports, files and dependencies', command: ['knip/bin/knip.js', '--no-progress'] },
 ];

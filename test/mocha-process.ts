@@ -32,9 +32,10 @@ export interface MochaRun {
 export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<Totals> {
   const mocha = join(import.meta.dirname, '..', 'node_modules', 'mocha', 'bin', 'mocha.js');
   const reporter = join(import.meta.dirname, 'reporter.mjs');
+  const first = join(import.meta.dirname, 'share-made.ts');
   using output = shown === 'whole' ? keptOutput() : null;
   const stream = output === null ? 'inherit' : output.fd;
-  const argv = [process.execPath, mocha, '--reporter', reporter, ...args];
+  const argv = [process.execPath, mocha, '--reporter', reporter, '--require', first, ...args];
   // It leads a group, with all that its tests start, so that a signal to the group ends them too. Where this process is
   // killed, the kernel kills it.
   const child = start('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {

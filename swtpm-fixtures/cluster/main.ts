@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { shareMade } from '../made-once.ts';
 import { whyNoNamespace } from '../namespace.ts';
 import { compiledIn } from '../programs.ts';
 import { createAlarms } from './alarms.ts';
@@ -66,6 +67,7 @@ const program = new Command('npm start --')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
 program.parse();
+shareMade(process.env.ASSAY_TEST_MADE);
 const flags = program.opts<Flags>();
 if (flags.cluster === true && flags.once === true && flags.tamper !== 'kernel')
   program.error('error: with --once --cluster, only a kernel is tampered with: leave --tamper away.');

@@ -6,10 +6,13 @@ export interface End {
   readonly stderr: string;
 }
 
-/** Where Node keeps what it compiled: it changes nothing but the time that a program takes to start. */
-const { NODE_COMPILE_CACHE: compiled } = process.env;
-export const keptModules: Readonly<Record<string, string>> =
-  compiled === undefined ? {} : { NODE_COMPILE_CACHE: compiled };
+/** Where the processes of a run share what was compiled or made: it changes nothing but the time that a program takes. */
+export const shared: Readonly<Record<string, string>> = Object.fromEntries(
+  ['NODE_COMPILE_CACHE', 'ASSAY_TEST_MADE'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value]];
+  }),
+);
 
 /**
  * Runs the Node that runs the tests with these arguments, in this environment alone, until it ends.
@@ -21,7 +24,7 @@ export function endOf(
   before: readonly string[] = [],
 ): Promise<End> {
   const [program = '', ...rest] = [...before, process.execPath, ...args];
-  const child = start(program, rest, { env: { ...keptModules, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = start(program, rest, { env: { ...shared, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout?.on('data', (bytes: Buffer) => {

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
-import { keptModules } from './end-of.ts';
+import { storyArguments } from '../programs.ts';
+import { shared } from './end-of.ts';
 import { occupy } from './occupy.ts';
 
 const setup = join(import.meta.dirname, '../../swtpm-fixtures/setup.mjs');
@@ -16,9 +17,10 @@ describe('npm start at a terminal', function () {
   let command = '';
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-terminal-'));
-    command = `${process.execPath} ${setup} start -- --state-dir ${dir}`;
+    command = [process.execPath, setup, ...story()].join(' ');
   });
   afterEach(() => rm(dir, { recursive: true, force: true }));
+  const story = () => ['start', '--', '--state-dir', dir, ...storyArguments];
 
   it('takes free ports where the usual ones are taken, and ends on Ctrl-C', async () => {
     await using taken = new AsyncDisposableStack();
@@ -30,8 +32,8 @@ describe('npm start at a terminal', function () {
   });
 
   it('ends quietly where its reader has seen enough', async () => {
-    const child = start(process.execPath, [setup, 'start', '--', '--state-dir', dir], {
-      env: keptModules,
+    const child = start(process.execPath, [setup, ...story()], {
+      env: shared,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let complaints = '';
@@ -71,7 +73,7 @@ describe('npm start at a terminal', function () {
 /** A terminal of its own, in which this command is the foreground. */
 function openTerminal(command: string) {
   const child = start('script', ['--quiet', '--flush', '--return', '--command', command, '/dev/null'], {
-    env: { ...keptModules, PATH: process.env.PATH ?? '', TERM: 'dumb', PS1: '$ ' },
+    env: { ...shared, PATH: process.env.PATH ?? '', TERM: 'dumb', PS1: '$ ' },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   let said = '';

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { storyArguments } from '../programs.ts';
-import { keptModules } from './end-of.ts';
+import { shared } from './end-of.ts';
 import { occupy } from './occupy.ts';
 
 const program = join(import.meta.dirname, '../../swtpm-fixtures/cluster/main.ts');
@@ -28,7 +28,7 @@ describe('npm start beside a program that has one of its usual ports', function 
     const dir = await mkdtemp(join(tmpdir(), 'assay-usual-'));
     await using _taken = await occupy(8444);
     const child = start(process.execPath, [program, ...storyArguments, '--state-dir', dir], {
-      env: keptModules,
+      env: shared,
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     try {

@@ -32,6 +32,13 @@ const replaced = /\b(?:inventory\([^)]*\)|runtime),?\s*/;
 const replacedRoom = 'attest-server/policy/runtime';
 const replacedImport = "import { runtime } from './runtime/runtime.ts';\n";
 
+/** Node keeps what it compiles by its path, and each copy has another one. */
+export const notKept = { NODE_COMPILE_CACHE: '' };
+
+/** What checks the types of a copy. By itself it would have several threads check the same types of the packages. */
+export const compiler = (copy: string) =>
+  [join(root, 'node_modules/.bin/tsc'), '--noEmit', '--singleThreaded', '-p', copy] as const;
+
 /** All that a new aspect touches. */
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
 

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { start } from 'node-tpm2/run';
-import { copyProduct, differences } from './product-copy.ts';
+import { endOf } from '../swtpm-fixtures/end-of.ts';
+import { compiler, copyProduct, differences, notKept } from './product-copy.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -68,7 +67,7 @@ describe('a seventh aspect, all of whose words are new', () => {
   after(() => rm(copy, { recursive: true, force: true }));
 
   it('fits the types of all others', async () => {
-    assert.equal(await ran(join(root, 'node_modules/.bin/tsc'), '--noEmit', '-p', copy), '');
+    assert.equal(await ran(...compiler(copy)), '');
   });
 
   it('is in the grammar of policies', async () => {
@@ -107,11 +106,7 @@ function replaced(text: string, [from, to]: readonly [RegExp, string]): string {
 
 /** What a program of this Node prints. */
 async function ran(...args: readonly string[]): Promise<string> {
-  const child = start(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let out = '';
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  await once(child, 'close');
-  return out;
+  const { stdout, stderr } = await endOf(args, notKept);
+  assert.equal(stderr, '');
+  return stdout;
 }

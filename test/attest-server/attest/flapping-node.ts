@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setImmediate } from 'node:timers/promises';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts, HistoryEntry } from '../../../attest-server/attest/ports.ts';
 import { NodeBudgets } from '../../../attest-server/evidence/node-budgets.ts';
@@ -72,6 +73,16 @@ export async function flappingNode(
   const budgets = new NodeBudgets(name, 60_000);
   const ports: AttestPorts = { ...made, evidence: { ...made.evidence, budgetsOf: () => budgets } };
   let attestation = await Attestation.open(ports, null);
+  /** No other record comes that those of this answer could be written with. */
+  const atOnce = async <T>(judged: Promise<T>) => {
+    let isJudged = false;
+    const end = () => {
+      isJudged = true;
+    };
+    judged.then(end, end);
+    for (; !isJudged; await setImmediate()) await store.verdicts.settled();
+    return judged;
+  };
   const key = madeAuditKey();
   const sign = () =>
     store.audit.addCheckpoint(({ size, head }) => formatCheckpoint({ origin: madeOrigin, size, head }, key));
@@ -97,10 +108,8 @@ export async function flappingNode(
           unavailable: Object.fromEntries([...unread, 'host'].map((part) => [part, `${part} ${longest}`])),
         }),
       };
-      const judged = await attestation.judge(
-        machine.node,
-        machine.answer(at, { pcrs: { sha256: boot.sha256 }, resetCount, occasion }),
-      );
+      const answer = machine.answer(at, { pcrs: { sha256: boot.sha256 }, resetCount, occasion });
+      const judged = await atOnce(attestation.judge(machine.node, answer));
       return 'state' in judged ? judged.state : 'asked for files';
     },
     fill(at, left) {

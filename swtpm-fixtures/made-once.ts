@@ -1,0 +1,39 @@
+import { copyFile, mkdtemp, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+let shared: string | undefined;
+
+/** Has this process share with others what takes long to make. @param folder of one run of tests; none: each makes its own */
+export function shareMade(folder: string | undefined): void {
+  shared = folder;
+}
+
+/** Has these files in a folder: those that an earlier process made under this name, else what `make` makes there. */
+export async function madeOnce(
+  name: string,
+  files: readonly string[],
+  dir: string,
+  make: () => Promise<void>,
+): Promise<void> {
+  if (shared === undefined) return make();
+  const kept = join(shared, name);
+  const copy = async (from: string, to: string) => {
+    for (const file of files) await copyFile(join(from, file), join(to, file));
+  };
+  try {
+    return await copy(kept, dir);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
+  await make();
+  // At once: whoever looks for it meanwhile finds all of it or nothing.
+  const part = await mkdtemp(`${kept}-`);
+  await copy(dir, part);
+  try {
+    await rename(part, kept);
+  } catch {
+    // Another process made it meanwhile: all use the same.
+    await rm(part, { recursive: true });
+    await copy(kept, dir);
+  }
+}
