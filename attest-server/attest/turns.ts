@@ -4,6 +4,7 @@ import type { InForce } from '../in-force/in-force.ts';
 import type { AppraisedNode, Appraiser, NodePast } from '../policy/appraise.ts';
 import { asksInitrds, aspects } from '../policy/aspects.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
+import type { HostFacts } from '../protocol/facts.ts';
 import { inSteps } from '../protocol/in-steps.ts';
 import { type OurChange, turnedIn } from '../protocol/our-change.ts';
 import { policyLabel } from '../protocol/policy-label.ts';
@@ -346,9 +347,16 @@ const bootFiles = ['loaderFiles', 'initrds'] as const;
 function hostDigest({ facts }: Proven): string | null {
   const host = facts?.host;
   if (host === undefined) return null;
+  const known = hostDigests.get(host);
+  if (known !== undefined) return known;
   const { kernel, arch, commandLine, kexecLoadDisabled, lockdown, systemUuid } = host;
   const said = [kernel, arch, commandLine, kexecLoadDisabled, lockdown, systemUuid];
-  return hash('sha256', JSON.stringify(said), 'hex');
+  const digest = hash('sha256', JSON.stringify(said), 'hex');
+  hostDigests.set(host, digest);
+  return digest;
 }
+
+/** Of what answers say again: while its text is the same, it is the same object. */
+const hostDigests = new WeakMap<HostFacts, string>();
 
 const nothing: readonly string[] = [];

@@ -221,7 +221,8 @@ export class VerdictRecorder {
     if (previous.verdict === null) return;
     const verdict = withTextsOf(judged.verdict, previous.verdict);
     const status = { ...judged, verdict, verifiedAt: at, repeats: previous.repeats + 1 };
-    const before = node.proofIn(previous);
+    // What was written may have failed, and been taken back, while this one was judged.
+    const before = node.proofIn(node.latest ?? previous);
     node.status = status;
     node.stored = null;
     node.setDeadline(status.expiresAt, at, this.#ports.monotonic());

@@ -3,7 +3,7 @@ import type { Aspect, Judgement } from '../aspect.ts';
 import type { Located } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
-import { keyed, remembering } from '../remembering.ts';
+import { type Keyed, keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
 import { draftHost, observeHost } from './draft.ts';
 import { isNotSaid, outcomesOf } from './outcomes.ts';
@@ -28,14 +28,15 @@ export const host: Aspect<'host', HostRules> = {
   doubts: doubtsIn,
   prepare(rules, { group, remembers }) {
     const isAsked = rules.isWritten || group.require.includes('host');
+    // While their text is the same, facts are the same object.
+    const known = new WeakMap<SaidFacts, Keyed<HostFacts>>();
+    const readIn = (facts: SaidFacts) => {
+      const read = known.get(facts) ?? keyedBy(readBy(saidIn(facts), rules));
+      known.set(facts, read);
+      return read;
+    };
     const judged = remembering(
-      (facts: Facts | null, isUnread: boolean) => {
-        const read = readBy(saidIn(facts), rules);
-        // The ports as one text, which is quicker than a list of them.
-        const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = read;
-        const key = JSON.stringify([tainted, unread, listening?.join(), ssh, kernel, lockdown, sysctls]);
-        return { isUnread, said: keyed([key], read) };
-      },
+      (facts: SaidFacts, isUnread: boolean) => ({ isUnread, said: readIn(facts) }),
       ({ isUnread, said }) => judge(said.value, rules, isAsked, isUnread),
       {
         slot: ({
@@ -50,22 +51,24 @@ export const host: Aspect<'host', HostRules> = {
       // That the collector failed as a whole is found for all aspects at once, with its cause.
       judge: ({ facts }, { unread }) =>
         judged(
-          facts,
+          facts ?? silent,
           unread.some(({ name }) => name === 'host'),
         ),
     };
   },
 };
 
+type SaidFacts = Pick<Facts, 'host' | 'unavailable'>;
+
+const silent: SaidFacts = {};
 const nothing: HostFacts = {};
 
 /** The agent's collector of how a host runs; `host` is that of what it is. */
 const collector = 'running';
 
 /** What the node says of the host. Where its collector gave nothing, its cause is that of each fact that is missing. */
-function saidIn(facts: Facts | null): HostFacts {
-  const said = facts?.host ?? nothing;
-  const cause = facts?.unavailable?.[collector];
+function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
+  const cause = unavailable?.[collector];
   if (cause === undefined) return said;
   return {
     ...said,
@@ -90,6 +93,12 @@ function readBy(facts: HostFacts, rules: HostRules): HostFacts {
     lockdown: isLockdownJudged ? lockdown : undefined,
     sysctls: rules.sysctls.length === 0 || sysctls === undefined ? undefined : namedBy(rules, sysctls),
   };
+}
+
+function keyedBy(read: HostFacts): Keyed<HostFacts> {
+  // The ports as one text, which is quicker than a list of them.
+  const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = read;
+  return keyed([JSON.stringify([tainted, unread, listening?.join(), ssh, kernel, lockdown, sysctls])], read);
 }
 
 function namedBy(

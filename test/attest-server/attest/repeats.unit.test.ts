@@ -23,6 +23,8 @@ describe('a node whose verdict stays the same', () => {
   let faults: unknown[];
   /** What the disk does with repeats. */
   let write: VerdictStore['recordRepeat'];
+  /** What happens elsewhere as soon as an answer is appraised. */
+  let meanwhile: () => void;
 
   beforeEach(async () => {
     store = await openMadeStore(':memory:');
@@ -30,6 +32,7 @@ describe('a node whose verdict stays the same', () => {
     await store.enrolment.enrol(machine.record, madeEvent('enrol', 'node-1'));
     [now, recorded, faults] = [0, [], []];
     write = store.verdicts.recordRepeat;
+    meanwhile = () => undefined;
     attestation = await open();
     await judge(1 * minute);
   });
@@ -46,6 +49,7 @@ describe('a node whose verdict stays the same', () => {
       challengeEvery: 1,
       summaryEvery: hour,
       recorded: (entry) => recorded.push(entry),
+      duration: (stage) => stage === 'appraise' && meanwhile(),
       fault: (error) => faults.push(error),
     });
     return Attestation.open(ports, null);
@@ -244,6 +248,26 @@ describe('a node whose verdict stays the same', () => {
     outcomes[1]?.resolve();
     await attestation.idle();
     assert.equal(shown(), 4 * minute);
+  });
+
+  it('falls back past an answer whose batch failed while the next one was judged', async () => {
+    const other = { resetCount: 6 };
+    await judge(2 * minute, other);
+    const outcomes: PromiseWithResolvers<void>[] = [];
+    write = () => {
+      const outcome = Promise.withResolvers<void>();
+      outcomes.push(outcome);
+      return outcome.promise;
+    };
+    await judge(3 * minute, other);
+    meanwhile = () => outcomes[0]?.reject(new Error('the disk is full'));
+    await judge(4 * minute, other);
+    outcomes[1]?.reject(new Error('the disk is full'));
+    await attestation.idle();
+    assert.equal(faults.length, 2);
+    const { verifiedAt, evidenceDigest } = attestation.status('node-1') ?? {};
+    const stored = await store.verdicts.status('node-1');
+    assert.deepEqual([verifiedAt, evidenceDigest], [2 * minute, stored?.evidenceDigest]);
   });
 
   it('keeps a change that came after an answer which is not written', async () => {

@@ -60,6 +60,34 @@ const of = (host: HostFacts | undefined, ...rules: readonly string[]) =>
 const affirmed = 'trusted, affirming';
 
 describe('a host, by its own word,', () => {
+  it('is read once while its facts are the same, and anew where they are others', () => {
+    let reads = 0;
+    const counted = (host: HostFacts): Proven => {
+      const proven = saying(host);
+      const { facts } = proven;
+      const watched = new Proxy(host, {
+        get(target, name, receiver): unknown {
+          if (name === 'tainted') reads += 1;
+          return Reflect.get(target, name, receiver);
+        },
+      });
+      return provenByHand(proven, { facts: facts && { ...facts, host: watched } });
+    };
+    for (const remembers of [true, false]) {
+      const appraiser = createAppraiser(required(), [], { remembers });
+      const states = (proven: Proven) =>
+        [1, 2, 3].map(() => appraiser(proven, { name: 'one' }, at).verdict.state);
+      const good = counted(well);
+      reads = 0;
+      assert.deepEqual([states(good), reads], [Array(3).fill('trusted'), 1]);
+      assert.deepEqual(
+        [states(counted({ ...well, listening: [22] })), reads],
+        [Array(3).fill('untrusted'), 2],
+      );
+      assert.deepEqual([states(good), reads], [Array(3).fill('trusted'), 2]);
+    }
+  });
+
   it('is affirmed where nothing is wrong, and self-reported', () => {
     const { verdict } = judged(well);
     assert.equal(summary(verdict), affirmed);
