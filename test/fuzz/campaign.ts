@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { bounds } from './finding.ts';
 import { type ParserList, parserOf } from './fuzzed-parser.ts';
-import { fuzzWatched, nothingWatched, type Watched } from './watched-fuzzer.ts';
+import { type FuzzerThreads, fuzzWatched, nothingWatched, type Watched } from './watched-fuzzer.ts';
 
 export interface CampaignOptions {
   /** URL of a module that exports `parsers`, and that list. */
@@ -28,6 +28,8 @@ export interface CampaignOptions {
   /** Milliseconds until an input that does not end is one. */
   readonly patience: number;
   readonly signal: AbortSignal;
+  /** Threads that earlier campaigns left; default: each parser has a new one. */
+  readonly threads?: FuzzerThreads;
   readonly note: (line: string) => void;
 }
 
@@ -70,6 +72,7 @@ async function fuzzOne(name: string, options: CampaignOptions): Promise<ParserRe
     },
     patience: options.patience,
     signal: options.signal,
+    ...(options.threads !== undefined && { threads: options.threads }),
     progress: ({ inputs, findings }) => {
       if (performance.now() - told < 10_000) return;
       told = performance.now();

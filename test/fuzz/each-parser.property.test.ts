@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { after, afterEach, beforeEach, describe, it } from 'mocha';
 import { trials } from '../trials.ts';
 import { runCampaign } from './campaign.ts';
 import { parsers } from './parsers.ts';
+import { FuzzerThreads } from './watched-fuzzer.ts';
 
 const inputs = trials(26);
 
@@ -15,6 +16,8 @@ describe('each parser of what comes from outside', () => {
     folder = await mkdtemp(join(tmpdir(), 'assay-fuzz-'));
   });
   afterEach(() => rm(folder, { recursive: true }));
+  const threads = new FuzzerThreads();
+  after(() => threads[Symbol.asyncDispose]());
 
   for (const name of Object.keys(parsers))
     it(`gives a value or its own error, soon and with little memory: ${name}`, async () => {
@@ -34,6 +37,7 @@ describe('each parser of what comes from outside', () => {
         findings: folder,
         patience: 30_000,
         signal: new AbortController().signal,
+        threads,
         note: () => undefined,
       });
       assert.deepEqual(report?.findings, []);

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { trials } from '../trials.ts';
 import { type CampaignOptions, type ParserReport, runCampaign } from './campaign.ts';
 import { parsers as planted } from './planted.ts';
+import { FuzzerThreads } from './watched-fuzzer.ts';
 
 describe('the fuzzer', () => {
   let folder = '';
@@ -52,16 +53,29 @@ describe('the fuzzer', () => {
       );
     }).timeout(300_000);
 
+  it('finds it in a thread that another parser had before', async () => {
+    await using threads = new FuzzerThreads();
+    assert.deepEqual((await fuzzed('faultless', { inputs: 500, threads })).findings, []);
+    const { findings } = await fuzzed('bloat', { inputs: 4000, threads });
+    assert.deepEqual(
+      findings.map(({ kind }) => kind),
+      ['bloat'],
+    );
+    const idle = threads.take();
+    assert.notEqual(idle, undefined);
+    await idle?.terminate();
+  }).timeout(300_000);
+
   it('goes on behind an input that holds its thread, and finds it again with the next run', async () => {
-    const first = await fuzzed('endless', { inputs: 600, patience: 500 });
+    const first = await fuzzed('endless', { inputs: 600, patience: 80 });
     // The seed, then what was found: without a thread that went on behind it, these two are all.
-    const next = await fuzzed('endless', { inputs: 600, patience: 500 });
+    const next = await fuzzed('endless', { inputs: 600, patience: 80 });
     for (const { inputs, findings } of [first, next])
       assert.deepEqual([inputs > 2, findings.map(({ kind }) => kind)], [true, ['hang']]);
   }).timeout(300_000);
 
   it('finds what lies behind branches by what ran, makes it small, and shows it again before it makes any input', async () => {
-    const { findings, reached } = await fuzzed('crash', { isGuided: true, inputs: 400_000 });
+    const { findings, reached } = await fuzzed('crash', { isGuided: true, inputs: 40_000, seed: 'short' });
     const [found] = findings;
     assert.deepEqual([findings.length, found?.kind], [1, 'crash']);
     const input = await readFile(found?.file ?? '');

@@ -1,4 +1,4 @@
-import { workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { type ParserList, parserOf } from './fuzzed-parser.ts';
 import { InputSlot } from './input-slot.ts';
 import { outcomeOf } from './outcome.ts';
@@ -11,11 +11,12 @@ interface OneInput {
   readonly slot: SharedArrayBuffer;
 }
 
-const task: OneInput = workerData;
-const { parsers }: { parsers: ParserList } = await import(task.list);
-const parser = await parserOf(parsers, task.parser);
-const slot = new InputSlot(task.slot);
-const bytes = Buffer.from(task.bytes);
-slot.begin(bytes);
-await outcomeOf(parser, bytes);
-slot.end();
+parentPort?.once('message', async (task: OneInput) => {
+  const { parsers }: { parsers: ParserList } = await import(task.list);
+  const parser = await parserOf(parsers, task.parser);
+  const slot = new InputSlot(task.slot);
+  const bytes = Buffer.from(task.bytes);
+  slot.begin(bytes);
+  await outcomeOf(parser, bytes);
+  slot.end();
+});

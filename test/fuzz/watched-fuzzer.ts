@@ -33,6 +33,8 @@ export interface WatchedOptions extends Omit<FuzzerTask, 'slot'> {
   /** Milliseconds after which one input holds its thread for ever. */
   readonly patience: number;
   readonly signal: AbortSignal;
+  /** Where a thread that came to its end waits for the next parser; default: each has one of its own. */
+  readonly threads?: FuzzerThreads;
   readonly progress: (sofar: Pick<Watched, 'inputs' | 'findings'>) => void;
 }
 
@@ -40,7 +42,24 @@ export interface WatchedOptions extends Omit<FuzzerTask, 'slot'> {
 const mostMemory = 1024;
 const mostRestarts = 8;
 
-/** Fuzzes one parser in a thread of its own, and begins it anew where an input holds or kills it. */
+/** A thread whose modules are loaded already: that is most of what a short run takes. */
+export class FuzzerThreads implements AsyncDisposable {
+  readonly #idle: Worker[] = [];
+
+  take(): Worker | undefined {
+    return this.#idle.pop();
+  }
+
+  keep(worker: Worker): void {
+    this.#idle.push(worker);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
+  }
+}
+
+/** Fuzzes one parser in a thread that nothing else uses, and begins another one where an input holds or kills it. */
 export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
   let all = nothingWatched;
   for (let restarts = 0; restarts <= mostRestarts; restarts++) {
@@ -55,7 +74,9 @@ export async function fuzzWatched(options: WatchedOptions): Promise<Watched> {
     const regressions = restarts === 0 ? options.regressions : null;
     const until = { milliseconds, inputs };
     const task = { list, parser, seed, corpus, regressions, findings, isGuided, bounds, until };
-    const ended = await runThread('fuzzer-thread.ts', task, options, (news) => {
+    // What it counts is loaded after it began to count.
+    const thread = isGuided ? alone(options) : options;
+    const ended = await runThread('fuzzer-thread.ts', task, thread, (news) => {
       all = joined(before, news);
       options.progress(all);
     });
@@ -90,29 +111,35 @@ interface Ended {
   readonly input: Buffer;
 }
 
+type ThreadOptions = Pick<WatchedOptions, 'most' | 'patience' | 'signal' | 'threads'>;
+
+const alone = ({ most, patience, signal }: ThreadOptions): ThreadOptions => ({ most, patience, signal });
+
 /** Null where it came to its own end; else the input that held the thread, or took all of its memory. */
 async function runThread(
   program: string,
   data: object,
-  { most, patience, signal }: Pick<WatchedOptions, 'most' | 'patience' | 'signal'>,
+  { most, patience, signal, threads }: ThreadOptions,
   news: (news: FuzzerNews) => void,
 ): Promise<Ended | null> {
   const slot = new InputSlot(most);
-  const worker = new Worker(new URL(program, import.meta.url), {
-    workerData: { ...data, slot: slot.memory },
-    // Types are taken out of sources to count their lines.
-    execArgv: ['--disable-warning=ExperimentalWarning'],
-    resourceLimits: { maxOldGenerationSizeMb: mostMemory },
+  const worker = threads?.take() ?? newThread(program);
+  const ended = new Promise<null>((resolve) => {
+    worker.on('message', (each: FuzzerNews) => {
+      news(each);
+      if (each.isEnd) resolve(null);
+    });
   });
-  worker.on('message', news);
   const stop = () => slot.stop();
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop);
   const watching = new AbortController();
+  let next: FuzzerThreads | undefined;
   try {
-    const exit: Promise<Ended | null> = once(worker, 'exit').then(
+    const exit: Promise<Ended | null> = once(worker, 'exit', { signal: watching.signal }).then(
       () => null,
       (error: unknown) => {
+        if (watching.signal.aborted) return null;
         const input = slot.input;
         if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY')
           return { kind: 'bloat', text: `more than ${mostMemory} MiB`, input };
@@ -121,12 +148,25 @@ async function runThread(
         throw error;
       },
     );
-    return await Promise.race([exit, stuckInput(slot, patience, watching.signal)]);
+    worker.postMessage({ ...data, slot: slot.memory });
+    const result = await Promise.race([ended, exit, stuckInput(slot, patience, watching.signal)]);
+    if (result === null) next = threads;
+    return result;
   } finally {
     watching.abort();
     signal.removeEventListener('abort', stop);
-    await worker.terminate();
+    worker.removeAllListeners('message');
+    if (next === undefined) await worker.terminate();
+    else next.keep(worker);
   }
+}
+
+function newThread(program: string): Worker {
+  return new Worker(new URL(program, import.meta.url), {
+    // Types are taken out of sources to count their lines.
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    resourceLimits: { maxOldGenerationSizeMb: mostMemory },
+  });
 }
 
 /** Never settles unless an input is parsed for so long. */
@@ -149,7 +189,8 @@ const wholeThread = 'the thread';
 async function asFinding({ kind, text, input }: Ended, options: WatchedOptions): Promise<Finding | null> {
   const { list, parser } = options;
   const shows = async (bytes: Buffer): Promise<boolean> =>
-    (await runThread('one-input-thread.ts', { list, parser, bytes }, options, () => undefined)) !== null;
+    (await runThread('one-input-thread.ts', { list, parser, bytes }, alone(options), () => undefined)) !==
+    null;
   if (!(await shows(input))) return null;
   const small = await smallest(input, shows, mostTries);
   const file = keepFinding(options.findings, kind, small);
