@@ -4,16 +4,14 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  cpSync,
   existsSync,
   globSync,
-  linkSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:http';
@@ -83,7 +81,7 @@ describe('the packed programs, installed without a clone', function () {
   }
   const npm = (prefix: string, ...args: readonly string[]) =>
     asUser(['npm', 'install', '--global', '--prefix', prefix, '--registry', registry.url, ...args]);
-  const installed = (name: string) => inFolder('prefix', 'bin', name);
+  const installed = (name: string, prefix = 'prefix') => inFolder(prefix, 'bin', name);
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'assay-pack-'));
@@ -105,8 +103,9 @@ describe('the packed programs, installed without a clone', function () {
     // What was built is gone: only the file counts.
     rmSync(inFolder('dist'), { recursive: true });
     tarball = inFolder(`assay-${manifest.version}.tgz`);
-    // A clone in a home is closed to others: the pinned Node lies once more where a user reaches it.
-    bringNode(inFolder('node'));
+    // A clone in a home is closed to others: the pinned Node is copied to where a user reaches it.
+    copyFileSync(process.execPath, inFolder('node'));
+    chmodSync(inFolder('node'), 0o755);
     registry = await startRegistry(folder, inFolder('node'));
     const { code, stderr } = await npm(own('prefix'), tarball);
     assert.equal(code, 0, stderr);
@@ -150,25 +149,6 @@ describe('the packed programs, installed without a clone', function () {
     assert.deepEqual(named, []);
   });
   const installedPackage = () => inFolder('prefix', 'lib', 'node_modules', 'Assay');
-
-  /** Until it is disposed of, the installation is that of a machine for which there is no pinned Node. */
-  const withoutPinned = () => {
-    const [from, to] = [join(installedPackage(), 'node_modules'), own('put-away')];
-    const moved = Object.keys(manifest.optionalDependencies).filter((name) => existsSync(join(from, name)));
-    assert.equal(moved.length, 1);
-    for (const name of moved) renameSync(join(from, name), join(to, name));
-    return {
-      [Symbol.dispose]() {
-        for (const name of moved) renameSync(join(to, name), join(from, name));
-      },
-    };
-  };
-  /** A folder for the PATH with the Node that a machine may have. */
-  const fresh = () => {
-    const path = own('fresh');
-    if (!existsSync(join(path, 'node'))) symlinkSync(inFolder('node'), join(path, 'node'));
-    return path;
-  };
 
   for (const name of commands)
     it(`${name} is on the PATH, says its version, and has help`, async () => {
@@ -250,10 +230,14 @@ describe('the packed programs, installed without a clone', function () {
   });
 
   it('run on the machine’s Node where there is no pinned one for it, and say which they need where that is too old', async () => {
-    using _without = withoutPinned();
+    cpSync(inFolder('prefix'), inFolder('without'), { recursive: true, verbatimSymlinks: true });
+    for (const name of Object.keys(manifest.optionalDependencies))
+      rmSync(inFolder('without/lib/node_modules/Assay/node_modules', name), { recursive: true, force: true });
+    const fresh = own('fresh');
+    copyFileSync(inFolder('node'), join(fresh, 'node'));
     for (const name of commands) {
-      const command = [installed(name), '--version'];
-      const good = await asUser(command, { PATH: `${fresh()}${delimiter}/usr/bin:/bin` });
+      const command = [installed(name, 'without'), '--version'];
+      const good = await asUser(command, { PATH: `${fresh}${delimiter}/usr/bin:/bin` });
       assert.deepEqual([good.code, good.stdout], [0, `${version}\n`]);
       const old = oldNode(own('old'), inFolder('node'));
       const bad = await asUser(command, { PATH: `${old}${delimiter}/usr/bin:/bin` });
@@ -264,16 +248,16 @@ describe('the packed programs, installed without a clone', function () {
 
   it('run no program that lies beside a copy which npm did not install (row 131)', async () => {
     const beside = own('unpacked');
-    await run('tar', ['-xzf', tarball, '-C', beside, '--exclude=package/node_modules'], bounds);
+    await run('tar', ['-xzf', tarball, '-C', beside], bounds);
     for (const arch of ['x64', 'arm64']) {
       const planted = join(own('unpacked', `node-linux-${arch}`, 'bin'), 'node');
       writeFileSync(planted, '#!/bin/sh\necho planted\n', { mode: 0o755 });
     }
-    using _without = withoutPinned();
-    symlinkSync(join(installedPackage(), 'node_modules'), join(beside, 'package/node_modules'));
+    const fresh = own('fresh');
+    copyFileSync(inFolder('node'), join(fresh, 'node'));
     for (const name of commands) {
       const command = [join(beside, 'package/bin', name), '--version'];
-      const { stdout } = await asUser(command, { PATH: `${fresh()}${delimiter}/usr/bin:/bin` });
+      const { stdout } = await asUser(command, { PATH: `${fresh}${delimiter}/usr/bin:/bin` });
       assert.equal(stdout, `${version}\n`);
     }
   });
@@ -324,18 +308,6 @@ describe('the packed programs, installed without a clone', function () {
   }
 });
 
-/** Its bytes under another name; a copy where that is on another file system. */
-function bringNode(path: string): void {
-  try {
-    linkSync(process.execPath, path);
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && ['EXDEV', 'EPERM'].includes(String(error.code))))
-      throw error;
-    copyFileSync(process.execPath, path);
-    chmodSync(path, 0o755);
-  }
-}
-
 /** A command line in a home that is empty, without root's rights. */
 function drop(argv: readonly string[]): readonly string[] {
   return [...rights, 'sh', '-c', 'cd "$HOME" && exec "$@"', 'sh', ...argv];
@@ -380,12 +352,14 @@ async function startRegistry(folder: string, node: string): Promise<Registry> {
     writeFileSync(join(source, 'package.json'), JSON.stringify(described));
     // The package holds the program itself; a line that starts it is as good here.
     writeFileSync(join(source, 'bin/node'), `#!/bin/sh\nexec ${node} "$@"\n`, { mode: 0o755 });
-    const packed = `${source}.tgz`;
-    await run('tar', ['-czf', packed, '--transform=s,^\\.,package,', '-C', source, '.'], bounds);
+    await run('npm', ['pack', source, '--pack-destination', source, '--offline', '--loglevel=error'], {
+      ...bounds,
+      env: { PATH: process.env.PATH ?? '', HOME: folder },
+    });
     tarballs.set(name, {
       version: itsVersion,
       cpu,
-      bytes: readFileSync(packed),
+      bytes: readFileSync(join(source, `${name}-${itsVersion}.tgz`)),
     });
   }
   const asked = new Set<string>();
