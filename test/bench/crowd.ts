@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { binaryFrame } from '../../attest-server/protocol/messages.ts';
 import { evidenceLike, inFolder, rounded } from './attestation.ts';
-import { type MeasuredServer, startMeasured } from './measured-server.ts';
+import { asShipped, type MeasuredServer, startMeasured } from './measured-server.ts';
 import { model, populate } from './population.ts';
 import { connectAgents, connectEchoes, type Fleet } from './simulated-agents.ts';
 import { sized } from './sized.ts';
@@ -58,7 +58,7 @@ export interface ConnectionFigures extends Readonly<Record<string, unknown>> {
  * Many TLS connections, each of which has sent some pieces of evidence, beside the same at a bare ws server: as many,
  * of the same size, at the same pace, after one boot log each. Ours is all that grows with an agent: the connection,
  * its keys, and what is kept in memory of its node (state, latest PCR values). The bare one keeps nothing, and sends
- * each message back, which is longer than a verdict and a challenge.
+ * each message back, which is longer than a verdict and a challenge. Both have the memory settings of the server's unit.
  */
 export async function benchConnections(full: boolean, sizes: Sizes = {}): Promise<ConnectionFigures> {
   const {
@@ -70,13 +70,13 @@ export async function benchConnections(full: boolean, sizes: Sizes = {}): Promis
   const paceMs = (sizes.every ?? 1) * 1000;
   const ours = await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, connections, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs });
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs }, asShipped);
     return await memoryEach(server, counts, (from, to) => connectAgents(server, machines.slice(from, to)));
   });
   const bare = await inFolder(async (stateDir) => {
     const message = evidenceLike(await populate(stateDir, 1, 'p256'));
     const log = binaryFrame('part', model.log);
-    await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 });
+    await using server = await startMeasured({ kind: 'bare', stateDir, challengeEveryMs: 0 }, asShipped);
     return await memoryEach(server, counts, (from, to) =>
       connectEchoes(server, to - from, message, paceMs, log),
     );
@@ -139,7 +139,7 @@ export async function benchAgents(full: boolean, sizes: Sizes = {}): Promise<Age
   const [everyMs, forMs] = [every * 1000, seconds * 1000];
   return await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, n, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs });
+    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs }, asShipped);
     await using _fleet = await connectAgents(server, machines);
     await server.settle();
     await sleep(forMs);
