@@ -70,7 +70,10 @@ export async function benchConnections(full: boolean, sizes: Sizes = {}): Promis
   const paceMs = (sizes.every ?? 1) * 1000;
   const ours = await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, connections, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: paceMs }, asShipped);
+    await using server = await startMeasured(
+      { kind: 'assay', stateDir, challengeEveryMs: paceMs },
+      asShipped,
+    );
     return await memoryEach(server, counts, (from, to) => connectAgents(server, machines.slice(from, to)));
   });
   const bare = await inFolder(async (stateDir) => {
@@ -139,7 +142,10 @@ export async function benchAgents(full: boolean, sizes: Sizes = {}): Promise<Age
   const [everyMs, forMs] = [every * 1000, seconds * 1000];
   return await inFolder(async (stateDir) => {
     const machines = await populate(stateDir, n, 'p256');
-    await using server = await startMeasured({ kind: 'assay', stateDir, challengeEveryMs: everyMs }, asShipped);
+    await using server = await startMeasured(
+      { kind: 'assay', stateDir, challengeEveryMs: everyMs },
+      asShipped,
+    );
     await using _fleet = await connectAgents(server, machines);
     await server.settle();
     await sleep(forMs);
