@@ -59,8 +59,6 @@ export async function dial({ ca, server }: Dialled, how: Dialling = {}): Promise
     ca,
     headers: { ...how.headers },
     perMessageDeflate: false,
-    // A mask of zeros: what is sent by the megabyte is masked and unmasked byte by byte.
-    generateMask: (mask) => mask.fill(0),
     ...(how.from !== undefined && { localAddress: how.from }),
     ...(how.maxVersion && { minVersion: how.maxVersion, maxVersion: how.maxVersion }),
   });
