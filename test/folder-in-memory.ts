@@ -1,4 +1,4 @@
-import { readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
 
 const folder = '/dev/shm';
 /** Bytes: several times what all tests have there at once. */
@@ -14,7 +14,16 @@ export function folderInMemory(): string | null {
     .split('\n')
     .findLast((line) => line.split(' ')[4] === folder);
   const [own = '', other = ''] = mount?.split(' - ') ?? [];
-  if (!other.startsWith('tmpfs ') || /[ ,](noexec|ro)[ ,]/.test(own)) return null;
+  if (!other.startsWith('tmpfs ') || /[ ,](?:noexec|ro)(?:[ ,]|$)/.test(own) || !mayWrite()) return null;
   const { bavail, bsize } = statfsSync(folder);
   return Math.min(bavail * bsize, process.availableMemory() / 2) >= wanted ? folder : null;
+}
+
+function mayWrite(): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

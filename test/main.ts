@@ -93,8 +93,9 @@ async function test(): Promise<void> {
     ran.push(...all.ran);
     endedBy = all.endedBy;
   } finally {
-    rmSync(made, { recursive: true });
-    if (compiled !== null) rmSync(compiled, { recursive: true });
+    // A program that is left over may just write there.
+    for (const folder of [compiled, made])
+      if (folder !== null) rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   }
   // As if nobody had listened: the caller learns by which signal this ended.
   if (endedBy !== null) process.kill(process.pid, endedBy);

@@ -129,6 +129,7 @@ export class AnswerProofs {
       return this.#begin(peer, answer);
     } catch (error) {
       for (const { bytes } of Object.values(answer.parts)) if (bytes !== null) giveBackLong(bytes);
+      for (const { came } of Object.values(answer.supplements ?? {})) came?.pieces.forEach(giveBackLong);
       throw error;
     }
   }

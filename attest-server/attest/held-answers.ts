@@ -6,6 +6,9 @@ import { Rejection } from '../protocol/rejection.ts';
  */
 const mostBytes = 24 * 1024 * 1024;
 
+/** Below that, an answer adds nothing that would have to be bounded. */
+const leastBytes = 128 * 1024;
+
 /**
  * A bound for all. Where it is met, a node may still have one that has cost little lately, or has more left of its share than all
  * that have some: an honest node with a long list is judged beside those who never stop.
@@ -14,26 +17,25 @@ export class HeldAnswers {
   readonly #left: (node: string) => number;
   readonly #counts = new Map<string, number>();
   readonly #most: number;
+  readonly #least: number;
   #bytes = 0;
 
   /** @param left what is left of a node's share */
-  constructor(left: (node: string) => number, most: number = mostBytes) {
+  constructor(left: (node: string) => number, most: number = mostBytes, least: number = leastBytes) {
     this.#left = left;
     this.#most = most;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
+    this.#least = least;
   }
 
   /**
-   * Holds them while this work is done.
+   * Holds them while this work is done. A short one has room whatever others hold.
    * @param isBusy the node has cost much lately
-   * @throws Rejection `too_large` where there is no room, and whatever the work throws
+   * @throws Rejection `too_large` where there is no room for a long one, and whatever the work throws
    */
   async during<T>(node: string, bytes: number, isBusy: boolean, work: () => Promise<T>): Promise<T> {
     const count = this.#counts.get(node) ?? 0;
-    if (this.#bytes + bytes > this.#most && (count > 0 || (isBusy && !this.#hasMostLeft(node))))
+    const isOver = bytes >= this.#least && this.#bytes + bytes > this.#most;
+    if (isOver && (count > 0 || (isBusy && !this.#hasMostLeft(node))))
       throw new Rejection(
         'too_large',
         `what waits to be judged leaves no room for another long answer of ${node}`,

@@ -14,9 +14,12 @@ export class ArrivedParts {
   /** @throws Rejection `too_large` */
   add(bytes: Buffer): void {
     const digest = hash('sha256', bytes, 'hex');
-    if (this.#byDigest.has(digest)) return;
-    this.#bytes += bytes.length;
-    if (this.#byDigest.size >= bounds.parts.count || this.#bytes > bounds.parts.bytes)
+    const isHere = this.#byDigest.has(digest);
+    if (!isHere) this.#bytes += bytes.length;
+    const isTooMuch = this.#byDigest.size >= bounds.parts.count || this.#bytes > bounds.parts.bytes;
+    if (isHere || isTooMuch) giveBackLong(bytes);
+    if (isHere) return;
+    if (isTooMuch)
       throw new Rejection('too_large', `${this.#byDigest.size + 1} parts of ${this.#bytes} bytes together`);
     this.#byDigest.set(digest, bytes);
   }

@@ -18,13 +18,13 @@ export const bounds = {
   /** Parts of evidence that came for an open challenge, which wait for the message that names them. */
   parts: { count: 16, bytes: 6 * 1024 * 1024 },
   /**
-   * Bytes of all proven connections, of answers that are open or being judged: room for the long ones and for initrds that are sent,
-   * and for many short ones. `piece`: what one from the network takes beside its bytes. `grace`: milliseconds that are added to
+   * Bytes of all proven connections, of answers that are open: room for the long ones and for initrds that are sent, or for many short
+   * ones. `piece`: what one from the network takes beside its bytes. `grace`: milliseconds that are added to
    * the time for which a node has had some.
    */
   openAnswers: { bytes: 32 * 1024 * 1024, piece: 256, grace: 1_000 },
   /** Answers under way, of all connections, that may bring `ima.inAnswer` bytes of it: all these are in memory. */
-  longAnswers: 3,
+  longAnswers: 2,
   /** Challenges at once for the rest of it: a list that is as long as one may be takes twelve. */
   rounds: { burst: 12, perSecond: 1 },
   /** A challenge to all: so many milliseconds for each connection, and no more than this in all. */

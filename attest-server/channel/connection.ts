@@ -289,7 +289,7 @@ export class Connection<Node> {
     const arrivedAt = this.#ports.now();
     this.#agenda.answered();
     this.#judging = true;
-    this.#answer.judging();
+    this.#answer.forget();
     this.#attempt(async () => {
       try {
         if (this.#node === null) return [];
@@ -323,7 +323,6 @@ export class Connection<Node> {
         ];
       } finally {
         this.#judging = false;
-        this.#answer.judged();
         this.#sizes.end();
       }
     });

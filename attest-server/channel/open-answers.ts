@@ -20,7 +20,8 @@ interface Node {
 }
 
 /**
- * Bytes that proven connections sent, of answers that are open or being judged: a bound for all. Where it is met, the heaviest node gives
+ * Bytes that proven connections sent, of answers that are open: a bound for all. What is being judged has bounds of its own, and nobody
+ * could give that way. Where it is met, the heaviest node gives
  * way: by its bytes and the time for which it has had some, so that whoever sends much and is done goes on beside one who lets less
  * lie here.
  */
@@ -61,7 +62,6 @@ export class OpenAnswers {
     while (change > 0 && this.#bytes > this.#most) {
       const heaviest = this.#heaviest();
       if (heaviest === null) return;
-      // What is being judged counts until it is.
       heaviest.isGone = true;
       heaviest.giveWay();
     }
@@ -86,13 +86,12 @@ function largestOf(senders: Iterable<Sender>): Sender | null {
   return largest;
 }
 
-/** What one connection has here: of a frame that is on the way, of an answer that is open, and of one that is being judged. */
+/** What one connection has here: of a frame that is on the way, and of an answer that is open. */
 export class OpenAnswer {
   #tell: (bytes: number) => void = () => {};
   #coming = 0;
   #pieces = 0;
   #open = 0;
-  #judged = 0;
   #isOver = false;
 
   /** Hears of all bytes that come, before anybody else does; of frames it is told. */
@@ -122,20 +121,9 @@ export class OpenAnswer {
     this.#told();
   }
 
-  /** What came for the challenge before is given up. */
+  /** What came for the challenge before is given up, or being judged. */
   forget(): void {
     this.#open = 0;
-    this.#told();
-  }
-
-  /** What came is being judged: it is given up after `judged`, and not before. */
-  judging(): void {
-    this.#judged += this.#open;
-    this.#open = 0;
-  }
-
-  judged(): void {
-    this.#judged = 0;
     this.#told();
   }
 
@@ -148,7 +136,7 @@ export class OpenAnswer {
   }
 
   #told(): void {
-    this.#tell(this.#coming + this.#pieces * bounds.openAnswers.piece + this.#open + this.#judged);
+    this.#tell(this.#coming + this.#pieces * bounds.openAnswers.piece + this.#open);
   }
 }
 

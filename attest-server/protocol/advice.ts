@@ -136,6 +136,7 @@ const byCode: Readonly<Partial<Record<ReasonCode, Advice>>> = {
   too_large: [
     'If it is a file, check that it is the right one.',
     'If the share of the node is spent, it answers too often, or shows too much: find out what its agent does (docs/connections.md).',
+    'If what waits to be judged left no room, it comes again by itself: nothing is wrong with the node.',
     'If a node sent it, reboot the node: that starts its logs again. If it happens again, take the node out of service.',
     'If the server says that its share of the disk is full, raise nodeDiskMiB, or erase what is kept of it, and enrol it again:',
     '  assay enrol revoke NODE --erase-evidence --reason "its share of the disk is full"',

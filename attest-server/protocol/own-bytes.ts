@@ -12,8 +12,9 @@ const long = 128 * 1024;
  * Gives the memory of a long message back at once, where nobody has looked at it and nobody will: there are no bytes in it afterwards.
  * Attack: what is sent to be refused piles up until it is collected.
  */
-export function giveBackLong({ buffer, length }: Buffer): void {
-  const isOwn = buffer instanceof ArrayBuffer && buffer.byteLength - length <= headBytes;
+export function giveBackLong({ buffer, byteOffset, length }: Buffer): void {
+  const isOwn =
+    buffer instanceof ArrayBuffer && byteOffset <= headBytes && byteOffset + length === buffer.byteLength;
   if (isOwn && length >= long) buffer.transfer(0);
 }
 

@@ -67,9 +67,9 @@ describe('the fuzzer', () => {
   }).timeout(300_000);
 
   it('goes on behind an input that holds its thread, and finds it again with the next run', async () => {
-    const first = await fuzzed('endless', { inputs: 600, patience: 80 });
+    const first = await fuzzed('endless', { inputs: 600, patience: 200 });
     // The seed, then what was found: without a thread that went on behind it, these two are all.
-    const next = await fuzzed('endless', { inputs: 600, patience: 80 });
+    const next = await fuzzed('endless', { inputs: 600, patience: 200 });
     for (const { inputs, findings } of [first, next])
       assert.deepEqual([inputs > 2, findings.map(({ kind }) => kind)], [true, ['hang']]);
   }).timeout(300_000);

@@ -123,18 +123,21 @@ async function runThread(
   news: (news: FuzzerNews) => void,
 ): Promise<Ended | null> {
   const slot = new InputSlot(most);
+  // Kept for the next parser only where it came to its own end.
+  let next: FuzzerThreads | undefined;
   const worker = threads?.take() ?? newThread(program);
   const ended = new Promise<null>((resolve) => {
     worker.on('message', (each: FuzzerNews) => {
       news(each);
-      if (each.isEnd) resolve(null);
+      if (!each.isEnd) return;
+      next = threads;
+      resolve(null);
     });
   });
   const stop = () => slot.stop();
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop);
   const watching = new AbortController();
-  let next: FuzzerThreads | undefined;
   try {
     const exit: Promise<Ended | null> = once(worker, 'exit', { signal: watching.signal }).then(
       () => null,
@@ -150,7 +153,7 @@ async function runThread(
     );
     worker.postMessage({ ...data, slot: slot.memory });
     const result = await Promise.race([ended, exit, stuckInput(slot, patience, watching.signal)]);
-    if (result === null) next = threads;
+    if (result !== null) next = undefined;
     return result;
   } finally {
     watching.abort();
@@ -162,11 +165,14 @@ async function runThread(
 }
 
 function newThread(program: string): Worker {
-  return new Worker(new URL(program, import.meta.url), {
+  const worker = new Worker(new URL(program, import.meta.url), {
     // Types are taken out of sources to count their lines.
     execArgv: ['--disable-warning=ExperimentalWarning'],
     resourceLimits: { maxOldGenerationSizeMb: mostMemory },
   });
+  // Whoever watches it hears of an error; one that comes later, while it ends or waits, is nobody else's.
+  worker.on('error', () => {});
+  return worker;
 }
 
 /** Never settles unless an input is parsed for so long. */

@@ -96,7 +96,7 @@ describe('the packed programs, installed without a clone', function () {
         () => [],
       );
     own('home');
-    const args = ['--pack', folder, '--out', inFolder('dist'), '--no-check'];
+    const args = ['--pack', folder, '--out', inFolder('dist')];
     const setup = join(root, 'swtpm-fixtures/setup.mjs');
     const packed = await endOf([setup, 'pack', '--', ...args], { PATH: process.env.PATH ?? '' });
     assert.equal(packed.code, 0, packed.stderr);
