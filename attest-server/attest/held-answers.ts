@@ -4,7 +4,7 @@ import { Rejection } from '../protocol/rejection.ts';
  * Bytes of heavy answers, from where their quotes are their nodes' own until they are judged: they wait for turns meanwhile, and
  * the connection that brought one may be long gone.
  */
-const mostBytes = 24 * 1024 * 1024;
+const mostBytes = 16 * 1024 * 1024;
 
 /** Below that, an answer adds nothing that would have to be bounded. */
 const leastBytes = 128 * 1024;
