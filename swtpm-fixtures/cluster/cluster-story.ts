@@ -80,8 +80,8 @@ async function rebootUnchanged({ narrator, expected }: Told, node: ClusterNode):
     await expected.marks(node, 'reproving');
     narrator.say(`Node ${node.name} carries assay.dev/reproving, since its new boot is not proven yet.`);
   });
+  await expected.rebooted(node);
   await expected.state(node, 'trusted');
-  expected.rebooted(node);
   await expected.marks(node, 'label');
 }
 

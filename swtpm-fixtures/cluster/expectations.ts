@@ -37,8 +37,10 @@ export class Expectations {
     );
   }
 
-  rebooted({ name }: ClusterNode): void {
-    this.that(this.#cluster.saw(name, 'rebooted'), `${name} to be known as rebooted before it was judged`);
+  /** Asked before its state: an answer that was under way may still be judged as that of the boot before. */
+  async rebooted({ name }: ClusterNode): Promise<void> {
+    const isSo = await this.#cluster.next(() => this.#cluster.saw(name, 'rebooted'), patience);
+    this.that(isSo, `${name} to be known as rebooted before it was judged`);
   }
 
   /** How many nodes are in each state now; says so at the end. @returns whether everything held, these counts too */

@@ -135,8 +135,8 @@ async function bootAll(
 ): Promise<void> {
   await Promise.all(nodes.map((node) => node.reboot(boots(node))));
   for (const node of nodes) {
+    await expected.rebooted(node);
     await expected.state(node, 'trusted', code);
-    expected.rebooted(node);
   }
 }
 

@@ -71,7 +71,10 @@ describe('npm start at a terminal', function () {
     await terminal.shows(/\^C[\s\S]*\$ $/);
     terminal.type('exit $?\n');
     assert.equal(await terminal.ended, 0);
-  });
+  })
+    // Two programs read one terminal in turns: what is typed between two turns may be read by nobody.
+    .timeout(60_000)
+    .retries(2);
 });
 
 /** A terminal of its own, in which this command is the foreground. */
