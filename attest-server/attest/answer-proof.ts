@@ -115,7 +115,7 @@ export class AnswerProofs {
     this.#nodes = nodes;
     const left = (name: string) => nodes.get(name)?.judging?.left ?? JudgingTime.whole;
     const [turns, steps] = [new HeavyTurns(left, restFor), new HeavyTurns(left, 0)];
-    this.#shared = { verifier, turns, steps, held: new HeldAnswers(left) };
+    this.#shared = { verifier, turns, steps, held: new HeldAnswers(left, heavy.bytes) };
     this.#rates = new JudgingRates(challengeEvery, monotonic);
     this.#budgetsOf = (name) => evidence.budgetsOf(name);
   }

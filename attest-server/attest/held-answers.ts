@@ -6,9 +6,6 @@ import { Rejection } from '../protocol/rejection.ts';
  */
 const mostBytes = 16 * 1024 * 1024;
 
-/** Below that, an answer adds nothing that would have to be bounded. */
-const leastBytes = 128 * 1024;
-
 /**
  * A bound for all. Where it is met, a node may still have one that has cost little lately, or has more left of its share than all
  * that have some: an honest node with a long list is judged beside those who never stop.
@@ -20,8 +17,11 @@ export class HeldAnswers {
   readonly #least: number;
   #bytes = 0;
 
-  /** @param left what is left of a node's share */
-  constructor(left: (node: string) => number, most: number = mostBytes, least: number = leastBytes) {
+  /**
+   * @param left what is left of a node's share
+   * @param least bytes from which an answer is a long one: shorter ones add nothing that would have to be bounded
+   */
+  constructor(left: (node: string) => number, least: number, most: number = mostBytes) {
     this.#left = left;
     this.#most = most;
     this.#least = least;

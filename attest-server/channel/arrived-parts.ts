@@ -14,13 +14,16 @@ export class ArrivedParts {
   /** @throws Rejection `too_large` */
   add(bytes: Buffer): void {
     const digest = hash('sha256', bytes, 'hex');
-    const isHere = this.#byDigest.has(digest);
-    if (!isHere) this.#bytes += bytes.length;
-    const isTooMuch = this.#byDigest.size >= bounds.parts.count || this.#bytes > bounds.parts.bytes;
-    if (isHere || isTooMuch) giveBackLong(bytes);
-    if (isHere) return;
-    if (isTooMuch)
-      throw new Rejection('too_large', `${this.#byDigest.size + 1} parts of ${this.#bytes} bytes together`);
+    if (this.#byDigest.has(digest)) {
+      giveBackLong(bytes);
+      return;
+    }
+    this.#bytes += bytes.length;
+    if (this.#byDigest.size >= bounds.parts.count || this.#bytes > bounds.parts.bytes) {
+      const text = `${this.#byDigest.size + 1} parts of ${this.#bytes} bytes together`;
+      giveBackLong(bytes);
+      throw new Rejection('too_large', text);
+    }
     this.#byDigest.set(digest, bytes);
   }
 

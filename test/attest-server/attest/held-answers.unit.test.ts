@@ -5,7 +5,7 @@ import { HeldAnswers } from '../../../attest-server/attest/held-answers.ts';
 describe('answers that wait to be judged', () => {
   it('take so many bytes in all; a node that has cost little, or least, may have one beyond that (row 400)', async () => {
     const left = new Map([['honest', 5]]);
-    const held = new HeldAnswers((node) => left.get(node) ?? 0, 100, 10);
+    const held = new HeldAnswers((node) => left.get(node) ?? 0, 10, 100);
     const { promise, resolve } = Promise.withResolvers<void>();
     const hold = (node: string, bytes: number, isBusy: boolean) =>
       held.during(node, bytes, isBusy, () => promise);
@@ -24,7 +24,7 @@ describe('answers that wait to be judged', () => {
   });
 
   it('leave room again where what is done with one fails', async () => {
-    const held = new HeldAnswers(() => 0, 100, 10);
+    const held = new HeldAnswers(() => 0, 10, 100);
     for (let round = 0; round < 3; round++)
       await assert.rejects(
         held.during('a', 100, true, () => Promise.reject(new Error('no log'))),
