@@ -54,6 +54,9 @@ describe('.ci/run', () => {
       '== npm run test:images',
       'run test:images begins',
       '7 passed, 0 failed, 1 skipped',
+      '== npm run test:start',
+      'run test:start begins',
+      '7 passed, 0 failed, 1 skipped',
       '== .ci/as-ordinary-user',
       'as somebody',
       '== npm run bench -- --smallest -o json',
@@ -66,6 +69,7 @@ describe('.ci/run', () => {
       'test begins',
       'exit   0 N s  npm run test:vm',
       'exit   0 N s  npm run test:images',
+      'exit   0 N s  npm run test:start',
       'exit   0 N s  .ci/as-ordinary-user',
       'exit   0 N s  npm run bench -- --smallest -o json',
       'exit   0 N s  npm run bench -- siege --only flood idle-connections',
@@ -89,6 +93,7 @@ describe('.ci/run', () => {
       'no such image',
       'exit   1 N s  npm run test:vm',
       'exit   3 N s  npm run test:images',
+      'exit   0 N s  npm run test:start',
       'exit   0 N s  .ci/as-ordinary-user',
       'exit   0 N s  npm run bench -- --smallest -o json',
       'exit   0 N s  npm run bench -- siege --only flood idle-connections',
@@ -101,7 +106,7 @@ describe('.ci/run', () => {
     const { code, lines } = await run('sleep 60 & echo $! >>left; echo "7 passed, 0 failed, 1 skipped"');
     const left = (await readFile(join(folder, 'left'), 'utf8')).trimEnd().split('\n').map(Number);
     for (const pid of left) process.kill(pid, 'SIGKILL');
-    assert.equal(left.length, 5);
+    assert.equal(left.length, 6);
     assert.equal(code, 0);
     assert.equal(lines.at(-1), '7 passed, 0 failed, 1 skipped');
   });

@@ -20,7 +20,7 @@ describe('npm test -- ARGUMENTS', () => {
       assert.deepEqual([code, stdout], [2, ''], stderr);
       assert.match(
         stderr,
-        /^no such group: (nope|test\/agent); .*\bunit, property, vectors, swtpm, e2e, vm, cluster\b/,
+        /^no such group: (nope|test\/agent); .*\bunit, property, vectors, swtpm, e2e, vm, cluster, images, start\b/,
       );
     }
   });
@@ -137,13 +137,17 @@ describe('the batches of npm test', () => {
     assert.deepEqual(batches.flat().sort(), all.sort());
   });
 
-  it('begin with the files that took longest, and short ones share a process', () => {
+  it('begin with those that take longest, and short files share a process', () => {
     const sums = batches.map((files) => files.reduce((sum, file) => sum + (seconds[file] ?? 0), 0));
-    const slowest = Math.max(...all.map((file) => seconds[file] ?? 0));
-    assert.equal(sums[0], slowest);
+    // Of files that no run has seen the sums know nothing.
+    const known = sums.filter((_, index) => batches[index]?.every((file) => file in seconds));
+    assert.deepEqual(
+      known,
+      known.toSorted((one, other) => other - one),
+    );
     for (const [index, files] of batches.entries()) {
-      assert.ok(files.length === 1 || (sums[index] ?? 0) <= 20, `${sums[index]} s: ${files.join(' ')}`);
-      assert.ok(files.length <= 32);
+      assert.ok(files.length === 1 || (sums[index] ?? 0) <= 45, `${sums[index]} s: ${files.join(' ')}`);
+      assert.ok(files.length <= 64);
     }
     assert.ok(batches.length < all.length / 4, `${batches.length}`);
   });

@@ -11,10 +11,11 @@ import { type TimeSpent, timeSpent } from './time-spent.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
 /**
- * Run when they are named, which `npm run test:vm`, `test:cluster` and `test:images` do: virtual machines take a minute each,
- * KUBECONFIG may name a cluster that is not for tests, and images are built of packages that are fetched.
+ * Run when they are named, which `npm run test:vm`, `test:cluster`, `test:images` and `test:start` do: virtual machines take a
+ * minute each, KUBECONFIG may name a cluster that is not for tests, images and package are built of packages that are fetched,
+ * and each story of `npm start` is played to its end.
  */
-const apart = ['vm', 'cluster', 'images'];
+const apart = ['vm', 'cluster', 'images', 'start'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
 /** TERM, the colour switches and the number of trials reach the programs; the rest of the environment does not. */
@@ -182,13 +183,11 @@ function readSeconds(): Seconds {
   return JSON.parse(readFileSync(secondsFile, 'utf8'));
 }
 
-/** Those of a second and more: the others are alike. */
 function writeSeconds(files: Totals['files']): void {
-  const slow = Object.entries(files)
-    .map(([file, { ms }]) => [file, Math.round(ms / 1000)] as const)
-    .filter(([, each]) => each >= 1)
+  const all = Object.entries(files)
+    .map(([file, { ms }]) => [file, Number((ms / 1000).toFixed(1))] as const)
     .sort(([one], [other]) => (one < other ? -1 : 1));
-  writeFileSync(secondsFile, `${JSON.stringify(Object.fromEntries(slow), null, 2)}\n`);
+  writeFileSync(secondsFile, `${JSON.stringify(Object.fromEntries(all), null, 2)}\n`);
 }
 
 function joined(all: readonly Totals[]): Totals {

@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, '..');
 
 /** Why each names a source all the same. */
 const excused: Readonly<Record<string, string>> = {
-  'test/swtpm-fixtures/pack.e2e.test.ts': 'compares what is packed with its source',
+  'test/swtpm-fixtures/pack.images.test.ts': 'compares what is packed with its source',
   'test/toy/toy-aspect.swtpm.test.ts': 'starts a copy of the tree, to which it added two files',
   'test/databases/record.ts': 'starts another tree',
   'test/databases/record-passed.ts': 'starts two other trees',
