@@ -10,7 +10,7 @@ const keepers = ['runtime', 'disk', 'firewall', 'host'] as const;
 export function earlierAgainst(
   memory: Past['memory'],
 ): { readonly against: ReadonlyMap<string, unknown>; readonly memory: Past['memory'] } | null {
-  if (!keepers.some((name) => isEarlier(memory[name]))) return null;
+  if (!hasEarlier(memory)) return null;
   const against = new Map<string, unknown>();
   const others = { ...memory };
   for (const name of keepers) {
@@ -22,6 +22,11 @@ export function earlierAgainst(
     else others[name] = rest;
   }
   return { against, memory: others };
+}
+
+function hasEarlier(memory: Past['memory']): boolean {
+  for (const name of keepers) if (isEarlier(memory[name])) return true;
+  return false;
 }
 
 /** All that `host` remembered were findings. */

@@ -68,6 +68,8 @@ interface Kept<Judged> {
 class Judgements<Made extends Projection<Made>, Judged> {
   readonly #slot: JudgementMemory<Made>['slot'];
   readonly #bySlot: LRUCache<string, Kept<Judged>> | null;
+  /** Found last: nodes of a fleet are alike. */
+  #last: Kept<Judged> | undefined;
 
   constructor({ slot, most }: JudgementMemory<Made>) {
     this.#slot = slot;
@@ -75,8 +77,11 @@ class Judgements<Made extends Projection<Made>, Judged> {
   }
 
   of(made: Made): Judged | undefined {
+    if (this.#last !== undefined && isMadeFrom(made, this.#last.words)) return this.#last.judged;
     const kept = this.#bySlot?.get(this.#slot(made));
-    return kept !== undefined && isMadeFrom(made, kept.words) ? kept.judged : undefined;
+    if (kept === undefined || !isMadeFrom(made, kept.words)) return undefined;
+    this.#last = kept;
+    return kept.judged;
   }
 
   keep(made: Made, judged: Judged): Judged {

@@ -24,10 +24,9 @@ export function* checkInitrds(
   given: ReadonlyMap<string, Buffer>,
   memory: Memory | null,
 ): Generator<void, readonly ReadInitrd[]> {
-  if (part === undefined) return none;
-  const known = memory?.initrds(part.digest) ?? null;
-  if (known !== null) return known.manifests;
-  if (part.bytes === null) return none;
+  const known = initrdsAtOnce(part, memory);
+  if (known !== null) return known;
+  if (part === undefined || part.bytes === null) return none;
   if (hashPart(part.bytes).digest !== part.digest) throw otherDigest('parts.initrds');
   const listed = parseInitrdList(part.bytes);
   const manifests: ReadInitrd[] = [];
@@ -42,6 +41,14 @@ export function* checkInitrds(
   if (manifests.length === listed.length)
     memory?.keepInitrds({ digest: part.digest, manifests, bytes: size });
   return manifests;
+}
+
+/** The same where nothing of them has to be read; else null. */
+export function initrdsAtOnce(part: Part | undefined, memory: Memory | null): readonly ReadInitrd[] | null {
+  if (part === undefined) return none;
+  const known = memory?.initrds(part.digest) ?? null;
+  if (known !== null) return known.manifests;
+  return part.bytes === null ? none : null;
 }
 
 const none: readonly ReadInitrd[] = [];

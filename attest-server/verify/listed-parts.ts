@@ -1,7 +1,7 @@
 import type { Parts } from '../protocol/evidence.ts';
 import type { FileSet } from './boot/loader-files.ts';
 import { checkFiles } from './listed-files.ts';
-import { checkInitrds } from './listed-initrds.ts';
+import { checkInitrds, initrdsAtOnce } from './listed-initrds.ts';
 import type { Memory } from './memory.ts';
 import type { ReadInitrd } from './proven.ts';
 
@@ -23,9 +23,20 @@ export interface ListCheck {
 
 /** In steps of some milliseconds. @throws Rejection as each of them */
 export function* checkListed(check: ListCheck): Generator<void, ListedParts> {
+  const { parts, given, memory } = check;
+  return listedWith(check, yield* checkInitrds(parts.initrds, given, memory));
+}
+
+/** The same where nothing of it is long; null where it may be. @throws Rejection as `checkListed` */
+export function listedAtOnce(check: ListCheck): ListedParts | null {
+  const initrds = initrdsAtOnce(check.parts.initrds, check.memory);
+  return initrds === null ? null : listedWith(check, initrds);
+}
+
+function listedWith(check: ListCheck, initrds: readonly ReadInitrd[]): ListedParts {
   const { parts, given, memory, inAllBanks } = check;
   return {
     loaderFiles: checkFiles(parts.loaderFiles, given, memory, inAllBanks),
-    initrds: yield* checkInitrds(parts.initrds, given, memory),
+    initrds,
   };
 }

@@ -7,10 +7,10 @@ import { limits } from '../protocol/limits.ts';
 import type { PcrSelection } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { proveList } from './ima/prove-list.ts';
+import { proveList, withoutTail } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
-import { checkListed } from './listed-parts.ts';
+import { checkListed, listedAtOnce } from './listed-parts.ts';
 import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
@@ -186,12 +186,14 @@ export class SignedAnswer {
       memory === null || ofKey === null ? parseFacts(text) : memory.facts(ak.name, ofKey, text),
     );
     const { boot: log, userSpace, ima, others } = checkParts(evidence.parts, facts, memory);
-    const listed = yield* checkListed({
+    const lists = {
       parts: evidence.parts,
       given: evidence.files ?? noFiles,
       memory,
       inAllBanks: lacksSha256(pcrs.banks),
-    });
+    };
+    // Most answers bring nothing long: they pay for no steps.
+    const listed = listedAtOnce(lists) ?? (yield* checkListed(lists));
     const { loaderFiles: files, initrds } = listed;
 
     // 9. The logs are worth what the quoted PCRs confirm of them. Stops a made-up history; the policy judges the rest.
@@ -209,7 +211,9 @@ export class SignedAnswer {
     const isLeft = shown !== null && 'code' in shown;
     const proof = isLeft
       ? { list: shown, aggregate: null, known }
-      : yield* proveList(shown, pcrs.banks, known);
+      : shown === null
+        ? withoutTail(pcrs.banks, known)
+        : yield* proveList(shown, pcrs.banks, known);
     memory?.keepList(ak.name, latest.clock, proof.known);
 
     // The one place that makes a Proven: the seal exists for the compiler only, hence the cast.

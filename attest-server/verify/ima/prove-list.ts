@@ -61,9 +61,8 @@ export function* proveList(
   banks: readonly QuotedBank[],
   known: KnownList | null,
 ): Generator<void, ListProof> {
-  if (tail === null && known === null) return nothingSaid;
+  if (tail === null) return withoutTail(banks, known);
   const quoted = quotedValues(banks);
-  if (tail === null) return withoutTail(banks, quoted, known);
   // Of a list that goes on somewhere nothing is said of its begin.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
@@ -136,12 +135,9 @@ function headOf({ bank, value }: QuotedValue): string {
 const nothingSaid: ListProof = { list: null, aggregate: null, known: null };
 
 /** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
-function withoutTail(
-  banks: readonly QuotedBank[],
-  quoted: readonly QuotedValue[],
-  known: KnownList | null,
-): ListProof {
+export function withoutTail(banks: readonly QuotedBank[], known: KnownList | null): ListProof {
   if (known === null) return nothingSaid;
+  const quoted = quotedValues(banks);
   const { last } = known;
   const said = (list: ListProof['list']) => ({ list, aggregate: null, known });
   if (quoted.length === 0) return said(incomplete(unquoted));
