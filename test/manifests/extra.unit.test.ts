@@ -179,7 +179,7 @@ describe('what values add to pods', function () {
 describe('how agents are placed and replaced', function () {
   this.timeout(60_000);
   const agentsOf = async (all: readonly JsonObject[]) =>
-    (await renderEach(all)).map((each) => ofKind(each, 'DaemonSet', 'assay-agent') ?? {});
+    (await renderEach(all, 'agent/')).map((each) => ofKind(each, 'DaemonSet', 'assay-agent') ?? {});
 
   it('is as a DaemonSet has it, and as before where no value says it', async function () {
     needsTools(this);
@@ -234,7 +234,7 @@ describe('where the server may connect to', function () {
     const rules = [{ to: [{ ipBlock: { cidr: '192.0.2.1/32' } }], ports: [{ port: 6443, protocol: 'TCP' }] }];
     // An empty rule is Kubernetes' word for everything.
     const values = [[], rules, [{}]].map((egress) => ({ server: { networkPolicy: { egress } } }));
-    const policies = (await renderEach(values)).map(
+    const policies = (await renderEach(values, 'server/')).map(
       (all) => ofKind(all, 'NetworkPolicy', 'assay-server') ?? {},
     );
     assert.deepEqual(

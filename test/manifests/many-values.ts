@@ -7,13 +7,18 @@ import { isObject, type Json, type JsonObject } from '../../swtpm-fixtures/api-s
 import { chartFolder, helm, memberOf } from './kubernetes-tools.ts';
 import { parseObjects } from './parse-objects.ts';
 
-/** What Helm makes of the chart with each of these values, in one run. @throws Refused where the schema refuses one */
-export async function renderEach(all: readonly JsonObject[]): Promise<readonly (readonly JsonObject[])[]> {
+/**
+ * What Helm makes of the chart with each of these values, in one run.
+ * @param below folder of templates, whose objects alone are wanted
+ * @throws Refused where one of the values is refused
+ */
+export async function renderEach(
+  all: readonly JsonObject[],
+  below = '',
+): Promise<readonly (readonly JsonObject[])[]> {
   const text = await renderAbove(all, (file) => file !== 'templates/NOTES.txt');
-  const rendered = Map.groupBy(
-    text.split(/^---\n(?=# Source: )/m),
-    (document) => /^# Source: above\/charts\/part(\d+)\//.exec(document)?.[1],
-  );
+  const form = new RegExp(`^# Source: above/charts/part(\\d+)/templates/${below}`);
+  const rendered = Map.groupBy(text.split(/^---\n(?=# Source: )/m), (document) => form.exec(document)?.[1]);
   return all.map((_, index) => (rendered.get(`${index}`) ?? []).flatMap(parseObjects));
 }
 
