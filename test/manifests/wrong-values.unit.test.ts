@@ -614,20 +614,20 @@ describe('values that cannot stand together', function () {
 
   it('are none where a group enforces and its nodes can enrol', async function () {
     needsTools(this);
-    assert.equal(await refusalOf({ values: enforcing(['vendor']) }), '');
-    assert.equal(
-      await refusalOf({ values: { ...enforcing(['cloud']), server: { cloud: { program: 'gce' } } } }),
-      '',
-    );
-    assert.equal(await refusalOf({ values: { ...enforcing(['pin']), trust: latched } }), '');
-    // One group is latched, and the next is still observed.
     const { policy } = enforcing(['pin']);
     const [first] = policy.groups;
     const groups = [
       { ...first, name: 'first', nodes: ['first-*'] },
       { name: 'others', nodes: ['*'] },
     ];
-    assert.equal(await refusalOf({ values: { policy: { ...policy, groups }, trust: latched } }), '');
+    const rendered = await renderEach([
+      enforcing(['vendor']),
+      { ...enforcing(['cloud']), server: { cloud: { program: 'gce' } } },
+      { ...enforcing(['pin']), trust: latched },
+      // One group is latched, and the next is still observed.
+      { policy: { ...policy, groups }, trust: latched },
+    ]);
+    for (const all of rendered) assert.ok(all.length > 20);
   });
 });
 
