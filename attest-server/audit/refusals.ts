@@ -72,7 +72,7 @@ interface Kind {
 }
 
 export function createRefusalLog(startedAt: number): RefusalLog {
-  const kinds = new LRUCache<string, Kind>({ max: remembered.kinds });
+  const kinds = new LRUCache<string, Kind>(atMost(remembered.kinds));
   const shares = { enrolled: strangersShare(startedAt), others: strangersShare(startedAt) };
   const proven = new LRUCache<string, ByteBudget>(atMost(remembered.proven));
   const linesLeft = new ByteBudget(lines, startedAt);
@@ -149,7 +149,7 @@ interface Share {
 }
 
 function strangersShare(at: number): Share {
-  return { all: new ByteBudget(ofStrangers, at), bySource: new LRUCache({ max: remembered.sources }) };
+  return { all: new ByteBudget(ofStrangers, at), bySource: new LRUCache(atMost(remembered.sources)) };
 }
 
 function budgetIn(

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { Rate } from '../protocol/rate.ts';
 import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
 
@@ -26,9 +27,9 @@ export class Pace {
   readonly #strangers: Rate;
   readonly #newcomers: Rate;
   readonly #proven: Rate;
-  readonly #sources = new LRUCache<string, Source>({ max: mostSources });
+  readonly #sources = new LRUCache<string, Source>(atMost(mostSources));
   /** Sources from which somebody proved himself, and until when they count so. */
-  readonly #known = new LRUCache<string, number>({ max: mostSources });
+  readonly #known = new LRUCache<string, number>(atMost(mostSources));
 
   constructor({ perSecond }: Pick<SourceBounds, 'perSecond'>, now: () => number) {
     this.#each = { burst: 2 * perSecond, perSecond };

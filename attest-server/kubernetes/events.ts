@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { ClusterEvent, ClusterNode, ClusterWriter } from '../marking/ports.ts';
 import { ClusterError } from '../marking/ports.ts';
+import { atMost } from '../protocol/at-most.ts';
 import type { Requests } from './requests.ts';
 
 export interface EventParts {
@@ -26,7 +27,7 @@ const longestMessage = 1024;
 
 /** Events on Nodes, in core/v1, as `kubectl describe` shows them. */
 export function createEvents({ requests, now }: EventParts): ClusterWriter['event'] {
-  const told = new LRUCache<string, Told>({ max: remembered });
+  const told = new LRUCache<string, Told>(atMost(remembered));
   return async (node, event) => {
     const key = `${node.uid} ${event.reason} ${event.message}`;
     const before = told.get(key);

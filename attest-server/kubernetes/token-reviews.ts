@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { TokenBearer } from '../enrolment/cluster.ts';
 import { ClusterError } from '../marking/ports.ts';
+import { atMost } from '../protocol/at-most.ts';
 import type { Requests } from './requests.ts';
 import { TokenShares } from './token-shares.ts';
 
@@ -72,7 +73,7 @@ export class TokenReviews {
   });
   readonly #shares: TokenShares;
   /** Digests of tokens that were good. */
-  readonly #wereGood = new LRUCache<string, true>({ max: most });
+  readonly #wereGood = new LRUCache<string, true>(atMost(most));
 
   constructor({ requests, lane, monotonic }: TokenReviewParts) {
     this.#requests = requests;

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { TokenBearer } from '../enrolment/cluster.ts';
+import { atMost } from '../protocol/at-most.ts';
 import { Rate } from '../protocol/rate.ts';
 
 /**
@@ -30,7 +31,7 @@ class Shares {
 
   constructor(each: { readonly burst: number; readonly perSecond: number }, max: number) {
     this.#each = each;
-    this.#rates = new LRUCache({ max });
+    this.#rates = new LRUCache(atMost(max));
   }
 
   take(name: string, now: number): boolean {
@@ -48,7 +49,7 @@ export class TokenShares {
   readonly #elsewhereInAll = new Shares(bounds.elsewhereInAll, mostNodes);
   readonly #fewOfKnown = new Shares(bounds.few.ofKnown, mostNodes);
   readonly #fewOfSource = new Shares(bounds.few.ofSource, most);
-  readonly #knownSources = new LRUCache<string, number>({ max: most });
+  readonly #knownSources = new LRUCache<string, number>(atMost(most));
   readonly #good: Rate;
   readonly #known: Rate;
   readonly #strangers: Rate;

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../protocol/at-most.ts';
 import { Rejection } from '../protocol/rejection.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Endorsement } from './endorsement.ts';
@@ -46,9 +47,9 @@ const againAfterMs = 3600_000;
  * a peer that has proven its keys.
  */
 export class EndorsementPaths {
-  readonly #known = new LRUCache<string, { followed: Followed; from: number; until: number }>({
-    max: remembered,
-  });
+  readonly #known = new LRUCache<string, { followed: Followed; from: number; until: number }>(
+    atMost(remembered),
+  );
   readonly #checks: () => void;
 
   /** @param checks told of each signature that is checked */

@@ -18,7 +18,7 @@ export function decodeBody(body: Buffer, contentType: string): DecodedBody {
   const text = body.toString('utf8');
   if (type.endsWith('json') || type === '')
     return { value: parseJson(text), duplicates: duplicateMembers(text) };
-  if (type.endsWith('yaml')) return parseYamlText(text);
+  if (type.endsWith('yaml')) return parsePlain(text) ?? parseYamlText(text);
   if (type.endsWith('protobuf')) {
     throw badRequest('the object provided is unrecognized: this server of tests decodes no protobuf');
   }
@@ -35,6 +35,16 @@ export function parseJson(text: string): Json {
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw badRequest(`the object provided is unrecognized (must be of type application/json): ${why}`);
+  }
+}
+
+/** YAML that is JSON, as most clients apply it, and says nothing twice: its parser needs a twentieth of the time. */
+function parsePlain(text: string): DecodedBody | null {
+  try {
+    const value: Json = JSON.parse(text);
+    return duplicateMembers(text).length === 0 ? { value, duplicates: [] } : null;
+  } catch {
+    return null;
   }
 }
 

@@ -15,6 +15,7 @@ import { testAuthorityCertificate } from '../attest-server/forged-tpm.ts';
 import { installAccounts, startAgentPod } from '../attest-server/kubernetes/agent-pod.ts';
 import { defineResources, protectMarks } from '../attest-server/marking/defined-resources.ts';
 import { programs } from '../programs.ts';
+import { shared } from '../swtpm-fixtures/end-of.ts';
 import { FleetAgent, type Reached } from './agent.ts';
 import type { Machine } from './machines.ts';
 
@@ -188,6 +189,7 @@ class ServerProcess implements AsyncDisposable {
     this.#said = '';
     const child = start(process.execPath, [programs['assay-server'], '--config', config], {
       stdio: ['ignore', 'ignore', 'pipe'],
+      env: shared,
     });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#said += text;

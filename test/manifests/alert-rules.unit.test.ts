@@ -7,6 +7,7 @@ import {
   assertFires,
   type Fired,
   promtool,
+  type RuleCase,
   readRules,
   rulesFile,
   type Scraped,
@@ -489,6 +490,27 @@ function withHealthy(scraped: Scraped): Scraped {
   return [...healthy.filter(([name]) => !own.includes(name)), ...scraped];
 }
 
+/** The same as scraped by a Prometheus that scrapes other clusters too. */
+function inCluster(name: string, scraped: Scraped): Scraped {
+  return scraped.map(([series, values]) => [
+    series.replace(`instance="${instance}"`, `cluster="${name}",instance="${name}:9464"`),
+    values,
+  ]);
+}
+
+function firedIn(cluster: string, fired: Fired): Fired {
+  const { instance: its } = fired.labels;
+  return {
+    ...fired,
+    labels: { ...fired.labels, cluster, ...(its === instance && { instance: `${cluster}:9464` }) },
+  };
+}
+
+/** What fires at each of these times. */
+function assertTimes(scraped: Scraped, fires: RuleCase['fires']): Promise<void> {
+  return assertCases([{ name: 'series', scraped, fires }]);
+}
+
 function reasonOf(code: string) {
   return { node: 'node-2', code, signed: 'false' };
 }
@@ -498,9 +520,9 @@ describe('the alert rules for Prometheus', () => {
     assert.match(await promtool('check', 'rules', rulesFile), /SUCCESS: \d+ rules found/);
   });
 
-  for (const minutes of [0, 20, 60])
-    it(`name each node that is not trusted by one alert, with its code, once it is time (${minutes} min)`, async () => {
-      const fired = nodes.flatMap((node): Fired[] => {
+  it('name each node that is not trusted by one alert, with its code, once it is time', async () => {
+    const firedAfter = (minutes: number) =>
+      nodes.flatMap((node): Fired[] => {
         const [alert, from] = alertOf(node) ?? [null, 0];
         if (alert === null || minutes < from) return [];
         const labels =
@@ -509,8 +531,12 @@ describe('the alert rules for Prometheus', () => {
             : reasonLabels(node, node.class);
         return [{ alert, labels }];
       });
-      await assertFires([...healthy, ...nodes.flatMap(seriesOf)], `${minutes}m`, fired);
+    await assertTimes([...healthy, ...nodes.flatMap(seriesOf)], {
+      '0m': firedAfter(0),
+      '20m': firedAfter(20),
+      '60m': firedAfter(60),
     });
+  });
 
   for (const [what, state, alert, from] of [
     ['a ticket of a node that never sent IMA’s list', 'pending', 'AssayNodePending', 30],
@@ -523,8 +549,8 @@ describe('the alert rules for Prometheus', () => {
         ...stateSeries({ name: 'node-2', state, class: 'failed', signed: false }),
         [`assay_node_reason_info${labelsText(labels)}`, '1x90'],
       ];
-      for (const minutes of [5, 40])
-        await assertFires(scraped, `${minutes}m`, minutes < from ? [] : [{ alert, labels }]);
+      const fired = [{ alert, labels }];
+      await assertTimes(scraped, { '5m': from > 5 ? [] : fired, '40m': fired });
     });
 
   it('tell of five nodes that a change of ours turned by one alert, and name the one that is wrong besides (row 384)', async () => {
@@ -564,29 +590,42 @@ describe('the alert rules for Prometheus', () => {
       ...stateSeries({ name: 'node-2', state: 'pending', class: 'service', signed: false }),
       [`assay_node_reason_info${labelsText(labels)}`, '1x90'],
     ];
-    for (const minutes of [5, 40, 80]) await assertFires(scraped, `${minutes}m`, []);
+    await assertTimes(scraped, { '5m': [], '40m': [], '80m': [] });
   });
 
   it('tell of each fault of the server and the fleet by one alert, and of nothing else', async () => {
-    await assertCases(
-      ofServer.map(([what, scraped, after, fired]) => ({
-        name: what,
+    // Those that are told after as long, each in a cluster of its own; that a server is gone is asked of all at once.
+    const [gone, others] = [true, false].map((isGone) =>
+      ofServer.filter(([, , , { alert }]) => (alert === 'AssayServerGone') === isGone),
+    );
+    const byTime = Map.groupBy(others ?? [], ([, , after]) => after);
+    await assertCases([
+      ...(gone ?? []).map(([name, scraped, after, fired]) => ({
+        name,
         scraped: withHealthy(scraped),
         fires: { [after]: [fired] },
-        ...(after === '25h' && { every: '5m' }),
       })),
-    );
+      ...[...byTime].map(([after, cases]) => ({
+        name: `after ${after}`,
+        scraped: cases.flatMap(([what, scraped]) => inCluster(what, withHealthy(scraped))),
+        fires: { [after]: cases.map(([what, , , fired]) => firedIn(what, fired)) },
+        ...(after === '25h' && { every: '15m' as const }),
+      })),
+    ]);
   });
 
-  it('are quiet where it is nearly an alert', async () => {
-    const times = ['5m', '12m', '30m', '60m'];
-    await assertCases(
-      Object.entries(quiet).map(([name, scraped]) => ({
-        name: `nearly ${name}`,
-        scraped: withHealthy(scraped),
-        fires: Object.fromEntries(times.map((after) => [after, []])),
-      })),
-    );
+  it('are quiet where it is nearly an alert, in each of as many clusters as there are alerts', async () => {
+    const fires = { '5m': [], '12m': [], '30m': [], '60m': [] };
+    // That a server is gone is asked of all clusters at once.
+    const { AssayServerGone: gone = [], ...others } = quiet;
+    await assertCases([
+      { name: 'nearly AssayServerGone', scraped: withHealthy(gone), fires },
+      {
+        name: 'nearly each other',
+        scraped: Object.entries(others).flatMap(([name, scraped]) => inCluster(name, withHealthy(scraped))),
+        fires,
+      },
+    ]);
   });
 
   it('are quiet about nodes that are asked less often than the rules look', async () => {
@@ -602,7 +641,7 @@ describe('the alert rules for Prometheus', () => {
     const lastSuccess = series('node_last_success_timestamp_seconds', { node: 'node-2' });
     const scraped = [[lastSuccess, `60 stale _x2878 60 172860x30`] as const];
     const healthyThen = healthy.map(([one]) => [one, '1x2920'] as const);
-    await assertFires([...healthyThen, ...scraped], '2880m', [], { every: '5m' });
+    await assertFires([...healthyThen, ...scraped], '2880m', [], { every: '15m' });
   });
 
   it('name each of two clusters in which nobody marks, where one Prometheus scrapes both', async () => {
@@ -635,10 +674,12 @@ describe('the alert rules for Prometheus', () => {
     const each = alike.map(
       (node): Fired => ({ alert: 'AssayNodeChanged', labels: reasonLabels(node, 'drift') }),
     );
-    await assertFires(scraped, '5m', [mass, ...each]);
-    await assertFires(scraped, '18m', [mass, ...each]);
-    await assertFires(scraped, '28m', [mass]);
-    await assertFires(scraped, '40m', []);
+    await assertTimes(scraped, {
+      '5m': [mass, ...each],
+      '18m': [mass, ...each],
+      '28m': [mass],
+      '40m': [],
+    });
   });
 
   it('tell twice of an authority that ends soon: somebody must do it now', async () => {
@@ -668,8 +709,7 @@ describe('the alert rules for Prometheus', () => {
           : reasonLabels(node, node.class);
       return [{ alert, labels }];
     });
-    await assertFires([...healthy, ...missed], '21m', fired);
-    await assertFires([...healthy, ...missed], '30m', fired);
+    await assertTimes([...healthy, ...missed], { '21m': fired, '30m': fired });
   });
 
   it('do not call one node many, where a small cluster has one that boots slowly', async () => {

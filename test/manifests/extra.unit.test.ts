@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describe, it } from 'mocha';
-import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
+import { parse } from 'yaml';
+import {
+  at,
+  isObject,
+  type Json,
+  type JsonObject,
+  listAt,
+  textAt,
+} from '../../swtpm-fixtures/api-server/json.ts';
 import { needsTools, refusalOf, renderChart } from './kubernetes-tools.ts';
+import { contradictionsOf, mergedValues, renderEach } from './many-values.ts';
 import { containersOf, podOf } from './pod-security.ts';
 import { manifestsCalled } from './renderings.ts';
 
@@ -54,24 +64,31 @@ describe('what values add to pods', function () {
     it(`is refused where it has the name of a variable that the chart sets: ${files.length === 0 ? 'as it is' : 'everything'}`, async function () {
       needsTools(this);
       const all = await renderChart({ files, values: { server: plain, agent: plain } });
-      for (const [side, kind, name, container] of pods) {
-        const names = listAt(containerOf(all, kind, name, container), 'env').map((one) =>
-          textAt(one, 'name'),
-        );
-        if (kind !== 'Job') assert.ok(names.length >= 5, name);
-        const extraEnv = names.map((one) => ({ name: one ?? '', value: 'x' }));
-        const said = await refusalOf({ files, values: { [side]: { ...plain, extraEnv } } });
-        const unnamed = names.filter((one) => !said.includes(`- ${side}.extraEnv: ${one} `));
-        assert.deepEqual(kind === 'Job' ? [] : unnamed, []);
+      const named = pods
+        .filter(([, kind]) => kind !== 'Job')
+        .map(([side, kind, name, container]) => {
+          const env = listAt(containerOf(all, kind, name, container), 'env');
+          return { side, names: env.map((one) => textAt(one, 'name') ?? '') };
+        });
+      const told = await contradictionsOf(
+        named.map(({ side, names }) => {
+          const extraEnv = names.map((name) => ({ name, value: 'x' }));
+          return over(files, { [side]: { ...plain, extraEnv } });
+        }),
+      );
+      for (const [index, { side, names }] of named.entries()) {
+        assert.ok(names.length >= 5, side);
+        const unnamed = names.filter((one) => !told[index]?.includes(`- ${side}.extraEnv: ${one} `));
+        assert.deepEqual(unnamed, []);
       }
     });
 
   it('is refused where it would have another program start, which the image names', async function () {
     needsTools(this);
-    for (const side of ['server', 'agent']) {
-      const values = { [side]: { extraEnv: [{ name: 'PATH', value: '/extra/bin:/usr/bin' }] } };
-      assert.match(await refusalOf({ values }), new RegExp(`- ${side}\\.extraEnv: PATH is set already`));
-    }
+    const extraEnv = [{ name: 'PATH', value: '/extra/bin:/usr/bin' }];
+    const said = await refusalOf({ values: { server: { extraEnv }, agent: { extraEnv } } });
+    for (const side of ['server', 'agent'])
+      assert.match(said, new RegExp(`- ${side}\\.extraEnv: PATH is set already`));
   });
 
   it('may name the socket of the host where the chart has no container that reads the firewall', async function () {
@@ -88,14 +105,15 @@ describe('what values add to pods', function () {
   it('is refused where it would be at, below or above what the chart mounts', async function () {
     needsTools(this);
     const all = await renderChart({ files: everything, values: { server: plain, agent: plain } });
-    for (const [side, kind, name, container] of pods) {
+    const tried = pods.map(([side, kind, name, container]) => {
       const mounted = listAt(containerOf(all, kind, name, container), 'volumeMounts').map(
         (mount) => textAt(mount, 'mountPath') ?? '',
       );
       assert.ok(mounted.length > 3, name);
       const paths = mounted.flatMap((path) => [path, `${path}/below/it`, posix.dirname(path), `/${path}//`]);
-      assert.deepEqual(await letThrough(side, paths), [], name);
-    }
+      return { side, paths };
+    });
+    assert.deepEqual(await letThrough(tried), [[], [], []]);
   });
 
   it('is refused where it would be at what the image holds, the token of the account, or these by another name', async function () {
@@ -115,7 +133,6 @@ describe('what values add to pods', function () {
       ],
       ...['/var/run/secrets/kubernetes.io/serviceaccount', '/var', '/etc', '/extra/../etc/assay', '/run'],
     ];
-    for (const side of ['server', 'agent']) assert.deepEqual(await letThrough(side, paths), [], side);
     const free = [
       '/extra',
       '/extra/a',
@@ -125,13 +142,14 @@ describe('what values add to pods', function () {
       '/hosts',
       '/srv',
     ];
-    for (const side of ['server', 'agent']) assert.deepEqual(await letThrough(side, free), free, side);
+    const tried = ['server', 'agent'].flatMap((side) => [paths, free].map((its) => ({ side, paths: its })));
+    assert.deepEqual(await letThrough(tried), [[], free, [], free]);
   });
 
   it('has a name that no volume of the chart has, whatever it is called', async function () {
     needsTools(this);
+    const all = await manifestsCalled('the chart, everything').objects(this);
     for (const [side, kind, name, container] of pods) {
-      const all = await renderChart({ files: everything });
       const own = listAt(podOf(ofKind(all, kind, name) ?? {}) ?? {}, 'volumes').map(
         (volume) => textAt(volume, 'name') ?? '',
       );
@@ -160,12 +178,12 @@ describe('what values add to pods', function () {
 
 describe('how agents are placed and replaced', function () {
   this.timeout(60_000);
-  const agents = async (agent: JsonObject, files: readonly string[] = []) =>
-    ofKind(await renderChart({ files, values: { agent } }), 'DaemonSet', 'assay-agent');
+  const agentsOf = async (all: readonly JsonObject[]) =>
+    (await renderEach(all, 'agent/')).map((each) => ofKind(each, 'DaemonSet', 'assay-agent') ?? {});
 
   it('is as a DaemonSet has it, and as before where no value says it', async function () {
     needsTools(this);
-    for (const [agent, expected] of [
+    const cases: readonly (readonly [JsonObject, JsonObject])[] = [
       [{}, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '10%' } }],
       [{ maxUnavailable: 2 }, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 2 } }],
       [{ updateStrategy: { type: 'OnDelete' } }, { type: 'OnDelete' }],
@@ -177,8 +195,12 @@ describe('how agents are placed and replaced', function () {
         { updateStrategy: { rollingUpdate: { maxUnavailable: 3 } } },
         { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 3 } },
       ],
-    ] as const)
-      assert.deepEqual(at((await agents(agent)) ?? {}, 'spec', 'updateStrategy'), expected);
+    ];
+    const sets = await agentsOf(cases.map(([agent]) => ({ agent })));
+    assert.deepEqual(
+      sets.map((set) => at(set, 'spec', 'updateStrategy')),
+      cases.map(([, expected]) => expected),
+    );
     const twice = { updateStrategy: { rollingUpdate: { maxUnavailable: 1, maxSurge: 1 } } };
     assert.match(
       await refusalOf({ values: { agent: twice } }),
@@ -188,16 +210,19 @@ describe('how agents are placed and replaced', function () {
 
   it('tolerates the taints of Assay, whatever a value says', async function () {
     needsTools(this);
-    const keys = async (values: JsonObject) => {
-      const set = ofKind(await renderChart({ values }), 'DaemonSet', 'assay-agent');
-      return listAt(set, 'spec', 'template', 'spec', 'tolerations').map((one) => textAt(one, 'key') ?? '*');
-    };
-    const ours = ['assay.dev/pending', 'assay.dev/reproving', 'assay.dev/untrusted'];
-    assert.deepEqual(await keys({}), [...ours, '*']);
-    assert.deepEqual(await keys({ agent: { tolerations: [] } }), ours);
     const marks = { server: { settings: { marks: { pendingTaint: 'assay.dev/waiting' } } } };
-    const own = await keys({ ...marks, agent: { tolerations: [{ key: 'a', operator: 'Exists' }] } });
-    assert.deepEqual(own, ['assay.dev/waiting', ...ours.slice(1), 'a']);
+    const sets = await agentsOf([
+      {},
+      { agent: { tolerations: [] } },
+      { ...marks, agent: { tolerations: [{ key: 'a', operator: 'Exists' }] } },
+    ]);
+    const ours = ['assay.dev/pending', 'assay.dev/reproving', 'assay.dev/untrusted'];
+    assert.deepEqual(
+      sets.map((set) =>
+        listAt(set, 'spec', 'template', 'spec', 'tolerations').map((one) => textAt(one, 'key') ?? '*'),
+      ),
+      [[...ours, '*'], ours, ['assay.dev/waiting', ...ours.slice(1), 'a']],
+    );
   });
 });
 
@@ -206,30 +231,47 @@ describe('where the server may connect to', function () {
 
   it('is everywhere, unless a value says it', async function () {
     needsTools(this);
-    const policyOf = async (egress: readonly JsonObject[]) => {
-      const values = { server: { networkPolicy: { egress: [...egress] } } };
-      return ofKind(await renderChart({ values }), 'NetworkPolicy', 'assay-server') ?? {};
-    };
-    const usual = await policyOf([]);
-    assert.deepEqual(at(usual, 'spec', 'policyTypes'), ['Ingress']);
-    assert.equal(at(usual, 'spec', 'egress'), undefined);
     const rules = [{ to: [{ ipBlock: { cidr: '192.0.2.1/32' } }], ports: [{ port: 6443, protocol: 'TCP' }] }];
-    const bounded = await policyOf(rules);
-    assert.deepEqual(at(bounded, 'spec', 'policyTypes'), ['Ingress', 'Egress']);
-    assert.deepEqual(at(bounded, 'spec', 'egress'), rules);
     // An empty rule is Kubernetes' word for everything.
-    assert.deepEqual(at(await policyOf([{}]), 'spec', 'egress'), [{}]);
+    const values = [[], rules, [{}]].map((egress) => ({ server: { networkPolicy: { egress } } }));
+    const policies = (await renderEach(values, 'server/')).map(
+      (all) => ofKind(all, 'NetworkPolicy', 'assay-server') ?? {},
+    );
+    assert.deepEqual(
+      policies.map((policy) => [at(policy, 'spec', 'policyTypes'), at(policy, 'spec', 'egress')]),
+      [
+        [['Ingress'], undefined],
+        [['Ingress', 'Egress'], rules],
+        [['Ingress', 'Egress'], [{}]],
+      ],
+    );
   });
 });
 
-/** Paths at which a mount is not refused. */
-async function letThrough(side: string, paths: readonly string[]): Promise<readonly string[]> {
-  const values = {
-    [side]: {
-      extraVolumes: [{ name: 'a', emptyDir: {} }],
-      extraVolumeMounts: paths.map((mountPath) => ({ name: 'a', mountPath })),
-    },
-  };
-  const said = await refusalOf({ files: everything, values });
-  return paths.filter((path) => !said.includes(`- ${side}.extraVolumeMounts: ${path} would hide `));
+/** Of each, the paths at which a mount is not refused. */
+async function letThrough(
+  tried: readonly { readonly side: string; readonly paths: readonly string[] }[],
+): Promise<readonly (readonly string[])[]> {
+  const told = await contradictionsOf(
+    tried.map(({ side, paths }) =>
+      over(everything, {
+        [side]: {
+          extraVolumes: [{ name: 'a', emptyDir: {} }],
+          extraVolumeMounts: paths.map((mountPath) => ({ name: 'a', mountPath })),
+        },
+      }),
+    ),
+  );
+  return tried.map(({ side, paths }, index) =>
+    paths.filter((path) => !told[index]?.includes(`- ${side}.extraVolumeMounts: ${path} would hide `)),
+  );
+}
+
+/** These values over those of files. */
+function over(files: readonly string[], values: JsonObject): JsonObject {
+  const merged = [...files.map((file): Json => parse(readFileSync(file, 'utf8'))), values].reduce(
+    mergedValues,
+    {},
+  );
+  return isObject(merged) ? merged : {};
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { describe, it } from 'mocha';
 import { type JsonObject, textAt } from '../../swtpm-fixtures/api-server/json.ts';
-import { kubectl, needsTools, renderChart } from './kubernetes-tools.ts';
+import { kubectl, needsTools } from './kubernetes-tools.ts';
+import { renderEach } from './many-values.ts';
 import { parseObjects } from './parse-objects.ts';
 import { containersOf, podOf } from './pod-security.ts';
 import { allManifests, baseFolder } from './renderings.ts';
@@ -34,13 +35,14 @@ describe('the images of pods', function () {
 
   it('are fetched from the registry that the values name, as they say', async function () {
     needsTools(this);
-    for (const policy of ['IfNotPresent', 'Always', 'Never']) {
-      const image = { registry: 'registry.example.org/assay', pullPolicy: policy };
-      for (const pull of pullsOf(await renderChart({ values: { image } }))) {
+    const policies = ['IfNotPresent', 'Always', 'Never'];
+    const registry = 'registry.example.org/assay';
+    const all = await renderEach(policies.map((pullPolicy) => ({ image: { registry, pullPolicy } })));
+    for (const [index, policy] of policies.entries())
+      for (const pull of pullsOf(all[index] ?? [])) {
         assert.match(pull.image, /^registry\.example\.org\/assay\/assay-(agent|server):/);
         assert.equal(pull.policy, policy);
       }
-    }
   });
 
   it('are fetched from the registry of the kustomization that manifests/README.md shows', async function () {

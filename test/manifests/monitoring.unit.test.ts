@@ -5,6 +5,7 @@ import { describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { isObject, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { memberOf, needsTools, refusalOf, renderChart } from './kubernetes-tools.ts';
+import { manifestsCalled } from './renderings.ts';
 
 const manifests = join(import.meta.dirname, '..', '..', 'manifests');
 const read = (file: string) => readFileSync(join(manifests, file), 'utf8');
@@ -35,8 +36,7 @@ describe('what the chart gives Prometheus and Grafana', () => {
     });
 
   it('is nothing until it is asked for', async function () {
-    needsTools(this);
-    const all = await renderChart({});
+    const all = await manifestsCalled('the chart').objects(this);
     assert.deepEqual(
       all.filter(({ apiVersion }) => String(apiVersion).startsWith('monitoring.')),
       [],
@@ -48,8 +48,7 @@ describe('what the chart gives Prometheus and Grafana', () => {
   });
 
   it('finds the one Service of the server that has the port, and names the server by its pod', async function () {
-    needsTools(this);
-    const all = await renderChart({ files: [values] });
+    const all = await manifestsCalled('the chart, monitoring').objects(this);
     const monitor = only(all, 'ServiceMonitor');
     assert.equal(memberOf(memberOf(monitor.metadata, 'labels'), 'release'), 'kube-prometheus-stack');
     const by = memberOf(memberOf(monitor.spec, 'selector'), 'matchLabels');
@@ -99,8 +98,7 @@ describe('what the chart gives Prometheus and Grafana', () => {
   });
 
   it('has each rule as it is, with the page where runbookBase says', async function () {
-    needsTools(this);
-    const all = await renderChart({ files: [values] });
+    const all = await manifestsCalled('the chart, monitoring').objects(this);
     const { spec } = only(all, 'PrometheusRule');
     const text = read('prometheus/assay.rules.yaml');
     assert.deepEqual(
@@ -112,8 +110,7 @@ describe('what the chart gives Prometheus and Grafana', () => {
   });
 
   it('has the dashboard where a sidecar of Grafana looks', async function () {
-    needsTools(this);
-    const all = await renderChart({ files: [values] });
+    const all = await manifestsCalled('the chart, monitoring').objects(this);
     const map = ofKind(all, 'ConfigMap').find((one) => textAt(one, 'metadata', 'name') === 'assay-dashboard');
     assert.ok(map !== undefined);
     assert.deepEqual(

@@ -18,13 +18,21 @@ const policy = (...groups: readonly JsonObject[]) => ({
 });
 
 /** What `helm install` prints at its end. */
-async function notesOf(values: JsonObject): Promise<string> {
+function notesOf(values: JsonObject): Promise<string> {
+  const key = JSON.stringify(values);
+  const notes = printed.get(key) ?? print(values);
+  printed.set(key, notes);
+  return notes;
+}
+const printed = new Map<string, Promise<string>>();
+
+async function print(values: JsonObject): Promise<string> {
   const own = await mkdtemp(join(tmpdir(), 'assay-notes-'));
   try {
     const file = join(own, 'values.yaml');
     await writeFile(file, JSON.stringify(values));
-    const printed = await helm('install', 'assay', chartFolder, '--dry-run=client', '--values', file);
-    return printed.split(/^NOTES:$/m)[1] ?? assert.fail(printed);
+    const text = await helm('install', 'assay', chartFolder, '--dry-run=client', '--values', file);
+    return text.split(/^NOTES:$/m)[1] ?? assert.fail(text);
   } finally {
     await rm(own, { recursive: true });
   }

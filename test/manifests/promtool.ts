@@ -44,7 +44,7 @@ export interface RuleCase {
   readonly scraped: Scraped;
   readonly fires: Readonly<Record<string, readonly Fired[]>>;
   /** How often the rules are looked at, which takes long where it is for a day. Default each minute. */
-  readonly every?: '5m';
+  readonly every?: '15m';
 }
 
 /** What fires after so long, `10m`, as promtool finds it: throws with what it says where that is something else. */

@@ -1,7 +1,10 @@
 import { globSync, readFileSync } from 'node:fs';
+import { mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Context } from 'mocha';
-import type { JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { isObject, type JsonObject } from '../../swtpm-fixtures/api-server/json.ts';
+import { madeOnce } from '../../swtpm-fixtures/made-once.ts';
 import { needsTools, renderChart } from './kubernetes-tools.ts';
 import { parseObjects } from './parse-objects.ts';
 
@@ -38,8 +41,10 @@ export function manifestsCalled(name: string): Manifests {
 
 /** What `kubectl apply -k manifests/base` makes, and the job that unmarks. */
 export function baseObjects(): readonly JsonObject[] {
-  return objectsBelow(baseFolder);
+  base ??= objectsBelow(baseFolder);
+  return base;
 }
+let base: readonly JsonObject[] | undefined;
 
 function objectsBelow(folder: string): readonly JsonObject[] {
   return globSync('**/*.yaml', { cwd: folder, exclude: ['**/kustomization.yaml'] })
@@ -53,8 +58,20 @@ function ofChart(name: string, files: readonly string[]): Manifests {
     name,
     async objects(test) {
       needsTools(test);
-      rendered ??= renderChart({ files });
+      rendered ??= renderedOnce(name, files);
       return rendered;
     },
   };
+}
+
+/** Helm and the reader of YAML take a second for all; the first process of a run that asks makes it. */
+async function renderedOnce(name: string, files: readonly string[]): Promise<readonly JsonObject[]> {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'assay-rendered-'));
+  const file = join(folder.path, 'objects.json');
+  await madeOnce(`rendered ${name}`, [basename(file)], folder.path, async () =>
+    writeFile(file, JSON.stringify(await renderChart({ files }))),
+  );
+  const objects: unknown = JSON.parse(await readFile(file, 'utf8'));
+  if (!Array.isArray(objects) || !objects.every(isObject)) throw new Error(`${name}: no objects`);
+  return objects;
 }

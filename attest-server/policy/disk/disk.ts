@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { atMost } from '../../protocol/at-most.ts';
 import { type DiskPart, parseDiskPart } from '../../protocol/disk.ts';
 import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven, ProvenPart } from '../../verify/proven.ts';
@@ -58,7 +59,7 @@ export const disk: Aspect<'disk', DiskRules> = {
       { slot: ({ node }) => node, most: remembers ? mostRemembered : 0 },
     );
     // Where IMA's list is of those whose mappings it vouches for: all that it says of them is in each proof.
-    const heads = new LRUCache<string, string>({ max: mostRemembered });
+    const heads = new LRUCache<string, string>(atMost(mostRemembered));
     return {
       judgedTo: (node) => heads.get(node) ?? null,
       judge({ parts, ima }, node, at) {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { RuleWatch, type RuleWatchOptions } from '../../../agent/netfilter/rule-watch.ts';
+import { trials } from '../../trials.ts';
 import { type Namespace, openNamespace, until } from './namespace.ts';
 
 /** Real events of the kernel in a network namespace. */
@@ -66,16 +67,17 @@ describe('changes of the rules', () => {
     assert.equal(counts.readings, 1);
     const bytes = (await watch?.read())?.bytes;
     // What kube-proxy does in a minute, faster: a restore of its chains for each change of an endpoint.
+    const times = trials(50);
     await space.sh(`
       (for i in $(seq 20); do ping -c 1 -W 1 127.0.0.1 > /dev/null || true; done) &
-      for i in $(seq 200); do
+      for i in $(seq ${times}); do
         printf '%s\\n' '*nat' ':KUBE-SERVICES - [0:0]' ":KUBE-SVC-ABCDEFGHIJKL$((1000 + i % 7)) - [0:0]" \
           "-A KUBE-SERVICES -d 10.0.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-ABCDEFGHIJKL$((1000 + i % 7))" \
           "-A KUBE-SVC-ABCDEFGHIJKL$((1000 + i % 7)) -m statistic --mode random --probability 0.$((1 + i % 9)) -j RETURN" \
           COMMIT | iptables-nft-restore --noflush
       done
       wait`);
-    await until(() => (watch?.counts.ignored ?? 0) >= 600, 'the events arrived');
+    await until(() => (watch?.counts.ignored ?? 0) >= 3 * times, 'the events arrived');
     assert.deepEqual([watch?.counts.readings, moved, watch?.counts.lost], [2, [], 0]);
     // Nor is the part another: nothing would be sent.
     assert.deepEqual((await watch?.read())?.bytes, bytes);
@@ -104,7 +106,7 @@ describe('changes of the rules', () => {
     const calico = join(import.meta.dirname, '../../../swtpm-fixtures/recorded-nodes/firewall');
     await space.sh(`iptables-nft-restore ${calico}/calico-host/rules.restore
       nft -f ${calico}/calico-host-nftables/rules.nft`);
-    await listen();
+    await listen({ everyMs: 200 });
     await space.sh(`
       for i in $(seq 20); do
         printf '%s\n' '*filter' ':cali-FORWARD - [0:0]' ":cali-tw-cali$i - [0:0]" ':cali-pri-_pods - [0:0]' \
@@ -132,10 +134,10 @@ describe('changes of the rules', () => {
   });
 
   it('that go on start a reading at once, and then one in each interval, the last of them after the end', async () => {
-    const everyMs = 500;
+    const everyMs = 200;
     await listen({ everyMs });
     const startedAt = performance.now();
-    await space.sh('for i in $(seq 150); do nft add rule inet t c tcp dport $i accept; done');
+    await space.sh('for i in $(seq 60); do nft add rule inet t c tcp dport $i accept; done');
     const tookMs = performance.now() - startedAt;
     await watch?.read();
     const last = watch?.state;

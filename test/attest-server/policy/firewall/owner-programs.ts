@@ -30,11 +30,11 @@ banaction = ${action}
 action = %(banaction)s[name=sshd, port=ssh, protocol=tcp]
 EOF
   fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock -p $WORK/f2b/pid --pname fail2ban start >/dev/null 2>&1 </dev/null`;
-const ban = (address: string) =>
-  `fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock set sshd banip ${address} >/dev/null
-  until nft list ruleset | grep -qF ${address}; do sleep 0.05; done`;
+const ban = (...addresses: readonly string[]) => `
+  fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock set sshd banip ${addresses.join(' ')} >/dev/null
+  for address in ${addresses.join(' ')}; do until nft list ruleset | grep -qF $address; do sleep 0.05; done; done`;
 const endFail2ban =
-  '! [ -S $WORK/f2b/sock ] || fail2ban-client -c $WORK/f2b -s $WORK/f2b/sock stop >/dev/null';
+  '! [ -f $WORK/f2b/pid ] || { pid=$(cat $WORK/f2b/pid); kill $pid; while [ -d /proc/$pid ]; do sleep 0.05; done; }';
 
 /** One container of Podman with two published ports comes, or goes in the same script. @param number of it */
 const netavark = (

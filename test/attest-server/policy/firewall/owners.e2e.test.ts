@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
 import { failing, judged, referenceOf } from './made-firewall.ts';
 import { programs } from './owner-programs.ts';
 import { ownerRules } from './owner-rules.ts';
@@ -25,7 +26,7 @@ const churn: readonly Churn[] = [
       what: `fail2ban bans an address for the first time, and more, by ${action}`,
       needs: fail2ban.needs,
       before: fail2ban.start(action),
-      steps: [fail2ban.ban('192.0.2.7'), fail2ban.ban('192.0.2.8'), fail2ban.ban('2001:db8::7')],
+      steps: [fail2ban.ban('192.0.2.7'), fail2ban.ban('192.0.2.8', '2001:db8::7')],
       end: fail2ban.end,
     }),
   ),
@@ -143,7 +144,7 @@ EOF
     await run(fail2ban.ban('192.0.2.1'));
     const reference = referenceOf(await node.read());
     const first = judged(await node.read(), [reference]);
-    for (const last of [2, 3, 4]) {
+    for (const last of [2, 3]) {
       await run(fail2ban.ban(`192.0.2.${last}`));
       assert.deepEqual(judged(await node.read(), [reference]), first);
     }
@@ -157,15 +158,25 @@ describe('rules of programs that write them anew all the time', function () {
   before(async () => {
     node = await openRuledNode();
   });
-  beforeEach(() => node.sh(startRules));
   afterEach(() => node.reset());
   after(() => node[Symbol.asyncDispose]());
 
+  /** What is read once these rules are there. The same script makes the same ones: each is read once. */
+  const readAfter = async (load: string): Promise<FirewallPart> => {
+    const known = parts.get(load);
+    if (known !== undefined) return known;
+    await node.sh(`${startRules}\n${load}`);
+    const part = await node.read();
+    parts.set(load, part);
+    await node.reset();
+    return part;
+  };
+  const parts = new Map<string, FirewallPart>();
+
   for (const { name, load, add } of ownerRules)
     it(`are no alarm: ${name}, by rules that are recorded (row 336)`, async () => {
-      await node.sh(load);
-      const before = await node.read();
-      await node.sh(add);
+      const before = await readAfter(load);
+      await node.sh([startRules, load, add].join('\n'));
       const part = await node.read();
       assert.notDeepEqual(part, before);
       const verdict = judged(part, [referenceOf(before)]);
@@ -175,10 +186,8 @@ describe('rules of programs that write them anew all the time', function () {
   for (const { name, load, add, strays } of ownerRules)
     for (const stray of strays)
       it(`leave what none of them writes to be compared: ${name}, ${stray.slice(0, 60)} (row 335)`, async () => {
-        await node.sh(load);
-        const reference = referenceOf(await node.read());
-        await node.sh(add);
-        await node.sh(stray);
+        const reference = referenceOf(await readAfter(load));
+        await node.sh([startRules, load, add, stray].join('\n'));
         const codes = failing(judged(await node.read(), [reference]));
         assert(codes.includes('fw_drift'), codes.join());
       });
