@@ -286,11 +286,11 @@ describe('the start of a server on a full disk', function () {
 
   /** Starts a server in this process, and ends it in order once it listens; what it logged. */
   async function ended(): Promise<string> {
-    let said = '';
-    const logger = pino({}, { write: (line: string) => void (said += line) });
+    const said: string[] = [];
+    const logger = pino({}, { write: (line: string) => said.push(line) });
     const server = await startServer(config(), { logger });
     await server.close();
-    return said;
+    return said.join('');
   }
 
   it('ends with the disk and the path where nothing can be written, and starts once there is room', async () => {

@@ -19,9 +19,9 @@ import { run, ToolError } from 'node-tpm2/run';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { inspectedPath } from '../../swtpm-fixtures/disk.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
-import { assay } from '../incidents/night.ts';
 import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { runAssay } from './cli/cli-fixture.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 import { smallDisk } from './small-disk.ts';
@@ -52,7 +52,7 @@ describe('a node whose programs have each their own rights', function () {
     [world, machine] = await Promise.all([
       startTestServer({
         policy: join(root, 'attest-server/policy/shipped/strict.yaml'),
-        challengeEvery: 0.5,
+        challengeEvery: 1,
         answerWithin: 10,
         unknownAfter: 4,
       }),
@@ -174,8 +174,8 @@ describe('a node whose programs have each their own rights', function () {
     }
   };
   const why = async () => {
-    const { stdout, stderr } = await assay(world, ['why', node]);
-    return stdout + stderr;
+    const { out, err } = await runAssay(['why', node], { env: world.env(), now: Date.now });
+    return out + err;
   };
 
   it('is trusted under strict, with references of each kind', async () => {
