@@ -93,7 +93,7 @@ describe('marks in a cluster, over hours', () => {
             },
           },
         },
-        { tickEvery: 5, renewEvery: 5, latchEvery: minute },
+        { tickEvery: 10, renewEvery: 25, latchEvery: minute },
       ),
     );
     await until(() => nodes.synced() && marking.figures().isLeader);
@@ -101,7 +101,7 @@ describe('marks in a cluster, over hours', () => {
   afterEach(() => resources.disposeAsync());
 
   async function until(found: () => boolean): Promise<void> {
-    for (const end = performance.now() + 60_000; !found(); await sleep(2))
+    for (const end = performance.now() + 60_000; !found(); await sleep(5))
       assert.ok(performance.now() < end, `not in time: ${found}, ${told.slice(-5).join()}`);
   }
   async function join(count: number): Promise<void> {
