@@ -16,6 +16,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { runInspect } from '../../agent/inspect/inspect.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { inspectedPath } from '../../swtpm-fixtures/disk.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
@@ -178,6 +180,13 @@ describe('a node whose programs have each their own rights', function () {
     return out + err;
   };
 
+  /** `assay-agent inspect boot`, in this process. */
+  const inspectHere = async (out?: string) => {
+    const { sysroot } = machine;
+    const logger = pino({ level: 'silent' });
+    assert.equal(await runInspect({ parts: ['boot'], sysroot, out }, logger, process.stdout), 0);
+  };
+
   it('is trusted under strict, with references of each kind', async () => {
     await makeRunDir();
     await writeFile(
@@ -193,7 +202,7 @@ describe('a node whose programs have each their own rights', function () {
       }),
       { mode: 0o644 },
     );
-    await run(program[0], [program[1], 'inspect', 'boot', '--sysroot', machine.sysroot], bounds);
+    await inspectHere();
     await begin('tpm-broker');
     await begin('netfilter');
     await begin('agent');
@@ -248,7 +257,7 @@ describe('a node whose programs have each their own rights', function () {
     const out = join(disk.path, 'inspect');
     const inspect = () =>
       run(program[0], [program[1], 'inspect', 'boot', '--sysroot', machine.sysroot, '--out', out], bounds);
-    await inspect();
+    await inspectHere(out);
     const before = await readFile(join(out, 'boot/index.json'));
     disk.fill();
     await assert.rejects(inspect(), (error) => error instanceof ToolError && error.exitCode === 1);
@@ -258,6 +267,6 @@ describe('a node whose programs have each their own rights', function () {
       [],
     );
     disk.empty();
-    await inspect();
+    await inspectHere(out);
   });
 });
