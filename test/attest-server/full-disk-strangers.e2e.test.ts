@@ -19,7 +19,7 @@ groups:
 `;
 
 describe('strangers at a server whose disk is full', function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let disk: SmallDisk;
   let world: TestServer;
 
