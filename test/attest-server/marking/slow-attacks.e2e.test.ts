@@ -37,7 +37,8 @@ describe('marks in a cluster, over hours', () => {
     // Nodes are older than what is judged here.
     api.setClockSkew(today - 24 * 60 * minute - Date.now());
     await api.as(administrator).request('POST', '/api/v1/namespaces', namespaceOfServer);
-    cluster = resources.use(await opened(api));
+    // A write that failed is tried again by the clock, which nobody moves meanwhile: a busy machine answers late.
+    cluster = resources.use(await opened(api, {}, { requestWithin: 30_000 }));
     const store = resources.use(await openMadeStore(':memory:'));
     const { nodes, writer, admission } = cluster.kubernetes;
     marking = resources.use(
