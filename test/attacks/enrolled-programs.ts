@@ -20,7 +20,7 @@ export interface OwnedMachine {
   /** Public halves of the keys of others, and their names: anybody can copy such a hello. */
   readonly victims: readonly Readonly<Record<string, unknown>>[];
   readonly tallies: Tallies;
-  /** By performance.now(). */
+  /** By performance.now(); it comes nearer once all that is wanted was done. */
   readonly end: number;
 }
 
@@ -98,9 +98,10 @@ async function refusedAnswers(owned: OwnedMachine): Promise<void> {
 }
 
 /** Hellos with public keys of another node, with what looks like a token of its cluster, from sixteen addresses that have proven nothing. */
-async function clusterTokens({ server, victims, index, tallies, end }: OwnedMachine): Promise<void> {
+async function clusterTokens(owned: OwnedMachine): Promise<void> {
+  const { server, victims, index, tallies } = owned;
   const head = Buffer.from('{"alg":"RS256","kid":"x"}').toString('base64url');
-  for (let count = 0; performance.now() < end; count++) {
+  for (let count = 0; performance.now() < owned.end; count++) {
     const victim = victims[0];
     if (victim === undefined) return;
     const token = `${head}.${randomBytes(200).toString('base64url')}.${randomBytes(256).toString('base64url')}`;
@@ -214,11 +215,11 @@ async function within<T>({ end }: OwnedMachine, answer: Promise<T>): Promise<T> 
 }
 
 /** One after the other; who is turned away comes again. */
-async function again({ tallies, end }: OwnedMachine, work: (count: number) => Promise<void>): Promise<void> {
-  for (let count = 0; performance.now() < end; count++)
+async function again(owned: OwnedMachine, work: (count: number) => Promise<void>): Promise<void> {
+  for (let count = 0; performance.now() < owned.end; count++)
     await work(count).catch(async () => {
-      if (performance.now() >= end) return;
-      tallies.add('turned away');
+      if (performance.now() >= owned.end) return;
+      owned.tallies.add('turned away');
       await sleep(5);
     });
 }

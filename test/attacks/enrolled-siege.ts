@@ -21,6 +21,8 @@ export interface EnrolledSiege {
   readonly honest: number;
   /** Seconds that an honest node may wait until its image is in. */
   readonly imageWithin: number;
+  /** What is to be done at least once, however long that takes on a busy machine; default: nothing. */
+  readonly wanted?: readonly string[];
 }
 
 /** Of one program, against the same server before it began. */
@@ -70,7 +72,7 @@ export async function besiegeAsEnrolled(
   siege: EnrolledSiege,
 ): Promise<EnrolledFigures> {
   return await inFolder(async (stateDir) => {
-    const { seconds, attackers, honest } = siege;
+    const { seconds, attackers, honest, wanted = [] } = siege;
     const isOften = ofTheThread.has(program);
     const names = [
       ...Array.from({ length: honest }, (_, index) => `node-${index}`),
@@ -100,26 +102,29 @@ export async function besiegeAsEnrolled(
     if (back === undefined || image === undefined) throw new Error('no honest node');
     await using agents = new HonestAgents(server, isOften ? null : honest > 50 ? 5_000 : 2_000);
     await agents.connect(named(/^node-/));
-    const watch = async (forMs: number) => {
+    const watch = async (forMs: number, isOver = () => true) => {
       const token = () => cluster?.renewed(back.machine.name) ?? Promise.resolve(null);
       const returns = comesBack(server, back, token, forMs - 500);
-      return { ...(await watched(server, stateDir, agents, forMs)), returns: await returns };
+      return { ...(await watched(server, stateDir, agents, forMs, isOver)), returns: await returns };
     };
-    const before = await watch(Math.max(6_000, (seconds * 1000) / 3));
+    const before = await watch(Math.max(Math.min(6, seconds), seconds / 3) * 1000);
     const owned = named(/owned-/).map(({ machine, token }) => handedOn(machine, token));
     const { port, apiPort, metricsPort, ca } = server;
     const order: EnrolledOrder = {
-      ...{ port, apiPort, metricsPort, ca, program, seconds: seconds + 2, nodes: owned },
+      ...{ port, apiPort, metricsPort, ca, program, seconds: seconds + 2, wanted, nodes: owned },
       victims: [{ ...back.machine.tpm.hello(back.machine.name) }],
     };
-    const attacker = startAttack('enrolled', order);
+    let isOver = false;
+    const attacker = startAttack('enrolled', order).finally(() => {
+      isOver = true;
+    });
     // It starts meanwhile; what is measured is the time in which it is at work.
     await sleep(1_500);
     const sending = withImages.has(program)
       ? // Once the attacker has the places.
-        sleep(5_000).then(() => sendImage(server, image, siege.imageWithin * 1000))
+        sleep(Math.min(5, seconds) * 1000).then(() => sendImage(server, image, siege.imageWithin * 1000))
       : Promise.resolve(null);
-    const during = await watch(seconds * 1000);
+    const during = await watch(seconds * 1000, () => isOver || wanted.length === 0);
     const { counts, cpuMs } = await attacker;
     const image_ms = await sending;
     const { blocks, bsize } = statfsSync(stateDir);
@@ -202,13 +207,14 @@ async function watched(
   stateDir: string,
   agents: HonestAgents,
   forMs: number,
+  isOver: () => boolean,
 ): Promise<Watched> {
   const { rssKib: idleKib } = await server.settle();
   const before = { ...agents.counts };
   const started = performance.now();
   let [rssKib, lagWorstMs, folder, settledLag] = [0, 0, 0, 0];
-  for (let at = started; at < started + forMs; at = performance.now()) {
-    await sleep(Math.min(500, Math.max(1, started + forMs - at)));
+  for (let at = started; at < started + forMs || !isOver(); at = performance.now()) {
+    await sleep(at < started + forMs ? Math.min(500, Math.max(1, started + forMs - at)) : 500);
     const sample = await server.sample();
     rssKib = Math.max(rssKib, sample.rssKib);
     lagWorstMs = Math.max(lagWorstMs, sample.lagP99Ms);

@@ -8,9 +8,10 @@ import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { checkConfiguration, checkedText } from '../../attest-server/check-command.ts';
 import { type serverSettings, serverValues } from '../../attest-server/config.ts';
+import { programs } from '../programs.ts';
 import { signedDirectory } from './declared/signed-directory.ts';
 
-const main = join(import.meta.dirname, '../../attest-server/main.ts');
+const main = programs['assay-server'];
 const answer = z.object({ valid: z.boolean(), faults: z.array(z.object({ field: z.string() })) });
 const policy = (group: string) =>
   `apiVersion: assay.dev/v1\nkind: Policy\ngroups:\n  - {name: a, nodes: ["*"], ${group}}\n`;

@@ -4,12 +4,17 @@ import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { serverConfig } from '../../attest-server/config.ts';
 import { nodeView } from '../../attest-server/protocol/api.ts';
 import { problem } from '../../attest-server/protocol/problem.ts';
+import { startServer } from '../../attest-server/server.ts';
+import { startFault } from '../../attest-server/start-fault.ts';
 import { programs } from '../programs.ts';
 import { enrolledNode, introduce } from './attacker.ts';
+import { runAssay } from './cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from './forged-tpm.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 import { type SmallDisk, smallDisk } from './small-disk.ts';
@@ -98,19 +103,9 @@ describe('a server whose disk is full', function () {
     return { status: answer.status, text: await answer.text() };
   };
   const adminToken = () => readFileSync(join(world.stateDir, 'admin.token'), 'utf8').trim();
-  /** The command line as people start it. */
   const assay = async (...args: readonly string[]) => {
-    const child = start(process.execPath, [programs.assay, ...args], {
-      env: world.env(),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream?.on('data', (data: Buffer) => {
-        text += data.toString('utf8');
-      });
-    const [code] = await once(child, 'close');
-    return { code, text };
+    const { code, out, err } = await runAssay(args, { env: world.env(), now: Date.now });
+    return { code, text: out + err };
   };
 
   it('judges as ever on a disk of 2 MiB', async () => {
@@ -251,19 +246,28 @@ describe('a server whose disk is full', function () {
   });
 });
 
+/** Each test goes on where the one before it ended. */
 describe('the start of a server on a full disk', function () {
   this.timeout(60_000);
   let disk: SmallDisk;
-  beforeEach(async function () {
+  before(async function () {
     disk = (await smallDisk(2)) ?? this.skip();
   });
-  afterEach(() => disk?.[Symbol.asyncDispose]());
+  after(() => disk?.[Symbol.asyncDispose]());
+  const stateDir = () => join(disk.path, 'state');
+  const reserve = () => join(stateDir(), 'reserve');
+  const config = () =>
+    serverConfig(
+      null,
+      {},
+      { stateDir: stateDir(), host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 },
+    );
 
-  /** Runs the program until it ends or listens; then it is killed at once, or asked to end. */
-  async function started(signal: NodeJS.Signals = 'SIGTERM') {
+  /** Runs the program until it ends or listens; then it is killed. */
+  async function killed() {
     const names = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'];
     const env = {
-      ASSAY_STATE_DIR: join(disk.path, 'state'),
+      ASSAY_STATE_DIR: stateDir(),
       ASSAY_HOST: '127.0.0.1',
       ...Object.fromEntries(names.map((name) => [name, '0'])),
     };
@@ -274,47 +278,55 @@ describe('the start of a server on a full disk', function () {
     let said = '';
     child.stderr?.on('data', (data: Buffer) => {
       said += data.toString('utf8');
-      if (said.includes('the server listens')) child.kill(signal);
+      if (said.includes('the server listens')) child.kill('SIGKILL');
     });
     const [code] = await once(child, 'close');
     return { code, said, listened: said.includes('the server listens') };
   }
 
+  /** Starts a server in this process, and ends it in order once it listens; what it logged. */
+  async function ended(): Promise<string> {
+    const said: string[] = [];
+    const logger = pino({}, { write: (line: string) => said.push(line) });
+    const server = await startServer(config(), { logger });
+    await server.close();
+    return said.join('');
+  }
+
   it('ends with the disk and the path where nothing can be written, and starts once there is room', async () => {
     disk.fill();
-    const { code, said, listened } = await started();
+    const { code, said, listened } = await killed();
     assert.deepEqual([code, listened], [1, false]);
     assert.match(said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`, 'm'));
     disk.empty();
-    assert.deepEqual([(await started()).code, existsSync(join(disk.path, 'state', 'reserve'))], [0, true]);
+    await ended();
+    assert(existsSync(reserve()));
   });
 
   it('has what was taken of that room by one that was killed while it took it', async () => {
-    assert.equal((await started()).listened, true);
     // Room for it is looked for twice, and half of that is given back: in between it is too large, and before too small.
     for (const share of [1.5, 0.75]) {
-      const reserve = join(disk.path, 'state', 'reserve');
-      writeFileSync(reserve, Buffer.alloc(share * 256 * 1024), { mode: 0o600 });
+      writeFileSync(reserve(), Buffer.alloc(share * 256 * 1024), { mode: 0o600 });
       disk.fill();
-      const { said, listened } = await started('SIGKILL');
-      assert.equal(listened, true, said);
+      await ended();
       disk.empty();
     }
+    assert.doesNotMatch(await ended(), /server_fault/);
   });
 
   it('has the room that was kept, once, also after it was killed; without it it says why it does not start', async () => {
-    assert.equal((await started()).listened, true);
     disk.fill();
-    const first = await started('SIGKILL');
+    const first = await killed();
     assert.equal(first.listened, true);
     assert.match(first.said, /"code":"server_fault","cause":"disk_full"/);
-    assert.equal((await started()).listened, true);
+    await ended();
     disk.fill();
-    const last = await started();
-    assert.equal(last.code, 1);
-    assert.match(last.said, new RegExp(`^assay-server: the disk is full: .*${disk.path}/state`, 'm'));
+    await assert.rejects(ended(), (error) => {
+      const { text, exitCode } = startFault(error, config());
+      assert.match(text, new RegExp(`^the disk is full: .*${disk.path}/state`));
+      return exitCode === 1;
+    });
     disk.empty();
-    const healed = await started();
-    assert.deepEqual([healed.code, /server_fault/.test(healed.said)], [0, false]);
+    assert.doesNotMatch(await ended(), /server_fault/);
   });
 });

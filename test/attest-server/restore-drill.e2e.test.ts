@@ -12,8 +12,12 @@ import {
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { run, start } from 'node-tpm2/run';
+import { run } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { serverConfig } from '../../attest-server/config.ts';
+import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { programs } from '../programs.ts';
+import { runAssay } from './cli/cli-fixture.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/backup.md'), 'utf8');
@@ -28,7 +32,7 @@ describe('the drill of docs/backup.md', function () {
   const scripts = [...section.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
   const [copy = '', , restore = ''] = scripts;
   let folder = '';
-  const servers: ReturnType<typeof start>[] = [];
+  const servers: RunningServer[] = [];
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'assay-drill-'));
     mkdirSync(join(folder, 'bin'));
@@ -42,38 +46,34 @@ exec "\${args[@]}"
     writeFileSync(join(folder, 'bin/assay'), `#!/bin/bash\nexec node ${programs.assay} "$@"\n`);
     for (const name of ['kubectl', 'assay']) chmodSync(join(folder, 'bin', name), 0o755);
   });
-  after(() => {
-    for (const server of servers) server.kill('SIGKILL');
+  after(async () => {
+    for (const server of servers) await server.close();
     rmSync(folder, { recursive: true, force: true });
   });
 
-  async function startServer(state: string): Promise<{ readonly api: string; stop(): Promise<void> }> {
-    const child = start(process.execPath, [programs['assay-server']], {
-      env: {
-        ASSAY_STATE_DIR: state,
-        ASSAY_HOST: '127.0.0.1',
-        ...Object.fromEntries(['AGENT', 'API', 'METRICS'].map((name) => [`ASSAY_${name}_PORT`, '0'])),
-      },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    servers.push(child);
-    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-    const api = await new Promise<string>((resolve, reject) => {
-      let said = '';
-      child.stderr?.on('data', (text: Buffer) => {
-        said += String(text);
-        const found = /"api":(\d+).*the server listens/.exec(said);
-        if (found !== null) resolve(`https://127.0.0.1:${found[1]}`);
-      });
-      child.once('exit', () => reject(new Error(said)));
-    });
-    return {
-      api,
-      async stop() {
-        child.kill('SIGTERM');
-        await ended;
-      },
-    };
+  /** A server on this state folder, beside what people type. */
+  async function serve(stateDir: string): Promise<{ readonly api: string } & RunningServer> {
+    const config = serverConfig(
+      null,
+      {},
+      { stateDir, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 },
+    );
+    const server = await startServer(config, { logger: pino({ level: 'silent' }) });
+    servers.push(server);
+    return { ...server, api: `https://127.0.0.1:${server.apiPort}` };
+  }
+
+  const envOf = (server: string) => ({
+    ASSAY_SERVER: server,
+    ASSAY_TOKEN_FILE: join(folder, 'first/admin.token'),
+    ASSAY_CA_FILE: join(folder, 'first/tls/ca.crt'),
+  });
+
+  /** What people look at before and after, which is not of the page. */
+  async function assay(server: string, ...words: readonly string[]): Promise<string> {
+    const { code, out, err } = await runAssay(words, { env: envOf(server), cwd: folder, now: Date.now });
+    assert.equal(code, 0, out + err);
+    return out;
   }
 
   async function type(script: string, state: string, server: string): Promise<string> {
@@ -84,9 +84,7 @@ exec "\${args[@]}"
         PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH ?? ''].join(delimiter),
         STATE: state,
         HOME: folder,
-        ASSAY_SERVER: server,
-        ASSAY_TOKEN_FILE: join(folder, 'first/admin.token'),
-        ASSAY_CA_FILE: join(folder, 'first/tls/ca.crt'),
+        ...envOf(server),
       },
     });
     return stdout.toString();
@@ -100,16 +98,13 @@ exec "\${args[@]}"
 
   it('makes a copy of a server that runs, from which another one starts as that one', async () => {
     const [first, second] = [join(folder, 'first'), join(folder, 'second')];
-    const before = await startServer(first);
-    const pin = `node-1,${'ab'.repeat(32)}`;
-    await type(
-      `echo ${pin} > keys.csv && assay ek import keys.csv && assay token create --name alice --role reader > alice`,
-      first,
-      before.api,
-    );
+    const before = await serve(first);
+    writeFileSync(join(folder, 'keys.csv'), `node-1,${'ab'.repeat(32)}\n`);
+    await assay(before.api, 'ek', 'import', 'keys.csv');
+    await assay(before.api, 'token', 'create', '--name', 'alice', '--role', 'reader');
     assert.match(await type(copy, first, before.api), /good|verified|entries/i);
     assert.deepEqual(readdirSync(join(first, 'backups')), [], 'the volume is not filled by copies');
-    await before.stop();
+    await before.close();
 
     await type(restore, second, before.api);
     for (const file of ['assay.db', 'audit.key', 'admin.token', 'tls/ca.key'])
@@ -117,13 +112,13 @@ exec "\${args[@]}"
     assert.equal(statSync(second).mode & 0o777, 0o700);
 
     // Token, authority and names of the first one: nobody who knew it notices.
-    const after = await startServer(second);
-    assert.match(await type('assay status', second, after.api), /^Ready: +yes$/m);
-    assert.match(await type('assay token list', second, after.api), /alice/);
-    const log = await type('assay audit export -', second, after.api);
+    const after = await serve(second);
+    assert.match(await assay(after.api, 'status'), /^Ready: +yes$/m);
+    assert.match(await assay(after.api, 'token', 'list'), /alice/);
+    const log = await assay(after.api, 'audit', 'export', '-');
     for (const action of ['ek.import', 'token.create', 'backup'])
       assert.ok(log.includes(`"${action}"`), action);
-    await type('assay audit verify', second, after.api);
-    await after.stop();
+    await assay(after.api, 'audit', 'verify');
+    await after.close();
   });
 });

@@ -16,12 +16,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { runInspect } from '../../agent/inspect/inspect.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { inspectedPath } from '../../swtpm-fixtures/disk.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
-import { assay } from '../incidents/night.ts';
 import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { runAssay } from './cli/cli-fixture.ts';
 import { ekDigestOf } from './real-agent.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
 import { smallDisk } from './small-disk.ts';
@@ -52,7 +54,7 @@ describe('a node whose programs have each their own rights', function () {
     [world, machine] = await Promise.all([
       startTestServer({
         policy: join(root, 'attest-server/policy/shipped/strict.yaml'),
-        challengeEvery: 0.5,
+        challengeEvery: 1,
         answerWithin: 10,
         unknownAfter: 4,
       }),
@@ -174,8 +176,15 @@ describe('a node whose programs have each their own rights', function () {
     }
   };
   const why = async () => {
-    const { stdout, stderr } = await assay(world, ['why', node]);
-    return stdout + stderr;
+    const { out, err } = await runAssay(['why', node], { env: world.env(), now: Date.now });
+    return out + err;
+  };
+
+  /** `assay-agent inspect boot`, in this process. */
+  const inspectHere = async (out?: string) => {
+    const { sysroot } = machine;
+    const logger = pino({ level: 'silent' });
+    assert.equal(await runInspect({ parts: ['boot'], sysroot, out }, logger, process.stdout), 0);
   };
 
   it('is trusted under strict, with references of each kind', async () => {
@@ -193,7 +202,7 @@ describe('a node whose programs have each their own rights', function () {
       }),
       { mode: 0o644 },
     );
-    await run(program[0], [program[1], 'inspect', 'boot', '--sysroot', machine.sysroot], bounds);
+    await inspectHere();
     await begin('tpm-broker');
     await begin('netfilter');
     await begin('agent');
@@ -248,7 +257,7 @@ describe('a node whose programs have each their own rights', function () {
     const out = join(disk.path, 'inspect');
     const inspect = () =>
       run(program[0], [program[1], 'inspect', 'boot', '--sysroot', machine.sysroot, '--out', out], bounds);
-    await inspect();
+    await inspectHere(out);
     const before = await readFile(join(out, 'boot/index.json'));
     disk.fill();
     await assert.rejects(inspect(), (error) => error instanceof ToolError && error.exitCode === 1);
@@ -258,6 +267,6 @@ describe('a node whose programs have each their own rights', function () {
       [],
     );
     disk.empty();
-    await inspect();
+    await inspectHere(out);
   });
 });

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, before, describe, it } from 'mocha';
 import { run, start, ToolError } from 'node-tpm2/run';
+import { pino } from 'pino';
 import { z } from 'zod';
-import { serverValues } from '../../attest-server/config.ts';
+import { startAuditLogAnew } from '../../attest-server/audit-key-command.ts';
+import { configOf, serverValues } from '../../attest-server/config.ts';
 import { logLevels } from '../../attest-server/protocol/settings.ts';
+import { startServer } from '../../attest-server/server.ts';
+import { type StartFault, startFault } from '../../attest-server/start-fault.ts';
 import { programs } from '../programs.ts';
 
 const program = programs['assay-server'];
@@ -16,15 +21,16 @@ const ports = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'] as co
 
 const line = z.looseObject({ level: z.enum(logLevels), time: z.iso.datetime() });
 
+/** Each test goes on where the one before it ended. */
 describe('the start of a server', function () {
   this.timeout(60_000);
   let dir = '';
   const children: ReturnType<typeof start>[] = [];
-  beforeEach(() => {
+  before(() => {
     dir = mkdtempSync(join(tmpdir(), 'assay-start-'));
   });
-  afterEach(() => {
-    for (const child of children.splice(0)) child.kill('SIGKILL');
+  after(() => {
+    for (const child of children) child.kill('SIGKILL');
     rmSync(dir, { recursive: true });
   });
 
@@ -34,16 +40,16 @@ describe('the start of a server', function () {
     ...Object.fromEntries(ports.map((name) => [name, '0'])),
     ...own,
   });
-  /** Runs the program until it ends by itself; fails where it does not. */
-  const ends = (env: Readonly<Record<string, string>>, ...args: readonly string[]) =>
-    run(process.execPath, [program, ...args], {
-      timeoutMs: 30_000,
-      maxOutputBytes: 4096,
-      // What it ends with is then all that it writes.
-      env: { ...env, ASSAY_LOG_LEVEL: 'error' },
-    });
-  const refused = (text: RegExp) => (error: unknown) =>
-    error instanceof ToolError && error.exitCode === 1 && text.test(error.message);
+  /** What a server in this process says that cannot start. */
+  async function fault(env: Readonly<Record<string, string>>): Promise<StartFault> {
+    const values = serverValues({ file: null, environment: env, flags: {} });
+    try {
+      await using _server = await startServer(configOf(values), { logger: pino({ level: 'silent' }) });
+    } catch (error) {
+      return startFault(error, values);
+    }
+    return assert.fail('it starts');
+  }
 
   /** A server that listens, and what it wrote until then. */
   async function listening(own: Readonly<Record<string, string>> = {}, ...args: readonly string[]) {
@@ -63,18 +69,35 @@ describe('the start of a server', function () {
     return { child, said };
   }
 
-  for (const name of ports)
-    it(`leaves nothing behind where the port ${name} is taken: the process ends by itself, and says which`, async () => {
-      const { taken, port } = await occupied();
-      try {
-        await assert.rejects(
-          ends(environment({ [name]: String(port) })),
-          refused(new RegExp(`the port ${port} of \\w+ \\(${name}\\) is taken`)),
-        );
-      } finally {
-        taken.close();
+  const taken = (name: string, port: number) => new RegExp(`the port ${port} of \\w+ \\(${name}\\) is taken`);
+  const [last, ...first] = ports.toReversed();
+  for (const name of first)
+    it(`leaves nothing behind where the port ${name} is taken, and says which`, async () => {
+      await using occupied = await occupiedPort();
+      const open = process.getActiveResourcesInfo();
+      const { text, exitCode } = await fault(environment({ [name]: String(occupied.port) }));
+      assert.match(text, taken(name, occupied.port));
+      assert.equal(exitCode, 1);
+      for (const end = performance.now() + 30_000; ; await sleep(20)) {
+        const left = process.getActiveResourcesInfo();
+        const more = left.filter((kind) => count(left, kind) > count(open, kind));
+        if (more.length === 0) break;
+        assert.ok(performance.now() < end, more.join());
       }
     });
+
+  it(`leaves nothing behind where the port ${last} is taken: the process ends by itself, and says which`, async () => {
+    await using occupied = await occupiedPort();
+    // What it ends with is then all that it writes.
+    const env = environment({ [last ?? '']: String(occupied.port), ASSAY_LOG_LEVEL: 'error' });
+    await assert.rejects(
+      run(process.execPath, [program], { timeoutMs: 30_000, maxOutputBytes: 4096, env }),
+      (error) =>
+        error instanceof ToolError &&
+        error.exitCode === 1 &&
+        taken(last ?? '', occupied.port).test(error.message),
+    );
+  });
 
   it('is logged: first the configuration, in one line; levels are words, and times in RFC 3339', async () => {
     const file = join(dir, 'server.yaml');
@@ -101,11 +124,14 @@ describe('the start of a server', function () {
   });
 
   it('is refused on the state folder of another one, until that one is dead, by whatever (row 127)', async () => {
-    const { child: first } = await listening();
+    const first = children.at(-1) ?? assert.fail();
+    assert.equal(first.exitCode, null);
     const names = new RegExp(`${join(dir, 'state')}.*\\b${first.pid}\\b`);
-    await assert.rejects(ends(environment()), refused(names));
-    const anew = ['audit-key', '--start-anew', '--reason', 'the disk broke'];
-    await assert.rejects(ends(environment(), ...anew), refused(names));
+    const { text, exitCode } = await fault(environment());
+    assert.match(text, names);
+    assert.equal(exitCode, 1);
+    const anew = () => startAuditLogAnew(join(dir, 'state'), 'the disk broke');
+    await assert.rejects(anew(), names);
     const died = once(first, 'exit');
     first.kill('SIGKILL');
     await died;
@@ -114,14 +140,22 @@ describe('the start of a server', function () {
     second.kill('SIGTERM');
     assert.deepEqual(await ended, [0, null]);
     // The folder is free, and so it is the key that is told of.
-    await assert.rejects(ends(environment(), ...anew), refused(/audit\.key exists/));
+    await assert.rejects(anew(), /audit\.key exists/);
   });
 });
 
-async function occupied(): Promise<{ readonly taken: Server; readonly port: number }> {
-  const taken = createServer().listen(0, '127.0.0.1');
-  await once(taken, 'listening');
-  const address = taken.address();
+const count = (all: readonly string[], kind: string) => all.filter((each) => each === kind).length;
+
+async function occupiedPort(): Promise<{ readonly port: number } & AsyncDisposable> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('there is no port');
-  return { taken, port: address.port };
+  return {
+    port: address.port,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await once(server, 'close');
+    },
+  };
 }

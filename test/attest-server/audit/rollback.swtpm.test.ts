@@ -120,6 +120,9 @@ describe('the agent program beside a server whose audit log is changed (row 104)
     folder = await mkdtemp(join(tmpdir(), 'assay-rollback-'));
     await using world = await startTestServer({ policy: 'observe', challengeEvery: 0.2 });
     await world.pin('node-1', await ekDigestOf(machine));
+    // The first checkpoint that the agent sees is long enough: it writes the next one five seconds later.
+    for (let entry = 0; entry < 5; entry += 1) await world.joinToken('other');
+    await world.call('GET', '/v1/audit/checkpoints');
     try {
       await work(world);
     } finally {

@@ -97,8 +97,10 @@ describe("a stranger's own words in what he is refused with (row 119)", () => {
 
   it('do not stop export and verification where an earlier program kept them, however many', async function () {
     this.timeout(120_000);
-    const detail = { text: '\u0001"'.repeat(120_000), leftOut: 0 };
-    for (let entry = 0; entry < 75; entry += 1)
+    // As long in JSON: a page holds none but the first ones, and the others are quicker to read.
+    const [escaped, plain] = ['\u0001"'.repeat(120_000), 'evil'.repeat(240_000)];
+    for (let entry = 0; entry < 75; entry += 1) {
+      const detail = { text: entry < 20 ? escaped : plain, leftOut: 0 };
       await world.store.audit.append({
         at: entry,
         actor: 'address:192.0.2.1',
@@ -107,6 +109,7 @@ describe("a stranger's own words in what he is refused with (row 119)", () => {
         code: 'malformed',
         detail,
       });
+    }
     const token = readFileSync(join(world.stateDir, 'reader.token'), 'utf8').trim();
     const { text } = await world.ask('GET', '/v1/audit?limit=1000&after=10', token);
     const page = auditPage.parse(JSON.parse(text));

@@ -18,15 +18,15 @@ import { startTestServer, type TestServer } from '../running-server.ts';
 
 const MiB = 1024 * 1024;
 const base = recordedLog('debian13-shim-grub');
-/** Each is read in several answers. */
-const imageOf = (name: string) =>
-  madeInitrd({ init: Buffer.from(name), 'lib/firmware': randomBytes(20 * MiB) });
+const imageOf = (name: string, mebibytes = 1) =>
+  madeInitrd({ init: Buffer.from(name), 'lib/firmware': randomBytes(mebibytes * MiB) });
 const digestOf = (image: Buffer) => hash('sha256', image, 'hex');
 
 /** Each test goes on where the one before it ended. */
 describe('real agents whose initrds count by what is in them', () => {
-  const common = imageOf('common');
-  const own = imageOf('own');
+  /** Both are read in several answers: the first one in two of the largest. */
+  const common = imageOf('common', 16);
+  const own = imageOf('own', 4);
   let folder = '';
   let world: TestServer;
   const machines = new Map<string, FixtureMachine>();

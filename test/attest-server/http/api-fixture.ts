@@ -38,6 +38,7 @@ import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { quietDoor } from '../door/quiet-door.ts';
+import { putIdentity } from '../tls/made-identity.ts';
 
 export const now = Date.parse('2026-11-20T12:00:00.000Z');
 
@@ -577,7 +578,9 @@ export interface ApiServer {
 /** A real API over TLS on a free port of loopback. */
 export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
-  const identity = await ensureIdentity(dir, ['localhost', '127.0.0.1'], Date.now());
+  const names = ['localhost', '127.0.0.1'];
+  await putIdentity(dir, 'api-identity', names);
+  const identity = await ensureIdentity(dir, names, Date.now());
   const tls = { key: identity.key, cert: identity.chain };
   const door = quietDoor();
   const api = createApi({ ...portsOf(world), known: (socket) => door.visitor(socket)?.prove() });

@@ -251,8 +251,8 @@ describe('what is kept of one node', () => {
   });
 
   it('is enough for an honest machine that boots each day with another long log and list, for two months', async () => {
-    // By a sixteenth: a share of 256 MiB, lists of 64, a log of 2 and a manifest of 650 KB a boot.
-    const [mebibyte, perAnswer] = [65_536, 128 * 1024];
+    // By a sixty-fourth: a share of 256 MiB, lists of 64, a log of 2 and a manifest of 650 KB a boot.
+    const [mebibyte, perAnswer] = [16_384, 128 * 1024];
     const share = new HeldByNode({
       store: store.evidence,
       share: 256 * mebibyte + perAnswer,
@@ -268,7 +268,7 @@ describe('what is kept of one node', () => {
     };
     for (let boot = 0; boot < 60; boot += 1) {
       const log = long(`log ${boot}`, 2 * mebibyte);
-      const manifest = long(`manifest ${boot}`, 40_625);
+      const manifest = long(`manifest ${boot}`, 10_156);
       const [begin, rest] = [
         long(`begin ${boot}`, 2 * mebibyte),
         long(`rest ${boot}`, 62 * mebibyte),

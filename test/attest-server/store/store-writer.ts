@@ -28,7 +28,7 @@ await Promise.all(
       await attestation.judge(machine.node, machine.answer(Date.now(), { resetCount }));
       const at = attestation.status(name)?.verifiedAt;
       writeSync(1, `${isChange ? 'change' : 'repeat'} ${name} ${at}\n`);
-      await sleep(4);
+      await sleep(10);
     }
   }),
 );

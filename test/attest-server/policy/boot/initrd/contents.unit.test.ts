@@ -182,9 +182,10 @@ describe('an initrd judged by what is in it', () => {
   });
 
   it('costs no more where one long file lies at all the paths that a rule reads', () => {
-    const text = '#\n'.repeat(400_000);
-    const paths = Array.from({ length: 400 }, (_, count) => `conf/conf.d/${count}`);
-    const verdict = judged(changed(...paths.map((path) => ({ path, text }))));
+    const bytes = Buffer.from(`#${' '.repeat(98)}\n`.repeat(8_000));
+    const entry = { sha256: hash('sha256', bytes, 'hex'), bytes: bytes.length };
+    const others = Array.from({ length: 399 }, (_, count) => ({ path: `conf/conf.d/${count}`, entry }));
+    const verdict = judged(changed({ path: 'conf/conf.d/399', bytes }, ...others));
     const counted = reasonOf(verdict).detail?.find((line) => line.includes('files and links')) ?? '';
     const count = (kind: string) => Number(new RegExp(`(\\d+) ${kind}`).exec(counted)?.[1]);
     assert.ok(count('settings') < 100 && count('unknown') > 300, counted);
