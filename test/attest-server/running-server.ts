@@ -230,7 +230,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
         const now = performance.now();
         if (now > end) throw new Error(`not in ${withinMs} ms: ${found}`);
         // What takes long to look at is looked at less often: it keeps the server from what is waited for.
-        await sleep(Math.max(10, Math.min(200, 3 * (now - looked))));
+        await sleep(Math.max(10, Math.min(200, 10 * (now - looked))));
       }
     },
     async restart(meanwhile) {
