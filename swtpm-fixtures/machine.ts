@@ -73,6 +73,7 @@ export async function startMachine(options: MachineOptions): Promise<FixtureMach
   const tpm = await launchTpm({
     dir: join(dir, 'tpm'),
     banks: banksOf(options.log),
+    isOff: true,
     ...(options.authority && { authority: options.authority }),
   });
   const machine = new Machine({

@@ -22,6 +22,8 @@ export interface SoftwareTpmOptions {
   /** Banks that are allocated when the TPM is made. Default: sha1, sha256, sha384. */
   readonly banks?: readonly ('sha1' | 'sha256' | 'sha384' | 'sha512')[];
   readonly startupLocality?: StartupLocality;
+  /** True: it is off until its first `powerCycle`. Default false. */
+  readonly isOff?: boolean;
 }
 
 export interface PowerCycleOptions {
@@ -59,10 +61,11 @@ export async function launchTpm(options: SoftwareTpmOptions = {}): Promise<Softw
   // A Unix socket's path has at most 107 bytes.
   const socketDir = Buffer.byteLength(join(dir, 'sock.ctrl')) < 108 ? dir : await makeFolder();
   if (!(await isManufactured(dir))) await manufacture(dir, authority, options.banks);
-  return new RunningTpm(dir, join(socketDir, 'sock'), authority, options.dir === undefined, {
+  const tpm = new RunningTpm(dir, join(socketDir, 'sock'), authority, options.dir === undefined, {
     rsa: await readFile(join(dir, 'ek-rsa2048.crt')),
     ecc: await readFile(join(dir, 'ek-secp384r1.crt')),
-  }).powerOn(options.startupLocality ?? 0);
+  });
+  return options.isOff ? tpm : tpm.powerOn(options.startupLocality ?? 0);
 }
 
 class RunningTpm implements SoftwareTpm {
@@ -149,7 +152,7 @@ class RunningTpm implements SoftwareTpm {
 }
 
 const made = ['tpm2-00.permall', 'ek-rsa2048.crt', 'ek-secp384r1.crt'] as const;
-/** How many with these banks this process has made: no two of them are alike. */
+/** How many with these banks this process has made. */
 const counts = new Map<string, number>();
 
 async function manufacture(
@@ -160,7 +163,8 @@ async function manufacture(
   const listed = banks.join(',');
   const count = counts.get(listed) ?? 0;
   counts.set(listed, count + 1);
-  await madeOnce(`tpm-${listed}-${count}`, made, dir, async () => {
+  // No two of sixteen in a row are alike.
+  await madeOnce(`tpm-${listed}-${count % 16}`, made, dir, async () => {
     await run(
       'swtpm_setup',
       [

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
+import { madeOnce } from '../made-once.ts';
 
 export interface ServingCertificate {
   /** PEM. */
@@ -11,6 +12,19 @@ export interface ServingCertificate {
 
 /** Makes an authority, and the certificate by which the API is served on this machine. @throws ToolError */
 export async function makeCertificate(dir: string): Promise<ServingCertificate> {
+  // No two of four in a row are alike.
+  await madeOnce(`api-certificate-${count++ % 4}`, files, dir, () => make(dir));
+  const [authority, certificate, key] = await Promise.all(
+    files.map((name) => readFile(join(dir, name), 'utf8')),
+  );
+  return { authority: authority ?? '', certificate: certificate ?? '', key: key ?? '' };
+}
+
+const files = ['ca.crt', 'tls.crt', 'tls.key'];
+/** How many this process has asked for. */
+let count = 0;
+
+async function make(dir: string): Promise<void> {
   const path = (name: string) => join(dir, name);
   await openssl([
     ...['req', '-x509', ...newKey, '-keyout', path('ca.key'), '-out', path('ca.crt')],
@@ -32,10 +46,6 @@ export async function makeCertificate(dir: string): Promise<ServingCertificate> 
     ...['x509', '-req', '-in', path('tls.csr'), '-CA', path('ca.crt'), '-CAkey', path('ca.key')],
     ...['-CAcreateserial', '-days', '30', '-extfile', path('names'), '-out', path('tls.crt')],
   ]);
-  const [authority, certificate, key] = await Promise.all(
-    ['ca.crt', 'tls.crt', 'tls.key'].map((name) => readFile(path(name), 'utf8')),
-  );
-  return { authority: authority ?? '', certificate: certificate ?? '', key: key ?? '' };
 }
 
 const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];

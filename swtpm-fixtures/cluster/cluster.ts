@@ -254,7 +254,7 @@ async function revokeEarlier(
       'revoke',
       name,
       '--reason',
-      `npm start runs with ${nodes.length} nodes now`,
+      `npm start runs with ${nodes.length === 1 ? '1 node' : `${nodes.length} nodes`} now`,
       '--yes',
     );
   narrator.say(

@@ -6,13 +6,17 @@ import { DatabaseSync } from 'node:sqlite';
 import { gunzipSync } from 'node:zlib';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
+import { pino } from 'pino';
 import { z } from 'zod';
+import { serverConfig } from '../../attest-server/config.ts';
 import { readContext } from '../../attest-server/evidence/kept-context.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
 import { EarlierRules } from '../../attest-server/in-force/earlier-rules.ts';
 import { clusterView } from '../../attest-server/protocol/cluster-api.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
+import { startServer } from '../../attest-server/server.ts';
+import { startFault } from '../../attest-server/start-fault.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
 import { textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
@@ -344,7 +348,7 @@ async function refusedBy(argv: readonly string[]): Promise<ToolError> {
 }
 
 describe('a database of a later version', () => {
-  it('is refused by the program with a sentence that says what to do, and stays as it is', async () => {
+  it('is refused with a sentence that says what to do, and stays as it is', async () => {
     const [kept] = states;
     using folder = mkdtempDisposableSync(join(tmpdir(), 'assay-later-'));
     const stateDir = join(folder.path, 'state');
@@ -355,9 +359,13 @@ describe('a database of a later version', () => {
       return work(database);
     };
     withDatabase((database) => database.exec(`pragma user_version = ${schemaVersion + 1}`));
-    const refused = await refusedBy(['--state-dir', stateDir]);
-    assert.notEqual(refused.exitCode, 0);
-    assert.match(refused.message, /newer version of Assay.*run that version, or restore a backup/s);
+    const config = serverConfig(null, {}, { stateDir, agentPort: 0, apiPort: 0, metricsPort: 0 });
+    const refused = await startServer(config, { logger: pino({ level: 'silent' }) }).then(
+      () => assert.fail('it started'),
+      (error: unknown) => startFault(error),
+    );
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.text, /newer version of Assay.*run that version, or restore a backup/s);
     assert.equal(
       withDatabase((database) => database.prepare('pragma user_version').get()?.user_version),
       schemaVersion + 1,

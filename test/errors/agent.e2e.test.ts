@@ -4,6 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { agentValues, configOf } from '../../agent/config.ts';
+import { runAgent } from '../../agent/run.ts';
+import { readConfigFile } from '../../attest-server/protocol/config-file.ts';
+import { logLines } from '../../attest-server/protocol/log-lines.ts';
 import { type MadeAuthority, makeAuthority } from '../agent/made-authority.ts';
 import { startTinyServer, type TinyServer } from '../agent/tiny-server.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
@@ -80,6 +85,37 @@ describe('an agent that cannot work advises the right thing', () => {
     return { said, code };
   }
 
+  /** As the program does with a configuration that is right, in this process, until it said all of that. */
+  async function saysHere(
+    change: Readonly<Record<string, string | readonly string[]>>,
+    wanted: readonly string[],
+  ): Promise<{ readonly said: string }> {
+    runs += 1;
+    const stateDir = join(dir, `state-${runs}`);
+    await mkdir(stateDir, { mode: 0o700 });
+    const settings = { node: 'node-1', caFile: join(dir, 'ca.pem'), tcti: 'device:/dev/tpmrm99', stateDir };
+    const config = join(dir, `agent-${runs}.yaml`);
+    const file = await readConfigFile(config, async () => JSON.stringify(Object.assign(settings, change)));
+    const values = agentValues({ file, environment: {}, flags: {} });
+    const stop = new AbortController();
+    let said = '';
+    const stream = {
+      write(text: string) {
+        said += text;
+        if (wanted.every((part) => said.includes(part))) stop.abort();
+      },
+    };
+    const { formatters, timestamp } = logLines;
+    const logger = pino({ level: 'warn', base: { node: values.node }, formatters, timestamp }, stream);
+    await runAgent(configOf(values), {
+      logger,
+      signal: AbortSignal.any([stop.signal, AbortSignal.timeout(15_000)]),
+    });
+    for (const part of wanted) assert.ok(said.includes(part), `${part} is not in:\n${said}`);
+    assert.doesNotMatch(said, /^\s+at /m);
+    return { said };
+  }
+
   it('names a port where nothing listens', () =>
     says({ servers: ['127.0.0.1:1'] }, [
       'connect_failed',
@@ -88,18 +124,18 @@ describe('an agent that cannot work advises the right thing', () => {
     ]));
 
   it('names a host that nobody knows', () =>
-    says({ servers: ['nobody.invalid:8443'] }, ['no address is known for that name']));
+    saysHere({ servers: ['nobody.invalid:8443'] }, ['no address is known for that name']));
 
   it('names the port of the API, and that of the metrics', async () => {
     const { apiPort, metricsPort } = world.server;
     const caFile = join(dir, 'world.pem');
     await writeFile(caFile, world.ca);
-    await says({ caFile, servers: [`127.0.0.1:${apiPort}`] }, ['is it the port of the API?', '8443']);
-    await says({ caFile, servers: [`127.0.0.1:${metricsPort}`] }, ['does not speak TLS', '8443']);
+    await saysHere({ caFile, servers: [`127.0.0.1:${apiPort}`] }, ['is it the port of the API?', '8443']);
+    await saysHere({ caFile, servers: [`127.0.0.1:${metricsPort}`] }, ['does not speak TLS', '8443']);
   });
 
   it('names the names of a certificate that is for another one, and both places to mend it', () =>
-    says({ servers: [`127.0.0.1:${elsewhere.port}`] }, [
+    saysHere({ servers: [`127.0.0.1:${elsewhere.port}`] }, [
       'its certificate is for assay.example, 192.0.2.7, and not for 127.0.0.1',
       'name one of these in servers',
       'add 127.0.0.1 to names (ASSAY_NAMES) of the server',
@@ -107,7 +143,7 @@ describe('an agent that cannot work advises the right thing', () => {
 
   it('says where the authority is that did not sign the server’s certificate', async () => {
     const { agentPort } = world.server;
-    await says({ servers: [`127.0.0.1:${agentPort}`] }, [
+    await saysHere({ servers: [`127.0.0.1:${agentPort}`] }, [
       'no authority that this agent trusts',
       'tls/ca.crt',
       'caFile',
@@ -121,7 +157,7 @@ describe('an agent that cannot work advises the right thing', () => {
     const joinTokenFile = join(dir, 'join.token');
     await writeFile(joinTokenFile, `assay-join.v1.${'A'.repeat(12)}.${'A'.repeat(43)}.${authority.digest}\n`);
     await chmod(joinTokenFile, 0o644);
-    const { said } = await says({ joinTokenFile, servers: [`127.0.0.1:${stern.port}`] }, [
+    const { said } = await saysHere({ joinTokenFile, servers: [`127.0.0.1:${stern.port}`] }, [
       `the server did not enrol node-1 by the join token in ${joinTokenFile}`,
       'assay join-token create --node node-1',
     ]);

@@ -10,10 +10,11 @@ import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { joinTokenAnswer, tokenAnswer } from '../../attest-server/protocol/api.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
+import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { madeEvent, madeNode } from '../attest-server/store/made-records.ts';
 import { programs } from '../programs.ts';
-import { endOf } from '../swtpm-fixtures/end-of.ts';
+import { shared } from '../swtpm-fixtures/end-of.ts';
 
 const root = join(import.meta.dirname, '../..');
 const launcher = programs.assay;
@@ -32,7 +33,11 @@ describe('an error of the command line advises the right thing', () => {
   let env: Record<string, string> = {};
   const port = { agents: 0, api: 0, metrics: 0, closed: 0 };
   const url = (of: keyof typeof port, host = 'localhost') => `https://${host}:${port[of]}`;
-  const assay = (...args: readonly string[]) => endOf([launcher, ...args], env);
+  /** In this process: that the program gives the same to its streams is what the last cases are about. */
+  const assay = async (...args: readonly string[]) => {
+    const { code, out, err } = await runAssay(args, { env, now: Date.now });
+    return { code, stdout: out, stderr: err };
+  };
 
   before(async () => {
     world = await startTestServer({ policy: 'observe' });
@@ -235,7 +240,7 @@ describe('an error of the command line advises the right thing', () => {
     const script = 'cd "$1" && exec "$2" "$3" get nodes';
     return heard(
       start('sh', ['-c', script, 'sh', cwd, process.execPath, launcher], {
-        env: { HOME: dir },
+        env: { ...shared, HOME: dir },
         stdio: ['ignore', 'ignore', 'pipe'],
       }),
     );
@@ -244,7 +249,10 @@ describe('an error of the command line advises the right thing', () => {
   for (const args of [['get', 'nodes'], ['get', 'nodes', '-o', 'json'], ['--help']])
     it(`says that standard output could not be written, and does not end with 0: ${args.join(' ')}`, async () => {
       const full = openSync('/dev/full', 'w');
-      const child = start(process.execPath, [launcher, ...args], { env, stdio: ['ignore', full, 'pipe'] });
+      const child = start(process.execPath, [launcher, ...args], {
+        env: { ...shared, ...env },
+        stdio: ['ignore', full, 'pipe'],
+      });
       closeSync(full);
       const { stderr, code } = await heard(child);
       assert.equal(stderr, 'assay: standard output could not be written: no space left on device\n');
@@ -255,7 +263,10 @@ describe('an error of the command line advises the right thing', () => {
     it(`ends without a word of its own where nobody takes its output: ${how}`, async () => {
       const script = `"$0" "$1" get nodes ${how}`;
       const { stderr, code } = await heard(
-        start('sh', ['-c', script, process.execPath, launcher], { env, stdio: ['ignore', 'ignore', 'pipe'] }),
+        start('sh', ['-c', script, process.execPath, launcher], {
+          env: { ...shared, ...env },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        }),
       );
       assert.deepEqual([stderr, code], ['', how.includes('/dev/full') ? 1 : 0]);
     });

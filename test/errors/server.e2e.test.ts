@@ -9,9 +9,13 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { start as startProgram } from 'node-tpm2/run';
+import { pino } from 'pino';
+import { configOf, serverValues } from '../../attest-server/config.ts';
+import { startServer } from '../../attest-server/server.ts';
+import { startFault } from '../../attest-server/start-fault.ts';
 import { openState } from '../../attest-server/state/open.ts';
 import { programs } from '../programs.ts';
-import { endOf } from '../swtpm-fixtures/end-of.ts';
+import { type End, endOf } from '../swtpm-fixtures/end-of.ts';
 
 const program = programs['assay-server'];
 
@@ -35,8 +39,23 @@ describe('a server that does not start advises the right thing', () => {
       [program, '--log-level', 'error', ...args],
       Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports, change),
     );
+  /** As the program does with what is right in its configuration, in this process: loading all of a server takes long. */
+  const startHere = async (
+    flags: Readonly<Record<string, string>>,
+    change: Readonly<Record<string, string>> = {},
+  ) => {
+    const environment = Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports, change);
+    const values = serverValues({ file: null, environment, flags });
+    try {
+      await using _server = await startServer(configOf(values), { logger: pino({ level: 'silent' }) });
+      return { stderr: '', code: 0 };
+    } catch (error) {
+      const { text, exitCode } = startFault(error, values);
+      return { stderr: `assay-server: ${text}\n`, code: exitCode };
+    }
+  };
   async function says(
-    ended: ReturnType<typeof start>,
+    ended: Promise<Pick<End, 'stderr' | 'code'>>,
     code: number,
     wanted: readonly (string | RegExp)[],
   ): Promise<void> {
@@ -79,10 +98,7 @@ describe('a server that does not start advises the right thing', () => {
   it('tells faults of the policy alone', async () => {
     const policy = join(dir, 'alone.yaml');
     await writeFile(policy, badPolicy);
-    await says(start(['--policy', policy]), 2, [
-      `the policy ${policy} has 2 faults:\n`,
-      ':7: groups.0.enforse',
-    ]);
+    await says(startHere({ policy }), 2, [`the policy ${policy} has 2 faults:\n`, ':7: groups.0.enforse']);
   });
 
   it('names the policy that is missing beside the faults of the configuration, and what names it', async () => {
@@ -91,7 +107,7 @@ describe('a server that does not start advises the right thing', () => {
       'apiPort',
       `${missing} cannot be used`,
     ]);
-    await says(start(['--policy', missing]), 1, [
+    await says(startHere({ policy: missing }), 1, [
       `${missing} cannot be used`,
       'policy (ASSAY_POLICY, --policy)',
     ]);
@@ -107,7 +123,10 @@ describe('a server that does not start advises the right thing', () => {
       await once(other, 'listening');
       const address = other.address();
       const port = String(typeof address === 'object' ? address?.port : 0);
-      await says(start([], { [variable]: port }), 1, [
+      // Once by the program itself: it gives the words to its streams.
+      const ended =
+        key === 'agentPort' ? start([], { [variable]: port }) : startHere({}, { [variable]: port });
+      await says(ended, 1, [
         `the port ${port} of ${key} (${variable}) is taken`,
         `  ss -ltnp 'sport = :${port}'\n`,
       ]);
@@ -115,12 +134,12 @@ describe('a server that does not start advises the right thing', () => {
     });
 
   it('names the address that is none of this machine', () =>
-    says(start([], { ASSAY_HOST: '192.0.2.1' }), 1, ['192.0.2.1', 'host (ASSAY_HOST)']));
+    says(startHere({}, { ASSAY_HOST: '192.0.2.1' }), 1, ['192.0.2.1', 'host (ASSAY_HOST)']));
 
   it('names the state folder that cannot be made, and the one that another server has', async () => {
-    await says(start(['--state-dir', '/proc/nobody']), 1, ['/proc/nobody cannot be used', '--state-dir']);
+    await says(startHere({ stateDir: '/proc/nobody' }), 1, ['/proc/nobody cannot be used', '--state-dir']);
     await using _other = await openState(state);
-    await says(start([]), 1, [`the state folder ${state} is in use by the process ${process.pid}`]);
+    await says(startHere({}), 1, [`the state folder ${state} is in use by the process ${process.pid}`]);
   });
 
   it('tells of a database that becomes damaged while it runs what is to be restored', async () => {
@@ -167,7 +186,7 @@ describe('a server that does not start advises the right thing', () => {
 
   it('names a database that is damaged, and where its copies are, without a trace of the program', async () => {
     await writeFile(join(state, 'assay.db'), randomBytes(40_000), { mode: 0o600 });
-    await says(start([]), 1, [
+    await says(startHere({}), 1, [
       `the store ${join(state, 'assay.db')} cannot be opened`,
       'docs/backup.md, "Restore"',
       `  ls -lt ${join(state, 'backups')}\n`,

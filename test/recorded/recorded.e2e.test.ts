@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { judgeFolder, type Recorded, recordedKinds } from './judged-folder.ts';
+import { runRecorded } from './run-recorded.ts';
 
 const nodes = join(import.meta.dirname, '../../swtpm-fixtures/recorded-nodes');
 const rows = recordedKinds
@@ -61,7 +62,22 @@ describe('npm run recorded', () => {
   });
   after(() => rm(dir, { recursive: true }));
 
+  /** In this process; once with each code by the program itself, which is the same with its own streams. */
   const judged = async (...words: readonly string[]) => {
+    let [out, err] = ['', ''];
+    const code = await runRecorded(words, {
+      out: (text) => {
+        out += text;
+      },
+      err: (text) => {
+        err += text;
+      },
+      from: dir,
+      columns: null,
+    });
+    return { code, out, err };
+  };
+  const byProgram = async (...words: readonly string[]) => {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'main.ts'), ...words]);
     const [out, err, [code]] = await Promise.all([
       text(child.stdout),
@@ -89,9 +105,9 @@ describe('npm run recorded', () => {
   });
 
   it('prints state and reasons for programs, and ends with 0 or 10', async () => {
-    const good = await judged('disk', at('disk', '01-luks2'), '-o', 'json');
+    const good = await byProgram('disk', at('disk', '01-luks2'), '-o', 'json');
     assert.deepEqual([good.code, JSON.parse(good.out)], [0, { state: 'trusted', reasons: [] }]);
-    const bad = await judged('disk', at('disk', '10-overlay-upper-plain'), '-o', 'json');
+    const bad = await byProgram('disk', at('disk', '10-overlay-upper-plain'), '-o', 'json');
     assert.equal(bad.code, 10);
     assert.equal(answer.parse(JSON.parse(bad.out)).state, 'untrusted');
   });
@@ -123,10 +139,13 @@ describe('npm run recorded', () => {
       assert.deepEqual([code, out], [1, ''], words.join(' '));
       assert.ok(err.includes(said), err);
     }
+    const { code, out, err } = await byProgram('disk', absent, '-o', 'json');
+    assert.deepEqual([code, out, err.includes(absent)], [1, '', true], err);
   });
 
   it('ends with 2 where it is typed wrong', async () => {
     for (const words of [[], ['disk'], ['kernel', dir], ['disk', dir, '-o', 'xml']])
       assert.equal((await judged(...words)).code, 2);
+    assert.equal((await byProgram()).code, 2);
   });
 });

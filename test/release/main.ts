@@ -11,7 +11,7 @@ import { noticeFile, noticeOf } from './notice.ts';
 import { checkPacked } from './packed.ts';
 import { checkRecordings } from './recordings.ts';
 import { readRuntimePackages } from './runtime-packages.ts';
-import { checkSchemas } from './schemas.ts';
+import { checkSchemas, makeSchemas } from './schemas.ts';
 import { checkVersions } from './versions.ts';
 
 /** `npm run release:check`: whether this tree can be released. It changes nothing, but with `--write-notice`. */
@@ -28,7 +28,7 @@ const checks: readonly (readonly [name: string, () => readonly Fault[] | Promise
   ['everything committed, tag free', () => checkGit(tree)],
   ['lockfile', () => checkLockfile(tree)],
   ['licences', () => checkLicences(tree)],
-  ['schemas', () => checkSchemas(tree)],
+  ['schemas', async () => checkSchemas(tree, await makeSchemas(tree))],
   ['recordings of this version', () => checkRecordings(tree)],
   ['packed files', checkBuilt],
 ];

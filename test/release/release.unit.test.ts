@@ -10,7 +10,7 @@ import { checkLicences } from './licences.ts';
 import { checkLockfile } from './lockfile.ts';
 import { checkPacked } from './packed.ts';
 import { checkRecordings } from './recordings.ts';
-import { checkSchemas } from './schemas.ts';
+import { checkSchemas, makeSchemas } from './schemas.ts';
 import { checkVersions } from './versions.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -155,16 +155,18 @@ describe('a release', () => {
   describe('is written down', () => {
     it('in schemas of this version', async function () {
       this.timeout(60_000);
-      assert.deepEqual(await checkSchemas(root), []);
-      for (const folder of ['agent', 'attest-server'])
-        cpSync(join(root, folder), join(tree, folder), { recursive: true });
+      const made = await makeSchemas(root);
+      assert.deepEqual(checkSchemas(root, made), []);
       const files = [
         ...['attest-server/policy/file/policy.schema.json', 'attest-server/config.schema.json'],
         ...['agent/config.schema.json', 'agent/gate/config.schema.json'],
       ];
-      for (const file of files) spoil(file, '"description"', '"note"');
+      for (const file of files) {
+        cpSync(join(root, file), join(tree, file));
+        spoil(file, '"description"', '"note"');
+      }
       assert.deepEqual(
-        whats(await checkSchemas(tree)),
+        whats(checkSchemas(tree, made)),
         files.map((file) => `${file} is not what this version takes`),
       );
     });

@@ -18,16 +18,16 @@ describe('npm start in a folder of before', function () {
     const dir = await mkdtemp(join(tmpdir(), 'assay-earlier-'));
     try {
       {
-        await using first = await open(dir, 4);
+        await using first = await open(dir, 2);
         await startAgents(first.cluster);
-        await trust({ ...first.cluster, nodes: first.cluster.nodes.slice(3) });
-        assert.deepEqual(await first.cluster.operator.nodes(), ['node-1', 'node-2', 'node-3', 'node-4']);
+        await trust({ ...first.cluster, nodes: first.cluster.nodes.slice(1) });
+        assert.deepEqual(await first.cluster.operator.nodes(), ['node-1', 'node-2']);
       }
       {
-        await using second = await open(dir, 3);
-        assert.match(second.said(), /revokes the enrolment of node-4: /);
+        await using second = await open(dir, 1);
+        assert.match(second.said(), /revokes the enrolment of node-2: /);
         const { operator } = second.cluster;
-        assert.deepEqual(await operator.nodes(), ['node-1', 'node-2', 'node-3']);
+        assert.deepEqual(await operator.nodes(), ['node-1']);
         const log = join(dir, 'audit.jsonl');
         await operator.assay('audit', 'export', log);
         const lines = (await readFile(log, 'utf8')).trimEnd().split('\n');
@@ -36,15 +36,15 @@ describe('npm start in a folder of before', function () {
           .flatMap((line) => ('entry' in line && line.entry.action === 'enrol.revoke' ? [line.entry] : []));
         assert.deepEqual(
           revoked.map(({ actor, subject, detail }) => [actor, subject, detail.reason]),
-          [['token:admin', 'node-4', 'npm start runs with 3 nodes now']],
+          [['token:admin', 'node-2', 'npm start runs with 1 node now']],
         );
       }
-      await using third = await open(dir, 4);
+      await using third = await open(dir, 2);
       assert.doesNotMatch(third.said(), /revokes the enrolment/);
-      const back = { ...third.cluster, nodes: third.cluster.nodes.slice(3) };
+      const back = { ...third.cluster, nodes: third.cluster.nodes.slice(1) };
       await startAgents(back);
       await trust(back);
-      assert.match(third.said(), /node-4 is TRUSTED/);
+      assert.match(third.said(), /node-2 is TRUSTED/);
     } finally {
       await rm(dir, { recursive: true, force: true });
     }
@@ -65,6 +65,8 @@ async function open(dir: string, nodes: number) {
     nodes,
     challengeEvery: 5_000,
     unknownAfter: 60_000,
+    // Of machines that measure nothing of what they run.
+    recordings: ['centos9-shim-grub', 'debian10-shim-grub'],
     logLevel: 'silent',
     ports: 'free',
     narrator: createNarrator('text', out),

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { hash } from 'node:crypto';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
-import { run, ToolError } from 'node-tpm2/run';
+import { createInterface } from 'node:readline';
+import { after, afterEach, beforeEach, describe, it } from 'mocha';
+import { run, start, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
 import { bootLogPath } from '../../../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
@@ -48,25 +50,31 @@ describe('assay-agent inspect', () => {
 
   const inspect = (...args: readonly string[]) =>
     run(process.execPath, [main, 'inspect', '--sysroot', machine.root, ...args], bounds);
-  /** Any program, by another user that has no right of root at all. */
-  const as = (uid: number, groups: readonly number[], ...command: readonly string[]) =>
-    run(
-      'setpriv',
-      [
-        ...[
-          `--reuid=${uid}`,
-          `--regid=${uid}`,
-          groups.length === 0 ? '--clear-groups' : `--groups=${groups.join()}`,
-        ],
-        ...['--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--', ...command],
-      ],
-      bounds,
-    );
-  const collect = async (digests: readonly string[] = [], paths: readonly string[] = []) => {
+  /** Argv of `setpriv` for any program, by another user that has no right of root at all. */
+  const argvAs = (uid: number, groups: readonly number[], ...command: readonly string[]) => [
+    ...[
+      `--reuid=${uid}`,
+      `--regid=${uid}`,
+      groups.length === 0 ? '--clear-groups' : `--groups=${groups.join()}`,
+    ],
+    ...['--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--', ...command],
+  ];
+  const as = (...of: Parameters<typeof argvAs>) => run('setpriv', argvAs(...of), bounds);
+
+  let reader: ChildProcess | undefined;
+  let answers: AsyncIterator<string> | undefined;
+  after(() => reader?.kill());
+  /** By one program for all machines, which is the agent that has no rights. */
+  const collect = async (files: readonly string[] = [], paths: readonly string[] = []) => {
     const program = [process.execPath, join(import.meta.dirname, 'collect.ts')];
-    const args = [machine.root, digests.join(), paths.join()];
-    const { stdout } = await as(agent.uid, [agent.group], ...program, ...args);
-    return collected.parse(JSON.parse(stdout.toString()));
+    reader ??= start('setpriv', argvAs(agent.uid, [agent.group], ...program), {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const { stdin, stdout } = reader;
+    assert(stdin !== null && stdout !== null);
+    answers ??= createInterface({ input: stdout })[Symbol.asyncIterator]();
+    stdin.write(`${JSON.stringify({ sysroot: machine.root, files, paths })}\n`);
+    return collected.parse(JSON.parse((await answers.next()).value));
   };
 
   it('writes both parts, with one line of log, and says what it saw', async () => {

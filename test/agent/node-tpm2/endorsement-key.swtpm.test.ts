@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { type EndorsementKey, openTpm, run, type Tpm } from 'node-tpm2';
 import { createRsaKey } from '../../../agent/node-tpm2/attestation-key.ts';
 import { quote } from '../../../agent/node-tpm2/quote.ts';
@@ -21,9 +21,17 @@ describe('the endorsement key', function () {
   this.timeout(60_000);
   let software: SoftwareTpm;
   let folder = '';
+  let asMade = '';
+  before(async () => {
+    asMade = await mkdtemp(join(tmpdir(), 'node-tpm2-'));
+    await launchTpm({ dir: asMade, isOff: true });
+  });
+  after(() => rm(asMade, { recursive: true }));
   beforeEach(async () => {
-    software = await launchTpm();
     folder = await mkdtemp(join(tmpdir(), 'node-tpm2-'));
+    const dir = join(folder, 'tpm');
+    await cp(asMade, dir, { recursive: true });
+    software = await launchTpm({ dir });
   });
   afterEach(async () => {
     await software.stop();

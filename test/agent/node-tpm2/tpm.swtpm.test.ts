@@ -84,9 +84,10 @@ describe('a TPM', () => {
     await assert.rejects(tpm.extend(16, { sha256: Buffer.alloc(20) }), { code: 'bad_input' });
   });
 
-  it('answers twenty quotes in a row without running out of handles', async function () {
+  it('answers eight quotes in a row without running out of handles', async function () {
     this.timeout(120_000);
-    for (let i = 0; i < 20; i++) await tpm.quote({ qualifyingData, selection: { sha256: [0] } });
+    // It has places for three objects, and for three sessions that are loaded.
+    for (let i = 0; i < 8; i++) await tpm.quote({ qualifyingData, selection: { sha256: [0] } });
   });
 
   it('frees what programs that died have left, and then does what was asked', async () => {
@@ -154,7 +155,7 @@ describe('a TPM', () => {
     await using other = await open();
     const request = { qualifyingData, selection: { sha256: [0] } };
     const busy = [tpm, other, tpm, other].map(async (each) => {
-      for (let i = 0; i < 5; i++) await each.quote(request);
+      for (let i = 0; i < 2; i++) await each.quote(request);
     });
     await Promise.all(busy);
     assert.equal((await other.createAttestationKey()).name, (await tpm.createAttestationKey()).name);
@@ -206,11 +207,12 @@ describe('the attestation key', () => {
     checkQuote(await tpm.quote({ qualifyingData, selection }), ak);
   });
 
-  it('still quotes and activates after five power losses in a row', async function () {
+  it('still quotes and activates after four power losses in a row', async function () {
     this.timeout(120_000);
     await using tpm = await open();
     const ak = await tpm.createAttestationKey();
-    for (let i = 0; i < 5; i++) {
+    // Three of them would lock a key without `noda`.
+    for (let i = 0; i < 4; i++) {
       await tpm.quote({ qualifyingData, selection });
       await software.powerCycle();
     }

@@ -47,11 +47,11 @@ describe('the mounts that a kubelet makes', () => {
     ];
     const args = ['--mount', '--propagation', 'private', '--', process.execPath];
     const program = join(import.meta.dirname, 'mounts-in-namespace.ts');
-    const { stdout } = await run('unshare', [...args, program, folder, JSON.stringify(steps)], {
+    const { stdout } = await run('unshare', [...args, program, JSON.stringify([{ folder, steps }])], {
       timeoutMs: 30_000,
       maxOutputBytes: 1024 * 1024,
     });
-    const said = z.object({ table: z.string() }).parse(JSON.parse(stdout.toString('utf8')));
+    const [said] = z.tuple([z.object({ table: z.string() })]).parse(JSON.parse(stdout.toString('utf8')));
     table = parseMountTable(Buffer.from(said.table, 'base64'));
   });
   after(() => rmSync(folder, { recursive: true }));
