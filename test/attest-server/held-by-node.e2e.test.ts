@@ -94,7 +94,8 @@ describe('enrolled nodes that would fill the disk, a file system of 160 MiB', fu
   /** It boots and shows logs until none is judged any more, and once more. @returns what it is told */
   async function untilRefused(machine: ReturnType<typeof rebooting>): Promise<ReadonlySet<string>> {
     const told: string[] = [];
-    for (let boot = 0; boot < 12 && !told.includes('too_large'); boot += 1) told.push(...(await machine.boot()));
+    for (let boot = 0; boot < 12 && !told.includes('too_large'); boot += 1)
+      told.push(...(await machine.boot()));
     told.push(...(await machine.boot(2)));
     await machine.close();
     return new Set(told);
