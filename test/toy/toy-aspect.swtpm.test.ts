@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
@@ -16,7 +17,7 @@ import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
-import { ioOf, type Ran } from '../attest-server/cli/cli-fixture.ts';
+import type { Ran } from '../attest-server/cli/cli-fixture.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
@@ -53,7 +54,8 @@ describe('an aspect that is two files and a line in each of two lists', () => {
   let machine: FixtureMachine;
   let server: ReturnType<typeof start> | null = null;
   let agent: Daemon | null = null;
-  let runCli: typeof import('../../attest-server/cli/program.ts').runCli;
+  let commandLines: ReturnType<typeof start> | null = null;
+  let answers: AsyncIterator<string> | null = null;
   let client: Client | null = null;
   let ports = { agents: 0, api: 0, metrics: 0 };
 
@@ -66,7 +68,11 @@ describe('an aspect that is two files and a line in each of two lists', () => {
       writeFile(join(dir, 'policy.yaml'), policy),
     ]);
     await writeFile(join(machine.sysroot, programsPath), good);
-    ({ runCli } = await import(join(copy, 'attest-server/cli/program.ts')));
+    commandLines = start(process.execPath, [join(import.meta.dirname, 'command-lines.ts'), copy], {
+      env: environmentOf(copy),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    answers = createInterface({ input: commandLines.stdout ?? assert.fail() })[Symbol.asyncIterator]();
     server = await startServer();
     await writeFile(join(dir, 'inventory.csv'), `${node},${await ekDigestOf(machine)}\n`);
     assert.equal((await assay('ek', 'import', join(dir, 'inventory.csv'))).code, 0);
@@ -74,6 +80,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
   });
   after(async () => {
     client?.close();
+    commandLines?.kill('SIGKILL');
     await agent?.kill('SIGKILL');
     server?.kill('SIGKILL');
     await machine?.dispose();
@@ -220,25 +227,16 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     assert.equal(touched.length, 4);
   });
 
-  /** The command line of the copy, run in this process: a program for each takes longer than all else. */
+  /** The command line of the copy: one program runs all of them, since a program for each takes longer than all else. */
   async function assay(...args: readonly string[]): Promise<Ran> {
-    let [out, err] = ['', ''];
-    const io = ioOf({
-      env: {
-        ASSAY_SERVER: `https://127.0.0.1:${ports.api}`,
-        ASSAY_TOKEN_FILE: join(dir, 'admin.token'),
-        ASSAY_CA_FILE: join(dir, 'tls/ca.crt'),
-      },
-      now: Date.now,
-      out: (text) => {
-        out += text;
-      },
-      err: (text) => {
-        err += text;
-      },
-    });
-    const code = await runCli(args, io);
-    return { code, out, err };
+    const env = {
+      ASSAY_SERVER: `https://127.0.0.1:${ports.api}`,
+      ASSAY_TOKEN_FILE: join(dir, 'admin.token'),
+      ASSAY_CA_FILE: join(dir, 'tls/ca.crt'),
+    };
+    commandLines?.stdin?.write(`${JSON.stringify({ args, env })}\n`);
+    const { value } = (await answers?.next()) ?? {};
+    return ran.parse(JSON.parse(value ?? assert.fail('it has ended')));
   }
 
   /** On free ports, which its log names. */
@@ -335,6 +333,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
   }
 });
 
+const ran = z.object({ code: z.number(), out: z.string(), err: z.string() });
 const listening = z.object({ agents: z.number(), api: z.number(), metrics: z.number() });
 
 async function until<T>(found: () => Promise<T>): Promise<NonNullable<T>> {
