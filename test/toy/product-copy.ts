@@ -39,7 +39,7 @@ export const environmentOf = (copy: string) => ({ NODE_COMPILE_CACHE: `${copy}.c
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
 
 /** What programs and compiler need, and nothing that was compiled. */
-export async function copyProduct(copy: string): Promise<void> {
+async function copyProduct(copy: string): Promise<void> {
   for (const name of needed)
     await cp(join(root, name), join(copy, name), {
       recursive: true,
