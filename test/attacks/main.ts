@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { besiegeOneServer, type OneServerReport } from './one-server/siege.ts';
+import type { OneServerReport } from './one-server/siege.ts';
 
 interface Options {
   readonly rounds: number;
@@ -44,6 +44,8 @@ program
     const ending = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort());
     process.stderr.write(`seed ${seed}\n`);
+    // Who asks for help, or errs, waits for none of it.
+    const { besiegeOneServer } = await import('./one-server/siege.ts');
     const report = await besiegeOneServer({
       ...{ work, rounds, seed, resumes: resume, signal: ending.signal },
       note: (line) => process.stderr.write(`${line}\n`),

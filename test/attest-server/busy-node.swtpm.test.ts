@@ -9,10 +9,13 @@ import { startConversation } from '../../agent/conversation.ts';
 import { readIdentity } from '../../agent/identity.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
+import { trials } from '../trials.ts';
 import { agentsOf, startAgent, vouchFor } from './real-agent.ts';
 import { startTestServer } from './running-server.ts';
 
 const log = recordedLog('debian13-shim-grub');
+/** How many answers in a row none of which may be less than trusted. */
+const often = trials(10);
 
 describe('the real agent on a node that does not hold still', () => {
   let machine: FixtureMachine;
@@ -21,8 +24,8 @@ describe('the real agent on a node that does not hold still', () => {
   });
   after(() => machine?.dispose());
 
-  it('is trusted 30 times while PCR 10 is extended without a pause (row 98)', async function () {
-    this.timeout(60_000);
+  it('is trusted each time while PCR 10 is extended without a pause (row 98)', async function () {
+    this.timeout(100_000);
     await using world = await startTestServer({ challengeEvery: 0.02, answerWithin: 20 });
     await vouchFor(world, machine, 'node-1');
     let busy = true;
@@ -42,17 +45,20 @@ describe('the real agent on a node that does not hold still', () => {
     const already = world.verdicts.length;
     const agent = await startAgent(machine, 'node-1', agentsOf(world));
     try {
-      await world.until(() => world.verdicts.length >= already + 30, 50_000);
+      await world.until(() => world.verdicts.length >= already + often, 90_000);
     } finally {
       busy = false;
       await extending;
       await agent[Symbol.asyncDispose]();
     }
-    const states = world.verdicts.slice(already, already + 30).map(({ verdict }) => verdict.state);
+    const states = world.verdicts.slice(already, already + often).map(({ verdict }) => verdict.state);
     assert.deepEqual([...new Set(states)], ['trusted']);
     const raced = agent.states.filter((each) => each.phase === 'sent' && each.what === 'evidence_raced');
     // A round that is lost four times in a row is no evidence, and is asked again: seldom, or the node would age.
-    assert(extensions >= 30 && raced.length <= 10, `${extensions} extensions, ${raced.length} raced`);
+    assert(
+      extensions >= often && raced.length <= often / 3,
+      `${extensions} extensions, ${raced.length} raced`,
+    );
   });
 
   it('ages to unknown where it is raced for ever, and the server counts that (row 98)', async () => {

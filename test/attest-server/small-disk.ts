@@ -8,6 +8,8 @@ export interface SmallDisk extends AsyncDisposable {
   readonly path: string;
   /** Fills it to the last byte with a file of somebody else. */
   fill(): void;
+  /** The same, up to where so many bytes are free. */
+  fillUpTo(left: number): void;
   /** Takes that file away again. */
   empty(): void;
   free(): number;
@@ -32,6 +34,7 @@ export async function smallDisk(mebibytes: number): Promise<SmallDisk | null> {
       const block = Buffer.alloc(4096, 1);
       while (free() > 0) writeFileSync(others, block, { flag: 'a' });
     },
+    fillUpTo: (left) => writeFileSync(others, Buffer.alloc(Math.max(0, free() - left), 1), { flag: 'a' }),
     empty: () => rmSync(others, { force: true }),
     async [Symbol.asyncDispose]() {
       await run('umount', ['-n', path], bounds);

@@ -1,4 +1,4 @@
-// Goes to agent/collectors/programs.ts, which is as deep as this folder: the imports hold in both places.
+// Goes to agent/collectors/listed-programs.ts, which is as deep as this folder: the imports hold in both places.
 import { join } from 'node:path';
 import type { PartCollector } from '../../agent/collectors/collector.ts';
 import { readBounded } from '../../agent/collectors/read-bounded.ts';
@@ -8,7 +8,7 @@ import { limits } from '../../attest-server/protocol/limits.ts';
 export const programsPath = 'etc/programs.list';
 
 /** The programs of a machine, as a file lists them. */
-export const programs: PartCollector = {
+export const listedPrograms: PartCollector = {
   name: 'inventory',
   part: 'inventory',
   read: (sysroot, signal) => readBounded(join(sysroot, programsPath), limits.parts.inventory, signal),

@@ -9,7 +9,7 @@ const needed = ['agent', 'attest-server', 'package.json', 'tsconfig.json'];
 /** New files: their place in the product, and where they lie here. */
 const added: Readonly<Record<string, string>> = {
   'attest-server/policy/runtime/runtime.ts': 'aspect/runtime.ts',
-  'agent/collectors/programs.ts': 'collector.ts',
+  'agent/collectors/listed-programs.ts': 'collector.ts',
 };
 
 /** Lists with one member more, at the end: from where to where the members stand, the import, and the member. */
@@ -21,8 +21,8 @@ const extended: Readonly<Record<string, readonly [list: RegExp, imported: string
   ],
   'agent/collectors/list.ts': [
     /(?<=^export const collectors = [^[]*\[\] => \[)[^\]]*(?=\];$)/m,
-    "import { programs } from './programs.ts';",
-    'programs',
+    "import { listedPrograms } from './listed-programs.ts';",
+    'listedPrograms',
   ],
 };
 
@@ -32,18 +32,14 @@ const replaced = /\b(?:inventory\([^)]*\)|runtime),?\s*/;
 const replacedRoom = 'attest-server/policy/runtime';
 const replacedImport = "import { runtime } from './runtime/runtime.ts';\n";
 
-/** Node keeps what it compiles by its path, and each copy has another one. */
-export const notKept = { NODE_COMPILE_CACHE: '' };
-
-/** What checks the types of a copy. By itself it would have several threads check the same types of the packages. */
-export const compiler = (copy: string) =>
-  [join(root, 'node_modules/.bin/tsc'), '--noEmit', '--singleThreaded', '-p', copy] as const;
+/** What programs of a copy need: Node keeps what it compiles by its path, and each copy has another one. */
+export const environmentOf = (copy: string) => ({ NODE_COMPILE_CACHE: `${copy}.compiled` });
 
 /** All that a new aspect touches. */
 export const touched = [...Object.keys(added), ...Object.keys(extended)].sort();
 
 /** What programs and compiler need, and nothing that was compiled. */
-export async function copyProduct(copy: string): Promise<void> {
+async function copyProduct(copy: string): Promise<void> {
   for (const name of needed)
     await cp(join(root, name), join(copy, name), {
       recursive: true,

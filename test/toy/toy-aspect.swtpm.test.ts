@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { createClient } from '../../attest-server/cli/client.ts';
+import { type Client, createClient } from '../../attest-server/cli/client.ts';
 import { type NodeView, nodeView } from '../../attest-server/protocol/api.ts';
 import { parseBundle, partsOf } from '../../attest-server/protocol/bundle.ts';
 import { DigestList } from '../../attest-server/protocol/digest-list.ts';
@@ -16,12 +17,13 @@ import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { sharedAuthority } from '../../swtpm-fixtures/authority.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
+import type { Ran } from '../attest-server/cli/cli-fixture.ts';
 import { ekDigestOf } from '../attest-server/real-agent.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { runtime } from './aspect/runtime.ts';
 import { programsPath } from './collector.ts';
-import { compiler, differences, makeProductCopy, touched } from './product-copy.ts';
+import { differences, environmentOf, makeProductCopy, touched } from './product-copy.ts';
 
 const node = 'node-1';
 const good = Buffer.from('/usr/bin/a\n/usr/bin/b\n');
@@ -45,20 +47,16 @@ const reference = {
   runtime: { files: known.toBytes().toString('base64'), count: known.fileCount },
 };
 
-interface Ran {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Each test goes on where the one before it ended. */
+/** Each test goes on where the one before it ended. That it fits all types is checked in new-words.unit.test.ts. */
 describe('an aspect that is two files and a line in each of two lists', () => {
   let dir = '';
   let copy = '';
   let machine: FixtureMachine;
   let server: ReturnType<typeof start> | null = null;
   let agent: Daemon | null = null;
-  let types: Promise<Ran>;
+  let commandLines: ReturnType<typeof start> | null = null;
+  let answers: AsyncIterator<string> | null = null;
+  let client: Client | null = null;
   let ports = { agents: 0, api: 0, metrics: 0 };
 
   before(async () => {
@@ -70,22 +68,23 @@ describe('an aspect that is two files and a line in each of two lists', () => {
       writeFile(join(dir, 'policy.yaml'), policy),
     ]);
     await writeFile(join(machine.sysroot, programsPath), good);
-    types = ran(compiler(copy), {});
+    commandLines = start(process.execPath, [join(import.meta.dirname, 'command-lines.ts'), copy], {
+      env: environmentOf(copy),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    answers = createInterface({ input: commandLines.stdout ?? assert.fail() })[Symbol.asyncIterator]();
     server = await startServer();
     await writeFile(join(dir, 'inventory.csv'), `${node},${await ekDigestOf(machine)}\n`);
     assert.equal((await assay('ek', 'import', join(dir, 'inventory.csv'))).code, 0);
     agent = await startAgent();
   });
   after(async () => {
+    client?.close();
+    commandLines?.kill('SIGKILL');
     await agent?.kill('SIGKILL');
     server?.kill('SIGKILL');
-    await types;
     await machine?.dispose();
     await rm(dir, { recursive: true, force: true });
-  });
-
-  it('fits the types of all others', async () => {
-    assert.deepEqual(await types, { code: 0, out: '', err: '' });
   });
 
   it('has its key in the schema of the policy file, with its description', async () => {
@@ -228,14 +227,16 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     assert.equal(touched.length, 4);
   });
 
-  /** The command line of the copy. */
-  function assay(...args: readonly string[]): Promise<Ran> {
-    return ran([join(copy, 'attest-server/cli/assay.mjs'), ...args], {
-      HOME: dir,
+  /** The command line of the copy: one program runs all of them, since a program for each takes longer than all else. */
+  async function assay(...args: readonly string[]): Promise<Ran> {
+    const env = {
       ASSAY_SERVER: `https://127.0.0.1:${ports.api}`,
       ASSAY_TOKEN_FILE: join(dir, 'admin.token'),
       ASSAY_CA_FILE: join(dir, 'tls/ca.crt'),
-    });
+    };
+    commandLines?.stdin?.write(`${JSON.stringify({ args, env })}\n`);
+    const { value } = (await answers?.next()) ?? {};
+    return ran.parse(JSON.parse(value ?? assert.fail('it has ended')));
   }
 
   /** On free ports, which its log names. */
@@ -254,6 +255,7 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     const file = join(dir, 'server.yaml');
     await writeFile(file, JSON.stringify(config));
     const child = start(process.execPath, [join(copy, 'attest-server/main.ts'), '--config', file], {
+      env: environmentOf(copy),
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let said = '';
@@ -264,6 +266,16 @@ describe('an aspect that is two files and a line in each of two lists', () => {
       said.split('\n').find((each) => each.includes('the server listens')),
     );
     ports = listening.parse(JSON.parse(line));
+    const [tokenFile, caFile] = [join(dir, 'admin.token'), join(dir, 'tls/ca.crt')];
+    client?.close();
+    client = createClient({
+      server: new URL(`https://127.0.0.1:${ports.api}`),
+      token: (await readFile(tokenFile, 'utf8')).trim(),
+      tokenFile,
+      ca: await readFile(caFile, 'utf8'),
+      caFile,
+      startedBy: null,
+    });
     return child;
   }
 
@@ -278,33 +290,31 @@ describe('an aspect that is two files and a line in each of two lists', () => {
     };
     await writeFile(join(dir, 'agent.yaml'), JSON.stringify(config), { mode: 0o600 });
     const program = join(copy, 'agent/main.ts');
-    return startDaemon(process.execPath, [program, 'run', '--config', join(dir, 'agent.yaml')]);
+    const set = Object.entries(environmentOf(copy)).map(([name, value]) => `${name}=${value}`);
+    return startDaemon('env', [
+      ...set,
+      process.execPath,
+      program,
+      'run',
+      '--config',
+      join(dir, 'agent.yaml'),
+    ]);
   }
 
   /** As `assay describe node` has it; asked here, since a program for each look takes longer than all else. */
-  async function view(): Promise<NodeView> {
-    const tokenFile = join(dir, 'admin.token');
-    const caFile = join(dir, 'tls/ca.crt');
-    const client = createClient({
-      server: new URL(`https://127.0.0.1:${ports.api}`),
-      token: (await readFile(tokenFile, 'utf8')).trim(),
-      tokenFile,
-      ca: await readFile(caFile, 'utf8'),
-      caFile,
-      startedBy: null,
-    });
-    try {
-      return await client.get(`/v1/nodes/${node}`, nodeView);
-    } finally {
-      client.close();
-    }
-  }
+  const view = async (): Promise<NodeView> =>
+    client === null ? assert.fail('no server') : await client.get(`/v1/nodes/${node}`, nodeView);
 
   /** Waits for this state for these reasons, each with its aspect. */
   async function reaches(state: string, reasons: readonly string[], actual = ''): Promise<NodeView> {
     let last = '';
     const found = await until(async () => {
-      const seen = await view();
+      const seen = await view().catch((error: unknown) => {
+        // Before its agent has come, it is no node.
+        last = String(error);
+        return null;
+      });
+      if (seen === null) return null;
       // What the policy does not demand is only told.
       const counting = seen.reasons.filter(({ severity }) => severity !== 'info');
       const its = counting.map(({ aspect, code }) => `${aspect} ${code}`);
@@ -323,25 +333,8 @@ describe('an aspect that is two files and a line in each of two lists', () => {
   }
 });
 
+const ran = z.object({ code: z.number(), out: z.string(), err: z.string() });
 const listening = z.object({ agents: z.number(), api: z.number(), metrics: z.number() });
-
-/** Runs a program of this Node to its end. */
-async function ran(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ran> {
-  const child = start(process.execPath, args, {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let out = '';
-  let err = '';
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    err += text;
-  });
-  const [code] = await once(child, 'close');
-  return { code, out, err };
-}
 
 async function until<T>(found: () => Promise<T>): Promise<NonNullable<T>> {
   for (const end = performance.now() + 60_000; ; await sleep(100)) {

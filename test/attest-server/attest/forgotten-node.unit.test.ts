@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { getHeapSnapshot } from 'node:v8';
-import { afterEach, before, beforeEach, describe, it } from 'mocha';
+import { after, before, describe, it } from 'mocha';
 import type { Answer } from '../../../attest-server/attest/answer.ts';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import type { AttestPorts } from '../../../attest-server/attest/ports.ts';
@@ -47,16 +47,26 @@ describe('a node that the server forgets', () => {
   let areGone: boolean;
   let isRead: Promise<void>;
 
-  before(async () => {
+  /** The server of each life: what one holds is found, though the next one goes on. */
+  const attestations: Attestation[] = [];
+  const packing: AttestPorts['evidence'][] = [];
+  /** By what became of them, the lives of which something is left. */
+  let left: Readonly<Record<keyof typeof ends, readonly string[]>>;
+
+  before(async function () {
+    this.timeout(60_000);
     disk = Buffer.from(JSON.stringify(await recordedPart('01-luks2')));
-  });
-  beforeEach(async () => {
-    [now, areGone, isRead] = [0, false, Promise.resolve()];
     store = await openMadeStore(':memory:');
-    inForce = new InForce(policy, [], keptContext);
-    await restart();
+    [now, inForce] = [0, new InForce(policy, [], keptContext)];
+    // A snapshot takes long: one shows what is left of all of them.
+    const hidden = [await live(ends.revoked), await live(ends.archived), await live(ends.nothing)];
+    const found = await nodesLeft(hidden.flat());
+    const [revoked = [], archived = [], nothing = []] = hidden.map((_, index) =>
+      Object.keys(lives).filter((_, life) => found.has(index * Object.keys(lives).length + life)),
+    );
+    left = { revoked, archived, nothing };
   });
-  afterEach(() => store[Symbol.asyncDispose]());
+  after(() => store?.[Symbol.asyncDispose]());
 
   async function restart(): Promise<void> {
     await store.verdicts.settled();
@@ -79,7 +89,7 @@ describe('a node that the server forgets', () => {
   /** Of other rooms, which are bounded by number and have tests of their own. */
   function forgetCaches(): void {
     inForce = new InForce(policy, [], keptContext);
-    Object.assign(ports.evidence, { packer: new Packer() });
+    for (const evidence of packing) Object.assign(evidence, { packer: new Packer() });
   }
 
   async function enrolled(): Promise<MadeMachine> {
@@ -182,7 +192,7 @@ describe('a node that the server forgets', () => {
   };
 
   /** Of which of them something is on the heap; a snapshot is taken of what is reachable alone. */
-  async function nodesLeft(hidden: readonly HiddenNode[]): Promise<readonly number[]> {
+  async function nodesLeft(hidden: readonly HiddenNode[]): Promise<ReadonlySet<number>> {
     await store.verdicts.settled();
     forgetCaches();
     // The store's compiler of queries holds the parameters of the last one.
@@ -197,11 +207,13 @@ describe('a node that the server forgets', () => {
       });
       before = text.subarray(-100);
     }
-    return [...found].sort((one, other) => one - other);
+    return found;
   }
 
-  /** Each in a frame of its own, so that the test holds none of them. */
+  /** By a server of its own, and each in a frame of its own, so that the test holds none of them. */
   async function live(end: (machine: MadeMachine) => Promise<void>): Promise<readonly HiddenNode[]> {
+    [areGone, isRead] = [false, Promise.resolve()];
+    await restart();
     const machines: MadeMachine[] = [];
     for (const what of Object.keys(lives)) {
       const machine = await enrolled();
@@ -209,30 +221,26 @@ describe('a node that the server forgets', () => {
       if (known.includes(what)) await judge(machine);
     }
     await restart();
+    attestations.push(attestation);
+    packing.push(ports.evidence);
     const hidden: HiddenNode[] = [];
     for (const life of Object.values(lives)) {
       const machine = machines.shift() ?? assert.fail();
-      const after = await life(machine);
+      const later = await life(machine);
       await end(machine);
-      if (typeof after === 'function') await after();
+      if (typeof later === 'function') await later();
       const { name, ekDigest } = machine.record;
       // The key as a whole string: the store remembers pairs of it and what it keeps, for some of them.
       hidden.push([name, JSON.stringify(ekDigest)].map((word) => Buffer.from(word)));
     }
     return hidden;
   }
-  const lived = (indexes: readonly number[]) => indexes.map((index) => Object.keys(lives)[index]);
 
-  it('leaves nothing behind, whatever it did, once it is no node any more', async () => {
-    const hidden = await live((machine) =>
+  const ends = {
+    revoked: (machine) =>
       attestation.release(machine.record.name, () => revoke(machine), machine.record.akName),
-    );
-    assert.deepEqual(lived(await nodesLeft(hidden)), []);
-  }).timeout(60_000);
-
-  it('leaves nothing behind, whatever it did, once its record is archived', async () => {
-    const event = madeEvent('node.archive', 'nodes');
-    const hidden = await live(async ({ record: { name, ekDigest, akName } }) => {
+    archived: async ({ record: { name, ekDigest, akName } }) => {
+      const event = madeEvent('node.archive', 'nodes');
       await attestation.archive([`not ${name}`, name], async () => {
         await store.presence.noteNodes([ekDigest]);
         await store.presence.leave([{ ekDigest, missingSince: now, goneAt: now, audit: event }]);
@@ -241,15 +249,22 @@ describe('a node that the server forgets', () => {
       });
       // What was proven of a key is remembered by the key, for many of them.
       await attestation.release('another', async () => {}, akName);
-    });
-    // It is enrolled, and comes back by that.
-    assert.deepEqual(lived(await nodesLeft(hidden)), ['answers once more']);
-  }).timeout(60_000);
+    },
+    nothing: async () => {},
+  } satisfies Record<string, (machine: MadeMachine) => Promise<void>>;
 
-  it('is found where it is not forgotten: this test can fail', async () => {
-    const hidden = await live(async () => {});
-    assert.deepEqual(lived(await nodesLeft(hidden)), Object.keys(lives));
-  }).timeout(60_000);
+  it('leaves nothing behind, whatever it did, once it is no node any more', () => {
+    assert.deepEqual(left.revoked, []);
+  });
+
+  it('leaves nothing behind, whatever it did, once its record is archived', () => {
+    // It is enrolled, and comes back by that.
+    assert.deepEqual(left.archived, ['answers once more']);
+  });
+
+  it('is found where it is not forgotten: this test can fail', () => {
+    assert.deepEqual(left.nothing, Object.keys(lives));
+  });
 
   async function revoke({ record: { name, ekDigest } }: MadeMachine): Promise<void> {
     const revoked = { name, ekDigest, at: now, reason: 'made' };

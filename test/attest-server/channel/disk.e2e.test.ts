@@ -6,6 +6,9 @@ import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 import { madeQuote } from '../verify/made-quote.ts';
 
+/** With it, that share is spent before the one of judgements, which a node would have to wait for. */
+const inventoryOf = (value: number) => Buffer.from(JSON.stringify({ value, filler: 'x'.repeat(20_000) }));
+
 /** What one record of user space may hold, made up. */
 function userspaceLog(value: number): string {
   const record = `\x1e${JSON.stringify({ nv_index: value, filler: 'x'.repeat(60_000) })}\n`;
@@ -36,8 +39,9 @@ describe('what one node can write to the disk', () => {
         const bootId = `6f9619ff-8b86-d011-b42d-${String(resetCount).padStart(12, '0')}`;
         const occasion = { node, hello: peer.hello, channel: peer.channel, bootId };
         const challenge = await peer.challenge();
-        peer.send(binaryFrame('part', userSpace));
-        peer.send(greedy.evidenceOfParts(challenge, occasion, { userSpace }, quote));
+        const parts = { userSpace, inventory: inventoryOf(answers) };
+        for (const part of Object.values(parts)) peer.send(binaryFrame('part', part));
+        peer.send(greedy.evidenceOfParts(challenge, occasion, parts, quote));
         return peer;
       };
       let told: Readonly<Record<string, unknown>> | null = null;

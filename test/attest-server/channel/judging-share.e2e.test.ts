@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { ofImageLoads } from '../../attacks/hostile-logs.ts';
+import { ofImageLoads, padded } from '../../attacks/hostile-logs.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { honestAgent } from '../honest-agent.ts';
@@ -17,6 +17,8 @@ const logOfImages = (count: number, seed: string) => {
 };
 
 const images = logOfImages(16_000, 'made');
+/** Another log, which leads to the same PCRs. */
+const longer = (seed: string) => ({ ...images, log: padded(images.log, 600_000, seed) });
 const few = logOfImages(10, 'few');
 const refused = 'assay_refusals_total{code="too_large"}';
 const over = 'assay_nodes_over_judging_share';
@@ -136,13 +138,18 @@ describe('what judging a node may cost', () => {
 
   it('bounds what waits to be judged in all, and one that cost little goes on (row 400)', async () => {
     const owned = await Promise.all(
-      Array.from({ length: 14 }, async (_, index) => {
+      Array.from({ length: 8 }, async (_, index) => {
         const [name, from] = [`many-${index}`, `127.0.16.${1 + index}`];
         const tpm = await enrolled(name);
         const first = await introduce(world, tpm, name, { from });
         await answer(first, tpm, name, few);
         const peers = await Promise.all([1, 2].map(() => introduce(world, tpm, name, { from })));
-        return { name, tpm, peers, logs: [1, 2].map((which) => logOfImages(16_000, `${name} ${which}`)) };
+        return {
+          name,
+          tpm,
+          peers,
+          logs: [1, 2].map((which) => longer(`${name} ${which}`)),
+        };
       }),
     );
     const outcomes = [0, 1].flatMap((which) =>

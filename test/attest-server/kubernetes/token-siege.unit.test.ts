@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'mocha';
+import { after, before, describe, it } from 'mocha';
+import { trials } from '../../trials.ts';
 import { ninetieth, type TokenSiege } from './token-siege.ts';
 
 /** 64 a second: as many connections as the door takes of one address. */
@@ -17,9 +18,17 @@ describe('an agent whose token was never seen, while others show made-up ones wi
     'where nobody knows from where it came before': { ...siege, home: null },
     'behind the address from which they come': { ...siege, behind: '10.0.0.1' },
   };
+  // A refusal is an error, and nobody reads where these hundred thousand come from.
+  const { stackTraceLimit } = Error;
+  before(() => {
+    Error.stackTraceLimit = 0;
+  });
+  after(() => {
+    Error.stackTraceLimit = stackTraceLimit;
+  });
   for (const [where, each] of Object.entries(sieges))
     it(`is in within a second, nine times of ten, ${where} (row 367)`, async () => {
-      const took = await ninetieth(each, 10);
+      const took = await ninetieth(each, Math.min(10, trials(5)));
       assert.ok(took !== null && took <= 1_000, `${took} ms`);
     });
 });

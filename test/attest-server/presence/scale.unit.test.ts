@@ -7,12 +7,13 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
-import { assertFires, type Scraped } from '../../manifests/promtool.ts';
+import { assertCases, assertFires, type Scraped } from '../../manifests/promtool.ts';
+import { trials } from '../../trials.ts';
 import { madeEvent, madeNode, madeStatus, madeVerdict } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { day, Fleet, minute } from './made-fleet.ts';
 
-const times = 50;
+const times = trials(10);
 const scaled = Array.from({ length: 100 }, (_, index) => `scaled-${index}`);
 const steady = ['steady-1', 'steady-2'];
 const instance = 'assay:9464';
@@ -24,7 +25,7 @@ describe('a fleet that is scaled up and down', () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  it('of a hundred nodes, fifty times, wakes nobody, and nothing grows but the audit log', async function () {
+  it('of a hundred nodes, time and again, wakes nobody, and nothing grows but the audit log', async function () {
     this.timeout(180_000);
     const path = join(folder, 'state', 'assay.db');
     const fleet = await Fleet.open(path);
@@ -69,8 +70,8 @@ describe('a fleet that is scaled up and down', () => {
     assert.equal([...last.keys()].filter((series) => series.includes('scaled-')).length, 0);
     assert.equal(last.get('assay_nodes{state="unknown"}'), '0');
     assert.equal(last.get('assay_nodes_gone'), '100');
-    const series = seriesOf(scrapes);
-    for (const at of [5, 9, 12, 14, 20, 27]) await assertFires(series, `${at}m`, []);
+    const fires = Object.fromEntries([5, 9, 12, 14, 20, 27].map((at) => [`${at}m`, []]));
+    await assertCases([{ name: 'scaled', scraped: seriesOf(scrapes), fires }]);
     await fleet.close();
   });
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { type AttestationKey, checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { type SoftwareKey, sized, tpmSign, u16, u32 } from './software-key.ts';
@@ -50,12 +50,14 @@ function u64(value: bigint): Buffer {
 
 /** 24 values of a bank, each one told from all others. */
 export function madeValues(size: number, seed = 'pcr'): Buffer {
-  return Buffer.concat(
-    Array.from({ length: 24 }, (_, pcr) =>
-      createHash('sha512').update(`${seed}${pcr}`).digest().subarray(0, size),
-    ),
-  );
+  const digests =
+    digestsBySeed.get(seed) ?? Array.from({ length: 24 }, (_, pcr) => digestOf(`${seed}${pcr}`));
+  digestsBySeed.set(seed, digests);
+  return Buffer.concat(digests.map((digest) => digest.subarray(0, size)));
 }
+
+const digestsBySeed = new Map<string, readonly Buffer[]>();
+const digestOf = (text: string) => hash('sha512', text, 'buffer');
 
 /** A quote over all PCRs of the SHA-256 bank that holds in every respect, with what an attack changes. */
 export function madeQuote(

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { start } from 'node-tpm2/run';
+import { typeCheck, typeCheckEnvironment } from '../../compiler.ts';
+import { endOf } from '../../swtpm-fixtures/end-of.ts';
 
 const root = join(import.meta.dirname, '../../..');
 const room = join(root, 'attest-server/verify');
@@ -263,7 +263,7 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     files: [join(folder, 'attempts.mts')],
   };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(options));
-  const printed = await compiled(folder);
+  const { stdout: printed } = await endOf(typeCheck(folder), typeCheckEnvironment);
   const faults = [...printed.matchAll(/^(\S*?)attempts\.mts\((\d+),\d+\): error (TS\d+)/gm)];
   const elsewhere = printed
     .split('\n')
@@ -278,19 +278,6 @@ async function faultyLines(folder: string, lines: readonly string[]): Promise<Re
     [],
   );
   return found;
-}
-
-/** What the compiler says; it ends with a status other than 0 where there are faults. */
-async function compiled(folder: string): Promise<string> {
-  const compiler = join(root, 'node_modules/typescript/bin/tsc');
-  const child = start(process.execPath, [compiler, '-p', folder, '--pretty', 'false'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const ended = once(child, 'close');
-  let printed = '';
-  for await (const chunk of child.stdout ?? []) printed += chunk;
-  await ended;
-  return printed;
 }
 
 /** Exported functions and classes, with what the functions and the methods give back. */

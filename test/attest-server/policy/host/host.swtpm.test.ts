@@ -18,61 +18,61 @@ import { startTestServer, type TestServer } from '../../running-server.ts';
 const node = 'node-1';
 const listener = `require('node:net').createServer().listen(22, '0.0.0.0', () => process.stdout.write('listens'));`;
 
+/** Each test ends with a node that is trusted, and goes on from there. */
 describe('a node whose host opens SSH, where the policy asks for its host', () => {
   let machine: FixtureMachine;
   let dir = '';
-  let policy = '';
+  let world: TestServer;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'assay-host-'));
-    policy = join(dir, 'policy.yaml');
+    const policy = join(dir, 'policy.yaml');
     await writeFile(
       policy,
       (await readFile(bootPolicyFile, 'utf8')).replace('identity, boot', 'identity, boot, host'),
     );
     machine = await startMachine({ log: recordedLog('debian13-shim-grub') });
+    world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10, policy });
+    await vouchFor(world, machine, node);
   });
   after(async () => {
+    await world?.[Symbol.asyncDispose]();
     await machine?.dispose();
     await rm(dir, { recursive: true, force: true });
   });
 
   it('is untrusted at once, stays so when it hides what listens, and is trusted when it is closed again (row 63)', async () => {
-    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10, policy });
-    await vouchFor(world, machine, node);
     const good = await world.status(node);
     assert.deepEqual(good?.verdict?.aspects.host, { status: 'affirming', source: 'host' });
     await using _agent = await startAgent(machine, node, agentsOf(world));
-    await whileOpen(() => reaches(world, 'untrusted', ['ssh_reachable']));
+    await whileOpen(() => reaches('untrusted', ['ssh_reachable']));
     // The process is gone, and with it what was seen of its network.
-    await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable']);
+    await reaches('untrusted', ['ssh_reachable', 'facts_unavailable']);
     assert.ok((await world.metric('assay_check_failures_total{check="host"}')) >= 1);
     assert.ok(JSON.stringify(await world.audit()).includes('"ssh_reachable"'));
     await closeAgain();
-    await reaches(world, 'trusted', []);
+    await reaches('trusted', []);
   });
 
   it('is as untrusted on another connection, on which it says nothing of how it runs (row 348)', async () => {
-    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10, policy });
-    await vouchFor(world, machine, node);
     {
       await using _agent = await startAgent(machine, node, agentsOf(world));
-      await whileOpen(() => reaches(world, 'untrusted', ['ssh_reachable']));
+      await whileOpen(() => reaches('untrusted', ['ssh_reachable']));
     }
     await closeAgain();
     const silent = collectors(null).filter(({ name }) => name !== 'running');
     {
       await using _agent = await startAgent(machine, node, agentsOf(world), silent);
       // What it listens on and how it is tainted, neither of which it says.
-      await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
+      await reaches('untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
       const already = world.verdicts.length;
       await world.until(() => world.verdicts.length > already + 2, 10_000);
-      await reaches(world, 'untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
+      await reaches('untrusted', ['ssh_reachable', 'facts_unavailable', 'facts_unavailable']);
     }
     await using _agent = await startAgent(machine, node, agentsOf(world));
-    await reaches(world, 'trusted', []);
+    await reaches('trusted', []);
   });
 
-  const reaches = (world: TestServer, state: string, codes: readonly string[]) =>
+  const reaches = (state: string, codes: readonly string[]) =>
     world.until(async () => {
       const verdict = (await world.status(node))?.verdict;
       const own = verdict?.reasons.filter(({ aspect }) => aspect === 'host').map(({ code }) => code) ?? [];
@@ -103,8 +103,6 @@ describe('a node whose host opens SSH, where the policy asks for its host', () =
   }
 
   it('has its inventory kept with the evidence, and loses nothing where there is none', async () => {
-    await using world = await startTestServer({ challengeEvery: 0.2, answerWithin: 10 });
-    await vouchFor(world, machine, node);
     const taken = Buffer.from('{"system":{"model":"X1"}}');
     let isThere = false;
     const others = collectors(null).filter(({ name }) => name !== 'inventory');
