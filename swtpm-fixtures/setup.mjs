@@ -19,7 +19,7 @@ const verbs = {
   test: { program: ['test/main.ts', 'test'], debian: true, tests: true, helm: true },
   'test:vm': { program: ['test/main.ts', 'test', 'vm'], debian: true, machines: true },
   'test:cluster': { program: ['test/main.ts', 'test', 'cluster'], debian: true, helm: true },
-  'test:start': { program: ['test/main.ts', 'test', 'start', '--compiled'], debian: true },
+  'test:long': { program: ['test/main.ts', 'test', 'long', '--compiled'], debian: true, tests: true },
   images: { program: ['manifests/images/main.ts'], debian: true, images: true },
   'test:images': { program: ['test/main.ts', 'test', 'images'], debian: true, tests: true, images: true },
   recorded: { program: ['test/recorded/main.ts'], debian: false },

@@ -64,7 +64,7 @@ describe('the table of attacks', () => {
     it(`links all that makes attack ${row}, something of it over a real connection, in a real process or on real bytes`, () => {
       assert.deepEqual(tests, [...(byTests.get(row) ?? [])].sort());
       assert.deepEqual(vectors, [...(byVectors.get(row) ?? [])].sort());
-      const real = tests.filter((file) => /\.(e2e|swtpm|vectors)\.test\.ts$/.test(file));
+      const real = tests.filter((file) => /\.(e2e|swtpm|vectors|long)\.test\.ts$/.test(file));
       assert.ok(real.length + vectors.length > 0, tests.join());
     });
 });

@@ -218,13 +218,16 @@ describe('an agent on a software TPM', () => {
     });
     let said = '';
     let listening: readonly string[] = [];
+    let isEnding = false;
     agent.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      if (said.includes('"code":"verdict"') && !agent.killed)
-        void listeningSockets(agent.pid ?? 0).then((found) => {
-          listening = found;
-          agent.kill('SIGTERM');
-        });
+      if (isEnding || !said.includes('"code":"verdict"')) return;
+      // More lines may come before it is told: a second signal would end it at once.
+      isEnding = true;
+      void listeningSockets(agent.pid ?? 0).then((found) => {
+        listening = found;
+        agent.kill('SIGTERM');
+      });
     });
     const [exit] = await once(agent, 'close');
     return { exit, said, listening };
