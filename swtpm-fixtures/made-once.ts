@@ -37,3 +37,19 @@ export async function madeOnce(
     await copy(kept, dir);
   }
 }
+
+/** The same from a pool, which is made as it is asked for: so many in a row are not alike. @param pool how many there are */
+export function madeInTurn(
+  name: string,
+  pool: number,
+  files: readonly string[],
+  dir: string,
+  make: () => Promise<void>,
+): Promise<void> {
+  const count = turns.get(name) ?? 0;
+  turns.set(name, count + 1);
+  return madeOnce(`${name}-${count % pool}`, files, dir, make);
+}
+
+/** How many this process has asked for, by name. */
+const turns = new Map<string, number>();

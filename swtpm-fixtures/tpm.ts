@@ -6,7 +6,7 @@ import { sharedAuthority, type TpmAuthority } from './authority.ts';
 import { openCommands, type TpmCommands } from './commands.ts';
 import { powerOn, setLocality } from './control.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
-import { madeOnce } from './made-once.ts';
+import { madeInTurn } from './made-once.ts';
 
 /**
  * Locality of TPM2_Startup, the first value of PCR 0. Locality 4 is the processor's own (H-CRTM):
@@ -152,8 +152,6 @@ class RunningTpm implements SoftwareTpm {
 }
 
 const made = ['tpm2-00.permall', 'ek-rsa2048.crt', 'ek-secp384r1.crt'] as const;
-/** How many with these banks this process has made. */
-const counts = new Map<string, number>();
 
 async function manufacture(
   dir: string,
@@ -161,10 +159,7 @@ async function manufacture(
   banks: readonly string[] = ['sha1', 'sha256', 'sha384'],
 ): Promise<void> {
   const listed = banks.join(',');
-  const count = counts.get(listed) ?? 0;
-  counts.set(listed, count + 1);
-  // No two of sixteen in a row are alike.
-  await madeOnce(`tpm-${listed}-${count % 16}`, made, dir, async () => {
+  await madeInTurn(`tpm-${listed}`, 16, made, dir, async () => {
     await run(
       'swtpm_setup',
       [

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { madeOnce } from '../made-once.ts';
+import { madeInTurn } from '../made-once.ts';
 
 export interface ServingCertificate {
   /** PEM. */
@@ -12,8 +12,7 @@ export interface ServingCertificate {
 
 /** Makes an authority, and the certificate by which the API is served on this machine. @throws ToolError */
 export async function makeCertificate(dir: string): Promise<ServingCertificate> {
-  // No two of four in a row are alike.
-  await madeOnce(`api-certificate-${count++ % 4}`, files, dir, () => make(dir));
+  await madeInTurn('api-certificate', 4, files, dir, () => make(dir));
   const [authority, certificate, key] = await Promise.all(
     files.map((name) => readFile(join(dir, name), 'utf8')),
   );
@@ -21,8 +20,6 @@ export async function makeCertificate(dir: string): Promise<ServingCertificate> 
 }
 
 const files = ['ca.crt', 'tls.crt', 'tls.key'];
-/** How many this process has asked for. */
-let count = 0;
 
 async function make(dir: string): Promise<void> {
   const path = (name: string) => join(dir, name);

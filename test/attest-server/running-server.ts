@@ -1,6 +1,5 @@
-import { hash, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type IncomingMessage, request as plainRequest } from 'node:http';
 import { request } from 'node:https';
@@ -15,13 +14,11 @@ import type { PresenceConfig } from '../../attest-server/presence/presence.ts';
 import type { AuditEntry } from '../../attest-server/protocol/audit.ts';
 import { type AuditKeyCopy, showCopy } from '../../attest-server/protocol/audit-key-copy.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
-import { preparePrivateFolder } from '../../attest-server/state/private-file.ts';
 import type { Store } from '../../attest-server/store/open.ts';
-import { ensureIdentity, tlsFolder } from '../../attest-server/tls/identity.ts';
-import { madeOnce } from '../../swtpm-fixtures/made-once.ts';
 import { bootPolicyFile } from './boot-policy.ts';
 import { testAuthorityCertificate } from './forged-tpm.ts';
 import { openMadeStore } from './store/made-store.ts';
+import { putIdentity } from './tls/made-identity.ts';
 
 export interface ServerSettings {
   /** Default `bootPolicyFile`. */
@@ -113,7 +110,7 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
   await mkdir(rootsDir);
   await writeFile(join(rootsDir, 'root.pem'), new X509Certificate(testAuthorityCertificate).toString());
   await settings.prepare?.(stateDir);
-  await giveIdentity(stateDir, settings.names ?? ['localhost', '127.0.0.1']);
+  await putIdentity(stateDir, settings.names ?? ['localhost', '127.0.0.1']);
   const verdicts: HistoryEntry[] = [];
   const start = (agentPort: number) =>
     startServer(
@@ -245,20 +242,6 @@ export async function startTestServer(settings: ServerSettings = {}): Promise<Te
       await rm(stateDir, { recursive: true, force: true });
     },
   };
-}
-
-/** How many servers this process has started. */
-let started = 0;
-
-/** The authority and the certificate that a server would make of itself; those of sixteen in a row are not alike. */
-async function giveIdentity(stateDir: string, names: readonly string[]): Promise<void> {
-  const tls = tlsFolder(stateDir);
-  if (existsSync(tls)) return;
-  preparePrivateFolder(tls);
-  const name = `identity-${hash('sha256', names.join())}-${started++ % 16}`;
-  await madeOnce(name, ['ca.crt', 'ca.key', 'server.crt', 'server.key'], tls, async () => {
-    await ensureIdentity(stateDir, names, Date.now());
-  });
 }
 
 let scrapes = 0;

@@ -579,7 +579,7 @@ export interface ApiServer {
 export async function startApi(world: World): Promise<ApiServer> {
   const dir = mkdtempSync(join(tmpdir(), 'assay-api-'));
   const names = ['localhost', '127.0.0.1'];
-  await putIdentity(dir, 'api-identity', names);
+  await putIdentity(dir, names);
   const identity = await ensureIdentity(dir, names, Date.now());
   const tls = { key: identity.key, cert: identity.chain };
   const door = quietDoor();
