@@ -7,7 +7,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { pino } from 'pino';
-import { serverConfig } from '../../attest-server/config.ts';
 import { nodeView } from '../../attest-server/protocol/api.ts';
 import { problem } from '../../attest-server/protocol/problem.ts';
 import { startServer } from '../../attest-server/server.ts';
@@ -17,6 +16,7 @@ import { enrolledNode, introduce } from './attacker.ts';
 import { runAssay } from './cli/cli-fixture.ts';
 import { type ForgedTpm, forgedTpm } from './forged-tpm.ts';
 import { startTestServer, type TestServer } from './running-server.ts';
+import { localConfig } from './server-here.ts';
 import { type SmallDisk, smallDisk } from './small-disk.ts';
 
 const full = 'assay_server_fault{cause="disk_full"}';
@@ -256,12 +256,7 @@ describe('the start of a server on a full disk', function () {
   after(() => disk?.[Symbol.asyncDispose]());
   const stateDir = () => join(disk.path, 'state');
   const reserve = () => join(stateDir(), 'reserve');
-  const config = () =>
-    serverConfig(
-      null,
-      {},
-      { stateDir: stateDir(), host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 },
-    );
+  const config = () => localConfig(stateDir());
 
   /** Runs the program until it ends or listens; then it is killed. */
   async function killed() {

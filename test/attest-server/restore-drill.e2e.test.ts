@@ -14,10 +14,10 @@ import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { pino } from 'pino';
-import { serverConfig } from '../../attest-server/config.ts';
 import { type RunningServer, startServer } from '../../attest-server/server.ts';
 import { programs } from '../programs.ts';
 import { runAssay } from './cli/cli-fixture.ts';
+import { localConfig } from './server-here.ts';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/backup.md'), 'utf8');
@@ -53,12 +53,7 @@ exec "\${args[@]}"
 
   /** A server on this state folder, beside what people type. */
   async function serve(stateDir: string): Promise<{ readonly api: string } & RunningServer> {
-    const config = serverConfig(
-      null,
-      {},
-      { stateDir, host: '127.0.0.1', agentPort: 0, apiPort: 0, metricsPort: 0 },
-    );
-    const server = await startServer(config, { logger: pino({ level: 'silent' }) });
+    const server = await startServer(localConfig(stateDir), { logger: pino({ level: 'silent' }) });
     servers.push(server);
     return { ...server, api: `https://127.0.0.1:${server.apiPort}` };
   }

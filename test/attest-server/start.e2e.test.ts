@@ -7,14 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { run, start, ToolError } from 'node-tpm2/run';
-import { pino } from 'pino';
 import { z } from 'zod';
 import { startAuditLogAnew } from '../../attest-server/audit-key-command.ts';
-import { configOf, serverValues } from '../../attest-server/config.ts';
+import { serverValues } from '../../attest-server/config.ts';
 import { logLevels } from '../../attest-server/protocol/settings.ts';
-import { startServer } from '../../attest-server/server.ts';
-import { type StartFault, startFault } from '../../attest-server/start-fault.ts';
 import { programs } from '../programs.ts';
+import { faultOfStart } from './server-here.ts';
 
 const program = programs['assay-server'];
 const ports = ['ASSAY_AGENT_PORT', 'ASSAY_API_PORT', 'ASSAY_METRICS_PORT'] as const;
@@ -40,17 +38,6 @@ describe('the start of a server', function () {
     ...Object.fromEntries(ports.map((name) => [name, '0'])),
     ...own,
   });
-  /** What a server in this process says that cannot start. */
-  async function fault(env: Readonly<Record<string, string>>): Promise<StartFault> {
-    const values = serverValues({ file: null, environment: env, flags: {} });
-    try {
-      await using _server = await startServer(configOf(values), { logger: pino({ level: 'silent' }) });
-    } catch (error) {
-      return startFault(error, values);
-    }
-    return assert.fail('it starts');
-  }
-
   /** A server that listens, and what it wrote until then. */
   async function listening(own: Readonly<Record<string, string>> = {}, ...args: readonly string[]) {
     const child = start(process.execPath, [program, ...args], {
@@ -75,7 +62,7 @@ describe('the start of a server', function () {
     it(`leaves nothing behind where the port ${name} is taken, and says which`, async () => {
       await using occupied = await occupiedPort();
       const open = process.getActiveResourcesInfo();
-      const { text, exitCode } = await fault(environment({ [name]: String(occupied.port) }));
+      const { text, exitCode } = await faultOfStart(environment({ [name]: String(occupied.port) }));
       assert.match(text, taken(name, occupied.port));
       assert.equal(exitCode, 1);
       for (const end = performance.now() + 30_000; ; await sleep(20)) {
@@ -127,7 +114,7 @@ describe('the start of a server', function () {
     const first = children.at(-1) ?? assert.fail();
     assert.equal(first.exitCode, null);
     const names = new RegExp(`${join(dir, 'state')}.*\\b${first.pid}\\b`);
-    const { text, exitCode } = await fault(environment());
+    const { text, exitCode } = await faultOfStart(environment());
     assert.match(text, names);
     assert.equal(exitCode, 1);
     const anew = () => startAuditLogAnew(join(dir, 'state'), 'the disk broke');

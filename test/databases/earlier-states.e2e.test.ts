@@ -6,23 +6,20 @@ import { DatabaseSync } from 'node:sqlite';
 import { gunzipSync } from 'node:zlib';
 import { after, before, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
-import { pino } from 'pino';
 import { z } from 'zod';
-import { serverConfig } from '../../attest-server/config.ts';
 import { readContext } from '../../attest-server/evidence/kept-context.ts';
 import { keptContext } from '../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../attest-server/evidence/unpack.ts';
 import { EarlierRules } from '../../attest-server/in-force/earlier-rules.ts';
 import { clusterView } from '../../attest-server/protocol/cluster-api.ts';
 import { trustedLabel } from '../../attest-server/protocol/marks.ts';
-import { startServer } from '../../attest-server/server.ts';
-import { startFault } from '../../attest-server/start-fault.ts';
 import { schemaVersion } from '../../attest-server/store/sqlite/migrations.ts';
 import { textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../swtpm-fixtures/api-server/users.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { type ForgedSite, openForgedSite } from '../attest-server/marking/forged-site.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
+import { faultOfStart } from '../attest-server/server-here.ts';
 import { openMadeStore } from '../attest-server/store/made-store.ts';
 import { programs } from '../programs.ts';
 import { type KeptState, readKeptStates, readRefusedState } from './recording.ts';
@@ -359,11 +356,7 @@ describe('a database of a later version', () => {
       return work(database);
     };
     withDatabase((database) => database.exec(`pragma user_version = ${schemaVersion + 1}`));
-    const config = serverConfig(null, {}, { stateDir, agentPort: 0, apiPort: 0, metricsPort: 0 });
-    const refused = await startServer(config, { logger: pino({ level: 'silent' }) }).then(
-      () => assert.fail('it started'),
-      (error: unknown) => startFault(error),
-    );
+    const refused = await faultOfStart({}, { stateDir });
     assert.equal(refused.exitCode, 1);
     assert.match(refused.text, /newer version of Assay.*run that version, or restore a backup/s);
     assert.equal(

@@ -9,11 +9,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { start as startProgram } from 'node-tpm2/run';
-import { pino } from 'pino';
-import { configOf, serverValues } from '../../attest-server/config.ts';
-import { startServer } from '../../attest-server/server.ts';
-import { startFault } from '../../attest-server/start-fault.ts';
 import { openState } from '../../attest-server/state/open.ts';
+import { faultOfStart } from '../attest-server/server-here.ts';
 import { programs } from '../programs.ts';
 import { type End, endOf } from '../swtpm-fixtures/end-of.ts';
 
@@ -34,25 +31,17 @@ describe('a server that does not start advises the right thing', () => {
   });
 
   const ports = { ASSAY_AGENT_PORT: '0', ASSAY_API_PORT: '0', ASSAY_METRICS_PORT: '0' };
+  const environment = (change: Readonly<Record<string, string>>): Record<string, string> =>
+    Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports, change);
   const start = (args: readonly string[], change: Readonly<Record<string, string>> = {}) =>
-    endOf(
-      [program, '--log-level', 'error', ...args],
-      Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports, change),
-    );
-  /** As the program does with what is right in its configuration, in this process: loading all of a server takes long. */
+    endOf([program, '--log-level', 'error', ...args], environment(change));
+  /** As the program does with what is right in its configuration, in this process. */
   const startHere = async (
     flags: Readonly<Record<string, string>>,
     change: Readonly<Record<string, string>> = {},
   ) => {
-    const environment = Object.assign({ ASSAY_HOST: '127.0.0.1', ASSAY_STATE_DIR: state }, ports, change);
-    const values = serverValues({ file: null, environment, flags });
-    try {
-      await using _server = await startServer(configOf(values), { logger: pino({ level: 'silent' }) });
-      return { stderr: '', code: 0 };
-    } catch (error) {
-      const { text, exitCode } = startFault(error, values);
-      return { stderr: `assay-server: ${text}\n`, code: exitCode };
-    }
+    const { text, exitCode } = await faultOfStart(environment(change), flags);
+    return { stderr: `assay-server: ${text}\n`, code: exitCode };
   };
   async function says(
     ended: Promise<Pick<End, 'stderr' | 'code'>>,
