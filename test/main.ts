@@ -5,17 +5,19 @@ import { start } from 'node-tpm2/run';
 import { compiledIn } from '../swtpm-fixtures/programs.ts';
 import { batchesOf, type Seconds } from './batches.ts';
 import { type Check, checks, fixes, importRules } from './checks.ts';
+import { typeCheckEnvironment } from './compiler.ts';
 import { folderInMemory } from './folder-in-memory.ts';
 import { runMocha, type Totals } from './mocha-process.ts';
 import { type TimeSpent, timeSpent } from './time-spent.ts';
 
 const groups = ['unit', 'property', 'vectors', 'swtpm', 'e2e'];
+const oneByOne = ['vm', 'cluster', 'images'];
 /**
  * Run when they are named, which `npm run test:vm`, `test:cluster`, `test:images` and `test:long` do: virtual machines take a
  * minute each, KUBECONFIG may name a cluster that is not for tests, images and package are built of packages that are fetched,
  * and what is played to its end takes long.
  */
-const apart = ['vm', 'cluster', 'images', 'long'];
+const apart = [...oneByOne, 'long'];
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules');
 /** TERM, the colour switches and the number of trials reach the programs; the rest of the environment does not. */
@@ -69,7 +71,7 @@ async function test(): Promise<void> {
   const named = others.filter((arg) => arg.endsWith('.ts')).flatMap((arg) => globSync(arg, { cwd: root }));
   const files = named.length > 0 ? named : testFiles(chosen.length > 0 ? chosen : groups);
   // Images and disks of virtual machines are too large for memory; and who names a folder knows why.
-  const isLarge = files.some((file) => apart.some((group) => file.endsWith(`.${group}.test.ts`)));
+  const isLarge = files.some((file) => oneByOne.some((group) => file.endsWith(`.${group}.test.ts`)));
   const place = isLarge || env.TMPDIR !== undefined ? null : folderInMemory();
   if (place !== null) {
     env.TMPDIR = place;
@@ -88,7 +90,7 @@ async function test(): Promise<void> {
     if (compiled !== null) ran.push(await compile(compiled));
     const isBuilt = ran.every(({ failures }) => !failures.includes(compiling));
     // Two virtual machines at once are slow, and all images are built in one folder.
-    const isOneByOne = chosen.some((group) => apart.includes(group) && group !== 'long');
+    const isOneByOne = chosen.some((group) => oneByOne.includes(group));
     const batches = isOneByOne ? [files] : batchesOf(files, readSeconds());
     const all = await runBatches(isBuilt ? batches : [], options, isWhole ? [() => runAll(checks)] : []);
     ran.push(...all.ran);
@@ -221,8 +223,7 @@ async function runAll(list: readonly Check[]): Promise<Totals> {
   for (const { name, command } of list) {
     const before = performance.now();
     const child = start(process.execPath, [join(bin, command[0]), ...command.slice(1)], {
-      // The compiler is a program of Go, and ends before its garbage is in the way.
-      env: { ...env, GOGC: 'off' },
+      env: { ...env, ...typeCheckEnvironment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const said: Buffer[] = [];

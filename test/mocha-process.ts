@@ -28,9 +28,6 @@ export interface MochaRun {
   readonly signal: AbortSignal;
 }
 
-/** Tests allocate much and end soon: garbage that nobody waits for is not collected. */
-const largeHeap = ['--min-semi-space-size=32', '--max-semi-space-size=64', '--initial-old-space-size=600'];
-
 /** Runs mocha in a process. One that ends without its totals (a crash, an exit inside a test) counts as one failure. */
 export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<Totals> {
   const mocha = join(import.meta.dirname, '..', 'node_modules', 'mocha', 'bin', 'mocha.js');
@@ -38,7 +35,7 @@ export async function runMocha({ args, env, shown, signal }: MochaRun): Promise<
   const first = join(import.meta.dirname, 'share-made.ts');
   using output = shown === 'whole' ? keptOutput() : null;
   const stream = output === null ? 'inherit' : output.fd;
-  const argv = [process.execPath, ...largeHeap, mocha, '--reporter', reporter, '--require', first, ...args];
+  const argv = [process.execPath, mocha, '--reporter', reporter, '--require', first, ...args];
   // It leads a group, with all that its tests start, so that a signal to the group ends them too. Where this process is
   // killed, the kernel kills it.
   const child = start('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
