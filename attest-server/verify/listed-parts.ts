@@ -27,7 +27,7 @@ export function* checkListed(check: ListCheck): Generator<void, ListedParts> {
   return listedWith(check, yield* checkInitrds(parts.initrds, given, memory));
 }
 
-/** The same where nothing of it is long; null where it may be. @throws Rejection as `checkListed` */
+/** `checkListed` without steps; null where something may take long. @throws Rejection as `checkListed` */
 export function listedAtOnce(check: ListCheck): ListedParts | null {
   const initrds = initrdsAtOnce(check.parts.initrds, check.memory);
   return initrds === null ? null : listedWith(check, initrds);

@@ -82,9 +82,6 @@ async function renderAbove(
 /** These values over others, as Helm takes files. */
 export function mergedValues(one: Json | undefined, other: Json): Json {
   if (!isObject(one) || !isObject(other)) return other;
-  const joined = { ...one };
-  return Object.fromEntries([
-    ...Object.entries(joined),
-    ...Object.entries(other).map(([key, value]) => [key, mergedValues(one[key], value)] as const),
-  ]);
+  const merged = Object.entries(other).map(([key, value]) => [key, mergedValues(one[key], value)] as const);
+  return { ...one, ...Object.fromEntries(merged) };
 }

@@ -168,6 +168,11 @@ function watched() {
   const controller = new AbortController();
   let server: ApiServer | null = null;
   let [out, err] = ['', ''];
+  const closeServer = async () => {
+    const closing = server?.close();
+    server = null;
+    await closing;
+  };
   return {
     world,
     set: (name: string, state: NodeState, age = 0, ...codes: readonly ReasonCode[]) =>
@@ -198,14 +203,9 @@ function watched() {
     },
     async close() {
       controller.abort();
-      const closing = server?.close();
-      server = null;
-      await closing;
+      await closeServer();
     },
-    async closeServer() {
-      await server?.close();
-      server = null;
-    },
+    closeServer,
   };
 }
 

@@ -55,10 +55,10 @@ describe('what people decide about a cluster', () => {
     await world.call('POST', '/v1/cluster/exemptions', short);
     await reaches('node-2', untrusted);
     // The mark may come before the log says why.
-    const ended = async () => (await world.audit()).findLast(({ action }) => action === 'exempt.end');
-    await world.until(async () => (await ended()) !== undefined);
-    const { actor, subject } = Object(await ended());
-    assert.deepEqual([actor, subject], ['server', 'node-2']);
+    const ended = await world.until(async () =>
+      (await world.audit()).findLast(({ action }) => action === 'exempt.end'),
+    );
+    assert.deepEqual([ended.actor, ended.subject], ['server', 'node-2']);
   });
 
   it('adds no mark while it is paused, takes the label all the same, and marks afterwards', async () => {
