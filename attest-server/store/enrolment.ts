@@ -125,6 +125,13 @@ export function enrolmentStore(
           .insertInto('statuses')
           .values({ ...unproven, ek_digest: node.ekDigest, since: node.enrolledAt })
           .execute();
+        // The TPM may have been a node before, also under another name.
+        const proof = { ...noProof, node: node.name };
+        await transaction
+          .insertInto('proofs')
+          .values({ ...proof, ek_digest: node.ekDigest })
+          .onConflict((conflict) => conflict.column('ek_digest').doUpdateSet(proof))
+          .execute();
         await append(transaction, event);
       });
     },
@@ -168,11 +175,15 @@ export function enrolmentStore(
           .set({
             reset_count: null,
             restart_count: null,
-            clock: null,
             firmware_version: null,
             boot_id: null,
             sequence: null,
           })
+          .where('ek_digest', '=', ekDigest)
+          .execute();
+        await transaction
+          .updateTable('proofs')
+          .set({ clock: null })
           .where('ek_digest', '=', ekDigest)
           .execute();
         await append(transaction, event);
@@ -408,15 +419,12 @@ function isOneOf(is: ExpressionBuilder<Tables, 'nodes'>, { ekDigest, keyDigest, 
 const unproven = {
   state: 'pending',
   verdict: null,
-  verified_at: null,
-  expires_at: null,
   trusted_at: null,
   boot_seen_at: null,
   booted_after: null,
   booted_at: null,
   reset_count: null,
   restart_count: null,
-  clock: null,
   firmware_version: null,
   boot_id: null,
   sequence: null,
@@ -424,13 +432,20 @@ const unproven = {
   system_uuid: null,
   parts: '{}',
   memory: null,
-  evidence_digest: null,
   recorded_at: null,
   recorded_evidence: null,
-  repeats: 0,
   trusted_by: null,
   seen_address: null,
   seen_agent: null,
+} as const;
+
+const noProof = {
+  verified_at: null,
+  expires_at: null,
+  clock: null,
+  repeats: 0,
+  evidence_digest: null,
+  bytes: null,
 } as const;
 
 /** Part of a revocation's transaction. @throws Rejection `enrolment_pending` where they are not enrolled together */

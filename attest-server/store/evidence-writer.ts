@@ -17,10 +17,6 @@ export interface EvidenceWriter {
   use(digest: string, ekDigest: string, at: number): Promise<void>;
   /** Keeps what one verdict was made from. @param id of the verdict's row in the history */
   keep(blob: KeptBlob, id: number): Promise<void>;
-  /** Keeps what a verdict was made from that has no row, in the place of the one before. */
-  keepLatest(blob: KeptBlob, of: { ekDigest: string; node: string; at: number }): Promise<void>;
-  /** A row of the history follows the latest such verdict. @param named that verdict's evidence, where the row rests on it */
-  endLatest(ekDigest: string, named: { readonly digest: string; readonly row: number } | null): Promise<void>;
   /** To be called after each transaction. */
   ended(committed: boolean): void;
   /** This node names these no longer, and they may be erased: nothing is known of them any more. */
@@ -32,7 +28,7 @@ const noteEvery = 86_400_000;
 /** How many digests of shared blobs are remembered as written: a fleet's keys, PCR values and boot logs, and who names them. */
 const most = 131_072;
 /** What a row takes beside its bytes, and what long bytes leave empty of their last page. */
-const rowBytes = 512;
+export const rowBytes = 512;
 const pageBytes = 4096;
 
 export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
@@ -74,47 +70,11 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
       .returning('digest')
       .compile(),
   );
-  const heldOf = sql<number>`length(bytes) + ${sql.lit(rowBytes)}`;
   const insertAnswer = prepare<{ id: number; bytes: Buffer; held: number }>()((value) =>
     db
       .insertInto('answers')
       .values({ id: value('id'), bytes: value('bytes'), held: value('held') })
       .compile(),
-  );
-  const replaceLatest = prepare<{
-    ek_digest: string;
-    node: string;
-    at: number;
-    digest: string;
-    bytes: Buffer;
-  }>()((value) => {
-    const rest = {
-      node: value('node'),
-      at: value('at'),
-      digest: value('digest'),
-      bytes: value('bytes'),
-    };
-    return db
-      .insertInto('latest_answers')
-      .values({ ek_digest: value('ek_digest'), ...rest })
-      .onConflict((conflict) => conflict.column('ek_digest').doUpdateSet(rest))
-      .compile();
-  });
-  const moveLatest = prepare<{ id: number; ek_digest: string; digest: string }>()((value) =>
-    db
-      .insertInto('answers')
-      .columns(['id', 'bytes', 'held'])
-      .expression(
-        db
-          .selectFrom('latest_answers')
-          .select([value('id').as('id'), 'bytes', heldOf.as('held')])
-          .where('ek_digest', '=', value('ek_digest'))
-          .where('digest', '=', value('digest')),
-      )
-      .compile(),
-  );
-  const dropLatest = prepare<{ ek_digest: string }>()((value) =>
-    db.deleteFrom('latest_answers').where('ek_digest', '=', value('ek_digest')).compile(),
   );
   const noteUse = prepare<{ digest: string; at: number }>()((value) =>
     db
@@ -163,14 +123,6 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
       const bytes = checked(blob);
       await insertAnswer({ id, bytes, held: bytes.length + rowBytes });
     },
-    async keepLatest(blob, { ekDigest, node, at }) {
-      const bytes = checked(blob);
-      await replaceLatest({ ek_digest: ekDigest, node, at, digest: blob.digest, bytes });
-    },
-    async endLatest(ekDigest, named) {
-      if (named !== null) await moveLatest({ id: named.row, ek_digest: ekDigest, digest: named.digest });
-      await dropLatest({ ek_digest: ekDigest });
-    },
     ended(success) {
       if (written.size === 0) return;
       if (committed.size > most) committed.clear();
@@ -204,7 +156,7 @@ function heldKey(digest: string, ekDigest: string): string {
 }
 
 /** Its bytes, asked for once: some callers make them anew each time. */
-function checked({ digest, bytes }: KeptBlob): Buffer {
+export function checked({ digest, bytes }: KeptBlob): Buffer {
   const actual = hash('sha256', bytes, 'hex');
   if (actual !== digest) throw new Error(`evidence named ${digest} has the digest ${actual}`);
   return bytes;

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import type { NotNull } from 'kysely';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
@@ -22,10 +23,12 @@ export function evidenceStore(database: Database, append: Append, writer: Verdic
   );
   const latest = hot<{ node: string; digest: string }>()((value) =>
     db
-      .selectFrom('latest_answers')
+      .selectFrom('proofs')
       .select('bytes')
       .where('node', '=', value('node'))
-      .where('digest', '=', value('digest'))
+      .where('evidence_digest', '=', value('digest'))
+      .where('bytes', 'is not', null)
+      .$narrowType<{ bytes: NotNull }>()
       .compile(),
   );
 
@@ -87,11 +90,13 @@ export function evidenceStore(database: Database, append: Append, writer: Verdic
 
     async named(node, digits) {
       const latestOnes = await db
-        .selectFrom('latest_answers')
-        .select('digest')
+        .selectFrom('proofs')
+        .select('evidence_digest')
         .where('node', '=', node)
+        .where('bytes', 'is not', null)
         .execute();
-      const found = new Set(latestOnes.map(({ digest }) => digest).filter((each) => each.startsWith(digits)));
+      const found = new Set<string>();
+      for (const { evidence_digest: digest } of latestOnes) if (digest?.startsWith(digits)) found.add(digest);
       for await (const rows of rowsOf(node)) {
         for (const { evidence_digest: digest } of rows) if (digest?.startsWith(digits)) found.add(digest);
         if (found.size > 1) break;

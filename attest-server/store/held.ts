@@ -4,7 +4,7 @@ import type { EvidenceStore, GivingWay, HeldEvidence } from '../evidence/ports.t
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
 import type { Database } from './database.ts';
-import { blobEraser } from './retention.ts';
+import { blobEraser, latestEraser } from './retention.ts';
 import { hot } from './statements.ts';
 import { parseParts } from './status-row.ts';
 import { isNaming } from './unused-evidence.ts';
@@ -47,10 +47,8 @@ export function heldByNode(
     db
       .selectFrom('nodes')
       .leftJoin('held', 'held.ek_digest', 'nodes.ek_digest')
-      .leftJoin('latest_answers', 'latest_answers.ek_digest', 'nodes.ek_digest')
-      .select(
-        sql<number>`coalesce(blobs + answers, 0) + coalesce(length(latest_answers.bytes), 0)`.as('bytes'),
-      )
+      .leftJoin('proofs', 'proofs.ek_digest', 'nodes.ek_digest')
+      .select(sql<number>`coalesce(blobs + answers, 0) + coalesce(length(proofs.bytes), 0)`.as('bytes'))
       .where('nodes.ek_digest', '=', value('ek_digest'))
       .compile(),
   );
@@ -151,13 +149,17 @@ export function heldByNode(
     const [status, own] = await Promise.all([
       db
         .selectFrom('statuses')
-        .select(['parts', 'evidence_digest', 'recorded_evidence'])
+        .select(['parts', 'recorded_evidence'])
         .where('ek_digest', '=', ekDigest)
         .executeTakeFirst(),
-      db.selectFrom('latest_answers').select('bytes').where('ek_digest', '=', ekDigest).executeTakeFirst(),
+      db
+        .selectFrom('proofs')
+        .select(['evidence_digest', 'bytes'])
+        .where('ek_digest', '=', ekDigest)
+        .executeTakeFirst(),
     ]);
     // What must stay: the verdict of now rests on it, or the node became untrusted by it. What a key is released by comes here.
-    const staying = new Set([status?.evidence_digest, status?.recorded_evidence]);
+    const staying = new Set([own?.evidence_digest, status?.recorded_evidence]);
     const answers: AnswerRow[] = [];
     for await (const rows of rowsOf(request))
       for (const row of rows) {
@@ -196,7 +198,7 @@ export function heldByNode(
       }
     };
     use([...partsIn(status?.parts), ...request.naming].filter((digest) => bytes.has(digest)));
-    if (own !== undefined) use(namesOf(own.bytes));
+    if (own?.bytes) use(namesOf(own.bytes));
     for (const { names } of answers) use(names);
     for (const digest of bytes.keys()) if (!uses.has(digest)) giveUp(digest);
     const gone: AnswerRow[] = [];
@@ -262,11 +264,7 @@ export function heldByNode(
           if (bytes !== null && digest !== null) answers.push({ id, digest, held: 0, names: [] });
       const { bytes } = await blobsOf({ ...request, lists: [] });
       await db.transaction().execute(async (transaction) => {
-        const own = await transaction
-          .deleteFrom('latest_answers')
-          .where('ek_digest', '=', ekDigest)
-          .returning('digest')
-          .execute();
+        const own = await latestEraser(transaction).where('ek_digest', '=', ekDigest).execute();
         if (own.length > 0) await append(transaction, event(own.map(({ digest }) => digest)));
       });
       return [...(await erase({ answers, blobs: bytes, bytes: 0 }, request))];

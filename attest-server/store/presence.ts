@@ -2,6 +2,7 @@ import type { Kysely, Selectable } from 'kysely';
 import type { KeptPresence, PresenceStore } from '../presence/ports.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
+import { latestEraser } from './retention.ts';
 import type { Tables } from './schema.ts';
 
 /** Of archived nodes: they are in no list, and nobody takes them into memory. */
@@ -76,11 +77,7 @@ export function presenceStore({ db, forMachines }: Database, append: Append): Pr
           .where('ek_digest', 'in', ekDigests)
           .where('gone_at', 'is not', null)
           .execute();
-        const answers = await transaction
-          .deleteFrom('latest_answers')
-          .where('ek_digest', 'in', ekDigests)
-          .returning('digest')
-          .execute();
+        const answers = await latestEraser(transaction).where('ek_digest', 'in', ekDigests).execute();
         await append(transaction, audit);
         if (answers.length > 0) await append(transaction, erased(answers.map(({ digest }) => digest)));
       }),
@@ -111,13 +108,11 @@ async function recoverReturns(db: Kysely<Tables>): Promise<void> {
       from
         .selectFrom('statuses')
         .innerJoin('presence as kept', 'kept.ek_digest', 'statuses.ek_digest')
+        .innerJoin('proofs', 'proofs.ek_digest', 'statuses.ek_digest')
         .select('statuses.ek_digest')
         .where('kept.archived_at', 'is not', null)
         .where((is) =>
-          is.or([
-            is('statuses.state', '=', 'untrusted'),
-            is('statuses.verified_at', '>', is.ref('kept.archived_at')),
-          ]),
+          is.or([is('statuses.state', '=', 'untrusted'), is('verified_at', '>', is.ref('kept.archived_at'))]),
         ),
     )
     .execute();

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely';
+import type { Kysely, NotNull } from 'kysely';
 import type { EvidenceStore } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import type { Tables } from './schema.ts';
@@ -42,7 +42,8 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
       const current = await transaction
         .selectFrom('statuses')
         .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
-        .select('statuses.evidence_digest')
+        .innerJoin('proofs', 'proofs.ek_digest', 'statuses.ek_digest')
+        .select('evidence_digest')
         .where('nodes.name', '=', node)
         .execute();
       const needed =
@@ -62,12 +63,10 @@ export function retention(db: Kysely<Tables>, append: Append): EvidenceStore['er
 
       /** The latest answers of machines that had this name, and are no nodes any more. */
       async function eraseLeft(transaction: Kysely<Tables>, node: string, before: number): Promise<boolean> {
-        const gone = await transaction
-          .deleteFrom('latest_answers')
+        const gone = await latestEraser(transaction)
           .where('node', '=', node)
-          .where('at', '<', before)
+          .where('verified_at', '<', before)
           .where('ek_digest', 'not in', (from) => from.selectFrom('statuses').select('ek_digest'))
-          .returning('digest')
           .execute();
         if (gone.length > 0) await append(transaction, event(gone.map(({ digest }) => digest)));
         return gone.length > 0;
@@ -99,6 +98,16 @@ function eraser(db: Kysely<Tables>) {
     }
     return [...found];
   };
+}
+
+/** The query, once it says of which nodes, erases what their latest verdicts were made from, and gives the digests. */
+export function latestEraser(db: Kysely<Tables>) {
+  return db
+    .updateTable('proofs')
+    .set({ bytes: null })
+    .where('bytes', 'is not', null)
+    .returning('evidence_digest as digest')
+    .$narrowType<{ digest: NotNull }>();
 }
 
 /** The query erases a shared blob, and gives its digest where it was there. */

@@ -4,12 +4,12 @@ import type { Generated } from 'kysely';
 export interface Tables {
   readonly nodes: NodeRow;
   readonly statuses: StatusRow;
+  readonly proofs: ProofRow;
   readonly history: HistoryRow;
   /** What many verdicts share. Up to schema 8 also what each verdict was made from. */
   readonly evidence: EvidenceRow;
   readonly evidence_uses: EvidenceUseRow;
   readonly answers: AnswerRow;
-  readonly latest_answers: LatestAnswerRow;
   /** `references` is a word of SQL. */
   readonly reference_values: ReferenceRow;
   readonly pins: PinRow;
@@ -68,16 +68,12 @@ export interface StatusRow {
   readonly state: string;
   /** JSON */
   readonly verdict: string | null;
-  readonly verified_at: number | null;
-  readonly expires_at: number | null;
   readonly trusted_at: number | null;
   readonly boot_seen_at: number | null;
   readonly booted_after: number | null;
   readonly booted_at: number | null;
   readonly reset_count: number | null;
   readonly restart_count: number | null;
-  /** Decimal digits: the TPM's clock is an unsigned 64-bit number, SQLite's integers are signed. */
-  readonly clock: string | null;
   readonly firmware_version: string | null;
   readonly boot_id: string | null;
   /** JSON */
@@ -88,16 +84,28 @@ export interface StatusRow {
   readonly parts: string;
   /** JSON: aspect -> value. */
   readonly memory: string | null;
-  readonly evidence_digest: string | null;
   readonly recorded_at: number | null;
   readonly recorded_evidence: string | null;
-  readonly repeats: number;
   readonly since: number | null;
   /** JSON */
   readonly trusted_by: string | null;
   /** Of its latest proven connection: address, and the version that its agent said. No verdict moves them. */
   readonly seen_address: string | null;
   readonly seen_agent: string | null;
+}
+
+/** What each verdict moves, also one that is the one before: a row a node, which its TPM keeps when it is no node any more. */
+export interface ProofRow {
+  readonly ek_digest: string;
+  readonly node: string;
+  readonly verified_at: number | null;
+  readonly expires_at: number | null;
+  /** Decimal digits: the TPM's clock is an unsigned 64-bit number, SQLite's integers are signed. */
+  readonly clock: string | null;
+  readonly repeats: number;
+  readonly evidence_digest: string | null;
+  /** That evidence; null where a row of the history has it, or it is gone. */
+  readonly bytes: Uint8Array | null;
 }
 
 interface HistoryRow {
@@ -154,15 +162,6 @@ interface HeldBlobRow {
   readonly digest: string;
   /** With what it takes beside its own bytes. */
   readonly bytes: number;
-}
-
-/** What the latest of a node's equal verdicts was made from: one row a node, written over. */
-interface LatestAnswerRow {
-  readonly ek_digest: string;
-  readonly node: string;
-  readonly at: number;
-  readonly digest: string;
-  readonly bytes: Uint8Array;
 }
 
 /** About when a blob was last named by an answer: noted at most once a day. */

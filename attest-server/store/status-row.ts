@@ -7,14 +7,14 @@ import { ourChanges, turns } from '../protocol/our-change.ts';
 import { heldIn, writtenHeldCodes } from '../protocol/reasons.ts';
 import { nodeStates, type Verdict, verdictSchema } from '../protocol/verdict.ts';
 import { knownWord } from './columns.ts';
-import type { StatusRow } from './schema.ts';
+import type { ProofRow, StatusRow } from './schema.ts';
 import { parseRow } from './unreadable-row.ts';
 
 /** What verdicts write. */
 type JudgedRow = Omit<StatusRow, 'seen_address' | 'seen_agent'>;
 
 /** A status with the name that its endorsement key has now. */
-export interface NamedStatusRow extends JudgedRow {
+export interface NamedStatusRow extends JudgedRow, Omit<ProofRow, 'node' | 'bytes'> {
   readonly name: string;
 }
 
@@ -51,7 +51,10 @@ export function statusOf(row: NamedStatusRow): NodeStatus {
 }
 
 /** Of a row that nobody can read: what was held against its TPM is not known, so a person must approve it again. */
-export function heldStatus({ name, ek_digest: ekDigest }: NamedStatusRow): NodeStatus {
+export function heldStatus({
+  name,
+  ek_digest: ekDigest,
+}: Pick<NamedStatusRow, 'name' | 'ek_digest'>): NodeStatus {
   return {
     name,
     ekDigest,
@@ -148,31 +151,43 @@ export function textsIn(text: string): readonly string[] {
   return [policy, references];
 }
 
-/** The columns that each answer moves. */
-export type MovedRow = Omit<
-  JudgedRow,
-  | 'ek_digest'
-  | 'state'
-  | 'verdict'
-  | 'trusted_at'
-  | 'boot_seen_at'
-  | 'booted_after'
-  | 'booted_at'
-  | 'recorded_at'
-  | 'recorded_evidence'
-  | 'since'
->;
+/** The columns that every answer moves. */
+type MovedRow = Omit<ProofRow, 'ek_digest' | 'node' | 'bytes'>;
+/** Columns that an answer may move whose verdict is the one before. */
+export const shownNames = [
+  'reset_count',
+  'restart_count',
+  'firmware_version',
+  'boot_id',
+  'sequence',
+  'kernel',
+  'system_uuid',
+  'parts',
+  'memory',
+  'trusted_by',
+] as const;
+type ShownRow = Pick<StatusRow, (typeof shownNames)[number]>;
 /** As a statement takes its values. */
-export type MovedValues = { readonly [K in keyof MovedRow]: MovedRow[K] };
+export type MovedValues = { readonly [K in keyof MovedRow | 'ek_digest']: ProofRow[K] };
+export type ShownValues = { readonly [K in keyof ShownRow | 'ek_digest']: JudgedRow[K] };
 export type StatusValues = { readonly [K in keyof JudgedRow]: JudgedRow[K] };
 
 export function movedRow(status: Moved): MovedValues {
   return {
+    ek_digest: status.ekDigest,
     verified_at: status.verifiedAt,
     expires_at: status.expiresAt,
+    clock: status.clock === null ? null : status.clock.toString(),
+    repeats: status.repeats,
+    evidence_digest: status.evidenceDigest,
+  };
+}
+
+export function shownRow(status: Moved): ShownValues {
+  return {
+    ek_digest: status.ekDigest,
     reset_count: status.resetCount,
     restart_count: status.restartCount,
-    clock: status.clock === null ? null : status.clock.toString(),
     firmware_version: status.firmwareVersion,
     boot_id: status.bootId,
     sequence: status.sequence === null ? null : sequenceText(status.sequence),
@@ -180,16 +195,13 @@ export function movedRow(status: Moved): MovedValues {
     system_uuid: status.systemUuid,
     parts: JSON.stringify(status.parts),
     memory: isEmpty(status.memory) ? null : JSON.stringify(status.memory),
-    evidence_digest: status.evidenceDigest,
-    repeats: status.repeats,
     trusted_by: status.trustedBy === null ? null : trustedByText(status.trustedBy),
   };
 }
 
 export function statusRow(status: NodeStatus): StatusValues {
   return {
-    ...movedRow(status),
-    ek_digest: status.ekDigest,
+    ...shownRow(status),
     state: status.state,
     verdict: status.verdict === null ? null : JSON.stringify(status.verdict),
     trusted_at: status.trustedAt,
@@ -216,9 +228,16 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
   return {
     verified_at: value('verified_at'),
     expires_at: value('expires_at'),
+    clock: value('clock'),
+    repeats: value('repeats'),
+    evidence_digest: value('evidence_digest'),
+  };
+}
+
+export function shownColumns(value: <K extends keyof ShownRow>(name: K) => RawBuilder<ShownRow[K]>) {
+  return {
     reset_count: value('reset_count'),
     restart_count: value('restart_count'),
-    clock: value('clock'),
     firmware_version: value('firmware_version'),
     boot_id: value('boot_id'),
     sequence: value('sequence'),
@@ -226,16 +245,14 @@ export function movedColumns(value: <K extends keyof MovedRow>(name: K) => RawBu
     system_uuid: value('system_uuid'),
     parts: value('parts'),
     memory: value('memory'),
-    evidence_digest: value('evidence_digest'),
-    repeats: value('repeats'),
     trusted_by: value('trusted_by'),
   };
 }
 
-/** Every column but the key. */
+/** Every column of a status but the key. */
 export function statusColumns(value: <K extends keyof JudgedRow>(name: K) => RawBuilder<JudgedRow[K]>) {
   return {
-    ...movedColumns(value),
+    ...shownColumns(value),
     state: value('state'),
     verdict: value('verdict'),
     trusted_at: value('trusted_at'),

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { type Kysely, sql } from 'kysely';
+import { type Kysely, type NotNull, sql } from 'kysely';
 import type { EvidenceStore, UnusedRequest } from '../evidence/ports.ts';
 import type { Append } from './audit.ts';
 import { toBuffer } from './columns.ts';
@@ -69,10 +69,12 @@ export function unusedEvidence(db: Kysely<Tables>, append: Append): EvidenceStor
   ): Promise<void> {
     for (let last = ''; ; ) {
       const rows = await db
-        .selectFrom('latest_answers')
+        .selectFrom('proofs')
         .select(['ek_digest', 'node', 'bytes'])
         .where('ek_digest', '>', last)
-        .where('at', '<', keptBefore)
+        .where('verified_at', '<', keptBefore)
+        .where('bytes', 'is not', null)
+        .$narrowType<{ bytes: NotNull }>()
         .orderBy('ek_digest')
         .limit(page)
         .execute();

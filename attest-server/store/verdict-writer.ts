@@ -1,4 +1,3 @@
-import type { RawBuilder } from 'kysely';
 import type {
   ChangeRecord,
   HistoryEntry,
@@ -14,12 +13,14 @@ import { auditWriter, type ChainEntry } from './audit.ts';
 import type { Database } from './database.ts';
 import { type EvidenceWriter, evidenceWriter } from './evidence-writer.ts';
 import { groupCommit, mostInBatch } from './group-commit.ts';
+import { keyEnrolledAs, proofWriter } from './proof-writer.ts';
 import type { Tables } from './schema.ts';
 import {
-  type MovedValues,
-  movedColumns,
-  movedRow,
+  type ShownValues,
   type StatusValues,
+  shownColumns,
+  shownNames,
+  shownRow,
   statusColumns,
   statusRow,
 } from './status-row.ts';
@@ -64,9 +65,10 @@ type Write =
 export function verdictWriter(database: Database, chain: ChainEntry): VerdictWriter {
   const { db, prepare, inTransaction } = database;
   const evidence = evidenceWriter(database);
+  const proofs = proofWriter(database);
   const addToLog = auditWriter(database, chain);
   const insertHistory = historyInserter(database);
-  const moveStatus = statusMover(database);
+  const updateShown = shownUpdater(database);
   const updateStatus = prepare<StatusValues & { readonly name: string }>()((value) =>
     db
       .updateTable('statuses')
@@ -86,7 +88,15 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       .where('ek_digest', '=', value('ek_digest'))
       .where('ek_digest', 'in', keyEnrolledAs(db, value('name')))
       .where('state', '=', value('read_state'))
-      .where('verified_at', 'is not distinct from', value('read_at'))
+      .where(({ exists }) =>
+        exists(
+          db
+            .selectFrom('proofs')
+            .select('ek_digest')
+            .where('ek_digest', '=', value('ek_digest'))
+            .where('verified_at', 'is not distinct from', value('read_at')),
+        ),
+      )
       .returning('ek_digest')
       .compile(),
   );
@@ -105,26 +115,24 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     if (updated === undefined) return over === undefined ? notEnrolled(status) : new AnotherRow();
     let row: number | null = null;
     for (const entry of history) row = await insertHistory(ekDigest, name, entry);
-    let isKept = false;
+    let own: KeptBlob | null = null;
     for (const blob of blobs)
-      if (blob.digest !== evidenceDigest) await evidence.share(blob, ekDigest, at);
-      else if (row === null) await evidence.keepLatest(blob, { ekDigest, node: name, at });
-      else {
-        await evidence.keep(blob, row);
-        isKept = true;
-      }
-    if (row !== null && evidenceDigest !== null)
-      await evidence.endLatest(ekDigest, isKept ? null : { digest: evidenceDigest, row });
+      if (blob.digest === evidenceDigest) own = blob;
+      else await evidence.share(blob, ekDigest, at);
+    if (row === null) await (own === null ? proofs.move(status) : proofs.keep(status, own));
+    else {
+      if (own !== null) await evidence.keep(own, row);
+      await proofs.leave(status, own === null ? row : null);
+    }
     await use(status, at);
     return null;
   }
 
   async function writeRepeat(record: RepeatRecord): Promise<Error | null> {
-    const { name, ekDigest, verifiedAt, evidence: blobs } = record;
-    const moved = await moveStatus({ ...movedRow(record), ek_digest: ekDigest, name });
-    if (moved === undefined) return notEnrolled(record);
+    const { ekDigest, verifiedAt, evidence: blobs } = record;
+    if (!(await proofs.keep(record, blobs.own))) return notEnrolled(record);
+    await updateShown(shownRow(record));
     for (const blob of blobs.shared) await evidence.share(blob, ekDigest, verifiedAt);
-    await evidence.keepLatest(blobs.own, { ekDigest, node: name, at: verifiedAt });
     await use(record, verifiedAt);
     return null;
   }
@@ -276,19 +284,14 @@ function notEnrolled({ name, ekDigest }: Moved): Rejection {
   return new Rejection('enrolment_pending', `${name} is not enrolled with the key ${ekDigest} any more`);
 }
 
-/** A status counts while its key is enrolled under that name. */
-function keyEnrolledAs(db: Database['db'], name: RawBuilder<string>) {
-  return db.selectFrom('nodes').select('ek_digest').where('name', '=', name).where('revoked_at', 'is', null);
-}
-
-function statusMover({ db, prepare }: Database) {
-  return prepare<MovedValues & { readonly ek_digest: string; readonly name: string }>()((value) =>
+/** The row of a status is long, and is written only where an answer shows something else than the one before. */
+function shownUpdater({ db, prepare }: Database) {
+  return prepare<ShownValues>()((value) =>
     db
       .updateTable('statuses')
-      .set(movedColumns(value))
+      .set(shownColumns(value))
       .where('ek_digest', '=', value('ek_digest'))
-      .where('ek_digest', 'in', keyEnrolledAs(db, value('name')))
-      .returning('ek_digest')
+      .where(({ or, eb }) => or(shownNames.map((name) => eb(name, 'is distinct from', value(name)))))
       .compile(),
   );
 }

@@ -17,8 +17,9 @@ export function verdictStore({ db }: Database, writer: VerdictWriter, onUnreadab
   const named = db
     .selectFrom('statuses')
     .innerJoin('nodes', 'nodes.ek_digest', 'statuses.ek_digest')
+    .innerJoin('proofs', 'proofs.ek_digest', 'statuses.ek_digest')
     .selectAll('statuses')
-    .select('nodes.name');
+    .select(['verified_at', 'expires_at', 'clock', 'repeats', 'evidence_digest', 'nodes.name']);
   const byName = hot<{ name: string }>()((value) => named.where('nodes.name', '=', value('name')).compile());
   const archived = hot<{ name: string }>()((value) =>
     named

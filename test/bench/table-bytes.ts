@@ -11,9 +11,9 @@ const kinds: Readonly<Record<string, 'history' | 'audit' | 'answers' | 'parts' |
   sqlite_autoindex_evidence_1: 'parts',
   evidence_uses: 'parts',
   sqlite_autoindex_evidence_uses_1: 'parts',
-  latest_answers: 'statuses',
-  latest_answers_by_node: 'statuses',
-  sqlite_autoindex_latest_answers_1: 'statuses',
+  proofs: 'statuses',
+  proofs_by_node: 'statuses',
+  sqlite_autoindex_proofs_1: 'statuses',
   statuses: 'statuses',
   sqlite_autoindex_statuses_1: 'statuses',
 };

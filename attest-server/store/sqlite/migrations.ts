@@ -307,6 +307,66 @@ const migrations: readonly string[] = [
    )
    where (state = 'trusted' or state = 'unknown' and trusted_at = verified_at)
      and json_valid(verdict) and evidence_digest is not null;`,
+
+  // What each verdict moves is a row of its own, with what it was made from: the long row of a status is seldom written.
+  `create table proofs (
+     ek_digest text primary key references nodes (ek_digest),
+     node text not null,
+     verified_at integer,
+     expires_at integer,
+     clock text,
+     repeats integer not null default 0,
+     evidence_digest text,
+     bytes blob
+   ) strict;
+
+   insert into proofs
+   select statuses.ek_digest, name, verified_at, expires_at, clock, repeats, evidence_digest, latest_answers.bytes
+   from statuses join nodes on nodes.ek_digest = statuses.ek_digest
+   left join latest_answers on latest_answers.ek_digest = statuses.ek_digest and digest = evidence_digest;
+
+   insert into proofs (ek_digest, node, verified_at, evidence_digest, bytes)
+   select ek_digest, node, at, digest, bytes from latest_answers
+   where ek_digest not in (select ek_digest from statuses);
+
+   create index proofs_by_node on proofs (node);
+
+   drop table latest_answers;
+
+   alter table statuses rename to earlier_statuses;
+
+   create table statuses (
+     ek_digest text primary key references nodes (ek_digest),
+     state text not null,
+     verdict text,
+     trusted_at integer,
+     boot_seen_at integer,
+     booted_after integer,
+     booted_at integer,
+     reset_count integer,
+     restart_count integer,
+     firmware_version text,
+     boot_id text,
+     sequence text,
+     kernel text,
+     system_uuid text,
+     parts text not null default '{}',
+     memory text,
+     recorded_at integer,
+     recorded_evidence text,
+     since integer,
+     trusted_by text,
+     seen_address text,
+     seen_agent text
+   ) strict;
+
+   insert into statuses
+   select ek_digest, state, verdict, trusted_at, boot_seen_at, booted_after, booted_at, reset_count, restart_count,
+     firmware_version, boot_id, sequence, kernel, system_uuid, parts, memory, recorded_at, recorded_evidence, since,
+     trusted_by, seen_address, seen_agent
+   from earlier_statuses;
+
+   drop table earlier_statuses;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nodeView } from '../../../attest-server/http/node-view.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
-import { heldStatus, statusRow } from '../../../attest-server/store/status-row.ts';
+import { heldStatus } from '../../../attest-server/store/status-row.ts';
 import { enrolled, now, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 
 describe('the view of a node', () => {
@@ -50,8 +50,8 @@ describe('the view of a node', () => {
   });
 
   it('says of a node whose row of the database cannot be read why it is unknown, and not since when (row 128)', () => {
-    const row = { ...statusRow(statusOf('node-1', verdictOf())), name: 'node-1' };
-    const view = nodeView(heldStatus(row), enrolled('node-1'), now, null);
+    const held = heldStatus({ name: 'node-1', ek_digest: enrolled('node-1').ekDigest });
+    const view = nodeView(held, enrolled('node-1'), now, null);
     assert.deepEqual([view.state, view.reason, view.since], ['unknown', 'counter_rollback', null]);
     assert.match(
       nextStep(view.reasons[0] ?? assert.fail(), { node: 'node-1', ek: view.ek }),

@@ -159,8 +159,9 @@ function copyArchived(path: string, count: number): void {
     key_digest: "printf('k%063x', n)",
     ak_name: "printf('a%063x', n)",
     name: "'archived-' || n",
+    node: "'archived-' || n",
   };
-  for (const table of ['nodes', 'statuses']) {
+  for (const table of ['nodes', 'statuses', 'proofs']) {
     const all = columns(table);
     const values = all.map((column) => others[column] ?? column).join(', ');
     database.exec(
@@ -176,7 +177,7 @@ function copyArchived(path: string, count: number): void {
   database.close();
 }
 
-const tables = ['nodes', 'statuses', 'history', 'evidence', 'answers', 'latest_answers', 'presence', 'audit'];
+const tables = ['nodes', 'statuses', 'history', 'evidence', 'answers', 'proofs', 'presence', 'audit'];
 
 function rowsOf(path: string): Readonly<Record<string, number>> {
   const database = new DatabaseSync(path, { readOnly: true });

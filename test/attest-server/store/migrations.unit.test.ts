@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
+import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { genesis } from '../../../attest-server/protocol/audit.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
 import { readKeptStates } from '../../databases/recording.ts';
-import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { madeBlob, madeEvent, madeNode, madeRecord } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
 
 const node = madeNode('node-1');
@@ -21,6 +22,8 @@ const firstFields = [
 
 /** Of 0.3.0. */
 const firstSchema = 17;
+/** From here on what each verdict moves is not in the row of a status. */
+const firstWithProofs = 26;
 
 describe('a store that an earlier version wrote', () => {
   let parent: string;
@@ -42,7 +45,8 @@ describe('a store that an earlier version wrote', () => {
       });
       const kept = await store.enrolment.node('node-1');
       for (const field of firstFields) assert.deepEqual(kept?.[field], node[field], field);
-      assert.equal((await store.verdicts.status('node-1'))?.state, 'trusted');
+      const status = await store.verdicts.status('node-1');
+      assert.deepEqual([status?.state, status?.verifiedAt], ['trusted', 5_000]);
       assert.deepEqual(
         (await store.verdicts.history('node-1', { limit: 10 }))[0]?.verdict,
         record.status.verdict,
@@ -63,6 +67,39 @@ describe('a store that an earlier version wrote', () => {
       assert.deepEqual(told, []);
       assert.deepEqual(schemaOf(path), schemaOf(':memory:'));
     });
+
+  it('keeps what its latest verdicts moved, with their evidence, also of a TPM that is no node any more', async () => {
+    const [latest, left] = [
+      madeBlob('the latest answer'),
+      madeBlob('the last answer of one that was revoked'),
+    ];
+    writeAs(firstWithProofs - 1);
+    const database = new DatabaseSync(path);
+    const insert = inserter(database);
+    database.exec(
+      `update statuses set verified_at = 9007, expires_at = 9180, clock = '18446744073709551615', repeats = 41,
+       evidence_digest = '${latest.digest}'`,
+    );
+    const sold = madeNode('sold');
+    insert('nodes', { ...nodeRow(sold), key_digest: sold.keyDigest, revoked_at: 9_000 });
+    for (const [{ ekDigest, name }, { digest, bytes }] of [
+      [node, latest],
+      [sold, left],
+    ] as const)
+      insert('latest_answers', { ek_digest: ekDigest, node: name, at: 9_007, digest, bytes });
+    database.close();
+    const store = await openMadeStore(path);
+    const status = await store.verdicts.status('node-1');
+    assert.deepEqual(
+      [status?.verifiedAt, status?.expiresAt, status?.clock, status?.repeats, status?.evidenceDigest],
+      [9_007, 9_180, 2n ** 64n - 1n, 41, latest.digest],
+    );
+    assert.deepEqual(await store.evidence.read(latest.digest, 'node-1'), latest.bytes);
+    assert.deepEqual(await store.evidence.read(left.digest, 'sold'), left.bytes);
+    assert.equal(await store.verdicts.status('sold'), null);
+    assert.equal(await store.evidence.held(node.ekDigest), latest.bytes.length);
+    await store[Symbol.asyncDispose]();
+  });
 
   it('makes of nothing, to the letter, what 0.3.0 made', () => {
     const database = new DatabaseSync(':memory:');
@@ -149,17 +186,15 @@ describe('a store that an earlier version wrote', () => {
     const insert = inserter(database);
     const { ekDigest } = node;
     const verdict = JSON.stringify(record.status.verdict);
-    insert('nodes', {
+    insert('nodes', nodeRow(node));
+    const isLong = version < firstWithProofs;
+    insert('statuses', {
       ek_digest: ekDigest,
-      name: 'node-1',
-      bound: node.bound,
-      ek_public_area: node.ekPublicArea,
-      ak_public_area: node.akPublicArea,
-      ak_name: node.akName,
-      manufacturer: node.manufacturer,
-      enrolled_at: node.enrolledAt,
+      state: 'trusted',
+      verdict,
+      ...(isLong && { verified_at: 5_000 }),
     });
-    insert('statuses', { ek_digest: ekDigest, state: 'trusted', verdict, verified_at: 5_000 });
+    if (!isLong) insert('proofs', { ek_digest: ekDigest, node: 'node-1', verified_at: 5_000 });
     insert('history', { ek_digest: ekDigest, node: 'node-1', at: 5_000, verdict, transition: 1 });
     const [blob] = record.evidence;
     insert('evidence', { digest: blob?.digest ?? '', stored_at: 5_000, bytes: blob?.bytes ?? null });
@@ -171,8 +206,22 @@ describe('a store that an earlier version wrote', () => {
   }
 });
 
+/** Its columns of 0.3.0 that have no default. */
+function nodeRow(node: EnrolledNode) {
+  return {
+    ek_digest: node.ekDigest,
+    name: node.name,
+    bound: node.bound,
+    ek_public_area: node.ekPublicArea,
+    ak_public_area: node.akPublicArea,
+    ak_name: node.akName,
+    manufacturer: node.manufacturer,
+    enrolled_at: node.enrolledAt,
+  };
+}
+
 function inserter(database: DatabaseSync) {
-  return (table: string, row: Record<string, string | number | Buffer | null>) => {
+  return (table: string, row: Readonly<Record<string, string | number | Buffer | null>>) => {
     const names = Object.keys(row);
     const places = names.map(() => '?').join(', ');
     database

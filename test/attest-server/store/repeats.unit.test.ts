@@ -30,7 +30,8 @@ describe('a verdict that is the one before', () => {
 
   it('moves the status, keeps its evidence, and adds neither row nor audit entry', async () => {
     const before = await rows();
-    const repeat = madeRepeat(one, 3_000, 4);
+    const shown = { kernel: '6.12.1', memory: { host: { seen: ['6.12.0', '6.12.1'] } } };
+    const repeat = { ...madeRepeat(one, 3_000, 4), ...shown };
     await store.verdicts.recordRepeat(repeat);
     const status = await store.verdicts.status('node-1');
     const { evidence, ...moved } = repeat;

@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { UnreadableRow } from '../../../attest-server/store/unreadable-row.ts';
-import { madeEvent, madeNode, madeRecord } from './made-records.ts';
+import { madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
 
 describe('the file of a store', () => {
@@ -130,6 +130,23 @@ describe('the file of a store', () => {
     await assert.rejects(open(), /another program/);
   });
 
+  it('logs less than 700 bytes for a verdict that is the one before, beside its evidence', async () => {
+    const store = await open();
+    const nodes = Array.from({ length: 256 }, (_, index) => madeNode(`node-${index}`));
+    await Promise.all(nodes.map((node) => store.enrolment.enrol(node, madeEvent('enrol', node.name))));
+    await Promise.all(nodes.map((node) => store.verdicts.recordChange(madeRecord(node, 1_000))));
+    const repeatAll = async (at: number) => {
+      const written = nodes.map((node) => store.verdicts.recordRepeat(madeRepeat(node, at)));
+      await store.verdicts.settled();
+      await Promise.all(written);
+      return statSync(`${path}-wal`).size;
+    };
+    const before = await repeatAll(2_000);
+    const each = ((await repeatAll(3_000)) - before) / nodes.length;
+    assert.ok(each > 0 && each < 700, `${each} bytes`);
+    await store[Symbol.asyncDispose]();
+  });
+
   it('frees a node whose TPM was held for other firmware, as 0.3.0 did, and no other (row 30)', async () => {
     await filled();
     for (const [node, held] of [
@@ -152,20 +169,20 @@ describe('the file of a store', () => {
     await store[Symbol.asyncDispose]();
   });
 
-  for (const [what, sql] of [
+  for (const [what, sql, table = 'statuses'] of [
     [
       'is held for something of another version',
       `sequence = '{"firstBootId":null,"rewind":"none","held":"clock_rewind"}'`,
     ],
     ['is not JSON', "verdict = '{'"],
     ['has a code of another version', `verdict = replace(verdict, '"trusted"', '"splendid"')`],
-    ['has a clock that is no number', "clock = 'noon'"],
+    ['has a clock that is no number', "clock = 'noon'", 'proofs'],
     ['has a state of another version', "state = 'splendid'"],
   ] as const) {
     it(`names a status that ${what}, holds its node, and gives all others (row 128)`, async () => {
       await filled();
       damage(
-        `update statuses set ${sql} where ek_digest = (select ek_digest from nodes where name = 'node-2')`,
+        `update ${table} set ${sql} where ek_digest = (select ek_digest from nodes where name = 'node-2')`,
       );
       const store = await open();
       assert.deepEqual(
