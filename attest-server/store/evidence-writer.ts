@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { sql } from 'kysely';
-import type { KeptBlob } from '../attest/ports.ts';
+import type { KeptBlob, Moved } from '../attest/ports.ts';
 import { initrdListHead, parseInitrdList } from '../protocol/initrd-list.ts';
 import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
 import { Rejection } from '../protocol/rejection.ts';
@@ -13,8 +13,8 @@ export interface EvidenceWriter {
    * @param ekDigest whose share it counts in, unless it is the server's own
    */
   share(blob: KeptBlob, ekDigest: string, at: number): Promise<void>;
-  /** Notes that an answer of this node names a blob that is there. */
-  use(digest: string, ekDigest: string, at: number): Promise<void>;
+  /** Notes that an answer of this node names these blobs, as far as they are there. */
+  use(parts: NamedParts, ekDigest: string, at: number): Promise<void>;
   /** Keeps what one verdict was made from. @param id of the verdict's row in the history */
   keep(blob: KeptBlob, id: number): Promise<void>;
   /** To be called after each transaction. */
@@ -22,6 +22,8 @@ export interface EvidenceWriter {
   /** This node names these no longer, and they may be erased: nothing is known of them any more. */
   forget(digests: Iterable<string>, ekDigest: string): void;
 }
+
+type NamedParts = Moved['parts'];
 
 /** A use is noted once in this time, and not with every answer. Who erases what is unused must leave it more. */
 const noteEvery = 86_400_000;
@@ -85,6 +87,11 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
   );
   const committed = new Map<string, number>();
   const written = new Map<string, number>();
+  /**
+   * Parts of whose use all is committed that there is to note. A node's answers name them by the same object until one of them is
+   * another one, so most have nothing looked up; and it ends with the node.
+   */
+  let used = new WeakMap<NamedParts, { readonly ekDigest: string; readonly until: number }>();
   const isNoted = (digest: string, at: number) =>
     at < (committed.get(digest) ?? written.get(digest) ?? Number.NEGATIVE_INFINITY) + noteEvery;
   const write = async (blob: KeptBlob, insert: typeof insertShared, key: string, at: number) => {
@@ -111,13 +118,23 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
       // Attack: a list of what other nodes sent, so that it stays for a node in whose share it does not count.
       for (const listed of listedIn(blob.bytes)) await count(listed, ekDigest, at);
     },
-    async use(digest, ekDigest, at) {
-      await count(digest, ekDigest, at);
-      // Under a key of its own: that one is named does not say that it is there.
-      const key = `used ${digest}`;
-      if (isNoted(digest, at) || isNoted(key, at)) return;
-      await noteUse({ digest, at });
-      written.set(key, at);
+    async use(parts, ekDigest, at) {
+      const before = used.get(parts);
+      if (before?.ekDigest === ekDigest && at < before.until) return;
+      let until = Number.POSITIVE_INFINITY;
+      for (const digest of Object.values(parts)) {
+        await count(digest, ekDigest, at);
+        // Under a key of its own: that one is named does not say that it is there.
+        const key = `used ${digest}`;
+        if (!isNoted(digest, at) && !isNoted(key, at)) {
+          await noteUse({ digest, at });
+          written.set(key, at);
+        }
+        const heldAt = committed.get(heldKey(digest, ekDigest)) ?? Number.NEGATIVE_INFINITY;
+        const usedAt = committed.get(digest) ?? committed.get(key) ?? Number.NEGATIVE_INFINITY;
+        until = Math.min(until, heldAt + noteEvery, usedAt + noteEvery);
+      }
+      if (at < until) used.set(parts, { ekDigest, until });
     },
     async keep(blob, id) {
       const bytes = checked(blob);
@@ -130,6 +147,7 @@ export function evidenceWriter({ db, prepare }: Database): EvidenceWriter {
       written.clear();
     },
     forget(digests, ekDigest) {
+      used = new WeakMap();
       // Also in `written`: of a transaction that is committed, and has not said so.
       for (const noted of [committed, written])
         for (const digest of digests)

@@ -124,7 +124,7 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
       if (own !== null) await evidence.keep(own, row);
       await proofs.leave(status, own === null ? row : null);
     }
-    await use(status, at);
+    await evidence.use(status.parts, ekDigest, at);
     return null;
   }
 
@@ -133,13 +133,9 @@ export function verdictWriter(database: Database, chain: ChainEntry): VerdictWri
     if (!(await proofs.keep(record, blobs.own))) return notEnrolled(record);
     await updateShown(shownRow(record));
     for (const blob of blobs.shared) await evidence.share(blob, ekDigest, verifiedAt);
-    await use(record, verifiedAt);
+    // A part is sent once a boot, and named by each answer.
+    await evidence.use(record.parts, ekDigest, verifiedAt);
     return null;
-  }
-
-  /** A part is sent once a boot, and named by each answer. */
-  async function use({ parts, ekDigest }: Moved, at: number): Promise<void> {
-    for (const digest of Object.values(parts)) await evidence.use(digest, ekDigest, at);
   }
 
   const commits = groupCommit<Write>(async (writes) => {

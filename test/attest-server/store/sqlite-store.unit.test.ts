@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { UnreadableRow } from '../../../attest-server/store/unreadable-row.ts';
-import { madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
+import { madeBlob, madeEvent, madeNode, madeRecord, madeRepeat } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
 
 describe('the file of a store', () => {
@@ -144,6 +144,31 @@ describe('the file of a store', () => {
     const before = await repeatAll(2_000);
     const each = ((await repeatAll(3_000)) - before) / nodes.length;
     assert.ok(each > 0 && each < 700, `${each} bytes`);
+    await store[Symbol.asyncDispose]();
+  });
+
+  it('notes once a day that a part is used which each answer names', async () => {
+    const store = await open();
+    const [node, part, hour] = [madeNode('node-1'), madeBlob('a boot log'), 3_600_000];
+    await store.enrolment.enrol(node, madeEvent('enrol', 'node-1'));
+    const first = madeRecord(node, 0);
+    const parts = { boot: part.digest };
+    await store.verdicts.recordChange({
+      ...first,
+      status: { ...first.status, parts },
+      evidence: [...first.evidence, part],
+    });
+    const notedAt: unknown[] = [];
+    for (const hours of [1, 2, 23, 25, 26, 27, 48, 50]) {
+      const written = store.verdicts.recordRepeat({ ...madeRepeat(node, hours * hour), parts });
+      await store.verdicts.settled();
+      await written;
+      const reader = new DatabaseSync(path, { readOnly: true });
+      const uses = reader.prepare('select at from evidence_uses where digest = ?');
+      notedAt.push(Number(uses.get(part.digest)?.at) / hour);
+      reader.close();
+    }
+    assert.deepEqual(notedAt, [0, 0, 0, 25, 25, 25, 25, 50]);
     await store[Symbol.asyncDispose]();
   });
 
