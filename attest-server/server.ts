@@ -262,6 +262,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
       store: store.webhook,
+      log: audit.reader('webhook'),
       clusterUid: kubernetes?.writer.uid ?? null,
       now,
       monotonic,

@@ -16,7 +16,10 @@ import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-
 import type { AuditStore } from './ports.ts';
 
 export interface AuditLogPorts {
-  readonly store: Omit<AuditStore, 'entries' | 'head' | 'checkpoints'>;
+  readonly store: Omit<
+    AuditStore,
+    'entries' | 'head' | 'checkpoints' | 'position' | 'setPosition' | 'onAppend'
+  >;
   readonly stateDir: string;
   /** Milliseconds since the epoch. */
   now(): number;

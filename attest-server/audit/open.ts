@@ -7,7 +7,8 @@ import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';
 import { paced } from './paced.ts';
-import type { AuditStore } from './ports.ts';
+import type { AuditReaderName, AuditStore } from './ports.ts';
+import { type AuditReader, auditReader } from './reader.ts';
 import { createRefusalLog, type RefusalLog } from './refusals.ts';
 
 export interface AuditParts {
@@ -43,6 +44,7 @@ export interface Audit extends AsyncDisposable {
   /** Whether a refusal has an entry, or is counted by the one that is written each hour. */
   readonly note: RefusalLog['note'];
   write(event: AuditEvent): Promise<void>;
+  reader(name: AuditReaderName): AuditReader;
   ready(): Readiness;
 }
 
@@ -127,6 +129,7 @@ export async function openAudit(parts: AuditParts): Promise<Audit> {
     },
     note: refusals.note,
     write,
+    reader: (name) => auditReader(store.audit, name),
     ready: () => ({ ok: true, reason: log.rollback }),
     async [Symbol.asyncDispose]() {
       clearInterval(signing);

@@ -7,6 +7,9 @@ interface Page {
   readonly limit: number;
 }
 
+/** Who reads the log entry by entry, each from where it was, which is a row of the database. */
+export type AuditReaderName = 'webhook';
+
 /** The audit log as it is kept: entries, the checkpoints that sign them, the keys that sign those. */
 export interface AuditStore {
   append(event: AuditEvent): Promise<void>;
@@ -26,4 +29,8 @@ export interface AuditStore {
   /** By origin, the one that signs now last; its keys oldest first. Empty before the first key. */
   origins(): Promise<readonly AuditOrigin[]>;
   addKey(origin: string, key: AuditKey, audit: AuditEvent): Promise<void>;
+  position(reader: AuditReaderName): Promise<number | null>;
+  setPosition(reader: AuditReaderName, seq: number | null): Promise<void>;
+  /** Calls the listener while an entry is written: what it asks for then is answered once that is committed. @returns ends it */
+  onAppend(listener: () => void): () => void;
 }

@@ -88,6 +88,7 @@ const entryBytes = 256;
 export function auditStore(
   { db, forMachines }: Database,
   append: Append,
+  onAppend: AuditStore['onAppend'],
   onUnreadable: OnUnreadable,
 ): AuditStore {
   return {
@@ -165,6 +166,29 @@ export function auditStore(
           .execute();
         await append(transaction, event);
       }),
+
+    async position(reader) {
+      const row = await db
+        .selectFrom('audit_readers')
+        .select('seq')
+        .where('reader', '=', reader)
+        .executeTakeFirst();
+      return row?.seq ?? null;
+    },
+
+    setPosition: (reader, seq) =>
+      forMachines(async (transaction) => {
+        if (seq === null)
+          await transaction.deleteFrom('audit_readers').where('reader', '=', reader).execute();
+        else
+          await transaction
+            .insertInto('audit_readers')
+            .values({ reader, seq })
+            .onConflict((conflict) => conflict.column('reader').doUpdateSet({ seq }))
+            .execute();
+      }),
+
+    onAppend,
   };
 }
 
@@ -178,7 +202,7 @@ function latestCheckpoint(db: Kysely<Tables>) {
 }
 
 /** A damaged entry stays in the list: left out, it could hide at the end of the log. Its hash does not fit. */
-export function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
+function entryOf(row: AuditRow, onUnreadable: OnUnreadable): AuditEntry {
   let detail: AuditEvent['detail'];
   try {
     detail = parseRow('audit', String(row.seq), () => parseDetail(row.detail));

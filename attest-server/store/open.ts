@@ -79,8 +79,14 @@ export interface StoreOptions {
  */
 export async function openStore(path: string, { chain, onUnreadable, watch }: StoreOptions): Promise<Store> {
   const database = openSqlite(path, watch);
-  const append = auditAppender(database.db, chain);
-  const writer = verdictWriter(database, chain);
+  const listeners = new Set<() => void>();
+  // In the middle of its transaction: whoever reads when he is told waits for the one connection, and so for the commit.
+  const told: ChainEntry = (...entry) => {
+    for (const listener of listeners) listener();
+    return chain(...entry);
+  };
+  const append = auditAppender(database.db, told);
+  const writer = verdictWriter(database, told);
   const references = referenceStore(database, append, onUnreadable);
   return {
     enrolment: enrolmentStore(database, append, writer.settled, onUnreadable),
@@ -94,7 +100,7 @@ export async function openStore(path: string, { chain, onUnreadable, watch }: St
     marking: markingStore(database, append, onUnreadable),
     presence: presenceStore(database, append),
     webhook: webhookStore(database, onUnreadable),
-    audit: auditStore(database, append, onUnreadable),
+    audit: auditStore(database, append, listenTo(listeners), onUnreadable),
     backup: database.backup,
     probe: database.probe,
     free: database.free,
@@ -103,5 +109,12 @@ export async function openStore(path: string, { chain, onUnreadable, watch }: St
       await writer.settled();
       await database.close();
     },
+  };
+}
+
+function listenTo(listeners: Set<() => void>): AuditStore['onAppend'] {
+  return (listener) => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
   };
 }

@@ -28,7 +28,7 @@ export interface Tables {
   readonly cluster_decisions: ClusterDecisionRow;
   readonly presence: PresenceRow;
   readonly machines_without_tpm: MachineWithoutTpmRow;
-  readonly webhook_position: WebhookPositionRow;
+  readonly audit_readers: AuditReaderRow;
   readonly initrds: InitrdRow;
   readonly held: HeldRow;
   readonly held_blobs: HeldBlobRow;
@@ -310,9 +310,9 @@ interface MachineWithoutTpmRow {
   readonly seen_at: number;
 }
 
-/** Up to which entry of the audit log the webhook was told. One row at most. */
-interface WebhookPositionRow {
-  readonly id: 1;
+/** Up to which entry each of those is done who read the audit log one by one. */
+interface AuditReaderRow {
+  readonly reader: string;
   readonly seq: number;
 }
 

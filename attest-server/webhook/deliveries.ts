@@ -1,11 +1,14 @@
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditReader } from '../audit/reader.ts';
+import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
 import type { DeliveryResult } from '../protocol/webhook.ts';
-import { messageOf, type Told } from './message.ts';
-import type { Waiting, WebhookStore } from './ports.ts';
+import { isTold, messageOf, type Told } from './message.ts';
+import type { WebhookStore } from './ports.ts';
 import type { Posted } from './post.ts';
 
 export interface DeliveryParts {
   readonly store: WebhookStore;
+  /** The audit log is the queue: what happened is in it before anybody learns of it. */
+  readonly log: Omit<AuditReader, 'onMore'>;
   readonly post: (message: Told) => Promise<Posted>;
   /** Of its uid, where it is known. */
   readonly cluster: () => string | null;
@@ -28,6 +31,9 @@ export interface DeliveryReport {
   works(dropped: number): void;
   fault(error: unknown, where: string): void;
 }
+
+/** An entry of the log that is to be told. */
+type Waiting = Pick<AuditEntry, 'seq' | 'at'>;
 
 /** Why somebody was not told. */
 type Drop = 'age' | 'count' | 'rejected';
@@ -62,6 +68,9 @@ export class Deliveries {
   readonly #bounds: DeliveryBounds;
   #waiting: readonly Waiting[] = [];
   #begin = 0;
+  /** The log may have entries that were not looked at. */
+  #isMore = true;
+  #looking: Promise<void> | null = null;
   /** The last entry that was looked at. */
   #seen: number;
   #written: number;
@@ -82,13 +91,13 @@ export class Deliveries {
 
   /** Where no webhook was there before, what happened before is told to nobody. */
   static async open(parts: DeliveryParts): Promise<Deliveries> {
-    const { store } = parts;
-    const before = await store.position();
-    const position = before ?? (await store.head());
+    const { log } = parts;
+    const before = await log.position();
+    const position = before ?? (await log.head());
     const deliveries = new Deliveries(parts, position);
     if (before === null)
       // Where there is no room for it, it is written with the first delivery.
-      await store.setPosition(position).catch((error: unknown) => parts.report.fault(error, 'webhook'));
+      await log.setPosition(position).catch((error: unknown) => parts.report.fault(error, 'webhook'));
     return deliveries;
   }
 
@@ -109,29 +118,49 @@ export class Deliveries {
     return { fault: this.#fault, deliveredAt: this.#deliveredAt, dropped: this.#dropped };
   }
 
+  /** Looks what happened, also while a message is under way. @param isMore the log has entries that were not looked at */
+  look(isMore = false): Promise<void> {
+    this.#isMore ||= isMore;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null;
+    });
+    return this.#looking;
+  }
+
   /** Looks what happened, and tells it until nothing waits, or an attempt comes to nothing. */
   async turn(signal: AbortSignal): Promise<void> {
-    await this.#look();
+    await this.look();
     while (!signal.aborted) {
       await this.#drop();
       const next = this.#waiting[this.#begin];
       if (next === undefined) return this.#keepUp();
       if (this.#parts.monotonic() < this.#notBefore) return;
       if (!(await this.#tell(next, signal))) return;
-      await this.#look();
+      await this.look();
     }
   }
 
   async #look(): Promise<void> {
-    for (;;) {
-      const { upTo, waiting } = await this.#parts.store.events(this.#seen);
-      if (waiting.length > 0) {
-        this.#waiting = [...this.#waiting.slice(this.#begin), ...waiting];
-        this.#begin = 0;
-      }
-      if (upTo === this.#seen) return;
-      this.#seen = upTo;
+    while (this.#isMore) {
+      this.#isMore = false;
+      const entries = await this.#read();
+      const last = entries.at(-1);
+      if (last === undefined) continue;
+      this.#isMore = true;
+      const waiting = entries.filter(isTold).map(({ seq, at }) => ({ seq, at }));
+      this.#waiting = [...this.#waiting.slice(this.#begin), ...waiting];
+      this.#begin = 0;
+      this.#seen = last.seq;
       await this.#drop();
+    }
+  }
+
+  async #read(): Promise<readonly AuditEntry[]> {
+    try {
+      return await this.#parts.log.next(this.#seen);
+    } catch (error) {
+      this.#isMore = true;
+      throw error;
     }
   }
 
@@ -172,8 +201,8 @@ export class Deliveries {
 
   /** @returns whether the next one may be told at once */
   async #tell({ seq }: Waiting, signal: AbortSignal): Promise<boolean> {
-    const { store, post, cluster, report, now } = this.#parts;
-    const entry = await store.entry(seq);
+    const { store, log, post, cluster, report, now } = this.#parts;
+    const entry = await log.entry(seq);
     const { state } = entry?.detail ?? {};
     const transition =
       entry?.action === 'verdict' && typeof state === 'string'
@@ -181,7 +210,7 @@ export class Deliveries {
         : null;
     const message = entry && messageOf(entry, transition, cluster());
     if (message === null) {
-      await this.#done(1);
+      await this.#told(seq);
       return true;
     }
     const posted = await post(message);
@@ -194,7 +223,7 @@ export class Deliveries {
       this.#dropped = 0;
       this.#fault = null;
       this.#deliveredAt = now();
-      await this.#done(1);
+      await this.#told(seq);
       return true;
     }
     if (this.#failures === 0) report.failing(posted.text);
@@ -204,7 +233,7 @@ export class Deliveries {
     if (posted.status !== null && aboutTheMessage.includes(posted.status)) this.#rejections += 1;
     if (this.#rejections >= mostRejections) {
       this.#rejections = 0;
-      await this.#skip(1, 'rejected');
+      if (this.#waiting[this.#begin]?.seq === seq) await this.#skip(1, 'rejected');
     }
     return false;
   }
@@ -216,6 +245,11 @@ export class Deliveries {
     return Math.max(retryAfter ?? 0, wait * (0.5 + 0.5 * this.#parts.random()));
   }
 
+  /** It may have given way while it was under way. */
+  async #told(seq: number): Promise<void> {
+    if (this.#waiting[this.#begin]?.seq === seq) await this.#done(1);
+  }
+
   async #done(count: number): Promise<void> {
     this.#begin += count;
     const next = this.#waiting[this.#begin];
@@ -225,7 +259,7 @@ export class Deliveries {
   /** Where it cannot be written, some are told again after the next start. */
   async #write(seq: number): Promise<void> {
     try {
-      await this.#parts.store.setPosition(seq);
+      await this.#parts.log.setPosition(seq);
       this.#written = seq;
     } catch (error) {
       this.#parts.report.fault(error, 'webhook');

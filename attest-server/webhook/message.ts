@@ -67,6 +67,12 @@ export function messageOf(
   });
 }
 
+/** Whether an entry is told: of verdicts those that change a state, also where the entry was damaged since. */
+export function isTold({ action, detail: { transition, unreadable } }: AuditEntry): boolean {
+  if (action !== 'verdict') return eventOf(action) !== null;
+  return transition === true || (typeof unreadable === 'string' && unreadable.includes('"transition":true'));
+}
+
 /** What a person sends to see whether it arrives. */
 export function trialMessage(id: string, at: number, by: string, cluster: string | null): Told {
   return told({

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { AuditReader } from '../audit/reader.ts';
 import type { AuditEvent } from '../protocol/audit.ts';
 import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { WebhookTestView, WebhookView } from '../protocol/webhook.ts';
@@ -11,6 +12,7 @@ import { post } from './post.ts';
 
 export interface WebhookParts {
   readonly store: WebhookStore;
+  readonly log: AuditReader;
   /** The uid of the cluster; null outside of one. */
   readonly clusterUid: (() => Promise<string>) | null;
   /** Milliseconds since the epoch. */
@@ -54,8 +56,8 @@ export async function openWebhook(
 ): Promise<Webhook> {
   if (config === null) {
     // Else the receiver of another day would be told what happened meanwhile.
-    if ((await parts.store.position()) !== null)
-      await parts.store.setPosition(null).catch((error: unknown) => parts.report.fault(error, 'webhook'));
+    if ((await parts.log.position()) !== null)
+      await parts.log.setPosition(null).catch((error: unknown) => parts.report.fault(error, 'webhook'));
     return {
       told: null,
       figures: () => ({ waiting: 0, oldest: null }),
@@ -63,7 +65,7 @@ export async function openWebhook(
       async [Symbol.asyncDispose]() {},
     };
   }
-  const { store, clusterUid, now, monotonic, audit, report } = parts;
+  const { store, log, clusterUid, now, monotonic, audit, report } = parts;
   const { lookEvery = 1000, within = 10_000, ...bounds } = timings;
   let endpoint: Endpoint = readEndpoint(config);
   const ended = new AbortController();
@@ -87,6 +89,7 @@ export async function openWebhook(
   };
   const deliveries = await Deliveries.open({
     store,
+    log,
     post: send,
     cluster: () => cluster,
     now,
@@ -96,18 +99,22 @@ export async function openWebhook(
     report,
     bounds,
   });
+  const noted = (work: Promise<void>) =>
+    work.catch((error: unknown) => {
+      // Why nothing can be read or stored is said elsewhere; it goes on by itself.
+      if (storageCauseOf(error) === null) report.fault(error, 'webhook');
+    });
   let turning: Promise<void> | null = null;
   const turn = () => {
-    turning ??= askCluster()
-      .then(() => deliveries.turn(ended.signal))
-      .catch((error: unknown) => {
-        // Why nothing can be read or stored is said elsewhere; it goes on by itself.
-        if (storageCauseOf(error) === null) report.fault(error, 'webhook');
-      })
-      .finally(() => {
-        turning = null;
-      });
+    turning ??= noted(askCluster().then(() => deliveries.turn(ended.signal))).finally(() => {
+      turning = null;
+    });
   };
+  const noMore = log.onMore(() => {
+    void noted(deliveries.look(true));
+    turn();
+  });
+  // Nothing is read by it: what was not taken is tried again, and what is too old is dropped.
   const timer = setInterval(turn, lookEvery);
   return {
     told: {
@@ -132,8 +139,10 @@ export async function openWebhook(
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
+      noMore();
       ended.abort(new Error('the server ends'));
       await turning;
+      await noted(deliveries.look());
     },
   };
 }

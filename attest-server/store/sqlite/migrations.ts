@@ -366,7 +366,13 @@ const migrations: readonly string[] = [
      trusted_by, seen_address, seen_agent
    from earlier_statuses;
 
-   drop table earlier_statuses;`,
+   drop table earlier_statuses;
+
+   create table audit_readers (reader text primary key, seq integer not null) strict, without rowid;
+
+   insert into audit_readers select 'webhook', seq from webhook_position;
+
+   drop table webhook_position;`,
 ];
 
 /** What this program writes; `PRAGMA user_version` holds it in the file. */

@@ -1,3 +1,4 @@
+import { auditReader } from '../../../attest-server/audit/reader.ts';
 import { openWebhook } from '../../../attest-server/webhook/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
@@ -9,6 +10,7 @@ await openWebhook(
   { url, secretFile, caFile: null },
   {
     store: store.webhook,
+    log: auditReader(store.audit, 'webhook'),
     clusterUid: null,
     now: Date.now,
     monotonic: () => performance.now(),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { changeRecord } from '../../../attest-server/attest/verdict-record.ts';
+import { auditReader } from '../../../attest-server/audit/reader.ts';
 import type { AuditAction, AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { DeliveryResult } from '../../../attest-server/protocol/webhook.ts';
@@ -51,6 +52,7 @@ export class ToldStore implements AsyncDisposable {
       url === null ? null : { url, secretFile, caFile },
       {
         store: store.webhook,
+        log: auditReader(store.audit, 'webhook'),
         clusterUid: this.clusterUid,
         now: () => Date.now() + this.ahead,
         monotonic: () => performance.now(),

@@ -50,7 +50,7 @@ describe('a server in a cluster that has a webhook', () => {
     assert(performance.now() - began < 5_000);
     await receiver.until(1);
     assert.equal(receiver.received.length, 1);
-    assert.equal(await world.metric('assay_webhook_queue_length'), 2);
+    await world.until(async () => (await world.metric('assay_webhook_queue_length')) === 2);
     const status = statusView.parse(await world.call('GET', '/v1/status'));
     assert.equal(status.webhook?.waiting, 2);
 
