@@ -14,6 +14,7 @@ import { benchGrowth } from './growth.ts';
 import { benchIdle } from './idle.ts';
 import { benchIma } from './ima.ts';
 import { benchInitrd } from './initrd.ts';
+import { benchLogged } from './logged.ts';
 import { benchMarking } from './marking.ts';
 import { benchNewNodes } from './new-nodes.ts';
 import { benchScrape } from './scrape.ts';
@@ -50,6 +51,7 @@ const benches: Readonly<
   scrape: async () => ({ scrape: await benchScrape() }),
   candidates: async () => ({ candidates: await benchCandidates() }),
   growth: async () => ({ growth: await benchGrowth() }),
+  logged: async () => ({ logged_bytes: await benchLogged() }),
   tarpit: benchTarpit,
   connections: benchConnections,
   agents: async (full, sizes) => ({ agents: await benchAgents(full, sizes) }),
