@@ -33,7 +33,8 @@ import { webhookStore } from './webhook.ts';
  * `evidence_that_names`, which unused-evidence.ts repeats), prepared statements that answer with a promise, error 23505 for
  * `isUniqueViolation`, pg_dump for `backup`, pg_database_size for `size`. What the files here rely on, and SQLite gives by
  * having one writer: the audit chain, the share of all references and checkpoints read before they write (an advisory
- * lock at the begin of each writing transaction), and a unique violation leaves a transaction usable (there: only after a `savepoint`).
+ * lock at the begin of each writing transaction), a unique violation leaves a transaction usable (there: only after a `savepoint`),
+ * and who is told of an entry of the audit log while it is written reads it after the commit (there: it is to be told then).
  */
 
 /** What is remembered, by who needs it. Each member fills a port that its user declares. */

@@ -162,6 +162,37 @@ describe('a verdict that is the one before', () => {
     assert.equal(await isKept(evidenceDigest), true);
   });
 
+  it('keeps its evidence while a change that rests on it has no row yet', async () => {
+    const repeat = madeRepeat(one, 3_000);
+    await store.verdicts.recordRepeat(repeat);
+    const { evidenceDigest } = repeat;
+    const lapsed = madeRecord(one, 3_000, madeVerdict('unknown', 'evidence_overdue'));
+    const status = { ...lapsed.status, evidenceDigest };
+    await store.verdicts.recordChange({ status, at: 9_000, evidence: [], history: [], audit: [] });
+    assert.deepEqual(
+      [(await store.verdicts.status('node-1'))?.state, await verifiedAt(), await isKept(evidenceDigest)],
+      ['unknown', 3_000, true],
+    );
+  });
+
+  it('counts anew where its TPM is enrolled again, under another name too', async () => {
+    const repeat = madeRepeat(one, 3_000);
+    await store.verdicts.recordRepeat(repeat);
+    const revocation = { name: 'node-1', ekDigest: one.ekDigest, at: 5_000, reason: 'moved' };
+    await store.enrolment.revoke(revocation, madeEvent('enrol.revoke', 'node-1'));
+    const moved = { ...one, name: 'node-9', enrolledAt: 5_001 };
+    await store.enrolment.enrol(moved, madeEvent('enrol', 'node-9'));
+    const status = await store.verdicts.status('node-9');
+    assert.deepEqual(
+      [status?.verifiedAt, status?.expiresAt, status?.clock, status?.repeats, status?.evidenceDigest],
+      [null, null, null, 0, null],
+    );
+    await assert.rejects(store.verdicts.recordRepeat(madeRepeat(one, 6_000)), { code: 'enrolment_pending' });
+    await store.verdicts.recordChange(madeRecord(moved, 7_000));
+    await store.verdicts.recordRepeat(madeRepeat(moved, 8_000));
+    assert.equal(await verifiedAt('node-9'), 8_000);
+  });
+
   it('says in a row how many of them there were', async () => {
     const summary = madeRecord(one, 9_000);
     const history = summary.history.map((row) => ({ ...row, transition: false, repeats: 59, since: 2_000 }));
