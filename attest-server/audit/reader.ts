@@ -1,4 +1,4 @@
-import type { AuditEntry } from '../protocol/audit.ts';
+import type { AuditEntry } from '../formats/audit.ts';
 import type { AuditReaderName, AuditStore } from './ports.ts';
 
 /** The committed audit log, read in its order. `seq` of an entry is the id after which a reader goes on. */

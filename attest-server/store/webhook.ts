@@ -1,5 +1,5 @@
-import type { NodeState } from '../protocol/verdict.ts';
 import type { WebhookStore } from '../webhook/ports.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import type { Database } from './database.ts';
 import { parseVerdict } from './status-row.ts';
 import { type OnUnreadable, parseRow, UnreadableRow } from './unreadable-row.ts';

@@ -1,6 +1,6 @@
 import type { AuditReader } from '../audit/reader.ts';
-import type { AuditEntry, AuditEvent } from '../protocol/audit.ts';
-import type { DeliveryResult } from '../protocol/webhook.ts';
+import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
+import type { DeliveryResult } from '../formats/webhook.ts';
 import { isTold, messageOf, type Told } from './message.ts';
 import type { WebhookStore } from './ports.ts';
 import type { Posted } from './post.ts';

@@ -1,4 +1,4 @@
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 
 /** What the history knows of what is told. */
 export interface WebhookStore {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { auditReader } from '../../../attest-server/audit/reader.ts';
-import type { AuditEntry } from '../../../attest-server/protocol/audit.ts';
+import type { AuditEntry } from '../../../attest-server/formats/audit.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
-import { genesis } from '../../../attest-server/protocol/audit.ts';
+import { genesis } from '../../../attest-server/formats/audit.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
 import { readKeptStates } from '../../databases/recording.ts';
 import { madeBlob, madeEvent, madeNode, madeRecord } from './made-records.ts';

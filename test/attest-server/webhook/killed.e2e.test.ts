@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, it } from 'mocha';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
-import { genesis } from '../../../attest-server/protocol/audit.ts';
+import { genesis } from '../../../attest-server/formats/audit.ts';
 import { migrate } from '../../../attest-server/store/sqlite/migrations.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { Receiver } from './receiver.ts';
