@@ -123,8 +123,11 @@ const rules: readonly Rule[] = [
   { room: 'agent', values: ['agent', protocol, `${server}/state/volume-group`] },
   // Programs of their own: of the server they know how a TPM's endorsement key looks.
   { room: 'manifests/cloud', values: [`${server}/verify/endorsement-template`, `${server}/version`] },
-  // Built by people, and run by nobody else: it knows with which flags programs start.
-  { room: 'manifests/images', values: [runner, 'swtpm-fixtures/set-up/agent-flags.ts'] },
+  // Run by people, and by nobody else: it knows with which flags programs start, and which packages are in them.
+  {
+    room: 'manifests/images',
+    values: [runner, ...['agent-flags', 'bundle'].map((file) => `swtpm-fixtures/set-up/${file}.ts`)],
+  },
   {
     room: 'swtpm-fixtures',
     values: [
