@@ -52,9 +52,12 @@ export const policy: FuzzedParser = {
     error instanceof PolicyError && error.faults.some(({ field }) => field !== 'policy'),
 };
 
-const referenceSources = ['reference', 'parse-json', 'shape-fault', 'firewall'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const referenceSources = [
+  'attest-server/formats/reference.ts',
+  'attest-server/wire/parse-json.ts',
+  'attest-server/wire/shape-fault.ts',
+  'attest-server/wire/firewall.ts',
+];
 const references = () => recordings('swtpm-fixtures/vectors/references/*/*.json');
 
 export const reference: FuzzedParser = {

@@ -19,9 +19,11 @@ import { ofAttacks, recordedFrames, recordings } from '../recordings.ts';
 import { isMember, isRejection } from './refusals.ts';
 
 const json = { kind: 'json', words: [...partNames] } as const;
-const shapes = ['parse-json', 'shape-fault', 'prototype-key'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const shapes = [
+  'attest-server/wire/parse-json.ts',
+  'attest-server/wire/shape-fault.ts',
+  'attest-server/wire/prototype-key.ts',
+];
 
 export const agentMessage: FuzzedParser = {
   sources: ['attest-server/wire/messages.ts', 'attest-server/wire/shape-fault.ts'],
