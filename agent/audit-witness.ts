@@ -26,7 +26,7 @@ const shape = z.strictObject({
   publicKey: z.base64().length(44),
   checkpoint: z.string().max(checkpointLength),
 });
-type Kept = z.infer<typeof shape>;
+type KeptCheckpoints = z.infer<typeof shape>;
 
 /** The log of a busy server grows with each verdict: writing each time would wear the disk for nothing. */
 const writeEveryMs = 5_000;
@@ -141,7 +141,7 @@ function contradiction(before: Checkpoint, now: Checkpoint): string | null {
     : null;
 }
 
-function parseKept(text: string): { readonly kept: Kept; readonly head: Checkpoint } {
+function parseKept(text: string): { readonly kept: KeptCheckpoints; readonly head: Checkpoint } {
   try {
     const kept = shape.parse(JSON.parse(text));
     return { kept, head: verifyCheckpoint(kept.checkpoint, Buffer.from(kept.publicKey, 'base64')) };

@@ -16,7 +16,7 @@ import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/wire
 import { Rejection } from '../attest-server/wire/rejection.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
-import type { Channel, Closed } from './channel.ts';
+import type { Channel, ChannelEnd } from './channel.ts';
 import { answer, type QuotingTpm, raced } from './evidence.ts';
 import type { Identity } from './identity.ts';
 import type { ReadNode } from './node-reader.ts';
@@ -56,7 +56,7 @@ export interface ConversationEvents {
 
 export interface Conversation {
   /** Settles with the connection. */
-  readonly closed: Promise<Closed>;
+  readonly closed: Promise<ChannelEnd>;
   /** "Something moved, challenge me now." Only once accepted, three times at once and once a second. */
   changed(what: string): void;
   /** Tells the server that its audit log is not the one that was seen before. */

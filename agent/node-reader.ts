@@ -16,7 +16,7 @@ import {
 } from './collectors/collector.ts';
 
 /** What the collectors gave for one answer. */
-export interface Collected {
+export interface CollectedEvidence {
   readonly bootId: string;
   /** Null where no collector could say anything. */
   readonly host: HostFacts | null;
@@ -39,7 +39,7 @@ export interface GrownEvidence {
 }
 
 /** What a challenge asks for. */
-export interface Asked {
+export interface RequestedEvidence {
   /** Names of the parts that the server takes. */
   readonly parts: readonly string[];
   /** What of each supplement it asks for; default none. */
@@ -53,7 +53,7 @@ export interface Asked {
 type AskedSupplements = Readonly<NonNullable<Challenge['supplements']>>;
 
 /** Reads the node anew. @throws AgentError `facts_unavailable` */
-export type ReadNode = (asked: Asked) => Promise<Collected>;
+export type ReadNode = (asked: RequestedEvidence) => Promise<CollectedEvidence>;
 
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
 const usualMs = 250;
@@ -65,13 +65,13 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
       (collector): collector is FactsCollector =>
         collector.part === null && collector.supplement === undefined,
     )
-    .map((collector) => new Asking(collector, sysroot, logger));
+    .map((collector) => new CollectorRun(collector, sysroot, logger));
   const parts = list
     .filter((collector): collector is PartCollector => collector.part !== null)
-    .map((collector) => ({ collector, asking: new Asking(readerOf(collector), sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new CollectorRun(readerOf(collector), sysroot, logger) }));
   const supplements = list
     .filter((collector): collector is SupplementCollector => collector.supplement !== undefined)
-    .map((collector) => ({ collector, asking: new Asking(collector, sysroot, logger) }));
+    .map((collector) => ({ collector, asking: new CollectorRun(collector, sysroot, logger) }));
   const toldMissing = new Set<string>();
 
   const tellMissing = ({ name, missing }: PartCollector) => {
@@ -79,7 +79,7 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
     toldMissing.add(name);
     logger.warn({ code: missing.code }, missing.text);
   };
-  const readParts = async (asked: typeof parts, by: PartsBy) => {
+  const readParts = async (asked: typeof parts, by: RequestedParts) => {
     const found = new Map<PartName, Buffer>();
     const values = await Promise.all(
       asked.map(({ collector, asking }) => asking.ask((value) => tooLarge(value, collector.part), by)),
@@ -139,21 +139,21 @@ export function nodeReader(list: readonly Collector[], sysroot: string, logger: 
   };
 }
 
-interface Timed {
+interface ScheduledCollector {
   readonly collector: { readonly after?: 'quote' };
 }
-const isAfter = ({ collector }: Timed) => collector.after === 'quote';
-const isBefore = (each: Timed) => !isAfter(each);
+const isAfter = ({ collector }: ScheduledCollector) => collector.after === 'quote';
+const isBefore = (each: ScheduledCollector) => !isAfter(each);
 
 /** What a challenge says of the parts that it asks for. */
-interface PartsBy {
+interface RequestedParts {
   readonly paths: readonly string[];
   readonly local: boolean;
 }
 
 function readerOf(
   collector: PartCollector,
-): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, PartsBy> {
+): Pick<Collector, 'name' | 'within'> & Reader<Buffer | null, RequestedParts> {
   const { name, within } = collector;
   return {
     name,
@@ -163,7 +163,7 @@ function readerOf(
 }
 
 /** One collector, over all answers: each fault of it is told once. */
-class Asking<Value, For> {
+class CollectorRun<Value, For> {
   readonly name: string;
   /** Why the last reading gave nothing; null where it did. */
   fault: string | null = null;

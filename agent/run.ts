@@ -9,7 +9,7 @@ import type { ActivatingTpm } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import { type AuditWitness, openAuditWitness } from './audit-witness.ts';
 import { backOff } from './back-off.ts';
-import { Changes } from './changes.ts';
+import { PendingChanges } from './changes.ts';
 import { type FrameTaker, openChannel } from './channel.ts';
 import { readClusterToken } from './cluster-token.ts';
 import type { Collector } from './collectors/collector.ts';
@@ -85,7 +85,7 @@ const takes: ReadonlyMap<number, FrameTaker> = new Map();
 class Agent {
   readonly #config: AgentConfig;
   readonly #with: AgentDependencies;
-  readonly #changes = new Changes();
+  readonly #changes = new PendingChanges();
   readonly #ended = new AbortController();
   readonly #progress = new Progress(() => performance.now(), Date.now);
   #watching: Promise<void> = Promise.resolve();

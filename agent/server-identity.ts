@@ -7,7 +7,7 @@ import { authorityDigest } from '../attest-server/wire/authority.ts';
 import { dateFault } from '../attest-server/wire/certificate-dates.ts';
 import { chainFrom, parseCertificates } from '../attest-server/wire/certificates.ts';
 import { AgentError } from './agent-error.ts';
-import { isSignedBy, openTrust, type Trust } from './announced-authorities.ts';
+import { isSignedBy, openTrust, type TrustedAuthorities } from './announced-authorities.ts';
 import type { ServerAddress } from './config.ts';
 import { connectFault, notForHost } from './connect-fault.ts';
 import type { JoinToken } from './join-token.ts';
@@ -31,7 +31,7 @@ export async function readTrust(
   source: TrustSource,
   server: ServerAddress,
   signal: AbortSignal,
-): Promise<Trust> {
+): Promise<TrustedAuthorities> {
   return openTrust(await readGiven(source, server, signal), source.state);
 }
 

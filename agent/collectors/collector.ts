@@ -9,7 +9,7 @@ import type { ArrivedSupplement, SupplementName } from '../../attest-server/wire
  */
 export type Collector = PartCollector | FactsCollector | SupplementCollector;
 
-interface Reads<Value> {
+interface BaseCollector<Value> {
   /** The part's name, or `host`: facts say by it what is unavailable. */
   readonly name: string;
   /** Milliseconds that an answer waits for it; default 250. */
@@ -19,7 +19,7 @@ interface Reads<Value> {
 }
 
 /** Null where the machine has no such thing, which is a fact. */
-export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
+export interface PartCollector extends Omit<BaseCollector<Buffer | null>, 'read'> {
   readonly part: PartName;
   readonly supplement?: never;
   /** What grows is read after the quote, so that nothing that the quote covers is missing; else it is read before. */
@@ -38,13 +38,13 @@ export interface PartCollector extends Omit<Reads<Buffer | null>, 'read'> {
   ): Promise<Buffer | null | Unavailable>;
 }
 
-export interface FactsCollector extends Reads<HostFacts> {
+export interface FactsCollector extends BaseCollector<HostFacts> {
   readonly part: null;
   readonly supplement?: never;
 }
 
 /** What a server asks for after an answer, from where it has it; null where the machine has none. */
-export interface SupplementCollector extends Omit<Reads<FoundSupplement | null>, 'read'> {
+export interface SupplementCollector extends Omit<BaseCollector<FoundSupplement | null>, 'read'> {
   readonly part: null;
   readonly supplement: SupplementName;
   /** As with a part. */

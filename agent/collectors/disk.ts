@@ -172,7 +172,7 @@ function isAbsolute(path: string): boolean {
   return path.startsWith('/');
 }
 
-interface InspectedNow {
+interface InspectionResult {
   readonly inspected: DiskPart['inspected'];
   readonly tables: InspectedFile['tables'];
   readonly tablesUnread: string | null;
@@ -191,8 +191,8 @@ function withoutTables(
 }
 
 /** What only root can read, as `assay-agent inspect` wrote it; or why that is not there, or does not count. */
-async function readInspected(root: string, signal: AbortSignal): Promise<InspectedNow> {
-  const none = (cause: string): InspectedNow => ({
+async function readInspected(root: string, signal: AbortSignal): Promise<InspectionResult> {
+  const none = (cause: string): InspectionResult => ({
     inspected: { cause: outsideText(cause) },
     tables: {},
     tablesUnread: null,

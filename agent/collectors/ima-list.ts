@@ -24,7 +24,7 @@ export function imaList(patienceMs = 5_000): SupplementCollector {
       const file = await openIfThere(path);
       if (file === null) return unlessHidden(sysroot, `/${imaLogPath}`, signal);
       try {
-        const reading = new Reading(file, most, signal, performance.now() + patienceMs);
+        const reading = new ListReader(file, most, signal, performance.now() + patienceMs);
         const isOfThisBoot = from > 0 && bootId === (await readBootId(sysroot));
         // One that is shorter than what the server has is another one.
         const start = isOfThisBoot && (await reading.has(from - 1)) ? from : 0;
@@ -37,7 +37,7 @@ export function imaList(patienceMs = 5_000): SupplementCollector {
   };
 }
 
-class Reading {
+class ListReader {
   readonly #file: FileHandle;
   readonly #most: number;
   readonly #signal: AbortSignal;

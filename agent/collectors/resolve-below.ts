@@ -4,7 +4,7 @@ import { lstat, readlink } from 'node:fs/promises';
 const mostLinks = 40;
 
 /** What a path leads to, and every place that was looked at on the way, as the host names them. */
-export interface Resolved {
+export interface ResolvedPath {
   /** Null where there is no such file or folder. */
   readonly real: string | null;
   readonly looked: readonly string[];
@@ -14,8 +14,11 @@ export interface Resolved {
  * As `resolveBelow`, one path after the other: on a file system that hangs each would hold one of the four threads that
  * read files, and with them the whole agent.
  */
-export async function resolveAllBelow(root: string, paths: readonly string[]): Promise<readonly Resolved[]> {
-  const all: Resolved[] = [];
+export async function resolveAllBelow(
+  root: string,
+  paths: readonly string[],
+): Promise<readonly ResolvedPath[]> {
+  const all: ResolvedPath[] = [];
   for (const path of paths) all.push(await resolveBelow(root, path));
   return all;
 }
@@ -25,7 +28,7 @@ export async function resolveAllBelow(root: string, paths: readonly string[]): P
  * leads out, and an absolute link begins at it again.
  * @throws Error where a folder may not be searched, a link's text is no UTF-8, or there are too many links
  */
-async function resolveBelow(root: string, path: string): Promise<Resolved> {
+async function resolveBelow(root: string, path: string): Promise<ResolvedPath> {
   const prefix = root === '/' ? '' : root;
   const left = path.split('/').reverse();
   const done: string[] = [];

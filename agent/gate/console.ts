@@ -4,7 +4,7 @@ import { isReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { Decision } from './decide.ts';
 
 /** What a gate waits for. */
-export interface Wanted {
+export interface MissingCondition {
   /** A reason code, or the code of a fault. */
   readonly code: string;
   readonly text: string;
@@ -30,7 +30,7 @@ export class GateConsole {
   }
 
   /** @param now milliseconds of the clock of `until` */
-  waits(wanted: Wanted, { until, after }: Extract<Decision, { do: 'wait' }>, now: number): void {
+  waits(wanted: MissingCondition, { until, after }: Extract<Decision, { do: 'wait' }>, now: number): void {
     const { node, openFile } = this.#parts;
     const key = `${wanted.code} ${wanted.text} ${until} ${after}`;
     if (key === this.#last) return;
@@ -80,7 +80,7 @@ function howLong(until: number | null, after: 'hold' | 'open', now: number): str
 }
 
 /** What a person does about it. */
-function nextSteps({ code, by }: Wanted, node: string): readonly string[] {
+function nextSteps({ code, by }: MissingCondition, node: string): readonly string[] {
   if (by === 'fault' || !isReasonCode(code)) return [];
   const steps = adviceOn(code, { node }).split('\n');
   return by === 'verdict' ? [...steps, 'The server says more:', `  assay why ${node}`] : steps;

@@ -1,7 +1,7 @@
 import type { GateAction, GateOpening, GateOrder } from '../../attest-server/wire/gate.ts';
 
 /** What a gate knows at some moment. Times are milliseconds of a clock that nobody sets. */
-export interface Standing {
+export interface GateStatus {
   /** When it began to wait. */
   readonly since: number;
   /** What the server said last, in this run; null before that. */
@@ -30,7 +30,7 @@ export type Decision =
 const observedFor = 15_000;
 
 /** The one place that decides whether kubelet may start. */
-export function decide(standing: Standing, now: number): Decision {
+export function decide(standing: GateStatus, now: number): Decision {
   const { since, order, kept, askedInVain, operator } = standing;
   if (operator !== null) return { do: 'open', why: 'operator' };
   if (order?.mode === 'observe') return { do: 'open', why: 'observe' };
@@ -51,7 +51,7 @@ export function decide(standing: Standing, now: number): Decision {
 
 /** When its time is over. Only the policy can open it then: what the machine itself says can only hold. */
 function endOf(
-  { since, timeout }: Pick<Standing, 'since' | 'timeout'>,
+  { since, timeout }: Pick<GateStatus, 'since' | 'timeout'>,
   policy: KeptOrder | null,
 ): { readonly until: number | null; readonly after: GateAction } {
   const byPolicy = policy?.timeout == null ? null : since + policy.timeout * 1000;

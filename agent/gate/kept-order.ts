@@ -11,12 +11,12 @@ const shape = z.strictObject({
   untold: openedByItself.nullable(),
 });
 /** What a gate keeps from one boot to the next. */
-export type Kept = z.infer<typeof shape>;
+export type KeptGateState = z.infer<typeof shape>;
 
-export const nothingKept: Kept = { order: null, authorities: [], untold: null };
+export const nothingKept: KeptGateState = { order: null, authorities: [], untold: null };
 
 /** @throws AgentError `state_dir` where it cannot be read, or is damaged */
-export async function readKept(state: Pick<StateDir, 'read'>): Promise<Kept> {
+export async function readKept(state: Pick<StateDir, 'read'>): Promise<KeptGateState> {
   const text = await state.read('gate');
   if (text === null) return nothingKept;
   try {
@@ -31,11 +31,14 @@ export async function readKept(state: Pick<StateDir, 'read'>): Promise<Kept> {
 }
 
 /** @throws AgentError `state_dir` */
-export async function writeKept(state: Pick<StateDir, 'write'>, kept: Kept): Promise<void> {
+export async function writeKept(state: Pick<StateDir, 'write'>, kept: KeptGateState): Promise<void> {
   await state.write('gate', `${JSON.stringify(kept)}\n`);
 }
 
 /** The order, where one of these authorities vouched for the server that gave it. */
-export function orderUnder({ order, authorities }: Kept, trusted: readonly string[]): Kept['order'] {
+export function orderUnder(
+  { order, authorities }: KeptGateState,
+  trusted: readonly string[],
+): KeptGateState['order'] {
   return authorities.some((digest) => trusted.includes(digest)) ? order : null;
 }

@@ -30,10 +30,10 @@ import { readTrust } from '../server-identity.ts';
 import { openStateDir, type StateDir } from '../state-dir.ts';
 import { readVersion } from '../version.ts';
 import type { GateConfig } from './config.ts';
-import { GateConsole, type Wanted } from './console.ts';
-import { type Decision, decide, type Standing } from './decide.ts';
+import { GateConsole, type MissingCondition } from './console.ts';
+import { type Decision, decide, type GateStatus } from './decide.ts';
 import { exitCodeOf } from './exit-code.ts';
-import { type Kept, nothingKept, orderUnder, readKept, writeKept } from './kept-order.ts';
+import { type KeptGateState, nothingKept, orderUnder, readKept, writeKept } from './kept-order.ts';
 import { readWayIn } from './way-in.ts';
 
 export interface GateDependencies {
@@ -70,12 +70,12 @@ class Gate {
   readonly #console: GateConsole;
   /** Ends the connections once there is a decision. */
   readonly #decided = new AbortController();
-  #standing: Standing;
-  #kept: Kept = nothingKept;
+  #standing: GateStatus;
+  #kept: KeptGateState = nothingKept;
   #state: StateDir | null = null;
   #opening: Promise<StateDir> | null = null;
   #writing: Promise<void> = Promise.resolve();
-  #wanted: Wanted = { code: 'not_asked', text: 'no server has answered yet', by: 'fault' };
+  #wanted: MissingCondition = { code: 'not_asked', text: 'no server has answered yet', by: 'fault' };
   /** A conversation in which something was proven. */
   #proven: { readonly conversation: Conversation; readonly close: () => void } | null = null;
   #tpm: Tpm | null = null;
@@ -302,7 +302,7 @@ class Gate {
     }
   }
 
-  #keep(kept: Kept): void {
+  #keep(kept: KeptGateState): void {
     if (JSON.stringify(kept) === JSON.stringify(this.#kept)) return;
     this.#kept = kept;
     const state = this.#state;

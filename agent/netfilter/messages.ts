@@ -20,13 +20,13 @@ export function faultLine({ code, message }: NetfilterFault): string {
   return `fault ${code} ${text}\n`;
 }
 
-export type Said =
+export type NetfilterMessage =
   | { readonly kind: 'moved' }
   | { readonly kind: 'rules'; readonly bytes: number }
   | { readonly kind: 'fault'; readonly fault: NetfilterFault };
 
 /** @throws NetfilterFault `malformed` */
-export function parseSaid(line: string, mostBytes: number): Said {
+export function parseSaid(line: string, mostBytes: number): NetfilterMessage {
   if (`${line}\n` === moved) return { kind: 'moved' };
   const bytes = /^rules (\d{1,10})$/.exec(line)?.[1];
   if (bytes !== undefined) {

@@ -58,8 +58,8 @@ export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddre
         chainKey(nameOf(value, 'family'), nameOf(value, 'table'), nameOf(value, 'name')),
         hookOf(value),
       );
-  const kept: Placed[] = [];
-  const ownedChains = new Map<string, Placed>();
+  const kept: SortedEntry[] = [];
+  const ownedChains = new Map<string, SortedEntry>();
   const iptables = { ip: new Set<string>(), ip6: new Set<string>() };
   const rulesOf = new Map<string, ListedRule[]>();
   const hidden = new Set<string>();
@@ -133,18 +133,18 @@ export function parseNftRuleset(text: string, owned: OwnedSum, isOwn: IsOwnAddre
   };
 }
 
-type Value = Readonly<Record<string, unknown>>;
+type JsonObject = Readonly<Record<string, unknown>>;
 
-interface Member {
+interface RulesetMember {
   readonly kind: string;
-  readonly value: Value;
+  readonly value: JsonObject;
 }
 
 /**
  * One after the other, since most are left out: thousands of services would fill the memory of this program.
  * @param only members of this kind, the others are not even parsed @param like and of those, texts with this in them
  */
-function* membersOf(text: string, only?: string, like?: RegExp): Generator<Member> {
+function* membersOf(text: string, only?: string, like?: RegExp): Generator<RulesetMember> {
   const begin = /^\s*\{\s*"nftables"\s*:\s*\[\s*/.exec(text)?.[0];
   if (begin === undefined) throw new NetfilterFault('malformed', 'nft wrote no JSON with a member nftables');
   const start = only === undefined ? null : new RegExp(`\\{\\s*"${only}"`, 'y');
@@ -194,7 +194,7 @@ function endOfString(text: string, from: number): number {
   return text.length;
 }
 
-function memberOf(text: string): Member {
+function memberOf(text: string): RulesetMember {
   let member: unknown;
   try {
     member = JSON.parse(text);
@@ -213,11 +213,11 @@ function checkName(key: string): void {
   if (key === '__proto__') throw new NetfilterFault('malformed', 'nft wrote a member __proto__');
 }
 
-function isValue(value: unknown): value is Value {
+function isValue(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function nameOf(value: Value, key: string): string {
+function nameOf(value: JsonObject, key: string): string {
   const name = value[key];
   if (typeof name === 'string' && name !== '') return name;
   throw new NetfilterFault('malformed', `nft wrote a member without ${key}`);
@@ -237,14 +237,14 @@ function ownerOf(
   return chain === null || isBase ? null : ownerOfChain(family, table, chain);
 }
 
-interface Placed {
+interface SortedEntry {
   readonly place: readonly [family: string, table: string, order: string, name: string];
   readonly index: number;
   readonly member: unknown;
 }
 
 /** The kernel lists by when something was made; only rules of one chain have an order that counts. */
-function byPlace(one: Placed, other: Placed): number {
+function byPlace(one: SortedEntry, other: SortedEntry): number {
   for (const [at, part] of one.place.entries()) {
     const its = other.place[at] ?? '';
     if (part !== its) return part < its ? -1 : 1;
@@ -263,7 +263,7 @@ const moving: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 /** The value without handles, counts and elements that time out. */
-function steadied(value: Value, kind: string, isFilled: boolean): Value {
+function steadied(value: JsonObject, kind: string, isFilled: boolean): JsonObject {
   const out: Record<string, unknown> = {};
   for (const [key, member] of Object.entries(value)) {
     checkName(key);
@@ -331,6 +331,6 @@ function sorted(values: readonly unknown[]): readonly unknown[] {
 }
 
 /** Something of xtables, of which nft's JSON tells no more than the name. */
-export function hasExtension({ expr }: Value): boolean {
+export function hasExtension({ expr }: JsonObject): boolean {
   return Array.isArray(expr) && expr.some((each: unknown) => isValue(each) && 'xt' in each);
 }

@@ -20,11 +20,11 @@ export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Prom
     isIPv4(address) ? own.check(address, 'ipv4') : isIPv6(address) && own.check(address, 'ipv6');
 }
 
-type Net = readonly [address: string, length: number];
+type Subnet = readonly [address: string, length: number];
 
 /** Each leaf of the trie is an address, and below it what routes there are to it (Documentation of fib_trie). */
-function localIPv4(text: string): readonly Net[] {
-  const nets: Net[] = [];
+function localIPv4(text: string): readonly Subnet[] {
+  const nets: Subnet[] = [];
   let address = '';
   for (const line of text.split('\n')) {
     address = /\|-- (\d+\.\d+\.\d+\.\d+)/.exec(line)?.[1] ?? address;
@@ -35,7 +35,7 @@ function localIPv4(text: string): readonly Net[] {
 }
 
 /** Address and length in hexadecimal, seven columns on the flags, of which one says local (RTF_LOCAL). */
-function localIPv6(text: string): readonly Net[] {
+function localIPv6(text: string): readonly Subnet[] {
   return text.split('\n').flatMap((line) => {
     const columns = line.trim().split(/\s+/);
     const [address = '', length = ''] = columns;

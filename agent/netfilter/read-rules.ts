@@ -11,7 +11,7 @@ import { hasNoNfTables, legacyTables, type Netns, outputOf } from './tools.ts';
 import { isUnprintable, savedWithout } from './unprintable-rules.ts';
 
 /** The rules of one network namespace, once. */
-export interface Listing {
+export interface FirewallListing {
   /** The part `firewall`. The same rules give the same bytes. */
   readonly bytes: Buffer;
   /** SHA-256 of it without what `owned` says: what is compared. */
@@ -25,7 +25,7 @@ export interface Listing {
  * Lists all rules, and makes no table by that.
  * @throws NetfilterFault; never gives an empty ruleset for what could not be read
  */
-export async function readRules(where: Netns, signal?: AbortSignal): Promise<Listing> {
+export async function readRules(where: Netns, signal?: AbortSignal): Promise<FirewallListing> {
   try {
     return await readOnce(where, signal);
   } catch (error) {
@@ -38,7 +38,7 @@ export async function readRules(where: Netns, signal?: AbortSignal): Promise<Lis
 /** As the form of the part has it. */
 const mostOwned = 16_384;
 
-async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
+async function readOnce(where: Netns, signal?: AbortSignal): Promise<FirewallListing> {
   const owned = new OwnedSum();
   const ownAddresses = await readOwnAddresses(where, signal);
   const isOwn = ownAddresses ?? (() => false);
@@ -87,7 +87,7 @@ async function readOnce(where: Netns, signal?: AbortSignal): Promise<Listing> {
   };
 }
 
-interface LeavingOut {
+interface OwnedRuleFilter {
   readonly owned: OwnedSum;
   readonly isOwn: IsOwnAddress;
 }
@@ -129,7 +129,7 @@ async function listIptables(
   where: Netns,
   family: 'ip' | 'ip6',
   ruleset: NftRuleset | null,
-  { owned, isOwn }: LeavingOut,
+  { owned, isOwn }: OwnedRuleFilter,
   signal?: AbortSignal,
 ): Promise<{ readonly tables: SavedTables | null; readonly isWhole: boolean }> {
   if (ruleset === null || ruleset.iptables[family].size === 0) return { tables: null, isWhole: true };
@@ -152,7 +152,7 @@ async function listIptables(
 async function listLegacy(
   where: Netns,
   family: 'ip' | 'ip6',
-  { owned, isOwn }: LeavingOut,
+  { owned, isOwn }: OwnedRuleFilter,
   signal?: AbortSignal,
 ): Promise<SavedTables | null> {
   const names = await legacyTables(where, family, signal);

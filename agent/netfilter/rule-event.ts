@@ -24,7 +24,7 @@ export function concernsCompared(line: string, baseChains: BaseChains): boolean 
   );
 }
 
-interface About {
+interface RuleChange {
   readonly verb: string;
   readonly kind: string;
   readonly family: string;
@@ -36,7 +36,7 @@ interface About {
 }
 
 /** `{"add": {"rule": {"family", "table", "chain", …}}}` */
-function aboutOf(line: string): About | null {
+function aboutOf(line: string): RuleChange | null {
   let event: unknown;
   try {
     event = JSON.parse(line);

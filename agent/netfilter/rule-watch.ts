@@ -4,7 +4,7 @@ import { backOff } from '../back-off.ts';
 import { runMonitor } from './monitor.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { BaseChains } from './nft-ruleset.ts';
-import type { Listing } from './read-rules.ts';
+import type { FirewallListing } from './read-rules.ts';
 import { concernsCompared } from './rule-event.ts';
 import { RuleReader } from './rule-reader.ts';
 import { legacyTables, type Netns } from './tools.ts';
@@ -61,7 +61,7 @@ export class RuleWatch implements AsyncDisposable {
   }
 
   /** @throws NetfilterFault */
-  read(): Promise<Listing> {
+  read(): Promise<FirewallListing> {
     return this.#reader.read(this.#stop.signal);
   }
 
@@ -72,7 +72,7 @@ export class RuleWatch implements AsyncDisposable {
     await this.#monitoring;
   }
 
-  #observe(outcome: Listing | NetfilterFault): void {
+  #observe(outcome: FirewallListing | NetfilterFault): void {
     if (this.#stop.signal.aborted) return;
     const state = outcome instanceof NetfilterFault ? outcome.code : outcome.compared;
     if (!(outcome instanceof NetfilterFault)) {

@@ -11,7 +11,7 @@ import { ToolError } from './tool-error.ts';
 import type { TpmConnection } from './tpm-connection.ts';
 
 /** The key that says which TPM this is. */
-export interface EndorsementKey {
+export interface LoadedEndorsementKey {
   readonly kind: 'rsa' | 'ecc';
   /** TPMT_PUBLIC. */
   readonly publicArea: Buffer;
@@ -31,7 +31,7 @@ export interface EndorsementKey {
  * else made from its template. A TPM without any certificate gives the first key that it has or can make.
  * @throws ToolError `no_endorsement_key`
  */
-export async function readEndorsementKey(connection: TpmConnection): Promise<EndorsementKey> {
+export async function readEndorsementKey(connection: TpmConnection): Promise<LoadedEndorsementKey> {
   const indices = await readHandles(connection, 'handles-nv-index');
   for (const profile of ekProfiles) {
     if (!indices.includes(profile.certificate)) continue;
@@ -51,7 +51,7 @@ export async function readEndorsementKey(connection: TpmConnection): Promise<End
   });
 }
 
-type BareKey = Omit<EndorsementKey, 'certificate' | 'chain'>;
+type BareKey = Omit<LoadedEndorsementKey, 'certificate' | 'chain'>;
 
 async function findKey(
   connection: TpmConnection,

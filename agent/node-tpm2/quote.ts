@@ -1,4 +1,4 @@
-import type { AttestationKey } from './attestation-key.ts';
+import type { LoadedAttestationKey } from './attestation-key.ts';
 import {
   formatSelection,
   normaliseSelection,
@@ -29,7 +29,7 @@ export interface Quote {
  */
 export async function quote(
   connection: TpmConnection,
-  key: AttestationKey,
+  key: LoadedAttestationKey,
   request: QuoteRequest,
 ): Promise<Quote> {
   const { qualifyingData } = request;

@@ -1,7 +1,7 @@
 import { activateCredential, type Credential } from './activate.ts';
-import { createAttestationKey, type AttestationKey as KeptKey } from './attestation-key.ts';
+import { createAttestationKey, type LoadedAttestationKey as KeptKey } from './attestation-key.ts';
 import { type Capabilities, readCapabilities } from './capabilities.ts';
-import { type EndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
+import { type LoadedEndorsementKey as KeptEndorsementKey, readEndorsementKey } from './endorsement-key.ts';
 import { type Bank, extendPcr, type PcrSelection, type PcrValues, readPcrs } from './pcrs.ts';
 import { type Quote, type QuoteRequest, quote } from './quote.ts';
 import { ToolError } from './tool-error.ts';

@@ -40,7 +40,7 @@ export function openBrokerTpm(socket: string, options: BrokerTpmOptions = {}): B
     return parseJson(socket, payload);
   };
   // The three readers of an identity ask at once: one request answers all.
-  let underWay: Promise<Public> | null = null;
+  let underWay: Promise<PublicAnswer> | null = null;
   const readPublic = () => {
     underWay ??= json({ verb: 'readPublic' })
       .then((value) => parse(socket, answers.readPublic, value))
@@ -87,7 +87,7 @@ export function openBrokerTpm(socket: string, options: BrokerTpmOptions = {}): B
   };
 }
 
-type Public = ReturnType<(typeof answers)['readPublic']['parse']>;
+type PublicAnswer = ReturnType<(typeof answers)['readPublic']['parse']>;
 
 function numbersOf(selection: PcrSelection): { [bank in Bank]?: number[] } {
   const numbers: { [bank in Bank]?: number[] } = {};

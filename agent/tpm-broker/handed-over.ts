@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:net';
-import type { Refused } from '../guarded-socket.ts';
+import type { SocketFault } from '../guarded-socket.ts';
 
 /** The first descriptor that a service manager hands over, by sd_listen_fds(3). */
 const firstDescriptor = 3;
@@ -12,7 +12,7 @@ const firstDescriptor = 3;
 export async function listenHandedOver(
   { LISTEN_PID, LISTEN_FDS }: NodeJS.ProcessEnv,
   pid: number,
-  refused: Refused,
+  refused: SocketFault,
 ): Promise<Server | null> {
   // Of a parent's they are none of ours.
   if (LISTEN_PID !== String(pid) || LISTEN_FDS === undefined) return null;

@@ -6,7 +6,7 @@ import { mappings } from './mappings.ts';
 import { mounts } from './mounts.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
-export interface Watched {
+export interface WatchedSource {
   /** What the server is told where it changed. */
   readonly what: string;
   /** From one look to the next. */
@@ -19,7 +19,7 @@ export interface Watched {
 }
 
 /** In the order in which they are looked at. @param paths that the policy protects, as far as it is known */
-export const watched = (sysroot: string, paths: () => readonly string[]): readonly Watched[] => [
+export const watched = (sysroot: string, paths: () => readonly string[]): readonly WatchedSource[] => [
   mounts(sysroot, paths),
   mappings(sysroot),
   inspected(sysroot),
@@ -36,7 +36,11 @@ export interface Watch extends Disposable {
 }
 
 /** Looks once a second, until it is disposed of. */
-export function startWatch(list: readonly Watched[], note: (what: string) => void, logger: Logger): Watch {
+export function startWatch(
+  list: readonly WatchedSource[],
+  note: (what: string) => void,
+  logger: Logger,
+): Watch {
   const lookOnce = lookout(list, note, (what, error) =>
     logger.warn(
       { code: 'watch', what, text: error instanceof Error ? error.message : String(error) },
@@ -62,12 +66,12 @@ export function startWatch(list: readonly Watched[], note: (what: string) => voi
 
 /** @returns to be called each second; the first call only sees how things are */
 export function lookout(
-  list: readonly Watched[],
+  list: readonly WatchedSource[],
   note: (what: string) => void,
   fault: (what: string, error: unknown) => void,
 ): () => Promise<void> {
   const states = list.map(
-    (each): State => ({ watched: each, seen: null, isChanged: false, credit: burst, told: '' }),
+    (each): SourceState => ({ watched: each, seen: null, isChanged: false, credit: burst, told: '' }),
   );
   let second = -1;
   return async () => {
@@ -83,8 +87,8 @@ export function lookout(
   };
 }
 
-interface State {
-  readonly watched: Watched;
+interface SourceState {
+  readonly watched: WatchedSource;
   /** Null before the first look, and while nobody asks for it. */
   seen: string | null;
   /** It changed, and that was not told yet. */
@@ -94,7 +98,7 @@ interface State {
   told: string;
 }
 
-async function lookAt(state: State, fault: (what: string, error: unknown) => void): Promise<void> {
+async function lookAt(state: SourceState, fault: (what: string, error: unknown) => void): Promise<void> {
   let now: string | null;
   try {
     const looked = state.watched.look();

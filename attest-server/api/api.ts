@@ -14,7 +14,7 @@ import {
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
 import {
-  type Aspect,
+  type AspectName,
   aspectResultsSchema,
   aspectSchema,
   modeSchema,
@@ -416,7 +416,7 @@ export type NodeStanding = Pick<
   'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
 >;
 
-export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly Aspect[] {
+export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly AspectName[] {
   return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
 }
 

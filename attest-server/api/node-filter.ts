@@ -34,9 +34,9 @@ export function selects(selector: Selector, labels: Readonly<Record<string, stri
   });
 }
 
-type Context = z.core.$RefinementCtx;
+type RefinementContext = z.core.$RefinementCtx;
 
-function refuse(context: Context, message: string): void {
+function refuse(context: RefinementContext, message: string): void {
   context.addIssue({ code: 'custom', message });
 }
 
@@ -45,7 +45,7 @@ const mostWords = 100;
 
 /** Words of a closed list; the first wrong one is named with the one that was probably meant. */
 function words<Word extends string>(what: string, known: readonly Word[]) {
-  return (text: string, context: Context): readonly Word[] => {
+  return (text: string, context: RefinementContext): readonly Word[] => {
     const given = parts(text, context);
     const wrong = given.find((word) => !known.some((each) => each === word));
     if (wrong !== undefined && wrong !== '') {
@@ -56,7 +56,7 @@ function words<Word extends string>(what: string, known: readonly Word[]) {
   };
 }
 
-function parts(text: string, context: Context): readonly string[] {
+function parts(text: string, context: RefinementContext): readonly string[] {
   const given = text.split(',').map((part) => part.trim());
   if (given.includes('')) refuse(context, 'a word is empty: write them like a,b');
   if (given.length > mostWords) refuse(context, `there are more than ${mostWords} words`);

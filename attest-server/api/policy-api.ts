@@ -196,7 +196,7 @@ export const policyAllowed = z.object({
 });
 
 /** A verdict before something, and the one behind it; null where there is none. */
-interface Changing {
+interface StateChange {
   readonly before: { readonly state: NodeState } | null;
   readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;
 }
@@ -210,11 +210,11 @@ export function losesTooMany(untrusted: number, trusted: number, share: number):
 }
 
 /** True where a policy can take a node's trust: it is trusted now, and not merely observed then. */
-export function canLoseTrust({ before, after }: Changing): boolean {
+export function canLoseTrust({ before, after }: StateChange): boolean {
   return before?.state === 'trusted' && after !== null && after.mode !== 'observe';
 }
 
 /** True where a node would become untrusted that is not so now. */
-export function turnsUntrusted({ before, after }: Changing): boolean {
+export function turnsUntrusted({ before, after }: StateChange): boolean {
   return after?.state === 'untrusted' && before?.state !== 'untrusted';
 }

@@ -3,7 +3,7 @@ import type { TpmClass } from '../formats/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
 import type { EndorsementPath } from '../verify/endorsement-paths.ts';
 import type { QuoteEvidence } from '../verify/quote.ts';
-import type { Evidence, Expected } from '../verify/verify.ts';
+import type { Evidence, ExpectedIdentity } from '../verify/verify.ts';
 import type { Parts } from '../wire/evidence.ts';
 import {
   type EvidenceMessage,
@@ -104,7 +104,7 @@ export function namedBy(parts: Parts, supplements: readonly KeptSupplement[]): r
 }
 
 /** What a good answer of this node shows. */
-export function expectedOf(node: AttestedNode, answer: Answer): Expected {
+export function expectedOf(node: AttestedNode, answer: Answer): ExpectedIdentity {
   const { nonce, channel, helloDigest, selection, evidence } = answer;
   return {
     ak: node.ak,

@@ -2,7 +2,7 @@ import type { Packed } from '../evidence/pack.ts';
 import { longestProblem } from '../formats/bundle.ts';
 import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
-import type { AppraisedNode, Begun } from '../policy/appraise.ts';
+import type { AppraisedNode, BootTransition } from '../policy/appraise.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
 import { withoutUnknown } from '../policy/unknown.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
@@ -279,7 +279,7 @@ function problemOf({ ima }: Proven): ImaProblem | undefined {
 }
 
 /** What a gate says of the boot that was judged before, and was judged alike. */
-function isKnown(previous: NodeStatus | null, begun: Begun | null, byGate: Verdict): boolean {
+function isKnown(previous: NodeStatus | null, begun: BootTransition | null, byGate: Verdict): boolean {
   const before = previous?.verdict ?? null;
   return before !== null && (begun?.verdict ?? null) === null && addsNothing(before, byGate);
 }

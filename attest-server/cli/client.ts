@@ -77,7 +77,7 @@ export function createClient(access: ServerAccess, withinMs = 30_000): Client {
   };
 }
 
-interface Question {
+interface ApiRequest {
   readonly method: string;
   readonly path: string;
   readonly body: string | null;
@@ -86,7 +86,7 @@ interface Question {
 function send(
   access: ServerAccess,
   agent: Agent,
-  { method, path, body }: Question,
+  { method, path, body }: ApiRequest,
   withinMs: number,
 ): Promise<{ status: number; text: string }> {
   const { server, token, ca } = access;

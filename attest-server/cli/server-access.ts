@@ -34,7 +34,7 @@ const entry = z.object({
   tokenFile: z.string().optional(),
   caFile: z.string().optional(),
 });
-type Entry = z.infer<typeof entry>;
+type SavedContext = z.infer<typeof entry>;
 const configuration = entry.extend({
   current: z.string().optional(),
   contexts: z.record(z.string(), entry).default({}),
@@ -47,7 +47,7 @@ const configuration = entry.extend({
  */
 export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
   const chosen = flags.context === undefined ? null : contextNamed(flags.context, io);
-  const sources: Entry[] = chosen
+  const sources: SavedContext[] = chosen
     ? [flags, chosen]
     : [
         flags,
@@ -61,7 +61,7 @@ export function findServerAccess(flags: ServerFlags, io: CliIo): ServerAccess {
   const complete = () => sources.some(({ server }) => server) && sources.some(({ tokenFile }) => tokenFile);
   const started = chosen || complete() ? null : folderEntry(io.cwd);
   if (!chosen && !complete()) sources.push(started ?? userEntry(io) ?? {});
-  const pick = (part: keyof Entry) => sources.find((source) => source[part])?.[part];
+  const pick = (part: keyof SavedContext) => sources.find((source) => source[part])?.[part];
 
   const server = pick('server');
   const tokenFile = pick('tokenFile');
@@ -173,7 +173,7 @@ function userFile(io: CliIo): string | null {
   return home === null ? null : join(home, 'assay', 'config.json');
 }
 
-function contextNamed(name: string, io: CliIo): Entry {
+function contextNamed(name: string, io: CliIo): SavedContext {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
   const context = found !== null && Object.hasOwn(found.contexts, name) ? found.contexts[name] : undefined;
@@ -186,7 +186,7 @@ function contextNamed(name: string, io: CliIo): Entry {
   return besideFile(context, path);
 }
 
-function userEntry(io: CliIo): Entry | null {
+function userEntry(io: CliIo): SavedContext | null {
   const path = userFile(io);
   const found = path === null ? null : readConfiguration(path);
   if (found === null || path === null) return null;
@@ -194,7 +194,7 @@ function userEntry(io: CliIo): Entry | null {
 }
 
 /** @throws CliError where it names a token that lies elsewhere */
-function folderEntry(cwd: string): Entry | null {
+function folderEntry(cwd: string): SavedContext | null {
   const path = join(cwd, '.assay', 'cli.json');
   const found = readConfiguration(path);
   if (found === null) return null;
@@ -234,13 +234,13 @@ function readConfiguration(path: string): z.infer<typeof configuration> | null {
   }
 }
 
-function besideFile({ server, tokenFile, caFile }: Entry, path: string): Entry {
+function besideFile({ server, tokenFile, caFile }: SavedContext, path: string): SavedContext {
   const beside = (file: string | undefined) =>
     file === undefined ? undefined : resolve(dirname(path), file);
   return present({ server, tokenFile: beside(tokenFile), caFile: beside(caFile) });
 }
 
-function present(parts: Record<keyof Entry, string | undefined>): Entry {
+function present(parts: Record<keyof SavedContext, string | undefined>): SavedContext {
   const { server, tokenFile, caFile } = parts;
   return { ...(server && { server }), ...(tokenFile && { tokenFile }), ...(caFile && { caFile }) };
 }

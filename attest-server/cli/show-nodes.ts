@@ -3,7 +3,7 @@ import type { CliContext } from './context.ts';
 import { exitOfStates } from './exit.ts';
 import { type Format, printNodes } from './output.ts';
 import { checkAllFound, readNamedNodes } from './read-nodes.ts';
-import { type Reading, readingOf } from './readable.ts';
+import { readingOf, type TextFormat } from './readable.ts';
 
 export interface ShowOptions {
   readonly output: Format;
@@ -19,7 +19,7 @@ export async function showNodes(
   { io, server, exitWith }: CliContext,
   names: readonly string[],
   { output: format, utc }: ShowOptions,
-  page: (node: NodeView, reading: Reading) => string,
+  page: (node: NodeView, reading: TextFormat) => string,
   between: string,
 ): Promise<void> {
   const found = await readNamedNodes(await server(), names);

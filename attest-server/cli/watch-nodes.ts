@@ -7,7 +7,7 @@ import type { Format } from './output.ts';
 import { printableJson, printableValue } from './printable.ts';
 import { checkAllFound, type NamedNodes, readNode } from './read-nodes.ts';
 
-export interface Watch {
+export interface WatchOptions {
   readonly io: CliIo;
   readonly client: Client;
   readonly format: Format;
@@ -25,7 +25,7 @@ export interface Watch {
  * `get nodes --watch`: all nodes, then each one that changed, until Ctrl-C. A node that does not match the filter any
  * more is shown once as it is now. A server that does not answer is asked again.
  */
-export async function watchNodes(watch: Watch): Promise<void> {
+export async function watchNodes(watch: WatchOptions): Promise<void> {
   const { io, client, every, longest } = watch;
   const byHand = io.interrupted();
   const interrupted =
@@ -64,9 +64,9 @@ export async function watchNodes(watch: Watch): Promise<void> {
 /** A timer of more would fire at once. */
 const longestTimer = 2 ** 31 - 1;
 
-type Known = Map<string, NodeView>;
+type ShownNodes = Map<string, NodeView>;
 
-async function showChanges(watch: Watch, known: Known): Promise<Known> {
+async function showChanges(watch: WatchOptions, known: ShownNodes): Promise<ShownNodes> {
   const { nodes, missing } = await watch.read();
   const now = new Map(nodes.map((node) => [node.name, node]));
   const left = [...known.keys()].filter((name) => !now.has(name));
@@ -99,7 +99,7 @@ function essence(node: NodeView | undefined): string {
 
 /** @param all of which the widths of the columns come, so that lines stand below each other */
 async function show(
-  { io, format, rows }: Watch,
+  { io, format, rows }: WatchOptions,
   nodes: readonly NodeView[],
   all: readonly NodeView[],
   isFirst: boolean,

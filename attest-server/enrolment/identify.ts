@@ -4,14 +4,19 @@ import { type AttestationKey, checkAttestationKey, checkTemplate } from '../veri
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
-import type { EndorsementPath, EndorsementPaths, Followed, VouchedTpm } from '../verify/endorsement-paths.ts';
+import type {
+  EndorsementLookup,
+  EndorsementPath,
+  EndorsementPaths,
+  VouchedTpm,
+} from '../verify/endorsement-paths.ts';
 import { tpmIdentityOf } from '../verify/tpm-identity.ts';
 import type { Hello } from '../wire/messages.ts';
 import { ownBytes } from '../wire/own-bytes.ts';
 import { mayWait } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { sourceOf } from '../wire/source.ts';
-import type { Claim } from './candidates.ts';
+import type { CandidateClaim } from './candidates.ts';
 import { type Cluster, checkClusterToken, type TokenBearer } from './cluster.ts';
 import type { EnrolledNode, EnrolmentStore, Seen } from './ports.ts';
 import type { Registry } from './registry.ts';
@@ -34,7 +39,7 @@ export interface Peer {
 interface Enrolling {
   readonly joinTokenId: string | null;
   /** How it waits where nobody vouches for it. */
-  readonly claim: Claim;
+  readonly claim: CandidateClaim;
   /** What the roots say of its TPM. Dear: only for one that has activated its credential. */
   readonly vouched: () => VouchedTpm;
 }
@@ -46,7 +51,7 @@ export interface IdentifyParts {
   readonly registry: Registry;
   /** Null: the server is in none. */
   readonly cluster: Pick<Cluster, 'nodeOfToken' | 'wantsToken'> | null;
-  readonly candidates: { note(claim: Claim, now: number): void };
+  readonly candidates: { note(claim: CandidateClaim, now: number): void };
   readonly withoutTpm: Pick<MachinesWithoutTpm, 'note'>;
   readonly paths: EndorsementPaths;
   /** Whom we trust to endorse TPMs at present. */
@@ -89,7 +94,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
       akPublicArea: ak.publicArea,
       akName: ak.name,
     };
-    const claim: Claim = {
+    const claim: CandidateClaim = {
       node: hello.node,
       ekDigest: ek.digest,
       ekPublicArea: ek.publicArea,
@@ -175,15 +180,15 @@ function followedOnce(
   shown: Endorsement,
   trust: () => TrustRoots,
   now: () => number,
-): () => Followed {
-  let state: Endorsement | Followed = shown;
+): () => EndorsementLookup {
+  let state: Endorsement | EndorsementLookup = shown;
   return () => {
     if ('chain' in state) state = paths.follow(state, trust(), now());
     return state;
   };
 }
 
-function pathOf(followed: () => Followed): Peer['endorsementPath'] {
+function pathOf(followed: () => EndorsementLookup): Peer['endorsementPath'] {
   return () => followed().path;
 }
 

@@ -19,8 +19,6 @@ import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
-type Refused = ChannelPorts<Peer>['refused'];
-
 export interface EnrolmentConfig {
   /** Absolute path of the program that tells whose TPM a machine of the cloud has; null: the cloud is not asked. */
   readonly cloudProgram: string | null;
@@ -78,7 +76,7 @@ export interface Enrolment extends AsyncDisposable, EnrolmentPorts {
   proven(peer: Peer): Promise<void>;
   name(peer: Peer): string;
   /** What the channel refuses; what policy expects of a machine is no event. */
-  readonly refused: Refused;
+  readonly refused: ChannelPorts<Peer>['refused'];
   /** Told of each node that is none any more. */
   onRevoked(listener: (node: string) => void): void;
 }

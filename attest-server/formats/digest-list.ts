@@ -31,7 +31,7 @@ export class DigestList {
   /** How many files: pairs of a path and a digest. */
   readonly fileCount: number;
   readonly #packed: PackedList;
-  readonly #tables: readonly (Table | null)[];
+  readonly #tables: readonly (LengthTable | null)[];
   /** Where the path of a file is put together while some are looked up. */
   readonly #path = Buffer.allocUnsafe(longestPath);
 
@@ -154,7 +154,7 @@ export class DigestList {
 }
 
 /** Digests of one length, and where each first part of a digest begins among them. */
-interface Table {
+interface LengthTable {
   readonly length: number;
   readonly count: number;
   /** Number of its first digest, and that one's offset. */

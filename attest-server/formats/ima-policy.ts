@@ -39,7 +39,7 @@ export interface ImaPolicyDoubt {
  */
 export function parseImaPolicy(text: string): ImaPolicyCoverage {
   const rules = parseRules(text);
-  const doubts: Doubt[] = [];
+  const doubts: AreaDoubt[] = [];
   const covers = imaAreas.filter((area) => {
     const found = cases[area].map((one) => decide(one, rules));
     const isCovered = found.every(({ isMeasured }) => isMeasured);
@@ -58,7 +58,7 @@ const most = { characters: 256 * 1024, rules: 4096, doubts: 64 };
 const imaPcr = '10';
 
 /** A rule that says what is measured; those that appraise, audit and hash change nothing of that. */
-interface Rule {
+interface ImaRule {
   readonly line: number;
   readonly measures: boolean;
   /** `func=`; null: all that have a file. */
@@ -74,7 +74,7 @@ interface Rule {
 }
 
 /** A way in which the kernel asks its policy. */
-interface Case {
+interface HookCase {
   readonly hook: string;
   /** Each set of rights that it may be asked for; null: there is no file, and only rules that name the hook count. */
   readonly rights: readonly (readonly string[])[] | null;
@@ -82,11 +82,11 @@ interface Case {
   readonly holds?: string;
 }
 
-const ofFile = (hook: string, right: string): Case => ({ hook, rights: [[right]] });
+const ofFile = (hook: string, right: string): HookCase => ({ hook, rights: [[right]] });
 const openedToRead = [['MAY_READ'], ['MAY_READ', 'MAY_WRITE']];
 
 /** All of them must be measured. */
-const cases: Readonly<Record<ImaArea, readonly Case[]>> = {
+const cases: Readonly<Record<ImaArea, readonly HookCase[]>> = {
   exec: [ofFile('BPRM_CHECK', 'MAY_EXEC')],
   mmap: [ofFile('MMAP_CHECK', 'MAY_EXEC')],
   modules: [ofFile('MODULE_CHECK', 'MAY_READ')],
@@ -107,7 +107,7 @@ interface Decision {
 }
 
 /** The first rule that matches decides, as in the kernel. */
-function decide(asked: Case, rules: readonly Rule[]): Decision {
+function decide(asked: HookCase, rules: readonly ImaRule[]): Decision {
   const gaps: ImaPolicyDoubt[] = [];
   const faults: ImaPolicyDoubt[] = [];
   for (const [at, rule] of rules.entries()) {
@@ -130,19 +130,19 @@ function decide(asked: Case, rules: readonly Rule[]): Decision {
   return { isMeasured: false, gaps, faults };
 }
 
-function mayMatch({ hook, mask }: Rule, asked: Case): boolean {
+function mayMatch({ hook, mask }: ImaRule, asked: HookCase): boolean {
   if (asked.rights === null) return hook === asked.hook;
   if (hook !== null && hook !== asked.hook) return false;
   return mask === null || asked.rights.some((rights) => fits(mask, rights));
 }
 
-function fits({ word, isAny }: NonNullable<Rule['mask']>, rights: readonly string[]): boolean {
+function fits({ word, isAny }: NonNullable<ImaRule['mask']>, rights: readonly string[]): boolean {
   // A word that is not known here may mean anything.
   return isAny || !masks.has(word) ? rights.includes(word) || !masks.has(word) : rights.join() === word;
 }
 
 /** What must be so for a rule to match. */
-function limitsOf({ mask, fileSystem, conditions }: Rule, { rights, holds }: Case): readonly string[] {
+function limitsOf({ mask, fileSystem, conditions }: ImaRule, { rights, holds }: HookCase): readonly string[] {
   const isNarrow =
     mask !== null && (!masks.has(mask.word) || !(rights ?? []).every((each) => fits(mask, each)));
   return [
@@ -152,11 +152,11 @@ function limitsOf({ mask, fileSystem, conditions }: Rule, { rights, holds }: Cas
   ];
 }
 
-interface Doubt extends ImaPolicyDoubt {
+interface AreaDoubt extends ImaPolicyDoubt {
   readonly area: ImaArea;
 }
 
-function joined(doubts: readonly Doubt[]): readonly ImaPolicyDoubt[] {
+function joined(doubts: readonly AreaDoubt[]): readonly ImaPolicyDoubt[] {
   const areas = new Map<string, { line: number; text: string; of: Set<ImaArea> }>();
   for (const { line, text, area } of doubts) {
     const key = `${line} ${text}`;
@@ -213,10 +213,10 @@ const fileSystems: ReadonlyMap<number, string> = new Map([
 const gapsOfAll: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'overlay']);
 const fileSystemNames: ReadonlySet<string> = new Set(fileSystems.values());
 
-function parseRules(text: string): readonly Rule[] {
+function parseRules(text: string): readonly ImaRule[] {
   if (text.length > most.characters)
     throw new Rejection('too_large', `an IMA policy of ${text.length} characters`, { field: 'policy' });
-  const rules: Rule[] = [];
+  const rules: ImaRule[] = [];
   let written = 0;
   let offset = 0;
   for (const [index, line] of text.split('\n').entries()) {
@@ -233,18 +233,18 @@ function parseRules(text: string): readonly Rule[] {
   return rules;
 }
 
-interface Place {
+interface RulePosition {
   readonly line: number;
   readonly offset: number;
 }
 
 /** @returns null for a rule that does not say what is measured */
-function parseRule(words: readonly string[], place: Place): Rule | null {
+function parseRule(words: readonly string[], place: RulePosition): ImaRule | null {
   const [action, ...others] = words.filter((word) => actions.has(word));
   if (action === undefined) throw fault('malformed', place, 'a rule without an action');
   if (others.length > 0) throw fault('malformed', place, 'a rule with two actions');
   let hook: string | null = null;
-  let mask: Rule['mask'] = null;
+  let mask: ImaRule['mask'] = null;
   let fileSystem: string | null = null;
   let strays: string | null = null;
   const conditions: string[] = [];
@@ -274,7 +274,7 @@ function fileSystemOf(key: string, value: string): string | null {
   return key === 'fsname' && fileSystemNames.has(value) ? value : null;
 }
 
-function fault(code: 'malformed' | 'too_large', { line, offset }: Place, text: string): Rejection {
+function fault(code: 'malformed' | 'too_large', { line, offset }: RulePosition, text: string): Rejection {
   return new Rejection(code, `IMA policy, line ${line}: ${text}`, { field: `line ${line}`, offset });
 }
 

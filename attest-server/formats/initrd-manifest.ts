@@ -101,7 +101,7 @@ export function* manifestChunks(manifest: InitrdManifest): Generator<Buffer> {
 
 /** The same read back, in steps of some milliseconds. @param chunks of whole lines @throws Rejection `malformed`, `too_large` */
 export function* parseInitrdManifest(chunks: Iterable<Buffer>): Generator<void, InitrdManifest> {
-  let begin: Head | null = null;
+  let begin: ManifestHead | null = null;
   let size = 0;
   const entries: InitrdEntry[] = [];
   const contents: [string, string][] = [];
@@ -136,7 +136,7 @@ function wholeLines(chunk: Buffer): readonly string[] {
   return lines;
 }
 
-function parseHead(line: string): Head {
+function parseHead(line: string): ManifestHead {
   const said = parseJson(line, head, what);
   checkForm(line, writtenHead(said), what);
   return said;
@@ -172,7 +172,7 @@ function written(entry: InitrdEntry): Readonly<Record<keyof InitrdEntry, unknown
   return { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade };
 }
 
-function writtenHead({ version, image, archives, faults, entries, contents }: Head): Head {
+function writtenHead({ version, image, archives, faults, entries, contents }: ManifestHead): ManifestHead {
   const { bytes, sha256, sha384, sha512 } = image;
   return {
     version,
@@ -188,7 +188,7 @@ function writtenHead({ version, image, archives, faults, entries, contents }: He
   };
 }
 
-interface Head extends Omit<InitrdManifest, 'entries' | 'contents'> {
+interface ManifestHead extends Omit<InitrdManifest, 'entries' | 'contents'> {
   /** How many lines follow. */
   readonly entries: number;
   readonly contents: number;
@@ -234,7 +234,8 @@ function malformed(text: string, field: string): Rejection {
 /** Whether each member is what it has to be; others are found as the whole is written anew. */
 function isEntry(value: unknown): value is InitrdEntry {
   if (typeof value !== 'object' || value === null) return false;
-  const { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade }: Partial<Entry> = value;
+  const { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade }: Partial<UncheckedEntry> =
+    value;
   return (
     isName(path) &&
     isNumber(mode, 0xffff) &&
@@ -246,7 +247,7 @@ function isEntry(value: unknown): value is InitrdEntry {
   );
 }
 
-type Entry = Readonly<Record<keyof InitrdEntry, unknown>>;
+type UncheckedEntry = Readonly<Record<keyof InitrdEntry, unknown>>;
 
 function isName(value: unknown): boolean {
   return typeof value === 'string' && value !== '' && value.length <= most.path;

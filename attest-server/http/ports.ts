@@ -25,7 +25,7 @@ import type { SharedReference } from '../policy/reference-reach.ts';
 import type { Absence } from '../presence/ports.ts';
 import type { CaptureDraft } from '../references/capture.ts';
 import type { Webhook } from '../webhook/open.ts';
-import type { Advice, Known } from '../wire/advice.ts';
+import type { Advice, AdviceContext } from '../wire/advice.ts';
 import type { AuditOrigin } from '../wire/audit-key.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { ApiRole, Caller } from './roles.ts';
@@ -84,7 +84,7 @@ export interface ApiPorts {
   /** What of ours turned the verdict of a node; null where nothing did. */
   turned(node: string): ShownTurn | null;
   /** What a person does next about a reason, finished as far as the node is known. */
-  advise(reason: ReasonView, known: Known): Advice;
+  advise(reason: ReasonView, known: AdviceContext): Advice;
   /** What a person does about a fault of the server. */
   faultAdvice(cause: FaultCause): string;
   /** Why nothing can be stored at present; null where all works. */

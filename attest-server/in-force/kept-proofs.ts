@@ -21,7 +21,7 @@ export type KeptProof = { readonly node: EnrolledNode } & (
 );
 
 /** Nodes in the order of their names, a page at a time. */
-export interface Page {
+export interface NodeRange {
   readonly after?: string | undefined;
   readonly limit: number;
 }
@@ -38,7 +38,7 @@ export interface Paged<T> {
  */
 export async function overKeptProofs<T>(
   ports: KeptProofPorts,
-  { after, limit }: Page,
+  { after, limit }: NodeRange,
   work: (kept: KeptProof) => T | Promise<T>,
 ): Promise<Paged<T>> {
   const rest = (await ports.nodes())

@@ -15,7 +15,7 @@ import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { EarlierRules } from './earlier-rules.ts';
-import { type Affirming, InForce } from './in-force.ts';
+import { type Affirmation, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
 import { createNodeGroups, type NodeGroups } from './node-groups.ts';
 import { digestOf, openPolicyHistory, type SourcedPolicy } from './policy-history.ts';
@@ -79,7 +79,7 @@ export interface RulesInForce extends AsyncDisposable {
   /** What the policy is read from, as `assay policy check` takes it. */
   source(): string;
   /** Who brought the reference of this name, and when; null where nobody is named. */
-  affirmedBy(name: string): Affirming | null;
+  affirmedBy(name: string): Affirmation | null;
   /** Whether a signed directory says what the reference of this name is. */
   isDeclared(reference: string): boolean;
   /** Since when it is in force here: milliseconds since the epoch. */

@@ -35,16 +35,16 @@ export interface PolicyHistory {
   /** Keeps that this one is in force, and ends a rollback unless it is what somebody went back to. */
   entered(entry: SourcedPolicy, came: PolicyArrival): Promise<void>;
   /** Has an earlier one count in place of the one in force, as the audit log then says. */
-  goBack(to: SourcedPolicy, from: Policy, word: PersonsWord): Promise<void>;
+  goBack(to: SourcedPolicy, from: Policy, word: OperatorApproval): Promise<void>;
   /** @param digest of the text, or its first digits */
-  allow(digest: string, word: PersonsWord): Promise<void>;
+  allow(digest: string, word: OperatorApproval): Promise<void>;
   /** The latest first. */
   list(): Promise<readonly PolicyRevision[]>;
   /** By the first digits of its digest. @throws NotNow where none is kept, or several begin so */
   kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
 }
 
-export interface PersonsWord {
+export interface OperatorApproval {
   readonly by: string;
   readonly reason: string;
 }

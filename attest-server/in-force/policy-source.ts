@@ -8,7 +8,7 @@ import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
 import type { SourcedPolicy } from './policy-history.ts';
 import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
-import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';
+import type { DeclaredPolicy, KeptPolicy, LatchState } from './ports.ts';
 
 /**
  * A built-in policy by its name, or a file; null is `observe`. One that a signed directory holds counts before both. What is
@@ -49,7 +49,7 @@ interface FirstPolicy {
 
 interface FirstParts {
   readonly given: SourcedPolicy;
-  readonly latched: Latched | null;
+  readonly latched: LatchState | null;
   /** By which the server judged last; null: not known. */
   readonly last: SourcedPolicy | null;
   /** @throws PolicyRefused; TimeoutError where it takes too long */

@@ -2,7 +2,7 @@ import type { PolicyArrival } from '../api/policy-api.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 
 /** Of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
-export interface Latched {
+export interface LatchState {
   /** Empty: all. */
   readonly groups: readonly string[];
   /** Null where none was kept, as after a new start with an empty store. */
@@ -17,7 +17,7 @@ export interface KeptPolicy {
 
 export interface LatchedPolicy {
   /** Null where the latch is off. */
-  read(): Promise<Latched | null>;
+  read(): Promise<LatchState | null>;
   /** Committed once it resolves. */
   keep(policy: KeptPolicy): Promise<void>;
 }

@@ -14,7 +14,7 @@ import { groupOf, type Policy, shownGroup } from '../policy/policy.ts';
 import { likenessTo, sharedWithInSteps } from '../policy/reference-reach.ts';
 import type { PresenceRoom } from '../presence/open.ts';
 import type { ReferenceStore } from '../references/ports.ts';
-import type { KeptProofPorts, Page } from './kept-proofs.ts';
+import type { KeptProofPorts, NodeRange } from './kept-proofs.ts';
 import { observeKept } from './observe.ts';
 import type { LatchedPolicy } from './ports.ts';
 import { simulate } from './simulate.ts';
@@ -160,7 +160,7 @@ export function createTrials(parts: TrialParts): Trials {
       const bases = { before: { policy: before, references }, after: { policy: after, references } };
       const items: SimulatedNode[] = [];
       for (let next: string | undefined | null; next !== null; ) {
-        const page: Page = { after: next, limit: comparedAtOnce };
+        const page: NodeRange = { after: next, limit: comparedAtOnce };
         const judged = await oneByOne(() => {
           signal.throwIfAborted();
           return simulate(known, bases, page);

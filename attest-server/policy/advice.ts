@@ -1,7 +1,7 @@
 import { declareActive } from '../formats/declared.ts';
 import { kindWords, type ReferenceKind } from '../formats/reference.ts';
-import { type Advice, adviceOn, type Known } from '../wire/advice.ts';
-import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
+import { type Advice, type AdviceContext, adviceOn } from '../wire/advice.ts';
+import type { AspectName, Reason } from '../wire/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
 
@@ -27,7 +27,7 @@ export function nextStep(
     value,
   }: Pick<Reason, 'code'> &
     Partial<Pick<Reason, 'aspect' | 'reference' | 'outOfForce' | 'expected' | 'actual' | 'value'>>,
-  known: Known = {},
+  known: AdviceContext = {},
 ): Advice {
   const twin = code === 'ek_already_bound' ? (actual?.split(', ')[0] ?? null) : null;
   const file = (value === undefined ? null : /^file ([0-9a-f]+)$/.exec(value)?.[1]) ?? null;

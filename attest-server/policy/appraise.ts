@@ -7,9 +7,9 @@ import { atMost } from '../wire/at-most.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { Role } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
+import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
 import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
-import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from './aspect.ts';
+import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { byGateAlone, isProvenByGate } from './gate.ts';
@@ -52,14 +52,14 @@ export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], 
 export interface Appraisal {
   readonly verdict: Verdict;
   /** Where the PCRs began anew since the sighting before: what is known at that moment. */
-  readonly begun: Begun | null;
+  readonly begun: BootTransition | null;
   /** To be remembered of the node. */
   readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };
   /** Parts that this connection need not show again. */
   readonly enough: readonly PartName[];
 }
 
-export interface Begun {
+export interface BootTransition {
   readonly code: 'rebooted' | 'resumed';
   readonly reason: Reason;
   /** Between the reset and the verdict on what runs since; null where the policy does not require the boot. */
@@ -136,9 +136,9 @@ interface PreparedGroup {
   readonly trial: Pick<Verdict, 'trial'>;
   readonly judges: readonly { readonly aspect: (typeof aspects)[number]; readonly judge: Judge }[];
   /** Nodes of one kind give the same judgements, one after the other: joined once. */
-  last: Joined | null;
+  last: JoinedJudgements | null;
   /** By node, where some judgement is of that node alone. */
-  readonly ofNodes: LRUCache<string, Joined>;
+  readonly ofNodes: LRUCache<string, JoinedJudgements>;
 }
 
 function prepareGroup(
@@ -170,7 +170,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   const account = againstIn(past.memory);
   let memory = account === null ? past.memory : account.memory;
   const next: Partial<Record<AspectName, readonly Finding[]>> = {};
-  const judgements: Judgement[] = [];
+  const judgements: AspectJudgement[] = [];
   let enough = nothing;
   let wanted = nothing;
   let isOwing = false;
@@ -223,10 +223,10 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
 
 /** None of it is affirmed, nothing is taken back, and what was remembered stays: a node that lies gains nothing by saying this. */
 function withUnread(
-  { findings, source }: Judgement,
+  { findings, source }: AspectJudgement,
   aspect: AspectName,
-  unread: readonly Unread[],
-): Judgement {
+  unread: readonly UnreadPart[],
+): AspectJudgement {
   return {
     findings: [...unread.map((one) => unavailable(aspect, one)), ...findings],
     affirmed: false,
@@ -234,7 +234,7 @@ function withUnread(
   };
 }
 
-const nothingSaid: Judgement = { findings: [], affirmed: false, source: 'host' };
+const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'host' };
 const noFindings: readonly Finding[] = [];
 
 function judgedNode(
@@ -266,14 +266,18 @@ function without(parts: readonly PartName[], wanted: readonly PartName[]): reado
 const noVolumes: readonly SharedVolume[] = [];
 const noNodes: readonly string[] = [];
 
-interface Joined {
-  readonly judgements: readonly Judgement[];
+interface JoinedJudgements {
+  readonly judgements: readonly AspectJudgement[];
   readonly verdict: Verdict;
   readonly unknown: ShownUnknown;
 }
 
 /** `join`, where the judgements before were others. */
-function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node: string): Joined {
+function joined(
+  prepared: PreparedGroup,
+  judgements: readonly AspectJudgement[],
+  node: string,
+): JoinedJudgements {
   const { last, ofNodes, judges } = prepared;
   if (last !== null && isOf(last, judgements)) return last;
   const own = ofNodes.get(node);
@@ -285,13 +289,16 @@ function joined(prepared: PreparedGroup, judgements: readonly Judgement[], node:
   return prepared.last;
 }
 
-function isOf(one: Joined, judgements: readonly Judgement[]): boolean {
+function isOf(one: JoinedJudgements, judgements: readonly AspectJudgement[]): boolean {
   for (let i = 0; i < judgements.length; i++) if (one.judgements[i] !== judgements[i]) return false;
   return true;
 }
 
 /** The verdict on all aspects together. @param judgements in the order of the judges */
-function join({ group, policy, trial, judges }: PreparedGroup, judgements: readonly Judgement[]): Verdict {
+function join(
+  { group, policy, trial, judges }: PreparedGroup,
+  judgements: readonly AspectJudgement[],
+): Verdict {
   const { name, require, mode } = group;
   if (group.tpm === 'absent') {
     const nothingAsked = { require, reasons: [], aspects: {} };
@@ -325,7 +332,7 @@ function begunBy(
   past: Sequence | null,
   { clock }: Proven,
   verdict: Verdict,
-): Begun | null {
+): BootTransition | null {
   if (begun === null || past === null || verdict.state === 'unsupported') return null;
   const [counter, text] = beginnings[begun];
   const values = { expected: `${counter} ${past[counter]}`, actual: `${counter} ${clock[counter]}` };

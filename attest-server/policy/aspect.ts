@@ -5,8 +5,8 @@ import type { Proven } from '../verify/proven.ts';
 import type { Advice } from '../wire/advice.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
-import type { Aspect as AspectName, Source } from '../wire/verdict.ts';
-import type { Located } from './file/policy-error.ts';
+import type { AspectName, Source } from '../wire/verdict.ts';
+import type { LocatedFault } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';
 import type { SequenceJudgement } from './sequence.ts';
@@ -36,9 +36,9 @@ export interface Aspect<Name extends AspectName, Rules> {
    * A reference of `referenceKind` made of what a node proved; without it, or the next one, none can be captured.
    * @throws CaptureError where this is no model for others
    */
-  capture?(proven: Proven, about: CapturedAs): Reference;
+  capture?(proven: Proven, about: CaptureLabel): Reference;
   /** The same in steps of some milliseconds, where that is long. */
-  captureInSteps?(proven: Proven, about: CapturedAs): Generator<void, Reference>;
+  captureInSteps?(proven: Proven, about: CaptureLabel): Generator<void, Reference>;
   /** Codes with which a node is a model for no other of such a reference. */
   readonly noModel?: readonly ReasonCode[];
   /** What such a reference says, as lines of text for people; two references are told apart by these. */
@@ -46,7 +46,7 @@ export interface Aspect<Name extends AspectName, Rules> {
   /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
   /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
-  draft?(nodes: readonly ObservedNode[]): Drafted | null;
+  draft?(nodes: readonly ObservedNode[]): DraftedRules | null;
   /** Which references the rules name, for an aspect of a kind of them; null: they go by those of the group. */
   named?(rules: Rules): readonly string[] | null;
   /** The rules as a policy file says them, defaults filled in, for the API; without it they are JSON as they are. */
@@ -54,11 +54,11 @@ export interface Aspect<Name extends AspectName, Rules> {
   /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
-  contradictions(given: unknown): Located[];
+  contradictions(given: unknown): LocatedFault[];
   /** What is allowed and may not be what was meant. Paths begin at the group. */
-  doubts(rules: Rules, group: GroupBase): Located[];
+  doubts(rules: Rules, group: GroupBase): LocatedFault[];
   /** Makes rules and references ready, so that judging one node is a comparison. */
-  prepare(rules: Rules, context: Prepared): Judge;
+  prepare(rules: Rules, context: PreparedAspect): Judge;
   /** What a person does next about its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
   /** Where one code needs several pieces of advice: by what the finding expects, before that by its code. */
@@ -75,7 +75,7 @@ export interface ObservedNode {
 }
 
 /** Rules for a draft of a policy. */
-export interface Drafted {
+export interface DraftedRules {
   /** What stands under the aspect's key. */
   readonly rules: Readonly<Record<string, unknown>>;
   /** Every node keeps them today; else they stand in a comment, and nothing requires them. */
@@ -85,7 +85,7 @@ export interface Drafted {
 }
 
 /** What a captured reference is called, and who vouches for it. */
-export interface CapturedAs {
+export interface CaptureLabel {
   readonly name: string;
   readonly state: 'staged' | 'active';
   readonly group: GroupBase;
@@ -95,7 +95,7 @@ export interface CapturedAs {
   readonly at: number;
 }
 
-export interface Prepared {
+export interface PreparedAspect {
   readonly group: GroupBase;
   /** Of the aspect's kinds, in every state. */
   readonly references: readonly Reference[];
@@ -106,7 +106,7 @@ export interface Prepared {
 /** Judges one aspect of one node after the other, by one group's rules. What it remembers of judgements is its own. */
 export interface Judge {
   /** @param at milliseconds since the epoch; references expire by it */
-  judge(proven: Proven, node: JudgedNode, at: number): Judgement;
+  judge(proven: Proven, node: JudgedNode, at: number): AspectJudgement;
   /**
    * What takes long of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only where what a judgement is
    * made from may be long.
@@ -119,7 +119,7 @@ export interface Judge {
   judgedTo?(node: string): string | null;
 }
 
-export interface Judgement {
+export interface AspectJudgement {
   /** What is wrong or worth knowing, the cause first. */
   readonly findings: readonly Finding[];
   /** Everything that the aspect needs is there and as it should be, whatever the findings weigh. */
@@ -134,7 +134,7 @@ export interface Judgement {
    * Of what stood against the node, what this reading would have found again, were it still so. Default: all where it is
    * affirmed, else nothing.
    */
-  readonly takesBack?: TakenBack;
+  readonly takesBack?: ClearedFindings;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
   readonly next?: unknown;
   /** Parts that prove no more until the TPM or the kernel starts anew: on this connection they are not asked for again. */
@@ -144,7 +144,7 @@ export interface Judgement {
 }
 
 /** All findings but those with one of these codes, or for which one of these vouched; or those with these codes alone. */
-export type TakenBack =
+export type ClearedFindings =
   | { readonly allBut: readonly (ReasonCode | Source)[] }
   | { readonly only: readonly ReasonCode[] };
 
@@ -164,7 +164,7 @@ export interface JudgedNode {
   /** Volumes that it shows and other nodes show, too. */
   readonly sharedVolumes: readonly SharedVolume[];
   /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
-  readonly unread: readonly Unread[];
+  readonly unread: readonly UnreadPart[];
 }
 
 /** A mark of a volume (policy/disk/memory.ts), and the other nodes that show it. */
@@ -174,7 +174,7 @@ export interface SharedVolume {
 }
 
 /** What a collector of the node did not give, and why, by the node's word. */
-export interface Unread {
+export interface UnreadPart {
   readonly name: PartName | 'host';
   readonly cause: string;
 }

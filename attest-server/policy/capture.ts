@@ -3,8 +3,8 @@ import type { Proven, ProvenPart } from '../verify/proven.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
-import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
-import type { Aspect, CapturedAs, Past } from './aspect.ts';
+import type { AspectName, Reason } from '../wire/verdict.ts';
+import type { Aspect, CaptureLabel, Past } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { isMissingAggregate, provesStart } from './boot/aggregate.ts';
 import { captureTogether } from './boot/capture-together.ts';
@@ -18,7 +18,7 @@ import { withFilesInSteps } from './reference-files.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
 
 /** One node's answer that somebody vouches for. */
-export interface VouchedFor {
+export interface VouchedAnswer {
   readonly node: string;
   readonly proven: Proven;
   /** What is remembered of the node; absent: nothing. */
@@ -32,14 +32,14 @@ export interface VouchedFor {
  */
 export function* captureReferencesInSteps(
   kind: ReferenceKind,
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   group: PolicyGroup,
   {
     only,
     initrd = false,
     aggregate = true,
     ...about
-  }: Pick<CapturedAs, 'name' | 'state' | 'by' | 'at'> & {
+  }: Pick<CaptureLabel, 'name' | 'state' | 'by' | 'at'> & {
     /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
     readonly initrd?: boolean;
     /** Of kind `boot`: boot_aggregate is demanded of others where one of the nodes gave it. Default true. */
@@ -85,7 +85,7 @@ export function standingAgainst(reasons: readonly Reason[]): readonly Reason[] {
  */
 export function* standingInSteps(
   kind: ReferenceKind,
-  { node, proven }: VouchedFor,
+  { node, proven }: VouchedAnswer,
   group: PolicyGroup,
   references: readonly Reference[],
   at: number,
@@ -98,9 +98,9 @@ export function* standingInSteps(
 }
 
 function initrdsOf(
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   only: readonly string[] | null,
-  about: Omit<CapturedAs, 'node'>,
+  about: Omit<CaptureLabel, 'node'>,
 ): Generator<void, readonly Reference[]> {
   return captureEach(answers, about, function* ({ node, proven }, as) {
     const whole = yield* captureInitrds(proven, as);
@@ -110,9 +110,9 @@ function initrdsOf(
 
 /** What is captured of each node under the next name, but for those of which it says the same as one before. */
 function* captureEach(
-  answers: readonly VouchedFor[],
-  about: Omit<CapturedAs, 'node'>,
-  capture: (answer: VouchedFor, as: CapturedAs) => Generator<void, Reference>,
+  answers: readonly VouchedAnswer[],
+  about: Omit<CaptureLabel, 'node'>,
+  capture: (answer: VouchedAnswer, as: CaptureLabel) => Generator<void, Reference>,
 ): Generator<void, readonly Reference[]> {
   const captured: Reference[] = [];
   for (const answer of answers) {
@@ -134,9 +134,9 @@ function capturedKinds(): string {
 function captureBy<Name extends AspectName, Rules>(
   aspect: Aspect<Name, Rules>,
   rules: Rules,
-  answers: readonly VouchedFor[],
+  answers: readonly VouchedAnswer[],
   only: readonly string[] | null,
-  about: Omit<CapturedAs, 'node'>,
+  about: Omit<CaptureLabel, 'node'>,
 ): Generator<void, readonly Reference[]> {
   return captureEach(answers, about, function* ({ node, proven }, as) {
     checkShown(aspect, node, proven);
@@ -182,9 +182,9 @@ function checkShown(
 function* checkModel<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,
-  { node, proven }: VouchedFor,
+  { node, proven }: VouchedAnswer,
   reference: Reference,
-  { group, at }: Pick<CapturedAs, 'group' | 'at'>,
+  { group, at }: Pick<CaptureLabel, 'group' | 'at'>,
 ): Generator<void> {
   const inForce: Reference = { ...reference, state: 'active' };
   const reasons = yield* reasonsBy(aspect, rules, { node, proven }, { group, references: [inForce], at });
@@ -200,8 +200,12 @@ function* checkModel<Rules>(
 function* reasonsBy<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,
-  { node, proven }: VouchedFor,
-  { group, references, at }: Pick<CapturedAs, 'group' | 'at'> & { readonly references: readonly Reference[] },
+  { node, proven }: VouchedAnswer,
+  {
+    group,
+    references,
+    at,
+  }: Pick<CaptureLabel, 'group' | 'at'> & { readonly references: readonly Reference[] },
 ): Generator<void, readonly Reason[]> {
   const judge = aspect.prepare(rules, { group, references, remembers: false });
   const alone = judgedAlone(node, proven);

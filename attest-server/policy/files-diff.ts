@@ -40,7 +40,7 @@ export function diffFiles(
   most: { readonly packages: number; readonly files: number },
 ): FilesDifference {
   const counts = { added: 0, removed: 0, changed: 0 };
-  const packages = new Map<string | null, Tally>();
+  const packages = new Map<string | null, ChangeTally>();
   const files: FileChange[] = [];
   for (const [old, now] of pairs(pathsOf(before), pathsOf(after))) {
     const digests = [old, now].map((one) => one?.digests.map((digest) => digest.toString('hex')) ?? []);
@@ -75,7 +75,7 @@ export function diffFiles(
   };
 }
 
-interface Tally {
+interface ChangeTally {
   readonly before: Set<string>;
   readonly after: Set<string>;
   added: number;
@@ -134,7 +134,7 @@ function next(paths: Generator<ListedPath>): ListedPath | null {
 }
 
 /** By the package's name, so that an update is one line. */
-function tallyOf(packages: Map<string | null, Tally>, file: ListedPath | null): Tally {
+function tallyOf(packages: Map<string | null, ChangeTally>, file: ListedPath | null): ChangeTally {
   const name = file?.package?.split(' ')[0] ?? null;
   const known = packages.get(name);
   if (known !== undefined) return known;

@@ -2,7 +2,7 @@ import type { Role } from '../wire/messages.ts';
 import { printable } from '../wire/printable.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import {
-  type Aspect,
+  type AspectName,
   type AspectStatus,
   mostDetail,
   type NodeState,
@@ -46,7 +46,7 @@ const ofTpm: ReadonlySet<ReasonCode> = new Set([
 ]);
 
 /** True for a finding of an aspect that the group requires, or of the TPM itself. */
-function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly Aspect[]): boolean {
+function counts({ aspect, code }: Pick<Reason, 'aspect' | 'code'>, require: readonly AspectName[]): boolean {
   return require.includes(aspect) || (aspect === 'identity' && ofTpm.has(code));
 }
 
@@ -114,7 +114,7 @@ function rank(reason: Reason): number {
  */
 export function stateOf(
   { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
-  vouched: readonly Aspect[] = [],
+  vouched: readonly AspectName[] = [],
   by: Role = 'agent',
   tpm: GroupBase['tpm'] = 'required',
 ): NodeState {
@@ -122,7 +122,7 @@ export function stateOf(
   if (tpm === 'absent') return 'unsupported';
   if (reasons.some(({ code }) => code === 'evidence_overdue')) return 'unknown';
   if (reasons.some((reason) => breaksPolicy(reason) && counts(reason, require))) return 'untrusted';
-  const affirms = (aspect: Aspect) =>
+  const affirms = (aspect: AspectName) =>
     aspects[aspect]?.status === 'affirming' &&
     (!vouched.includes(aspect) || aspects[aspect].source === 'tpm');
   // A policy that requires nothing proves nothing.

@@ -1,5 +1,5 @@
 import { modes } from '../wire/verdict.ts';
-import type { Located } from './file/policy-error.ts';
+import type { LocatedFault } from './file/policy-error.ts';
 import { covers, isEverything } from './glob.ts';
 import { type PolicyGroup, unmatched } from './policy.ts';
 
@@ -9,7 +9,7 @@ export function isLatched(latched: readonly string[], group: string): boolean {
 }
 
 /** Why trust cannot be enabled for good for these groups; empty where it can. */
-export function notLatchable(latched: readonly string[], groups: readonly PolicyGroup[]): Located[] {
+export function notLatchable(latched: readonly string[], groups: readonly PolicyGroup[]): LocatedFault[] {
   const missing = latched
     .filter((name) => !groups.some((group) => group.name === name))
     .map((name) => ({ path: ['groups'], text: `there is no group ${name}` }));
@@ -25,7 +25,7 @@ export function weakenedBy(
   latched: readonly string[],
   before: readonly PolicyGroup[] | null,
   after: readonly PolicyGroup[],
-): Located[] {
+): LocatedFault[] {
   const held = (before ?? []).filter(({ name, tpm }) => isLatched(latched, name) && tpm !== 'absent');
   const found = held.flatMap((group) => [
     ...shrunk(group, after),
@@ -39,8 +39,8 @@ export function weakenedBy(
 }
 
 /** Groups that the latch covers and that are in `observe`: their nodes are never marked. */
-function observed(latched: readonly string[], groups: readonly PolicyGroup[]): Located[] {
-  const found: Located[] = groups.flatMap((group, index) =>
+function observed(latched: readonly string[], groups: readonly PolicyGroup[]): LocatedFault[] {
+  const found: LocatedFault[] = groups.flatMap((group, index) =>
     isLatched(latched, group.name) && group.tpm !== 'absent' && group.mode === 'observe'
       ? [
           {
@@ -59,7 +59,7 @@ function observed(latched: readonly string[], groups: readonly PolicyGroup[]): L
 }
 
 /** What the group of the same name no longer asks for. */
-function shrunk(group: PolicyGroup, after: readonly PolicyGroup[]): Located[] {
+function shrunk(group: PolicyGroup, after: readonly PolicyGroup[]): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
   if (next === undefined) return [];
@@ -75,7 +75,7 @@ function taken(
   latched: readonly string[],
   before: readonly PolicyGroup[],
   after: readonly PolicyGroup[],
-): Located[] {
+): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
   const keepsAll = next !== undefined && isWider(next, group);

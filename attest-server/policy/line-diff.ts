@@ -72,19 +72,19 @@ export function unifiedDiff(before: readonly string[], after: readonly string[])
 
 const context = 3;
 
-interface Passed {
+interface PassedLines {
   before: number;
   after: number;
 }
 
-function pass(passed: Passed, lines: readonly DiffLine[]): void {
+function pass(passed: PassedLines, lines: readonly DiffLine[]): void {
   for (const { is } of lines) {
     if (is === 'same' || onlyBefore(is)) passed.before += 1;
     if (is === 'same' || !onlyBefore(is)) passed.after += 1;
   }
 }
 
-function rangeOf(side: keyof Passed, from: Passed, to: Passed): string {
+function rangeOf(side: keyof PassedLines, from: PassedLines, to: PassedLines): string {
   const length = to[side] - from[side];
   return `${length === 0 ? from[side] : from[side] + 1},${length}`;
 }

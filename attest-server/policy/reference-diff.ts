@@ -21,7 +21,7 @@ export interface ReferenceDifference {
 }
 
 type Pcrs = Readonly<Partial<Record<PcrBank, Readonly<Record<string, string>> | undefined>>>;
-interface Side {
+interface ReferenceSide {
   readonly pcrs: Pcrs;
   readonly events: readonly MeasuredEvent[];
 }
@@ -34,7 +34,7 @@ export function diffReferences(
   expected: Reference,
   actual: Reference | Pick<Proven, 'banks' | 'boot'>,
 ): ReferenceDifference {
-  const other: Side =
+  const other: ReferenceSide =
     'banks' in actual
       ? { pcrs: quotedPcrs(actual), events: (actual.boot?.log.events ?? []).map(summaryOf) }
       : actual;

@@ -3,7 +3,7 @@ import { type HeldCode, heldIn, type ReasonCode } from '../wire/reasons.ts';
 import type { Finding } from './finding.ts';
 
 /** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */
-export interface Sighting {
+export interface ClockReading {
   readonly resetCount: number;
   readonly restartCount: number;
   /** Milliseconds that the TPM has been powered. */
@@ -15,7 +15,7 @@ export interface Sighting {
 }
 
 /** What is remembered of a TPM between two sightings. */
-export interface Sequence extends Sighting {
+export interface Sequence extends ClockReading {
   /** The kernel that was seen first since the TPM was last reset or restarted: the one that the boot log is of. */
   readonly firstBootId: string | null;
   /** `seen`: the clock went back in this reset; `passed`: after that it went beyond what was seen before. */
@@ -34,7 +34,7 @@ export interface ReplacedFirmware {
 }
 
 /** Where the TPM and the kernel of a piece of evidence are in time. */
-export function sightingOf({ clock, firmwareVersion, facts }: Proven): Sighting {
+export function sightingOf({ clock, firmwareVersion, facts }: Proven): ClockReading {
   return {
     resetCount: clock.resetCount,
     restartCount: clock.restartCount,
@@ -64,7 +64,11 @@ const lostWithPower = 1n << 22n;
  * Compares a sighting with the one before: reboot, suspend, kexec, rollback, clone, firmware.
  * @param concurrent the answer is to a challenge older than the sighting before: its clock may be older, too
  */
-export function judgeSequence(past: Sequence | null, now: Sighting, concurrent = false): SequenceJudgement {
+export function judgeSequence(
+  past: Sequence | null,
+  now: ClockReading,
+  concurrent = false,
+): SequenceJudgement {
   if (past === null)
     return {
       findings: [],
@@ -86,18 +90,18 @@ export function judgeSequence(past: Sequence | null, now: Sighting, concurrent =
 }
 
 /** Each change is told, also the one back: a downgrade returns to what was good once. */
-function replacedBy(past: Sequence, now: Sighting): ReplacedFirmware | null {
+function replacedBy(past: Sequence, now: ClockReading): ReplacedFirmware | null {
   if (past.firmwareVersion === null || now.firmwareVersion === past.firmwareVersion) return past.replaced;
   return { version: past.firmwareVersion, resetCount: now.resetCount };
 }
 
-function beginning(past: Sequence, now: Sighting): SequenceJudgement['begun'] {
+function beginning(past: Sequence, now: ClockReading): SequenceJudgement['begun'] {
   if (now.resetCount > past.resetCount) return 'rebooted';
   return now.resetCount === past.resetCount && now.restartCount > past.restartCount ? 'resumed' : null;
 }
 
 /** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs begin anew. */
-function between(past: Sequence, now: Sighting): Finding[] {
+function between(past: Sequence, now: ClockReading): Finding[] {
   const rebooted = now.resetCount > past.resetCount;
   const found: Finding[] = [];
   if (!rebooted && now.clock < past.clock)
@@ -124,7 +128,7 @@ function between(past: Sequence, now: Sighting): Finding[] {
   return found;
 }
 
-function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
+function within(past: Sequence, now: ClockReading, concurrent: boolean): Finding[] {
   if (now.resetCount < past.resetCount) return [rolledBack('reset', past.resetCount, now.resetCount)];
   if (now.restartCount < past.restartCount)
     return [rolledBack('restart', past.restartCount, now.restartCount)];
@@ -156,7 +160,7 @@ function within(past: Sequence, now: Sighting, concurrent: boolean): Finding[] {
 
 function remembered(
   past: Sequence,
-  now: Sighting,
+  now: ClockReading,
   { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
 ): Omit<Sequence, 'replaced' | 'held'> {
   // A reset begins both anew: the count of restarts too.
@@ -207,7 +211,7 @@ function rolledBack(counter: 'reset' | 'restart', before: number, now: number): 
 }
 
 /** Told and never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
-function clockAnew(past: Sequence, now: Sighting): Finding {
+function clockAnew(past: Sequence, now: ClockReading): Finding {
   return {
     ...boot('rebooted', `more than ${clockOf(past)}`, clockOf(now)),
     source: 'tpm',
@@ -216,7 +220,7 @@ function clockAnew(past: Sequence, now: Sighting): Finding {
   };
 }
 
-function clockOf({ clock }: Sighting): string {
+function clockOf({ clock }: ClockReading): string {
   return `clock ${clock}`;
 }
 

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import type { ReferenceKind } from '../formats/reference.ts';
 import { outsideText } from '../wire/printable.ts';
 import { classOf, isReasonCode, type ReasonCode } from '../wire/reasons.ts';
-import { type Aspect as AspectName, aspects as aspectNames, aspectSchema } from '../wire/verdict.ts';
-import type { Judgement, Past } from './aspect.ts';
+import { type AspectName, aspects as aspectNames, aspectSchema } from '../wire/verdict.ts';
+import type { AspectJudgement, Past } from './aspect.ts';
 import type { Finding } from './finding.ts';
 
 /** Something that a node shows and no reference in force has. */
@@ -131,7 +131,7 @@ export function unknownMarks(remembered: Past['memory']): readonly UnknownMark[]
   });
 }
 
-interface Marked {
+interface MarkedSet {
   readonly set: string;
   readonly since: number;
   readonly held: readonly unknown[];
@@ -140,7 +140,7 @@ interface Marked {
   readonly signed: unknown;
 }
 
-function isMarked(one: unknown): one is Marked {
+function isMarked(one: unknown): one is MarkedSet {
   if (!isObject(one) || !('set' in one && 'since' in one && 'held' in one && 'knownBy' in one)) return false;
   return typeof one.set === 'string' && Number.isInteger(one.since) && Array.isArray(one.held);
 }
@@ -169,7 +169,7 @@ export type ShownUnknown = readonly (readonly [AspectName, Omit<KeptUnknown, 'si
 const nothingOf = new Map(aspectNames.map((name) => [name, [name, null] as const]));
 
 /** @param judged each aspect that was judged by this answer */
-export function shownUnknown(judged: readonly (readonly [AspectName, Judgement])[]): ShownUnknown {
+export function shownUnknown(judged: readonly (readonly [AspectName, AspectJudgement])[]): ShownUnknown {
   const isUnknown = judged.some(([, { unknown }]) => unknown !== undefined);
   const held = isUnknown ? unique(judged.flatMap(([, { findings }]) => findings.filter(isHeldBy))) : [];
   return judged.map(([aspect, { unknown, findings }]) => {

@@ -9,7 +9,7 @@ import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../wire/advice.ts';
 import {
-  type Alike,
+  type AlikeNodes,
   byNode,
   byNodes,
   type CandidateFilter,
@@ -61,7 +61,7 @@ export async function gatherCandidates(
   };
 }
 
-interface Step extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {
+interface CandidateStep extends Pick<ReferenceCandidate, 'knownBy' | 'step' | 'name' | 'command'> {
   readonly notes: readonly string[];
 }
 
@@ -78,7 +78,7 @@ class Naming {
   }
 
   /** Null for what another version has remembered, until the next answer. */
-  candidate(alike: Alike): ReferenceCandidate | null {
+  candidate(alike: AlikeNodes): ReferenceCandidate | null {
     const { aspect, kind, group, firstSeen } = alike;
     const unknown = alike.nodes[0] && unknownIn(alike.nodes[0].memory)[aspect];
     if (unknown === undefined) return null;
@@ -108,7 +108,7 @@ class Naming {
     };
   }
 
-  #stepFor(alike: Alike, unknown: KeptUnknown): Step {
+  #stepFor(alike: AlikeNodes, unknown: KeptUnknown): CandidateStep {
     const { kind } = alike;
     const known = this.#references.find((one) => one.name === unknown.knownBy && one.kind === kind);
     if (known?.state === 'staged' || known?.state === 'retired') {
@@ -134,7 +134,7 @@ class Naming {
     return this.#captureFor(alike, unknown);
   }
 
-  #captureFor({ kind, group, nodes }: Alike, unknown: KeptUnknown): Step {
+  #captureFor({ kind, group, nodes }: AlikeNodes, unknown: KeptUnknown): CandidateStep {
     const rules = this.#ports.policy().groups.find(({ name }) => name === group);
     if (rules === undefined)
       return none(
@@ -180,7 +180,7 @@ class Naming {
   }
 }
 
-function none(note: string): Step {
+function none(note: string): CandidateStep {
   return { knownBy: null, step: null, name: null, command: null, notes: [note] };
 }
 
@@ -189,7 +189,7 @@ function namedBy(kind: ReferenceKind, { rules }: PolicyGroup): readonly string[]
   return aspect?.named?.(rules[aspect.name]) ?? null;
 }
 
-function textOf({ kind, group, nodes }: Alike, unknown: KeptUnknown): string {
+function textOf({ kind, group, nodes }: AlikeNodes, unknown: KeptUnknown): string {
   const count = nodes.length;
   const verb = kindWords[unknown.inInitrd ? 'boot' : kind][count === 1 ? 'one' : 'many'];
   const whats = [...new Set(unknown.things.map(({ what }) => what))];

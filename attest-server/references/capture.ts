@@ -8,7 +8,7 @@ import {
   noModelOf,
   standingAgainst,
   standingInSteps,
-  type VouchedFor,
+  type VouchedAnswer,
 } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
@@ -71,7 +71,7 @@ export interface CaptureRequest {
 
 /** What a capture would make. */
 export interface CaptureDraft {
-  readonly references: Captured;
+  readonly references: CapturedReferences;
   /** Nodes against which more stands than that nobody vouched for them yet. */
   readonly against: readonly AgainstNode[];
   /** Over the references but for their moment; empty for lists of files, which grow while somebody looks at them. */
@@ -96,12 +96,12 @@ export interface Capture {
    * Makes and stores them.
    * @throws NotNow also where more than `no_reference` stands against a node and nobody said why, or was shown something else
    */
-  capture(request: CaptureRequest): Promise<Captured>;
+  capture(request: CaptureRequest): Promise<CapturedReferences>;
   /** Makes them, and stores none. @throws what `capture` would throw, but for what a person must say */
   draft(request: CaptureRequest): Promise<CaptureDraft>;
 }
 
-type Captured = readonly [Reference, ...Reference[]];
+type CapturedReferences = readonly [Reference, ...Reference[]];
 
 export function createCapture(ports: CapturePorts): Capture {
   const inTurn = pLimit(1);
@@ -120,7 +120,7 @@ async function draft(
   // By the rules of today, for the group that it is to have by a policy of tomorrow.
   const own = oneGroupOf(each, ports);
   const group = { ...own, name: forGroup ?? own.name };
-  const answers: JudgedAnswer[] = [];
+  const answers: CapturedAnswer[] = [];
   for (const node of each) answers.push(await vouchedFor(node, kind, ports));
   const at = ports.now();
   const state = staged || separate ? 'staged' : 'active';
@@ -144,15 +144,15 @@ async function draft(
   };
 }
 
-interface JudgedAnswer extends VouchedFor {
-  readonly memory: NonNullable<VouchedFor['memory']>;
+interface CapturedAnswer extends VouchedAnswer {
+  readonly memory: NonNullable<VouchedAnswer['memory']>;
   /** On this very answer. */
   readonly verdict: Verdict | null;
 }
 
 /** @param there what would stand against it in the group that it is captured for, where that is another one */
 function againstNode(
-  { node, verdict, memory }: JudgedAnswer,
+  { node, verdict, memory }: CapturedAnswer,
   there: readonly Reason[],
   of: Pick<CaptureRequest, 'kind' | 'initrd'>,
 ): readonly AgainstNode[] {
@@ -161,12 +161,12 @@ function againstNode(
   return [{ node, state: verdict.state, reasons, news: newOfKind(memory, of) }];
 }
 
-function digestOf(references: Captured): string {
+function digestOf(references: CapturedReferences): string {
   const shown = references.map(({ captured, ...rest }) => ({ ...rest, captured: captured?.node }));
   return hash('sha256', JSON.stringify(shown));
 }
 
-async function capture(ports: CapturePorts, request: CaptureRequest): Promise<Captured> {
+async function capture(ports: CapturePorts, request: CaptureRequest): Promise<CapturedReferences> {
   const { nodes, kind, group: forGroup, only, initrd = false, aggregate, reason, actor } = request;
   const drafted = await draft(ports, request);
   checkConsent(drafted, request);
@@ -246,7 +246,7 @@ function oneGroupOf(nodes: readonly string[], { groupOf }: CapturePorts): Policy
 }
 
 /** The verdict says what stands against a node: what is proven again is the evidence of that very verdict. */
-async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<JudgedAnswer> {
+async function vouchedFor(node: string, kind: ReferenceKind, ports: CapturePorts): Promise<CapturedAnswer> {
   const { verdict = null, verifiedAt = null, evidenceDigest = null, memory = {} } = ports.status(node) ?? {};
   if (verifiedAt === null || evidenceDigest === null || ports.now() > verifiedAt + ports.unknownAfter)
     throw new Rejection('evidence_overdue', `${node} has no recent proof: wait for its next answer`);

@@ -66,7 +66,7 @@ export function resolveSettings<S extends Settings>(
 ): SettingValues<S> {
   const inFile = settingsInFile(settings, former, file);
   const faults = [...inFile.faults];
-  const given = (key: string, setting: Setting): Given => {
+  const given = (key: string, setting: Setting): SuppliedValue => {
     const value = flags[key] ?? (environment[setting.variable] || undefined);
     if (value !== undefined) return { value, file: null };
     return { value: inFile.values.get(key), file: inFile.values.has(key) ? file : null };
@@ -137,7 +137,7 @@ function alsoNamed({ variable, flag }: Setting): string[] {
   return flag === undefined ? [variable] : [variable, flag];
 }
 
-interface Given {
+interface SuppliedValue {
   /** Undefined where no source has it. */
   readonly value: unknown;
   /** Null where the value is from elsewhere. */
@@ -154,12 +154,12 @@ export const path = z
   .min(1, notPath)
   .regex(/^[^\0]*$/, notPath);
 
-interface FoundInFile {
+interface FileSettings {
   readonly values: ReadonlyMap<string, unknown>;
   readonly faults: readonly ConfigFault[];
 }
 
-function settingsInFile(settings: Settings, former: FormerSettings, file: ConfigFile | null): FoundInFile {
+function settingsInFile(settings: Settings, former: FormerSettings, file: ConfigFile | null): FileSettings {
   const values = new Map<string, unknown>();
   const faults: ConfigFault[] = [];
   const known = Object.keys(settings);

@@ -8,7 +8,7 @@ import type { ClusterMetrics } from '../kubernetes/api-health.ts';
 import type { PresenceFigures } from '../presence/presence.ts';
 import { type GateOpening, gateOpenings } from '../wire/gate.ts';
 import { classOf, isReasonCode, type ReasonCode, reasonCodes } from '../wire/reasons.ts';
-import { type Aspect, aspects, type NodeState, nodeStates } from '../wire/verdict.ts';
+import { type AspectName, aspects, type NodeState, nodeStates } from '../wire/verdict.ts';
 import { type MarkingMetrics, markingMetrics } from './marking-metrics.ts';
 import { isMissed, nodeSeries } from './node-series.ts';
 import { type WebhookMetrics, webhookMetrics } from './webhook-metrics.ts';
@@ -49,7 +49,7 @@ export interface Metrics extends ClusterMetrics {
   judging(of: () => { readonly spent: number; readonly waiting: number }): void;
   duration(phase: Phase, seconds: number): void;
   transition(from: NodeState, to: NodeState): void;
-  checkFailed(check: Aspect): void;
+  checkFailed(check: AspectName): void;
   /** Whether the server is on trial. */
   trial(isOn: boolean): void;
   /** Whether nodes can be judged, as `/readyz` says it. */

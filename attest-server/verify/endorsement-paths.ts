@@ -31,7 +31,7 @@ export interface VouchedTpm {
 }
 
 /** What the roots of a moment say of a certificate. */
-export interface Followed {
+export interface EndorsementLookup {
   readonly vouched: VouchedTpm;
   /** Null where no root vouches for the certificate, or there is none. */
   readonly path: EndorsementPath | null;
@@ -47,7 +47,7 @@ const againAfterMs = 3600_000;
  * a peer that has proven its keys.
  */
 export class EndorsementPaths {
-  readonly #known = new LRUCache<string, { followed: Followed; from: number; until: number }>(
+  readonly #known = new LRUCache<string, { followed: EndorsementLookup; from: number; until: number }>(
     atMost(remembered),
   );
   readonly #checks: () => void;
@@ -58,7 +58,7 @@ export class EndorsementPaths {
   }
 
   /** @param at milliseconds since the epoch */
-  follow(endorsement: Chained, trust: TrustRoots, at: number): Followed {
+  follow(endorsement: CertificateChain, trust: TrustRoots, at: number): EndorsementLookup {
     const { certificate, chain } = endorsement;
     if (certificate === null) return { vouched: withoutCertificate, path: null };
     const key = [trust.digest, certificate.digest, ...chain.map(({ digest }) => digest)].join(' ');
@@ -70,7 +70,12 @@ export class EndorsementPaths {
     return followed;
   }
 
-  #check(certificate: Certificate, chain: readonly Certificate[], trust: TrustRoots, at: number): Followed {
+  #check(
+    certificate: Certificate,
+    chain: readonly Certificate[],
+    trust: TrustRoots,
+    at: number,
+  ): EndorsementLookup {
     const { manufacturer, tpmClass } = tpmIdentityOf(certificate);
     try {
       const path = checkEndorsementChain(certificate, chain, trust, at, this.#checks);
@@ -93,7 +98,7 @@ export class EndorsementPaths {
   }
 }
 
-type Chained = Pick<Endorsement, 'certificate' | 'chain'>;
+type CertificateChain = Pick<Endorsement, 'certificate' | 'chain'>;
 
 function unvouched(notVouched: Rejection): VouchedTpm {
   return { notVouched, endorsedBy: null, manufacturer: null, tpmClass: 'unknown' };

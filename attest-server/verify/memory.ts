@@ -30,7 +30,7 @@ const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
 /** Of a list, beside what its mappings take. */
 const listBytes = 1024;
 
-type Clock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
+type MonotonicClock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
 
 /**
  * What was proven before, so that it is not computed again. It takes only what was signed or hashed in this room, and
@@ -69,7 +69,7 @@ export class Memory {
     }
   >({ max: rememberedReadings, maxSize: rememberedBytes, sizeCalculation: ({ reading }) => reading.size });
 
-  readonly #lists = new LRUCache<string, KnownList & { readonly of: Clock }>({
+  readonly #lists = new LRUCache<string, KnownList & { readonly of: MonotonicClock }>({
     maxSize: rememberedBytes,
     sizeCalculation: ({ before, last }) => listBytes + last.mappings.size + (before?.mappings.size ?? 0),
   });
@@ -187,17 +187,17 @@ export class Memory {
   }
 
   /** Up to where IMA's list was proven in this boot; null where nothing is known of it. */
-  list(akName: string, { resetCount, restartCount }: Clock): KnownList | null {
+  list(akName: string, { resetCount, restartCount }: MonotonicClock): KnownList | null {
     const known = this.lastList(akName);
     return known?.of.resetCount === resetCount && known.of.restartCount === restartCount ? known : null;
   }
 
   /** The same, of whichever boot it was. */
-  lastList(akName: string): (KnownList & { readonly of: Clock }) | null {
+  lastList(akName: string): (KnownList & { readonly of: MonotonicClock }) | null {
     return this.#lists.get(akName) ?? null;
   }
 
-  keepList(akName: string, { resetCount, restartCount }: Clock, known: KnownList | null): void {
+  keepList(akName: string, { resetCount, restartCount }: MonotonicClock, known: KnownList | null): void {
     const before = this.#lists.peek(akName);
     if (known === null) this.#lists.delete(akName);
     else if (before !== known) this.#lists.set(akName, { ...known, of: { resetCount, restartCount } });

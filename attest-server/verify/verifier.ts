@@ -1,19 +1,19 @@
 import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type Expected, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
+import { type Evidence, type ExpectedIdentity, SignedAnswer, type SignedEvidence, verify } from './verify.ts';
 
 /** Verifies one answer after the other, and computes nothing again that it has proven before. Its memory is bounded. */
 export class Verifier {
   readonly #memory = Memory.empty();
 
   /** @throws Rejection as `verify` */
-  verify(evidence: Evidence, expected: Expected): Proven {
+  verify(evidence: Evidence, expected: ExpectedIdentity): Proven {
     return verify(evidence, expected, this.#memory);
   }
 
   /** Only who signed it, and for which challenge; what it gives verifies the rest. @throws Rejection as `verify` */
-  checkSigned(evidence: SignedEvidence, expected: Expected): SignedAnswer {
+  checkSigned(evidence: SignedEvidence, expected: ExpectedIdentity): SignedAnswer {
     return SignedAnswer.check(evidence, expected, this.#memory);
   }
 

@@ -55,7 +55,7 @@ export interface ConnectionBinding {
   readonly session: Pick<Facts, 'node' | 'helloDigest' | 'purpose'> | null;
 }
 
-export interface Expected {
+export interface ExpectedIdentity {
   readonly ak: AttestationKey;
   /** The endorsement key that the attestation key is enrolled under; null where none is known. */
   readonly ekDigest: string | null;
@@ -78,12 +78,12 @@ export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
  * @param memory what was proven before, by this function: see `Verifier`
  * @throws Rejection with the code of the step that failed; `malformed` for bytes that are not what they should be
  */
-export function verify(evidence: Evidence, expected: Expected, memory: Memory | null = null): Proven {
+export function verify(evidence: Evidence, expected: ExpectedIdentity, memory: Memory | null = null): Proven {
   return SignedAnswer.check(signedOf(evidence), expected, memory).proven(evidence);
 }
 
 /** The same, and stops after each step of some milliseconds: IMA's list may be long. @throws Rejection */
-export function verifyInSteps(evidence: Evidence, expected: Expected): Generator<void, Proven> {
+export function verifyInSteps(evidence: Evidence, expected: ExpectedIdentity): Generator<void, Proven> {
   return SignedAnswer.check(signedOf(evidence), expected, null).provenInSteps(evidence);
 }
 
@@ -95,13 +95,13 @@ function signedOf({ quotes, facts, parts }: Evidence): SignedEvidence {
 /** Quotes of which it is proven who made them, and for which challenge: what they say, and what came with them, is not read yet. */
 export class SignedAnswer {
   readonly #signed: SignedEvidence;
-  readonly #expected: Expected;
+  readonly #expected: ExpectedIdentity;
   readonly #memory: Memory | null;
   readonly #quotes: readonly SignedQuote[];
 
   private constructor(
     signed: SignedEvidence,
-    expected: Expected,
+    expected: ExpectedIdentity,
     memory: Memory | null,
     quotes: readonly SignedQuote[],
   ) {
@@ -112,7 +112,7 @@ export class SignedAnswer {
   }
 
   /** @throws Rejection as `verify` */
-  static check(signed: SignedEvidence, expected: Expected, memory: Memory | null): SignedAnswer {
+  static check(signed: SignedEvidence, expected: ExpectedIdentity, memory: Memory | null): SignedAnswer {
     const { ak } = expected;
     checkAmount(signed.quotes);
 
@@ -258,7 +258,11 @@ function checkHierarchy({ quote, ak }: SignedQuote): void {
     );
 }
 
-function checkBinding({ quote }: SignedQuote, evidence: SignedEvidence, binding: Expected['binding']): void {
+function checkBinding(
+  { quote }: SignedQuote,
+  evidence: SignedEvidence,
+  binding: ExpectedIdentity['binding'],
+): void {
   if ('qualifyingData' in binding) {
     if (quote.extraData === binding.qualifyingData.toLowerCase()) return;
   } else {
@@ -314,7 +318,7 @@ function checkOneBoot(quotes: readonly SignedQuote[]): Quote {
 
 function checkFacts(
   text: string | null,
-  binding: Expected['binding'],
+  binding: ExpectedIdentity['binding'],
   parsed: (text: string) => Facts,
 ): Facts | null {
   const session = 'qualifyingData' in binding ? null : binding.session;

@@ -1,14 +1,14 @@
 import { filePcr } from '../wire/loader-files.ts';
 import { bankBytes } from '../wire/messages.ts';
 import { type PcrValues, pcrValue } from '../wire/pcr-values.ts';
-import type { Vouched } from './boot/vouched-log.ts';
+import type { VouchedPcrBanks } from './boot/vouched-log.ts';
 import { type Comparison, compareReplay } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';
 import { replayedValue } from './tpm/replay.ts';
 import { eventsUntil, type UserSpaceEvent, type UserSpaceLog } from './tpm/user-space-log.ts';
 
 /** What the quote vouches for, once the logs of firmware and user space are replayed onto it. */
-export interface VouchedPcrs extends Vouched {
+export interface VouchedPcrs extends VouchedPcrBanks {
   /** The events of user space that led to the quoted values, in the log's order. */
   readonly userSpace: readonly UserSpaceEvent[];
 }

@@ -7,7 +7,7 @@ import { classOf, type ReasonClass, type ReasonCode } from './reasons.ts';
 export type Advice = string;
 
 /** What is known of the node that advice is for. */
-export interface Known {
+export interface AdviceContext {
   readonly node?: string | null;
   /** Of the policy that it was judged by. */
   readonly group?: string | null;
@@ -191,7 +191,7 @@ const byClass: Readonly<Record<ReasonClass, Advice>> = {
  * What a person does next about a code that no aspect knows better, finished as far as the node is known. What an aspect
  * says of its own codes is in `policy`, and travels with each reason.
  */
-export function adviceOn(code: ReasonCode, known: Known = {}, own?: Advice): Advice {
+export function adviceOn(code: ReasonCode, known: AdviceContext = {}, own?: Advice): Advice {
   const advice = own ?? byCode[code] ?? byClass[classOf(code)];
   const isForNode = known.node !== undefined && known.node !== null;
   const words = wordsOf(known);
@@ -211,7 +211,7 @@ function wordsOf({
   file,
   path,
   twin,
-}: Known): Record<string, string | null> {
+}: AdviceContext): Record<string, string | null> {
   return {
     NODE: node ?? null,
     GROUP: group ?? null,

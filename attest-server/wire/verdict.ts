@@ -5,7 +5,7 @@ export const nodeStates = ['pending', 'trusted', 'untrusted', 'unknown', 'unsupp
 export type NodeState = (typeof nodeStates)[number];
 
 export const aspects = ['identity', 'boot', 'runtime', 'disk', 'firewall', 'host'] as const;
-export type Aspect = (typeof aspects)[number];
+export type AspectName = (typeof aspects)[number];
 
 /** AR4SI trustworthiness tiers (draft-ietf-rats-ar4si). */
 export const aspectStatuses = ['affirming', 'warning', 'contraindicated', 'none'] as const;
@@ -29,7 +29,7 @@ export const mostDetail = 64;
 export interface Reason {
   readonly code: ReasonCode;
   readonly class: ReasonClass;
-  readonly aspect: Aspect;
+  readonly aspect: AspectName;
   readonly severity: Severity;
   readonly source: Source;
   /** What the policy or the reference wants; null where there is nothing to compare with. */
@@ -62,10 +62,10 @@ export interface AspectResult {
 export interface Verdict {
   readonly state: NodeState;
   readonly reasons: readonly Reason[];
-  readonly aspects: Partial<Record<Aspect, AspectResult>>;
+  readonly aspects: Partial<Record<AspectName, AspectResult>>;
   /** The group whose rules applied, the aspects it requires, its mode. */
   readonly group: string;
-  readonly require: readonly Aspect[];
+  readonly require: readonly AspectName[];
   readonly mode: Mode;
   /** `name@revision` of the policy: the first 12 hex digits of the SHA-256 of its text. */
   readonly policy: string;

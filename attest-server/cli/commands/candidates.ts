@@ -7,7 +7,7 @@ import { kindWords } from '../../formats/reference.ts';
 import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
-import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../readable.ts';
+import { field, readable, readingOf, type TextFormat, withShortDigests, wrapped } from '../readable.ts';
 import { counted, listed } from '../sentence.ts';
 import { checkKind } from './reference.ts';
 
@@ -39,7 +39,7 @@ export async function showCandidates(
 }
 
 /** One sentence for all, then each candidate with its command, then who is held. */
-export function candidatesText(found: ReferenceCandidates, reading: Reading): string {
+export function candidatesText(found: ReferenceCandidates, reading: TextFormat): string {
   const shown = found.items.slice(0, mostShown);
   const left = found.items.length - shown.length + found.more.candidates;
   return [
@@ -63,7 +63,7 @@ function sumOf({ items, more, nodes, unknown }: ReferenceCandidates): string {
   return `${unknown} of ${all} ${unknown === 1 ? one : many} ${counted(things, 'thing')} that no reference has`;
 }
 
-function candidateText(one: ReferenceCandidate, number: number, reading: Reading): string {
+function candidateText(one: ReferenceCandidate, number: number, reading: TextFormat): string {
   const { text, codes, things, nodes, firstSeen, lastSeen, signed, notes, command } = one;
   const against = codes.length === 0 ? '' : ` (${codes.join(', ')})`;
   const head = wrapped(`${number}. ${printable(text)}${against}`, reading.width);
@@ -90,7 +90,7 @@ function candidateText(one: ReferenceCandidate, number: number, reading: Reading
   return `${head.join('\n   ')}\n${body}${command === null ? '' : `   ${printable(command)}\n`}`;
 }
 
-function heldText({ held }: ReferenceCandidates, reading: Reading): string {
+function heldText({ held }: ReferenceCandidates, reading: TextFormat): string {
   if (held.length === 0) return '';
   const named = held.slice(0, mostHeld).map(({ node, codes }) => `${node} (${codes.join(', ')})`);
   const are = held.length === 1 ? 'is' : 'are';

@@ -6,7 +6,7 @@ import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliIo } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
-import { field, type Reading, readingOf, withShortDigests } from '../readable.ts';
+import { field, readingOf, type TextFormat, withShortDigests } from '../readable.ts';
 import { counted, listed } from '../sentence.ts';
 import { readSimulation } from '../simulation.ts';
 import { table } from '../table.ts';
@@ -72,7 +72,7 @@ function turning({ items }: CaptureTrialView): readonly string[] {
 }
 
 /** Empty where nothing stands against a node, and nothing is demanded that one does not give. */
-export function trialText(trial: CaptureTrialView, reading: Reading): string {
+export function trialText(trial: CaptureTrialView, reading: TextFormat): string {
   const { against } = trial;
   const news = against.map((one) => againstText(one, reading)).join('');
   const better = trial.items.filter(isTrustedBy).map(({ node }) => node);
@@ -86,7 +86,7 @@ export function trialText(trial: CaptureTrialView, reading: Reading): string {
 
 function againstText(
   { node, state, reasons, new: news }: CaptureTrialView['against'][number],
-  reading: Reading,
+  reading: TextFormat,
 ): string {
   const things = news.map(({ what, name, digest, more }) => {
     const others = more === 0 ? '' : `, and ${more} more`;

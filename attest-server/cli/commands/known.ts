@@ -3,13 +3,11 @@ import type { Bound } from '../../formats/enrolment-method.ts';
 import type { Source } from '../../wire/verdict.ts';
 import { marksLines } from '../marks-text.ts';
 import { utc } from '../moment.ts';
-import { field, type Reading, readable } from '../readable.ts';
-
-/** A label and what stands beside it. */
-type Line = readonly [string, string];
+import { field, readable, type TextFormat } from '../readable.ts';
+import type { LabelledLine } from '../table.ts';
 
 /** What is known of a node besides its reasons, and so what speaks for a trusted one: a block below them. */
-export function standing(node: NodeView, reading: Reading): string {
+export function standing(node: NodeView, reading: TextFormat): string {
   const lines = known(node);
   const indent = Math.max(...lines.map(([label]) => label.length)) + 4;
   return lines
@@ -18,7 +16,7 @@ export function standing(node: NodeView, reading: Reading): string {
 }
 
 /** What is not known has no line. */
-function known(node: NodeView): readonly Line[] {
+function known(node: NodeView): readonly LabelledLine[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
     ...marksLines(node),
@@ -26,12 +24,12 @@ function known(node: NodeView): readonly Line[] {
     ...affirmed(node),
     ...enrolled(node),
     ...connection(node),
-    ...node.claims.map(({ ek, code, attempts, lastSeen, address }): Line => {
+    ...node.claims.map(({ ek, code, attempts, lastSeen, address }): LabelledLine => {
       const key = ek === null ? 'no endorsement key' : `endorsement key ${ek}`;
       return ['Refused', `${code}, ${attempts}x, last ${utc(lastSeen)} from ${address}: ${key}`];
     }),
     ...node.transitions.map(
-      ({ at, state, reason }): Line => [
+      ({ at, state, reason }): LabelledLine => [
         'Changed',
         `${utc(at)} to ${state}${reason === null ? '' : ` (${reason})`}`,
       ],
@@ -40,7 +38,7 @@ function known(node: NodeView): readonly Line[] {
 }
 
 /** It gets no taint of ours meanwhile; what it is stays as it is. */
-function exemptOf({ exemption }: NodeView): readonly Line[] {
+function exemptOf({ exemption }: NodeView): readonly LabelledLine[] {
   if (exemption === null) return [];
   const { until, by, reason } = exemption;
   return [['Exempt', `from taints until ${utc(until)}, by ${by}: ${reason}`]];
@@ -53,7 +51,7 @@ const vouchers: Readonly<Record<Source, string>> = {
 };
 
 /** Each aspect that is as it should be, with who says so and whose reference it is like. */
-function affirmed({ aspects, references }: NodeView): readonly Line[] {
+function affirmed({ aspects, references }: NodeView): readonly LabelledLine[] {
   return Object.entries(aspects).flatMap(([aspect, { status, source, references: names = [] }]) => {
     if (status !== 'affirming') return [];
     const like = names.map((name) => {
@@ -74,7 +72,7 @@ const methods: Readonly<Record<Bound, string>> = {
   'first-use': 'by first use',
 };
 
-function enrolled(node: NodeView): readonly Line[] {
+function enrolled(node: NodeView): readonly LabelledLine[] {
   const { enrolledAt, enrolledBy, bound, ek } = node;
   if (bound === null) return [];
   const at = enrolledAt === null ? '' : `${utc(enrolledAt)} `;
@@ -96,7 +94,7 @@ function endorsed({ endorsedBy, tpm, tpmClass }: NodeView): string {
   return tpm === null ? who : `${tpm}; ${who}`;
 }
 
-function connection({ connectedAt, address, agent }: NodeView): readonly Line[] {
+function connection({ connectedAt, address, agent }: NodeView): readonly LabelledLine[] {
   if (address === null) return [];
   const from = `from ${address}, agent ${agent ?? '-'}`;
   return connectedAt === null

@@ -4,7 +4,7 @@ import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
 import { stateText } from '../node-table.ts';
-import { field, type Reading, readable, shownDigits, steps, withAges, wrapped } from '../readable.ts';
+import { field, readable, shownDigits, steps, type TextFormat, withAges, wrapped } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
 import { standing } from './known.ts';
 
@@ -17,7 +17,7 @@ export function explainNodes(
   return showNodes(context, names, options, explanation, '');
 }
 
-function explanation(node: NodeView, reading: Reading): string {
+function explanation(node: NodeView, reading: TextFormat): string {
   const turned =
     node.turned === null
       ? ''
@@ -39,7 +39,7 @@ const sources = {
 /** Reasons for a person; also for the offline `verify`. What to do about several is said once, below the last of them. */
 export function paragraphs(
   reasons: readonly ReasonView[],
-  reading: Reading,
+  reading: TextFormat,
   node: string | null = null,
 ): string {
   const advice = reasons.map((reason) => reason.next ?? adviceOn(reason.code, { node }));
@@ -52,7 +52,7 @@ export function paragraphs(
 }
 
 /** Without what to do about it. */
-export function paragraph(reason: ReasonView, reading: Reading): string {
+export function paragraph(reason: ReasonView, reading: TextFormat): string {
   const kind = reason.class === 'drift' ? 'changed' : reason.class;
   const { expected, actual, evidence } = reason;
   const lines: readonly (readonly [string, string])[] = [

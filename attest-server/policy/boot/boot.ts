@@ -3,7 +3,7 @@ import type { Proven, QuotedBank, ReadInitrd, ReplayedBoot } from '../../verify/
 import type { PartName } from '../../wire/evidence.ts';
 import { pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
-import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
+import type { Aspect, AspectJudgement, Judge, JudgedNode, PreparedAspect } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
@@ -80,7 +80,7 @@ export const boot: Aspect<'boot', BootRules> = {
 
 function judgeOf(
   rules: BootRules,
-  { group, references, remembers }: Prepared,
+  { group, references, remembers }: PreparedAspect,
   initrds: InitrdJudge | null,
   makeReady: ReturnType<typeof preparer>,
 ): Judge {
@@ -120,7 +120,7 @@ const none: readonly Finding[] = [];
 /** Boots whose judgement is remembered, by group: those of a fleet and some that come and go. */
 const mostRemembered = 8192;
 
-interface Ready {
+interface PreparedBoot {
   /** Name of the group. */
   readonly group: string;
   readonly rules: BootRules;
@@ -140,11 +140,11 @@ interface Ready {
 
 function prepare(
   rules: BootRules,
-  group: Prepared['group'],
+  group: PreparedAspect['group'],
   all: readonly Reference[],
   initrds: InitrdJudge | null,
   makeReady: ReturnType<typeof preparer>,
-): Ready {
+): PreparedBoot {
   const references = all.filter(({ kind }) => kind === 'boot');
   const set = prepareReferences(group.name, rules, references, makeReady);
   return {
@@ -167,7 +167,7 @@ function unmeasuredIn({ active, revoked }: ReferenceSet): readonly number[] {
 }
 
 /** All that a judgement is made from besides rules and references. */
-interface MadeFrom extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
+interface BootInputs extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   /** SHA-256 of the measured PCRs, all but 10: what the kernel found in them when it started is `shown`. */
   readonly measured: string;
   /** PCRs that are not measured ones count where references name them. */
@@ -192,9 +192,9 @@ function madeFrom(
   { boot, facts, firmwareVersion, banks, measuredDigest }: Proven,
   { name, past }: JudgedNode,
   { shown, gave, cause }: AggregateClaim,
-  ready: Ready,
+  ready: PreparedBoot,
   at: number,
-): MadeFrom {
+): BootInputs {
   const hasUnseen = boot !== null && boot.state.unexplained.length > 0;
   const read = ready.initrds === null || boot === null ? noInitrds : boot.initrds;
   const commandLine = facts?.host?.commandLine ?? null;
@@ -234,7 +234,7 @@ function valuesOf(pcrs: readonly number[], banks: readonly QuotedBank[]): string
 }
 
 /** Nodes that booted the same share a judgement, unless the policy goes by the node. */
-function slotOf({ measured, node, shown, initrds }: MadeFrom): string {
+function slotOf({ measured, node, shown, initrds }: BootInputs): string {
   // Of two nodes with the same PCRs one may have no list; two aggregates of the same PCRs are an attack.
   const booted = isReplayed({ shown }) ? measured : `${measured} ${shown}`;
   const read = initrds.key.length === 0 ? booted : `${booted} ${initrds.key.join(' ')}`;
@@ -242,9 +242,9 @@ function slotOf({ measured, node, shown, initrds }: MadeFrom): string {
 }
 
 function judgeMade(
-  made: MadeFrom,
-  ready: Ready,
-): { readonly judgement: Judgement; readonly outcome: AggregateOutcome } {
+  made: BootInputs,
+  ready: PreparedBoot,
+): { readonly judgement: AspectJudgement; readonly outcome: AggregateOutcome } {
   const active = ready.set.active.filter(({ expires }) => made.expiredBy < expires);
   const measured = made.boot.value;
   const banks = made.banks.value;
@@ -286,7 +286,7 @@ const shown: readonly PartName[] = ['ima'];
 /** What was found by something that this answer does not show. */
 function leftOpen(
   findings: readonly Finding[],
-  { kexecLoadDisabled, boot }: MadeFrom,
+  { kexecLoadDisabled, boot }: BootInputs,
   outcome: AggregateOutcome,
 ): readonly ReasonCode[] {
   const mayKexec = kexecLoadDisabled === null && kexecFinding(boot.value?.state ?? null) !== null;
@@ -300,7 +300,7 @@ function leftOpen(
 
 /** Who demands that boot_aggregate proves the boot, as a sentence; null: nobody does. */
 function demandOf(
-  { rules }: Ready,
+  { rules }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot | null,
   banks: readonly QuotedBank[],
@@ -322,9 +322,9 @@ function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | nul
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
 function toldBesides(
   { findings, unknown }: BootJudgement,
-  { set, idle, rules }: Ready,
+  { set, idle, rules }: PreparedBoot,
   active: readonly PreparedReference[],
-  made: MadeFrom,
+  made: BootInputs,
 ): ReturnType<typeof withOutOfForce> {
   const measured = made.boot.value;
   const banks = made.banks.value;
@@ -340,10 +340,10 @@ function toldBesides(
 }
 
 function judgeLog(
-  { group, rules, set, revocations, initrds }: Ready,
+  { group, rules, set, revocations, initrds }: PreparedBoot,
   active: readonly PreparedReference[],
   measured: ReplayedBoot,
-  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: MadeFrom,
+  { banks: { value: banks }, node, initrds: read, initrdWait, expiredBy }: BootInputs,
 ): BootJudgement {
   const vouched = vouchedBoot(measured, banks, rules, active);
   const revoked = revokedIn(set, vouched, banks);
@@ -373,7 +373,7 @@ function judgeLog(
 
 /** Without a log there are the values of PCRs, and references that name some. */
 function judgeValues(
-  { group, rules, set }: Ready,
+  { group, rules, set }: PreparedBoot,
   active: readonly PreparedReference[],
   banks: readonly QuotedBank[],
   sentBootLog: boolean,

@@ -148,7 +148,7 @@ function recordedComponent(
 function keysByEvent({
   databases,
   machineOwner,
-}: SecureBootState): ReadonlyMap<number, { readonly keys: NonNullable<Keys> }> {
+}: SecureBootState): ReadonlyMap<number, { readonly keys: NonNullable<ComponentKeys> }> {
   const lists = [...databases, ...machineOwner].filter(({ name }) => name !== 'dbx' && name !== 'MokListX');
   return new Map(
     lists
@@ -165,7 +165,7 @@ function keysByEvent({
   );
 }
 
-type Keys = Reference['components'][number]['keys'];
+type ComponentKeys = Reference['components'][number]['keys'];
 
 function recordedEvent({
   index,

@@ -64,14 +64,14 @@ export function referenceBank({ pcrs }: Reference, bank: PcrBank): ReferenceBank
 }
 
 /** A stretch of PCRs that lie side by side in quote and reference: byte offsets in both, and the bytes' number. */
-interface Run {
+interface PcrRun {
   readonly quoted: number;
   readonly reference: number;
   readonly length: number;
 }
 
 /** The stretches in which the PCRs of `referenced` lie in a quote of `mask`, which has them all. */
-export function runsOf(referenced: number, mask: number, bank: PcrBank): readonly Run[] {
+export function runsOf(referenced: number, mask: number, bank: PcrBank): readonly PcrRun[] {
   const size = bankBytes[bank];
   const runs: { quoted: number; reference: number; length: number }[] = [];
   for (const [index, pcr] of pcrsOf(referenced).entries()) {

@@ -6,7 +6,7 @@ import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
 import type { PreparedReference } from './reference-set.ts';
-import type { Revoked } from './revoked.ts';
+import type { RevokedMatch } from './revoked.ts';
 
 export const noBootLog: Finding = {
   code: 'no_boot_log',
@@ -49,7 +49,7 @@ export function noReference(group: string, names: readonly string[] | null): Fin
 
 /** @param active references in force that have this boot: whoever revoked the other one may not have known it */
 export function revokedReference(
-  { reference: { reference }, component }: Revoked,
+  { reference: { reference }, component }: RevokedMatch,
   boot: ReplayedBoot | null,
   active: readonly PreparedReference[],
 ): Finding {

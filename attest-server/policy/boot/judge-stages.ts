@@ -33,7 +33,7 @@ export interface OpenStage {
   readonly component: BootComponent;
 }
 
-interface Compared {
+interface ReferenceComparison {
   readonly reference: PreparedReference;
   readonly stages: BootDifference;
   readonly total: number;
@@ -56,7 +56,7 @@ export function judgeStages(
   const by = new Set<string>();
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
-    const own = (one: Compared) => scope !== 'node' || isOf(node, one.reference);
+    const own = (one: ReferenceComparison) => scope !== 'node' || isOf(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage, node);
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
@@ -101,9 +101,9 @@ function compareAll(
   references: readonly PreparedReference[],
   rules: BootRules,
   node: string,
-): Compared[] {
+): ReferenceComparison[] {
   const anyNode = !goesByNode(rules);
-  const compared: Compared[] = [];
+  const compared: ReferenceComparison[] = [];
   for (const reference of references) {
     const differences = compareStages(boot, reference, rules);
     const stages = rules.scope.initrd === 'contents' ? withoutRead(differences) : differences;
@@ -124,7 +124,7 @@ function withoutRead(stages: BootDifference): BootDifference {
 }
 
 /** The boot is this one, in its order. */
-function isWhole({ reference, total }: Compared): boolean {
+function isWhole({ reference, total }: ReferenceComparison): boolean {
   return total === 0 && reference.whole;
 }
 
@@ -133,7 +133,11 @@ export function covers({ whole, components }: PreparedReference, stage: JudgedSt
   return whole || components.stages.has(stage);
 }
 
-function closestOf(compared: readonly Compared[], stage: JudgedStage, node: string): StageDifference | null {
+function closestOf(
+  compared: readonly ReferenceComparison[],
+  stage: JudgedStage,
+  node: string,
+): StageDifference | null {
   let closest: StageDifference | null = null;
   for (const { stages } of compared) {
     const one = stages.get(stage)!;

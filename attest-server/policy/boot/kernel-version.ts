@@ -19,7 +19,7 @@ export function versionInName(path: string): string | null {
 }
 
 /** As far as a component says which version it is. */
-interface Versioned {
+interface VersionSource {
   readonly pcr: number | null;
   readonly stage: string;
   readonly kind: string | null;
@@ -28,7 +28,7 @@ interface Versioned {
 }
 
 /** The version that a reference is of: what it names, and the names of its files; null where that is none, or several. */
-export function versionOfReference(components: readonly Versioned[]): string | null {
+export function versionOfReference(components: readonly VersionSource[]): string | null {
   const named = components.flatMap(({ pcr, stage, kind, text, description }) => {
     if (kind === 'cmdline' && pcr === 8 && text !== null) return parseCommandLine(text).image ?? [];
     return isFile({ pcr, stage, kind }) ? description : [];
@@ -51,7 +51,7 @@ export function versionOfBoot(
   );
 }
 
-function isFile({ pcr, stage, kind }: Pick<Versioned, 'pcr' | 'stage' | 'kind'>): boolean {
+function isFile({ pcr, stage, kind }: Pick<VersionSource, 'pcr' | 'stage' | 'kind'>): boolean {
   return pcr === filePcr && kind === 'file' && (stage === 'kernel' || stage === 'initrd');
 }
 

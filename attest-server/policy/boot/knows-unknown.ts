@@ -6,7 +6,7 @@ import type { UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** By whose rules a boot is compared, of which node it is, and with what. */
-export interface Comparing {
+export interface ComparisonContext {
   readonly rules: BootRules;
   readonly node: string;
   /** References in force. */
@@ -14,7 +14,10 @@ export interface Comparing {
 }
 
 /** Says of which stages of a boot the references in force have all; they are compared once, when it is first asked. */
-export function inForceKnow(boot: VouchedBoot, comparing: Comparing): (stage: JudgedStage) => boolean {
+export function inForceKnow(
+  boot: VouchedBoot,
+  comparing: ComparisonContext,
+): (stage: JudgedStage) => boolean {
   let known: readonly JudgedStage[] | null = null;
   return (stage) => {
     known ??= comparing.active
@@ -27,7 +30,7 @@ export function inForceKnow(boot: VouchedBoot, comparing: Comparing): (stage: Ju
 function stagesKnownBy(
   one: PreparedReference,
   boot: VouchedBoot,
-  { rules, node }: Comparing,
+  { rules, node }: ComparisonContext,
 ): (stage: JudgedStage) => boolean {
   const { reference, whole, components } = one;
   const isOwn = reference.captured?.node === node;
@@ -48,7 +51,7 @@ export function knowsUnknown(
   reference: PreparedReference,
   boot: VouchedBoot,
   { stages }: UnknownBoot,
-  comparing: Comparing,
+  comparing: ComparisonContext,
   inForce = inForceKnow(boot, comparing),
 ): boolean {
   if (stages === null || reference.strict) return false;

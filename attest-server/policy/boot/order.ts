@@ -3,7 +3,7 @@ import type { JudgedStage } from './judged-stage.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 import type { JudgedComponent, VouchedBoot } from './vouched-boot.ts';
 
-interface Misplaced {
+interface MisplacedStage {
   readonly stage: JudgedStage;
   readonly component: BootComponent;
 }
@@ -14,9 +14,9 @@ interface Misplaced {
  */
 export class MeasuredOrder {
   /** Both of each pair that stands the other way round. */
-  readonly misplaced: Misplaced[] = [];
+  readonly misplaced: MisplacedStage[] = [];
   /** By PCR, the one that stands last in the reference. */
-  readonly #last: ({ readonly place: number; readonly measured: Misplaced } | undefined)[] = [];
+  readonly #last: ({ readonly place: number; readonly measured: MisplacedStage } | undefined)[] = [];
 
   /** @param pcr of both @param known what of the reference the component is, seen for the first time */
   add(pcr: number, { place, stage }: ReferencedComponent, component: BootComponent): void {

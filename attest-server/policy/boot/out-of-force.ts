@@ -2,7 +2,7 @@ import type { Reference } from '../../formats/reference.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { classOf } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
-import { type Comparing, inForceKnow, knowsUnknown } from './knows-unknown.ts';
+import { type ComparisonContext, inForceKnow, knowsUnknown } from './knows-unknown.ts';
 import { isComparedBy, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
@@ -34,8 +34,8 @@ function byStep(a: Reference, b: Reference): number {
 }
 
 /** What is unknown of a boot, and how it is compared; null where nothing is. */
-type Lacking =
-  | (Comparing & {
+type UnmatchedBoot =
+  | (ComparisonContext & {
       readonly unknown: UnknownBoot;
       /** The boot as it is compared once this reference is in force, too. */
       readonly bootWith: (reference: PreparedReference) => VouchedBoot | null;
@@ -51,7 +51,7 @@ export function withOutOfForce(
   references: readonly PreparedReference[],
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-  lacking: Lacking,
+  lacking: UnmatchedBoot,
 ): { readonly findings: readonly Finding[]; readonly knownBy: string | null } {
   const isWanted = wantedFor(boot, quotes, lacking);
   const wanted = references.find(isWanted);
@@ -82,7 +82,7 @@ function isOfReference({ code, reference }: Finding): boolean {
 function wantedFor(
   boot: VouchedBoot | null,
   quotes: readonly PcrValues[],
-  lacking: Lacking,
+  lacking: UnmatchedBoot,
 ): (reference: PreparedReference) => boolean {
   if (lacking === null) return () => false;
   // Of one boot: hundreds of hosts have references of their own, in force and out of it.

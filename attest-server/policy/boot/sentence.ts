@@ -1,7 +1,7 @@
 import { kernelArguments } from './kernel-arguments.ts';
 
 /** What is told of a measured thing, of a log or of a reference. */
-export interface Named {
+export interface MeasuredThing {
   /** What the event says of itself. */
   readonly describes: string;
   /** What stands for it where it says nothing. */
@@ -9,7 +9,11 @@ export interface Named {
 }
 
 /** The verb and its objects: what the event did, and what the reference has. */
-export function changeOf(expected: Named | null, actual: Named | null, reference: string): string {
+export function changeOf(
+  expected: MeasuredThing | null,
+  actual: MeasuredThing | null,
+  reference: string,
+): string {
   const was = expected && quoted(nameOf(expected));
   const now = actual && quoted(nameOf(actual));
   if (was === null) return `measured ${now}, which is not in reference ${reference}`;
@@ -19,7 +23,11 @@ export function changeOf(expected: Named | null, actual: Named | null, reference
 }
 
 /** Which words two command lines do not share; null where it is none, or the words are the same. */
-function wordsOf(expected: Named | null, actual: Named | null, reference: string): string | null {
+function wordsOf(
+  expected: MeasuredThing | null,
+  actual: MeasuredThing | null,
+  reference: string,
+): string | null {
   const before = kernelArguments(expected?.describes ?? '')?.split(' ');
   const now = kernelArguments(actual?.describes ?? '')?.split(' ');
   if (before === undefined || now === undefined) return null;
@@ -48,6 +56,6 @@ export function quoted(text: string): string {
   return text.length <= 120 ? `"${text}"` : `"${text.slice(0, 119)}…"`;
 }
 
-export function nameOf({ describes, type }: Named): string {
+export function nameOf({ describes, type }: MeasuredThing): string {
   return describes === '' ? type : describes;
 }

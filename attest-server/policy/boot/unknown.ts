@@ -21,7 +21,7 @@ export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
 }
 
 /** What the stages of a boot lack in the references in force. */
-export interface Lacking
+export interface MissingStages
   extends Pick<JudgedStages, 'differing' | 'misplaced' | 'foreign' | 'unseen' | 'late'> {
   /** Stages that no reference speaks of, and no rule. */
   readonly uncovered: readonly JudgedStage[];
@@ -32,10 +32,14 @@ export interface Lacking
 }
 
 /** Null where nothing is unknown. */
-export function unknownStages(boot: VouchedBoot, lacking: Lacking, rules: BootRules): UnknownBoot | null {
+export function unknownStages(
+  boot: VouchedBoot,
+  lacking: MissingStages,
+  rules: BootRules,
+): UnknownBoot | null {
   const { differing, misplaced, foreign, unseen, late, uncovered, causes, pcrs } = lacking;
-  const parts = new Map<JudgedStage, Part>();
-  const put = (stage: JudgedStage, part: Part) => {
+  const parts = new Map<JudgedStage, UnknownPart>();
+  const put = (stage: JudgedStage, part: UnknownPart) => {
     const before = parts.get(stage);
     parts.set(stage, before === undefined ? part : joined(before, part));
   };
@@ -101,7 +105,7 @@ function valuesOf(quoted: PcrValues): string {
 }
 
 /** Of one stage, what is unknown. */
-interface Part {
+interface UnknownPart {
   readonly lines: readonly string[];
   readonly first: BootComponent | null;
   /** For people, where nothing of it was measured, or how. */
@@ -110,7 +114,7 @@ interface Part {
   readonly own: boolean;
 }
 
-function joined(a: Part, b: Part): Part {
+function joined(a: UnknownPart, b: UnknownPart): UnknownPart {
   return {
     lines: [...a.lines, ...b.lines],
     first: a.first ?? b.first,
@@ -124,7 +128,7 @@ function ofDifference(
   boot: VouchedBoot,
   { stage, unknown, missing }: StageDifference,
   rules: BootRules,
-): Part {
+): UnknownPart {
   if (scopeOf(stage, rules.scope) === 'node') return ownPart(unknown);
   if (unknown.length > 0) return partOf(boot, unknown, rules);
   const [first] = missing;
@@ -143,7 +147,7 @@ function partOf(
   components: readonly BootComponent[],
   rules: BootRules,
   how: string | null = null,
-): Part {
+): UnknownPart {
   const mark = how === null ? '' : `${how} `;
   return {
     lines: components.map((component) => mark + lineOf(boot, component, rules)),
@@ -155,7 +159,7 @@ function partOf(
 }
 
 /** What differs from node to node tells no two of them apart. */
-function ownPart(components: readonly BootComponent[]): Part {
+function ownPart(components: readonly BootComponent[]): UnknownPart {
   return { lines: ['its own'], first: firstOf(components), words: null, count: components.length, own: true };
 }
 
@@ -180,7 +184,7 @@ function measuredAt({ judged }: VouchedBoot, stage: JudgedStage): readonly BootC
   return judged.filter((one) => one.stage === stage).map(({ component }) => component);
 }
 
-function thingOf(stage: JudgedStage, { first, words, count, own }: Part): UnknownThing {
+function thingOf(stage: JudgedStage, { first, words, count, own }: UnknownPart): UnknownThing {
   const name =
     first === null
       ? (words ?? 'nothing was measured')

@@ -6,7 +6,7 @@ import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isCutOff, type ParsedCommandLine } from '../command-line.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';
-import { factsOf, holdsNoOwnerKey, isJudgedByRule, type Referenced } from './judged-by-rule.ts';
+import { type ComponentName, factsOf, holdsNoOwnerKey, isJudgedByRule } from './judged-by-rule.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';
 import { versionOfBoot, withoutVersion } from './kernel-version.ts';
 import { comparedCommands, namesSeveralDisks } from './loader-commands.ts';
@@ -49,7 +49,7 @@ export interface VouchedBoot {
   readonly unexplained: number | null;
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;
-  readonly judgedByRule: (referenced: Referenced) => boolean;
+  readonly judgedByRule: (referenced: ComponentName) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
   /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
   readonly lineOf: (component: BootComponent) => ParsedCommandLine | null;

@@ -18,7 +18,7 @@ import { type LuksVolume, luksVolume } from './luks-metadata.ts';
 import type { DiskRules } from './rules.ts';
 
 /** What active references know of one node's volumes. */
-export interface Enrolled {
+export interface EnrolledVolumes {
   /** True where the node's volumes must be among these. */
   readonly isDemanded: boolean;
   readonly volumes: readonly EnrolledVolume[];
@@ -37,7 +37,7 @@ export interface EnrolledVolume
 export function cryptFindings(
   crypt: Crypt,
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   detail: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly reference: string | null } {
   const findings = liveFindings(crypt, rules, detail).map((found) => ({ ...found, source: crypt.source }));

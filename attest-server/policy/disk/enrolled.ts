@@ -1,16 +1,16 @@
 import type { Reference } from '../../formats/reference.ts';
-import type { Enrolled, EnrolledVolume } from './crypt-findings.ts';
+import type { EnrolledVolume, EnrolledVolumes } from './crypt-findings.ts';
 import type { DiskRules } from './rules.ts';
 
 /** The references that a group's disks are compared with. */
 export interface EnrolledReferences {
   /** In force until they expire. */
-  readonly active: readonly PreparedReference[];
+  readonly active: readonly PreparedEnrolment[];
   /** UUIDs of volumes that were revoked, and by which reference: they count for whoever shows them. */
   readonly revoked: ReadonlyMap<string, string>;
 }
 
-interface PreparedReference {
+interface PreparedEnrolment {
   /** The node that it was captured on; null where it names none: it counts for who has the volume. */
   readonly node: string | null;
   /** Milliseconds since the epoch; infinity where it does not expire. */
@@ -46,7 +46,7 @@ export function enrolledOf(
   { active, revoked }: EnrolledReferences,
   { references }: Pick<DiskRules, 'references'>,
   at: number,
-): Enrolled {
+): EnrolledVolumes {
   const its = active.filter((one) => at < one.expires && (one.node === null || one.node === node));
   return {
     isDemanded: references !== null || its.some((one) => one.node === node),

@@ -3,7 +3,7 @@ import { isPlainPath, type Mount, mountFinder } from '../../wire/mount-table.ts'
 import { comesWithContainers, isBelow, type MountsAround, volumeKind } from '../../wire/protected-mounts.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import type { Finding } from '../finding.ts';
-import { cryptFindings, type Enrolled } from './crypt-findings.ts';
+import { cryptFindings, type EnrolledVolumes } from './crypt-findings.ts';
 import {
   keyLeft,
   missingPath,
@@ -43,7 +43,7 @@ export interface DiskJudgement {
 export function judgeDisk(
   part: DiskPart,
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   measured: MeasuredTables,
 ): DiskJudgement {
   try {
@@ -59,7 +59,7 @@ function judgeTable(
   part: DiskPart,
   table: readonly Mount[],
   rules: DiskRules,
-  enrolled: Enrolled,
+  enrolled: EnrolledVolumes,
   measured: MeasuredTables,
 ): DiskJudgement {
   const find = mountFinder(table);

@@ -2,7 +2,7 @@ import type { BlockDevice, DiskPart, LuksHeader } from '../../wire/disk.ts';
 import { isPlainPath, type Mount } from '../../wire/mount-table.ts';
 import { overlayLayers } from '../../wire/protected-mounts.ts';
 import type { Source } from '../../wire/verdict.ts';
-import { encrypts, parseTarget, type Target } from './crypt-target.ts';
+import { type CryptTarget, encrypts, parseTarget } from './crypt-target.ts';
 import type { MeasuredTables } from './measured-tables.ts';
 
 /**
@@ -33,7 +33,7 @@ export interface Crypt {
   readonly kind: 'luks2' | 'luks1' | 'temporary' | 'plain';
   /** As its uuid says, 32 digits; null where it says none. */
   readonly uuid: string | null;
-  readonly targets: readonly Extract<Target, { kind: 'crypt' }>[];
+  readonly targets: readonly Extract<CryptTarget, { kind: 'crypt' }>[];
   /** Who vouches for the targets. */
   readonly source: Source;
   readonly header: LuksHeader | null;
@@ -197,7 +197,7 @@ export class Layers {
    * itself counts all the same.
    */
   #targetsOf({ device, mapping }: BlockDevice): {
-    readonly targets: readonly (Target | null)[] | null;
+    readonly targets: readonly (CryptTarget | null)[] | null;
     readonly source: Source;
   } {
     const said = mapping?.table?.map(parseTarget) ?? [];
@@ -214,7 +214,7 @@ export class Layers {
     return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
   }
 
-  #crypt(device: BlockDevice, claim: Claim | null, targets: Crypt['targets'], source: Source): Crypt {
+  #crypt(device: BlockDevice, claim: MappingClaim | null, targets: Crypt['targets'], source: Source): Crypt {
     const on = this.#devicesUnder(device, isOfVolume);
     const { kind, uuid } = claim ?? { kind: 'plain', uuid: null };
     const crypt = { device, name: device.mapping?.name ?? device.name, kind, uuid, targets, source };
@@ -283,13 +283,13 @@ function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 's
   return { coverage, cause, source, crypts: [...new Set(layers.flatMap(({ crypts }) => crypts))] };
 }
 
-interface Claim {
+interface MappingClaim {
   readonly kind: Crypt['kind'];
   readonly uuid: string | null;
 }
 
 /** What a mapping is by its uuid, which whoever made it chose; null for what does not claim to encrypt. */
-function claimOf(uuid: string): Claim | null {
+function claimOf(uuid: string): MappingClaim | null {
   const luks = /^CRYPT-(LUKS[12])-([0-9a-f]{32})-/i.exec(uuid);
   if (luks !== null)
     return { kind: luks[1] === 'LUKS1' ? 'luks1' : 'luks2', uuid: (luks[2] ?? '').toLowerCase() };
@@ -305,7 +305,7 @@ function isOfVolume({ mapping }: BlockDevice): boolean {
 }
 
 /** A mapping that cryptsetup made below that of a volume. */
-function helperOf(uuid: string): Claim | null {
+function helperOf(uuid: string): MappingClaim | null {
   return uuid.startsWith('CRYPT-SUBDEV-') ? { kind: 'temporary', uuid: null } : null;
 }
 

@@ -40,14 +40,14 @@ export type Simulate = (
 const mostReasons = 16;
 
 /** What evidence is judged by. */
-export interface Basis {
+export interface SimulationInputs {
   readonly policy: Policy;
   readonly references: readonly Reference[];
 }
 
 /** Judges evidence by what is in force (null where that is not known) and by something else, at the same moment. */
-export function createSimulation(before: Basis | null, after: Basis): Simulate {
-  const judging = ({ policy, references }: Basis) => {
+export function createSimulation(before: SimulationInputs | null, after: SimulationInputs): Simulate {
+  const judging = ({ policy, references }: SimulationInputs) => {
     const appraise = createAppraiser(policy, references);
     return function* (...[proven, bundle, node, at]: Parameters<Simulate>): Generator<void, SimulatedSide> {
       const judged = { ...node, past: pastOf(bundle), by: bundle.context?.by ?? ('agent' as const) };

@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import { mostCaptured } from '../../api/api.ts';
 import { nodeName } from '../../wire/messages.ts';
-import type { Drafted } from '../aspect.ts';
+import type { DraftedRules } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';
 import { globMatches } from '../glob.ts';
 import { noLogCame, type Observation, type ObservedBoot, type ObservedImage } from './observation.ts';
@@ -19,7 +19,7 @@ export interface SuggestedFrom {
   readonly unseen: readonly string[];
 }
 
-interface Alike {
+interface ObservationGroup {
   readonly nodes: readonly string[];
   /** Each of them. */
   readonly each: readonly Observation[];
@@ -97,7 +97,7 @@ function counted(nodes: number): string {
 }
 
 /** The largest groups first; those of one size in the order of their names. */
-function alike(observations: readonly Observation[]): readonly Alike[] {
+function alike(observations: readonly Observation[]): readonly ObservationGroup[] {
   const groups = new Map<
     string,
     {
@@ -133,7 +133,7 @@ function alike(observations: readonly Observation[]): readonly Alike[] {
 }
 
 function draft(
-  { nodes, each, like, references, knownTo }: Alike,
+  { nodes, each, like, references, knownTo }: ObservationGroup,
   all: readonly string[],
   names: Set<string>,
 ): string[] {
@@ -220,7 +220,7 @@ function initrdsDiffer(each: readonly Observation[]): boolean {
 }
 
 /** What each aspect makes of these nodes that drafts rules. */
-function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, Drafted])[] {
+function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, DraftedRules])[] {
   return aspects.flatMap(({ name, schema, contradictions, draft: draftRules }) => {
     const seen = each.map(({ node, posture }) => {
       const { said = null, references = [] } = posture[name] ?? {};
@@ -238,7 +238,7 @@ function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, 
 const longestNote = 240;
 
 /** By the word of the nodes alone: what all of them keep is written as a rule, the rest as a comment. */
-function draftedRules([name, { rules, holds, notes }]: readonly [BuiltAspect, Drafted]): string[] {
+function draftedRules([name, { rules, holds, notes }]: readonly [BuiltAspect, DraftedRules]): string[] {
   const text = stringify({ [name]: rules }, { collectionStyle: 'flow', lineWidth: 0 })
     .replace(/\s*\n\s*/g, ' ')
     .trim();

@@ -9,7 +9,7 @@ import { weakenedBy } from '../latch.ts';
 import { type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';
 import { issueExplainer } from './explain-issue.ts';
-import { type Located, PolicyError, type PolicyFault } from './policy-error.ts';
+import { type LocatedFault, PolicyError, type PolicyFault } from './policy-error.ts';
 import { policyGroup } from './policy-group.ts';
 import { policySchema } from './policy-schema.ts';
 import { warningsOf } from './policy-warnings.ts';
@@ -123,7 +123,7 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
 /** Faults of one file that are reported; whoever mends these checks it again. */
 const mostFaults = 256;
 
-function place(located: readonly Located[], document: Document, lines: LineCounter): PolicyFault[] {
+function place(located: readonly LocatedFault[], document: Document, lines: LineCounter): PolicyFault[] {
   const more = located.length - mostFaults;
   const reported = located
     .slice(0, mostFaults)

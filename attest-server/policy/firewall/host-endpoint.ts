@@ -43,10 +43,10 @@ function isOfPolicies(rule: Rule, cleared: bigint): boolean {
   return outcome.do === 'continue' && isLog(rule.text);
 }
 
-type Mark = Extract<Clause['conditions'][number], { readonly on: 'mark' }>;
+type PacketMark = Extract<Clause['conditions'][number], { readonly on: 'mark' }>;
 
 /** Null where it asks about anything else. */
-function marksOf({ conditions }: Clause): readonly Mark[] | null {
+function marksOf({ conditions }: Clause): readonly PacketMark[] | null {
   const marks = conditions.filter((condition) => condition.on === 'mark');
   return marks.length === conditions.length ? marks : null;
 }

@@ -1,7 +1,7 @@
 import type { FirewallPart } from '../../wire/firewall.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
-import { compareRulesets, type Difference } from './compare.ts';
+import { compareRulesets, type RulesetDifference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
   drift,
@@ -157,13 +157,13 @@ function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
   return [now ?? 'Calico host policies: none', `in the baseline: ${before ?? 'none'}`];
 }
 
-interface Nearest {
+interface NearestBaseline {
   readonly baseline: Baseline;
-  readonly differences: readonly Difference[];
+  readonly differences: readonly RulesetDifference[];
 }
 
-function nearestOf(baselines: readonly Baseline[], node: Ruleset, isHeld: boolean): Nearest | null {
-  let nearest: (Nearest & { readonly size: number }) | null = null;
+function nearestOf(baselines: readonly Baseline[], node: Ruleset, isHeld: boolean): NearestBaseline | null {
+  let nearest: (NearestBaseline & { readonly size: number }) | null = null;
   for (const baseline of baselines) {
     const differences = compareRulesets(baseline.compared(isHeld), node);
     const size = differences.reduce(

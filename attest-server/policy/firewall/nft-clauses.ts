@@ -32,10 +32,10 @@ const mostAnonymous = 1024;
 /** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
 const mostElements = 64;
 
-type Values = (name: string) => Elements;
+type ElementLookup = (name: string) => Elements;
 
 /** What the statements of a rule do: one clause, and one for each element of a verdict map. */
-export function nftClauses(statements: readonly JsonObject[], values: Values): readonly Clause[] {
+export function nftClauses(statements: readonly JsonObject[], values: ElementLookup): readonly Clause[] {
   const clauses: Clause[] = [];
   let conditions: readonly Condition[] = [];
   for (const statement of statements) {
@@ -134,7 +134,7 @@ const mostInMap = 256;
 function ofMap(
   { key, data }: JsonObject,
   conditions: readonly Condition[],
-  values: Values,
+  values: ElementLookup,
 ): readonly Clause[] {
   const { set } = fields(data);
   const elements = Array.isArray(set) ? set : (namedBy(data, values)?.list ?? null);
@@ -162,7 +162,7 @@ function ofMap(
   return clauses;
 }
 
-function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly Condition[] {
+function conditionsOf({ op, left, right }: JsonObject, values: ElementLookup): readonly Condition[] {
   const isNot = op === '!=';
   const field = fields(left);
   if (Array.isArray(field.concat)) return isNot ? [unknown] : ofConcatenation(field.concat, right, values);
@@ -194,7 +194,11 @@ function conditionsOf({ op, left, right }: JsonObject, values: Values): readonly
 }
 
 /** Whoever matches has in each field one of the values there; the other way round that holds for a single element alone. */
-function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Values): readonly Condition[] {
+function ofConcatenation(
+  lefts: readonly unknown[],
+  right: unknown,
+  values: ElementLookup,
+): readonly Condition[] {
   const elements = listOf(right, values)?.map((one) => fields(one).concat) ?? null;
   if (elements === null || !elements.every((one) => Array.isArray(one) && one.length === lefts.length))
     return [unknown];
@@ -208,12 +212,12 @@ function ofConcatenation(lefts: readonly unknown[], right: unknown, values: Valu
 const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);
 
 /** Undefined where it is no name of a set. */
-function namedBy(right: unknown, values: Values): Elements | undefined {
+function namedBy(right: unknown, values: ElementLookup): Elements | undefined {
   return typeof right === 'string' && right.startsWith('@') ? values(right.slice(1)) : undefined;
 }
 
 /** The values that the right side names; null where nobody here can tell. */
-function listOf(right: unknown, values: Values): readonly unknown[] | null {
+function listOf(right: unknown, values: ElementLookup): readonly unknown[] | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
   const { set } = fields(right);
@@ -272,7 +276,7 @@ function sourceOf(ranges: Ranges | null, family: 4 | 6, not: boolean): Condition
 function addresses(
   right: unknown,
   list: readonly unknown[] | null,
-  values: Values,
+  values: ElementLookup,
   family: 4 | 6,
 ): Ranges | null {
   const named = namedBy(right, values);
@@ -307,7 +311,7 @@ function portsOf(op: unknown, right: unknown, ranges: Ranges | null): Condition 
   return bound === null ? unknown : { on: 'port', ranges: bound, not: false };
 }
 
-function portsNamed(right: unknown, list: readonly unknown[] | null, values: Values): Ranges | null {
+function portsNamed(right: unknown, list: readonly unknown[] | null, values: ElementLookup): Ranges | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named?.ports() ?? null;
   return list === null ? null : portsIn(list);

@@ -1,5 +1,5 @@
 import type { Condition } from './clause.ts';
-import { type Difference, rulesThat } from './compare.ts';
+import { type RulesetDifference, rulesThat } from './compare.ts';
 import type { Opening } from './opening.ts';
 import { allAddresses, allPorts, intersect, normalised, type Ranges, subtract } from './ranges.ts';
 import type { Rule, Ruleset } from './ruleset.ts';
@@ -22,9 +22,9 @@ const mostTold = 8;
  * @param waysNow finds those of the node
  */
 export function openedSince(
-  { ruleset, spokenOf, interfaces }: Before,
+  { ruleset, spokenOf, interfaces }: EarlierRuleset,
   waysNow: (opening: Opening) => readonly PacketWay[],
-  differences: readonly Difference[],
+  differences: readonly RulesetDifference[],
 ): readonly OpenedWay[] {
   const opened: OpenedWay[] = [];
   const waysBefore = wayFinder(ruleset);
@@ -47,7 +47,7 @@ export function openedSince(
   return opened;
 }
 
-interface Before {
+interface EarlierRuleset {
   readonly ruleset: Ruleset;
   readonly spokenOf: () => Ranges;
   /** By which packets come that a host endpoint of its own decides on: any other one may be open. */
@@ -56,7 +56,7 @@ interface Before {
 
 const mostInterfaces = 4;
 
-function byEach(interfaces: readonly string[], probe: Probe): readonly Probe[] {
+function byEach(interfaces: readonly string[], probe: ProbedOpening): readonly ProbedOpening[] {
   return interfaces
     .slice(0, mostInterfaces)
     .map((input) => ({ ...probe, input, text: `${probe.text}, by ${input}` }));
@@ -94,11 +94,11 @@ export function portsSpokenOf({ chains }: Ruleset): Ranges {
   return normalised(named);
 }
 
-type Probe = Omit<Opening, 'hook'>;
+type ProbedOpening = Omit<Opening, 'hook'>;
 
-function usual(spokenOf: Ranges): readonly Probe[] {
+function usual(spokenOf: Ranges): readonly ProbedOpening[] {
   const others = subtract(allPorts, spokenOf);
-  const any = (text: string, protocol: string | null, ports: Ranges = allPorts): Probe => ({
+  const any = (text: string, protocol: string | null, ports: Ranges = allPorts): ProbedOpening => ({
     text,
     protocol,
     ports,
@@ -117,8 +117,8 @@ function usual(spokenOf: Ranges): readonly Probe[] {
   ];
 }
 
-function ofRules(differences: readonly Difference[]): readonly Probe[] {
-  const probes: Probe[] = [];
+function ofRules(differences: readonly RulesetDifference[]): readonly ProbedOpening[] {
+  const probes: ProbedOpening[] = [];
   let looked = 0;
   const look = (rules: readonly Rule[], may: (rule: Rule) => boolean) => {
     for (const rule of rules) {
@@ -151,7 +151,7 @@ function mayKeepOut(rule: Rule): boolean {
 }
 
 /** The packets that a rule speaks of, as far as it can be told. */
-function probeOf(rule: Rule, conditions: readonly Condition[]): Probe | null {
+function probeOf(rule: Rule, conditions: readonly Condition[]): ProbedOpening | null {
   let protocol: string | null = null;
   let ports = allPorts;
   let sources: Opening['sources'] = allAddresses;

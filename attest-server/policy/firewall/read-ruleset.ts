@@ -19,14 +19,14 @@ import {
   type Ruleset,
 } from './ruleset.ts';
 
-type Given = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy' | 'local'>;
+type PrintedRules = Pick<FirewallPart, 'nft' | 'iptables' | 'legacy' | 'local'>;
 
 /**
  * The rules of a node in one model. Tables that iptables-save shows are taken from there, and nft's word on them counts
  * only where it has more.
  * @throws Rejection `malformed` with the field, `too_large`
  */
-export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
+export function rulesetOf({ nft, iptables, legacy, local }: PrintedRules): Ruleset {
   checkSize({ nft, iptables, legacy });
   const chains: Chain[] = [];
   const objects: NamedObject[] = [];
@@ -63,7 +63,7 @@ export function rulesetOf({ nft, iptables, legacy, local }: Given): Ruleset {
 }
 
 /** Attack: a part full of the shortest rules and chains, each of which costs more than it takes. Before anything is made. */
-function checkSize({ nft, iptables, legacy }: Given): void {
+function checkSize({ nft, iptables, legacy }: PrintedRules): void {
   let rules = 0;
   let chains = 0;
   let others = 0;
@@ -151,9 +151,9 @@ export function capturedOf(ruleset: Ruleset): FirewallBaseline {
   };
 }
 
-type Captured = Extract<FirewallBaseline, { readonly chains: unknown }>;
+type CapturedBaseline = Extract<FirewallBaseline, { readonly chains: unknown }>;
 
-function rulesetOfCaptured(baseline: Captured): Ruleset {
+function rulesetOfCaptured(baseline: CapturedBaseline): Ruleset {
   const objects = baseline.objects.map((object): NamedObject => ({ ...object, owner: null }));
   const sets = new Map(
     objects

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { plainName } from '../../formats/reference.ts';
-import type { Located } from '../file/policy-error.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import type { GroupBase } from '../group.ts';
 import { type Opening, openingForm, parseOpening } from './opening.ts';
@@ -63,8 +63,8 @@ export function firewallRules(given: unknown): FirewallRules {
 }
 
 /** Reads the raw value: what is no sentence of its language is told beside the faults of the schema. */
-export function firewallContradictions(given: unknown): Located[] {
-  const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): Located[] =>
+export function firewallContradictions(given: unknown): LocatedFault[] {
+  const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): LocatedFault[] =>
     listOf(fieldOf(given, key))
       .slice(0, 256)
       .flatMap((text, index) => {
@@ -75,7 +75,7 @@ export function firewallContradictions(given: unknown): Located[] {
 }
 
 /** What is allowed, and may not be what was meant. */
-export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): Located[] {
+export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): LocatedFault[] {
   const written = [
     ['require', rules.require.length > 0],
     ['forbid', rules.forbid.length > 0],

@@ -1,5 +1,5 @@
 import { setOf, shownThings, type Unknown } from '../unknown.ts';
-import { compareRulesets, type Difference } from './compare.ts';
+import { compareRulesets, type RulesetDifference } from './compare.ts';
 import type { Baseline } from './judge-rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
 
@@ -9,7 +9,7 @@ import { baseText, type Ruleset } from './ruleset.ts';
  */
 export function unknownRules(
   node: Ruleset,
-  differences: readonly Difference[] | null,
+  differences: readonly RulesetDifference[] | null,
   knownBy: string | null,
 ): Unknown {
   const { chains, objects } = node;

@@ -117,13 +117,13 @@ function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
   return `${nameOf(chain)}: ${chain.base === null ? '' : baseText(chain.base)}`;
 }
 
-interface Followed {
+interface ChainOutcome {
   readonly accepted: string | null;
   /** Those that come back from the chain; null: none. */
   readonly rest: Packets | null;
 }
 
-function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Followed {
+function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): ChainOutcome {
   if (depth > deepest)
     return { accepted: `${nameOf(chain)}: jumps deeper than the kernel follows`, rest: null };
   const isHost = isHostChain(chain.family, chain.table, chain.name);
@@ -203,13 +203,13 @@ function beyond(
   name: string,
   packets: Packets,
   here: () => string,
-): Followed {
+): ChainOutcome {
   const owner =
     declaredChain(family, table, name)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
   return owner === null ? { accepted: here(), rest: null } : { accepted: null, rest: packets };
 }
 
-interface Match {
+interface RuleMatch {
   /** Those that may match. */
   readonly within: Packets;
   /** Those that may not have matched; null: all matched. */
@@ -217,7 +217,7 @@ interface Match {
 }
 
 /** Null where none of them matches. */
-function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): Match | null {
+function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): RuleMatch | null {
   let within = packets;
   let isUnsure = false;
   for (const condition of conditions) {
@@ -245,9 +245,14 @@ function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: b
 
 const mostPieces = 16;
 
-type Holds = 'always' | 'never' | 'perhaps' | Packets;
+type ConditionMatch = 'always' | 'never' | 'perhaps' | Packets;
 
-function holds({ untracked, marks }: Walk, condition: Condition, packets: Packets, isHost: boolean): Holds {
+function holds(
+  { untracked, marks }: Walk,
+  condition: Condition,
+  packets: Packets,
+  isHost: boolean,
+): ConditionMatch {
   switch (condition.on) {
     case 'unknown':
       return 'perhaps';

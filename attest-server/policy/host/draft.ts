@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Proven } from '../../verify/proven.ts';
 import { compareKernels, parseKernelRelease } from '../../wire/kernel-release.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 import { isNotSaid, outcomesOf } from './outcomes.ts';
 import { hostRules } from './rules.ts';
 
@@ -29,7 +29,7 @@ export function observeHost({ facts }: Proven): z.infer<typeof observed> | null 
 }
 
 /** The oldest kernel that was seen is the least one; SSH stays closed where it is. */
-export function draftHost(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftHost(nodes: readonly ObservedNode[]): DraftedRules | null {
   const read = nodes.flatMap(({ node, said }) => {
     const { data } = observed.safeParse(said);
     return data === undefined ? [] : [{ node, ...data }];

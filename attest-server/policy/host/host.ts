@@ -1,6 +1,6 @@
 import type { Facts, HostFacts } from '../../wire/facts.ts';
-import type { Aspect, Judgement } from '../aspect.ts';
-import type { Located } from '../file/policy-error.ts';
+import type { Aspect, AspectJudgement } from '../aspect.ts';
+import type { LocatedFault } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';
 import type { GroupBase } from '../group.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
@@ -114,7 +114,7 @@ function namedBy(
  * @param isAsked false: nobody asks for the aspect, so that only what the node says is judged, not what it leaves out, as
  *   agents of earlier versions do
  */
-function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): Judgement {
+function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: boolean): AspectJudgement {
   const outcomes = outcomesOf(facts, rules);
   const all = outcomes.flatMap(({ findings }) => findings);
   const tellsMissing = isAsked && !isUnread;
@@ -132,7 +132,7 @@ function withholds({ code, severity = 'fail' }: Finding): boolean {
 }
 
 /** Rules that are written down and refuse nothing. */
-function doubtsIn({ isWritten }: HostRules, { require }: GroupBase): Located[] {
+function doubtsIn({ isWritten }: HostRules, { require }: GroupBase): LocatedFault[] {
   if (!isWritten || require.includes('host')) return [];
   return [{ path: ['host'], text: 'require does not name host, so this is only reported' }];
 }

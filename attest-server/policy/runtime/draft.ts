@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { imaAreas } from '../../formats/ima-policy.ts';
 import type { Proven } from '../../verify/proven.ts';
-import type { Drafted, ObservedNode } from '../aspect.ts';
+import type { DraftedRules, ObservedNode } from '../aspect.ts';
 import { policyInForce } from './policy-in-force.ts';
 
 const observed = z.object({ covers: z.array(z.enum(imaAreas)) });
@@ -13,7 +13,7 @@ export function observeRuntime({ ima, boot }: Proven): z.infer<typeof observed> 
 }
 
 /** The references that affirm the nodes today; before there is one, how to make it. */
-export function draftRuntime(nodes: readonly ObservedNode[]): Drafted | null {
+export function draftRuntime(nodes: readonly ObservedNode[]): DraftedRules | null {
   const measuring = nodes.flatMap((node) => {
     const { data } = observed.safeParse(node.said);
     return data === undefined ? [] : [{ ...node, covers: data.covers }];

@@ -6,7 +6,7 @@ import type { SortEntry } from './sort-entry.ts';
 import { FileTally } from './tally.ts';
 
 /** How far one node's list was judged, and what was seen up to there. */
-export interface Progress {
+export interface ListProgress {
   /** As in ProvenImaList. */
   readonly head: string;
   readonly tally: FileTally;
@@ -16,7 +16,7 @@ export interface Progress {
 export class ListFollower {
   readonly #sort: SortEntry;
   readonly #entriesInStep: number;
-  readonly #byNode: LRUCache<string, Progress>;
+  readonly #byNode: LRUCache<string, ListProgress>;
 
   /** @param most nodes that are followed at once; of others the list is wanted from its begin */
   constructor(sort: SortEntry, entriesInStep: number, most: number) {
@@ -30,7 +30,7 @@ export class ListFollower {
   }
 
   /** Null where entries before these were not judged here: then it must come from its begin. */
-  follow(node: string, list: ProvenImaList): Progress | null {
+  follow(node: string, list: ProvenImaList): ListProgress | null {
     return atOnce(this.#steps(node, list, Number.MAX_SAFE_INTEGER));
   }
 
@@ -39,7 +39,7 @@ export class ListFollower {
   }
 
   /** Of what is left midway nothing is kept: the tally before is not touched. */
-  *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, Progress | null> {
+  *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, ListProgress | null> {
     const known = this.#byNode.get(node) ?? null;
     if (known?.head === list.head) return known;
     if (list.since !== null && known?.head !== list.since) {

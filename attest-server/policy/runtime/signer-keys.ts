@@ -35,11 +35,11 @@ export function signerFault(text: string): string | null {
   return 'fault' in signer ? signer.fault : null;
 }
 
-interface Fault {
+interface KeyFault {
   readonly fault: string;
 }
 
-function parseSigner(text: string): { readonly ids: readonly number[]; readonly key: SignerKey } | Fault {
+function parseSigner(text: string): { readonly ids: readonly number[]; readonly key: SignerKey } | KeyFault {
   const read = readPublicKey(text.trim());
   if ('fault' in read) return read;
   const { key, certificate } = read;
@@ -64,7 +64,7 @@ interface ReadKey {
   readonly certificate: X509Certificate | null;
 }
 
-function readPublicKey(text: string): ReadKey | Fault {
+function readPublicKey(text: string): ReadKey | KeyFault {
   const pem = /^-----BEGIN ([A-Z0-9 ]{1,64})-----\s([A-Za-z0-9+/=\s]+)-----END \1-----$/.exec(text);
   if (pem === null && text.includes('-----')) return { fault: 'is not one whole block of PEM' };
   const [, label = '', content = text] = pem ?? [];

@@ -5,7 +5,7 @@ import { digestsOf } from './known-digests.ts';
 import type { KnownDigest, VouchedLog } from './vouched-log.ts';
 
 /** What the firmware hands to what it starts, as the boot variable has it. */
-export interface HandedOver {
+export interface FirmwareLoadOptions {
   readonly text: string;
   readonly digests: KnownDigest;
 }
@@ -17,8 +17,11 @@ const mostOptions = 64;
  * What each boot variable of the log hands over. A kernel that the firmware starts itself has its command line there,
  * and measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
  */
-export function handedOverByFirmware({ log: { bytes, raw }, banks }: VouchedLog): readonly HandedOver[] {
-  const found: HandedOver[] = [];
+export function handedOverByFirmware({
+  log: { bytes, raw },
+  banks,
+}: VouchedLog): readonly FirmwareLoadOptions[] {
+  const found: FirmwareLoadOptions[] = [];
   for (let event = 0; event < raw.count && found.length < mostOptions; event++) {
     if (raw.types[event] !== eventType.variableBoot && raw.types[event] !== eventType.variableBoot2) continue;
     const value = variableValue(bytes, raw.dataOffsets[event]!, raw.ends[event]!);

@@ -16,7 +16,7 @@ export interface BootProblem {
 }
 
 /** Where what a log shows about itself is gathered: what could mislead a fact, and what no fact rests on. */
-export interface Noticed {
+export interface ProblemCollector {
   readonly problems: BootProblem[];
   /**
    * Codes: `other_data`, `value_alone`, `before_settings`, `retyped_separator`, `not_a_separator`, `second_separator`, `after_boot`, `more_notes`.

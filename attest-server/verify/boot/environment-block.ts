@@ -24,7 +24,9 @@ export const newBlocks: readonly Buffer[] = [[], [warning]].flatMap((lines) => b
  * @param entries boot entries that may have been chosen then
  */
 export function* rewritesOf(lines: readonly string[], entries: readonly string[]): Generator<Buffer> {
-  const choices = variables.map((name): Choice => ({ name, values: otherValues(name, lines, entries) }));
+  const choices = variables.map(
+    (name): VariableChoice => ({ name, values: otherValues(name, lines, entries) }),
+  );
   for (let count = 0; count <= choices.length; count++)
     for (const changes of changesOf(choices, count)) {
       const block = blockOf(changed(lines, changes));
@@ -34,15 +36,15 @@ export function* rewritesOf(lines: readonly string[], entries: readonly string[]
 
 /** By GRUB (`save_env`), grub-boot-success, grub-reboot, grub-set-default and the scripts of kernel packages. */
 const variables = ['recordfail', 'boot_success', 'boot_indeterminate', 'next_entry', 'saved_entry'] as const;
-type Variable = (typeof variables)[number];
+type BootVariable = (typeof variables)[number];
 
-interface Choice {
-  readonly name: Variable;
+interface VariableChoice {
+  readonly name: BootVariable;
   /** Null: it is not there. */
   readonly values: readonly (string | null)[];
 }
 
-const flags: Readonly<Record<Variable, readonly string[]>> = {
+const flags: Readonly<Record<BootVariable, readonly string[]>> = {
   recordfail: ['1'],
   boot_success: ['0', '1'],
   boot_indeterminate: ['0', '1', '2'],
@@ -51,7 +53,7 @@ const flags: Readonly<Record<Variable, readonly string[]>> = {
 };
 
 function otherValues(
-  name: Variable,
+  name: BootVariable,
   lines: readonly string[],
   entries: readonly string[],
 ): readonly (string | null)[] {
@@ -62,9 +64,9 @@ function otherValues(
 
 /** Every way to change so many of these. */
 function* changesOf(
-  choices: readonly Choice[],
+  choices: readonly VariableChoice[],
   count: number,
-): Generator<ReadonlyMap<Variable, string | null>> {
+): Generator<ReadonlyMap<BootVariable, string | null>> {
   if (count === 0) yield new Map();
   for (const [index, { name, values }] of count === 0 ? [] : choices.entries())
     for (const value of values)
@@ -73,7 +75,10 @@ function* changesOf(
 }
 
 /** A variable is written where it stood, and a new one at the end. */
-function changed(lines: readonly string[], changes: ReadonlyMap<Variable, string | null>): readonly string[] {
+function changed(
+  lines: readonly string[],
+  changes: ReadonlyMap<BootVariable, string | null>,
+): readonly string[] {
   const written = [...lines];
   for (const [name, value] of changes) {
     const at = written.findIndex((line) => line.startsWith(`${name}=`));

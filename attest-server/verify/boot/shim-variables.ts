@@ -5,7 +5,7 @@ import type { MachineOwnerVariable } from './boot-state.ts';
 import { digestsOf, oneByte } from './known-digests.ts';
 import { dataOf, hasDigest, type KnownDigest, type VouchedLog } from './vouched-log.ts';
 
-type Content = MachineOwnerVariable['content'];
+type OwnerVariableContent = MachineOwnerVariable['content'];
 
 /** The owner that shim writes into its lists, and the namespace of its variables. */
 export const shimLock = Buffer.from('50ab5d6046e00043abb63dd810dd8b23', 'hex');
@@ -117,7 +117,12 @@ export class ShimVariables {
     if (on && name === 'MokSBState') this.#validationOff = true;
   }
 
-  #add(event: number, name: string, content: Content, entries: readonly SignatureEntry[] = []): void {
+  #add(
+    event: number,
+    name: string,
+    content: OwnerVariableContent,
+    entries: readonly SignatureEntry[] = [],
+  ): void {
     this.#variables.push({ event, name, content, entries });
   }
 

@@ -8,14 +8,14 @@ import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem } from './boot-problem.ts';
 
 /** What the TPM vouches for: these banks, and of them the PCRs that the log replays onto in every one. */
-export interface Vouched {
+export interface VouchedPcrBanks {
   readonly banks: readonly LogBank[];
   /** Bit i is set where PCR i replays. */
   readonly pcrs: number;
 }
 
 /** A log beside what is vouched for of it. */
-export interface VouchedLog extends Vouched {
+export interface VouchedLog extends VouchedPcrBanks {
   readonly log: ParsedLog;
   /** By event, the bytes that its digests in all `banks` are of, where the log holds them. */
   readonly measured: readonly (Buffer | null)[];
@@ -35,7 +35,7 @@ export interface LoaderText {
   readonly image: string | null;
 }
 
-export function vouchedLog(log: ParsedLog, { banks, pcrs }: Vouched): VouchedLog {
+export function vouchedLog(log: ParsedLog, { banks, pcrs }: VouchedPcrBanks): VouchedLog {
   const { raw } = log;
   const counts = new Uint8Array(raw.count);
   for (let event = 0; event < raw.count; event++)

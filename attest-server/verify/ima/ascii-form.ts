@@ -20,7 +20,7 @@ export function isAscii(begin: Buffer): boolean {
  * (ima_ascii_measurements_show), ima_template_lib.c (ima_show_template_data_ascii). Stops after each step of some lines.
  */
 export function* binaryForm(chunks: readonly Buffer[]): Generator<void, BinaryForm> {
-  const converter = new Converter();
+  const converter = new AsciiConverter();
   // A line may end in a later chunk.
   let pending: Buffer[] = [];
   try {
@@ -45,7 +45,7 @@ export function* binaryForm(chunks: readonly Buffer[]): Generator<void, BinaryFo
   }
 }
 
-class Converter {
+class AsciiConverter {
   readonly #done: Buffer[] = [];
   #out: Buffer = none;
   #at = 0;

@@ -14,14 +14,14 @@ export class Mappings {
   static readonly none = new Mappings(new Map(), 0, false);
 
   /** By `major:minor`, the one that was spoken of last at the end. */
-  readonly #devices: Map<string, Device>;
+  readonly #devices: Map<string, MappedDevice>;
   /** Of the records that are kept, about. */
   #bytes: number;
   /** Attack: so many devices that what was told of one is forgotten. */
   #isCut: boolean;
   #list: readonly MeasuredMapping[] | null = null;
 
-  private constructor(devices: Map<string, Device>, bytes: number, isCut: boolean) {
+  private constructor(devices: Map<string, MappedDevice>, bytes: number, isCut: boolean) {
     this.#devices = devices;
     this.#bytes = bytes;
     this.#isCut = isCut;
@@ -61,19 +61,28 @@ export class Mappings {
   }
 
   /** The device of a record, by its numbers; where it has none, by its name; null where it has neither. */
-  #about(said: Said): readonly [key: string, device: Device] | null {
+  #about(said: RecordFields): readonly [key: string, device: MappedDevice] | null {
     const [major, minor] = [numberIn(said.get('major')), numberIn(said.get('minor'))];
     const { name, uuid } = namesIn(said);
     if (major !== null && minor !== null) {
       const key = `${major}:${minor}`;
-      const none: Device = { name, uuid, major, minor, entry: 0, state: 'removed', active: null, loaded: [] };
+      const none: MappedDevice = {
+        name,
+        uuid,
+        major,
+        minor,
+        entry: 0,
+        state: 'removed',
+        active: null,
+        loaded: [],
+      };
       return [key, this.#devices.get(key) ?? none];
     }
     for (const known of this.#devices) if (known[1].name === name && known[1].uuid === uuid) return known;
     return null;
   }
 
-  #put(key: string, device: Device): void {
+  #put(key: string, device: MappedDevice): void {
     this.#list = null;
     this.#drop(key);
     this.#devices.set(key, device);
@@ -93,14 +102,14 @@ export class Mappings {
   }
 }
 
-interface Device extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
+interface MappedDevice extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
   /** That it works with, or worked with; null where it was resumed with one that no entry shows. */
-  readonly active: Table | null;
+  readonly active: DeviceTable | null;
   /** The last ones that were loaded for its numbers, the newest at the end, each once. */
-  readonly loaded: readonly Table[];
+  readonly loaded: readonly DeviceTable[];
 }
 
-interface Table {
+interface DeviceTable {
   /** As the kernel names it later: `sha256:…` over all records of its load; null while not all of them came. */
   readonly hash: string | null;
   /** None where there are more than are kept. */
@@ -120,12 +129,18 @@ const mostTables = 4;
 /** Of all devices of one node. */
 const mostBytes = 256 * 1024;
 
-function sizeOf({ name, uuid, loaded }: Device): number {
+function sizeOf({ name, uuid, loaded }: MappedDevice): number {
   return loaded.reduce((sum, { bytes }) => sum + bytes, 256 + name.length + uuid.length);
 }
 
 /** Null where nothing is to be said of it. */
-function afterEvent(event: string, device: Device, said: Said, data: Buffer, entry: number): Device | null {
+function afterEvent(
+  event: string,
+  device: MappedDevice,
+  said: RecordFields,
+  data: Buffer,
+  entry: number,
+): MappedDevice | null {
   switch (event) {
     case 'dm_table_load':
       return loading(device, said, data, entry);
@@ -147,7 +162,7 @@ function afterEvent(event: string, device: Device, said: Said, data: Buffer, ent
 }
 
 /** A table that does not fit into one record goes on in the next, whose targets have the next numbers. */
-function loading(device: Device, said: Said, data: Buffer, entry: number): Device {
+function loading(device: MappedDevice, said: RecordFields, data: Buffer, entry: number): MappedDevice {
   const { name, uuid } = namesIn(said);
   const newest = device.loaded.at(-1);
   const goesOn = newest !== undefined && newest.hash === null && said.firstTarget > 0;
@@ -161,7 +176,7 @@ function loading(device: Device, said: Said, data: Buffer, entry: number): Devic
   return { ...device, name, uuid, entry, state: 'loaded', active: null, loaded };
 }
 
-function tableWith(before: Table | null, said: Said, data: Buffer): Table {
+function tableWith(before: DeviceTable | null, said: RecordFields, data: Buffer): DeviceTable {
   const bytes = (before?.bytes ?? 0) + data.length;
   const targets = [...(before?.targets ?? []), ...said.targets];
   const records = before === null ? [] : before.records;
@@ -174,11 +189,11 @@ function tableWith(before: Table | null, said: Said, data: Buffer): Table {
   return { hash: `sha256:${hash('sha256', Buffer.concat(all))}`, targets, records: [], bytes };
 }
 
-function tableOf({ loaded }: Device, named: string | undefined): Table | null {
+function tableOf({ loaded }: MappedDevice, named: string | undefined): DeviceTable | null {
   return loaded.findLast((table) => table.hash !== null && table.hash === named) ?? null;
 }
 
-function namesIn(said: Said): Pick<Device, 'name' | 'uuid'> {
+function namesIn(said: RecordFields): Pick<MappedDevice, 'name' | 'uuid'> {
   return { name: said.get('name') ?? '', uuid: said.get('uuid') ?? '' };
 }
 
@@ -187,7 +202,7 @@ function numberIn(text: string | undefined): number | null {
 }
 
 /** The words of a record: those of the device, and those of each target. */
-interface Said {
+interface RecordFields {
   get(word: string): string | undefined;
   /** Number of the first target in it; -1 where it has none. */
   readonly firstTarget: number;
@@ -195,7 +210,7 @@ interface Said {
 }
 
 /** `key=value` between commas and semicolons, each of which stands behind a backslash within a name. */
-function parseRecord(text: string): Said {
+function parseRecord(text: string): RecordFields {
   const words = new Map<string, string>();
   const targets: Map<string, string>[] = [];
   for (const [piece] of text.matchAll(/(?:[^\\;,]|\\.)+/gs)) {

@@ -8,7 +8,7 @@ import type { EntryView } from './entry.ts';
 import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
 import { Mappings, mapperEvents } from './mappings.ts';
 import type { ImaEntry, ImaProblem, ProvenImaList } from './proven-list.ts';
-import { imaPcr, Replay, type Way, waysOf } from './replay.ts';
+import { imaPcr, Replay, type ReplayMethod, waysOf } from './replay.ts';
 
 /** For the compiler alone, as in proven.ts. */
 declare class CheckpointSeal {
@@ -33,7 +33,7 @@ interface RunningValue {
   readonly bank: PcrBank;
   /** Of PCR 10, one character a byte. */
   readonly value: string;
-  readonly way: Way;
+  readonly way: ReplayMethod;
 }
 
 /** The last two places up to which a list was proven: the same answer may be verified twice. */
@@ -158,8 +158,8 @@ function runningIn(checkpoint: ImaCheckpoint, bank: PcrBank): RunningValue | nul
   return checkpoint.running.find((each) => each.bank === bank) ?? null;
 }
 
-interface Replayed {
-  readonly told: Told;
+interface ReplayedList {
+  readonly told: ListSummary;
   /** What cannot be read, before the value was reached. */
   readonly fault: ImaProblem | null;
   /** Null where the list does not lead to the value. */
@@ -171,12 +171,12 @@ function* replayTo(
   list: ListBytes,
   start: ImaCheckpoint | null,
   quoted: QuotedValue,
-): Generator<void, Replayed> {
-  let first: Replayed | null = null;
+): Generator<void, ReplayedList> {
+  let first: ReplayedList | null = null;
   for (const way of waysFrom(start, quoted.bank)) {
     // Without a violation the two are the same.
     if (way === 'unmapped' && first?.told.hasViolation === false) continue;
-    const told = new Told(start);
+    const told = new ListSummary(start);
     const cursor = new ListCursor(list, start?.entries ?? 0, start?.bytes ?? 0);
     const replay = replayOf(start, quoted, way);
     let fault: ImaProblem | null = null;
@@ -213,18 +213,18 @@ function* replayWith(
 }
 
 /** The way that led here first: a kernel keeps to one. */
-function waysFrom(start: ImaCheckpoint | null, bank: PcrBank): readonly Way[] {
+function waysFrom(start: ImaCheckpoint | null, bank: PcrBank): readonly ReplayMethod[] {
   const known = start === null ? null : runningIn(start, bank);
   const ways = waysOf(bank);
   return known === null ? ways : [known.way, ...ways.filter((way) => way !== known.way)];
 }
 
-function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way: Way): Replay {
+function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way: ReplayMethod): Replay {
   return new Replay(bank, way, start === null ? null : (runningIn(start, bank)?.value ?? null), value);
 }
 
 /** What a list tells beside its hashes, as far as it is read. */
-class Told {
+class ListSummary {
   entries = 0;
   bytes = 0;
   elsewhere: number;
@@ -307,7 +307,7 @@ function goesOnElsewhere(from: number, known: KnownList | null): ImaProblem {
 
 function leadsElsewhere(
   start: ImaCheckpoint | null,
-  { entries, bytes }: Told,
+  { entries, bytes }: ListSummary,
   { bank }: QuotedValue,
 ): ImaProblem {
   const from = start === null ? '' : ` from entry ${start.entries} on, up to where it was proven before,`;
@@ -315,7 +315,11 @@ function leadsElsewhere(
   return incomplete(text, entries, bytes);
 }
 
-function banksDisagree({ bank }: QuotedValue, other: QuotedValue, { entries, bytes }: Told): ImaProblem {
+function banksDisagree(
+  { bank }: QuotedValue,
+  other: QuotedValue,
+  { entries, bytes }: ListSummary,
+): ImaProblem {
   const text = `entry ${entries} leads to PCR 10 of the bank ${bank}, and not to that of ${other.bank}`;
   return incomplete(text, entries, bytes);
 }

@@ -2,7 +2,7 @@ import { typeOfMode } from '../../formats/file-type.ts';
 import { InitrdError } from './initrd-error.ts';
 
 /** Of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
-export interface Header {
+export interface CpioHeader {
   /** st_mode, with its type. */
   readonly mode: number;
   readonly uid: number;
@@ -24,7 +24,7 @@ export const headerBytes = 110;
 export const PATH_MAX = 4096;
 
 /** @throws InitrdError */
-export function parseHeader(bytes: Buffer): Header {
+export function parseHeader(bytes: Buffer): CpioHeader {
   const text = bytes.toString('latin1', 0, headerBytes);
   const magic = text.slice(0, 6);
   if (magic === '070707')

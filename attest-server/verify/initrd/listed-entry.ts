@@ -2,12 +2,12 @@ import type { InitrdEntry } from '../../formats/initrd-manifest.ts';
 
 /** An entry as it came, and what became of it. */
 export type ListedEntry = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {
-  node?: Node;
+  node?: Inode;
   linked?: true;
 };
 
 /** What the kernel has in memory: all names of one file are one of them. */
-export interface Node {
+export interface Inode {
   readonly type: number;
   mode: number;
   uid?: number;

@@ -7,7 +7,7 @@ import { grubPrefix } from './grub-text.ts';
 import type { RawLog } from './log-format.ts';
 
 /** What an event's digest can be of, by its type: which bytes of the data are tried, and in which order. */
-type Measured =
+type DigestSource =
   /** An image, a table, a file: nothing that the log holds. */
   | 'elsewhere'
   | 'data'
@@ -18,7 +18,7 @@ type Measured =
   | 'text'
   | 'loader text';
 
-const measuredByType: ReadonlyMap<number, Measured> = new Map<number, Measured>([
+const measuredByType: ReadonlyMap<number, DigestSource> = new Map<number, DigestSource>([
   [eventType.postCode, 'elsewhere'],
   [eventType.noAction, 'elsewhere'],
   [eventType.crtmContents, 'elsewhere'],
@@ -140,7 +140,13 @@ function isDigest(digest: string, bytes: Buffer, at: number, size: number): bool
 }
 
 /** What may have been hashed, the usual first. Null where there is no such possibility. */
-function nthCandidate(kind: Measured, bytes: Buffer, log: RawLog, index: number, nth: number): Buffer | null {
+function nthCandidate(
+  kind: DigestSource,
+  bytes: Buffer,
+  log: RawLog,
+  index: number,
+  nth: number,
+): Buffer | null {
   const from = log.dataOffsets[index]!;
   const end = log.ends[index]!;
   const whole = () => bytes.subarray(from, end);
@@ -167,7 +173,7 @@ const tagBytes = 8;
 
 /** Text is measured with or without the NUL that ends it, and GRUB's lines without the prefix that the log gives them. */
 function nthText(
-  kind: Measured,
+  kind: DigestSource,
   bytes: Buffer,
   pcr: number,
   from: number,

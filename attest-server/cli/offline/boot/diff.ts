@@ -18,7 +18,7 @@ import type { Reason } from '../../../wire/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';
-import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../../readable.ts';
+import { field, readable, readingOf, type TextFormat, withShortDigests, wrapped } from '../../readable.ts';
 import { readLastTrusted, type TrustedBoot } from './last-trusted.ts';
 import { type BootSide, isFile, readBootSide } from './side.ts';
 
@@ -50,7 +50,7 @@ export async function showBootDiff(
   exitWith(diff.same ? exit.ok : exit.untrusted);
 }
 
-function comparedWith({ side, at, doubt }: TrustedBoot, reading: Reading): string {
+function comparedWith({ side, at, doubt }: TrustedBoot, reading: TextFormat): string {
   const though =
     doubt === null
       ? ''
@@ -133,12 +133,12 @@ function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   };
 }
 
-interface Judged {
+interface JudgedDifference {
   readonly findings: readonly Finding[];
   readonly differing: readonly StageDifference[];
 }
 
-function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): Judged {
+function judge({ label, banks, boot }: BootSide, active: readonly PreparedReference[]): JudgedDifference {
   const vouched = vouchedBoot(boot, banks, rules, active, 'all');
   const { findings } = judgeBoot(vouched, banks, {
     group,
@@ -234,7 +234,7 @@ function followingStages({ differences }: BootDiff): readonly string[] {
     .map((stage) => stageNames[stage]);
 }
 
-function page(diff: BootDiff, reading: Reading): string {
+function page(diff: BootDiff, reading: TextFormat): string {
   const { same, findings, differences } = diff;
   const following = followingStages(diff);
   const prose = [
@@ -251,7 +251,7 @@ const countsText = { cause: 'the cause', follows: 'follows', never: 'never count
 
 function eventLines(
   { pcr, stage, type, expected, actual, counts, note }: EventOfDiff,
-  reading: Reading,
+  reading: TextFormat,
 ): string {
   const side = (mark: string, text: string | null) =>
     field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, reading);

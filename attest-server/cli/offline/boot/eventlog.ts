@@ -83,10 +83,10 @@ function looksLikeJson(bytes: Buffer): boolean {
 const whyEmpty =
   'Copy it as root. The kernel shows an empty one where the firmware hands none over: is the TPM switched on, and does the machine boot by UEFI?';
 
-type SoFar = Omit<EventLog, 'banks'>;
+type PartialLog = Omit<EventLog, 'banks'>;
 
 /** What can be read of a log that is cut or damaged; null where not even its first event can. */
-function readableEvents(bytes: Buffer): SoFar | null {
+function readableEvents(bytes: Buffer): PartialLog | null {
   try {
     const { format, startupLocality, events, notes } = parseEventLogSoFar(bytes).log;
     return { format, startupLocality, events, notes };
@@ -97,7 +97,7 @@ function readableEvents(bytes: Buffer): SoFar | null {
 }
 
 /** Without PCRs: those of a part of a log are no machine's. */
-function soFarPage({ format, events, notes }: SoFar): string {
+function soFarPage({ format, events, notes }: PartialLog): string {
   const bank = logBanks.findLast((one) => events.some(({ digests }) => digests[one] !== undefined));
   return [
     `${format} log, of which ${events.length} events can be read`,

@@ -112,13 +112,13 @@ async function nextManifest(directory: string, { serial, restore }: DeclareOptio
 }
 
 /** Paths that the manifest of before has otherwise, or not at all; all are new where there is none. */
-interface Since {
+interface ChangedPaths {
   readonly added: readonly string[];
   readonly changed: readonly string[];
   readonly removed: readonly string[];
 }
 
-function sinceManifest(before: Manifest | null, files: Manifest['files']): Since {
+function sinceManifest(before: Manifest | null, files: Manifest['files']): ChangedPaths {
   const said = new Map(before?.files.map(({ path, sha256 }) => [path, sha256]));
   const is = new Set(files.map(({ path }) => path));
   const pathsOf = (found: Manifest['files']) => found.map(({ path }) => path);
@@ -199,7 +199,7 @@ function writtenText(
   directory: string,
   { serial }: Manifest,
   content: DirectoryContent,
-  { added, changed, removed }: Since,
+  { added, changed, removed }: ChangedPaths,
 ): string {
   const told = [
     ['new', added],

@@ -11,7 +11,7 @@ import { readFile } from '../../read-file.ts';
 import { readNodes } from '../../read-nodes.ts';
 import { withShortDigests } from '../../readable.ts';
 import { counted, listed } from '../../sentence.ts';
-import { readSimulation, type Simulated, simulationText } from '../../simulation.ts';
+import { readSimulation, type ShownSimulation, simulationText } from '../../simulation.ts';
 import { bundlesIn } from '../files-in.ts';
 import { readReferences } from '../reference-file.ts';
 import { type BreakerAnswer, breakerAnswer } from './breaker-answer.ts';
@@ -43,7 +43,7 @@ export async function simulatePolicy(
   const references = options.references === undefined ? null : readReferences(at(options.references));
   const asked =
     options.bundles === undefined ? await simulatedByServer(await server(), policy.text, file) : null;
-  const items: readonly Simulated[] =
+  const items: readonly ShownSimulation[] =
     asked?.items ??
     bundlesIn(at(options.bundles ?? '')).map((path) =>
       simulateBundle(readFile(path).toString('utf8'), path, policy, references, io.now()),
@@ -96,7 +96,7 @@ async function markedByFirstUse(
     .map(({ name }) => name);
 }
 
-interface Refused {
+interface RefusedShare {
   readonly untrusted: number;
   readonly trusted: number;
   /** What a policy may make untrusted of them. */
@@ -104,7 +104,7 @@ interface Refused {
 }
 
 /** Null where the server would take this policy. */
-function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): Refused | null {
+function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): RefusedShare | null {
   const trusted = items.filter(canLoseTrust);
   const untrusted = trusted.filter(turnsUntrusted).length;
   return losesTooMany(untrusted, trusted.length, share)
@@ -112,7 +112,7 @@ function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnsw
     : null;
 }
 
-function refusedText(refused: Refused | null): string {
+function refusedText(refused: RefusedShare | null): string {
   if (refused === null) return '';
   const { untrusted, trusted } = refused;
   return `the server would refuse this policy: it would make ${untrusted} of ${counted(trusted, 'trusted node')} untrusted (breaker.refusePolicyPercent); once it did, assay policy allow has it come into force all the same\n`;

@@ -48,7 +48,7 @@ export interface RuntimeOptions {
 export async function writeRuntimeReference(context: CliContext, options: RuntimeOptions): Promise<void> {
   const { io } = context;
   checkOptions(options);
-  const gathered = new Gathered(io);
+  const gathered = new FoundFiles(io);
   for (const folder of options.fromDpkg)
     await gathered.packages(folder, '.deb', '--from-dpkg', async (path) => {
       for await (const file of readDeb(path)) gathered.add(file);
@@ -82,7 +82,7 @@ function checkOptions(options: RuntimeOptions): void {
 }
 
 /** What was found so far; who waits is told every few seconds. */
-class Gathered {
+class FoundFiles {
   readonly files: ListedFile[] = [];
   readonly policies = new Map<string, KnownImaPolicy>();
   readonly keyrings = new Map<string, KnownKey>();
@@ -183,7 +183,7 @@ async function naming(path: string, read: () => void | Promise<void>): Promise<v
   }
 }
 
-function addKeylime(gathered: Gathered, path: string, io: CliIo): Promise<void> {
+function addKeylime(gathered: FoundFiles, path: string, io: CliIo): Promise<void> {
   return naming(path, () => {
     const text = readFile(resolve(io.cwd, path)).toString('utf8');
     const { files, keyrings, excludes, notes } = parseKeylime(text);
@@ -213,7 +213,7 @@ function excludesText(excludes: readonly string[]): string {
 
 const mostShown = 100;
 
-async function addReference(gathered: Gathered, path: string, io: CliIo): Promise<void> {
+async function addReference(gathered: FoundFiles, path: string, io: CliIo): Promise<void> {
   const { kind, runtime } = readReference(resolve(io.cwd, path));
   if (kind !== 'runtime' || runtime === undefined)
     throw new CliError(`${path} is a reference of kind ${kind}`, 'Name one of kind runtime.');
@@ -242,7 +242,7 @@ function policyOf(path: string, io: CliIo): KnownImaPolicy {
   }
 }
 
-function referenceOf(gathered: Gathered, { name, group, state }: RuntimeOptions): Reference {
+function referenceOf(gathered: FoundFiles, { name, group, state }: RuntimeOptions): Reference {
   const list = DigestList.of(gathered.files);
   const bytes = list.toBytes();
   if (bytes.length > limits.references.files)

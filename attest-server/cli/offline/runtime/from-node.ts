@@ -58,12 +58,12 @@ function filesIn(text: string, node: string, at: number): RuntimeFiles {
   return made.runtime;
 }
 
-interface Evidence {
+interface LabelledEvidence {
   readonly text: string;
   readonly label: string;
 }
 
-async function readTrusted(server: Client, node: string): Promise<Evidence> {
+async function readTrusted(server: Client, node: string): Promise<LabelledEvidence> {
   if ((await readNode(server, node)).state === 'trusted') return readEvidence(server, node, null);
   let before: string | null = null;
   do {
@@ -82,7 +82,7 @@ async function readTrusted(server: Client, node: string): Promise<Evidence> {
 }
 
 /** Null where it was erased. */
-async function readKept(server: Client, node: string, digest: string): Promise<Evidence | null> {
+async function readKept(server: Client, node: string, digest: string): Promise<LabelledEvidence | null> {
   try {
     return await readEvidence(server, node, digest);
   } catch (error) {
@@ -91,7 +91,7 @@ async function readKept(server: Client, node: string, digest: string): Promise<E
   }
 }
 
-async function readEvidence(server: Client, node: string, digest: string | null): Promise<Evidence> {
+async function readEvidence(server: Client, node: string, digest: string | null): Promise<LabelledEvidence> {
   const which = digest === null ? '' : `?evidence=${digest}`;
   const label = digest === null ? node : `${node}@${digest.slice(0, shownDigits)}`;
   return { label, text: await server.text(`/v1/nodes/${encodeURIComponent(node)}/bundle${which}`) };

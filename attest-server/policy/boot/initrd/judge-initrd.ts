@@ -136,7 +136,7 @@ const nothing: JudgedInitrd = {
 };
 
 /** By which list or rule an entry is known; a clause that says why it is not. */
-type Known = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
+type EntryOrigin = { readonly reference: ListedFiles } | { readonly kind: MadeKind | null };
 
 function* judgeEntry(
   entry: InitrdEntry,
@@ -144,7 +144,7 @@ function* judgeEntry(
   active: readonly ListedFiles[],
   context: MadeContext,
   isTold: boolean,
-): Generator<void, Known | string> {
+): Generator<void, EntryOrigin | string> {
   const { contents } = context;
   const { path, target } = entry;
   const wrongMode = modeFault(entry, type);

@@ -42,10 +42,10 @@ const places: Readonly<Record<string, string>> = {
   inner: '([0-9a-f.:[\\]/-]{2,80})',
 };
 
-type Check = (value: string, sendsAway: SendsAway) => boolean;
+type ValueCheck = (value: string, sendsAway: SendsAway) => boolean;
 
 /** Places of which more is asked than the words say; each is a group of its pattern. */
-const checked: Readonly<Record<string, Check>> = {
+const checked: Readonly<Record<string, ValueCheck>> = {
   nodeport: isNodePort,
   elsewhere: isAway,
   inner: (destination, sendsAway) => isAway(destination, sendsAway) && inner.test(destination),
@@ -60,7 +60,7 @@ export function parseForm(text: string): Form | string {
   const parts = text.split(/<([^<>]*)>/);
   let source = '';
   let groups = 1;
-  const checks: (readonly [group: number, holds: Check])[] = [];
+  const checks: (readonly [group: number, holds: ValueCheck])[] = [];
   let isFirst = true;
   for (const [index, part] of parts.entries()) {
     if (index % 2 === 0) {
