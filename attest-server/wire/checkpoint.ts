@@ -92,7 +92,7 @@ export function parseCheckpoint(text: string): ParsedCheckpoint {
 
 /**
  * @param publicKey the raw 32 bytes of an Ed25519 key
- * @throws Rejection `too_large`, `malformed`, or `sig_invalid` where this key did not sign it
+ * @throws Rejection `too_large`, `malformed`, or `sig_invalid` if this key did not sign it
  */
 export function verifyCheckpoint(text: string, publicKey: Buffer): Checkpoint {
   const { origin, size, head, keyId, body, signature } = parseCheckpoint(text);

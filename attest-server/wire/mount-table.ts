@@ -56,7 +56,7 @@ export function parseMountTable(bytes: Buffer): readonly Mount[] {
  * The mount that a path lies on, as the kernel walks: component by component, at each one down to what was mounted on
  * top there. What is below a later mount is not found, and a mount over `/` is not entered: who looks stands below it.
  * @param path absolute and without links (realpath); it need not exist
- * @returns null where the table has no root
+ * @returns null if the table has no root
  * @throws RangeError for a path that is not of that form
  */
 export function mountOf(table: readonly Mount[], path: string): Mount | null {
@@ -68,7 +68,7 @@ export function asBytes(path: string): string {
   return Buffer.from(path).toString('latin1');
 }
 
-/** The mount that a path of the table stands on; null where none is. */
+/** The mount that a path of the table stands on; null if none is. */
 export type FindMount = (path: string) => Mount | null;
 
 /** True for a path that `mountFinder` takes: absolute, without `.`, `..` and empty components. */

@@ -59,7 +59,7 @@ export interface OwnedChain {
   readonly as: string;
 }
 
-/** Null where its rules are not left out. Whether it is a base chain, whose rules stay, is for the caller to see. */
+/** Null if its rules are not left out. Whether it is a base chain, whose rules stay, is for the caller to see. */
 export function ownerOfChain(family: string, table: string, chain: string): OwnedChain | null {
   return isHostChain(family, table, chain) ? null : declaredChain(family, table, chain);
 }
@@ -75,7 +75,7 @@ export function declaredChain(family: string, table: string, chain: string): Own
   return null;
 }
 
-/** Of a table of nft, as a whole; null where nobody declared it. */
+/** Of a table of nft, as a whole; null if nobody declared it. */
 export function ownerOfTable(family: string, table: string): string | null {
   if (family !== 'ip' && family !== 'ip6') return null;
   return chainOwners.find(({ tables }) => tables?.includes(table))?.owner ?? null;

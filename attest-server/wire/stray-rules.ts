@@ -216,7 +216,7 @@ function destinationOf(options: readonly string[]): string | null {
   return at < 0 ? null : addressSentTo(options[at + 1] ?? '');
 }
 
-/** Of `ADDRESS:PORT` or `[ADDRESS]:PORT`, as iptables has it behind `--to-destination`; null where it is several, or none. */
+/** Of `ADDRESS:PORT` or `[ADDRESS]:PORT`, as iptables has it behind `--to-destination`; null if it is several, or none. */
 export function addressSentTo(destination: string): string | null {
   const [, four, six, bare] = sentTo.exec(destination) ?? [];
   return four ?? six ?? bare ?? null;

@@ -18,7 +18,7 @@ export type Source = (typeof sources)[number];
 export const severities = ['fail', 'warn', 'info'] as const;
 export type Severity = (typeof severities)[number];
 
-/** What a group's verdicts do in a cluster, the least first. */
+/** The effect of a group's verdicts in a cluster, the least first. */
 export const modes = ['observe', 'label', 'enforce'] as const;
 export type Mode = (typeof modes)[number];
 
@@ -32,7 +32,7 @@ export interface Reason {
   readonly aspect: AspectName;
   readonly severity: Severity;
   readonly source: Source;
-  /** What the policy or the reference wants; null where there is nothing to compare with. */
+  /** The value that the policy or the reference wants; null if there is nothing to compare with. */
   readonly expected: string | null;
   readonly actual: string | null;
   /** One sentence for a person. */
@@ -43,7 +43,7 @@ export interface Reason {
   readonly reference?: string | undefined;
   /** Name of a staged or retired reference all of which the boot has, where none in force knows it: it can be approved. */
   readonly outOfForce?: string | undefined;
-  /** What a person reads below it, line by line: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
+  /** Lines for a person below it: the layers of a disk, a difference. `printable`, at most `mostDetail` lines. */
   readonly detail?: readonly string[] | undefined;
   /** Stage and strongest digest of what was measured instead: a change on many nodes is one change where it is the same. */
   readonly value?: string | undefined;
@@ -54,11 +54,11 @@ export interface Reason {
 export interface AspectResult {
   readonly status: AspectStatus;
   readonly source: Source;
-  /** Names of the references that affirm it: the node booted like these. Absent where none do. */
+  /** Names of the references that affirm it: the node booted like these. Absent if none do. */
   readonly references?: readonly string[] | undefined;
 }
 
-/** What `policy` decides about one piece of proven evidence. */
+/** The decision of `policy` about one piece of proven evidence. */
 export interface Verdict {
   readonly state: NodeState;
   readonly reasons: readonly Reason[];
@@ -102,7 +102,7 @@ export const reasonSchema = z.object({
   signed: z.literal(true).exactOptional(),
 }) satisfies z.ZodType<Reason>;
 
-/** True where all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
+/** True if all that counts against a node is a change for which an allowed signer vouches: a ticket, no alarm. */
 export function isSigned(reasons: readonly Reason[]): boolean {
   const against = reasons.filter(({ severity }) => severity === 'fail');
   return against.length > 0 && against.every(({ class: is, signed }) => is === 'drift' && signed === true);
