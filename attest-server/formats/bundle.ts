@@ -11,13 +11,13 @@ const base64 = z.base64();
 const hexBytes = z.string().regex(/^([0-9a-f]{2})*$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'not a SHA-256 digest');
 
-/** What both versions say alike. */
+/** Members of both versions. */
 const attested = {
   /** TPMT_PUBLIC or TPM2B_PUBLIC */
   attestationKey: base64,
   /** The bytes that the quotes carry: evidence of other origin. */
   qualifyingData: hexBytes.optional(),
-  /** What our quotes sign; facts and bootLog are SHA-256 digests, or "". */
+  /** The inputs that our quotes sign; facts and bootLog are SHA-256 digests, or "". */
   binding: z
     .strictObject({
       nonce: hexBytes,
@@ -57,7 +57,7 @@ const seenBefore = {
   bootId: z.string().nullable().optional(),
   firstBootId: z.string().nullable().optional(),
   rewind: z.enum(['none', 'seen', 'passed']).optional(),
-  /** The firmware that the one of before took the place of, and the reset count at that. */
+  /** The firmware that this one replaced, and the reset count at that moment. */
   replaced: z
     .strictObject({ version: z.string().max(64), resetCount: z.number() })
     .nullable()
@@ -68,12 +68,12 @@ const seenBefore = {
 /** Of the text that says why IMA's list was not taken. */
 export const longestProblem = 1024;
 
-/** What the server's verdict was made from; written on export. */
+/** The circumstances of the server's verdict; written on export. */
 const circumstances = {
   at: z.iso.datetime(),
   /** Advice has it in commands that are pasted into a shell. */
   node: nodeName.optional(),
-  /** What the TPM is, as a root of the exporter says. */
+  /** The kind of the TPM, as a root of the exporter says. */
   tpmClass: z.enum(tpmClasses).optional(),
   /** Of the node in its cluster, by which the policy's groups choose. */
   labels: z.record(z.string().max(317), z.string().max(63)).optional(),
@@ -96,7 +96,7 @@ export const bundle = z.strictObject({
     z.enum(partNames),
     z.strictObject({ digest: sha256, bytes: base64.optional() }).optional(),
   ),
-  /** What the parts `loaderFiles`, `initrds` and `ima` list, by its SHA-256. */
+  /** The content that the parts `loaderFiles`, `initrds` and `ima` list, by its SHA-256. */
   files: z.record(sha256, base64).optional(),
   previous: z.strictObject(seenBefore).optional(),
   context: z

@@ -17,7 +17,7 @@ export interface ListedFile {
   readonly digest: Buffer;
   /** At most 4096 bytes of UTF-8, without a NUL. */
   readonly path: string;
-  /** Name and version, at most 255 bytes of UTF-8; null where nobody said. */
+  /** Name and version, at most 255 bytes of UTF-8; null if nobody said. */
   readonly package: string | null;
 }
 

@@ -2,8 +2,8 @@ import { outsideText } from '../wire/printable.ts';
 import { Rejection } from '../wire/rejection.ts';
 
 /**
- * What a policy of IMA may measure without a gap: programs (`exec`) and what is mapped to be run (`mmap`), modules of the
- * kernel, kernels and initrds that kexec loads by file, IMA policies that are loaded by path, the kernel's critical data,
+ * Areas that a policy of IMA may measure without a gap: programs (`exec`) and what is mapped to be run (`mmap`), modules of
+ * the kernel, kernels and initrds that kexec loads by file, IMA policies that are loaded by path, the kernel's critical data,
  * keys put into keyrings, and all files that a process with the rights of root opens to read.
  */
 export const imaAreas = [
@@ -19,7 +19,7 @@ export const imaAreas = [
 export type ImaArea = (typeof imaAreas)[number];
 
 export interface ImaPolicyCoverage {
-  /** What is measured whatever the file, the user and the file system, but for what `doubts` names. */
+  /** Areas measured whatever the file, the user and the file system, except for what `doubts` names. */
   readonly covers: readonly ImaArea[];
   /** Why more is not covered, and what is left out of what is, in the order of lines. */
   readonly doubts: readonly ImaPolicyDoubt[];
@@ -33,9 +33,9 @@ export interface ImaPolicyDoubt {
 }
 
 /**
- * What the text of a policy covers, as it is written to `security/ima/policy` (Documentation/ABI/testing/ima_policy, Linux
- * 6.12). Careful on purpose: a condition that is not known to hold always covers nothing, and takes away all that it may.
- * @throws Rejection `malformed` with line and offset where no kernel would take it, `too_large`
+ * The coverage of a policy as it is written to `security/ima/policy` (Documentation/ABI/testing/ima_policy, Linux 6.12).
+ * Careful on purpose: a condition that is not known to hold always covers nothing, and takes away all that it may.
+ * @throws Rejection `malformed` with line and offset if no kernel would take it, `too_large`
  */
 export function parseImaPolicy(text: string): ImaPolicyCoverage {
   const rules = parseRules(text);
@@ -69,7 +69,7 @@ interface ImaRule {
   readonly fileSystem: string | null;
   /** All other conditions, as written. */
   readonly conditions: readonly string[];
-  /** Why what it measures is not in the list, or only some of it; null where it is. */
+  /** Why what it measures is not in the list, or only some of it; null if it is. */
   readonly strays: string | null;
 }
 
@@ -100,7 +100,7 @@ const cases: Readonly<Record<ImaArea, readonly HookCase[]>> = {
 
 interface Decision {
   readonly isMeasured: boolean;
-  /** What is left out of what is measured. */
+  /** Gaps in what is measured. */
   readonly gaps: readonly ImaPolicyDoubt[];
   /** Why it is not measured. */
   readonly faults: readonly ImaPolicyDoubt[];
@@ -141,7 +141,7 @@ function fits({ word, isAny }: NonNullable<ImaRule['mask']>, rights: readonly st
   return isAny || !masks.has(word) ? rights.includes(word) || !masks.has(word) : rights.join() === word;
 }
 
-/** What must be so for a rule to match. */
+/** Conditions of a rule that limit what it matches. */
 function limitsOf({ mask, fileSystem, conditions }: ImaRule, { rights, holds }: HookCase): readonly string[] {
   const isNarrow =
     mask !== null && (!masks.has(mask.word) || !(rights ?? []).every((each) => fits(mask, each)));
@@ -279,10 +279,10 @@ function fault(code: 'malformed' | 'too_large', { line, offset }: RulePosition, 
 }
 
 /**
- * What kernels do by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but for `tcb` and
- * `ima_tcb`, of which the first on the line counts alone. They are in force until a policy is loaded, which takes their place
- * (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from 5.12 on). The last three refuse files, and measure
- * none. Lines of their doubts are of no text that anybody sees.
+ * Policies that kernels build in by `ima_policy=` (words between `|`) and `ima_tcb` on the command line: several add up, but
+ * for `tcb` and `ima_tcb`, of which only the first on the line counts. They are in force until a policy is loaded, which
+ * replaces them (security/integrity/ima/ima_policy.c, Linux 6.12; `critical_data` from 5.12 on). The last three refuse files,
+ * and measure none. Lines of their doubts are of no text that anybody sees.
  */
 export const builtInImaPolicies: Readonly<Record<string, ImaPolicyCoverage>> = builtIn();
 

@@ -5,8 +5,8 @@ import { parseJson } from '../wire/parse-json.ts';
 import { Rejection } from '../wire/rejection.ts';
 
 /**
- * What an initrd holds, file by file: made by the server of the image that a node sent, once the image has the measured
- * digest. The image is not kept. References that come or go later are compared with this.
+ * The files of an initrd: made by the server from the image that a node sent, once the image has the measured digest. The
+ * image is not kept. References that come or go later are compared with this.
  */
 export interface InitrdManifest {
   readonly version: 1;
@@ -23,7 +23,7 @@ export interface InitrdManifest {
   readonly entries: readonly InitrdEntry[];
   /** Files that are made on the host, where a rule reads what is in them: SHA-256 -> base64. */
   readonly contents: Readonly<Record<string, string>>;
-  /** What keeps this from telling all that the kernel unpacks: with one of them nothing is known of the initrd. */
+  /** Faults that keep this from listing all that the kernel unpacks: with one of them nothing is known of the initrd. */
   readonly faults: readonly InitrdFault[];
 }
 
@@ -161,7 +161,7 @@ function parseContent(line: string, before: string, isDue: boolean): [string, st
   return said;
 }
 
-/** What is written in two ways would have two digests. */
+/** Refuses a second spelling of one line: it would have a second digest. */
 function checkForm(line: string, said: unknown, field: string): void {
   if (JSON.stringify(said) !== line) throw malformed('it is not written as the server writes it', field);
 }

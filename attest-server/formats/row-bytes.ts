@@ -1,7 +1,7 @@
 import type { Verdict } from '../wire/verdict.ts';
 import type { AuditEvent } from './audit.ts';
 
-/** What rows that are never erased take of the disk, in bytes: a little more than they are measured to take. */
+/** Disk space of rows that are never erased, in bytes: a little more than they are measured to take. */
 
 /** A page of the database, and what of it holds a row that is longer than one. */
 const page = { bytes: 4096, ofLongRow: 4092 };
