@@ -13,7 +13,7 @@ const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
 const byExpected = new Map(aspects.flatMap(({ adviceByExpected }) => [...(adviceByExpected ?? [])]));
 
 /**
- * What a person does next about a reason: the word of its aspect on the code, else that of the protocol.
+ * The next step for a person on a reason: the advice of its aspect for the code, else that of the protocol.
  * @param known of the node; what the reason itself says of it need not be in it
  */
 export function nextStep(

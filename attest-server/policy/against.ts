@@ -14,7 +14,7 @@ const kept = reasonSchema
   .omit({ class: true, severity: true, detail: true })
   .extend({ severity: z.enum(severities).exactOptional() });
 
-/** What stands against a node, and what its aspects remember of it besides; null where nothing does. */
+/** Findings that stand against a node, and the memory of its aspects without them; null if none stands. */
 export function againstIn(
   memory: Past['memory'],
 ): { readonly against: StandingFindings; readonly memory: Past['memory'] } | null {
@@ -63,12 +63,12 @@ export function withStanding(judgement: AspectJudgement, stands: readonly Findin
   };
 }
 
-/** Whether it counts by what the policy says at present: what was a failure by a policy of before alone is kept, and withholds nothing. */
+/** Whether it counts by the present policy: a finding that failed by an earlier policy alone is kept, and withholds nothing. */
 export function counts(one: Finding, group: Pick<GroupBase, 'require' | 'severity'>): boolean {
   return weighs(one) || severityOf(one, group) === 'fail';
 }
 
-/** What stands against an aspect from now on, with what was found now. */
+/** Findings that stand against an aspect from now on, the new ones included. */
 export function nextAgainst(
   stands: readonly Finding[],
   findings: readonly Finding[],

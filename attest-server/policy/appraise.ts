@@ -23,17 +23,17 @@ export interface AppraisedNode {
   readonly name: string;
   /** Of the node in its cluster, by which groups may choose. Default none. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** What its TPM is, by the word of a root. Default unknown. */
+  /** The kind of its TPM, by the word of a root. Default unknown. */
   readonly tpmClass?: TpmClass;
-  /** What is remembered of it. Default nothing. */
+  /** The memory of it. Default none. */
   readonly past?: NodePast;
   /** Who answered; whoever runs before the agent speaks of identity and boot alone, as a gate does. Default the agent. */
   readonly by?: Role;
 }
 
-/** What was known of a node before this answer. */
+/** The state of a node before this answer. */
 export interface NodePast extends Past {
-  /** Null where its TPM was not seen yet, or a person has approved it again. */
+  /** Null if its TPM was not seen yet, or a person has approved it again. */
   readonly sequence: Sequence | null;
   /** The answer is to a challenge older than what is remembered: its clock may be older, too. */
   readonly concurrent: boolean;
@@ -62,14 +62,14 @@ export interface Appraisal {
 export interface BootTransition {
   readonly code: 'rebooted' | 'resumed';
   readonly reason: Reason;
-  /** Between the reset and the verdict on what runs since; null where the policy does not require the boot. */
+  /** Between the reset and the verdict on what runs since; null if the policy does not require the boot. */
   readonly verdict: Verdict | null;
 }
 
 export interface Appraiser {
   /** @param at milliseconds since the epoch; references expire by it */
   (proven: Proven, node: AppraisedNode, at: number): Appraisal;
-  /** What takes long of it, in steps of some milliseconds, for whoever must let others go on: then appraising is quick. */
+  /** The slow part of appraising, in steps of some milliseconds, for a caller that must let others go on: `appraise` is quick then. */
   ahead(proven: Proven, node: AppraisedNode, at: number): Generator<void>;
   /**
    * Up to where IMA's list of this node was judged by these rules: a `head` of `ProvenImaList`. Null: what is appraised next

@@ -18,13 +18,13 @@ import type { Unknown } from './unknown.ts';
  */
 export interface Aspect<Name extends AspectName, Rules> {
   readonly name: Name;
-  /** What its key in a policy file may say, with descriptions; null where the file has no such key. */
+  /** The grammar of its key in a policy file, with descriptions; null if the file has no such key. */
   readonly schema: z.ZodType | null;
   /** The parts of evidence that it reads: agents are asked for these. */
   readonly parts: readonly PartName[];
   /** It goes by what the node says of its machine and kernel (`host` of the facts), too. */
   readonly readsHost: boolean;
-  /** The kind of references that it is compared with; null where it goes by rules alone. */
+  /** The kind of references that it is compared with; null if it goes by rules alone. */
   readonly referenceKind: ReferenceKind | null;
   /** Kinds of references that it goes by besides. */
   readonly alsoReads?: readonly ReferenceKind[];
@@ -34,41 +34,41 @@ export interface Aspect<Name extends AspectName, Rules> {
   paths?(rules: Rules): readonly string[];
   /**
    * A reference of `referenceKind` made of what a node proved; without it, or the next one, none can be captured.
-   * @throws CaptureError where this is no model for others
+   * @throws CaptureError if this is no model for others
    */
   capture?(proven: Proven, about: CaptureLabel): Reference;
   /** The same in steps of some milliseconds, where that is long. */
   captureInSteps?(proven: Proven, about: CaptureLabel): Generator<void, Reference>;
   /** Codes with which a node is a model for no other of such a reference. */
   readonly noModel?: readonly ReasonCode[];
-  /** What such a reference says, as lines of text for people; two references are told apart by these. */
+  /** The content of such a reference, as lines of text for people; two references are told apart by these. */
   describe?(reference: Reference): readonly string[];
-  /** What a node shows of it, small, as JSON, to draft rules by; null where it shows nothing. Without it none are drafted. */
+  /** A small JSON value that shows the node's aspect, to draft rules by; null if it shows nothing. Without it none are drafted. */
   observe?(proven: Proven): Readonly<Record<string, unknown>> | null;
-  /** Rules for nodes of one kind, at least one, by what they showed; null where that is nothing. */
+  /** Rules for nodes of one kind, at least one, by what they showed; null if that is nothing. */
   draft?(nodes: readonly ObservedNode[]): DraftedRules | null;
   /** Which references the rules name, for an aspect of a kind of them; null: they go by those of the group. */
   named?(rules: Rules): readonly string[] | null;
   /** The rules as a policy file says them, defaults filled in, for the API; without it they are JSON as they are. */
   show?(rules: Rules): Readonly<Record<string, unknown>>;
-  /** @param given what the file says under the key, as `schema` takes it; undefined where it says nothing */
+  /** @param given what the file says under the key, as `schema` takes it; undefined if it says nothing */
   rules(given: unknown): Rules;
   /** Contradictions in what a file says under the key, whether or not it fits the schema. Paths begin below the key. */
   contradictions(given: unknown): LocatedFault[];
-  /** What is allowed and may not be what was meant. Paths begin at the group. */
+  /** Rules that are allowed and may not be what was meant. Paths begin at the group. */
   doubts(rules: Rules, group: GroupBase): LocatedFault[];
   /** Makes rules and references ready, so that judging one node is a comparison. */
   prepare(rules: Rules, context: PreparedAspect): Judge;
-  /** What a person does next about its codes. */
+  /** The next step for a person on each of its codes. */
   readonly advice: Readonly<Partial<Record<ReasonCode, Advice>>>;
   /** Where one code needs several pieces of advice: by what the finding expects, before that by its code. */
   readonly adviceByExpected?: ReadonlyMap<string, Advice>;
 }
 
-/** What a node showed of an aspect when rules are drafted. */
+/** An aspect of a node when rules are drafted. */
 export interface ObservedNode {
   readonly node: string;
-  /** As its `observe` gave it, or another version's; null where the node showed nothing. */
+  /** As its `observe` gave it, or another version's; null if the node showed nothing. */
   readonly said: unknown;
   /** Active references of the aspect's kind that affirm the node. */
   readonly references: readonly string[];
@@ -76,7 +76,7 @@ export interface ObservedNode {
 
 /** Rules for a draft of a policy. */
 export interface DraftedRules {
-  /** What stands under the aspect's key. */
+  /** The value of the aspect's key. */
   readonly rules: Readonly<Record<string, unknown>>;
   /** Every node keeps them today; else they stand in a comment, and nothing requires them. */
   readonly holds: boolean;
@@ -84,7 +84,7 @@ export interface DraftedRules {
   readonly notes: readonly string[];
 }
 
-/** What a captured reference is called, and who vouches for it. */
+/** The name of a captured reference, and who vouches for it. */
 export interface CaptureLabel {
   readonly name: string;
   readonly state: 'staged' | 'active';
@@ -107,10 +107,7 @@ export interface PreparedAspect {
 export interface Judge {
   /** @param at milliseconds since the epoch; references expire by it */
   judge(proven: Proven, node: JudgedNode, at: number): AspectJudgement;
-  /**
-   * What takes long of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only where what a judgement is
-   * made from may be long.
-   */
+  /** The slow part of judging this, in steps of some milliseconds: `judge` is quick afterwards. Only for aspects with long inputs. */
   ahead?(proven: Proven, node: JudgedNode, at: number): Iterable<void>;
   /**
    * Up to where IMA's list of this node was judged: a `head` of `ProvenImaList`. Null: its next answer must show the list from
@@ -120,13 +117,13 @@ export interface Judge {
 }
 
 export interface AspectJudgement {
-  /** What is wrong or worth knowing, the cause first. */
+  /** Things that are wrong or worth knowing, the cause first. */
   readonly findings: readonly Finding[];
   /** Everything that the aspect needs is there and as it should be, whatever the findings weigh. */
   readonly affirmed: boolean;
   /** Names of the references that affirm it, where some do. */
   readonly references?: readonly string[];
-  /** What no reference in force has of it; absent where that is nothing, or not known. */
+  /** The part of it that no reference in force has; absent if there is none, or it is not known. */
   readonly unknown?: Unknown;
   /** Who vouches for what it was judged by. */
   readonly source: Source;
@@ -157,13 +154,13 @@ export interface JudgedNode {
   readonly sequence: SequenceJudgement;
   /** Other nodes that are enrolled with its TPM. */
   readonly twins: readonly string[];
-  /** SMBIOS, as its Node in the cluster says it; null where there is none. */
+  /** SMBIOS, as its Node in the cluster says it; null if there is none. */
   readonly clusterUuid: string | null;
   /** Other nodes that show its system UUID. */
   readonly sameUuid: readonly string[];
   /** Volumes that it shows and other nodes show, too. */
   readonly sharedVolumes: readonly SharedVolume[];
-  /** What is missing for another reason than that the machine has none: it is found once for all aspects. */
+  /** Parts that are missing although the machine has them: this is found once for all aspects. */
   readonly unread: readonly UnreadPart[];
 }
 
@@ -173,13 +170,13 @@ export interface SharedVolume {
   readonly nodes: readonly string[];
 }
 
-/** What a collector of the node did not give, and why, by the node's word. */
+/** A part that a collector of the node did not give, and why, by the node's word. */
 export interface UnreadPart {
   readonly name: PartName | 'host';
   readonly cause: string;
 }
 
-/** What was known of a node before this answer. */
+/** The state of a node before this answer. */
 export interface Past {
   /** Parts that it has sent before, but for those that it says it could not read: leaving one out hides something. */
   readonly sentParts: readonly PartName[];
@@ -188,6 +185,6 @@ export interface Past {
    * sends none. Absent: nothing is said.
    */
   readonly initrdWait?: string;
-  /** What each aspect wanted to be remembered, by its name, and beside them what stands against it (against.ts) and is unknown (unknown.ts). */
+  /** The memory of each aspect, by its name, and beside them what stands against the node (against.ts) and is unknown (unknown.ts). */
   readonly memory: Readonly<Record<string, unknown>>;
 }

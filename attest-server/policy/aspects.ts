@@ -36,7 +36,7 @@ export function asksInitrds({ boot: { scope } }: Pick<AspectRules, 'boot'>): boo
 
 const noPaths: readonly string[] = [];
 
-/** What a policy file says under the key of each aspect that has rules, defaults filled in. */
+/** The rules of each aspect as a policy file would say them, defaults filled in. */
 export function shownRules(rules: AspectRules): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     aspects.flatMap(({ name, show }) => {

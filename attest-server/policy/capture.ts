@@ -21,14 +21,14 @@ import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
 export interface VouchedAnswer {
   readonly node: string;
   readonly proven: Proven;
-  /** What is remembered of the node; absent: nothing. */
+  /** The memory of the node; absent: none. */
   readonly memory?: Past['memory'];
 }
 
 /**
  * References of one kind that together cover what these nodes proved: one named NAME, and for each node that those
  * before it do not cover one more, NAME-2 and so on.
- * @throws CaptureError where a node shows nothing to compare with; Rejection where it is no model for others
+ * @throws CaptureError if a node shows nothing to compare with; Rejection where it is no model for others
  */
 export function* captureReferencesInSteps(
   kind: ReferenceKind,
@@ -69,20 +69,17 @@ export function noModelOf(kind: ReferenceKind): readonly ReasonCode[] {
   return aspects.find(({ referenceKind }) => referenceKind === kind)?.noModel ?? [];
 }
 
-/** True where a proof of its boot is demanded that the node does not give. */
+/** True if a proof of its boot is demanded that the node does not give. */
 export function lacksProof(reasons: readonly Reason[]): boolean {
   return reasons.some((reason) => reason.severity === 'fail' && isMissingAggregate(reason));
 }
 
-/** What counts against a node besides that nobody vouched for it yet. */
+/** Reasons against a node besides that nobody vouched for it yet. */
 export function standingAgainst(reasons: readonly Reason[]): readonly Reason[] {
   return reasons.filter(({ severity, code }) => severity === 'fail' && code !== 'no_reference');
 }
 
-/**
- * What would count against a node in another group than its own, by the references that this group has in force; nothing
- * where it has none.
- */
+/** Reasons against a node in another group than its own, by the references that this group has in force; none if it has none. */
 export function* standingInSteps(
   kind: ReferenceKind,
   { node, proven }: VouchedAnswer,
@@ -108,7 +105,7 @@ function initrdsOf(
   });
 }
 
-/** What is captured of each node under the next name, but for those of which it says the same as one before. */
+/** The capture of each node under the next name, except those that say the same as an earlier one. */
 function* captureEach(
   answers: readonly VouchedAnswer[],
   about: Omit<CaptureLabel, 'node'>,
@@ -154,7 +151,7 @@ function captureBy<Name extends AspectName, Rules>(
   });
 }
 
-/** What a node did not show is never captured as nothing. */
+/** A part that a node did not show is never captured as nothing. */
 function checkShown(
   aspect: Pick<Aspect<AspectName, unknown>, 'name' | 'parts' | 'readsHost'>,
   node: string,
@@ -178,7 +175,7 @@ function checkShown(
     );
 }
 
-/** Attack: a node that broke the policy becomes the model. What its own reference mends is no reason against it. */
+/** Attack: a node that broke the policy becomes the model. A reason that its own reference clears does not count. */
 function* checkModel<Rules>(
   aspect: Aspect<AspectName, Rules>,
   rules: Rules,

@@ -1,6 +1,6 @@
 import type { DigestList, ListedFile } from '../formats/digest-list.ts';
 
-/** What became of the files of one list in another one, by path and by package. */
+/** The differences between two lists of files, by path and by package. */
 export interface FilesDifference {
   readonly added: number;
   readonly removed: number;
@@ -27,10 +27,10 @@ export interface PackageChange {
 
 export interface FileChange {
   readonly path: string;
-  /** Digests in hex; none where the path is new, or gone. */
+  /** Digests in hex; none if the path is new, or gone. */
   readonly before: readonly string[];
   readonly after: readonly string[];
-  /** Name and version; of a file that is gone, those of before. */
+  /** Name and version; the earlier ones if the file is gone. */
   readonly package: string | null;
 }
 
@@ -113,7 +113,7 @@ function joined(files: readonly ListedFile[]): ListedPath {
   };
 }
 
-/** Both in order of the bytes of their paths: each path once, null where one side has none. */
+/** Both in order of the bytes of their paths: each path once, null if one side has none. */
 function* pairs(
   before: Generator<ListedPath>,
   after: Generator<ListedPath>,

@@ -12,9 +12,9 @@ import {
 } from '../wire/verdict.ts';
 import type { GroupBase } from './group.ts';
 
-/** What was found, before a group's rules say how much it weighs. */
+/** A finding before a group's rules say how much it weighs. */
 export interface Finding extends Omit<Reason, 'class' | 'severity'> {
-  /** What it weighs where the group requires the aspect and says nothing of the code; default `fail`. */
+  /** Its weight if the group requires the aspect and says nothing of the code; default `fail`. */
   readonly severity?: Severity;
   /** Only a reference of this very node can know it, so that nobody can announce it. */
   readonly ofNode?: boolean;
@@ -97,7 +97,7 @@ export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectS
   return reasons.some(({ severity }) => severity === 'warn') ? 'warning' : 'none';
 }
 
-/** What breaks the policy comes first: the first reason is the one that is shown beside the state. */
+/** Reasons that break the policy come first: the first one is shown beside the state. */
 export function byWeight(a: Reason, b: Reason): number {
   return rank(a) - rank(b);
 }

@@ -3,7 +3,7 @@ import type { AspectName, Reason, Verdict } from '../wire/verdict.ts';
 import { byWeight, stateOf, weigh } from './finding.ts';
 import type { GroupBase } from './group.ts';
 
-/** What a gate proves: it runs before whatever the other aspects are about. */
+/** Aspects that a gate proves: it runs before whatever the other aspects are about. */
 const provenByGate: readonly AspectName[] = ['identity', 'boot'];
 
 export function isProvenByGate(aspect: AspectName): boolean {
@@ -32,12 +32,12 @@ const awaitsAgent: Reason = weigh(
   { require: [], severity: {} },
 );
 
-/** What a gate is told before anything of its node is proven. */
+/** The order for a gate before anything of its node is proven. */
 export function gateBefore({ mode, gate }: Pick<GroupBase, 'mode' | 'gate'>): GateOrder {
   return { mode, proven: false, codes: [], ...gate };
 }
 
-/** What a gate is told once its node is judged. */
+/** The order for a gate once its node is judged. */
 export function gateOrderOf(verdict: Verdict, { mode, gate }: Pick<GroupBase, 'mode' | 'gate'>): GateOrder {
   const proven = provenByGate.every((aspect) => verdict.aspects[aspect]?.status === 'affirming');
   return { mode, proven, codes: proven ? [] : lackedIn(verdict), ...gate };

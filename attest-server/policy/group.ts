@@ -14,7 +14,7 @@ export interface GroupBase {
   readonly mode: Verdict['mode'];
   /** `absent`: machines without a usable TPM; they are `unsupported`, never trusted, and alarm nobody. */
   readonly tpm: 'required' | 'absent';
-  /** What a TPM must be, as the root that endorsed it says; null: whatever it is. */
+  /** The allowed kinds of TPM, as the root that endorsed it says; null: any. */
   readonly tpmClass: readonly TpmClass[] | null;
   readonly enrolment: readonly Bound[];
   /** Never empty. */

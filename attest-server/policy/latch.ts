@@ -8,7 +8,7 @@ export function isLatched(latched: readonly string[], group: string): boolean {
   return latched.length === 0 || latched.includes(group);
 }
 
-/** Why trust cannot be enabled for good for these groups; empty where it can. */
+/** Why trust cannot be enabled for good for these groups; empty if it can. */
 export function notLatchable(latched: readonly string[], groups: readonly PolicyGroup[]): LocatedFault[] {
   const missing = latched
     .filter((name) => !groups.some((group) => group.name === name))
@@ -17,7 +17,7 @@ export function notLatchable(latched: readonly string[], groups: readonly Policy
 }
 
 /**
- * Where a policy asks less of nodes that the latch covers than the one before it; empty where it may come into force.
+ * Where a policy asks less of nodes that the latch covers than the one before it; empty if it may come into force.
  * Nodes that nobody has seen yet count as well: what is compared are the groups, by their selectors.
  * @param before null: not known; then only what holds for each policy under a latch is looked at
  */
@@ -58,7 +58,7 @@ function observed(latched: readonly string[], groups: readonly PolicyGroup[]): L
   return found;
 }
 
-/** What the group of the same name no longer asks for. */
+/** Demands that the group of the same name no longer makes. */
 function shrunk(group: PolicyGroup, after: readonly PolicyGroup[]): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
@@ -98,7 +98,7 @@ function taken(
   });
 }
 
-/** What `next` does not ask of a node and `group` does. */
+/** Demands of `group` on a node that `next` does not make. */
 function lacking(
   group: PolicyGroup,
   next: PolicyGroup,

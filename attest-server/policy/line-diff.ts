@@ -5,8 +5,8 @@ export type DiffLine =
   | { readonly is: 'moved-from' | 'moved-to'; readonly before: number; readonly after: number };
 
 /**
- * What became of the lines of `before`, in O(n log n): each line is paired with the one that says the same, the longest
- * run of pairs in order stayed, the other pairs moved.
+ * The fate of the lines of `before`, in O(n log n): each line is paired with the one that says the same, the longest run of
+ * pairs in order stayed, the other pairs moved.
  */
 export function diffLines(before: readonly string[], after: readonly string[]): readonly DiffLine[] {
   let start = 0;
@@ -45,7 +45,7 @@ export function diffLines(before: readonly string[], after: readonly string[]): 
   return lines;
 }
 
-/** Both lists as a unified diff, with three lines around each change; empty where they are the same. */
+/** Both lists as a unified diff, with three lines around each change; empty if they are the same. */
 export function unifiedDiff(before: readonly string[], after: readonly string[]): readonly string[] {
   const lines = diffLines(before, after);
   const out: string[] = [];

@@ -6,7 +6,7 @@ import { type BootTransition, type NodePast, noPast } from './appraise.ts';
 import type { Sequence } from './sequence.ts';
 
 /**
- * What a bundle says was known of its node before.
+ * The earlier state of a node, by its bundle.
  * @throws Rejection `malformed` for a previous clock that is no number
  */
 export function pastOf({ previous, context }: Pick<Bundle, 'previous' | 'context'>): NodePast {

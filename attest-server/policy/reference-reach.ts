@@ -22,7 +22,7 @@ export type Likeness = (
   at: number,
 ) => Generator<void, boolean>;
 
-/** Null where this version has no aspect that compares nodes with references of this kind. */
+/** Null if this version has no aspect that compares nodes with references of this kind. */
 export function likenessTo(subject: Reference): Likeness | null {
   if (subject.kind === 'boot') {
     const isLike = ofBoots.likeness(subject);

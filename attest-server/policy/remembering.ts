@@ -9,7 +9,7 @@ export interface Keyed<Value> {
   readonly value: Value;
 }
 
-/** What a judgement is made from, all of it: each member is a word, or stands under a key. */
+/** All inputs of a judgement: each member is a word, or stands under a key. */
 type Projection<Made> = { readonly [Member in keyof Made]: KeyPart | Keyed<unknown> };
 
 export interface JudgementMemory<Made> {

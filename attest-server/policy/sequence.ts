@@ -2,27 +2,27 @@ import type { Proven } from '../verify/proven.ts';
 import { type HeldCode, heldIn, type ReasonCode } from '../wire/reasons.ts';
 import type { Finding } from './finding.ts';
 
-/** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */
+/** The position of a TPM and its kernel in time, by one proven quote. TPM 2.0 Part 1 r1.59, section 36. */
 export interface ClockReading {
   readonly resetCount: number;
   readonly restartCount: number;
   /** Milliseconds that the TPM has been powered. */
   readonly clock: bigint;
-  /** 16 hex digits; null where it is not known. */
+  /** 16 hex digits; null if it is not known. */
   readonly firmwareVersion: string | null;
-  /** As the kernel says; null where it is not known. */
+  /** As the kernel says; null if it is not known. */
   readonly bootId: string | null;
 }
 
-/** What is remembered of a TPM between two sightings. */
+/** The memory of a TPM between two answers. */
 export interface Sequence extends ClockReading {
   /** The kernel that was seen first since the TPM was last reset or restarted: the one that the boot log is of. */
   readonly firstBootId: string | null;
   /** `seen`: the clock went back in this reset; `passed`: after that it went beyond what was seen before. */
   readonly rewind: 'none' | 'seen' | 'passed';
-  /** The firmware that this one took the place of; null where there was none, or a person has approved the key since. */
+  /** The firmware that this one took the place of; null if there was none, or a person has approved the key since. */
   readonly replaced: ReplacedFirmware | null;
-  /** Stays until a person approves this key again; null where nothing is held against it. */
+  /** Stays until a person approves this key again; null if nothing is held against it. */
   readonly held: HeldCode | null;
 }
 
@@ -46,7 +46,7 @@ export function sightingOf({ clock, firmwareVersion, facts }: Proven): ClockRead
 
 export interface SequenceJudgement {
   readonly findings: readonly Finding[];
-  /** Other firmware that an earlier boot had already: told where a policy says what that weighs; null where there is none. */
+  /** Other firmware that an earlier boot had already: told where a policy says what that weighs; null if there is none. */
   readonly replaced: Finding | null;
   /** To be remembered for the next sighting. */
   readonly next: Sequence;

@@ -13,7 +13,7 @@ export interface UnknownThing {
   readonly what: string;
   /** As the node calls it. */
   readonly name: string;
-  /** `sha256:…`; null where several nodes show several. */
+  /** `sha256:…`; null if several nodes show several. */
   readonly digest: string | null;
   /** How many others of its kind there are. */
   readonly more: number;
@@ -27,11 +27,11 @@ export interface Unknown {
   readonly things: readonly UnknownThing[];
   /** Each node needs a reference of its own: that of a sibling does not count. */
   readonly own: boolean;
-  /** Why a reference that is captured of the node would not know it; null where it would. */
+  /** Why a reference that is captured of the node would not know it; null if it would. */
   readonly lacks: string | null;
-  /** Name of a staged or retired reference that knows all of it, once it is in force; null where none does. */
+  /** Name of a staged or retired reference that knows all of it, once it is in force; null if none does. */
   readonly knownBy: string | null;
-  /** To be captured alone, by path; absent where a capture takes all. */
+  /** To be captured alone, by path; absent if a capture takes all. */
   readonly only?: readonly string[];
   /** Of what is in initrds, which references of kind `runtime` list. */
   readonly inInitrd?: true;
@@ -92,13 +92,13 @@ const kept = z.object({
 }) satisfies z.ZodType<KeptUnknown>;
 const memory = z.partialRecord(aspectSchema, kept);
 
-/** What is remembered of a node; another version's word on it counts for nothing. */
+/** The unknown things of a node as they were remembered; another version's word on them counts for nothing. */
 export function unknownIn(remembered: Past['memory']): UnknownByAspect {
   const given = remembered[key];
   return given === undefined ? nothing : (memory.safeParse(given).data ?? nothing);
 }
 
-/** What a capture of this kind would take in that no reference in force has. */
+/** Things that a capture of this kind would add to the references in force. */
 export function newOfKind(
   remembered: Past['memory'],
   { kind, initrd = false }: { readonly kind: ReferenceKind; readonly initrd?: boolean },
@@ -162,7 +162,7 @@ export function withoutUnknown(remembered: Past['memory']): Past['memory'] {
   return others;
 }
 
-/** What an answer shows of each aspect that was judged by it; null where nothing is unknown. */
+/** The unknown things of one answer, by each aspect that was judged by it; null if there are none. */
 export type ShownUnknown = readonly (readonly [AspectName, Omit<KeptUnknown, 'since'> | null])[];
 
 /** One for all nodes: of most of them nothing is unknown. */

@@ -53,7 +53,7 @@ import { bootRules, bootSchema } from './schema.ts';
 import { type UnknownBoot, unknownValues } from './unknown.ts';
 import { vouchedBoot } from './vouched-boot.ts';
 
-/** What a machine started, from its firmware to the kernel's command line. */
+/** The boot of a machine, from its firmware to the kernel's command line. */
 export const boot: Aspect<'boot', BootRules> = {
   name: 'boot',
   schema: bootSchema,
@@ -132,9 +132,9 @@ interface PreparedBoot {
   readonly unmeasured: readonly number[];
   /** Versions of TPM firmware. */
   readonly denied: ReadonlySet<string>;
-  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  /** Digests that the reference named by the rule `dbx` revokes; null if it says nothing. */
   readonly revocations: readonly string[] | null;
-  /** Null where the policy does not go by what is in initrds. */
+  /** Null if the policy does not go by what is in initrds. */
   readonly initrds: InitrdJudge | null;
 }
 
@@ -175,7 +175,7 @@ interface BootInputs extends Pick<AggregateClaim, 'shown' | 'gave' | 'cause'> {
   /** By its logs, the files of its loader and what the node says of its command line, beside the measured PCRs. */
   readonly boot: Keyed<ReplayedBoot | null>;
   readonly sentBootLog: boolean;
-  /** As the node says; null where it says nothing of it. */
+  /** As the node says; null if it says nothing of it. */
   readonly kexecLoadDisabled: boolean | null;
   /** The TPM's firmware, where the policy denies it. */
   readonly denied: string | null;
@@ -283,7 +283,7 @@ function judgeMade(
 
 const shown: readonly PartName[] = ['ima'];
 
-/** What was found by something that this answer does not show. */
+/** Findings from something that this answer does not show. */
 function leftOpen(
   findings: readonly Finding[],
   { kexecLoadDisabled, boot }: BootInputs,

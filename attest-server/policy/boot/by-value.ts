@@ -49,7 +49,7 @@ function pcrAsWhole(pcr: number, digests: BootComponent['digests']): BootCompone
   };
 }
 
-/** What the log shows wrong, but for that it does not replay onto these; that it has no event at all of one stays wrong. */
+/** Problems of the log, except that it does not replay onto these; a PCR without any event stays a problem. */
 export function besidesValues(
   problems: readonly BootProblem[],
   values: readonly BootComponent[],
@@ -62,7 +62,7 @@ export function besidesValues(
 }
 
 /**
- * Told beside a boot that is as referenced: what of it the log does not explain. Null where nothing is compared by value.
+ * Told beside a boot that is as referenced: what of it the log does not explain. Null if nothing is compared by value.
  * @param references of which one has the value
  */
 export function valueFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {

@@ -23,7 +23,7 @@ interface VouchedNodeBoot extends Pick<Proven, 'banks' | 'boot'> {
  * References that together cover all of these boots, stage by stage, as the group compares them. All that a reference
  * has must be measured, so it cannot hold two kernels: boots that are alike make one, and each that those before it do
  * not cover one more, named NAME, NAME-2, and so on.
- * @throws CaptureError where one of the boots can be no reference
+ * @throws CaptureError if one of the boots can be no reference
  */
 export function captureTogether(
   boots: readonly VouchedNodeBoot[],
@@ -63,7 +63,7 @@ function hasStartOf(reference: Reference, { banks, boot }: VouchedNodeBoot, rule
   return startsLike(vouchedBoot(boot, banks, rules, [prepared]), [prepared], rules).length > 0;
 }
 
-/** True where these references, once they are in force, leave nothing of the boot unknown that the group compares. */
+/** True if these references, once they are in force, leave nothing of the boot unknown that the group compares. */
 function cover(
   references: readonly Reference[],
   { node, banks, boot }: VouchedNodeBoot,

@@ -34,7 +34,7 @@ export interface CaptureOptions {
  * The reference that a proven boot becomes: what it measured, component by component, with texts of which the
  * identifiers of this one machine are masked, and the events behind them. It names no PCR values: those of a sibling
  * differ; but those that the policy compares by value are components.
- * @throws CaptureError where the boot has no log, the log has problems, or a compared PCR was not quoted
+ * @throws CaptureError if the boot has no log, the log has problems, or a compared PCR was not quoted
  */
 export function captureReference(
   { banks, boot }: { readonly banks: readonly PcrValues[]; readonly boot: ReplayedBoot | null },

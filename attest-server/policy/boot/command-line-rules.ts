@@ -68,7 +68,7 @@ function checkShown(boot: VouchedBoot, references: readonly PreparedReference[])
   return ruleFinding(boot, 'cmdline_policy', event, 'the text that was measured', describes, text);
 }
 
-/** What GRUB puts into PCR 8 is text; into PCR 12 systemd puts lines, and Windows something else. */
+/** GRUB puts text into PCR 8; into PCR 12 systemd puts lines, and Windows something else. */
 function mayBeText(
   { texts }: VouchedBoot,
   component: BootComponent,

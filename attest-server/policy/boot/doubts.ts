@@ -5,7 +5,7 @@ import { covers, globMatches, isEverything } from '../glob.ts';
 import type { GroupBase } from '../group.ts';
 import { type BootRules, refusesLines, wantsRevocations } from './rules.ts';
 
-/** What is allowed, and may not be what was meant. */
+/** Rules that are allowed, and may not be what was meant. */
 export function doubtsIn(rules: BootRules, group: GroupBase): LocatedFault[] {
   return [...ofRules(rules, group.mode), ...ofIdleRules(rules, group)];
 }

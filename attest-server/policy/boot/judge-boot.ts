@@ -32,17 +32,17 @@ import {
 import { type UnknownBoot, unknownStages, unknownWhole } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** What a boot is worth under a group's rules. */
+/** The judgement of a boot under a group's rules. */
 export interface BootJudgement {
-  /** What breaks a rule or a reference, the cause first; at most one of each code. */
+  /** Breaches of a rule or a reference, the cause first; at most one of each code. */
   readonly findings: readonly Finding[];
   /** Every stage is covered by an active reference, or left open by the policy. */
   readonly asReferenced: boolean;
   /** Names of the references that the boot is like, as a whole or stage by stage. */
   readonly references: readonly string[];
-  /** What no reference in force has of it. */
+  /** The part of it that no reference in force has. */
   readonly unknown: UnknownBoot | null;
-  /** What is in its initrds and no list in force has. */
+  /** The content of its initrds that no list in force has. */
   readonly inInitrds: Unknown | null;
 }
 
@@ -52,9 +52,9 @@ export interface BootContext {
   readonly rules: BootRules;
   /** Those that have not expired. */
   readonly active: readonly PreparedReference[];
-  /** What the reference named by the rule `dbx` revokes; null where it says nothing. */
+  /** Digests that the reference named by the rule `dbx` revokes; null if it says nothing. */
   readonly revocations: readonly string[] | null;
-  /** What initrds are worth by what is in them; null where they are compared with references. */
+  /** The judgement of initrds by their content; null if they are compared with references. */
   readonly contents: JudgedContents | null;
   readonly node: string;
 }
@@ -192,7 +192,7 @@ function coveredByRules({ judged }: VouchedBoot, stage: JudgedStage, { cmdline }
   return judgesLines(cmdline);
 }
 
-/** What does not replay was not compared; that it does not is told as a problem of the log. */
+/** A boot that does not replay was not compared; that it does not is reported as a problem of the log. */
 function isVouched(boot: VouchedBoot): boolean {
   const byValue = (pcr: number) => boot.values.some((one) => one.pcr === pcr);
   return comparedPcrs.every((pcr) => boot.vouches(pcr) || byValue(pcr) || !boot.quotes(pcr));

@@ -8,13 +8,13 @@ import type { PreparedReference } from './reference-set.ts';
 import { type BootRules, goesByNode } from './rules.ts';
 import type { JudgedComponent, VouchedBoot } from './vouched-boot.ts';
 
-/** What the references say of a boot's stages, each list in the order of a boot. */
+/** A boot's stages as the references judge them, each list in the order of a boot. */
 export interface JudgedStages {
   /** Stages that no reference covers as they are, each beside the closest one. */
   readonly differing: readonly StageDifference[];
   /** Stages of which a reference has all, in another order. */
   readonly misplaced: readonly StageDifference[];
-  /** What was measured behind its kernel, where no reference has the boot as a whole. */
+  /** The component measured after its kernel, if no reference has the boot as a whole. */
   readonly late: BootComponent | null;
   /** Stages that policy leaves open: what the boot measured there that no reference has. */
   readonly open: readonly OpenStage[];
@@ -147,7 +147,7 @@ function closestOf(
 }
 
 /**
- * True where each of them is in a PCR of its stage. Attack: a loader that the log calls an image of the firmware, or an
+ * True if each of them is in a PCR of its stage. Attack: a loader that the log calls an image of the firmware, or an
  * initrd, of which the policy takes any.
  */
 function isInPlace(stage: JudgedStage, components: readonly BootComponent[]): boolean {
@@ -164,7 +164,7 @@ const pcrsOfStage: Readonly<Partial<Record<JudgedStage, readonly number[]>>> = {
 };
 
 /**
- * True where each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
+ * True if each unknown component stands for one that the reference has in the same PCR. Attack: a kernel that
  * the log calls an initrd, beside or in place of the true one, is one too many, or is read before the known kernel, whose
  * digest the system extended.
  */

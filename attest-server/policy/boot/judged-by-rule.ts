@@ -1,7 +1,7 @@
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import { type BootRules, wantsRevocations } from './rules.ts';
 
-/** What a component is called, in a reference or by the facts of a boot. */
+/** The name of a component, in a reference or by the facts of a boot. */
 export interface ComponentName {
   readonly pcr: number | null;
   readonly kind: string | null;
@@ -24,15 +24,15 @@ export function isJudgedByRule(rules: BootRules, { pcr, kind, description }: Com
 
 const machineOwnerLists: ReadonlySet<string> = new Set(['MokList', 'MokListX', 'MokSBState', 'MokDBState']);
 
-/** What the facts say that an event is. */
+/** An event, by the facts of the boot. */
 interface EventFact {
   readonly kind: 'authority' | 'variable';
   readonly description: string;
 }
 
 /**
- * What the facts call each event. The log's own word would not do: naming a changed key `db`, or typing a list of keys
- * as an authority, must not take it away from the reference and from the rule alike.
+ * The names that the facts give to each event. The log's own word would not do: naming a changed key `db`, or typing a list of
+ * keys as an authority, must not take it away from the reference and from the rule alike.
  */
 export function factsOf({ secureBoot }: BootState): ReadonlyMap<number, EventFact> {
   const { databases, authorities, machineOwner, sbatEvents } = secureBoot;

@@ -2,7 +2,7 @@ import type { Stage } from '../../verify/tpm/event-stage.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';
 import type { BootScope, InitrdScope } from './rules.ts';
 
-/** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */
+/** The stages, in the order in which a boot runs through them: the first that differs is the cause. */
 export const judgedStages = [
   'firmware',
   'driver',
@@ -64,7 +64,7 @@ export const stageNames: Readonly<Record<JudgedStage, string>> = {
 /** Code and words of what differs. */
 export type Cause = readonly [ReasonCode, string];
 
-/** What Secure Boot's stage says instead where it was measured as off. */
+/** The cause that replaces the one of Secure Boot's stage if it was measured as off. */
 export const secureBootOff: Cause = ['secureboot_off', 'Secure Boot is turned off'];
 
 export const stageCauses: Readonly<Record<JudgedStage, Cause>> = {

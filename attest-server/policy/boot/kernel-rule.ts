@@ -12,7 +12,7 @@ import type { VouchedBoot } from './vouched-boot.ts';
  */
 const kernelPcrs: ReadonlySet<number> = new Set([4, 9, 11]);
 
-/** True where a kernel was measured: without one a boot says nothing of what runs. */
+/** True if a kernel was measured: without one a boot says nothing of what runs. */
 export function measuresKernel({ components }: Pick<BootState, 'components'>): boolean {
   return components.some(isKernel);
 }

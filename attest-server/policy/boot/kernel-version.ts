@@ -12,7 +12,7 @@ const initrdName = new RegExp(
   `(?:^|/)(?:(?:initrd\\.img|initrd|initramfs)-${version}|${version}/(?:initrd|initramfs))(?:\\.img)?(?:\\.gz)?$`,
 );
 
-/** The version that the name of a kernel's or an initrd's file ends with; null where it has none. */
+/** The version that the name of a kernel's or an initrd's file ends with; null if it has none. */
 export function versionInName(path: string): string | null {
   const match = kernelName.exec(path) ?? initrdName.exec(path);
   return match?.[1] ?? match?.[2] ?? null;
@@ -27,7 +27,7 @@ interface VersionSource {
   readonly description: string;
 }
 
-/** The version that a reference is of: what it names, and the names of its files; null where that is none, or several. */
+/** The version that a reference is of: what it names, and the names of its files; null if that is none, or several. */
 export function versionOfReference(components: readonly VersionSource[]): string | null {
   const named = components.flatMap(({ pcr, stage, kind, text, description }) => {
     if (kind === 'cmdline' && pcr === 8 && text !== null) return parseCommandLine(text).image ?? [];

@@ -24,7 +24,7 @@ export function comparedCommands<One extends ReadText>(
   return compared;
 }
 
-/** What EFI and BIOS firmware and GRUB's own drivers call a disk. GRUB 2.12 manual, section "How to specify devices". */
+/** Names of disks in EFI and BIOS firmware and GRUB's own drivers. GRUB 2.12 manual, section "How to specify devices". */
 const kinds = 'hd|cd|fd|ahci|ata|usb';
 const aDisk = new RegExp(`^(?:${kinds})\\d+(?:,[\\w,]*)?$`);
 /** As a word, an assigned value, or the beginning of a path. */
@@ -56,7 +56,7 @@ function diskNames(): (name: string, kind: string) => string {
 const anyDisk = new RegExp(`\\b(?:${kinds})\\d+`, 'g');
 
 /**
- * False where commands of the same texts name the same disk wherever they name one of its kind. Those of the menu do not
+ * False if commands of the same texts name the same disk wherever they name one of its kind. Those of the menu do not
  * count, as in `comparedCommands`.
  */
 export function namesSeveralDisks(components: readonly ReadText[]): boolean {

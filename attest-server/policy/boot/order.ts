@@ -35,7 +35,7 @@ export class MeasuredOrder {
 
 /**
  * The first that comes too late, whichever references cover the stages: a loader behind a kernel in PCR 4, a file behind
- * what the kernel's stub measured in PCR 9. Null where all is in order.
+ * what the kernel's stub measured in PCR 9. Null if all is in order.
  */
 export function behindKernel({ judged }: Pick<VouchedBoot, 'judged'>): BootComponent | null {
   let started = false;

@@ -33,7 +33,7 @@ function byStep(a: Reference, b: Reference): number {
   return (a.changed?.at ?? '') < (b.changed?.at ?? '') ? 1 : -1;
 }
 
-/** What is unknown of a boot, and how it is compared; null where nothing is. */
+/** The unknown part of a boot, and how it is compared; null if nothing is unknown. */
 type UnmatchedBoot =
   | (ComparisonContext & {
       readonly unknown: UnknownBoot;
@@ -70,7 +70,7 @@ export function withOutOfForce(
   return { findings: findings.with(position, told), knownBy };
 }
 
-/** What a reference would mend: drift, and settings that differ from one. */
+/** Findings that a reference would clear: drift, and settings that differ from one. */
 function isOfReference({ code, reference }: Finding): boolean {
   return (
     classOf(code) === 'drift' ||

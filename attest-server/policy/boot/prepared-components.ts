@@ -19,7 +19,7 @@ export interface ReferencedComponent {
   /** Null: in any PCR that is judged. */
   readonly pcr: number | null;
   readonly kind: string | null;
-  /** What the file was by its bytes, when it was captured; null where nobody saw them. */
+  /** The kind of the file by its bytes, when it was captured; null if nobody saw them. */
   readonly content: FileContent | null;
   readonly digests: Reference['components'][number]['digests'];
   readonly description: string;
@@ -167,7 +167,7 @@ export interface CommandTexts {
 
 /**
  * The component of a reference that this one is: of the same digest in every bank that both have, SHA-1 aside, or a
- * loader's command, or a text of PCR 6, that is the same. Null where the reference has none.
+ * loader's command, or a text of PCR 6, that is the same. Null if the reference has none.
  * @param texts made once for a boot, which is compared with many references
  */
 export function referencedComponent(

@@ -11,7 +11,7 @@ import type { VouchedBoot } from './vouched-boot.ts';
 
 export interface RevokedMatch {
   readonly reference: PreparedReference;
-  /** The component of it that the boot has; null where the boot is the reference as a whole. */
+  /** The component of it that the boot has; null if the boot is the reference as a whole. */
   readonly component: ReferencedComponent | null;
 }
 

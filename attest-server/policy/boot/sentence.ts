@@ -1,10 +1,10 @@
 import { kernelArguments } from './kernel-arguments.ts';
 
-/** What is told of a measured thing, of a log or of a reference. */
+/** The description of a measured thing, of a log or of a reference. */
 export interface MeasuredThing {
-  /** What the event says of itself. */
+  /** The event's own description. */
   readonly describes: string;
-  /** What stands for it where it says nothing. */
+  /** The word for an event that describes nothing. */
   readonly type: string;
 }
 
@@ -22,7 +22,7 @@ export function changeOf(
   return wordsOf(expected, actual, reference) ?? `measured ${now} where reference ${reference} has ${was}`;
 }
 
-/** Which words two command lines do not share; null where it is none, or the words are the same. */
+/** Which words two command lines do not share; null if it is none, or the words are the same. */
 function wordsOf(
   expected: MeasuredThing | null,
   actual: MeasuredThing | null,
@@ -38,7 +38,7 @@ function wordsOf(
   );
 }
 
-/** Null where there is no such argument. */
+/** Null if there is no such argument. */
 export function argumentsChange(
   more: readonly string[],
   less: readonly string[],

@@ -5,7 +5,7 @@ import type { BootRules } from './rules.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /**
- * True where an allowed signer vouches for all that differs: firmware and shim start nothing else while Secure Boot is on,
+ * True if an allowed signer vouches for all that differs: firmware and shim start nothing else while Secure Boot is on,
  * and they measure the authority of each image. It cannot be told which image it was for, so that all must be allowed.
  * @param secureBootHolds no rule on Secure Boot is broken, as far as the policy has any
  * @param causes those of `stages.differing` that are told

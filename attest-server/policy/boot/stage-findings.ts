@@ -89,7 +89,7 @@ function firstOf(stage: JudgedStage, unknown: readonly BootComponent[]): BootCom
   return better ?? unknown[0] ?? null;
 }
 
-/** What the reference has in its place. */
+/** The component that the reference has in its place. */
 function counterpartOf(
   actual: BootComponent,
   { missing, reference }: StageDifference,

@@ -14,13 +14,13 @@ import type { BootRules } from './rules.ts';
 import { nameOf } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
-/** What no reference in force has of a boot. */
+/** The part of a boot that no reference in force has. */
 export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
-  /** Which stages a reference must cover to know it; null where that is not all. */
+  /** Which stages a reference must cover to know it; null if that is not all. */
   readonly stages: readonly JudgedStage[] | null;
 }
 
-/** What the stages of a boot lack in the references in force. */
+/** The stages of a boot that the references in force lack. */
 export interface MissingStages
   extends Pick<JudgedStages, 'differing' | 'misplaced' | 'foreign' | 'unseen' | 'late'> {
   /** Stages that no reference speaks of, and no rule. */
@@ -31,7 +31,7 @@ export interface MissingStages
   readonly pcrs: readonly number[];
 }
 
-/** Null where nothing is unknown. */
+/** Null if nothing is unknown. */
 export function unknownStages(
   boot: VouchedBoot,
   lacking: MissingStages,
@@ -158,7 +158,7 @@ function partOf(
   };
 }
 
-/** What differs from node to node tells no two of them apart. */
+/** Components that differ from node to node tell no two of them apart. */
 function ownPart(components: readonly BootComponent[]): UnknownPart {
   return { lines: ['its own'], first: firstOf(components), words: null, count: components.length, own: true };
 }
@@ -197,7 +197,7 @@ function thingOf(stage: JudgedStage, { first, words, count, own }: UnknownPart):
   };
 }
 
-/** What a capture refuses. */
+/** The reason why a capture would refuse the boot. */
 function lackOf({ state, quotes }: VouchedBoot): string | null {
   if (!measuresKernel(state)) return noKernel;
   const unquoted = pcrsOf(comparedMask).find((pcr) => !quotes(pcr));

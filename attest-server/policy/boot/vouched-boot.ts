@@ -45,13 +45,13 @@ export interface VouchedBoot {
   /** Events that the log shows to be wrong; told as such. */
   readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
-  /** Of PCRs 12 and 13, those that hold something which no log explains: null where all is well. */
+  /** Of PCRs 12 and 13, those that hold something which no log explains: null if all is well. */
   readonly unexplained: number | null;
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;
   readonly judgedByRule: (referenced: ComponentName) => boolean;
   readonly componentAt: (event: number) => BootComponent | undefined;
-  /** The arguments of a command line; null where its text is not known, or longer than a kernel reads. */
+  /** The arguments of a command line; null if its text is not known, or longer than a kernel reads. */
   readonly lineOf: (component: BootComponent) => ParsedCommandLine | null;
   /** By what a command of its loader is compared; made when first needed. */
   readonly texts: CommandTexts;

@@ -11,7 +11,7 @@ import { volumeDevices } from './volume-devices.ts';
 
 /**
  * A reference of the LUKS headers that a node shows: for itself alone, as no other node may have one of them.
- * @throws CaptureError where it shows none, or one that is no model
+ * @throws CaptureError if it shows none, or one that is no model
  */
 export function captureDisk({ parts }: Proven, about: CaptureLabel): Reference {
   const { node } = about;

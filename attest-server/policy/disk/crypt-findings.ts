@@ -17,9 +17,9 @@ import { bare, type Crypt } from './layers.ts';
 import { type LuksVolume, luksVolume } from './luks-metadata.ts';
 import type { DiskRules } from './rules.ts';
 
-/** What active references know of one node's volumes. */
+/** The volumes of one node that active references know. */
 export interface EnrolledVolumes {
-  /** True where the node's volumes must be among these. */
+  /** True if the node's volumes must be among these. */
   readonly isDemanded: boolean;
   readonly volumes: readonly EnrolledVolume[];
   /** UUIDs of volumes that were revoked, and by which reference. */
@@ -33,7 +33,7 @@ export interface EnrolledVolume
   readonly reference: string;
 }
 
-/** What is wrong with one mapping that encrypts: the live one first, then its header, then what is enrolled of it. */
+/** The faults of one mapping that encrypts: of the live one first, then of its header, then of what is enrolled. */
 export function cryptFindings(
   crypt: Crypt,
   rules: DiskRules,
@@ -72,7 +72,7 @@ export function cryptFindings(
   return { findings, reference: known?.reference ?? null };
 }
 
-/** What encrypts now, whatever the header says. Attack: a good header over a mapping that encrypts nothing. */
+/** The live mapping, whatever the header says. Attack: a good header over a mapping that encrypts nothing. */
 function liveFindings(
   { name, kind, targets }: Crypt,
   { versions, ciphers, keySize }: DiskRules,

@@ -4,7 +4,7 @@ import { isEverything } from '../glob.ts';
 import type { GroupBase } from '../group.ts';
 import { type DiskRules, defaultDiskRules } from './rules.ts';
 
-/** What is allowed, and may not be what was meant. */
+/** Rules that are allowed, and may not be what was meant. */
 export function doubtsIn(rules: DiskRules, { require }: GroupBase): LocatedFault[] {
   const doubts: LocatedFault[] = [];
   const isWritten = JSON.stringify(rules) !== JSON.stringify(defaultDiskRules);
@@ -23,7 +23,7 @@ export function doubtsIn(rules: DiskRules, { require }: GroupBase): LocatedFault
   return doubts;
 }
 
-/** What a file says twice. */
+/** Rules that a file states twice. */
 export function contradictionsIn(given: unknown): LocatedFault[] {
   const paths = listOf(fieldOf(given, 'paths')).slice(0, 64);
   return paths.flatMap((path, index) =>

@@ -12,7 +12,7 @@ const observed = z.object({
   paths: z.array(z.object({ path: z.string().max(1024), encrypted: z.boolean() })).max(64),
 });
 
-/** Which paths are encrypted as the default rules say; null where nothing was read. */
+/** Which paths are encrypted as the default rules say; null if nothing was read. */
 export function observeDisk({ parts, ima }: Proven): z.infer<typeof observed> | null {
   const bytes = parts.disk?.bytes ?? null;
   if (bytes === null) return null;

@@ -11,9 +11,9 @@ export interface EnrolledReferences {
 }
 
 interface PreparedEnrolment {
-  /** The node that it was captured on; null where it names none: it counts for who has the volume. */
+  /** The node that it was captured on; null if it names none: it counts for who has the volume. */
   readonly node: string | null;
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
   readonly volumes: readonly EnrolledVolume[];
 }
@@ -40,7 +40,7 @@ export function enrolledReferences(
   };
 }
 
-/** What is enrolled of one node at a moment. */
+/** The volumes enrolled for one node at a moment. */
 export function enrolledOf(
   node: string,
   { active, revoked }: EnrolledReferences,

@@ -16,7 +16,7 @@ export interface Layer {
   /** As a person reads it. */
   readonly text: string;
   readonly coverage: Coverage;
-  /** Why it is unknown; null where it is not. */
+  /** Why it is unknown; null if it is not. */
   readonly cause: string | null;
   /** `tpm`: it is not encrypted by what the kernel measured, whatever the node says. */
   readonly source: Source;
@@ -31,13 +31,13 @@ export interface Crypt {
   readonly name: string;
   /** By its uuid, which cryptsetup gives: `luks2`, `luks1`; `temporary` while it reencrypts; `plain`: no header. */
   readonly kind: 'luks2' | 'luks1' | 'temporary' | 'plain';
-  /** As its uuid says, 32 digits; null where it says none. */
+  /** As its uuid says, 32 digits; null if it says none. */
   readonly uuid: string | null;
   readonly targets: readonly Extract<CryptTarget, { kind: 'crypt' }>[];
   /** Who vouches for the targets. */
   readonly source: Source;
   readonly header: LuksHeader | null;
-  /** Why its header could not be read; null where nothing was said. */
+  /** Why its header could not be read; null if nothing was said. */
   readonly unreadable: string | null;
 }
 
@@ -208,7 +208,7 @@ export class Layers {
     return { targets: measured.targets, source: 'tpm' };
   }
 
-  /** Why what only root can read of a device is not there; null where nothing was said. */
+  /** Why what only root can read of a device is not there; null if nothing was said. */
   #unreadOf(device: string): string | null {
     if ('cause' in this.#inspected) return this.#inspected.cause;
     return this.#inspected.unreadable.find((one) => one.device === device)?.cause ?? null;
@@ -288,7 +288,7 @@ interface MappingClaim {
   readonly uuid: string | null;
 }
 
-/** What a mapping is by its uuid, which whoever made it chose; null for what does not claim to encrypt. */
+/** The kind of a mapping by its uuid, which whoever made it chose; null if it does not claim to encrypt. */
 function claimOf(uuid: string): MappingClaim | null {
   const luks = /^CRYPT-(LUKS[12])-([0-9a-f]{32})-/i.exec(uuid);
   if (luks !== null)
@@ -298,7 +298,7 @@ function claimOf(uuid: string): MappingClaim | null {
   return uuid.startsWith('CRYPT-') ? { kind: 'plain', uuid: null } : null;
 }
 
-/** What stands between a volume's mapping and the device that has its header: integrity, LVM, a reencryption. */
+/** Layers between a volume's mapping and the device that has its header: integrity, LVM, a reencryption. */
 function isOfVolume({ mapping }: BlockDevice): boolean {
   const claim = mapping === null ? null : claimOf(mapping.uuid);
   return mapping !== null && (claim === null || claim.kind === 'temporary');

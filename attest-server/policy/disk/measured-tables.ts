@@ -15,7 +15,7 @@ export interface MeasuredTable {
 }
 
 /**
- * What the kernel measured of its mappings, where that can only be what is in force. Attack: a table that encrypts nothing,
+ * The tables that the kernel measured of its mappings, if only these can be in force. Attack: a table that encrypts nothing,
  * then one that does, then the first one again, which the kernel measures no second time.
  */
 export function measuredTables(ima: Proven['ima']): MeasuredTables {

@@ -5,7 +5,7 @@ import { aspects } from '../aspects.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { likenessTo } from '../reference-reach.ts';
 
-/** What one node shows of an aspect, in its own words, and the active references of its kind that affirm it. */
+/** An aspect of one node, in its own words, and the active references of its kind that affirm it. */
 export interface ObservedAspect {
   readonly said: Readonly<Record<string, unknown>>;
   readonly references: readonly string[];

@@ -192,7 +192,7 @@ function reasonsOf(each: readonly Observation[]): string[] {
   ];
 }
 
-/** What is to be typed before the group can be required to boot so. Nodes that boot alike make one reference. */
+/** The commands to type before the group can be required to boot so. Nodes that boot alike make one reference. */
 function captures(nodes: readonly string[], name: string, known: number): string[] {
   const parts = Array.from({ length: Math.ceil(nodes.length / mostCaptured) }, (_, part) =>
     nodes.slice(part * mostCaptured, (part + 1) * mostCaptured),
@@ -219,7 +219,7 @@ function initrdsDiffer(each: readonly Observation[]): boolean {
   return sets.size > 1;
 }
 
-/** What each aspect makes of these nodes that drafts rules. */
+/** The drafts of each aspect for these nodes. */
 function drafts(each: readonly Observation[]): readonly (readonly [BuiltAspect, DraftedRules])[] {
   return aspects.flatMap(({ name, schema, contradictions, draft: draftRules }) => {
     const seen = each.map(({ node, posture }) => {

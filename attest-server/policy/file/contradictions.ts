@@ -5,7 +5,7 @@ import type { LocatedFault } from './policy-error.ts';
 import { fieldOf, listOf } from './raw-value.ts';
 
 /**
- * What one field cannot show: fields that contradict each other. Reads the raw value, so that these faults are reported
+ * Faults that no field shows alone: fields that contradict each other. Reads the raw value, so that these faults are reported
  * beside those of the schema.
  * @param methods by which nodes can enrol at whoever will apply the policy
  */
@@ -37,7 +37,7 @@ function ofMode(group: unknown): LocatedFault[] {
   return [{ path: [given === undefined ? 'mode' : 'require'], text }];
 }
 
-/** What a server lacks that does not offer it. */
+/** The settings that a server lacks if it does not offer it. */
 const needs: Readonly<Partial<Record<Bound, string>>> = {
   vendor: 'it needs a cluster (kubernetes.api) and authorities of TPM makers (endorsementRoots)',
   cloud: 'it needs a cluster (kubernetes.api) and a program to ask (cloudProgram)',

@@ -35,7 +35,7 @@ function explain(issue: z.core.$ZodIssue, suggest: Suggest): LocatedFault[] {
   return [{ path, text: issue.message }];
 }
 
-/** What somebody wrote in place of a list of one entry, as he should have. */
+/** The list of one entry that somebody wrote as a text, as it should stand. */
 function shownAsList(text: string): string {
   return `[${JSON.stringify(text.slice(0, 64))}]`;
 }

@@ -20,7 +20,7 @@ const longest = 1 << 18;
 
 export interface CheckedPolicy {
   readonly policy: Policy;
-  /** What is allowed, and may not be what was meant; in the order of their lines. */
+  /** Rules that are allowed, and may not be what was meant; in the order of their lines. */
   readonly warnings: readonly PolicyFault[];
 }
 
@@ -47,7 +47,7 @@ export function checkPolicy(text: string, file: string, methods = plainEnrolment
  * That a policy asks for no less than the one before, where the latch holds it.
  * @param latched names of groups; none: all
  * @param before null: not known
- * @throws PolicyError `latched`, with each place where it asks for less
+ * @throws PolicyError `latched`, with each place if it asks for less
  */
 export function checkLatched(
   policy: Policy,
@@ -120,7 +120,7 @@ function readYaml(text: string, file: string, lines: LineCounter): { document: D
   }
 }
 
-/** Faults of one file that are reported; whoever mends these checks it again. */
+/** Faults of one file that are reported; whoever fixes these checks it again. */
 const mostFaults = 256;
 
 function place(located: readonly LocatedFault[], document: Document, lines: LineCounter): PolicyFault[] {
@@ -141,7 +141,7 @@ function inOrder(faults: readonly PolicyFault[]): PolicyFault[] {
   return [...faults].sort((a, b) => a.line - b.line);
 }
 
-/** How long a text is where a list must stand is no fault that anybody could mend. */
+/** The length of a text that stands in place of a list is no fault that anybody could fix. */
 function ofRightKind(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
   const placeOf = ({ path }: z.core.$ZodIssue) => path.join('.');
   const wrong = new Set(issues.filter(({ code }) => code === 'invalid_type').map(placeOf));

@@ -8,7 +8,7 @@ import type { LocatedFault } from './policy-error.ts';
 /** Seconds between two challenges, where a server is not set otherwise. */
 const usualChallenge = 60;
 
-/** What is allowed, and may not be what was meant. */
+/** Rules that are allowed, and may not be what was meant. */
 export function warningsOf({ groups }: Pick<Policy, 'groups'>): LocatedFault[] {
   const warnings = groups.flatMap((group, index) =>
     [
@@ -44,7 +44,7 @@ function ofLabels({ labels }: PolicyGroup): LocatedFault[] {
   });
 }
 
-/** What NodeRestriction keeps a kubelet from changing: labels of Kubernetes but those that kubelets have for themselves. */
+/** Labels that NodeRestriction keeps a kubelet from changing: those of Kubernetes, except the ones that kubelets set themselves. */
 function isBeyondKubelets(label: string): boolean {
   const domain = label.slice(0, Math.max(0, label.indexOf('/')));
   const isBelow = (wide: string) => domain === wide || domain.endsWith(`.${wide}`);

@@ -6,7 +6,7 @@ import { baseText, type Chain, isIdle, type NamedObject, type Rule, type Ruleset
 export interface RulesetDifference {
   /** `iptables ip filter INPUT` */
   readonly name: string;
-  /** Null where the side has none. */
+  /** Null if the side has none. */
   readonly before: ComparedSide | null;
   readonly after: ComparedSide | null;
   readonly lines: readonly DiffLine[];

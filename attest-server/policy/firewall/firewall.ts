@@ -83,7 +83,7 @@ export const firewall: Aspect<'firewall', FirewallRules> = {
 const mostRemembered = 1024;
 
 interface PreparedBaseline extends RevokedBaseline {
-  /** Milliseconds since the epoch; infinity where it does not expire. */
+  /** Milliseconds since the epoch; infinity if it does not expire. */
   readonly expires: number;
 }
 

@@ -318,7 +318,7 @@ function outcomeOf(target: string, goes: boolean, isChain: (name: string) => boo
   return { do: passing.has(target) ? 'continue' : 'perhaps' };
 }
 
-/** Null where it holds for every packet. */
+/** Null if it holds for every packet. */
 function conditionOf(option: string, values: readonly string[], not: boolean): Condition | null {
   const [value = ''] = values;
   switch (option) {
@@ -382,7 +382,7 @@ function sourceOf(text: string, not: boolean): Condition {
   };
 }
 
-/** iptables itself prints 15 of them at most; empty where there are more. */
+/** iptables itself prints 15 of them at most; empty if there are more. */
 function listed(text: string): readonly string[] {
   const list = text.split(',', mostListed + 1);
   return list.length > mostListed ? [] : list;

@@ -70,7 +70,7 @@ export interface JudgedRules {
   readonly findings: readonly Finding[];
   /** The reference that has exactly these rules; null: none. */
   readonly like: string | null;
-  /** Null where a baseline has these rules, or nobody asks. */
+  /** Null if a baseline has these rules, or nobody asks. */
   readonly unknown: Unknown | null;
   /** A staged or retired reference that has exactly these rules; null: none, or one in force has. */
   readonly outOfForce: string | null;
@@ -84,13 +84,13 @@ export interface Baselines {
   readonly revoked: readonly RevokedBaseline[];
   /** Staged or retired ones; asked for where no active one has the rules. */
   readonly idle: () => readonly Baseline[];
-  /** False where nobody vouched for rules yet, and nobody asks for them: then none wait for it. */
+  /** False if nobody vouched for rules yet, and nobody asks for them: then none wait for it. */
   readonly isAsked: boolean;
 }
 
 /**
  * @param digest of the part
- * @throws Rejection `malformed` where the part is no ruleset
+ * @throws Rejection `malformed` if the part is no ruleset
  */
 export function judgeRules(
   part: FirewallPart,
@@ -149,7 +149,7 @@ export function judgeRules(
   };
 }
 
-/** What host endpoints do now, and where that is another thing, what they did. */
+/** The present policies of host endpoints and, if they were others, the earlier ones. */
 function hostLines({ ruleset }: Baseline, node: Ruleset): readonly string[] {
   const before = hostPolicies(ruleset);
   const now = hostPolicies(node);

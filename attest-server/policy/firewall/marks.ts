@@ -41,7 +41,7 @@ function settableByNft(text: string): bigint {
   return bits;
 }
 
-/** Bits that the rule sets to zero, where it does nothing but that; null where it does something else. */
+/** Bits that the rule sets to zero, where it does nothing but that; null if it does something else. */
 export function clearedBy({ text, clauses }: Rule): bigint | null {
   const [clause, ...others] = clauses();
   if (clause === undefined || others.length > 0 || clause.outcome.do !== 'continue') return null;

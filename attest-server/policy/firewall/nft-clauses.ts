@@ -2,7 +2,7 @@ import { type Clause, type Condition, followable, type Outcome, protocolName, un
 import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
-/** Of a named set or map; null where nobody here knows them. Many rules may ask one set: it is read once. */
+/** Of a named set or map; null if nobody here knows them. Many rules may ask one set: it is read once. */
 export type Elements = NamedElements | null;
 export interface NamedElements {
   readonly list: readonly unknown[];
@@ -34,7 +34,7 @@ const mostElements = 64;
 
 type ElementLookup = (name: string) => Elements;
 
-/** What the statements of a rule do: one clause, and one for each element of a verdict map. */
+/** The clauses of a rule's statements: one, and one for each element of a verdict map. */
 export function nftClauses(statements: readonly JsonObject[], values: ElementLookup): readonly Clause[] {
   const clauses: Clause[] = [];
   let conditions: readonly Condition[] = [];
@@ -61,7 +61,7 @@ export function nftClauses(statements: readonly JsonObject[], values: ElementLoo
   return clauses;
 }
 
-/** What nobody here can tell: it may accept, and it may not. */
+/** A rule that nobody here can tell: it may accept, and it may not. */
 const anything: Clause = { conditions: [unknown], outcome: { do: 'perhaps' } };
 
 /** nft shows no match for what an answer of that kind takes for granted. */
@@ -94,7 +94,7 @@ const passingTargets: ReadonlySet<unknown> = new Set([
   'CLASSIFY',
 ]);
 
-/** Null where a packet goes on. */
+/** Null if a packet goes on. */
 function extension(name: unknown): Outcome | null {
   if (name === 'REJECT') return { do: 'drop' };
   return passingTargets.has(name) ? null : { do: 'perhaps' };
@@ -211,12 +211,12 @@ function ofConcatenation(
 
 const transports: ReadonlySet<string> = new Set(['tcp', 'udp', 'udplite', 'sctp', 'dccp', 'icmp', 'icmpv6']);
 
-/** Undefined where it is no name of a set. */
+/** Undefined if it is no name of a set. */
 function namedBy(right: unknown, values: ElementLookup): Elements | undefined {
   return typeof right === 'string' && right.startsWith('@') ? values(right.slice(1)) : undefined;
 }
 
-/** The values that the right side names; null where nobody here can tell. */
+/** The values that the right side names; null if nobody here can tell. */
 function listOf(right: unknown, values: ElementLookup): readonly unknown[] | null {
   const named = namedBy(right, values);
   if (named !== undefined) return named !== null && named.list.length <= mostElements ? named.list : null;
@@ -234,7 +234,7 @@ function inputOf(list: readonly unknown[] | null, not: boolean): Condition {
   return reachesLoopback ? unknown : { on: 'input', loopback: false, names: list, not };
 }
 
-/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null where it is something else. */
+/** Which bits of the mark are asked about: `meta mark`, or `meta mark & 0x10000`; null if it is something else. */
 function maskedMark(left: unknown): bigint | null {
   const field = fields(left);
   if (fields(field.meta).key === 'mark') return 0xffff_ffffn;

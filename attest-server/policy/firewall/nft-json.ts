@@ -7,7 +7,7 @@ import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
 import { shownElement, shownStatements } from './nft-text.ts';
 import { type Base, type Chain, type Family, type NamedObject, objectKey, type Rule } from './ruleset.ts';
 
-/** What `nft -j list ruleset` prints (libnftables-json(5), schema 1), by table. */
+/** The output of `nft -j list ruleset` (libnftables-json(5), schema 1), by table. */
 export interface NftTable {
   readonly family: Family;
   readonly name: string;
@@ -291,7 +291,7 @@ function withoutImplied(statements: readonly JsonObject[], family: Family): read
   });
 }
 
-/** What changes by itself: it is no part of what somebody wrote. */
+/** Members that change by themselves: no part of what somebody wrote. */
 const state: ReadonlySet<string> = new Set(['family', 'table', 'name', 'handle', 'elem', 'comment']);
 const moving: Readonly<Record<string, readonly string[]>> = {
   counter: ['packets', 'bytes'],

@@ -5,7 +5,7 @@ import { allAddresses, allPorts, intersect, normalised, type Ranges, subtract } 
 import type { Rule, Ruleset } from './ruleset.ts';
 import { chainsAt, type PacketWay, wayFinder } from './walk.ts';
 
-/** What the node lets in and the baseline does not. */
+/** A way into the node that the baseline does not open. */
 export interface OpenedWay {
   readonly hook: Opening['hook'];
   readonly what: string;

@@ -110,7 +110,7 @@ export function comparedOf({ chains, objects, local }: Ruleset): Ruleset {
   return { chains: compared, objects: new Map(named), local };
 }
 
-/** What its owner would not write is nobody's; null where all is its. */
+/** Rules that a chain's owner would not write are nobody's; null if all are its. */
 function strayOf(chain: Chain, local: Ruleset['local']): Chain | null {
   const { owner } = chain;
   if (owner === null) return chain;
@@ -132,7 +132,7 @@ function isStray(
   return typeof saved === 'string' && isStrayLine({ owner, family, table }, saved, isOwn);
 }
 
-/** What `rulesetOfBaseline` reads again as the same rules. */
+/** A baseline that `rulesetOfBaseline` reads again as the same rules. */
 export function capturedOf(ruleset: Ruleset): FirewallBaseline {
   const { chains, objects } = comparedOf(ruleset);
   return {
@@ -199,13 +199,13 @@ function made(
   return { kind, family, table, name, base, rules: sent, owner };
 }
 
-/** What a program writes by rule is its, but never a hook of the kernel. */
+/** The program that owns a chain which it writes by rule, but never a hook of the kernel. */
 function ownerOf(kind: Chain['kind'], family: Family, table: string, chain: string): string | null {
   if (isHostChain(family, table, chain)) return null;
   return ownerOfChain(family, table, chain)?.owner ?? (kind === 'nft' ? ownerOfTable(family, table) : null);
 }
 
-/** True where nobody can reach a base chain of the table: iptables-save does not show that. */
+/** True if nobody can reach a base chain of the table: iptables-save does not show that. */
 function withHook(
   chain: SavedTable['chains'][number],
   beside: NftTable | null,

@@ -8,7 +8,7 @@ import type { Owner } from './owners/owner.ts';
 import { type NamedOwners, ownerFaults, ownersOf, ownersSchema } from './owners/policy-owners.ts';
 import { parseRequirement, type Requirement, requirementForm } from './requirement.ts';
 
-/** What a group wants of the firewall of its nodes. */
+/** The rules of a group on the firewall of its nodes. */
 export interface FirewallRules {
   /** Names of references, any of which may match; null: any active one of the group. */
   readonly baseline: readonly string[] | null;
@@ -74,7 +74,7 @@ export function firewallContradictions(given: unknown): LocatedFault[] {
   return [...faults('require', parseRequirement), ...faults('forbid', parseOpening), ...ownerFaults(given)];
 }
 
-/** What is allowed, and may not be what was meant. */
+/** Rules that are allowed, and may not be what was meant. */
 export function firewallDoubts(rules: FirewallRules, { require, severity }: GroupBase): LocatedFault[] {
   const written = [
     ['require', rules.require.length > 0],

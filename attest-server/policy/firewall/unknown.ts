@@ -5,7 +5,7 @@ import { baseText, type Ruleset } from './ruleset.ts';
 
 /**
  * Rules that no baseline in force has.
- * @param node `comparedOf` @param differences from the nearest baseline; null where there is none: then all that there is
+ * @param node `comparedOf` @param differences from the nearest baseline; null if there is none: then all that there is
  */
 export function unknownRules(
   node: Ruleset,
@@ -33,7 +33,7 @@ export function unknownRules(
 
 const emptyRuleset: Ruleset = { chains: new Map(), objects: new Map(), local: null };
 
-/** Name of a baseline that is not in force and has exactly these rules; null where none has. */
+/** Name of a baseline that is not in force and has exactly these rules; null if none has. */
 export function knownOutOfForce(node: Ruleset, idle: readonly Baseline[], isHeld: boolean): string | null {
   return idle.find(({ compared }) => compareRulesets(compared(isHeld), node).length === 0)?.name ?? null;
 }

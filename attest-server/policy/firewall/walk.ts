@@ -10,7 +10,7 @@ import { baseText, type Chain, chainOf, type Ruleset } from './ruleset.ts';
 export interface PacketWay {
   readonly family: 4 | 6;
   readonly through: readonly string[];
-  /** False where that took more steps than anybody follows: it may be no way. */
+  /** False if that took more steps than anybody follows: it may be no way. */
   readonly isFollowed: boolean;
 }
 
@@ -109,7 +109,7 @@ const mostStepsInAll = 600_000;
 /** As deep as the kernel follows jumps. */
 const deepest = 16;
 
-/** The rule that accepts some of them, or may; null where none does. */
+/** The rule that accepts some of them, or may; null if none does. */
 function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
   const { accepted, rest } = follow(walk, chain, packets, 0);
   if (accepted !== null) return accepted;
@@ -194,7 +194,7 @@ function isOfWorkloads({ conditions }: Clause, chain: string): boolean {
   );
 }
 
-/** What names of pods' interfaces begin with: Calico's own, OpenStack's, and those of three clouds. */
+/** Prefixes of pods' interfaces: Calico's own, OpenStack's, and those of three clouds. */
 const ofWorkloads: ReadonlySet<string> = new Set(['cali', 'tap', 'eni', 'azv', 'gke']);
 
 /** Into a chain of which no rules are judged: a declared owner's lets packets go on, any other may do all. */
@@ -216,7 +216,7 @@ interface RuleMatch {
   readonly left: Packets | null;
 }
 
-/** Null where none of them matches. */
+/** Null if none of them matches. */
 function matchOf(walk: Walk, { conditions }: Clause, packets: Packets, isHost: boolean): RuleMatch | null {
   let within = packets;
   let isUnsure = false;

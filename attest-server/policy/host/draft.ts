@@ -8,13 +8,13 @@ import { hostRules } from './rules.ts';
 const observed = z.object({
   /** As `uname -r` prints it. */
   kernel: z.string().max(128).nullable(),
-  /** Null where it cannot be told. */
+  /** Null if it cannot be told. */
   ssh: z.enum(['closed', 'open']).nullable(),
   /** Codes of what breaks the default rules besides. */
   against: z.array(z.string().max(64)).max(16),
 });
 
-/** What a node says of its host; null where it says nothing. */
+/** The node's claims about its host; null if it makes none. */
 export function observeHost({ facts }: Proven): z.infer<typeof observed> | null {
   const said = facts?.host;
   if (said === undefined || said.listening === undefined) return null;

@@ -66,7 +66,7 @@ const nothing: HostFacts = {};
 /** The agent's collector of how a host runs; `host` is that of what it is. */
 const collector = 'running';
 
-/** What the node says of the host. Where its collector gave nothing, its cause is that of each fact that is missing. */
+/** The node's claims about the host. If its collector gave nothing, its cause is that of each fact that is missing. */
 function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
   const cause = unavailable?.[collector];
   if (cause === undefined) return said;
@@ -79,7 +79,7 @@ function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
 /** By group: machines of one kind say the same, but for their ports. */
 const mostRemembered = 4096;
 
-/** What no rule asks about would be a judgement of each node alone. */
+/** Facts that no rule asks about are left out: with them each node would have a judgement of its own. */
 function readBy(facts: HostFacts, rules: HostRules): HostFacts {
   const { tainted, unread, listening, ssh, kernel, lockdown, sysctls } = facts;
   const isSshJudged = rules.ssh === 'closed';
@@ -126,7 +126,7 @@ function judge(facts: HostFacts, rules: HostRules, isAsked: boolean, isUnread: b
   };
 }
 
-/** What is a warning by itself withholds nothing. */
+/** A finding that is a warning by itself withholds nothing. */
 function withholds({ code, severity = 'fail' }: Finding): boolean {
   return isNotSaid({ code }) || breaksPolicy({ code, severity });
 }

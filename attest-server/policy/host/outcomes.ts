@@ -6,7 +6,7 @@ import type { Finding } from '../finding.ts';
 import type { HostRules, SysctlRule } from './rules.ts';
 import { taintsOf, taintText } from './taints.ts';
 
-/** What one rule finds on a node: nothing, that it is broken, or that it cannot be told. */
+/** The outcome of one rule on a node: nothing, that it is broken, or that it cannot be told. */
 export interface HostOutcome {
   /** Of what breaks the rule. */
   readonly code: ReasonCode;

@@ -20,7 +20,7 @@ export const identity: Aspect<'identity', null> = {
 };
 
 const good: AspectJudgement = { findings: [], affirmed: true, source: 'tpm' };
-/** What was found by a UUID stands until the node shows one. */
+/** A finding about a UUID stands until the node shows one. */
 const unnamed = { takesBack: { allBut: ['identity_claim_mismatch'] } } as const;
 const goodUnnamed: AspectJudgement = { ...good, ...unnamed };
 const named = { takesBack: { allBut: [] } } as const;

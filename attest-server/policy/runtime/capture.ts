@@ -9,7 +9,7 @@ import { isCriticalData } from './critical-data.ts';
 
 /**
  * A reference of all that a node ran and read since it booted; in steps of some milliseconds.
- * @throws CaptureError where it proved no list, or only a later part of one
+ * @throws CaptureError if it proved no list, or only a later part of one
  */
 export function* captureRuntime({ ima }: Proven, about: CaptureLabel): Generator<void, Reference> {
   const { node } = about;

@@ -51,7 +51,7 @@ function faultOfSigner(one: unknown, at: number): LocatedFault[] {
   return fault === null ? [] : [{ path: ['signers', at], text: fault }];
 }
 
-/** What is allowed, and may not be what was meant. */
+/** Rules that are allowed, and may not be what was meant. */
 export function runtimeDoubts(rules: RuntimeRules, { require, severity }: GroupBase): LocatedFault[] {
   if (rules.isWritten && !require.includes('runtime'))
     return [{ path: ['runtime'], text: 'require does not name runtime, so that this is only reported' }];

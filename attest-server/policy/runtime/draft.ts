@@ -6,7 +6,7 @@ import { policyInForce } from './policy-in-force.ts';
 
 const observed = z.object({ covers: z.array(z.enum(imaAreas)) });
 
-/** What the kernel measures for sure; null where no list is proven, or it is the one entry of a kernel without a policy. */
+/** Areas that the kernel measures for sure; null if no list is proven, or it is the one entry of a kernel without a policy. */
 export function observeRuntime({ ima, boot }: Proven): z.infer<typeof observed> | null {
   if (ima === null || !('head' in ima) || ima.entries <= ima.aggregates.length) return null;
   return { covers: [...policyInForce(boot?.state ?? null, ima, []).covers] };

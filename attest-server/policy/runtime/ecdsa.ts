@@ -88,7 +88,7 @@ function multipleOf(factor: bigint, name: string, { bytes }: CurveParameters): C
   return { x: numberOf(point.subarray(1, 1 + bytes)), y: numberOf(point.subarray(1 + bytes)) };
 }
 
-/** The sum of two points as a key; null where they lie on one line with zero, which nobody finds who has not the private key. */
+/** The sum of two points as a key; null if they lie on one line with zero, which nobody finds who has not the private key. */
 function movedKey(
   a: CurvePoint,
   b: CurvePoint,

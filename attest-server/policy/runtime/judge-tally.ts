@@ -25,11 +25,11 @@ import { unknownFilesOf } from './unknown.ts';
 export interface TallyJudgement {
   readonly findings: readonly Finding[];
   readonly affirmed: boolean;
-  /** Names of the references that together know all that was seen; none where something of it is wrong. */
+  /** Names of the references that together know all that was seen; none if something of it is wrong. */
   readonly references: readonly string[];
   /** All that counts against the node: since when is remembered of each. */
   readonly against: readonly Example[];
-  /** What no reference in force knows; null where that is nothing, or nothing is in force. */
+  /** Files that no reference in force knows; null if there are none, or nothing is in force. */
   readonly unknown: Unknown | null;
 }
 
@@ -41,7 +41,7 @@ export interface JudgedBy {
 }
 
 /**
- * What was seen of a list, by what is in force at this moment: a reference that has lapsed knows nothing.
+ * The judgement of a list, by what is in force at this moment: a reference that has expired knows nothing.
  * @param at milliseconds since the epoch
  * @param sinceOf when something was seen first, an ISO time
  */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Past } from '../aspect.ts';
 import type { Example } from './examples.ts';
 
-/** What this aspect remembers of a node. */
+/** This aspect's memory of a node. */
 export interface RuntimeMemory {
   /** A list of it was judged before: leaving it out hides something. */
   readonly sent: boolean;
@@ -20,7 +20,7 @@ const memory = z.object({
 });
 const noMemory: RuntimeMemory = { sent: false, since: {} };
 
-/** What it remembered; only this aspect writes it, and a bundle may hold anything. */
+/** The memory of a node; only this aspect writes it, and a bundle may hold anything. */
 export function runtimeMemoryIn({ runtime }: Past['memory']): RuntimeMemory {
   return runtime === undefined ? noMemory : (memory.safeParse(runtime).data ?? noMemory);
 }

@@ -5,7 +5,7 @@ import type { RuntimeRules } from './rules.ts';
 
 /** A reference of kind `runtime`, ready for looking up. */
 export interface KnownFiles extends ListedFiles {
-  /** What the kernel measured besides files, by its name: digests in hex. */
+  /** Measurements of the kernel besides files, by name: digests in hex. */
   readonly measured: ReadonlyMap<string, ReadonlySet<string>>;
   /** IMA policies by the digest of their file, in hex. */
   readonly policies: ReadonlyMap<string, readonly ImaArea[]>;

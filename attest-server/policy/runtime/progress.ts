@@ -29,7 +29,7 @@ export class ListFollower {
     return this.#byNode.get(node)?.head ?? null;
   }
 
-  /** Null where entries before these were not judged here: then it must come from its begin. */
+  /** Null if entries before these were not judged here: then it must come from its begin. */
   follow(node: string, list: ProvenImaList): ListProgress | null {
     return atOnce(this.#steps(node, list, Number.MAX_SAFE_INTEGER));
   }

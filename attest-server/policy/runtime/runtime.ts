@@ -24,7 +24,7 @@ import { type PreparedKeys, prepareSigners } from './signer-keys.ts';
 import { entrySorter } from './sort-entry.ts';
 import type { FileTally } from './tally.ts';
 
-/** What a machine ran since it booted, by the list of the kernel's IMA. */
+/** The programs and files of a machine since it booted, by the list of the kernel's IMA. */
 export const runtime: Aspect<'runtime', RuntimeRules> = {
   name: 'runtime',
   schema: runtimeSchema,
@@ -76,7 +76,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
 
 /** Of which node the list is followed, by group; the others send it from its begin. */
 const mostNodes = 65_536;
-/** A step takes some milliseconds: signatures are dear, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
+/** A step takes some milliseconds: signatures are expensive, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
 
 function stepOf({ exclude, violationsExcept, deny, containers }: RuntimeRules, keys: PreparedKeys): number {
@@ -178,7 +178,7 @@ function judgeMade(
   };
 }
 
-/** What the kernel measures is proven by its command line alone. */
+/** The command line alone proves what the kernel measures. */
 function isUnprovenPolicy({ code }: Finding): boolean {
   return code === 'facts_unavailable';
 }
@@ -207,7 +207,7 @@ function unprovenList(
 /**
  * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
  * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
- * @param why null where nothing came
+ * @param why null if nothing came
  */
 function unshown(
   why: string | null,

@@ -29,7 +29,7 @@ export function prepareSigners(texts: readonly string[]): PreparedKeys {
   return keys;
 }
 
-/** Why a text is no key by which files may be signed, as the end of a sentence; null where it is one. */
+/** Why a text is no key by which files may be signed, as the end of a sentence; null if it is one. */
 export function signerFault(text: string): string | null {
   const signer = parseSigner(text);
   return 'fault' in signer ? signer.fault : null;
@@ -120,7 +120,7 @@ function weaknessOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): str
     : `is a key of the kind ${kind}: RSA and ECDSA over P-256, P-384 and P-521 are taken`;
 }
 
-/** What the BIT STRING of its SPKI holds. RFC 5280, section 4.2.1.2, method 1. */
+/** The content of its SPKI's BIT STRING. RFC 5280, section 4.2.1.2, method 1. */
 function bitsOf(key: KeyObject): Buffer {
   if (key.asymmetricKeyType === 'rsa') return key.export({ type: 'pkcs1', format: 'der' });
   const { x = '', y = '' } = key.export({ format: 'jwk' });

@@ -7,7 +7,7 @@ import { markOf } from './memory.ts';
 const mostTyped = 8;
 
 /**
- * Files and other things that the kernel measured and no reference in force knows; null where there are none. Of nodes that ran
+ * Files and other things that the kernel measured and no reference in force knows; null if there are none. Of nodes that ran
  * many, those are alike that ran the same ones first.
  * @param inContainers what no reference for containers knows
  * @param knownBy a reference that is not in force and has all of `unknown`

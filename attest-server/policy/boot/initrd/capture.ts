@@ -10,7 +10,7 @@ import { digestOf, placeOf } from './judge-initrd.ts';
 
 /**
  * A reference of kind `runtime` of all files and links in the initrds that a node booted; in steps of some milliseconds.
- * @throws CaptureError where nobody here knows what is in one
+ * @throws CaptureError if nobody here knows what is in one
  */
 export function* captureInitrds({ boot }: Proven, about: CaptureLabel): Generator<void, Reference> {
   const { node } = about;

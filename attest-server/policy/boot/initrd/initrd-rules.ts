@@ -23,7 +23,7 @@ export const madeKinds = {
 } as const;
 export type MadeKind = keyof typeof madeKinds;
 
-/** What makers of initrds do with one kind of thing; paths of made files, links and devices begin without a slash. */
+/** The files, links and devices of one program that makes initrds; paths of made files, links and devices begin without a slash. */
 export interface InitrdMaker {
   /** Which programs do so, with their versions. */
   readonly source: string;
@@ -39,7 +39,7 @@ export interface InitrdMaker {
   /** Links that have a unit wanted, which is the one of the same name. */
   readonly units?: readonly RegExp[];
   readonly made?: readonly MadeRule[];
-  /** What no rule can judge, and what it is: somebody vouches for it, for all that have the same. */
+  /** Files that no rule can judge, and their kind: somebody vouches for one, for all that have the same. */
   readonly texts?: readonly (readonly [at: RegExp, what: string])[];
   /** The same of what is not shown, and counts as it is. */
   readonly unread?: readonly (readonly [at: RegExp, what: string])[];
@@ -77,7 +77,7 @@ const devices = new Set(initrdMakers.flatMap(({ devices: its = [] }) => its.map(
 const setuid = new Set(initrdMakers.flatMap(({ setuid: its = [] }) => its));
 
 /**
- * True where a file of this path is put at the other one when an initrd is made, or is busybox under one of its names.
+ * True if a file of this path is put at the other one when an initrd is made, or is busybox under one of its names.
  * @param from path of the file in its package @param to path in the initrd; both begin with a slash, and below /usr
  */
 export function isMoved(from: string, to: string): boolean {
@@ -180,7 +180,7 @@ function loginTexts(contents: InitrdContents): ReadonlyMap<MadeRule, ReadonlySet
 const mostHomes = 4;
 
 /**
- * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null where none does. In
+ * By which rule a file that no list has is known, or why it is not by that which speaks of its path; null if none does. In
  * steps of some milliseconds.
  */
 export function* madeOnHost(
@@ -285,7 +285,10 @@ function settingsFault(
   });
 }
 
-/** What somebody must vouch for; its text is shown where `isText`, and counts with the identifiers of the machine masked. */
+/**
+ * The kind of a file that somebody must vouch for; its text is shown if `isText`, and counts with the identifiers of the
+ * machine masked.
+ */
 export function vouchedKind({
   path,
 }: InitrdEntry): { readonly what: string; readonly isText: boolean } | null {
@@ -298,7 +301,7 @@ export function vouchedKind({
 /** Bytes of a text that counts so; a longer one counts by its digest alone. */
 const longestAlike = 64 * 1024;
 
-/** What stands in a list for the text of such a file on all machines that are alike; null where it is no text. */
+/** The digest in a list for the text of such a file on all machines that are alike; null if it is no text. */
 export function alikeDigest(entry: InitrdEntry, contents: InitrdContents): Buffer | null {
   const bytes = vouchedKind(entry)?.isText === true ? contents.bytesOf(entry) : null;
   // Attack: texts of a megabyte, each masked at one go.

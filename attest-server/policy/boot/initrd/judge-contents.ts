@@ -15,14 +15,14 @@ import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './finding
 import { type InitrdLists, type JudgedInitrd, judgeInitrd } from './judge-initrd.ts';
 import { unknownInInitrds } from './unknown.ts';
 
-/** What the initrds of a boot are worth, by what is in them. */
+/** The judgement of a boot's initrds by their content. */
 export interface JudgedContents {
   readonly findings: readonly Finding[];
   /** Of every initrd that its loader read all is known. */
   readonly affirmed: boolean;
   /** Names of the references that know files in them. */
   readonly references: readonly string[];
-  /** What is in them and no list in force has. */
+  /** Files in them that no list in force has. */
   readonly unknown: Unknown | null;
 }
 
@@ -51,7 +51,7 @@ export class InitrdJudge {
     );
   }
 
-  /** What takes long of it, in steps of some milliseconds. @param at milliseconds since the epoch */
+  /** The slow part of judging, in steps of some milliseconds. @param at milliseconds since the epoch */
   *ahead(initrds: readonly ReadInitrd[], at: number): Generator<void> {
     for (const initrd of initrds) yield* this.#judge(initrd, at);
   }

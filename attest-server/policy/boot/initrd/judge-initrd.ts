@@ -27,7 +27,7 @@ export interface InitrdLists {
   readonly idle: readonly ListedFiles[];
 }
 
-/** What an initrd is worth, file by file. */
+/** The judgement of an initrd, file by file. */
 export interface JudgedInitrd {
   /** With one of them nothing is known of it, and nothing else is said here. */
   readonly faults: InitrdManifest['faults'];
@@ -37,10 +37,10 @@ export interface JudgedInitrd {
   readonly listed: ReadonlyMap<string, number>;
   /** Those that are made on the host, by their rule. */
   readonly made: ReadonlyMap<MadeKind, number>;
-  /** What nobody knows, at most `mostKept`, and how many there are. */
+  /** Unknown files, at most `mostKept`, and how many there are. */
   readonly unknown: readonly UnknownEntry[];
   readonly unknownCount: number;
-  /** What only a revoked reference has: the first. */
+  /** The first file that only a revoked reference has. */
   readonly revoked: { readonly entry: InitrdEntry; readonly reference: ListedFiles } | null;
   /** A reference that is not in force, and has all that is unknown. */
   readonly outOfForce: string | null;
@@ -54,7 +54,7 @@ export interface UnknownEntry {
   readonly why: string;
   /** Of a file that people must vouch for: what it says, as far as that is kept. */
   readonly text: string | null;
-  /** As a list has it that makes it known: SHA-256, hex; null where none does. */
+  /** As a list has it that makes it known: SHA-256, hex; null if none does. */
   readonly listed: string | null;
 }
 

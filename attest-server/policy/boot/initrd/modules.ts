@@ -30,8 +30,8 @@ export function* modulesIn(contents: InitrdContents, folder: string): Generator<
 const entriesInStep = 4096;
 
 /**
- * What is wrong with an index of modules, one that depmod makes; null where all that it names is there, as the kernel may be
- * told to load only what is known. In steps of some milliseconds. Attack: it names a module that lies elsewhere, or a command to run.
+ * The fault in an index of modules, one that depmod makes; null if all that it names is there, so that the kernel is told to
+ * load only what is known. In steps of some milliseconds. Attack: it names a module that lies elsewhere, or a command to run.
  * @param name as `modules.dep.bin`
  * @throws Rejection `malformed`
  */

@@ -5,7 +5,7 @@ import { type JudgedInitrd, placeOf, type UnknownEntry } from './judge-initrd.ts
 const mostTyped = 8;
 const longestTyped = 256;
 
-/** What is in initrds and no list in force has; null where nothing is. Of many files, those are alike that have the same ones first. */
+/** Files in initrds that no list in force has; null if there are none. Of many files, those are alike that have the same ones first. */
 export function unknownInInitrds(judged: readonly JudgedInitrd[]): Unknown | null {
   const strange = judged.filter(({ unknownCount, faults }) => unknownCount + faults.length > 0);
   if (strange.length === 0) return null;
