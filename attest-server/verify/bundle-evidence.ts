@@ -68,7 +68,7 @@ function evidenceOf(bundle: Bundle, parts: Parts, binding: ExpectedIdentity['bin
 }
 
 /**
- * IMA's list from the pieces that an index names; null where one of them is gone.
+ * IMA's list from the pieces that an index names; null if one of them is gone.
  * @throws Rejection `malformed` for a piece of another digest, or of another size
  */
 function listOf(index: Buffer, files: ReadonlyMap<string, Buffer>): ImaTail | null {

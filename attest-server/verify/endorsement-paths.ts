@@ -19,9 +19,9 @@ export interface EndorsementPath {
   readonly until: number;
 }
 
-/** What the configured roots say about a TPM. */
+/** A TPM, by the configured roots. */
 export interface VouchedTpm {
-  /** Why no root vouches for it; null where one does. */
+  /** Why no root vouches for it; null if one does. */
   readonly notVouched: Rejection | null;
   /** SHA-256 of the root's certificate, hex. */
   readonly endorsedBy: string | null;
@@ -30,10 +30,10 @@ export interface VouchedTpm {
   readonly tpmClass: TpmClass;
 }
 
-/** What the roots of a moment say of a certificate. */
+/** A certificate, by the roots of a moment. */
 export interface EndorsementLookup {
   readonly vouched: VouchedTpm;
-  /** Null where no root vouches for the certificate, or there is none. */
+  /** Null if no root vouches for the certificate, or there is none. */
   readonly path: EndorsementPath | null;
 }
 

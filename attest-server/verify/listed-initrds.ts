@@ -43,7 +43,7 @@ export function* checkInitrds(
   return manifests;
 }
 
-/** `checkInitrds` without steps; null where a manifest has to be read. */
+/** `checkInitrds` without steps; null if a manifest has to be read. */
 export function initrdsAtOnce(part: Part | undefined, memory: Memory | null): readonly ReadInitrd[] | null {
   if (part === undefined) return none;
   const known = memory?.initrds(part.digest) ?? null;

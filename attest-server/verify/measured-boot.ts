@@ -14,7 +14,7 @@ import { vouchedPcrs } from './vouched-pcrs.ts';
 
 /**
  * Parses a firmware log and replays it onto the quoted PCRs. What it shows wrong is in `problems`.
- * @param userSpace the log of what systemd measured after it, as systemd keeps it; null where it was not sent
+ * @param userSpace the log of what systemd measured after it, as systemd keeps it; null if it was not sent
  * @param files that its loader may have read
  * @throws Rejection `malformed`, `too_large`
  */

@@ -22,7 +22,7 @@ export class Verifier {
     return this.#memory.readingSize(log, userSpace);
   }
 
-  /** Up to where IMA's list of this key's last boot was proven; null where nothing is known of it. */
+  /** Up to where IMA's list of this key's last boot was proven; null if nothing is known of it. */
   imaProven(
     akName: string,
   ): { readonly bytes: number; readonly head: string; readonly entries: number } | null {
@@ -40,7 +40,7 @@ export class Verifier {
     });
   }
 
-  /** True where the bytes of this file are not needed to know what it is. */
+  /** True if the bytes of this file are not needed to know what it is. */
   knowsFile(digest: string): boolean {
     return this.#memory.file(digest) !== null;
   }

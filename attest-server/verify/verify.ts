@@ -18,17 +18,17 @@ import type { MeasuredBoot, Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
-/** What arrived. Nothing in it is believed before `verify` returns. */
+/** Evidence as it arrived. Nothing in it is believed before `verify` returns. */
 export interface Evidence {
   readonly quotes: readonly QuoteEvidence[];
-  /** The exact text of the facts; null where there is none. */
+  /** The exact text of the facts; null if there is none. */
   readonly facts: string | null;
   /** By name, with bytes where they came along. */
   readonly parts: Parts;
-  /** What parts list, by its SHA-256, hex; what is remembered need not be here. */
+  /** The bytes that parts list, by SHA-256, hex; what is remembered need not be here. */
   readonly files?: ReadonlyMap<string, Buffer>;
   /**
-   * IMA's list, where it came otherwise than as the part `ima`; null where nothing of it did. Where it was not taken, why: then
+   * IMA's list, where it came otherwise than as the part `ima`; null if nothing of it did. Where it was not taken, why: then
    * nothing of it is proven.
    */
   readonly ima?: ImaTail | ImaProblem | null;
@@ -42,7 +42,7 @@ export interface ImaTail {
   readonly chunks: readonly Buffer[];
 }
 
-/** What the quotes must sign, over one connection of ours. */
+/** The data that the quotes must sign, over one connection of ours. */
 export interface ConnectionBinding {
   /** The nonce of the challenge that is answered. */
   readonly nonce: Buffer;
@@ -51,25 +51,25 @@ export interface ConnectionBinding {
   /** The channel value that the agent says it signed: it tells a relayed answer from a wrong nonce. */
   readonly claimedChannel: Buffer;
   readonly keyRequest?: Buffer;
-  /** What the facts must say; null where no session is known, as in an exported bundle. */
+  /** The session that the facts must name; null if none is known, as in an exported bundle. */
   readonly session: Pick<Facts, 'node' | 'helloDigest' | 'purpose'> | null;
 }
 
 export interface ExpectedIdentity {
   readonly ak: AttestationKey;
-  /** The endorsement key that the attestation key is enrolled under; null where none is known. */
+  /** The endorsement key that the attestation key is enrolled under; null if none is known. */
   readonly ekDigest: string | null;
   /** Whether the key must be a primary of the endorsement hierarchy: wherever an endorsement is known. */
   readonly judgeHierarchy: boolean;
   /** Or, for evidence of other origin, the bytes that the quotes carry: hex, "" allowed. */
   readonly binding: ConnectionBinding | { readonly qualifyingData: string };
-  /** What was asked for; null for evidence of other origin. */
+  /** The selection that was asked for; null for evidence of other origin. */
   readonly selection: PcrSelection | null;
 }
 
-/** What the quotes sign, by its digest: of this much the verifier says whose it is before it looks at anything else. */
+/** The signed evidence, by its digest: of this much the verifier says whose it is before it looks at anything else. */
 export interface SignedEvidence extends Pick<Evidence, 'quotes' | 'facts'> {
-  /** SHA-256 of the boot log, hex; null where there is none. */
+  /** SHA-256 of the boot log, hex; null if there is none. */
   readonly bootLog: string | null;
 }
 

@@ -4,7 +4,7 @@ import { loadOption } from '../tpm/load-option.ts';
 import { digestsOf } from './known-digests.ts';
 import type { KnownDigest, VouchedLog } from './vouched-log.ts';
 
-/** What the firmware hands to what it starts, as the boot variable has it. */
+/** The load options that the firmware hands to what it starts, from the boot variable. */
 export interface FirmwareLoadOptions {
   readonly text: string;
   readonly digests: KnownDigest;
@@ -14,8 +14,8 @@ export interface FirmwareLoadOptions {
 const mostOptions = 64;
 
 /**
- * What each boot variable of the log hands over. A kernel that the firmware starts itself has its command line there,
- * and measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
+ * The load options of each boot variable in the log. A kernel that the firmware starts itself has its command line there, and
+ * measures it; the text is as good as that digest, whatever else is wrong with the event that it was found in.
  */
 export function handedOverByFirmware({
   log: { bytes, raw },

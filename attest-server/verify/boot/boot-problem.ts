@@ -24,7 +24,7 @@ export interface ProblemCollector {
   readonly notes: LogNote[];
 }
 
-/** True where a log explains all that was quoted, but for unused banks and PCRs that a policy may compare by value. */
+/** True if a log explains all that was quoted, but for unused banks and PCRs that a policy may compare by value. */
 export function explainsTheRest(
   problems: readonly BootProblem[],
   banks: readonly { readonly bank: PcrBank }[],

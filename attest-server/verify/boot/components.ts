@@ -177,7 +177,7 @@ function tagged(tag: number, event: number, loadOptions: FindLoadOptions): Compo
   }
 }
 
-/** What a loader names without measuring the name. */
+/** The kind of an event for which a loader gives a name that it does not measure. */
 function loaderKind(vouched: VouchedLog, event: number, data: EventData): ComponentKind {
   const pcr = vouched.log.raw.pcrs[event];
   if (pcr === unifiedPcr && isSectionName(vouched, event)) return 'marker';
@@ -233,7 +233,7 @@ export class Component implements BootComponent {
     return this.#digests;
   }
 
-  /** Why it is known what the file is; null where it is not, and for what is no such file. */
+  /** Why it is known what the file is; null if it is not, and for what is no such file. */
   get explained(): DigestExplanation | null {
     if (this.#explained === undefined)
       this.#explained = isLoaderFile(this)

@@ -23,7 +23,7 @@ import { type Boundaries, findBoundaries, isSeparator } from './separators.ts';
 import { isVouched, type VouchedLog, type VouchedPcrBanks, vouchedLog } from './vouched-log.ts';
 
 /**
- * What a boot was, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
+ * The boot, as far as the TPM vouches for it. It never throws: what does not parse is no fact.
  * @param vouched the quoted banks, and the PCRs that the log replays onto in every one of them
  * @param files that its loader may have read
  */
@@ -49,7 +49,7 @@ export function knowingCommandLine(state: BootState, said: string): BootState {
   return state instanceof DerivedBootState ? state.knowing(said) : state;
 }
 
-/** What tells of tampering. */
+/** Signs of tampering. */
 interface LogFindings extends Pick<BootState, 'secureBoot' | 'firmwareVersion' | 'problems' | 'notes'> {
   readonly boundaries: Boundaries;
 }

@@ -15,12 +15,12 @@ export function environmentLines(bytes: Buffer): readonly string[] | null {
   return text.slice(head.length, end).split('\n').slice(0, -1);
 }
 
-/** What a new system has, where no block was sent. */
+/** The blocks of a new system, if no block was sent. */
 export const newBlocks: readonly Buffer[] = [[], [warning]].flatMap((lines) => blockOf(lines) ?? []);
 
 /**
- * What a block may have been when it was measured, its own bytes first and then those with the fewest changes: GRUB and
- * the system that it started write some variables after they were read.
+ * The blocks that may have been measured, its own bytes first and then those with the fewest changes: GRUB and the system that
+ * it started write some variables after they were read.
  * @param entries boot entries that may have been chosen then
  */
 export function* rewritesOf(lines: readonly string[], entries: readonly string[]): Generator<Buffer> {

@@ -9,7 +9,7 @@ declare class FileSeal {
   protected readonly classified: never;
 }
 
-/** What is remembered of a file whose digests were computed here; its bytes are needed no more. */
+/** A file whose digests were computed here; its bytes are needed no more. */
 export interface KnownFile extends FileSeal {
   readonly digests: BankDigests & { readonly sha256: string };
   readonly content: FileContent;
@@ -19,7 +19,7 @@ export interface KnownFile extends FileSeal {
 
 /** Files that a loader may have measured, as the part `loaderFiles` lists them. */
 export interface FileSet {
-  /** SHA-256 of the part, hex, and another one where some of what it lists is not known; null where there is none. */
+  /** SHA-256 of the part, hex, and another one where some of what it lists is not known; null if there is none. */
   readonly digest: string | null;
   readonly files: readonly KnownFile[];
 }
@@ -29,7 +29,7 @@ export const noFiles: FileSet = { digest: null, files: [] };
 /** Why a digest is known. */
 export interface DigestExplanation {
   readonly content: FileContent;
-  /** SHA-256 of the file that says so; null where none had to be sent. */
+  /** SHA-256 of the file that says so; null if none had to be sent. */
   readonly file: string | null;
 }
 

@@ -4,7 +4,7 @@ import type { BootProblem, ProblemCollector } from './boot-problem.ts';
 import { bootServicesLeft, separatorDigests } from './known-digests.ts';
 import { digestSieve, hasDigest, isVouched, problemAt, type VouchedLog } from './vouched-log.ts';
 
-/** Where the boot passed from one owner to the next. Indices of events; null where nothing vouched for says it. */
+/** Where the boot passed from one owner to the next. Indices of events; null if nothing vouched for says it. */
 export interface Boundaries {
   /** Before it in PCR 7 stands configuration, after it what allowed each image to run. */
   readonly secureBoot: number | null;
@@ -101,8 +101,8 @@ function separates(vouched: VouchedLog, event: number): boolean {
 }
 
 /**
- * What the log calls it. Attack: the boundary of PCR 7 hidden by another type or other data. OpenPOWER's separators, which
- * nobody else has of ones, are actions of these bytes first, and then name who measured them.
+ * The log's words for a separator. Attack: the boundary of PCR 7 hidden by another type or other data. OpenPOWER's separators,
+ * which nobody else has of ones, are actions of these bytes first, and then name who measured them.
  */
 function checkWords(
   vouched: VouchedLog,

@@ -5,7 +5,7 @@ import { type FieldName, type Template, templateOf } from './template.ts';
 /** A list in the binary form, with SHA-1 as the templates' digest. */
 export interface BinaryForm {
   readonly chunks: readonly Buffer[];
-  /** What is wrong with the first line that cannot be read; its offset counts in the text. Lines before it are in `chunks`. */
+  /** The fault in the first line that cannot be read; its offset counts in the text. Lines before it are in `chunks`. */
   readonly fault: Rejection | null;
 }
 
@@ -54,7 +54,7 @@ class AsciiConverter {
   #before = 0;
   /** Of the line before, as a rule. */
   #template: Template | null = null;
-  /** What stood before the digest in it: `sha256:`. */
+  /** The text before the digest in it: `sha256:`. */
   #prefix: Buffer = none;
   /** The line at hand, and how far it was read. */
   #text: Buffer = none;
@@ -294,7 +294,7 @@ const longestLine = 2 * limits.ima.piece;
 /** Of the binary form over the text: a header, a size for each field. */
 const mostAdded = 512;
 
-/** Of any hash in the kernel, with what it is of before it. */
+/** The longest name of a hash in the kernel, with what stands before it. */
 const longestHashName = 160;
 
 /** By two characters: the byte that they are in hex, as the kernel writes it; -1 where they are none. */

@@ -15,7 +15,7 @@ export type BootAggregate = `${PcrBank}:${string}`;
  */
 export type AggregateProblem = 'unquoted' | 'unextended' | 'unreadable' | 'no_aggregate' | 'not_replayed';
 
-/** What the kernel calls its first entry, and the first one after each kexec. */
+/** The kernel's name for its first entry, and for the first one after each kexec. */
 export const aggregateName = Buffer.from('boot_aggregate');
 
 /** @param first entry of a list, its fields found */

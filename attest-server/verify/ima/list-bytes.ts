@@ -50,7 +50,7 @@ export class ListBytes {
   readonly #chunks: Buffer[];
   /** Of the template's digest in each entry. */
   readonly digestBytes: number;
-  /** What is wrong with the bytes behind these; null where nothing is, or none are. */
+  /** The fault in the bytes behind these; null if they are sound, or there are none. */
   readonly fault: Rejection | null;
 
   constructor(chunks: readonly Buffer[], digestBytes: number, fault: Rejection | null) {
@@ -66,7 +66,7 @@ export class ListBytes {
   /**
    * Brings together the entry that begins here and ends in a later chunk: no more than that is copied.
    * @param lacking at least how many bytes
-   * @returns false where there are no more
+   * @returns false if there are no more
    */
   join(index: number, at: number, lacking: number): boolean {
     const chunk = this.#chunks[index];

@@ -60,7 +60,7 @@ export class Mappings {
     if (next !== null) this.#put(key, next);
   }
 
-  /** The device of a record, by its numbers; where it has none, by its name; null where it has neither. */
+  /** The device of a record, by its numbers; where it has none, by its name; null if it has neither. */
   #about(said: RecordFields): readonly [key: string, device: MappedDevice] | null {
     const [major, minor] = [numberIn(said.get('major')), numberIn(said.get('minor'))];
     const { name, uuid } = namesIn(said);
@@ -103,7 +103,7 @@ export class Mappings {
 }
 
 interface MappedDevice extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
-  /** That it works with, or worked with; null where it was resumed with one that no entry shows. */
+  /** That it works with, or worked with; null if it was resumed with one that no entry shows. */
   readonly active: DeviceTable | null;
   /** The last ones that were loaded for its numbers, the newest at the end, each once. */
   readonly loaded: readonly DeviceTable[];
@@ -112,9 +112,9 @@ interface MappedDevice extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> 
 interface DeviceTable {
   /** As the kernel names it later: `sha256:…` over all records of its load; null while not all of them came. */
   readonly hash: string | null;
-  /** None where there are more than are kept. */
+  /** None if there are more than are kept. */
   readonly targets: readonly MeasuredTarget[];
-  /** While more of them may come; null where there are more than are kept. */
+  /** While more of them may come; null if there are more than are kept. */
   readonly records: readonly Buffer[] | null;
   readonly bytes: number;
 }
@@ -133,7 +133,7 @@ function sizeOf({ name, uuid, loaded }: MappedDevice): number {
   return loaded.reduce((sum, { bytes }) => sum + bytes, 256 + name.length + uuid.length);
 }
 
-/** Null where nothing is to be said of it. */
+/** Null if nothing is to be said of it. */
 function afterEvent(
   event: string,
   device: MappedDevice,

@@ -42,10 +42,10 @@ export interface KnownList {
   readonly last: ImaCheckpoint;
 }
 
-/** What one answer proves of a list. */
+/** The proof that one answer gives of a list. */
 export interface ListProof {
   readonly list: ProvenImaList | ImaProblem | null;
-  /** Null where the answer says nothing of the list's begin. */
+  /** Null if the answer says nothing of the list's begin. */
   readonly aggregate: BootAggregate | AggregateProblem | null;
   /** To be remembered; null: nothing is to be known of the list any longer. */
   readonly known: KnownList | null;
@@ -160,9 +160,9 @@ function runningIn(checkpoint: ImaCheckpoint, bank: PcrBank): RunningValue | nul
 
 interface ReplayedList {
   readonly told: ListSummary;
-  /** What cannot be read, before the value was reached. */
+  /** The entry that cannot be read, before the value was reached. */
   readonly fault: ImaProblem | null;
-  /** Null where the list does not lead to the value. */
+  /** Null if the list does not lead to the value. */
   readonly reached: RunningValue | null;
 }
 
@@ -196,7 +196,7 @@ function* replayTo(
   return first;
 }
 
-/** Another bank, up to this entry; null where it leads elsewhere. */
+/** Another bank, up to this entry; null if it leads elsewhere. */
 function* replayWith(
   list: ListBytes,
   start: ImaCheckpoint | null,
@@ -223,7 +223,7 @@ function replayOf(start: ImaCheckpoint | null, { bank, value }: QuotedValue, way
   return new Replay(bank, way, start === null ? null : (runningIn(start, bank)?.value ?? null), value);
 }
 
-/** What a list tells beside its hashes, as far as it is read. */
+/** The content of a list beside its hashes, as far as it is read. */
 class ListSummary {
   entries = 0;
   bytes = 0;
@@ -324,7 +324,7 @@ function banksDisagree(
   return incomplete(text, entries, bytes);
 }
 
-/** @param list of which the entries between both are walked through; null where there are none */
+/** @param list of which the entries between both are walked through; null if there are none */
 function sealed(
   list: ListBytes | null,
   start: ImaCheckpoint | null,

@@ -7,9 +7,9 @@ import type { ListCursor } from './list-bytes.ts';
 export const imaPcr = 10;
 
 /**
- * What a kernel extends a bank with, security/integrity/ima/ima_crypto.c (ima_calc_field_array_hash).
- * `hashed`: the data hashed for it, from 5.8 on. `padded`: their SHA-1 digest with zeros behind it, before 5.8.
- * `unmapped`: the same from 5.8 on, in a bank whose hash the kernel has not; its violations fill the bank's whole size.
+ * The value that a kernel extends a bank with, security/integrity/ima/ima_crypto.c (ima_calc_field_array_hash). `hashed`: the
+ * data hashed for it, from 5.8 on. `padded`: their SHA-1 digest with zeros behind it, before 5.8. `unmapped`: the same from
+ * 5.8 on, in a bank whose hash the kernel has not; its violations fill the bank's whole size.
  */
 export type ReplayMethod = 'hashed' | 'padded' | 'unmapped';
 

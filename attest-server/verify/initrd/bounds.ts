@@ -1,6 +1,6 @@
 import { limits } from '../../wire/limits.ts';
 
-/** What an initrd may hold before nothing is said of it. */
+/** Limits on an initrd; beyond them nothing is said of it. */
 export interface InitrdBounds {
   /** Of the image, and of all that is unpacked of it. */
   readonly imageBytes: number;

@@ -16,7 +16,7 @@ import { PathFault } from './folders.ts';
 import { InitrdError } from './initrd-error.ts';
 import type { RootTree } from './root-tree.ts';
 
-/** What is asked and told while archives are read. */
+/** The calls made while archives are read. */
 export interface CpioListener {
   /** Whether the file of that path is kept whole. */
   keepsContent(path: string): boolean;

@@ -42,7 +42,7 @@ export class Folders {
   }
 }
 
-/** What the kernel could not make as it stands, or would make elsewhere. */
+/** A path that the kernel could not make as it stands, or would make elsewhere. */
 export class PathFault extends Error {}
 
 export interface Folder extends Inode {

@@ -119,7 +119,7 @@ export class InitrdReader {
     while (this.#at < begin + chunk.length) this.#at += await this.#take(chunk.subarray(this.#at - begin));
   }
 
-  /** How many of the bytes were taken; none where they are now something else. */
+  /** How many of the bytes were taken; none if they are now something else. */
   async #take(bytes: Buffer): Promise<number> {
     try {
       if (this.#mode === 'stopped') return bytes.length;
@@ -255,7 +255,7 @@ export class InitrdReader {
   }
 }
 
-/** What takes some milliseconds to be read. */
+/** Bytes that take some milliseconds to read. */
 export const stepBytes = 64 * 1024;
 const mostPathFaults = 16;
 /** With which headers of archives begin. */

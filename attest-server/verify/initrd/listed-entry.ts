@@ -6,7 +6,7 @@ export type ListedEntry = { -readonly [Member in keyof InitrdEntry]: InitrdEntry
   linked?: true;
 };
 
-/** What the kernel has in memory: all names of one file are one of them. */
+/** A file as the kernel has it in memory: all of its names lead to one of these. */
 export interface Inode {
   readonly type: number;
   mode: number;

@@ -14,8 +14,8 @@ import {
 import { entryOf, type Inode, type ListedEntry } from './listed-entry.ts';
 
 /**
- * What the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one entry after
- * the other. Where that would not do what an archive says, there is a fault instead of a guess.
+ * The tree that the kernel makes of an initrd's entries: folders and files in memory, as init/initramfs.c makes them of one
+ * entry after the other. Where that would not do what an archive says, there is a fault instead of a guess.
  */
 export class RootTree {
   readonly #folders = new Folders();
@@ -103,7 +103,7 @@ export class RootTree {
     return listed;
   }
 
-  /** Where an entry goes, with links on the way followed; null where no such folder is. */
+  /** Where an entry goes, with links on the way followed; null if no such folder is. */
   #placeOf(name: string, listed: ListedEntry): PathLookup | null {
     const parts = partsOf(name);
     // Attack: a name that a reader of archives and the kernel take for two.

@@ -102,7 +102,7 @@ function sizeBytes(descriptor: number): number {
   return [isSingle(descriptor) ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
 }
 
-/** What unpacking needs of memory. */
+/** The memory that unpacking needs. */
 function windowOf(header: Buffer, descriptor: number): number {
   if (!isSingle(descriptor)) {
     const window = header.readUInt8(5);

@@ -6,7 +6,7 @@ import { eventType } from './event-types.ts';
 import { grubPrefix } from './grub-text.ts';
 import type { RawLog } from './log-format.ts';
 
-/** What an event's digest can be of, by its type: which bytes of the data are tried, and in which order. */
+/** The source of an event's digest, by its type: which bytes of the data are tried, and in which order. */
 type DigestSource =
   /** An image, a table, a file: nothing that the log holds. */
   | 'elsewhere'
@@ -74,7 +74,7 @@ function bankColumns(log: RawLog, banks: readonly LogBank[]): readonly BankColum
   }));
 }
 
-/** True where the event has no digest of one of these banks. */
+/** True if the event has no digest of one of these banks. */
 export function lacksDigest(log: RawLog, index: number, banks: readonly LogBank[]): boolean {
   for (const bank of banks) if ((log.digestOffsets[bank]?.[index] ?? 0) === 0) return true;
   return false;
@@ -82,7 +82,7 @@ export function lacksDigest(log: RawLog, index: number, banks: readonly LogBank[
 
 /**
  * The bytes that an event's digest is of, where its data holds them. Tried one after the other, three at most;
- * they must agree with each digest of `banks` that the event has. Null where the digest is of something that the log does
+ * they must agree with each digest of `banks` that the event has. Null if the digest is of something that the log does
  * not hold.
  */
 export function measuredBytes(
@@ -139,7 +139,7 @@ function isDigest(digest: string, bytes: Buffer, at: number, size: number): bool
   return true;
 }
 
-/** What may have been hashed, the usual first. Null where there is no such possibility. */
+/** The bytes that may have been hashed, the usual ones first. Null if there is no such possibility. */
 function nthCandidate(
   kind: DigestSource,
   bytes: Buffer,

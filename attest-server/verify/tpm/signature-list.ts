@@ -24,7 +24,7 @@ const ownerBytes = 16;
 
 /**
  * The entries of an EFI signature database: EFI_SIGNATURE_LISTs, each of EFI_SIGNATURE_DATAs of one type and size.
- * Null where the lengths do not fit. UEFI 2.10, section 32.4.1.
+ * Null if the lengths do not fit. UEFI 2.10, section 32.4.1.
  */
 export function signatureEntries(database: Buffer): readonly SignatureEntry[] | null {
   const entries: SignatureEntry[] = [];
