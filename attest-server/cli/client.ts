@@ -24,11 +24,11 @@ export interface Client {
   close(): void;
 }
 
-/** What the server answered in place of what was asked for. */
+/** The server's answer in place of what was asked for. */
 export class Refusal extends CliError {
   /** Of HTTP. */
   readonly status: number;
-  /** Of the problem; null where a server of before says none. */
+  /** Of the problem; null if an older server names none. */
   readonly code: string | null;
 
   constructor(status: number, code: string | null, text: string, hint: string | null) {
@@ -186,7 +186,7 @@ function notStarted({ startedBy }: ServerAccess, what: string, cause: Error): Cl
   );
 }
 
-/** What the server shows and what the file holds, by the digests of `assay authority status`. */
+/** The certificates that the server shows and those of the file, by the digests of `assay authority status`. */
 async function whoSigned({ server, ca }: ServerAccess): Promise<string> {
   const shown = (await shownChain(server)).at(-1);
   if (shown === undefined) return '';

@@ -1,6 +1,6 @@
 import type { Client } from './client.ts';
 
-/** What every command is given. */
+/** The context of every command. */
 export interface CliContext {
   /** Of this program. */
   readonly version: string;
@@ -11,7 +11,7 @@ export interface CliContext {
   readonly exitWith: (code: number) => void;
 }
 
-/** What a command may touch of its surroundings, so that a test can stand in for a terminal. */
+/** The surroundings that a command may touch, so that a test can stand in for a terminal. */
 export interface CliIo {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
@@ -19,10 +19,10 @@ export interface CliIo {
   readonly cwd: string;
   /** Standard output is a terminal, and nobody asked for no colour. */
   readonly colour: boolean;
-  /** Width of the terminal; null where standard output is none. */
+  /** Width of the terminal; null if standard output is none. */
   readonly columns: number | null;
   readonly now: () => number;
-  /** Asks a person, and gives the line that was typed, null where the input ended; null where there is no terminal. */
+  /** Asks a person, and gives the line that was typed, null if the input ended; null if there is no terminal. */
   readonly ask: ((question: string) => Promise<string | null>) | null;
   readonly stdin: AsyncIterable<Uint8Array>;
   /** Aborted by Ctrl-C, which from this call on does not end the program by itself. */

@@ -4,7 +4,7 @@ import type { Suppression, WrongResource } from '../formats/marking.ts';
 import { utc } from './moment.ts';
 import type { LabelledLine } from './table.ts';
 
-/** What the Node of a node carries, why it is not as its verdict says, and what is wrong with its resource. */
+/** The marks of a node's Node, why they are not as its verdict says, and what is wrong with its resource. */
 export function marksLines({ marks, mode }: Pick<NodeView, 'marks' | 'mode'>): readonly LabelledLine[] {
   if (marks === null) return [];
   const { resource } = marks;

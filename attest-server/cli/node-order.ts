@@ -18,7 +18,7 @@ const orders = {
   verified: newestFirst(({ verifiedAt }) => verifiedAt),
 } as const satisfies Readonly<Record<string, NodeOrder>>;
 
-/** What `--sort-by` takes. */
+/** The values of `--sort-by`. */
 export const nodeOrders = Object.keys(orders);
 
 /** Equal ones stand by their names. @throws CliError (usage) */

@@ -26,7 +26,7 @@ export async function print(io: CliIo, format: Format, value: unknown, people: (
   } else io.out(people());
 }
 
-/** What was asked for by name: one name gives the object itself, and nothing where it is missing; else a list. */
+/** Prints nodes that were asked for by name: one name gives the object itself, and nothing if it is missing; else a list. */
 export async function printNodes(
   io: CliIo,
   format: Format,

@@ -18,7 +18,7 @@ export interface ServerAccess {
   readonly ca: string | null;
   /** Of that PEM. */
   readonly caFile: string | null;
-  /** The file of `npm start` that names the server; null where something else does. */
+  /** The file of `npm start` that names the server; null if something else does. */
   readonly startedBy: string | null;
 }
 
@@ -138,7 +138,7 @@ export function readContexts(io: CliIo): Contexts {
   return { contexts, current: found?.current ?? null };
 }
 
-/** Writes down which context is used from now on. @throws CliError (usage) where there is none of that name */
+/** Writes down which context is used from now on. @throws CliError (usage) if there is none of that name */
 export function useContext(name: string, io: CliIo): void {
   contextNamed(name, io);
   const path = userFile(io) ?? '';
@@ -149,7 +149,7 @@ export function useContext(name: string, io: CliIo): void {
   );
 }
 
-/** What names a server here before the context in use does; null where nothing does. */
+/** The source that names a server here with precedence over the context in use; null if there is none. */
 export function findsElsewhere(io: CliIo): string | null {
   if (io.env.ASSAY_SERVER && io.env.ASSAY_TOKEN_FILE) return 'ASSAY_SERVER';
   const path = join(io.cwd, '.assay', 'cli.json');
@@ -193,7 +193,7 @@ function userEntry(io: CliIo): SavedContext | null {
   return found.current === undefined ? besideFile(found, path) : contextNamed(found.current, io);
 }
 
-/** @throws CliError where it names a token that lies elsewhere */
+/** @throws CliError if it names a token that lies elsewhere */
 function folderEntry(cwd: string): SavedContext | null {
   const path = join(cwd, '.assay', 'cli.json');
   const found = readConfiguration(path);

@@ -13,7 +13,7 @@ export interface ShowOptions {
 /**
  * Shows a page about each of these nodes; exits by the worst state.
  * @param between the pages
- * @throws CliError where a node is missing, once the others are shown
+ * @throws CliError if a node is missing, once the others are shown
  */
 export async function showNodes(
   { io, server, exitWith }: CliContext,

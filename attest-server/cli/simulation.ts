@@ -5,7 +5,7 @@ import type { NodeState } from '../wire/verdict.ts';
 import type { Client } from './client.ts';
 import { table } from './table.ts';
 
-/** What is shown of a node, wherever it was judged. */
+/** A simulated node, wherever it was judged. */
 export interface ShownSimulation {
   readonly node: string;
   readonly before: { readonly state: NodeState } | null;
@@ -55,7 +55,7 @@ export function simulationText(items: readonly ShownSimulation[], all: boolean):
   return `${rows}${sums.join('; ')}\n`;
 }
 
-/** A table of nodes, and why each of them would change; empty where there is none. */
+/** A table of nodes, and why each of them would change; empty if there is none. */
 export function changesText(shown: readonly ShownSimulation[]): string {
   const isMarked = shown.some(({ marks }) => marks != null);
   const rows = shown.map(({ node, before, after, marks, note }) => [

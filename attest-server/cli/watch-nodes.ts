@@ -15,7 +15,7 @@ export interface WatchOptions {
   readonly every: number;
   /** Milliseconds after which it ends by itself; null: never. */
   readonly longest: number | null;
-  /** What is watched, as it is now, in order. */
+  /** The watched nodes as they are now, in order. */
   readonly read: () => Promise<NamedNodes>;
   /** Lines of a table, one for each node; with the heading where they are the first. */
   readonly rows: (nodes: readonly NodeView[], isFirst: boolean) => string;
@@ -89,7 +89,7 @@ function lookUp(client: Client, name: string): Promise<NodeView | null> {
   });
 }
 
-/** What a watcher wants to hear of; times of the latest verdict move with each answer. */
+/** The part of a node that a watcher wants to hear of; times of the latest verdict move with each answer. */
 function essence(node: NodeView | undefined): string {
   if (node === undefined) return '';
   const { state, reasons, aspects, bootedAt, group, policy, mode, bound, kernel, tpm } = node;

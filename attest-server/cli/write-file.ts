@@ -27,7 +27,7 @@ export function replaceFile(path: string, change: (text: string) => string): voi
   }
 }
 
-/** What is said of a file that cannot be written. */
+/** The error on a file that cannot be written. */
 export function unwritable(path: string, cause: unknown): CliError {
   const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
   const hint =

@@ -12,7 +12,7 @@ import { readSimulation } from '../simulation.ts';
 import { table } from '../table.ts';
 import { paragraph } from './why.ts';
 
-/** What a capture would make, and the nodes of which that would demand a proof that they do not give. */
+/** The reference that a capture would make, and the nodes of which that would demand a proof that they do not give. */
 export function tryCapture(client: Client, asked: object): Promise<CaptureTrialView> {
   return readSimulation(client, '/v1/references/capture/simulate', asked, captureTrial);
 }
@@ -22,7 +22,7 @@ export function tryCapture(client: Client, asked: object): Promise<CaptureTrialV
  * proof that they do not give; and asks where something stands against one, or a trusted node turns. Where there is nothing
  * it says nothing, so that a script needs no consent.
  * @returns what the capture sends besides
- * @throws CliError where no reason was given that is needed, the answer is no, or there is nobody to ask
+ * @throws CliError if no reason was given that is needed, the answer is no, or there is nobody to ask
  */
 export async function confirmCapture(
   io: CliIo,
@@ -71,7 +71,7 @@ function turning({ items }: CaptureTrialView): readonly string[] {
     .map(({ node }) => node);
 }
 
-/** Empty where nothing stands against a node, and nothing is demanded that one does not give. */
+/** Empty if nothing stands against a node, and nothing is demanded that one does not give. */
 export function trialText(trial: CaptureTrialView, reading: TextFormat): string {
   const { against } = trial;
   const news = against.map((one) => againstText(one, reading)).join('');
@@ -131,7 +131,7 @@ function isOfProof({ code, aspect }: Reason): boolean {
   return code === 'facts_unavailable' && aspect === 'boot';
 }
 
-/** What a person should know who vouches for it; empty where it demands the proof, or shall not. */
+/** The warning for a person who vouches for it; empty if it demands the proof, or shall not. */
 export function noDemandText({ kind, name, captured, aggregate }: ReferenceView, wanted: boolean): string {
   if (kind !== 'boot' || !wanted || aggregate !== undefined) return '';
   return `${printable(captured?.node ?? 'its node')} has not proven that nothing was measured again in its boot (boot_aggregate), so reference ${printable(name)} demands that of no node\n`;

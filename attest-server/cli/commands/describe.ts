@@ -17,7 +17,7 @@ export function describeNodes(
   return showNodes(context, names, options, page, '\n');
 }
 
-/** What it is about and, for a person, what is known of it. */
+/** Everything about a node, for a person: its state and, line by line, what is known of it. */
 function page(node: NodeView, reading: TextFormat): string {
   const lines = [
     ...stateOf(node),
@@ -117,7 +117,7 @@ function claimLine({
   return ['Claimed by', `${who}: refused ${times}, last ${lastSeen}, from ${address}: ${code}`];
 }
 
-/** What is not known of a finding has no line. */
+/** A finding; members that are not known have no line. */
 function finding({
   code,
   severity,

@@ -6,7 +6,7 @@ import { utc } from '../moment.ts';
 import { field, readable, type TextFormat } from '../readable.ts';
 import type { LabelledLine } from '../table.ts';
 
-/** What is known of a node besides its reasons, and so what speaks for a trusted one: a block below them. */
+/** The facts on a node besides its reasons, which speak for a trusted one: a block below them. */
 export function standing(node: NodeView, reading: TextFormat): string {
   const lines = known(node);
   const indent = Math.max(...lines.map(([label]) => label.length)) + 4;
@@ -15,7 +15,7 @@ export function standing(node: NodeView, reading: TextFormat): string {
     .join('');
 }
 
-/** What is not known has no line. */
+/** The facts as lines; an unknown one has none. */
 function known(node: NodeView): readonly LabelledLine[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),

@@ -75,7 +75,7 @@ function trialLines({ trial }: StatusView): readonly LabelledLine[] {
   ];
 }
 
-/** A policy of before that people went back to, and another one that is looked at. */
+/** An earlier policy that people went back to, and another one that is being looked at. */
 function policyLines({ policy: { rollback, comparing } }: StatusView, now: number): readonly LabelledLine[] {
   const lines: LabelledLine[] = [];
   if (rollback !== null) {

@@ -42,7 +42,7 @@ export async function enableTrust({ io, server }: CliContext, options: TrustOpti
   await print(io, format, latch, () => `${latchText(latch, io.now())}\n`);
 }
 
-/** Signs with the copy, here: the key itself goes nowhere. @throws CliError where no copy of an audit key is named */
+/** Signs with the copy, here: the key itself goes nowhere. @throws CliError if no copy of an audit key is named */
 function readCopy({ cwd }: CliIo, keyId: string, given: string | undefined): AuditKeyCopy {
   if (given === undefined)
     throw new CliError(

@@ -27,7 +27,7 @@ export async function complete(
   if (files) context.io.out(':files\n');
 }
 
-/** What stands before the word that is typed. */
+/** The words before the one that is being typed. */
 interface TypedPrefix {
   readonly command: Command;
   /** How many arguments of the command there are already. */

@@ -20,7 +20,7 @@ import { readNodes } from '../read-nodes.ts';
 import { readContexts } from '../server-access.ts';
 import { formatsOfOption } from '../tree/option.ts';
 
-/** What a value is: one of these words, something that the server knows, a context, a file, or anything. */
+/** The kind of a value: one of these words, something that the server knows, a context, a file, or anything. */
 export type ValueKind =
   | readonly string[]
   | keyof typeof atServer

@@ -53,8 +53,8 @@ function verifyFile(path: string, witness: Witness | null, io: CliIo): AuditLogR
 }
 
 /**
- * What is verified is written down from time to time: whoever is interrupted goes on from there with `--resume`. Whoever
- * names no other witness compares with it, too: what was signed once must still be there.
+ * Verifies a live log, and writes down from time to time how far: whoever is interrupted goes on from there with `--resume`.
+ * Whoever names no other witness compares with it, too: what was signed once must still be there.
  */
 async function verifyLive(
   { io, server }: CliContext,

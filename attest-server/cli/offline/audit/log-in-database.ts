@@ -69,7 +69,7 @@ function lineOf(value: unknown): AuditLine {
   return line;
 }
 
-/** What the server shows for a damaged entry too: its hash does not fit. */
+/** The detail that the server shows for a damaged entry too: its hash does not fit. */
 function detailOf(text: unknown): unknown {
   try {
     return JSON.parse(String(text));

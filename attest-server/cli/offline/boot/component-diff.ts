@@ -22,7 +22,7 @@ export interface ComponentsDifference {
   readonly onlyActual: readonly string[];
 }
 
-/** What two references say differently of what a boot measures: a computed one has no events that could be compared. */
+/** The components by which two references differ: a computed one has no events that could be compared. */
 export function diffComponents(expected: Reference, actual: Reference): ComponentsDifference {
   const before = stagesOf(expected);
   const after = stagesOf(actual);

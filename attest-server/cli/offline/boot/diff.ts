@@ -72,7 +72,7 @@ async function lastTrustedOf({ io, server }: CliContext, node: string): Promise<
 
 /** How two boots differ; what `assay boot diff -o json` prints. */
 export interface BootDiff {
-  /** What was compared, as it is called, the good one first. */
+  /** The names of the compared boots, the good one first. */
   readonly boots: readonly [string, string];
   /** Nothing differs that counts. */
   readonly same: boolean;
@@ -93,7 +93,7 @@ export interface EventOfDiff {
    * machines that are alike, and makes no boot another one.
    */
   readonly counts: 'cause' | 'follows' | 'never';
-  /** What the log of the second boot shows unusual of it, of the first where only that has it. */
+  /** The unusual in the second boot's log, or of the first if only that has it. */
   readonly note: string | null;
 }
 
@@ -104,7 +104,7 @@ const rules: BootRules = { ...defaultBootRules, byValue: valuePcrs };
 /**
  * Judges boot `b` as if `a` had been captured.
  * @param at milliseconds since the epoch
- * @throws CliError where `a` cannot be captured, or they share no bank better than SHA-1
+ * @throws CliError if `a` cannot be captured, or they share no bank better than SHA-1
  */
 function diffBoots(a: BootSide, b: BootSide, at: number): BootDiff {
   const bank = sharedBank(a, b);

@@ -85,7 +85,7 @@ const whyEmpty =
 
 type PartialLog = Omit<EventLog, 'banks'>;
 
-/** What can be read of a log that is cut or damaged; null where not even its first event can. */
+/** The events of a log that is cut or damaged, as far as it can be read; null if not even the first can. */
 function readableEvents(bytes: Buffer): PartialLog | null {
   try {
     const { format, startupLocality, events, notes } = parseEventLogSoFar(bytes).log;
@@ -107,8 +107,8 @@ function soFarPage({ format, events, notes }: PartialLog): string {
 }
 
 /**
- * What `assay eventlog` prints, with its last line feed. JSON: one object in the shape of EventLog, and under
- * `userspace` what systemd's log adds, where it is given.
+ * The output of `assay eventlog`, with its last line feed. JSON: one object in the shape of EventLog, and under `userspace`
+ * what systemd's log adds, if it is given.
  */
 export function renderEventLog(
   log: EventLog,

@@ -21,7 +21,7 @@ export function readBootFile(path: string): Buffer {
   });
 }
 
-/** What each chunk of a file is given to, in order; not all of it is in memory at once. */
+/** Passes each chunk of a file on, in order; not all of it is in memory at once. */
 export function readChunks(path: string, take: (chunk: Buffer) => void): number {
   return opened(path, (file) => {
     const chunk = Buffer.alloc(chunkBytes);

@@ -95,7 +95,7 @@ function nameOf(file: string): string {
   return parts.slice(-2).join('/');
 }
 
-/** What a machine would quote that booted as the log says. */
+/** The PCRs that a machine would quote that booted as the log says. */
 function banksOf(log: ParsedLog): readonly PcrValues[] {
   return asTheLogSays(log).banks.flatMap((bank) =>
     // No machine quotes it: see the note on SM3 in docs/boot-facts.md.

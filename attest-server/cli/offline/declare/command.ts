@@ -111,7 +111,7 @@ async function nextManifest(directory: string, { serial, restore }: DeclareOptio
   return { manifest, content, isNew, since: sinceManifest(before, files) };
 }
 
-/** Paths that the manifest of before has otherwise, or not at all; all are new where there is none. */
+/** Paths that the earlier manifest has otherwise, or not at all; all are new if there is none. */
 interface ChangedPaths {
   readonly added: readonly string[];
   readonly changed: readonly string[];
@@ -158,7 +158,7 @@ function serialOf(given: string | undefined, before: Manifest | null): number {
   return serial;
 }
 
-/** A signature of before is none of what is now: ssh-keygen would ask whether to write over it. */
+/** Writes the manifest and removes the earlier signature, which is not of these bytes: ssh-keygen would ask whether to overwrite it. */
 function writeManifest(directory: string, text: string): void {
   const path = join(directory, declaredFiles.manifest);
   try {

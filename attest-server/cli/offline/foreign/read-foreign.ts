@@ -17,7 +17,7 @@ export interface ReadForeign {
 
 /**
  * Reads component files of systemd-pcrlock (files, or a folder of them), or a measured boot reference state of Keylime.
- * Null where it is neither: then it is a reference of ours.
+ * Null if it is neither: then it is a reference of ours.
  * @throws CliError
  */
 export function readForeign(

@@ -99,11 +99,11 @@ async function markedByFirstUse(
 interface RefusedShare {
   readonly untrusted: number;
   readonly trusted: number;
-  /** What a policy may make untrusted of them. */
+  /** The share of them that a policy may make untrusted. */
   readonly share: number;
 }
 
-/** Null where the server would take this policy. */
+/** Null if the server would take this policy. */
 function refusedFor({ items, refusedShare: share }: z.output<typeof simulateAnswer>): RefusedShare | null {
   const trusted = items.filter(canLoseTrust);
   const untrusted = trusted.filter(turnsUntrusted).length;
@@ -123,7 +123,7 @@ function firstUseText(names: readonly string[]): string {
   return `of those that would be marked, nobody has vouched for the TPM of ${counted(names.length, 'node')} bound by first use: ${listed(names)} (assay enrol approve --all)\n`;
 }
 
-/** What the breaker would make of it. */
+/** The breaker's answer to it. */
 function breakerText(answer: BreakerAnswer | null): string {
   if (answer === null || answer.tainted + answer.waiting === 0) return '';
   const { tainted, waiting, held } = answer;

@@ -7,7 +7,7 @@ import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile } from '../../read-file.ts';
 
-/** The text of a policy file, or of `strict` or `observe`. @throws CliError where it cannot be read */
+/** The text of a policy file, or of `strict` or `observe`. @throws CliError if it cannot be read */
 export function readPolicyText({ cwd }: CliIo, name: string): string {
   return builtInPolicy(name)?.text ?? readFile(resolve(cwd, name)).toString('utf8');
 }

@@ -81,7 +81,7 @@ function checkOptions(options: RuntimeOptions): void {
     );
 }
 
-/** What was found so far; who waits is told every few seconds. */
+/** The files found so far; progress is printed every few seconds. */
 class FoundFiles {
   readonly files: ListedFile[] = [];
   readonly policies = new Map<string, KnownImaPolicy>();
@@ -92,7 +92,7 @@ class FoundFiles {
     this.#io = io;
   }
 
-  /** @throws Rejection for a file that none can be: while it is known where it came from */
+  /** @throws Rejection for a file that none can be: while it is known if it came from */
   add(file: ListedFile): void {
     checkListedFile(file);
     // A list is refused in the end where it is too large: not only then.
@@ -162,7 +162,7 @@ function packagesIn(folder: string, ending: string, option: string): readonly st
   return paths;
 }
 
-/** What is wrong with a package is told with its name: half of a list is none. */
+/** Names the package in a fault of it: half of a list is none. */
 async function naming(path: string, read: () => void | Promise<void>): Promise<void> {
   try {
     await read();

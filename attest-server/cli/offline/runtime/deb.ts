@@ -11,7 +11,7 @@ import { readTar } from './tar.ts';
 
 /**
  * The files and symbolic links of a Debian package (deb(5)), each with SHA-256: the package itself carries MD5 alone.
- * @throws Rejection `malformed`, `too_large`; ToolError where `xz` is needed and not installed
+ * @throws Rejection `malformed`, `too_large`; ToolError if `xz` is needed and not installed
  */
 export async function* readDeb(path: string): AsyncGenerator<ListedFile> {
   const members = await readMembers(path);

@@ -15,7 +15,7 @@ import { readNode } from '../../read-nodes.ts';
 import { shownDigits } from '../../readable.ts';
 import { contextPolicy } from '../verify/verify.ts';
 
-/** What a node measured, as a reference would list it, and which evidence that is of. */
+/** The measured files of a node as a reference would list them, and the evidence that they are from. */
 export interface NodeFiles {
   readonly runtime: RuntimeFiles;
   readonly label: string;
@@ -24,7 +24,7 @@ export interface NodeFiles {
 /**
  * @param given `NODE`: the evidence of its last trusted verdict; or `NODE@DIGEST` for another one
  * @param at milliseconds since the epoch
- * @throws CliError where none is kept, or it is no model for others
+ * @throws CliError if none is kept, or it is no model for others
  */
 export async function readNodeFiles(server: Client, given: string, at: number): Promise<NodeFiles> {
   const [node = '', digits] = given.split('@');
@@ -81,7 +81,7 @@ async function readTrusted(server: Client, node: string): Promise<LabelledEviden
   );
 }
 
-/** Null where it was erased. */
+/** Null if it was erased. */
 async function readKept(server: Client, node: string, digest: string): Promise<LabelledEvidence | null> {
   try {
     return await readEvidence(server, node, digest);

@@ -4,13 +4,13 @@ import { hasPrototype } from '../../../wire/prototype-key.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { inOurWords } from '../../../wire/shape-fault.ts';
 
-/** What a runtime policy of Keylime says, or an allow-list of before. */
+/** A runtime policy of Keylime, or an older allow-list. */
 export interface KeylimePolicy {
   readonly files: readonly ListedFile[];
   readonly keyrings: readonly { readonly keyring: string; readonly digest: string }[];
   /** Paths that it leaves out, as it writes them: regular expressions that match a path's begin. */
   readonly excludes: readonly string[];
-  /** What of it is passed over, a line each, for people. */
+  /** The parts of it that are passed over, a line each, for people. */
   readonly notes: readonly string[];
 }
 
@@ -107,7 +107,7 @@ function listed(path: string, digest: string, field: string): ListedFile {
   return { digest: Buffer.from(digest, 'hex'), path, package: null };
 }
 
-/** What begins each list is no file: the boot is judged by the quoted PCRs. */
+/** The first entry of each list is no file: the boot is judged by the quoted PCRs. */
 function isFile({ path }: ListedFile): boolean {
   return path !== 'boot_aggregate';
 }

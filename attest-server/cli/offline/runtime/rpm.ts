@@ -142,7 +142,7 @@ class RpmHeader {
     }
   }
 
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   texts(tag: number): readonly string[] {
     const entry = this.#entries.get(tag);
     if (entry === undefined) return [];

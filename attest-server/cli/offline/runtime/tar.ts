@@ -59,7 +59,7 @@ const blockSize = 512;
 /** Bytes of all files; a package of today has a few GB at most. */
 const most = { entries: 1_000_000, extension: 1024 * 1024, bytes: 64 * 1024 ** 3 };
 
-/** What an entry says of the next one: pax, and GNU's long path and long link. */
+/** Types of entries that describe the next one: pax, and GNU's long path and long link. */
 const extensions: ReadonlySet<string> = new Set(['x', 'g', 'L', 'K']);
 
 interface ExtendedHeader {

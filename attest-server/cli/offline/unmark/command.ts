@@ -78,7 +78,7 @@ async function open(io: CliIo, { kubeconfig, namespace }: DirectOptions): Promis
 /** How long a first whole list may take. */
 const listedWithin = 60_000;
 
-/** @throws CliError where the cluster does not say which Nodes it has */
+/** @throws CliError if the cluster does not say which Nodes it has */
 async function known({ nodes, fault }: Kubernetes, now: () => number): Promise<void> {
   const end = now() + listedWithin;
   while (!nodes.synced()) {

@@ -59,7 +59,7 @@ export function withInitrds(
   return { bundle: { ...bundle, files, parts: { ...bundle.parts, initrds: part } }, notes };
 }
 
-/** What the verdict rests on where it goes by what initrds hold. */
+/** Notes on the initrds that a verdict rests on if it goes by their content. */
 export function initrdNotes(
   initrds: readonly Pick<InitrdManifest, 'image'>[],
   given: readonly GivenInitrd[],

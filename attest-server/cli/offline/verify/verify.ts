@@ -17,7 +17,7 @@ import { type BootSummary, bootSummary } from '../boot/summary.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 import { type GivenInitrd, initrdNotes, withInitrds } from './given-initrds.ts';
 
-/** What a bundle is judged with. What is left out comes from the bundle's context, or is not judged. */
+/** The inputs that a bundle is judged with. Those left out come from the bundle's context, or are not judged. */
 export interface BundleJudgement {
   readonly policy?: Policy;
   readonly references?: readonly Reference[];
@@ -29,7 +29,7 @@ export interface BundleJudgement {
   readonly now: number;
 }
 
-/** What `assay verify -o json` prints. */
+/** The output of `assay verify -o json`. */
 export interface BundleVerdict {
   readonly state: NodeState;
   readonly earStatus: AspectStatus;
@@ -44,7 +44,7 @@ export interface BundleVerdict {
   readonly trial?: true;
   /** Present where the exporter's word was taken for policy, references, roots or the moment. */
   readonly from?: 'context';
-  /** What this verdict rests on besides the evidence; a sentence each. */
+  /** The grounds of this verdict besides the evidence; a sentence each. */
   readonly notes?: readonly string[];
 }
 
@@ -143,7 +143,7 @@ const exportersMemory =
 const exportersLabels =
   'The bundle does not prove the labels of the node, which may have decided its group. The exporter vouches for them.';
 
-/** The policy that the exporter judged by; null where it names none. @throws Rejection `malformed` */
+/** The policy that the exporter judged by; null if it names none. @throws Rejection `malformed` */
 export function contextPolicy({ context }: Bundle): Policy | null {
   if (context?.policy === undefined) return null;
   try {
