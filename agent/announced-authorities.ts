@@ -13,13 +13,13 @@ import type { StateDir } from './state-dir.ts';
 export interface TrustedAuthorities {
   /** PEM of them all. */
   readonly pem: string;
-  /** What `hello` says of them. */
+  /** Their digests, for `hello`. */
   readonly digests: readonly string[];
   /**
    * Takes an announcement that came over a connection to the server with this certificate. A new authority counts by
    * the word of the one that signed this certificate; one that is listed no more counts no longer.
    * @returns whether anything changed
-   * @throws AgentError `server_identity` where nothing of it was taken; `state_dir`
+   * @throws AgentError `server_identity` if nothing of it was taken; `state_dir`
    */
   learn(announced: readonly AnnouncedAuthority[], peer: X509Certificate): Promise<boolean>;
 }
@@ -37,7 +37,7 @@ type KeptAuthorities = z.infer<typeof shape>;
 
 /**
  * @param given what the operator's file holds, or the authority that the join token named
- * @throws AgentError `state_dir` where what was kept is damaged
+ * @throws AgentError `state_dir` if what was kept is damaged
  */
 export async function openTrust(
   given: readonly X509Certificate[],

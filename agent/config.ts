@@ -20,18 +20,18 @@ export interface ServerAddress {
   readonly port: number;
 }
 
-/** What an agent needs to know. Paths are absolute. */
+/** The configuration of an agent. Paths are absolute. */
 export interface AgentConfig {
   /** Tried in turn. */
   readonly servers: readonly ServerAddress[];
   readonly node: string;
   readonly tcti: string;
-  /** Socket of the program that holds the TPM; null where the agent opens it itself. */
+  /** Socket of the program that holds the TPM; null if the agent opens it itself. */
   readonly tpmBroker: string | null;
-  /** Socket of the program that reads the rules of the firewall; null where the agent reads them itself. */
+  /** Socket of the program that reads the rules of the firewall; null if the agent reads them itself. */
   readonly netfilter: string | null;
   readonly stateDir: string;
-  /** PEM of the only authority that may vouch for the server; null where the join token names it. */
+  /** PEM of the only authority that may vouch for the server; null if the join token names it. */
   readonly caFile: string | null;
   readonly joinTokenFile: string | null;
   /** Token of its service account, bound to the server's audience; null: the server asks for none. */

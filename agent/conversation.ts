@@ -21,7 +21,7 @@ import { answer, type QuotingTpm, raced } from './evidence.ts';
 import type { Identity } from './identity.ts';
 import type { ReadNode } from './node-reader.ts';
 
-/** What one conversation needs of the agent. */
+/** The parts of the agent that one conversation needs. */
 export interface ConversationParts {
   /** Default: the agent. */
   readonly role?: 'agent' | 'gate';
@@ -30,15 +30,15 @@ export interface ConversationParts {
   readonly identity: Identity;
   /** Null on a machine without a usable TPM. */
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
-  /** `<id>.<secret>`; null where none is to be shown. */
+  /** `<id>.<secret>`; null if none is to be shown. */
   readonly joinToken: string | null;
-  /** Of its service account in a cluster; null where none is to be shown. */
+  /** Of its service account in a cluster; null if none is to be shown. */
   readonly clusterToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;
   /** Digests of the authorities that are trusted for the server. */
   readonly authorities?: readonly string[];
-  /** What the node is, read anew for each answer. @throws AgentError `facts_unavailable` */
+  /** Reads the node, again for each answer. @throws AgentError `facts_unavailable` */
   readonly readNode: ReadNode;
   readonly on: ConversationEvents;
 }

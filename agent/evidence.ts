@@ -17,12 +17,12 @@ import { Rejection } from '../attest-server/wire/rejection.ts';
 import type { Frame } from './channel.ts';
 import type { CollectedEvidence, FoundSupplements } from './node-reader.ts';
 
-/** What of a TPM seals evidence: node-tpm2's `Tpm` has it. */
+/** The part of a TPM that seals evidence: node-tpm2's `Tpm` has it. */
 export interface QuotingTpm {
   quote(request: QuoteRequest): Promise<Quote>;
 }
 
-/** What the node says in this answer, and on which connection. */
+/** The node's claims in this answer, and the connection that they are made on. */
 export interface AnswerContext extends CollectedEvidence {
   readonly node: string;
   /** The connection's exporter value, 32 bytes. */
@@ -134,7 +134,7 @@ function factsText(
   return JSON.stringify(facts);
 }
 
-/** Null where a selected PCR was extended during every attempt: the nonce is still unanswered. */
+/** Null if a selected PCR was extended during every attempt: the nonce is still unanswered. */
 async function quoteInPeace(tpm: QuotingTpm, request: QuoteRequest): Promise<Quote | null> {
   for (let attempt = 0; attempt <= repeats; attempt++) {
     try {

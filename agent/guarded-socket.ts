@@ -21,7 +21,7 @@ export type SocketFault = (text: string, cause?: unknown) => Error;
 /**
  * Listens on a Unix socket that the group of this process may use, and nobody else: its mode and its folder are the
  * guard, since Node.js does not tell who is at the other end.
- * @throws what `refused` makes, where others could put another socket in its place, or one is answered there already
+ * @throws what `refused` makes, if others could put another socket in its place, or one is answered there already
  */
 export async function listenGuarded(
   path: string,

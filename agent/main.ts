@@ -206,7 +206,7 @@ program
     process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
   });
 
-/** What writes the log is loaded by no program that ends at once. */
+/** Makes the logger, which no program loads that ends at once. */
 async function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
   const { pino } = await import('pino');
   const { logLines } = await import('../attest-server/settings/log-lines.ts');
@@ -223,7 +223,7 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-/** What reads YAML is loaded only where there is a file. */
+/** Reads the configuration; the YAML parser is loaded only if there is a file. */
 async function readConfig(path: string): Promise<ConfigFile> {
   const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
   return readConfigFile(path, () => readFile(path, 'utf8'));

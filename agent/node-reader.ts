@@ -15,10 +15,10 @@ import {
   Unavailable,
 } from './collectors/collector.ts';
 
-/** What the collectors gave for one answer. */
+/** The evidence that the collectors gave for one answer. */
 export interface CollectedEvidence {
   readonly bootId: string;
-  /** Null where no collector could say anything. */
+  /** Null if no collector could say anything. */
   readonly host: HostFacts | null;
   /** Those that are read before the quote. */
   readonly parts: ReadonlyMap<PartName, Buffer>;
@@ -32,17 +32,17 @@ export interface CollectedEvidence {
 
 export type FoundSupplements = ReadonlyMap<SupplementName, FoundSupplement>;
 
-/** What is read after the quote. */
+/** Evidence that is read after the quote. */
 export interface GrownEvidence {
   readonly parts: ReadonlyMap<PartName, Buffer>;
   readonly supplements?: FoundSupplements;
 }
 
-/** What a challenge asks for. */
+/** The evidence that a challenge asks for. */
 export interface RequestedEvidence {
   /** Names of the parts that the server takes. */
   readonly parts: readonly string[];
-  /** What of each supplement it asks for; default none. */
+  /** The piece of each supplement that it asks for; default none. */
   readonly supplements?: AskedSupplements;
   /** Paths that its policy protects; default none. */
   readonly paths?: readonly string[];
@@ -145,7 +145,7 @@ interface ScheduledCollector {
 const isAfter = ({ collector }: ScheduledCollector) => collector.after === 'quote';
 const isBefore = (each: ScheduledCollector) => !isAfter(each);
 
-/** What a challenge says of the parts that it asks for. */
+/** The part of a challenge that describes the parts it asks for. */
 interface RequestedParts {
   readonly paths: readonly string[];
   readonly local: boolean;
@@ -165,7 +165,7 @@ function readerOf(
 /** One collector, over all answers: each fault of it is told once. */
 class CollectorRun<Value, For> {
   readonly name: string;
-  /** Why the last reading gave nothing; null where it did. */
+  /** Why the last reading gave nothing; null if it did. */
   fault: string | null = null;
   readonly #collector: Pick<Collector, 'name' | 'within'> & Reader<Value, For>;
   readonly #sysroot: string;
@@ -184,14 +184,14 @@ class CollectorRun<Value, For> {
     this.#logger = logger;
   }
 
-  /** @param objection what is wrong with a value; null where nothing is */
+  /** @param objection what is wrong with a value; null if nothing is */
   async ask(objection: (value: Value) => string | null, asked: For): Promise<Value | Unavailable> {
     const value = await this.#read(asked);
     this.note(value instanceof Unavailable ? value.cause : objection(value));
     return this.fault === null ? value : new Unavailable(this.fault);
   }
 
-  /** What is said of it from now on. */
+  /** Notes its present fault. */
   note(fault: string | null): void {
     this.fault = fault === null ? null : printable(fault);
     if (this.fault !== null) this.#tell(this.fault);

@@ -30,7 +30,7 @@ import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
 import { startWatch, type Watch, watched } from './watch/watch.ts';
 
-/** What an agent does, as it does it; the verdict is the server's word. */
+/** The steps of an agent as it takes them; the verdict is the server's word. */
 export type AgentState =
   | { readonly phase: 'connecting' | 'offline' }
   | { readonly phase: 'sent'; readonly what: 'hello' | 'activated' | 'evidence' | 'evidence_raced' }
@@ -48,9 +48,9 @@ export interface AgentDependencies {
 }
 
 /**
- * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until
- * the signal. It listens on no network; to whoever asks at its health socket it says how it is.
- * @throws AgentError that no waiting mends: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
+ * The life of an agent: connects, says who it is, answers each challenge, and comes back after each loss, until the signal. It
+ * listens on no network; to whoever asks at its health socket it says how it is.
+ * @throws AgentError that no waiting fixes: `state_dir`, `ca_file`, `join_token`; ToolError `bad_input`
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies): Promise<void> {
   const agent = new Agent(config, dependencies);
@@ -61,7 +61,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 }
 
-/** What the agent needs of a TPM: its own, or that of the broker. */
+/** The part of a TPM that the agent needs: its own TPM, or that of the broker. */
 interface AgentTpm extends IdentityTpm, ActivatingTpm, QuotingTpm {
   close(): Promise<void>;
 }
@@ -166,7 +166,7 @@ class Agent {
     return serveHealth(socket, () => this.#progress.look());
   }
 
-  /** What changes is told from now on, as far as there is somebody who asks. */
+  /** Reports changes from now on, as far as there is somebody who asks. */
   #watch(paths: () => readonly string[]): Watch {
     this.#watchFirewall();
     return startWatch(

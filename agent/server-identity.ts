@@ -24,7 +24,7 @@ export interface TrustSource {
  * The only authorities that may vouch for the server. Given are all of the file (while one follows another, both), else
  * the one kept from an earlier start, else the one among those that the server shows whose key the join token names;
  * what the server announced since, under one of these, adds to them and takes away.
- * @throws AgentError `ca_file` (retryable where a server of the cluster writes it), `join_token`, `server_identity`,
+ * @throws AgentError `ca_file` (retryable if a server of the cluster writes it), `join_token`, `server_identity`,
  * `connect_failed` (retryable), `state_dir`
  */
 export async function readTrust(

@@ -32,9 +32,9 @@ import { readBounded } from './read-bounded.ts';
 import { resolveAllBelow } from './resolve-below.ts';
 
 /**
- * What lies below the paths that a policy protects, read from files alone: the mounts as the host sees them, and every
- * block device under these. Which mounts are left out says protected-mounts.ts; of all others those are sent that a
- * protected path stands on, that lie at or below one, and that their overlays and loop files lie on.
+ * The disks below the paths that a policy protects, read from files alone: the mounts as the host sees them, and every block
+ * device under these. Which mounts are left out says protected-mounts.ts; of all others those are sent that a protected path
+ * stands on, that lie at or below one, and that their overlays and loop files lie on.
  */
 export const disk: PartCollector = {
   name: 'disk',
@@ -125,7 +125,7 @@ function goneSince(error: unknown): readonly string[] {
 }
 
 /**
- * Why one of these places is another one for this program than for the host; null where none is.
+ * Why one of these places is another one for this program than for the host; null if none is.
  * @param find in the host's mount table
  */
 async function hiddenFromUs(
@@ -190,7 +190,7 @@ function withoutTables(
   return { ...saw, unreadable: unreadable.slice(0, 64) };
 }
 
-/** What only root can read, as `assay-agent inspect` wrote it; or why that is not there, or does not count. */
+/** The facts that only root can read, as `assay-agent inspect` wrote them; or why they are not there, or do not count. */
 async function readInspected(root: string, signal: AbortSignal): Promise<InspectionResult> {
   const none = (cause: string): InspectionResult => ({
     inspected: { cause: outsideText(cause) },

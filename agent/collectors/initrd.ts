@@ -72,7 +72,7 @@ async function* candidates(
   if (typeof copies === 'string') faults.push(copies);
 }
 
-/** Null where the file is another one. */
+/** Null if the file is another one. */
 async function pieceOf(
   path: string,
   { digest, from, most }: RequestedImage,

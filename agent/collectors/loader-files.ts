@@ -47,7 +47,7 @@ export const loaderFiles: SupplementCollector = {
   },
 };
 
-/** What goes into one answer. */
+/** The files and bytes that fit into one answer. */
 class AnswerBudget {
   readonly #wanted: Set<string>;
   readonly #files: Buffer[] = [];

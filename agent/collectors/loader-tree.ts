@@ -6,7 +6,7 @@ import { whyHidden } from './host-view.ts';
 
 /** Where GRUB has what it reads, below the root: its folder, loader entries, and the EFI system partition. */
 const places = ['boot', 'efi'] as const;
-/** What GRUB reads besides kernels and initrds. */
+/** Files that GRUB reads besides kernels and initrds. */
 const readByGrub = /(?:\.(?:cfg|conf|lst|mod|pf2)|^grub\.cfg-[^/]*|^grubenv)$/;
 const environment = /^grubenv$/;
 const environmentBytes = 1024;
@@ -108,7 +108,7 @@ export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): s
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 
-/** Null where there is no such thing, or it may not be seen, which is said. */
+/** Null if there is no such thing, or it may not be seen, which is said. */
 function notThere(error: unknown, faults: string[]): null {
   const code = error instanceof Error && 'code' in error ? error.code : '';
   if (code !== 'ENOENT' && code !== 'ENOTDIR')

@@ -1,11 +1,11 @@
 import { lstat, readlink } from 'node:fs/promises';
 
-/** What Linux follows at most. */
+/** The most links that Linux follows. */
 const mostLinks = 40;
 
-/** What a path leads to, and every place that was looked at on the way, as the host names them. */
+/** The end of a path, and every path that was looked at on the way, as the host names them. */
 export interface ResolvedPath {
-  /** Null where there is no such file or folder. */
+  /** Null if there is no such file or folder. */
   readonly real: string | null;
   readonly looked: readonly string[];
 }
@@ -24,9 +24,9 @@ export async function resolveAllBelow(
 }
 
 /**
- * What an absolute path leads to for the host whose root is the folder `root`: links are followed below it, `..` never
- * leads out, and an absolute link begins at it again.
- * @throws Error where a folder may not be searched, a link's text is no UTF-8, or there are too many links
+ * Resolves an absolute path for the host whose root is the folder `root`: links are followed below it, `..` never leads out,
+ * and an absolute link begins at it again.
+ * @throws Error if a folder may not be searched, a link's text is no UTF-8, or there are too many links
  */
 async function resolveBelow(root: string, path: string): Promise<ResolvedPath> {
   const prefix = root === '/' ? '' : root;

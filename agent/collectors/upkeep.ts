@@ -74,7 +74,7 @@ async function readNewestKernel(sysroot: string): Promise<string | null> {
   return first?.text ?? null;
 }
 
-/** What Ubuntu's update-notifier wrote when it last looked; apt's own lists are too large to be read here. */
+/** The updates that Ubuntu's update-notifier saw when it last looked; apt's own lists are too large to be read here. */
 async function readUpdates(sysroot: string, signal?: AbortSignal): Promise<Upkeep['updates'] | null> {
   const path = join(sysroot, 'var/lib/update-notifier/updates-available');
   const text = (await readBounded(path, 4096, signal).catch(() => null))?.toString('utf8') ?? '';

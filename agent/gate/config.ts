@@ -12,7 +12,7 @@ import {
 import { agentSettings, type ServerAddress, serverAddresses } from '../config.ts';
 import { tcti } from '../tcti-setting.ts';
 
-/** What a gate needs to know. Paths are absolute. */
+/** The configuration of a gate. Paths are absolute. */
 export interface GateConfig {
   readonly servers: readonly ServerAddress[];
   readonly node: string;

@@ -3,7 +3,7 @@ import type { GateOpening } from '../../attest-server/wire/gate.ts';
 import { isReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { Decision } from './decide.ts';
 
-/** What a gate waits for. */
+/** The condition that a gate waits for. */
 export interface MissingCondition {
   /** A reason code, or the code of a fault. */
   readonly code: string;
@@ -19,7 +19,7 @@ export interface ConsoleParts {
   readonly print: (line: string) => void;
 }
 
-/** What a person at the machine reads: a few lines whenever the cause is another one, and the end. */
+/** The messages for a person at the machine: a few lines whenever the cause changes, and the end. */
 export class GateConsole {
   readonly #parts: ConsoleParts;
   #last = '';
@@ -79,7 +79,7 @@ function howLong(until: number | null, after: 'hold' | 'open', now: number): str
     : `${left}, and then holds kubelet for good.`;
 }
 
-/** What a person does about it. */
+/** The next steps for a person. */
 function nextSteps({ code, by }: MissingCondition, node: string): readonly string[] {
   if (by === 'fault' || !isReasonCode(code)) return [];
   const steps = adviceOn(code, { node }).split('\n');

@@ -1,22 +1,22 @@
 import type { GateAction, GateOpening, GateOrder } from '../../attest-server/wire/gate.ts';
 
-/** What a gate knows at some moment. Times are milliseconds of a clock that nobody sets. */
+/** The knowledge of a gate at one moment. Times are monotonic milliseconds. */
 export interface GateStatus {
   /** When it began to wait. */
   readonly since: number;
-  /** What the server said last, in this run; null before that. */
+  /** The server's latest order in this run; null before that. */
   readonly order: GateOrder | null;
-  /** What it said in an earlier run; null where nothing is kept. */
+  /** Its order in an earlier run; null if none is kept. */
   readonly kept: KeptOrder | null;
   /** Each server was tried, and none said anything. */
   readonly askedInVain: boolean;
-  /** What an operator wrote who let the node go on; null: none did. */
+  /** The reason of an operator who let the node go on; null: none did. */
   readonly operator: string | null;
   /** For how long this machine's own configuration lets it wait; null: as long as the policy does. */
   readonly timeout: number | null;
 }
 
-/** What of an order holds from one boot to the next. */
+/** The part of an order that holds from one boot to the next. */
 export type KeptOrder = Pick<GateOrder, 'mode' | 'timeout' | 'onTimeout'>;
 
 export type Decision =

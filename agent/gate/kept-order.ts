@@ -10,12 +10,12 @@ const shape = z.strictObject({
   /** That it opened by itself, as long as the server was not told. */
   untold: openedByItself.nullable(),
 });
-/** What a gate keeps from one boot to the next. */
+/** The state that a gate keeps from one boot to the next. */
 export type KeptGateState = z.infer<typeof shape>;
 
 export const nothingKept: KeptGateState = { order: null, authorities: [], untold: null };
 
-/** @throws AgentError `state_dir` where it cannot be read, or is damaged */
+/** @throws AgentError `state_dir` if it cannot be read, or is damaged */
 export async function readKept(state: Pick<StateDir, 'read'>): Promise<KeptGateState> {
   const text = await state.read('gate');
   if (text === null) return nothingKept;

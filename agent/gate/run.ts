@@ -42,7 +42,7 @@ export interface GateDependencies {
   readonly signal: AbortSignal;
   /** Of the console. */
   readonly print: (line: string) => void;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 }
 
@@ -120,7 +120,7 @@ class Gate {
     await this.#closeTpm();
   }
 
-  /** Looks until there is a decision; null where the signal came first. */
+  /** Looks until there is a decision; null if the signal came first. */
   async #decide(): Promise<Exclude<Decision, { do: 'wait' }> | null> {
     const { signal, now } = this.#with;
     while (!signal.aborted) {
@@ -135,7 +135,7 @@ class Gate {
     return null;
   }
 
-  /** Asks the servers in turn, until the signal. A fault of any kind may be mended meanwhile: it is told, and tried again. */
+  /** Asks the servers in turn, until the signal. A fault of any kind may be fixed meanwhile: it is reported, and tried again. */
   async #connect(signal: AbortSignal): Promise<void> {
     let failures = 0;
     for (let turn = 0; !signal.aborted; turn++) {
@@ -266,7 +266,7 @@ class Gate {
     this.#keep({ ...this.#kept, order: { mode, timeout, onTimeout }, authorities: authorities.slice(0, 64) });
   }
 
-  /** What the gate says and keeps at its end. */
+  /** Reports and keeps the decision at the end. */
   async #farewell(decision: Exclude<Decision, { do: 'wait' }>): Promise<void> {
     const proven = this.#proven;
     const why = decision.do === 'open' ? ownOpening(decision.why) : null;
@@ -281,7 +281,7 @@ class Gate {
     await soon(proven.conversation.closed);
   }
 
-  /** Null where the boot cannot be named: an operator is not kept out for that. */
+  /** Null if the boot cannot be named: an operator is not kept out for that. */
   async #opened(why: OpenedByItself['why']): Promise<OpenedByItself | null> {
     try {
       const bootId = await readBootId(this.#config.sysroot);
@@ -310,7 +310,7 @@ class Gate {
     this.#inTurn(this.#writing.then(() => writeKept(state, kept)));
   }
 
-  /** What is to be on disk before this program ends. */
+  /** Queues work that is to be on disk before this program ends. */
   #inTurn(work: Promise<unknown>): void {
     this.#writing = Promise.all([this.#writing, work]).then(
       () => {},

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 
-/** What is at the place where an operator lets a node go on. */
+/** The state of the file by which an operator lets a node go on. */
 export type OverrideState =
   | { readonly is: 'shut' }
-  /** @property reason what the operator wrote, printable; empty where that is nothing */
+  /** @property reason what the operator wrote, printable; empty if that is nothing */
   | { readonly is: 'open'; readonly reason: string }
   /** Something is there that does not count, and why. */
   | { readonly is: 'ignored'; readonly why: string };

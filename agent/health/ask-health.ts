@@ -34,7 +34,7 @@ export function askHealth(socket: string, within: number): Promise<Health> {
   });
 }
 
-/** Null where it is none. */
+/** Null if it is none. */
 export function parseHealth(text: string): Health | null {
   let value: unknown;
   try {

@@ -12,10 +12,10 @@ import { parseMappingTables } from './mapping-tables.ts';
 import { type DevicePiece, endingWithin, readPiece } from './read-device.ts';
 import { parseSwaps } from './swaps.ts';
 
-/** What reaches for devices and programs: a test puts its own in place. */
+/** The access to devices and programs: a test puts its own in place. */
 export interface DiskTools {
   readonly readPiece: (piece: DevicePiece) => Promise<Buffer>;
-  /** What it prints. @throws ToolError */
+  /** Its output. @throws ToolError */
   readonly dmsetup: (args: readonly string[]) => Promise<string>;
 }
 
@@ -35,9 +35,9 @@ const withinMs = 60_000;
 const noDevice = '0:0';
 
 /**
- * What only root can see of the disks. A device that cannot be read is named in it.
+ * The facts on disks that only root can see. A device that cannot be read is named in them.
  * @param now by the node's clock
- * @throws what is thrown where swap, keys or the list of devices cannot be read: silence would look like none
+ * @throws what is thrown if swap, keys or the list of devices cannot be read: silence would look like none
  */
 export async function inspectDisk(sysroot: string, now: Date, tools = diskTools): Promise<InspectedFile> {
   const { devices, faults } = await readBlockDevices(sysroot);
@@ -121,7 +121,7 @@ async function readHeader(
   return found.faults.length === 0 ? found : await read();
 }
 
-/** What the parser asks for, as long as it asks. */
+/** Reads the chunks that the parser asks for, as long as it asks. */
 async function readWanted(
   piece: (place: ByteRange) => Promise<Buffer>,
   isOpen: boolean,

@@ -31,7 +31,7 @@ export type ParsedHeader =
       };
     };
 
-/** What was read of a device: `bytes` is shorter than `asked` where the device ends. */
+/** Bytes read from a device: `bytes` is shorter than `asked` if the device ends. */
 export interface HeaderChunk {
   readonly at: number;
   readonly asked: number;
@@ -41,11 +41,11 @@ export interface HeaderChunk {
 export type ByteRange = Pick<HeaderChunk, 'at' | 'asked'>;
 
 export interface HeaderFound {
-  /** Null where there is none, or none that can be read. */
+  /** Null if there is none, or none that can be read. */
   readonly header: ParsedHeader | null;
-  /** What is wrong with it, or with one of its copies. */
+  /** The faults of it, or of one of its copies. */
   readonly faults: readonly string[];
-  /** What must be read besides to say this for sure; nothing of it holds key material of a header that is whole. */
+  /** Ranges that must be read besides to say this for sure; nothing of them holds key material of a header that is whole. */
   readonly wants: readonly ByteRange[];
 }
 
@@ -70,7 +70,7 @@ export function parseLuksHeader(chunks: readonly HeaderChunk[], isVolume: boolea
   return parseSecondVersion(chunks, isFirst ? begin : null, isVolume);
 }
 
-/** Null where it was not asked for yet. */
+/** Null if it was not asked for yet. */
 function take(chunks: readonly HeaderChunk[], { at, asked }: ByteRange): Buffer | null {
   const chunk = chunks.find((one) => one.at <= at && one.at + one.asked >= at + asked);
   return chunk === undefined ? null : chunk.bytes.subarray(at - chunk.at, at - chunk.at + asked);
@@ -154,7 +154,7 @@ function newerOf(first: Luks2Header | string, second: Luks2Header | string): Omi
   return { header, faults };
 }
 
-/** Null where there is none at these places; a text where there are such that do not count. */
+/** Null if there is none at these places; a text where there are such that do not count. */
 function findSecond(
   chunks: readonly HeaderChunk[],
   places: readonly number[],
@@ -208,7 +208,7 @@ function sizeOf(bytes: Buffer): number | null {
   return sizes.find((one) => BigInt(one) === size) ?? null;
 }
 
-/** Printable ASCII up to a NUL or the field's end; null where it is something else. */
+/** Printable ASCII up to a NUL or the field's end; null if it is something else. */
 function textAt(bytes: Buffer, at: number, length: number): string | null {
   const field = bytes.subarray(at, at + length);
   const end = field.indexOf(0);

@@ -1,4 +1,4 @@
-/** What `dmsetup table --manglename none` prints, by the mapping's name as the kernel has it. Keys are taken out. */
+/** The output of `dmsetup table --manglename none`, by the mapping's name as the kernel has it. Keys are taken out. */
 export type MappingTables = ReadonlyMap<string, readonly string[]>;
 
 const most = { line: 4096, targets: 64 };

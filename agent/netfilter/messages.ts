@@ -1,7 +1,7 @@
 import { NetfilterFault, type NetfilterFaultCode } from './netfilter-fault.ts';
 
 /**
- * What is said on the socket, a line each. The client: `read`, as often as it likes, one after the other. The program:
+ * The messages on the socket, a line each. The client: `read`, as often as it likes, one after the other. The program:
  * `moved`; and the answer, `rules BYTES` with so many bytes of the part `firewall` after the line, or `fault CODE TEXT`.
  */
 export const request = 'read';

@@ -10,7 +10,7 @@ import { type IsOwnAddress, isStrayRule } from '../../attest-server/wire/stray-r
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { OwnedSum } from './owned-rules.ts';
 
-/** What `nft -j list ruleset` wrote, less what moves by itself and what a declared owner writes. */
+/** The output of `nft -j list ruleset`, less what changes by itself and what a declared owner writes. */
 export interface NftRuleset {
   /** Members, each an object of one member: tables by family and name, in each its chains and sets by name, then rules. */
   readonly members: readonly unknown[];
@@ -36,7 +36,7 @@ export interface ListedRule {
 export const chainKey = (family: string, table: string, chain: string): string =>
   [family, table, chain].join('\0');
 
-/** What makes each a base chain, as one text, by `chainKey`. */
+/** The hook that makes each a base chain, as `hookOf` has it, by `chainKey`. */
 export type BaseChains = ReadonlyMap<string, string>;
 
 /** The same for the same hook, or hooks, priority and policy. */
@@ -256,7 +256,7 @@ function byPlace(one: SortedEntry, other: SortedEntry): number {
 const order = (kind: string): string =>
   kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
 
-/** What traffic moves in an object with a name, besides its handle. */
+/** Members that traffic changes in an object with a name, besides its handle. */
 const moving: ReadonlyMap<string, readonly string[]> = new Map([
   ['counter', ['packets', 'bytes']],
   ['quota', ['used']],

@@ -6,7 +6,7 @@ import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 import { type Netns, outputOf } from './tools.ts';
 
 /**
- * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null where it shows none.
+ * Tells whether packets to an address are the node's own, as the kernel's table of local routes says; null if it shows none.
  * @throws NetfilterFault
  */
 export async function readOwnAddresses(where: Netns, signal?: AbortSignal): Promise<IsOwnAddress | null> {
@@ -48,7 +48,7 @@ function localIPv6(text: string): readonly Subnet[] {
 const local = 0x8000_0000;
 const mostBytes = 16 * 1024 * 1024;
 
-/** Null where there is no such file: a kernel without IPv6 has none of its routes. */
+/** Null if there is no such file: a kernel without IPv6 has none of its routes. */
 async function readProc(where: Netns, name: string, signal?: AbortSignal): Promise<string | null> {
   const path = join(where.proc ?? '/proc', 'net', name);
   if (where.netns === null)

@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 
-/** What stays of rules that were left out, as the part `firewall` has it. */
+/** The trace of rules that were left out, as the part `firewall` has it. */
 export interface OwnedRules {
   readonly from: 'nft' | 'iptables' | 'legacy';
   readonly family: string;

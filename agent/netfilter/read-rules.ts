@@ -104,7 +104,7 @@ function ownIn(sent: string, isOwn: IsOwnAddress): readonly string[] {
 
 const destinations = /--to-destination ([^\s\\"]+)|"addr":(?:\{"concat":\[)?"([0-9a-f.:]+)"/g;
 
-/** Null where the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
+/** Null if the kernel has no nf_tables, which must be certain: nft may be missing, or fail for another reason. */
 async function listNft(where: Netns, signal?: AbortSignal): Promise<string | null> {
   try {
     return await outputOf(where, 'nft', ['-j', 'list', 'ruleset'], signal);
@@ -122,7 +122,7 @@ async function listNft(where: Netns, signal?: AbortSignal): Promise<string | nul
 }
 
 /**
- * Tables are null where no table of nf_tables has a name of iptables: its program is not started then. They are not
+ * Tables are null if no table of nf_tables has a name of iptables: its program is not started then. They are not
  * whole where chains of declared owners were not printed.
  */
 async function listIptables(
@@ -148,7 +148,7 @@ async function listIptables(
   return { tables, isWhole };
 }
 
-/** Null where there is no such table. */
+/** Null if there is no such table. */
 async function listLegacy(
   where: Netns,
   family: 'ip' | 'ip6',

@@ -31,7 +31,7 @@ interface RuleChange {
   readonly table: string | null;
   /** Of a rule, or that it is. */
   readonly chain: string | null;
-  /** As `hookOf` has it; null where it is no base chain. */
+  /** As `hookOf` has it; null if it is no base chain. */
   readonly hook: string | null;
 }
 

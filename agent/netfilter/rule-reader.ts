@@ -30,7 +30,7 @@ export class RuleReader {
     this.#now = now;
   }
 
-  /** What is read was there after this was called; all who wait share one reading. @throws NetfilterFault */
+  /** Reads rules as they are after this was called; all who wait share one reading. @throws NetfilterFault */
   read(signal?: AbortSignal): Promise<FirewallListing> {
     if (this.#current === null) return this.#start(signal);
     this.#next ??= this.#current.then(

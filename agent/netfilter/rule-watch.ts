@@ -11,7 +11,7 @@ import { legacyTables, type Netns } from './tools.ts';
 
 export interface RuleWatchOptions extends Netns {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
-  /** What is compared is another, or cannot be read any more, or can again: its digest, or the fault's code. */
+  /** Called if the compared rules changed, cannot be read any more, or can again: with their digest, or the fault's code. */
   readonly onMoved: (state: string) => void;
   /** Milliseconds between two readings that events start; default 5,000. */
   readonly everyMs?: number;
@@ -23,7 +23,7 @@ export interface RuleWatchOptions extends Netns {
 const gatherMs = 50;
 /** A monitor that ran this long was not at fault. */
 const healthyMs = 60_000;
-/** What no waiting mends is not tried again and again. */
+/** The wait after a fault that no waiting fixes. */
 const hopelessMs = 300_000;
 
 /** Listens to the kernel's events from when it is made until it is disposed of. */

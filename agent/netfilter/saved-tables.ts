@@ -20,7 +20,7 @@ interface Chain {
 }
 
 /**
- * What a program of iptables saved. Lines that begin with # are the program's own and carry the time.
+ * The tables that a program of iptables saved. Lines that begin with # are the program's own and carry the time.
  * @param isOwn whether an address is the node's
  * @throws NetfilterFault `malformed`
  */

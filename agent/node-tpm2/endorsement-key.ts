@@ -15,11 +15,11 @@ export interface LoadedEndorsementKey {
   readonly kind: 'rsa' | 'ecc';
   /** TPMT_PUBLIC. */
   readonly publicArea: Buffer;
-  /** From NV, DER; null where the manufacturer put none there. */
+  /** From NV, DER; null if the manufacturer put none there. */
   readonly certificate: Buffer | null;
   /** Certificates of the manufacturer's authorities from NV, DER. */
   readonly chain: readonly Buffer[];
-  /** The persistent handle; null where the key was made from its template. */
+  /** The persistent handle; null if the key was made from its template. */
   readonly handle: number | null;
   /** Names the key to tools: a context file in the private folder, or a persistent handle. */
   readonly context: string;

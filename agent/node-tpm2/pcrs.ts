@@ -14,7 +14,7 @@ export type PcrValues = Partial<Record<Bank, Buffer>>;
 /** PCR numbers, ascending and each once. */
 type NormalisedSelection = readonly { readonly bank: Bank; readonly pcrs: readonly number[] }[];
 
-/** @throws ToolError `bad_input` where the selection is empty or names what no TPM has */
+/** @throws ToolError `bad_input` if the selection is empty or names what no TPM has */
 export function normaliseSelection(selection: PcrSelection): NormalisedSelection {
   const unknown = Object.keys(selection).find((name) => !banks.some((bank) => bank === name));
   if (unknown !== undefined) throw badSelection(`${unknown} is no PCR bank`);

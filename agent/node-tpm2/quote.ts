@@ -25,7 +25,7 @@ export interface Quote {
 
 /**
  * TPM2_Quote, and the values that it covers.
- * @throws ToolError `pcrs_moved` (retryable) where a PCR was extended between the quote and the reading
+ * @throws ToolError `pcrs_moved` (retryable) if a PCR was extended between the quote and the reading
  */
 export async function quote(
   connection: TpmConnection,

@@ -5,7 +5,7 @@ import { encodeFrame, FrameError, FrameReader } from './frames.ts';
 import { busyFault, type CheckedRequest, faultAnswer, parseRequest, requestBounds } from './messages.ts';
 import type { Verbs } from './verbs.ts';
 
-/** What a stranger may cost. */
+/** The cost that a stranger may cause. */
 export interface BrokerBounds {
   /** Connections at once. One that asks nothing makes room for a new one. */
   readonly places: number;
@@ -18,7 +18,7 @@ export interface BrokerBounds {
 
 export const brokerBounds: BrokerBounds = { places: 16, patienceMs: 5_000, perSecond: 20, burst: 20 };
 
-/** What happened, for the log; never what was asked or answered. */
+/** The events for the log; never what was asked or answered. */
 export type BrokerEvent =
   | { readonly code: 'client_refused'; readonly why: 'frame' | 'request' | 'silent' | 'no_place' }
   | { readonly code: 'tpm_fault'; readonly verb: string; readonly error: ToolError };
@@ -97,7 +97,7 @@ function admit(
   return places;
 }
 
-/** Of those that ask nothing: first who never asked, then who asked longest ago; null where all wait for the TPM. */
+/** Of those that ask nothing: first who never asked, then who asked longest ago; null if all wait for the TPM. */
 function idlest(places: Iterable<CallerConnection>, newcomer: CallerConnection): CallerConnection | null {
   let found: CallerConnection | null = null;
   for (const each of places)

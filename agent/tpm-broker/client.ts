@@ -187,7 +187,7 @@ function aborted(signal: AbortSignal | undefined): ToolError {
   });
 }
 
-/** What the operator does; the agent tries again meanwhile. */
+/** The advice for the operator; the agent tries again meanwhile. */
 function unreachable(socket: string, why: string, cause?: unknown): AgentError {
   const what =
     why === 'EACCES'

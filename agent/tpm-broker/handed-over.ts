@@ -5,9 +5,9 @@ import type { SocketFault } from '../guarded-socket.ts';
 const firstDescriptor = 3;
 
 /**
- * Listens on the socket that systemd made for this process and holds for it, with the user and mode of its unit; null where it
+ * Listens on the socket that systemd made for this process and holds for it, with the user and mode of its unit; null if it
  * made none.
- * @throws what `refused` makes, where it is no socket, or there are several
+ * @throws what `refused` makes, if it is no socket, or there are several
  */
 export async function listenHandedOver(
   { LISTEN_PID, LISTEN_FDS }: NodeJS.ProcessEnv,

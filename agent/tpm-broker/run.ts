@@ -22,7 +22,7 @@ const graceMs = 10_000;
 
 /**
  * The only program that holds the TPM: answers five verbs on a Unix socket until the signal. It opens no network.
- * @throws AgentError `tpm_broker`; ToolError `bad_input` where the TCTI is none
+ * @throws AgentError `tpm_broker`; ToolError `bad_input` if the TCTI is none
  */
 export async function runBroker(
   { socket, tcti, healthSocket }: BrokerConfig,

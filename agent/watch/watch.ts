@@ -7,7 +7,7 @@ import { mounts } from './mounts.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
 export interface WatchedSource {
-  /** What the server is told where it changed. */
+  /** The word for the server if it changed. */
   readonly what: string;
   /** From one look to the next. */
   readonly everySeconds: number;
