@@ -40,7 +40,7 @@ function refuse(context: RefinementContext, message: string): void {
   context.addIssue({ code: 'custom', message });
 }
 
-/** What one list may name: a long one would cost the server more than it tells. */
+/** Limit on the words of one list: a longer one would cost the server more than it tells. */
 const mostWords = 100;
 
 /** Words of a closed list; the first wrong one is named with the one that was probably meant. */

@@ -41,13 +41,13 @@ const marks = z.object({ taints: z.array(z.string()), label: z.boolean() });
 export type SimulatedMarksView = z.infer<typeof marks>;
 export const simulatedNode = z.object({
   node: z.string(),
-  /** By what is in force, on the same evidence; null where there is none that can be judged. */
+  /** By what is in force, on the same evidence; null if there is none that can be judged. */
   before: side.nullable(),
   after: side.nullable(),
   changed: z.boolean(),
   /** Why there is nothing to compare. */
   note: z.string().nullable(),
-  /** What its Node would carry in the end, whatever the breaker delays; null where the cluster has no Node of that name. */
+  /** The marks that its Node would carry in the end, whatever the breaker delays; null if the cluster has no Node of that name. */
   marks: z.object({ before: marks.nullable(), after: marks }).nullable().default(null),
 });
 export type SimulatedNodeView = z.infer<typeof simulatedNode>;
@@ -58,7 +58,7 @@ export const simulateAnswer = listOf(simulatedNode).extend({
   refusedShare: z.number().min(0).max(1).default(1),
 });
 
-/** A page of what a step of a reference's life would do. A server of before gives `items` and `next` alone. */
+/** A page of the effects of a step of a reference's life. Older servers give `items` and `next` alone. */
 export const referenceTrial = z.object({
   reference: referenceView.optional(),
   /** The state that the step leads to. */
@@ -76,8 +76,8 @@ export type ReferenceTrialView = z.infer<typeof referenceTrial>;
 
 export const captureTrialRequest = captureRequest.safeExtend(simulatedPage.shape);
 /**
- * What a capture would make, and a page of the nodes that would turn trusted by it, and of which it would demand a proof
- * that they do not give.
+ * The reference that a capture would make, and a page of the nodes that it would turn trusted, and of those from which it
+ * would demand a proof that they do not give.
  */
 export const captureTrial = listOf(simulatedNode).extend({
   references: z.array(referenceView),
@@ -98,7 +98,7 @@ export const captureTrial = listOf(simulatedNode).extend({
 export type CaptureTrialView = z.infer<typeof captureTrial>;
 
 const image = z.object({ describes: z.string(), digest: z.string() });
-/** What a machine is and boots: what a draft of a policy is made from. */
+/** The machine and its boot, from which a draft of a policy is made. */
 const observation = z.object({
   node: z.string(),
   tpmClass: z.enum(tpmClasses),
@@ -121,7 +121,7 @@ const observation = z.object({
   references: z.array(plainName),
   /** Groups whose active references the boot is like, whether or not it is compared with them. */
   knownTo: z.array(z.string()).default([]),
-  /** What it shows of other aspects: in each aspect's own words, and the active references that affirm it. */
+  /** Its other aspects: in each one's own words, and the active references that affirm it. */
   posture: z
     .partialRecord(
       aspectSchema,
@@ -158,7 +158,7 @@ export const policyRevisionView = z.object({
   endedAt: z.iso.datetime().nullable(),
   /** How it came the last time. */
   came: z.enum(policyArrivals),
-  /** Who had it come, and why; null where a file alone did. */
+  /** Who had it come, and why; null if a file alone did. */
   by: z.string().nullable(),
   reason: z.string().nullable(),
 });
@@ -191,11 +191,11 @@ export const policyAllowed = z.object({
   digest: z.string(),
   /** It waited, and is in force from now on. Else it may come at the next reload. */
   inForce: z.boolean(),
-  /** What else speaks against it. */
+  /** Other objections to it. */
   refused: z.string().nullable(),
 });
 
-/** A verdict before something, and the one behind it; null where there is none. */
+/** A verdict before something, and the one behind it; null if there is none. */
 interface StateChange {
   readonly before: { readonly state: NodeState } | null;
   readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;
@@ -209,12 +209,12 @@ export function losesTooMany(untrusted: number, trusted: number, share: number):
   return untrusted >= fewestLost && untrusted > share * trusted;
 }
 
-/** True where a policy can take a node's trust: it is trusted now, and not merely observed then. */
+/** True if a policy can take a node's trust: it is trusted now, and not merely observed then. */
 export function canLoseTrust({ before, after }: StateChange): boolean {
   return before?.state === 'trusted' && after !== null && after.mode !== 'observe';
 }
 
-/** True where a node would become untrusted that is not so now. */
+/** True if a node would become untrusted that is not so now. */
 export function turnsUntrusted({ before, after }: StateChange): boolean {
   return after?.state === 'untrusted' && before?.state !== 'untrusted';
 }

@@ -24,7 +24,7 @@ export interface Looks {
 export function createLooks({ directory, read, reloaded, notReloaded, fault }: LookParts): Looks {
   /** How the directory was when it was last read, and when it was last seen to be faulty. */
   let [known, doubted]: (string | null)[] = [null, null];
-  /** What it was last told to have; null: nothing. */
+  /** The fault that was last reported; null: none. */
   let told: DirectoryFault | null = null;
   let looksLeft = 0;
   let doubts = 0;

@@ -34,7 +34,7 @@ export interface DeclaredParts {
   readonly fault: (error: unknown, where: string) => void;
 }
 
-/** What a directory is put in force by; each leaves everything as it was where it throws. */
+/** The rooms that put a directory in force; each leaves everything as it was if it throws. */
 export interface DeclaredPorts {
   /** Who is enrolled with this key; null: nobody. */
   nodeByEk(ekDigest: string): Promise<{ readonly name: string } | null>;
@@ -43,7 +43,7 @@ export interface DeclaredPorts {
     declaration: Declaration,
     commit: (changes: readonly ReferenceChange[]) => Promise<void>,
   ): Promise<void>;
-  /** What becomes of all references that are held. */
+  /** Replaces the references by those that the declaration leaves. */
   declared(declaration: Declaration): Promise<readonly Reference[]>;
   /** Looks at what this policy (null: that of the settings) does to nodes with these references. @throws PolicyError */
   judge(policy: DeclaredPolicy | null, references: readonly Reference[]): Promise<void>;
@@ -65,15 +65,15 @@ export interface ShownDirectory {
 
 /** References, pins and policy of a signed directory. */
 export interface Declared extends AsyncDisposable {
-  /** Of the settings; null where there is none. */
+  /** Of the settings; null if there is none. */
   readonly directory: string | null;
-  /** Which one is in force; null where none is. */
+  /** Which one is in force; null if none is. */
   inForce(): DirectoryInForce | null;
-  /** The same for people; null where the settings name no directory. */
+  /** The same for people; null if the settings name no directory. */
   shown(): ShownDirectory | null;
-  /** Its policy; null where it has none. */
+  /** Its policy; null if it has none. */
   policy(): DeclaredPolicy | null;
-  /** @throws Rejection `ek_already_bound` where its list of pins has another key for a node, or another node for a key */
+  /** @throws Rejection `ek_already_bound` if its list of pins has another key for a node, or another node for a key */
   checkPins(pins: readonly Pin[]): Promise<void>;
   /** Looks at it, and again and again. What is wrong with it is told, and is no reason not to start. */
   begin(ports: DeclaredPorts): Promise<void>;
@@ -87,7 +87,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   const { directory } = config;
   const { store, now } = parts;
   let signers = await readSigners(config.keys);
-  /** Keys of before count: a directory that is right does not make that right. */
+  /** The earlier keys count: a directory that is right does not make that right. */
   let areKeysFaulty = false;
   let inForce = await store.read();
   parts.inForce(inForce?.serial ?? 0);
@@ -100,8 +100,9 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
 
   const readNow = async () => readDirectory(await snapshotOf(directory), signers, parts.methods);
   /**
-   * What it holds by now, where the policy in force is one that an earlier version took, or a server with other settings:
-   * nothing could be merged that has this one start. Whoever reads the policy tells what is wrong where this fails, too.
+   * The directory to start with if the policy in force is not taken here: an earlier version took it, or a server with other
+   * settings, and nothing could be merged that lets this one start. Whoever reads the policy reports what is wrong if this
+   * fails, too.
    */
   let startsWith = isTaken(inForce?.policy ?? null, parts.methods)
     ? null

@@ -17,7 +17,7 @@ import type { Snapshot } from './snapshot.ts';
 
 /** A part of a directory, in the form in which it counts. */
 export interface DirectoryContent {
-  /** Text of the policy; null where the directory has none. */
+  /** Text of the policy; null if the directory has none. */
   readonly policy: string | null;
   readonly pins: readonly Pin[];
   readonly references: readonly DeclaredReference[];

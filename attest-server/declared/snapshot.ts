@@ -5,7 +5,7 @@ import { declaredBounds, declaredFiles } from '../formats/declared.ts';
 import { isListable, isPart } from '../verify/declared/manifest.ts';
 import { DirectoryFault } from './directory-fault.ts';
 
-/** What is in a directory at one moment. */
+/** The content of a directory at one moment. */
 export interface Snapshot {
   /** Of files that a manifest may name, in the order of their paths. */
   readonly paths: readonly string[];

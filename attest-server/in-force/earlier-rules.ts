@@ -59,17 +59,17 @@ export class EarlierRules {
     this.#policies.set(context.policy, policy);
   }
 
-  /** Null where they would have to be read first. */
+  /** Null if they would have to be read first. */
   known(named: NamedContext): InForce | null {
     return this.#held.get(keyOf(named)) ?? null;
   }
 
-  /** @param node one that was judged by them. Null where they are gone, or this version cannot read them */
+  /** @param node one that was judged by them. Null if they are gone, or this version cannot read them */
   async read(named: NamedContext, node: string): Promise<InForce | null> {
     return this.known(named) ?? this.#oneByOne(async () => this.known(named) ?? this.#make(named, node));
   }
 
-  /** The paths of a node of which a policy of before speaks, as far as it is known here. */
+  /** The paths of a node that an earlier policy names, as far as it is known here. */
   pathsOf(named: NamedContext, node: string, labels: Readonly<Record<string, string>>): readonly string[] {
     const policy = this.#policies.get(named.policy);
     return policy === undefined ? [] : askedPaths(groupOf(policy, node, labels).rules);

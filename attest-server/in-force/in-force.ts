@@ -11,11 +11,11 @@ export interface Affirmation {
   readonly at: string;
 }
 
-/** What verdicts are made by at present: one policy and the references of one moment, made ready once. */
+/** The basis of verdicts at present: one policy and the references of one moment, prepared once. */
 export class InForce {
   readonly policy: Policy;
   readonly appraise: Appraiser;
-  /** What is kept of both beside each answer. */
+  /** The record of both that is kept beside each answer. */
   readonly context: Context;
   /** Since when this policy is in force here, milliseconds since the epoch. */
   readonly since: number;

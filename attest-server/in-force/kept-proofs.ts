@@ -10,7 +10,7 @@ export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;
   /** Digest of the evidence behind a node's latest verdict. */
   evidenceDigest(node: string): Promise<string | null>;
-  /** Null where it was erased. */
+  /** Null if it was erased. */
   bundle(node: string, digest: string): Promise<Bundle | null>;
 }
 
@@ -63,7 +63,7 @@ async function proveLatest(ports: KeptProofPorts, node: EnrolledNode): Promise<K
 
 /**
  * Proves kept evidence of a node again, as it was when a verdict was made of it.
- * @param digest of that evidence; null where there is none
+ * @param digest of that evidence; null if there is none
  */
 export async function prove(
   ports: Pick<KeptProofPorts, 'bundle'>,

@@ -12,7 +12,7 @@ export interface ObservePorts extends KeptProofPorts, Pick<SimulatePorts, 'label
   policy(): Policy;
 }
 
-/** What the kept evidence of a page of nodes tells of them; `unseen` are those of which there is none. */
+/** Observations from the kept evidence of a page of nodes; `unseen` are those without any. */
 export async function observeKept(
   ports: ObservePorts,
   page: NodeRange,

@@ -30,7 +30,7 @@ export interface InForceParts {
   readonly policy: string | null;
   /** Whether the server is on trial: then every group of every policy is held in `observe`. */
   readonly trial: boolean;
-  /** That of the signed directory in force; null where there is none, or it has no policy. */
+  /** That of the signed directory in force; null if there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
@@ -41,7 +41,7 @@ export interface InForceParts {
   };
   readonly presence: TrialParts['presence'];
   readonly latched: LatchedPolicy;
-  /** Kept evidence of a node; null where it was erased. */
+  /** Kept evidence of a node; null if it was erased. */
   readonly bundle: KeptProofPorts['bundle'];
   readonly contextOf: EvidenceRoom['contextOf'];
   readonly context: EvidenceRoom['context'];
@@ -53,20 +53,20 @@ export interface InForceParts {
   readonly startWithin: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly logger: Logger;
   readonly report: {
     policyInForce(policy: Policy): void;
-    /** What was read again is faulty; the old one stays in force. */
+    /** The part that was read again is faulty; the old one stays in force. */
     notReloaded(part: ReloadedPart, text: string): void;
-    /** What a policy that was read again makes of each node's latest evidence, beside the one before. */
+    /** The outcome of a policy that was read again on each node's latest evidence, beside the earlier one. */
     policyCompared(policy: Policy, nodes: readonly SimulatedNode[]): void;
     fault(error: unknown, where: string): void;
   };
 }
 
-/** What verdicts are made by, and how that changes. */
+/** The basis of verdicts, and how it changes. */
 export interface RulesInForce extends AsyncDisposable {
   readonly groups: NodeGroups;
   readonly trials: PolicyPorts;
@@ -76,9 +76,9 @@ export interface RulesInForce extends AsyncDisposable {
   /** Rules by which nodes were trusted before. */
   readonly earlier: EarlierRules;
   policy(): Policy;
-  /** What the policy is read from, as `assay policy check` takes it. */
+  /** The source of the policy, as `assay policy check` takes it. */
   source(): string;
-  /** Who brought the reference of this name, and when; null where nobody is named. */
+  /** Who brought the reference of this name, and when; null if nobody is named. */
   affirmedBy(name: string): Affirmation | null;
   /** Whether a signed directory says what the reference of this name is. */
   isDeclared(reference: string): boolean;
@@ -97,7 +97,7 @@ export interface RulesInForce extends AsyncDisposable {
    * @throws PolicyError
    */
   adopt(policy: DeclaredPolicy | null, store: () => Promise<void>): Promise<void>;
-  /** What is told of a part that is read again beside SIGHUP. */
+  /** The report on a part that is read again outside SIGHUP. */
   readonly told: ReloadTold;
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
@@ -106,7 +106,7 @@ export interface RulesInForce extends AsyncDisposable {
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
   reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;
-  /** What was faulty when it was last read again. */
+  /** Parts that were faulty when they were last read. */
   faulty(): readonly FaultyPart[];
 }
 
@@ -149,7 +149,7 @@ export async function openInForce(parts: InForceParts): Promise<RulesInForce> {
     logger,
     fault: report.fault,
   });
-  /** What counts of the policy of the settings, or of the one that a directory declares in its place. */
+  /** The policy of the settings, or the one that a directory declares in its place. */
   const read = async (its: DeclaredPolicy | null) =>
     history.inPlaceOf({
       policy: asHeld(await readPolicy(name, its, methods, logger)),

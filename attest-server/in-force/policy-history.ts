@@ -25,12 +25,12 @@ export interface SourcedPolicy {
 
 /** Which policies were in force, and what people decided about which one is. */
 export interface PolicyHistory {
-  /** By which the server judged last; null where none is kept, or this version cannot read it. */
+  /** By which the server judged last; null if none is kept, or this version cannot read it. */
   readonly last: SourcedPolicy | null;
   rollback(): Rollback | null;
-  /** What counts where file or directory give this one: it, or the one that somebody went back to in its place. */
+  /** The policy that counts if file or directory give this one: it, or the one that somebody went back to in its place. */
   inPlaceOf(given: SourcedPolicy): SourcedPolicy;
-  /** A person's word for this text; null where there is none, or it is too old. */
+  /** A person's word for this text; null if there is none, or it is too old. */
   allowanceFor(policy: Policy): Promise<Allowance | null>;
   /** Keeps that this one is in force, and ends a rollback unless it is what somebody went back to. */
   entered(entry: SourcedPolicy, came: PolicyArrival): Promise<void>;
@@ -40,7 +40,7 @@ export interface PolicyHistory {
   allow(digest: string, word: OperatorApproval): Promise<void>;
   /** The latest first. */
   list(): Promise<readonly PolicyRevision[]>;
-  /** By the first digits of its digest. @throws NotNow where none is kept, or several begin so */
+  /** By the first digits of its digest. @throws NotNow if none is kept, or several begin so */
   kept(digits: string): Promise<PolicyRevision & { readonly text: string }>;
 }
 

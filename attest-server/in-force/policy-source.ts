@@ -34,7 +34,7 @@ export async function readPolicy(
   return policy;
 }
 
-/** What a server starts with. */
+/** The policy that a server starts with. */
 interface FirstPolicy {
   readonly first: SourcedPolicy;
   /** Whether it may be another one than before: then it is to be kept. */
@@ -43,7 +43,7 @@ interface FirstPolicy {
   readonly refused: PolicyError | null;
   /** The one before is in force until the given one is compared with it. */
   readonly isUndecided: boolean;
-  /** What the given one makes of nodes; null: it was not looked at. */
+  /** The outcome of the given one on nodes; null: it was not looked at. */
   readonly nodes: PolicyOutcome;
 }
 
@@ -52,7 +52,7 @@ interface FirstParts {
   readonly latched: LatchState | null;
   /** By which the server judged last; null: not known. */
   readonly last: SourcedPolicy | null;
-  /** @throws PolicyRefused; TimeoutError where it takes too long */
+  /** @throws PolicyRefused; TimeoutError if it takes too long */
   readonly check: (before: Policy, next: SourcedPolicy) => Promise<PolicyOutcome>;
   readonly logger: Logger;
 }
@@ -101,7 +101,7 @@ export function sourceOf(name: string | null, declared: DeclaredPolicy | null): 
   return declared?.source ?? name ?? observePolicy.name;
 }
 
-/** Null where an earlier or later program kept what this one cannot read: then nothing is known of it. */
+/** Null if an earlier or later program kept what this one cannot read: then nothing is known of it. */
 function policyBefore(kept: KeptPolicy | null, logger: Logger): SourcedPolicy | null {
   if (kept === null) return null;
   try {

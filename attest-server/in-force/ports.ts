@@ -5,7 +5,7 @@ import type { AuditEvent } from '../formats/audit.ts';
 export interface LatchState {
   /** Empty: all. */
   readonly groups: readonly string[];
-  /** Null where none was kept, as after a new start with an empty store. */
+  /** Null if none was kept, as after a new start with an empty store. */
   readonly policy: KeptPolicy | null;
 }
 
@@ -16,7 +16,7 @@ export interface KeptPolicy {
 }
 
 export interface LatchedPolicy {
-  /** Null where the latch is off. */
+  /** Null if the latch is off. */
   read(): Promise<LatchState | null>;
   /** Committed once it resolves. */
   keep(policy: KeptPolicy): Promise<void>;
@@ -45,7 +45,7 @@ export interface PolicyRevision {
   readonly endedAt: number | null;
   /** How it came the last time. */
   readonly came: PolicyArrival;
-  /** Who had it come, and why; null where a file alone did. */
+  /** Who had it come, and why; null if a file alone did. */
   readonly by: string | null;
   readonly reason: string | null;
 }
@@ -72,7 +72,7 @@ export interface Allowance {
 export interface PolicyStore {
   /** Every one that is kept: the one in force, then the others, the latest to end first. */
   list(): Promise<readonly PolicyRevision[]>;
-  /** Null where it is not kept. */
+  /** Null if it is not kept. */
   text(digest: string): Promise<string | null>;
   rollback(): Promise<Rollback | null>;
   allowance(): Promise<Allowance | null>;

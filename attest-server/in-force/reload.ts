@@ -48,13 +48,13 @@ export interface ReloadsParts {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly logger: Logger;
-  /** What was read again is faulty; the old one stays in force. */
+  /** The part that was read again is faulty; the old one stays in force. */
   readonly notReloaded: (part: ReloadedPart, text: string) => void;
   /** Once it is aborted no part is faulty any more. */
   readonly signal: AbortSignal;
 }
 
-/** What a signed directory declares comes first: it may hold the policy. */
+/** The signed directory comes first: it may hold the policy. */
 const order = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
 
 export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts): Reloads {

@@ -19,13 +19,13 @@ import {
 import { FreeNames } from './free-name.ts';
 import type { ReferenceStore } from './ports.ts';
 
-/** What gathering needs of the rest; `server.ts` fills it. */
+/** Ports that gathering needs; `server.ts` fills them. */
 export interface CandidatePorts {
   /** Of each node that is shown. */
   statuses(): readonly CandidateStatus[];
   readonly store: Pick<ReferenceStore, 'list'>;
   readonly policy: () => { readonly groups: readonly PolicyGroup[] };
-  /** The signed directory that says what some references are; null where there is none. */
+  /** The signed directory that says what some references are; null if there is none. */
   readonly directory: string | null;
   /** Milliseconds since the epoch. */
   now(): number;
@@ -37,8 +37,8 @@ export interface CandidatePorts {
 const mostCandidates = 256;
 
 /**
- * What nodes show and no reference in force has, grouped by what that is, with the step that would put it in force. It reads
- * what was remembered when each node was judged, and judges nothing.
+ * Findings of nodes that no reference in force has, grouped by their content, with the step that would put each in force. It
+ * reads what was remembered when each node was judged, and judges nothing.
  */
 export async function gatherCandidates(
   ports: CandidatePorts,

@@ -20,14 +20,14 @@ import type { NodeState, Reason, Verdict } from '../wire/verdict.ts';
 import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 
-/** What capturing needs of the rest; `server.ts` fills it. */
+/** Ports that capturing needs; `server.ts` fills them. */
 export interface CapturePorts {
   /** Kept evidence of a node by its digest, proven again; or why there is no proof. */
   prove(
     node: string,
     digest: string,
   ): Promise<{ readonly proven: Proven } | { readonly proven: null; readonly note: string }>;
-  /** The latest verdict, and the digest of the evidence behind it; null where there is none. */
+  /** The latest verdict, and the digest of the evidence behind it; null if there is none. */
   status(node: string): {
     readonly verdict: Verdict | null;
     readonly verifiedAt: number | null;
@@ -69,7 +69,7 @@ export interface CaptureRequest {
   readonly actor: string;
 }
 
-/** What a capture would make. */
+/** The references that a capture would make. */
 export interface CaptureDraft {
   readonly references: CapturedReferences;
   /** Nodes against which more stands than that nobody vouched for them yet. */
@@ -82,19 +82,19 @@ interface AgainstNode {
   readonly node: string;
   readonly state: NodeState;
   readonly reasons: readonly Reason[];
-  /** What no reference in force has. */
+  /** Things that no reference in force has. */
   readonly news: readonly UnknownThing[];
 }
 
 /**
  * Makes references of what nodes last proved: one, or as many as it takes to cover them all. All nodes are proven before
  * any is stored, and all of these are stored at once.
- * @throws Rejection where a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
+ * @throws Rejection if a node is no model for others; CaptureError where it shows nothing; NotNow where a name is taken
  */
 export interface Capture {
   /**
    * Makes and stores them.
-   * @throws NotNow also where more than `no_reference` stands against a node and nobody said why, or was shown something else
+   * @throws NotNow also if more than `no_reference` stands against a node and nobody said why, or was shown something else
    */
   capture(request: CaptureRequest): Promise<CapturedReferences>;
   /** Makes them, and stores none. @throws what `capture` would throw, but for what a person must say */

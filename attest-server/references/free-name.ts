@@ -16,7 +16,7 @@ export class FreeNames {
     for (const name of this.#taken) this.#block(name);
   }
 
-  /** @returns true where there is none of this name: nobody else gets it from now on */
+  /** @returns true if there is none of this name: nobody else gets it from now on */
   take(name: string): boolean {
     if (this.#taken.has(name) || this.#blocked.has(name)) return false;
     this.#block(name);

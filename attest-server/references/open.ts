@@ -35,7 +35,7 @@ export interface References extends AsyncDisposable {
   readonly capture: Capture['capture'];
   /** The references that a capture would make; none is stored. */
   readonly draft: Capture['draft'];
-  /** What nodes show and no reference in force has. */
+  /** Findings of nodes that no reference in force has. */
   candidates(filter: CandidateFilter): Promise<ReferenceCandidates>;
 }
 
