@@ -31,7 +31,7 @@ type KeptCheckpoints = z.infer<typeof shape>;
 /** The log of a busy server grows with each verdict: writing each time would wear the disk for nothing. */
 const writeEveryMs = 5_000;
 
-/** @throws AgentError `state_dir` if the file is damaged: its owner decides whether to begin anew */
+/** @throws AgentError `state_dir` if the file is damaged: its owner decides whether to start over */
 export async function openAuditWitness(
   state: StateDir,
   failed: (error: unknown) => void,

@@ -52,7 +52,7 @@ export interface RequestedEvidence {
 
 type AskedSupplements = Readonly<NonNullable<Challenge['supplements']>>;
 
-/** Reads the node anew. @throws AgentError `facts_unavailable` */
+/** Reads the node again. @throws AgentError `facts_unavailable` */
 export type ReadNode = (asked: RequestedEvidence) => Promise<CollectedEvidence>;
 
 /** Milliseconds that an answer waits for a collector that names no time of its own. */
@@ -162,7 +162,7 @@ function readerOf(
   };
 }
 
-/** One collector, over all answers: each fault of it is told once. */
+/** One collector, over all answers: each fault of it is reported once. */
 class CollectorRun<Value, For> {
   readonly name: string;
   /** Why the last reading gave nothing; null if it did. */
@@ -230,7 +230,7 @@ class CollectorRun<Value, For> {
   }
 }
 
-/** Different faults of one collector that are told: a text that is new each time would fill the log. */
+/** Different faults of one collector that are reported: a text that is new each time would fill the log. */
 const mostTold = 16;
 
 interface Reader<Value, For> {

@@ -311,7 +311,7 @@ class Agent {
     if (this.#tpm === null) {
       const opened = this.#readTpm();
       this.#tpm = opened;
-      // Whoever awaits it is told; a failed one is opened anew the next time.
+      // Whoever awaits it is told; a failed one is opened again the next time.
       opened.catch(() => {
         if (this.#tpm === opened) this.#tpm = null;
       });
@@ -363,7 +363,7 @@ const unknownNode: ReadonlySet<string> = new Set(['enrolment_pending', 'unsuppor
 
 const noUsableTpm: ReadonlySet<string> = new Set(['no_tpm', 'missing_program', 'no_endorsement_key']);
 
-/** The TPM, or the broker that holds it: what is known of its keys is asked anew. */
+/** The TPM, or the broker that holds it: what is known of its keys is asked again. */
 function isOfTpm(error: unknown): boolean {
   return error instanceof ToolError || (error instanceof AgentError && error.code === 'tpm_broker');
 }

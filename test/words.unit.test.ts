@@ -27,6 +27,7 @@ const dullWords: readonly (readonly [RegExp, string])[] = [
   [/^What\b/, 'name the subject'],
   [/\b(?:null|undefined|absent|infinity|empty),? where\b/i, 'null if'],
   [/\bof before\b/, 'earlier'],
+  [/\banew\b/, 'again'],
   [/\btold nowhere\b/, 'is not reported'],
   [/\bfail alike\b/, 'fail the same way'],
   [/\bdear(?:er|est|ly)?\b/, 'expensive'],

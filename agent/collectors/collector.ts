@@ -4,7 +4,7 @@ import type { AskedSupplement } from '../../attest-server/wire/messages.ts';
 import type { ArrivedSupplement, SupplementName } from '../../attest-server/wire/supplements.ts';
 
 /**
- * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is
+ * Reads one thing of the machine, again for each answer. One that fails, by Unavailable or by an exception, or that is
  * late, costs what it reads and nothing else.
  */
 export type Collector = PartCollector | FactsCollector | SupplementCollector;

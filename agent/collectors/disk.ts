@@ -82,7 +82,7 @@ async function readDisk(
   const standing = new Set(protectedPaths.map(find).filter((mount) => mount !== null));
   const around: MountsAround = { find, standing, byId };
 
-  // What lies on these is to be told: more come with overlays and loop files.
+  // What lies on these is to be reported: more come with overlays and loop files.
   const told = new Set<Mount>(standing);
   for (const mount of table)
     if (protectedPaths.some((path) => isToldOf(mount, path, around))) told.add(mount);
@@ -118,7 +118,7 @@ async function readDisk(
   };
 }
 
-/** `inspect` saw the swap some time ago. What the paths lie on is told all the same, and the swap without its device. */
+/** `inspect` saw the swap some time ago. What the paths lie on is reported all the same, and the swap without its device. */
 function goneSince(error: unknown): readonly string[] {
   if (error instanceof DeviceGone) return [];
   throw error;

@@ -4,7 +4,7 @@ import type { HostFacts } from '../../attest-server/wire/facts.ts';
 import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** Facts on the machine and its kernel; what cannot be told is left out. */
+/** Facts on the machine and its kernel; what cannot be determined is left out. */
 export const host: FactsCollector = {
   name: 'host',
   part: null,

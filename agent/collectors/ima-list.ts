@@ -8,7 +8,7 @@ import { imaLogPath } from './ima-log.ts';
 import { openIfThere } from './read-bounded.ts';
 
 /**
- * IMA's list from where the server has it, opened anew for each answer. To find the offset, the kernel makes all entries before it
+ * IMA's list from where the server has it, opened again for each answer. To find the offset, the kernel makes all entries before it
  * once more: some 0.5 ms for 1,000. A file that stays open spares that only where nothing was added since the last answer.
  * @param patienceMs after which the rest is left for the next answer
  */

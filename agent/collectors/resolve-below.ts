@@ -54,7 +54,7 @@ async function resolveBelow(root: string, path: string): Promise<ResolvedPath> {
     }
     if (++links > mostLinks) throw new Error(`${path} has more than ${mostLinks} links`);
     const target = await readlink(prefix + own);
-    // Attack: a name that cannot be told would be one that does not exist.
+    // Attack: a name that is no UTF-8 would be taken for one that does not exist.
     if (target.includes('\ufffd')) throw new Error(`${path} leads to a name that is no UTF-8`);
     if (target.startsWith('/')) done.length = 0;
     left.push(...target.split('/').reverse());

@@ -19,7 +19,7 @@ const mostDescriptors = 1024;
 const together = 16;
 
 /**
- * The SSH daemons among the processes, looked for anew each time: systemd starts one with a socket that it opened long before,
+ * The SSH daemons among the processes, looked for again each time: systemd starts one with a socket that it opened long before,
  * so that no other socket listens afterwards. 1,000 processes take some 30 ms.
  */
 export async function findDaemons(

@@ -5,7 +5,7 @@ import { compareKernels, parseKernelRelease } from '../../attest-server/wire/ker
 import { whyHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** How well a machine is kept, as far as files say it. No verdict rests on it, so what cannot be told is left out. */
+/** How well a machine is kept, as far as files say it. No verdict rests on it, so what cannot be determined is left out. */
 export type Upkeep = Pick<HostFacts, 'timeSync' | 'rebootRequired' | 'newestKernel' | 'updates' | 'runtimes'>;
 
 /** For one agent: what it remembers of packages is its own. */

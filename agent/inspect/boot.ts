@@ -96,7 +96,7 @@ function namesIn(index: BootIndex | null): readonly string[] {
   return index?.files.filter(({ copied }) => copied).map(({ sha256 }) => sha256) ?? [];
 }
 
-/** One that cannot be read is as none: it is written anew. */
+/** One that cannot be read is as none: it is rewritten. */
 async function readIndex(out: OutFolder): Promise<BootIndex | null> {
   try {
     const bytes = await out.read(bootIndexFile, bootIndexBytes);

@@ -53,7 +53,7 @@ const places: readonly (readonly [folder: string, file: RegExp])[] = [
 ];
 const mostEntries = 4096;
 
-/** Files of the places above, by path; what may not be looked at is told. */
+/** Files of the places above, by path; what may not be looked at is reported. */
 export async function readKeyFiles(
   sysroot: string,
 ): Promise<{ readonly residue: readonly KeyResidue[]; readonly faults: readonly string[] }> {

@@ -5,7 +5,7 @@ const most = { line: 4096, targets: 64 };
 
 /**
  * @param names of all mappings: a name may hold a colon
- * @returns lines that belong to none of them, or that are too long or too many, are told in `faults`
+ * @returns lines that belong to none of them, or that are too long or too many, are reported in `faults`
  */
 export function parseMappingTables(
   text: string,

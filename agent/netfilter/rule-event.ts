@@ -16,7 +16,7 @@ export function concernsCompared(line: string, baseChains: BaseChains): boolean 
   if (ownerOfTable(family, table) !== null) {
     if (kind !== 'chain' || chain === null) return kind === 'chain';
     if (hook === null && isHostChain(family, table, chain)) return true;
-    // kube-proxy writes its hooks anew with each full sync: the same are no change.
+    // kube-proxy rewrites its hooks with each full sync: the same are no change.
     return hook === null ? before !== undefined : verb !== 'add' || hook !== before;
   }
   return (

@@ -3,7 +3,7 @@ import { type FirewallListing, readRules } from './read-rules.ts';
 import type { Netns } from './tools.ts';
 
 /**
- * Reads the rules anew each time, one reading after the other. While what is compared stays the same, the bytes do too:
+ * Reads the rules again each time, one reading after the other. While what is compared stays the same, the bytes do too:
  * what `owned` says is as old as they are, and no part is sent because a service got an endpoint.
  */
 export class RuleReader {
@@ -76,5 +76,5 @@ export class RuleReader {
   }
 }
 
-/** After this, what `owned` says is told anew: each time it costs the server all rules once more. */
+/** After this, what `owned` says is reported again: each time it costs the server all rules once more. */
 export const ownedForMs = 86_400_000;

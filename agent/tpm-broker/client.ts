@@ -24,7 +24,7 @@ export interface BrokerTpm {
   activateCredential(credential: { readonly credential: Buffer; readonly secret: Buffer }): Promise<Buffer>;
   quote(request: QuoteRequest): Promise<Quote>;
   readPcrs(selection: PcrSelection): Promise<PcrValues>;
-  /** There is nothing to close: each verb is a connection of its own, so a broker that starts anew is simply there. */
+  /** There is nothing to close: each verb is a connection of its own, so a broker that restarts is simply there. */
   close(): Promise<void>;
 }
 

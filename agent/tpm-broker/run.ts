@@ -39,7 +39,7 @@ export async function runBroker(
     const broker = serve({ shared: listening.server, own }, { verbs, on: report });
     await using health =
       healthSocket === null ? null : await serveHealth(healthSocket, () => healthOf(verbs));
-    // A TPM that is missing may come; a TCTI that names none does not mend itself.
+    // A TPM that is missing may come; a TCTI that names none does not fix itself.
     await verbs.open().catch((error: unknown) => {
       if (!(error instanceof ToolError) || error.code === 'bad_input') throw error;
       logger.error({ code: error.code, text: error.message }, 'the TPM is not there yet');

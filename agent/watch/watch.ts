@@ -13,7 +13,7 @@ export interface WatchedSource {
   readonly everySeconds: number;
   /**
    * A text that is another one after a change; null while nobody asks for it. What cannot be read is a text
-   * as well, so that this is told too.
+   * as well, so that this is reported too.
    */
   look(): string | null | Promise<string | null>;
 }
@@ -26,7 +26,7 @@ export const watched = (sysroot: string, paths: () => readonly string[]): readon
   listeners(sysroot),
 ];
 
-/** Of what goes on changing, the first three are told at once, and then one in five seconds. */
+/** Of what goes on changing, the first three are reported at once, and then one in five seconds. */
 const burst = 3;
 const oneInSeconds = 5;
 
@@ -94,7 +94,7 @@ interface SourceState {
   /** It changed, and that was not told yet. */
   isChanged: boolean;
   credit: number;
-  /** The last fault that was told. */
+  /** The last fault that was reported. */
   told: string;
 }
 

@@ -93,7 +93,7 @@ export const nodeView = z.object({
   /** Null for a machine without a TPM, which cannot enrol. */
   bound: z.enum(enrolmentMethods).nullable(),
   tpmClass: z.enum(tpmClasses),
-  // A server of before says nothing of what follows.
+  // An older server says nothing of what follows.
   /** When it was last found trusted; null: never. */
   trustedAt: moment.default(null),
   /** When the current boot was first proven: it began before. */

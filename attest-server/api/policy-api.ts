@@ -33,7 +33,7 @@ export const simulateRequest = simulatedPage.extend({
 const side = z.object({
   state: nodeStateSchema,
   group: z.string(),
-  // A server of before does not say it.
+  // An older server does not say it.
   mode: modeSchema.optional(),
   reasons: z.array(reasonSchema),
 });

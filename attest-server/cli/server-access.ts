@@ -208,7 +208,7 @@ function folderEntry(cwd: string): SavedContext | null {
   return entry;
 }
 
-/** Wherever links lead; a file that cannot be found is read in vain, and that is told. */
+/** Wherever links lead; a file that cannot be found is read in vain, and that is reported. */
 function isBelow(file: string, folder: string): boolean {
   try {
     return realpathSync(file).startsWith(join(realpathSync(folder), sep));

@@ -75,9 +75,9 @@ export interface Declared extends AsyncDisposable {
   policy(): DeclaredPolicy | null;
   /** @throws Rejection `ek_already_bound` if its list of pins has another key for a node, or another node for a key */
   checkPins(pins: readonly Pin[]): Promise<void>;
-  /** Looks at it, and again and again. What is wrong with it is told, and is no reason not to start. */
+  /** Looks at it, and again and again. What is wrong with it is reported, and is no reason not to start. */
   begin(ports: DeclaredPorts): Promise<void>;
-  /** Reads keys and directory anew. @throws DirectoryFault */
+  /** Reads keys and directory again. @throws DirectoryFault */
   read(): Promise<void>;
 }
 

@@ -9,7 +9,7 @@ import { DirectoryFault } from './directory-fault.ts';
 export interface Snapshot {
   /** Of files that a manifest may name, in the order of their paths. */
   readonly paths: readonly string[];
-  /** Another one when any of them, the manifest or a signature was written anew. */
+  /** Another one when any of them, the manifest or a signature was rewritten. */
   readonly mark: string;
   /** Reads one of them. @throws DirectoryFault */
   read(path: string, most: number): Promise<Buffer>;

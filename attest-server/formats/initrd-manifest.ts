@@ -231,7 +231,7 @@ function malformed(text: string, field: string): Rejection {
   return new Rejection('malformed', `no manifest of an initrd: ${text}`, { field });
 }
 
-/** Whether each member is what it has to be; others are found as the whole is written anew. */
+/** Whether each member is what it has to be; others are found as the whole is rewritten. */
 function isEntry(value: unknown): value is InitrdEntry {
   if (typeof value !== 'object' || value === null) return false;
   const { path, mode, uid, gid, bytes, sha256, target, device, replaced, unmade }: Partial<UncheckedEntry> =

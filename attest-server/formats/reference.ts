@@ -161,7 +161,7 @@ export const reference = z.strictObject({
     .default([]),
   /** The content of dbx: digests that this boot refused to run. */
   revocations: z.array(digest).max(16_384).optional(),
-  /** The events of the captured boot: what a difference is told with. */
+  /** The events of the captured boot: what a difference is reported with. */
   events: z
     .array(
       z.strictObject({

@@ -45,7 +45,7 @@ export class EarlierRules {
   });
   /** By digest; a policy alone is small, and agents are asked for the paths of its rules. */
   readonly #policies = new LRUCache<string, Policy>({ max: mostHeld });
-  /** By key: those that cannot be read are told once. */
+  /** By key: those that cannot be read are reported once. */
   readonly #told = new LRUCache<string, true>({ max: 256 });
   // Reading megabytes of references takes a while: whoever asks for the same meanwhile finds it made.
   readonly #oneByOne = pLimit(1);

@@ -96,7 +96,7 @@ export async function firstPolicy({ given, latched, last, check, logger }: First
   }
 }
 
-/** How faults of it are told, and by which it gets its name. */
+/** How faults of it are reported, and by which it gets its name. */
 export function sourceOf(name: string | null, declared: DeclaredPolicy | null): string {
   return declared?.source ?? name ?? observePolicy.name;
 }

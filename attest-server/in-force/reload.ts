@@ -4,7 +4,7 @@ import { PolicyError } from '../policy/file/policy-error.ts';
 import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type RefusedPolicy, refusedIn } from './policy-refusal.ts';
 
-/** How each part is read anew. */
+/** How each part is read again. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
 /** Told what became of a part that was read again. */
@@ -33,12 +33,12 @@ export interface Reloads {
   begin(parts: ReloadedParts): void;
   hasBegun(): boolean;
   /**
-   * Reads each part anew, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
+   * Reads each part again, in order. A faulty one stays as it was, is reported with file, line and field, and does not keep
    * the others back.
    * @throws what was wrong, once all parts were tried
    */
   all(): Promise<void>;
-  /** The same of one part: what was wrong with it is told by then. */
+  /** The same of one part: what was wrong with it is reported by then. */
   again(part: ReloadedPart): Promise<void>;
   /** Resolves when nothing is being read. */
   idle(): Promise<void>;

@@ -66,7 +66,7 @@ class TooManyTrials extends Error {
   override readonly name = 'TooManyTrials';
 }
 
-/** Answers questions about policies and references, one after the other: each judges evidence anew, and challenges come first. */
+/** Answers questions about policies and references, one after the other: each judges evidence again, and challenges come first. */
 export function createTrials(parts: TrialParts): Trials {
   const { store, presence, bundle, latched, policy, asHeld, labelsOf, methods, refusedShare, now } = parts;
   const oneByOne = pLimit(1);

@@ -11,7 +11,7 @@ import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.
 import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
 import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
-import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
+import { bySeverity, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { byGateAlone, isProvenByGate } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
@@ -51,7 +51,7 @@ export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], 
 
 export interface Appraisal {
   readonly verdict: Verdict;
-  /** Where the PCRs began anew since the sighting before: what is known at that moment. */
+  /** Where the PCRs started over since the sighting before: what is known at that moment. */
   readonly begun: BootTransition | null;
   /** To be remembered of the node. */
   readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };
@@ -92,7 +92,7 @@ export function appraise(
 /**
  * Makes policy and references ready, so that appraising what was seen before is a comparison. Make a new one when either
  * changes: each aspect remembers its judgements for as long as this one lives.
- * @param options.remembers false: each is judged anew; default true
+ * @param options.remembers false: each is judged again; default true
  */
 export function createAppraiser(
   policy: Policy,
@@ -317,7 +317,7 @@ function join(
     const by = affirmed && references.length > 0 ? { references } : {};
     results[aspect] = { status: statusOf(own, affirmed), source, ...by };
   }
-  if (reasons.length > 1) reasons.sort(byWeight);
+  if (reasons.length > 1) reasons.sort(bySeverity);
   const state = stateOf({ require, aspects: results, reasons }, group.vouched);
   return { state, reasons, aspects: results, group: name, require, mode, policy, ...trial };
 }

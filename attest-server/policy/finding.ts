@@ -98,7 +98,7 @@ export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectS
 }
 
 /** Reasons that break the policy come first: the first one is shown beside the state. */
-export function byWeight(a: Reason, b: Reason): number {
+export function bySeverity(a: Reason, b: Reason): number {
   return rank(a) - rank(b);
 }
 

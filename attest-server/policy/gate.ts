@@ -1,6 +1,6 @@
 import type { GateOrder } from '../wire/gate.ts';
 import type { AspectName, Reason, Verdict } from '../wire/verdict.ts';
-import { byWeight, stateOf, weigh } from './finding.ts';
+import { bySeverity, stateOf, weigh } from './finding.ts';
 import type { GroupBase } from './group.ts';
 
 /** Aspects that a gate proves: it runs before whatever the other aspects are about. */
@@ -16,7 +16,7 @@ export function byGateAlone(verdict: Verdict): Verdict {
   const state = stateOf(verdict, [], 'gate');
   const tellsWhy = verdict.reasons.some(({ severity }) => severity === 'fail');
   if (state === 'untrusted' || tellsWhy) return { ...verdict, state };
-  return { ...verdict, state, reasons: [awaitsAgent, ...verdict.reasons].toSorted(byWeight) };
+  return { ...verdict, state, reasons: [awaitsAgent, ...verdict.reasons].toSorted(bySeverity) };
 }
 
 const awaitsAgent: Reason = weigh(

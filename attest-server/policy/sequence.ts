@@ -50,7 +50,7 @@ export interface SequenceJudgement {
   readonly replaced: Finding | null;
   /** To be remembered for the next sighting. */
   readonly next: Sequence;
-  /** The PCRs began anew since the sighting before. */
+  /** The PCRs started over since the sighting before. */
   readonly begun: 'rebooted' | 'resumed' | null;
 }
 
@@ -89,7 +89,7 @@ export function judgeSequence(
   return { findings, replaced, next: { ...next, replaced: firmware, held }, begun };
 }
 
-/** Each change is told, also the one back: a downgrade returns to what was good once. */
+/** Each change is reported, also the one back: a downgrade returns to what was good once. */
 function replacedBy(past: Sequence, now: ClockReading): ReplacedFirmware | null {
   if (past.firmwareVersion === null || now.firmwareVersion === past.firmwareVersion) return past.replaced;
   return { version: past.firmwareVersion, resetCount: now.resetCount };
@@ -100,7 +100,7 @@ function beginning(past: Sequence, now: ClockReading): SequenceJudgement['begun'
   return now.resetCount === past.resetCount && now.restartCount > past.restartCount ? 'resumed' : null;
 }
 
-/** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs begin anew. */
+/** Attack: a snapshot of a TPM, hidden behind a suspend. Over a reset, clocks of honest firmware TPMs start over. */
 function between(past: Sequence, now: ClockReading): Finding[] {
   const rebooted = now.resetCount > past.resetCount;
   const found: Finding[] = [];
@@ -163,7 +163,7 @@ function remembered(
   now: ClockReading,
   { anew, concurrent }: { readonly anew: boolean; readonly concurrent: boolean },
 ): Omit<Sequence, 'replaced' | 'held'> {
-  // A reset begins both anew: the count of restarts too.
+  // A reset starts both over: the count of restarts too.
   const back = !anew && (now.resetCount < past.resetCount || now.restartCount < past.restartCount);
   const rewound = !anew && !concurrent && now.clock < past.clock;
   return {

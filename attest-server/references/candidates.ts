@@ -33,7 +33,7 @@ export interface CandidatePorts {
   readonly unknownAfter: number;
 }
 
-/** So many are told, those of most nodes first; the rest is counted. */
+/** So many are reported, those of most nodes first; the rest is counted. */
 const mostCandidates = 256;
 
 /**

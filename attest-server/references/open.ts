@@ -52,7 +52,7 @@ export function openReferences(
   const { capture, draft } = createCapture(ports);
   const ended = endedAnnouncements(parts);
   const inTurn = pLimit(1);
-  // Nodes are judged anew when an announcement ends: until their next answers they would show what no longer holds.
+  // Nodes are judged again when an announcement ends: until their next answers they would show what no longer holds.
   const timer = setInterval(() => {
     if (inTurn.activeCount + inTurn.pendingCount > 0) return;
     inTurn(async () => {

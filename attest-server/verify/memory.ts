@@ -137,7 +137,7 @@ export class Memory {
   facts(akName: string, of: KeyMemory, text: string): Facts {
     if (of.hasFacts(text)) return of.facts(text);
     const facts = of.facts(text);
-    // Set anew: it has another size now.
+    // Set again: it has another size now.
     this.#keys.set(akName, of);
     return facts;
   }
@@ -173,7 +173,7 @@ export class Memory {
     // Of a list that is not whole, more files may be known the next time.
     const isWhole = files.digest === null || this.files(files.digest) !== null;
     const boot = measureReading(reading, pcrs.banks, userSpace?.digest ?? null, files, isWhole);
-    // What does not replay may be made up anew for each answer, and is worth no memory.
+    // What does not replay may be made up again for each answer, and is worth no memory.
     if (known === undefined && !explainsTheRest(boot.problems, pcrs.banks)) return boot;
     const boots = known?.boots ?? new Map<string, MeasuredBoot>();
     for (const [key, { state }] of boots)

@@ -1,5 +1,5 @@
 /**
- * Chains that a program of the cluster writes anew all the time, as each program documents its names. The node leaves
+ * Chains that a program of the cluster rewrites all the time, as each program documents its names. The node leaves
  * their rules out before it compares, and sends what `owned` of the part `firewall` says of them. A rule that leads
  * into one, its place, and every base chain's hook, priority and policy are never left out.
  */

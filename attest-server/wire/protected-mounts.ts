@@ -111,7 +111,7 @@ const networkFileSystems: ReadonlySet<string> = new Set(['nfs', 'nfs4', 'cifs', 
 
 /**
  * The directories that an overlay is made of, one character a byte, as the kernel shows them in its options
- * (Documentation/filesystems/overlayfs.rst). Null if one cannot be told, or is no absolute path without links' dots.
+ * (Documentation/filesystems/overlayfs.rst). Null if one cannot be determined, or is no absolute path without links' dots.
  */
 export function overlayLayers({ superOptions }: Pick<Mount, 'superOptions'>): readonly string[] | null {
   const layers: string[] = [];

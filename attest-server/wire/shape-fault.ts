@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { shapeWords } from './shape-words.ts';
 
-/** With what a schema is tried whose faults are told. */
+/** With what a schema is tried whose faults are reported. */
 export const inOurWords = { error: shapeWords };
 
 /**

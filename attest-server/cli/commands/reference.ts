@@ -92,7 +92,7 @@ export async function captureReference(
     throw new CliError('--initrd is for files', 'Give it with --kind runtime.', exit.usage);
   if (!aggregate && kind !== 'boot')
     throw new CliError('--no-aggregate is for boots', 'Leave it away with another kind.', exit.usage);
-  // A server of before captures boots, and does not know the word.
+  // An older server captures boots, and does not know the word.
   const asked = {
     nodes,
     name,

@@ -108,7 +108,7 @@ function judgeOf(
   };
 }
 
-/** Where the kernel is beside its TPM: of a kexec it is told once, by whatever shows it. */
+/** Where the kernel is beside its TPM: of a kexec it is reported once, by whatever shows it. */
 function findingsInTime({ sequence }: JudgedNode, { again }: AggregateClaim): readonly Finding[] {
   if (sequence.findings.length === 0 && !again) return none;
   const inTime = sequence.findings.filter(({ aspect }) => aspect === 'boot');
@@ -261,7 +261,9 @@ function judgeMade(
   const { outcome, finding: again } = judgeAggregate(made, banks, measured, demand);
   const isWorthTelling = again !== null && (again.severity !== 'info' || asReferenced);
   const enough: readonly PartName[] = isShown(made) ? shown : [];
-  const besides = asReferenced ? { findings, knownBy: null } : toldBesides(judged, ready, active, made);
+  const besides = asReferenced
+    ? { findings, knownBy: null }
+    : withOutOfForceNote(judged, ready, active, made);
   const all = [...others, ...(isWorthTelling ? [again] : []), ...besides.findings];
   const shows = unknown === null ? inInitrds : asUnknown(unknown, besides.knownBy);
   const isByValues = measured === null && !asReferenced;
@@ -320,7 +322,7 @@ function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | nul
 }
 
 /** Whoever is woken by a boot that was known yesterday finds who made it unknown. */
-function toldBesides(
+function withOutOfForceNote(
   { findings, unknown }: BootJudgement,
   { set, idle, rules }: PreparedBoot,
   active: readonly PreparedReference[],

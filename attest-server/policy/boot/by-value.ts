@@ -72,7 +72,7 @@ export function valueFinding(boot: VouchedBoot, references: readonly PreparedRef
   const known = references.find(
     ({ strict, components }) => strict || referencedComponent(components, first, texts) !== null,
   );
-  // Where the policy takes any firmware, that is told.
+  // Where the policy takes any firmware, that is reported.
   if (known === undefined) return null;
   const { name } = known.reference;
   const pcrs = values.map(({ pcr }) => pcr).join(', ');

@@ -144,7 +144,7 @@ function recordedComponent(
   };
 }
 
-/** The lists of keys that people put in: what is told when one differs. dbx has its own place. */
+/** The lists of keys that people put in: what is reported when one differs. dbx has its own place. */
 function keysByEvent({
   databases,
   machineOwner,

@@ -77,7 +77,7 @@ function ofIdleRules(boot: BootRules, { require, severity }: GroupBase): Located
 /** As many as the schema allows of one kind: it refuses more. */
 const mostGlobs = 256;
 
-/** Reads the raw value, so that these faults are told beside those of the schema. */
+/** Reads the raw value, so that these faults are reported beside those of the schema. */
 export function contradictionsIn(boot: unknown): LocatedFault[] {
   const rules = fieldOf(boot, 'cmdline');
   const globs = (key: string) =>

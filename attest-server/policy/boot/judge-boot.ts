@@ -59,7 +59,7 @@ export interface BootContext {
   readonly node: string;
 }
 
-/** Judges a boot with its log by rules and references. What the log shows wrong about itself is told elsewhere. */
+/** Judges a boot with its log by rules and references. What the log shows wrong about itself is reported elsewhere. */
 export function judgeBoot(
   boot: VouchedBoot,
   banks: readonly PcrValues[],

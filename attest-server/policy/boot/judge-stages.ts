@@ -56,12 +56,12 @@ export function judgeStages(
   const by = new Set<string>();
   for (const stage of judgedStages) {
     const scope = scopeOf(stage, rules.scope);
-    const own = (one: ReferenceComparison) => scope !== 'node' || isOf(node, one.reference);
+    const own = (one: ReferenceComparison) => scope !== 'node' || isCapturedFrom(node, one.reference);
     const covering = compared.filter(({ reference }) => covers(reference, stage));
     const closest = closestOf(covering.filter(own), stage, node);
     if (closest !== null && closest.unknown.length + closest.missing.length === 0) {
       by.add(closest.reference.reference.name);
-      if (closest.unseen !== null && !isOf(node, closest.reference)) unseen.push(closest.unseen);
+      if (closest.unseen !== null && !isCapturedFrom(node, closest.reference)) unseen.push(closest.unseen);
       if (closest.misplaced.length > 0 && scope !== 'unpinned') misplaced.push(closest);
       continue;
     }
@@ -85,13 +85,13 @@ export function judgeStages(
   return { differing, misplaced, late, open, foreign, unseen, uncovered, covering: [...by] };
 }
 
-function isOf(node: string, { reference }: PreparedReference): boolean {
+function isCapturedFrom(node: string, { reference }: PreparedReference): boolean {
   return reference.captured?.node === node;
 }
 
 /** How much is different, or counts for another node alone. */
 function weightOf(difference: StageDifference, node: string): number {
-  const isAnothers = difference.unseen !== null && !isOf(node, difference.reference);
+  const isAnothers = difference.unseen !== null && !isCapturedFrom(node, difference.reference);
   return sizeOf(difference) + (isAnothers ? 1 : 0);
 }
 

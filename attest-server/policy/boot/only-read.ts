@@ -45,7 +45,7 @@ const ofMenu = new RegExp(
     '^set (?:default|chosen|boot_once|(?:prev_)?saved_entry|next_entry)=[^\\n]*$',
     '^save_env (?:boot_(?:success|indeterminate|counter)|recordfail)\\b',
     '^save_env(?: (?:(?:prev_)?saved_entry|next_entry))+$',
-    // Systems that count the boots after an update, and fall back to the entry of before.
+    // Systems that count the boots after an update, and fall back to the earlier entry.
     '^(?:in|de)crement boot_counter$',
     '^(?:setparams|echo) [^\\n]*$',
   ].join('|'),

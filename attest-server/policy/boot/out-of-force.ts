@@ -2,12 +2,12 @@ import type { Reference } from '../../formats/reference.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { classOf } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
-import { type ComparisonContext, inForceKnow, knowsUnknown } from './knows-unknown.ts';
 import { isComparedBy, type PreparedReference, referenceMatches } from './reference-set.ts';
 import { bootsLike } from './revoked.ts';
 import type { BootRules } from './rules.ts';
 import type { UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
+import { type ComparisonContext, inForceKnow, wouldExplain } from './would-explain.ts';
 
 /** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
 export function idleReferences(
@@ -90,10 +90,10 @@ function wantedFor(
   return (reference) => {
     if (reference.reference.state === 'active') return false;
     if (reference.strict) return referenceMatches(reference, quotes);
-    if (boot === null || !knowsUnknown(reference, boot, lacking.unknown, lacking, inForce)) return false;
+    if (boot === null || !wouldExplain(reference, boot, lacking.unknown, lacking, inForce)) return false;
     // What another one out of force would make known does not count.
     const own = lacking.bootWith(reference);
-    return own !== null && knowsUnknown(reference, own, lacking.unknown, lacking);
+    return own !== null && wouldExplain(reference, own, lacking.unknown, lacking);
   };
 }
 

@@ -25,7 +25,7 @@ export interface MissingStages
   extends Pick<JudgedStages, 'differing' | 'misplaced' | 'foreign' | 'unseen' | 'late'> {
   /** Stages that no reference speaks of, and no rule. */
   readonly uncovered: readonly JudgedStage[];
-  /** Stages of `differing` that are told as causes. */
+  /** Stages of `differing` that are reported as causes. */
   readonly causes: readonly JudgedStage[];
   /** PCRs that were not quoted, or hold what no log explains: no reference changes that. */
   readonly pcrs: readonly number[];

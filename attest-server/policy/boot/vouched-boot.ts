@@ -81,7 +81,7 @@ export function vouchedBoot(
     const fact = component.pcr === 7 ? facts.get(component.event) : undefined;
     return fact !== undefined && isJudgedByRule(rules, { pcr: component.pcr, ...fact });
   };
-  // What the log shows wrong about an event is told; it must not be left out of the comparison for it.
+  // What the log shows wrong about an event is reported; it must not be left out of the comparison for it.
   const values = valuesIn(problems, banks, rules);
   const told = besidesValues(problems, values);
   const doubted = new Set(told.flatMap((problem) => problem.event ?? []));

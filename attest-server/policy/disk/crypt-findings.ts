@@ -67,7 +67,7 @@ export function cryptFindings(
         detail,
       ),
     );
-  // A reencryption adds keyslots of its own, and is told already.
+  // A reencryption adds keyslots of its own, and is reported already.
   else if (volume.reencryption === null) findings.push(...unknownKeyslots(name, volume, rules, detail));
   return { findings, reference: known?.reference ?? null };
 }

@@ -180,7 +180,7 @@ export class Layers {
     const lower = below();
     if (!crypts.some(({ isNull }) => isNull))
       return { text, coverage: 'encrypted', cause: null, source: 'host', crypts: [crypt], below: lower };
-    // What it stands on may still be encrypted; the null cipher is told all the same.
+    // What it stands on may still be encrypted; the null cipher is reported all the same.
     const rest = joined(lower);
     return {
       text,

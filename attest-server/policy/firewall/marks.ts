@@ -3,7 +3,7 @@ import type { Rule, Ruleset } from './ruleset.ts';
 
 const all = 0xffff_ffffn;
 
-/** Bits of a packet's mark that some rule may set: all where that cannot be told. */
+/** Bits of a packet's mark that some rule may set: all where that cannot be determined. */
 export function settable({ chains }: Ruleset): bigint {
   let bits = 0n;
   for (const { rules } of chains.values()) for (const { text } of rules) bits |= settableBy(text);

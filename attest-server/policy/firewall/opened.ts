@@ -33,7 +33,7 @@ export function openedSince(
     for (const hook of ['input', 'forward'] as const) {
       if (opened.length >= mostTold) return opened;
       const opening: Opening = { ...probe, hook };
-      // That the rules differ is told all the same.
+      // That the rules differ is reported all the same.
       const ways = waysNow(opening).filter(({ isFollowed }) => isFollowed);
       if (ways.length === 0) continue;
       const before = new Set(waysBefore(opening).map(({ family }) => family));
@@ -150,7 +150,7 @@ function mayKeepOut(rule: Rule): boolean {
     .some(({ outcome }) => outcome.do === 'drop' || outcome.do === 'jump' || outcome.do === 'goto');
 }
 
-/** The packets that a rule speaks of, as far as it can be told. */
+/** The packets that a rule speaks of, as far as it can be determined. */
 function probeOf(rule: Rule, conditions: readonly Condition[]): ProbedOpening | null {
   let protocol: string | null = null;
   let ports = allPorts;

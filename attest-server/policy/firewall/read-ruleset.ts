@@ -99,7 +99,7 @@ export function rulesetOfBaseline(baseline: FirewallBaseline): Ruleset {
   });
 }
 
-/** Chains and objects that are compared: what a declared owner writes anew all the time, and by policies, is not. */
+/** Chains and objects that are compared: what a declared owner rewrites all the time, and by policies, is not. */
 export function comparedOf({ chains, objects, local }: Ruleset): Ruleset {
   const compared = new Map<string, Chain>();
   for (const [key, chain] of chains) {

@@ -62,7 +62,7 @@ export function firewallRules(given: unknown): FirewallRules {
   };
 }
 
-/** Reads the raw value: what is no sentence of its language is told beside the faults of the schema. */
+/** Reads the raw value: what is no sentence of its language is reported beside the faults of the schema. */
 export function firewallContradictions(given: unknown): LocatedFault[] {
   const faults = (key: 'require' | 'forbid', parse: (text: string) => unknown): LocatedFault[] =>
     listOf(fieldOf(given, key))

@@ -132,7 +132,7 @@ function follow(walk: Walk, chain: Chain, packets: Packets, depth: number): Chai
   let returned: Packets | null = null;
   for (const rule of chain.rules) {
     const clauses = rule.clauses();
-    // Those of a map are made anew each time.
+    // Those of a map are made again each time.
     if (clauses.length > 1) walk.steps += 4 * clauses.length;
     for (const clause of clauses) {
       walk.steps += 1;

@@ -8,7 +8,7 @@ import { hostRules } from './rules.ts';
 const observed = z.object({
   /** As `uname -r` prints it. */
   kernel: z.string().max(128).nullable(),
-  /** Null if it cannot be told. */
+  /** Null if it cannot be determined. */
   ssh: z.enum(['closed', 'open']).nullable(),
   /** Codes of what breaks the default rules besides. */
   against: z.array(z.string().max(64)).max(16),

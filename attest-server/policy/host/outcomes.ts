@@ -6,7 +6,7 @@ import type { Finding } from '../finding.ts';
 import type { HostRules, SysctlRule } from './rules.ts';
 import { taintsOf, taintText } from './taints.ts';
 
-/** The outcome of one rule on a node: nothing, that it is broken, or that it cannot be told. */
+/** The outcome of one rule on a node: nothing, that it is broken, or that it cannot be determined. */
 export interface HostOutcome {
   /** Of what breaks the rule. */
   readonly code: ReasonCode;

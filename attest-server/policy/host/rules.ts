@@ -5,7 +5,7 @@ import { type KernelTaint, taintLetters } from './taints.ts';
 
 /** The rules of a group on a machine and its kernel, as they run. All of it is judged by what the node says. */
 export interface HostRules {
-  /** The file says something under the key: what is missing is told, even where nothing requires the aspect. */
+  /** The file says something under the key: what is missing is reported, even where nothing requires the aspect. */
   readonly isWritten: boolean;
   /** The least release of the kernel; null: any. */
   readonly minimumKernel: { readonly text: string; readonly release: KernelRelease } | null;

@@ -6,7 +6,7 @@ import { digestOf } from './digest-of.ts';
 import type { RuntimeRules } from './rules.ts';
 import { signerFault } from './signer-keys.ts';
 
-/** Reads the raw value: what no schema can say is told beside its faults. */
+/** Reads the raw value: what no schema can say is reported beside its faults. */
 export function runtimeContradictions(given: unknown): LocatedFault[] {
   const containers = fieldOf(given, 'containers');
   const lists = [

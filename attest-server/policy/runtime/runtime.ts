@@ -206,7 +206,7 @@ function unprovenList(
 
 /**
  * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
- * answer that it could not: the first time is told as what could not be read. Attack: a node that leaves its list out.
+ * answer that it could not: the first time is reported as what could not be read. Attack: a node that leaves its list out.
  * @param why null if nothing came
  */
 function unshown(

@@ -6,7 +6,7 @@ import type { PreparedKeys } from './signer-keys.ts';
 /**
  * Which of the keys signed what an entry measured: by `security.ima` (of the bytes, or of the fs-verity digest), by a portable
  * `security.evm` where the template is evm-sig, or by what is appended to the file (ima-modsig). Null: none of them did, or it
- * cannot be told. Some 40 µs with an RSA key, 200 µs with one over P-256, and some milliseconds over a greater curve.
+ * cannot be determined. Some 40 µs with an RSA key, 200 µs with one over P-256, and some milliseconds over a greater curve.
  * @returns the key's name
  */
 export function signedBy(entry: ImaEntry, keys: PreparedKeys): string | null {

@@ -214,7 +214,7 @@ function parseRecord(text: string): RecordFields {
   const words = new Map<string, string>();
   const targets: Map<string, string>[] = [];
   for (const [piece] of text.matchAll(/(?:[^\\;,]|\\.)+/gs)) {
-    // What is removed is told with both of its tables: the device is the same.
+    // What is removed is reported with both of its tables: the device is the same.
     const [, escaped = '', value = ''] =
       /^\s*(?:device_(?:in)?active_metadata=)?((?:[^\\=]|\\.)*)=(.*)$/s.exec(piece) ?? [];
     const word = unescaped(escaped);

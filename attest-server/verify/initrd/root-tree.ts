@@ -165,7 +165,7 @@ export class RootTree {
       listed.linked = true;
       return linked;
     }
-    // Attack: a file that is there is written anew in place, and with it what has other names.
+    // Attack: a file that is there is rewritten in place, and with it what has other names.
     const node = there?.node ?? newNode(S_IFREG, folder, listed);
     this.#take(listed, node, there?.listed ?? null, header);
     folder.children.set(last, { node, listed });

@@ -29,7 +29,7 @@ export const stubTags = { initrd: 0x8f3b22ec, loadOptions: 0x8f3b22ed } as const
 
 /**
  * The stage of each event, from its type, PCR and data, and from what came before it: an image without a file
- * is the kernel's once a loader ran. Where the first boot option failed, firmware separates again, and begins anew.
+ * is the kernel's once a loader ran. Where the first boot option failed, firmware writes separators again, and starts over.
  */
 export function eventStages(events: readonly StagedEvent[]): Stage[] {
   const last = lastImageBeforeStub(events);

@@ -1,7 +1,7 @@
 import type { Family } from '../ruleset.ts';
 import { type Form, parseForm } from './form.ts';
 
-/** A program that writes rules anew all the time, and the forms in which it does. */
+/** A program that rewrites rules all the time, and the forms in which it does. */
 export interface WrittenOwner {
   readonly name: string;
   /** Where the forms are known from. */

@@ -47,7 +47,7 @@ function stagesKnownBy(
  * True for a reference that makes all known that is unknown, once it is in force: it has a stage of that, and of each other one it
  * has all, or one in force has. By the name of its kernel those know a loader's commands that name this version.
  */
-export function knowsUnknown(
+export function wouldExplain(
   reference: PreparedReference,
   boot: VouchedBoot,
   { stages }: UnknownBoot,
