@@ -53,7 +53,7 @@ export async function openAuditWitness(
     );
   };
 
-  /** Told once, then the new origin is what is witnessed. */
+  /** Reports it once; then the new origin is what is witnessed. */
   const beginAnew = (seen: ReturnType<typeof verified>, checkpoint: string) => {
     keepProof();
     kept = { publicKey: seen.publicKey, checkpoint };

@@ -6,8 +6,8 @@ const burst = 3;
 const everyMs = 1_000;
 
 /**
- * That something on this node changed, until the server was told. It is said at once where that is allowed, else later:
- * a change is never lost, but several that wait become one, since each only asks to be challenged.
+ * A change of this node that the server does not know yet. It is reported at once if that is allowed, else later: a change is
+ * never lost, but several that wait become one, since each only asks to be challenged.
  */
 export class PendingChanges {
   readonly #now: () => number;

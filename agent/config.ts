@@ -198,7 +198,7 @@ export function configOf(values: AgentValues): AgentConfig {
   };
 }
 
-/** Of texts that the setting `servers` takes. */
+/** The addresses in the texts of the setting `servers`. */
 export function serverAddresses(texts: readonly string[]): readonly ServerAddress[] {
   return texts.map(addressOf).filter((address) => address !== null);
 }

@@ -32,7 +32,7 @@ export interface ConversationParts {
   readonly tpm: (QuotingTpm & ActivatingTpm) | null;
   /** `<id>.<secret>`; null if none is to be shown. */
   readonly joinToken: string | null;
-  /** Of its service account in a cluster; null if none is to be shown. */
+  /** The token of its service account in a cluster; null if none is to be shown. */
   readonly clusterToken: string | null;
   /** The latest checkpoint of the server's audit log; null before the first. */
   readonly checkpoint?: string | null;

@@ -20,7 +20,7 @@ export interface CollectedEvidence {
   readonly bootId: string;
   /** Null if no collector could say anything. */
   readonly host: HostFacts | null;
-  /** Those that are read before the quote. */
+  /** Parts that are read before the quote. */
   readonly parts: ReadonlyMap<PartName, Buffer>;
   /** The same of supplements that were asked for, as far as they were found. */
   readonly supplements?: FoundSupplements;

@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from './agent-error.ts';
 
-/** Of the group alone, and nobody removes what another user made: as /tmp has it for all. */
+/** For the group alone, and nobody removes what another user made: as /tmp has it for all. */
 const wanted = 0o1770;
 
 /**

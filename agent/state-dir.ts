@@ -8,10 +8,10 @@ const files = {
   serverCa: 'server-ca.pem',
   enrolled: 'enrolled',
   audit: 'audit-checkpoint.json',
-  /** Of a log that the server gave up: for a person, nothing reads it. */
+  /** The checkpoint of a log that the server gave up: for a person, nothing reads it. */
   auditEarlier: 'audit-checkpoint.earlier.json',
   authorities: 'server-authorities.json',
-  /** Of a gate: what the server last told it. */
+  /** The gate's memory: the server's latest order. */
   gate: 'gate.json',
 } as const;
 type FileName = keyof typeof files;

@@ -137,7 +137,7 @@ export class BlockDevices {
     return null;
   }
 
-  /** Of a small file, without the line's end; null if it is not there, or the device went. */
+  /** The text of a small file, without the line's end; null if it is not there, or the device went. */
   async #text(path: string): Promise<string | null> {
     const bytes = await readBounded(path, mostOfFile, this.#signal).catch(notThere);
     return bytes?.toString('utf8').replace(/\n$/, '') ?? null;

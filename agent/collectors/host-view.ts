@@ -10,7 +10,7 @@ import {
 import { Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** Of a machine that runs, below a root: in a pod only those of its paths are there that are mounted. */
+/** A running machine, below a root: in a pod only those of its paths are there that are mounted. */
 export interface HostView {
   /**
    * Why what this program sees at a place of the host is not what the host has there, so that what it does not find may

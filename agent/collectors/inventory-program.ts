@@ -41,7 +41,7 @@ function orNothing<Value>(asked: Promise<Value>): Promise<Value | null> {
   return Promise.race([asked.catch(() => null), late.promise]).finally(() => clearTimeout(timer));
 }
 
-/** Those that say something, as one line of bounded length. */
+/** The texts that say something, as one line of bounded length. */
 function texts(of: object, names: readonly string[]): Readonly<Record<string, string>> {
   const given = new Map<string, unknown>(Object.entries(of));
   return Object.fromEntries(

@@ -103,7 +103,7 @@ export async function openRegular(path: string): Promise<FileHandle | null> {
   return null;
 }
 
-/** Another one once its bytes may be others. */
+/** The identity of a file: another one once its bytes may have changed. */
 export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }

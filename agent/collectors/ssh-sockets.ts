@@ -55,7 +55,7 @@ export async function readSocketPorts(sysroot: string, signal?: AbortSignal): Pr
   return ports;
 }
 
-/** Of all folders, by name: a file of the folder that wins hides those of its name. */
+/** The drop-ins of all folders, by name: a file of the folder that wins hides others of its name. */
 async function dropInsOf(
   sysroot: string,
   folders: readonly string[],

@@ -6,7 +6,7 @@ import { portBehind, portOf, type SshPort } from './ssh-ports.ts';
 
 /** Below the root; some systems have the one of the vendor below /usr. */
 const sshdConfigs = ['etc/ssh/sshd_config', 'usr/etc/ssh/sshd_config'];
-/** Of one file. */
+/** The most bytes of one file. */
 const mostBytes = 128 * 1024;
 const mostFiles = 128;
 /** As sshd has it (SERVCONF_MAX_DEPTH). */

@@ -99,7 +99,7 @@ const runtimePackages: ReadonlySet<string> = new Set([
 ]);
 const mostStatusBytes = 16 * 1024 * 1024;
 
-/** Of dpkg's status, which is some MB long: it is read again only when it is another file. */
+/** The runtimes in dpkg's status, which is some MB long: it is read again only when it is another file. */
 function packagedRuntimes(): (sysroot: string, signal?: AbortSignal) => Promise<Upkeep['runtimes'] | null> {
   let last: { readonly key: string; readonly runtimes: NonNullable<Upkeep['runtimes']> } | null = null;
   return async (sysroot, signal) => {

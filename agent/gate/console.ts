@@ -41,7 +41,7 @@ export class GateConsole {
     this.#say(`  To let it start without proof, as root on this machine: echo REASON > ${openFile}`);
   }
 
-  /** Something is where an operator's file would be, and does not count. */
+  /** A file is where an operator's would be, and does not count. */
   ignores(why: string): void {
     if (why === this.#ignored) return;
     this.#ignored = why;

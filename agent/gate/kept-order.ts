@@ -7,7 +7,7 @@ const shape = z.strictObject({
   order: gateOrder.pick({ mode: true, timeout: true, onTimeout: true }).nullable(),
   /** Digests of the authorities that vouched for the server which said it: another installation's word is none here. */
   authorities: z.array(z.string().regex(/^[0-9a-f]{64}$/)).max(64),
-  /** That it opened by itself, as long as the server was not told. */
+  /** The gate opened by itself, and the server does not know yet. */
   untold: openedByItself.nullable(),
 });
 /** The state that a gate keeps from one boot to the next. */

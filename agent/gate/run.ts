@@ -40,7 +40,7 @@ export interface GateDependencies {
   readonly logger: Logger;
   /** Ends the gate without a decision. */
   readonly signal: AbortSignal;
-  /** Of the console. */
+  /** Prints on the console. */
   readonly print: (line: string) => void;
   /** Milliseconds of a monotonic clock. */
   readonly now: () => number;

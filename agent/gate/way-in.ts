@@ -6,10 +6,10 @@ export type OverrideState =
   | { readonly is: 'shut' }
   /** @property reason what the operator wrote, printable; empty if that is nothing */
   | { readonly is: 'open'; readonly reason: string }
-  /** Something is there that does not count, and why. */
+  /** A file is there that does not count, and why. */
   | { readonly is: 'ignored'; readonly why: string };
 
-/** Of the file, in bytes: the rest of a longer one is left out. */
+/** The bytes of the file that are read: the rest of a longer one is left out. */
 const most = 1024;
 
 /**

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import type { Health } from './health-socket.ts';
 
-/** Of an answer. */
+/** The most bytes of an answer. */
 const longest = 1024;
 
 /**

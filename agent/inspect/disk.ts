@@ -65,7 +65,7 @@ interface UnreadableDevice {
   readonly cause: string;
 }
 
-/** Those that a volume is open on come first: where there are too many, they are not the ones left out. */
+/** Reads headers, those with an open volume first: if there are too many, these are not the ones left out. */
 async function readHeaders(
   sysroot: string,
   devices: readonly InspectedDevice[],

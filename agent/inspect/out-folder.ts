@@ -98,7 +98,7 @@ async function openChecked(path: string, shown: string, group: number | null): P
   };
 }
 
-/** Of a run that was ended while it wrote; one that writes now is young. */
+/** The file of a run that was ended while it wrote; one that writes now is young. */
 const temporaryName = /^\..+\.[0-9a-f-]{36}$/;
 const oldMs = 600_000;
 

@@ -7,7 +7,7 @@ import { NetfilterFault, type NetfilterFaultCode } from './netfilter-fault.ts';
 export const request = 'read';
 export const moved = 'moved\n';
 
-/** Of a line that the program sends, and of one that it takes. */
+/** The longest line that the program sends, and that it takes. */
 export const longest = { answer: 2048, request: 16 } as const;
 
 export function rulesLine(bytes: Buffer): string {

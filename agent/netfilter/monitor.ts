@@ -11,7 +11,7 @@ export interface MonitorEvents {
   line(text: string): void;
 }
 
-/** Of one event; a longer one is said to be what it is not: unreadable. */
+/** The longest event; a longer one counts as unreadable. */
 const longestLine = 1024 * 1024;
 
 /**

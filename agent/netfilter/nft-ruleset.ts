@@ -21,9 +21,9 @@ export interface NftRuleset {
   readonly baseChains: BaseChains;
   /** Chains that are to be compared, with the policy of base chains, by `chainKey`. */
   readonly policies: ReadonlyMap<string, string | null>;
-  /** Of each chain in order, by `chainKey`: what they do, and which members they are. */
+  /** The rules of each chain in order, by `chainKey`: what they do, and which members they are. */
   readonly rulesOf: ReadonlyMap<string, readonly ListedRule[]>;
-  /** That are to be compared. */
+  /** The number of rules that are to be compared. */
   readonly rules: number;
 }
 
@@ -252,7 +252,7 @@ function byPlace(one: SortedEntry, other: SortedEntry): number {
   return one.index - other.index;
 }
 
-/** Of members of one table; rules come last, as nft lists them. */
+/** The order of members of one table; rules come last, as nft lists them. */
 const order = (kind: string): string =>
   kind === 'table' ? '0' : kind === 'chain' ? '1' : kind === 'rule' ? '3' : `2${kind}`;
 
@@ -330,7 +330,7 @@ function sorted(values: readonly unknown[]): readonly unknown[] {
     .map(({ value }) => value);
 }
 
-/** Something of xtables, of which nft's JSON tells no more than the name. */
+/** An extension of xtables, of which nft's JSON has no more than the name. */
 export function hasExtension({ expr }: JsonObject): boolean {
   return Array.isArray(expr) && expr.some((each: unknown) => isValue(each) && 'xt' in each);
 }

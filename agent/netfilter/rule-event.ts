@@ -29,7 +29,7 @@ interface RuleChange {
   readonly kind: string;
   readonly family: string;
   readonly table: string | null;
-  /** Of a rule, or that it is. */
+  /** The chain of a rule, or the chain itself. */
   readonly chain: string | null;
   /** As `hookOf` has it; null if it is no base chain. */
   readonly hook: string | null;

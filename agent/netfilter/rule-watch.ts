@@ -50,7 +50,7 @@ export class RuleWatch implements AsyncDisposable {
     this.#legacyTimer.unref();
   }
 
-  /** Of what is compared, when it was last read: its digest, or a fault's code; null before the first reading. */
+  /** The latest reading of what is compared: its digest, or a fault's code; null before the first one. */
   get state(): string | null {
     return this.#state;
   }

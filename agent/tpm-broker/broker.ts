@@ -97,7 +97,7 @@ function admit(
   return places;
 }
 
-/** Of those that ask nothing: first who never asked, then who asked longest ago; null if all wait for the TPM. */
+/** The idlest of those that ask nothing: first who never asked, then who asked longest ago; null if all wait for the TPM. */
 function idlest(places: Iterable<CallerConnection>, newcomer: CallerConnection): CallerConnection | null {
   let found: CallerConnection | null = null;
   for (const each of places)

@@ -26,7 +26,7 @@ export const watched = (sysroot: string, paths: () => readonly string[]): readon
   listeners(sysroot),
 ];
 
-/** Of what goes on changing, the first three are reported at once, and then one in five seconds. */
+/** The first reports of something that goes on changing; after these, one in five seconds. */
 const burst = 3;
 const oneInSeconds = 5;
 

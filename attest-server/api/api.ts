@@ -109,7 +109,7 @@ export const nodeView = z.object({
   ek: z.string().nullable().default(null),
   /** SHA-256 of the root that vouches for its TPM, hex; null if none of the server's does. */
   endorsedBy: z.string().nullable().default(null),
-  /** Of its connection, or of the last one that was proven. */
+  /** The address of its connection, or of the last one that was proven. */
   address: z.string().nullable().default(null),
   /** Since when it is connected; null while it is not. */
   connectedAt: moment.default(null),
@@ -178,7 +178,7 @@ export const referenceView = z.object({
   byValue: z.array(z.int()).optional(),
   /** It demands boot_aggregate of each boot with its kernel and command line. */
   aggregate: z.literal('required').optional(),
-  /** Of kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
+  /** For kind `runtime`: how many files it lists, and how many policies of IMA and keys. */
   files: z.int().optional(),
   policies: z.int().optional(),
   keys: z.int().optional(),
@@ -208,7 +208,7 @@ export const sharedReference = z.object({
   whole: z.boolean(),
   /** Where it has a kernel, initrd or loader of it: these stay good as long as it is active. */
   stages: z.array(z.string()),
-  /** Of kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
+  /** For kind `runtime`: how many files of it this one lists, too; these stay good as long as it is active. */
   files: z.int().optional(),
 });
 export type SharedReferenceView = z.infer<typeof sharedReference>;
@@ -246,16 +246,16 @@ export const captureRequest = z
     node: nodeName.optional(),
     nodes: z.array(nodeName).min(1).max(mostCaptured).optional(),
     name: plainName,
-    /** Of what the node shows a reference is made. */
+    /** The kind of reference that is made of what the node shows. */
     kind: z.enum(referenceKinds).default('boot'),
     /** Whose boots are compared with it; default: the nodes' own group. A policy that is not in force yet may have it. */
     group: plainName.optional(),
     staged: z.boolean().default(false),
-    /** Of kind `runtime`: these files alone, each a path or a digest in hex digits. */
+    /** For kind `runtime`: these files alone, each a path or a digest in hex digits. */
     only: z.array(z.string().min(1).max(4096)).min(1).max(mostFiles).optional(),
-    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+    /** For kind `runtime`: the content of the initrds that the nodes booted, and not what they ran since. */
     initrd: z.boolean().optional(),
-    /** Of kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
+    /** For kind `boot`: false demands boot_aggregate of nobody, although one of the nodes gave it. */
     aggregate: z.boolean().optional(),
     /** Why; needed where more than `no_reference` stands against a node, and it is not staged. */
     reason: z.string().min(1).max(512).optional(),
@@ -329,7 +329,7 @@ export const joinTokenRevoked = z.object({ revoked: z.string() });
 export const attestAnswer = z.object({
   node: z.string(),
   connected: z.boolean(),
-  /** Of its latest verdict before it was asked. */
+  /** The time of its latest verdict before it was asked. */
   verifiedAt: moment,
 });
 

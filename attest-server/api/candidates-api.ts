@@ -9,7 +9,7 @@ export const candidatesQuery = z.strictObject({
   kind: z.enum(referenceKinds).optional().describe('only of this kind of references'),
 });
 
-/** Something that no reference in force has; `more` is how many others of its kind there are. */
+/** A thing that no reference in force has; `more` is how many others of its kind there are. */
 export const shownThing = z.object({
   what: z.string(),
   name: z.string(),
@@ -20,7 +20,7 @@ export const shownThing = z.object({
 /** A finding that some nodes share and no reference in force has. */
 export const referenceCandidate = z.object({
   kind: z.enum(referenceKinds),
-  /** Of the policy, by the latest verdicts. */
+  /** The group of the policy, by the latest verdicts. */
   group: z.string(),
   /** The same for nodes that show the same, identifiers of machines aside; it changes with what is in force. */
   set: z.string(),
@@ -30,7 +30,7 @@ export const referenceCandidate = z.object({
   things: z.array(shownThing),
   /** Codes that count against the nodes. */
   codes: z.array(reasonCodeSchema),
-  /** Of these, rules of the policy that are broken: no reference changes that. */
+  /** Rules of the policy among these that are broken: no reference changes that. */
   rules: z.array(reasonCodeSchema),
   /** An allowed signer vouches for all of it. */
   signed: z.boolean(),

@@ -67,7 +67,7 @@ const carried = z.object({
   taints: z.array(z.string()),
   /** Whether the label says `true`. */
   label: z.boolean(),
-  /** Of the condition `assay.dev/Trusted`; null: there is none. */
+  /** The status of the condition `assay.dev/Trusted`; null: there is none. */
   condition: z.string().nullable().default(null),
 });
 export const marksView = z.object({
@@ -90,7 +90,7 @@ export const marksView = z.object({
 export type MarksView = z.infer<typeof marksView>;
 
 export const clusterView = z.object({
-  /** Of its namespace kube-system; null if the API did not say it yet. */
+  /** The UID of its namespace kube-system; null if the API did not say it yet. */
   uid: z.string().nullable(),
   /** Whether all Nodes are known by now, and how many. */
   synced: z.boolean(),
@@ -144,7 +144,7 @@ export const trustTrial = z.object({
   /** Why it cannot be enabled. */
   faults: z.array(z.string()),
   nodes: z.array(z.object({ name: z.string(), group: z.string(), state: nodeStateSchema })),
-  /** Those that do not tolerate our taints. */
+  /** DaemonSets that do not tolerate our taints. */
   daemonSets: z.array(workload),
   pendingPods: z.array(workload),
   /** The key of which a copy is to be shown; a server of 0.2.0 wants none. */

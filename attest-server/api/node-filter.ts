@@ -16,7 +16,7 @@ export type Selector = readonly LabelRule[];
 /** Which nodes a list is asked for: parameters of `GET /v1/nodes`, flags of `assay get nodes`. Lists stand with commas. */
 export const nodeFilter = z.strictObject({
   state: z.string().transform(words('state', nodeStates)).optional(),
-  /** Of any of the node's reasons, not of the first alone. */
+  /** A code of any of the node's reasons, not of the first alone. */
   reason: z.string().transform(words('reason code', reasonCodes)).optional(),
   group: z.string().transform(parts).optional(),
   selector: z

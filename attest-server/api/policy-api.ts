@@ -204,7 +204,7 @@ interface StateChange {
 /** Fewer nodes than this make no policy refused. */
 const fewestLost = 3;
 
-/** Of nodes whose trust a policy can take: too many would lose it. @param share of them that may */
+/** Whether too many of the nodes whose trust a policy can take would lose it. @param share of them that may */
 export function losesTooMany(untrusted: number, trusted: number, share: number): boolean {
   return untrusted >= fewestLost && untrusted > share * trusted;
 }

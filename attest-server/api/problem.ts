@@ -19,7 +19,7 @@ const words = [
   'unsupported_media_type',
   /** Come again after `Retry-After` seconds. */
   'busy',
-  /** Something that cannot be taken back wants a copy of the audit key elsewhere, and none was shown. */
+  /** An irrevocable step wants a copy of the audit key elsewhere, and none was shown. */
   'audit_key_not_copied',
   /** The API of the cluster gave no answer, or refused. */
   'cluster_failed',

@@ -29,7 +29,7 @@ export const statusView = z.object({
   stateDir: z.object({ free: z.int().nullable(), total: z.int().nullable() }),
   store: z.object({
     schema: z.int(),
-    /** Of the database with what is not yet merged into it. */
+    /** The size of the database with what is not yet merged into it. */
     bytes: z.int(),
   }),
   policy: z.object({
@@ -93,7 +93,7 @@ export const statusView = z.object({
         text: z.string(),
         /** A command, or several, a line each. */
         next: z.string(),
-        /** Of a policy that is refused for what it would do: how many of how many trusted nodes turn untrusted. */
+        /** The nodes that a refused policy would turn untrusted: how many of how many trusted ones. */
         refused: z
           .object({ policy: z.string(), digest: z.string(), trusted: count, untrusted: count })
           .nullable()

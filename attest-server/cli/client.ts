@@ -26,9 +26,9 @@ export interface Client {
 
 /** The server's answer in place of what was asked for. */
 export class Refusal extends CliError {
-  /** Of HTTP. */
+  /** The HTTP status. */
   readonly status: number;
-  /** Of the problem; null if an older server names none. */
+  /** The code of the problem; null if an older server names none. */
   readonly code: string | null;
 
   constructor(status: number, code: string | null, text: string, hint: string | null) {

@@ -2,7 +2,7 @@ import type { Client } from './client.ts';
 
 /** The context of every command. */
 export interface CliContext {
-  /** Of this program. */
+  /** The version of this program. */
   readonly version: string;
   readonly io: CliIo;
   /** Finds the server and reads the token when a command first needs them: offline commands never do. */

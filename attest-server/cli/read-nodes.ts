@@ -29,7 +29,7 @@ export function readNode(server: Client, name: string): Promise<NodeView> {
 
 /** Nodes that were asked for by name, each once. */
 export interface NamedNodes {
-  /** Those that the server knows, in the order in which they were named. */
+  /** Nodes that the server knows, in the order in which they were named. */
   readonly nodes: readonly NodeView[];
   readonly missing: readonly string[];
 }

@@ -12,11 +12,11 @@ import { replaceFile } from './write-file.ts';
 export interface ServerAccess {
   readonly server: URL;
   readonly token: string;
-  /** Of that token. */
+  /** The file with that token. */
   readonly tokenFile: string;
   /** PEM of the server's authority; null: the system's. */
   readonly ca: string | null;
-  /** Of that PEM. */
+  /** The file with that PEM. */
   readonly caFile: string | null;
   /** The file of `npm start` that names the server; null if something else does. */
   readonly startedBy: string | null;

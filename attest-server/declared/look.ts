@@ -79,7 +79,7 @@ const mostDoubts = 12;
 /** To read all of it may take a second. */
 const looksBetweenTries = 60;
 
-/** Another one when something was written there, or it cannot be looked at for another reason. */
+/** A mark that changes when something was written there, or it cannot be looked at for another reason. */
 function markOf(directory: string): Promise<string> {
   return snapshotOf(directory).then(({ mark }) => mark, String);
 }

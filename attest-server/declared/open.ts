@@ -29,7 +29,7 @@ export interface DeclaredParts {
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
   readonly now: () => number;
-  /** Told which serial is in force. */
+  /** Called with the serial that is in force. */
   readonly inForce: (serial: number) => void;
   readonly fault: (error: unknown, where: string) => void;
 }
@@ -65,7 +65,7 @@ export interface ShownDirectory {
 
 /** References, pins and policy of a signed directory. */
 export interface Declared extends AsyncDisposable {
-  /** Of the settings; null if there is none. */
+  /** The directory of the settings; null if there is none. */
   readonly directory: string | null;
   /** Which one is in force; null if none is. */
   inForce(): DirectoryInForce | null;

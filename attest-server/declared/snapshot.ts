@@ -7,9 +7,9 @@ import { DirectoryFault } from './directory-fault.ts';
 
 /** The content of a directory at one moment. */
 export interface Snapshot {
-  /** Of files that a manifest may name, in the order of their paths. */
+  /** The files that a manifest may name, in the order of their paths. */
   readonly paths: readonly string[];
-  /** Another one when any of them, the manifest or a signature was rewritten. */
+  /** A mark that changes when any of them, the manifest or a signature was rewritten. */
   readonly mark: string;
   /** Reads one of them. @throws DirectoryFault */
   read(path: string, most: number): Promise<Buffer>;

@@ -20,7 +20,7 @@ export const auditKeyFile = z.strictObject({
 
 /** Shows that a copy of the audit key is there, and can sign. The private key stays where the copy is. */
 export const auditKeyCopy = z.strictObject({
-  /** Of the copy, raw, base64. */
+  /** The public key of the copy, raw, base64. */
   publicKey: auditKey.shape.publicKey,
   /** By the copy over the bytes of `copyStatement`, base64. */
   signature: auditKey.shape.signature.unwrap(),

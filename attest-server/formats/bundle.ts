@@ -65,7 +65,7 @@ const seenBefore = {
   held: z.enum(writtenHeldCodes).nullable().optional(),
 };
 
-/** Of the text that says why IMA's list was not taken. */
+/** The longest text that says why IMA's list was not taken. */
 export const longestProblem = 1024;
 
 /** The circumstances of the server's verdict; written on export. */
@@ -75,7 +75,7 @@ const circumstances = {
   node: nodeName.optional(),
   /** The kind of the TPM, as a root of the exporter says. */
   tpmClass: z.enum(tpmClasses).optional(),
-  /** Of the node in its cluster, by which the policy's groups choose. */
+  /** Labels of the node in its cluster, by which the policy's groups choose. */
   labels: z.record(z.string().max(317), z.string().max(63)).optional(),
   /** The server was on trial. */
   trial: z.literal(true).optional(),

@@ -13,7 +13,7 @@ import {
 
 /** A file that somebody knows: what it holds, where it lies, and which package brings it. */
 export interface ListedFile {
-  /** Of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
+  /** The digest, of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
   readonly digest: Buffer;
   /** At most 4096 bytes of UTF-8, without a NUL. */
   readonly path: string;

@@ -26,7 +26,7 @@ export interface ImaPolicyCoverage {
 }
 
 export interface ImaPolicyDoubt {
-  /** Of the text, from 1. */
+  /** The line in the text, from 1. */
   readonly line: number;
   /** A sentence for people, without a full stop at its end; it repeats words of the text, printable and cut. */
   readonly text: string;

@@ -10,7 +10,7 @@ import { Rejection } from '../wire/rejection.ts';
  */
 export interface InitrdManifest {
   readonly version: 1;
-  /** Of the whole image, as loaders measure it: bytes, and hex digests. */
+  /** The whole image, as loaders measure it: bytes, and hex digests. */
   readonly image: {
     readonly bytes: number;
     readonly sha256: string;
@@ -58,12 +58,12 @@ export interface InitrdEntry {
   /** Absent: 0. */
   readonly uid?: number;
   readonly gid?: number;
-  /** Of a file. */
+  /** The size of a file. */
   readonly bytes?: number;
   readonly sha256?: string;
-  /** Of a symbolic link, as it stands there. */
+  /** The target of a symbolic link, as it stands there. */
   readonly target?: string;
-  /** Of a device: major and minor number. */
+  /** The numbers of a device: major and minor. */
   readonly device?: readonly [number, number];
   /**
    * Its content, or all of it, gave way to a later entry. It counts as well: what is in `kernel/` is read before the archives are
@@ -197,7 +197,7 @@ interface ManifestHead extends Omit<InitrdManifest, 'entries' | 'contents'> {
 const what = 'initrd manifest';
 const chunkLength = 256 * 1024;
 
-/** Those of a reader with its usual bounds; an entry may stand there twice. */
+/** The bounds of a reader with its usual ones; an entry may stand there twice. */
 const most = {
   bytes: limits.initrd.unpackedManifest,
   archives: limits.initrd.archives,

@@ -14,7 +14,7 @@ import type { ListedFile } from './digest-list.ts';
 
 export const digestLengths: readonly number[] = [20, 32, 48, 64];
 
-/** Of so many files the first has its whole path: to read one, at most so many are read. */
+/** Files in a block, of which the first has its whole path: to read one, at most so many are read. */
 export const filesInBlock = 16;
 /** In bytes. */
 export const longestPath = 4096;
@@ -234,7 +234,7 @@ function* parseFiles(
 }
 
 const recordsInStep = 16_384;
-/** Of the four numbers of a file each takes a byte at least. */
+/** The least bytes of a file: its four numbers take at least one each. */
 const leastFileBytes = 4;
 
 /** More of the path before could have been shared. */
@@ -259,7 +259,7 @@ interface UnpackedFile {
   readonly begin: number;
   readonly path: Buffer;
   readonly package: PackageName | null;
-  /** Of its digest, known once all files are. */
+  /** The number of its digest, known once all files are. */
   number: number;
 }
 
@@ -450,7 +450,7 @@ class Writer {
     this.#length += value.length;
   }
 
-  /** Of exactly its length: nothing is kept beside it. */
+  /** The bytes, of exactly their length: nothing is kept beside them. */
   end(): Buffer {
     return Buffer.from(this.#bytes.subarray(0, this.#length));
   }

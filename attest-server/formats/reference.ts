@@ -47,7 +47,7 @@ export const referenceStep = z.strictObject({
   at: z.iso.datetime(),
   reason: shortText,
   from: z.enum(referenceStates),
-  /** Of a revocation: nodes that rest on it are tainted at once, and wait for nobody. */
+  /** For a revocation: nodes that rest on it are tainted at once, and wait for nobody. */
   taint: z.literal(true).optional(),
 });
 
@@ -180,17 +180,17 @@ export const reference = z.strictObject({
    * one has that it was captured of. Absent: nothing is demanded, as in references from before this member.
    */
   aggregate: z.literal('required').optional(),
-  /** Of kind `disk`: the volumes of the node that it was captured on. */
+  /** For kind `disk`: the volumes of the node that it was captured on. */
   disk: enrolledDisk.optional(),
-  /** Of kind `firewall`: the rules that a node must have. */
+  /** For kind `firewall`: the rules that a node must have. */
   firewall: firewallBaseline.optional(),
-  /** Of kind `runtime`: the files that nodes may run and read. */
+  /** For kind `runtime`: the files that nodes may run and read. */
   runtime: runtimeFiles.optional(),
   /** Who captured it, from which node, when (RFC 3339). */
   captured: z.strictObject({ by: shortText, node: shortText, at: z.iso.datetime() }).optional(),
   /** Absent if nobody has taken one; an import drops it. */
   changed: referenceStep.optional(),
-  /** Of a staged one of kind `boot`: a change that somebody announced; an import drops it. */
+  /** For a staged one of kind `boot`: a change that somebody announced; an import drops it. */
   announced: announcement.optional(),
   /** Where a signed directory says so; an import drops it. */
   declared: declaredBy.optional(),

@@ -21,7 +21,7 @@ export const webhookEvents = [
 ] as const;
 export type WebhookEvent = (typeof webhookEvents)[number];
 
-/** Those that an entry of the audit log makes: all but the one by which a person tries the webhook. */
+/** Events that an entry of the audit log makes: all but the one by which a person tries the webhook. */
 export const loggedEvents = {
   'node.state': {
     action: 'verdict',
@@ -140,7 +140,7 @@ export const loggedEvents = {
 } as const satisfies Readonly<Record<Exclude<WebhookEvent, 'webhook.test'>, LoggedEvent>>;
 
 interface LoggedEvent {
-  /** Of verdicts only those that change a state. */
+  /** The action; of verdicts only those that change a state. */
   readonly action: AuditAction;
   /** Whether the entry's subject is a node. */
   readonly isOfNode: boolean;

@@ -12,7 +12,7 @@ import { InForce } from './in-force.ts';
 export interface EarlierRulesParts extends Pick<EvidenceRoom, 'context' | 'contextOf'> {
   /** A policy as this server would have it in force. */
   readonly asHeld: (policy: Policy) => Policy;
-  /** Told once of each that cannot be read. */
+  /** Called once for each that cannot be read. */
   readonly fault: (error: unknown, where: string) => void;
 }
 

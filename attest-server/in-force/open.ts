@@ -30,7 +30,7 @@ export interface InForceParts {
   readonly policy: string | null;
   /** Whether the server is on trial: then every group of every policy is held in `observe`. */
   readonly trial: boolean;
-  /** That of the signed directory in force; null if there is none, or it has no policy. */
+  /** The policy of the signed directory in force; null if there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
@@ -102,7 +102,7 @@ export interface RulesInForce extends AsyncDisposable {
   /** Keeps the policy in force as the one below which no other may go, and then stores the latch: no policy comes in between. */
   latch(store: () => Promise<void>): Promise<void>;
   readonly history: PolicyHistoryPorts;
-  /** Told when other rules are in force: every node is to be judged by them. */
+  /** Called when other rules are in force: every node is to be judged by them. */
   onChange(listener: () => void): void;
   /** How all that can be read again is read: the policy, and the parts of other rooms. */
   reloader(others: Omit<ReloadedParts, 'policy'>): () => Promise<void>;

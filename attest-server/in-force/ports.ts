@@ -1,7 +1,7 @@
 import type { PolicyArrival } from '../api/policy-api.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 
-/** Of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
+/** The latch of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
 export interface LatchState {
   /** Empty: all. */
   readonly groups: readonly string[];
@@ -77,8 +77,8 @@ export interface PolicyStore {
   rollback(): Promise<Rollback | null>;
   allowance(): Promise<Allowance | null>;
   /**
-   * Another one is in force, or another rollback: the one before ends. What is too much of earlier texts goes, the oldest
-   * first. An allowance for this text is used up. All of it, or nothing.
+   * Enters another policy in force, or another rollback: the one before ends. The oldest texts beyond the bound go. An
+   * allowance for this text is used up. All of it, or nothing.
    */
   enter(
     revision: Pick<PolicyRevision, 'digest' | 'name' | 'source' | 'came' | 'by' | 'reason'> & {

@@ -7,7 +7,7 @@ import { type RefusedPolicy, refusedIn } from './policy-refusal.ts';
 /** How each part is read again. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
 
-/** Told what became of a part that was read again. */
+/** Reports the outcome of a part that was read again. */
 export interface ReloadTold {
   /** It counts as it is now. */
   reloaded(part: ReloadedPart): void;

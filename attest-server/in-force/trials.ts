@@ -34,7 +34,7 @@ export interface TrialParts {
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
   readonly methods: readonly Bound[];
-  /** Of the trusted nodes: a policy may make so many of them untrusted. */
+  /** The share of the trusted nodes that a policy may make untrusted. */
   readonly refusedShare: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -61,7 +61,7 @@ const mostWaiting = 8;
 /** Nodes that are compared in one turn: as long as others wait. */
 const comparedAtOnce = 100;
 
-/** So many wait for their turn already: come again in a moment. */
+/** The queue is full: come again in a moment. */
 class TooManyTrials extends Error {
   override readonly name = 'TooManyTrials';
 }

@@ -5,7 +5,7 @@ import type { AspectName, Reason } from '../wire/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
 
-/** Of a code that several aspects know, and a reason that names none: the word of the first of the list. */
+/** The advice for a code that several aspects know, and a reason that names none: that of the first of the list. */
 const byCode = new Map(aspects.toReversed().flatMap(({ advice }) => Object.entries(advice)));
 const byAspect = new Map<AspectName, Aspect<AspectName, unknown>['advice']>(
   aspects.map(({ name, advice }) => [name, advice]),
@@ -43,7 +43,7 @@ export function nextStep(
     : `${putInForce(outOfForce, aspect, known.declaredIn ?? null)}\n${step}`;
 }
 
-/** Of what `unknownFiles` finds: a file, or a link. */
+/** An item that `unknownFiles` finds: a file, or a link. */
 const initrdPath = /^initrd (\/.*?)(?: [0-9a-f]{64}| -> .*)?$/;
 
 /** The command that puts a reference in force. */

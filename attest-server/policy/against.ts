@@ -36,7 +36,7 @@ export function withAgainst(memory: Past['memory'], against: StandingFindings): 
   return memory;
 }
 
-/** Of what stood against a node, what this judgement neither takes back nor finds again: it stands. */
+/** Findings that stood against a node, and that this judgement neither takes back nor finds again: they stand. */
 export function standing(
   before: readonly Finding[],
   { findings, affirmed, takesBack = affirmed ? all : none }: AspectJudgement,
@@ -98,7 +98,7 @@ function weighs({ severity = 'fail' }: Finding): boolean {
   return severity === 'fail';
 }
 
-/** Of each aspect: what a node stores is small, whatever it shows. */
+/** The most findings of each aspect: what a node stores is small, whatever it shows. */
 const mostFindings = 8;
 /** In characters: names of files may be long. */
 const longestText = 1024;

@@ -21,7 +21,7 @@ import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
 
 export interface AppraisedNode {
   readonly name: string;
-  /** Of the node in its cluster, by which groups may choose. Default none. */
+  /** The labels of the node in its cluster, by which groups may choose. Default none. */
   readonly labels?: Readonly<Record<string, string>>;
   /** The kind of its TPM, by the word of a root. Default unknown. */
   readonly tpmClass?: TpmClass;

@@ -97,7 +97,7 @@ export interface CaptureLabel {
 
 export interface PreparedAspect {
   readonly group: GroupBase;
-  /** Of the aspect's kinds, in every state. */
+  /** References of the aspect's kinds, in every state. */
   readonly references: readonly Reference[];
   /** Whether judgements are remembered, by exactly what each is made from. */
   readonly remembers: boolean;
@@ -128,8 +128,8 @@ export interface AspectJudgement {
   /** Who vouches for what it was judged by. */
   readonly source: Source;
   /**
-   * Of what stood against the node, what this reading would have found again, were it still so. Default: all where it is
-   * affirmed, else nothing.
+   * Findings that stood against the node and that this reading would have made again, were it still so. Default: all if it is
+   * affirmed, else none.
    */
   readonly takesBack?: ClearedFindings;
   /** To be remembered of this node until its next answer, as JSON; undefined: what is remembered stays. */
@@ -145,7 +145,7 @@ export type ClearedFindings =
   | { readonly allBut: readonly (ReasonCode | Source)[] }
   | { readonly only: readonly ReasonCode[] };
 
-/** Of whom a piece of evidence is, and what is remembered of it. */
+/** The node that evidence is from, and what is remembered of it. */
 export interface JudgedNode {
   readonly name: string;
   readonly tpmClass: TpmClass;

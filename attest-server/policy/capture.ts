@@ -40,11 +40,11 @@ export function* captureReferencesInSteps(
     aggregate = true,
     ...about
   }: Pick<CaptureLabel, 'name' | 'state' | 'by' | 'at'> & {
-    /** Of kind `runtime`: what is in the initrds that the nodes booted, and not what they ran since. */
+    /** For kind `runtime`: the content of the initrds that the nodes booted, and not what they ran since. */
     readonly initrd?: boolean;
-    /** Of kind `boot`: boot_aggregate is demanded of others where one of the nodes gave it. Default true. */
+    /** For kind `boot`: boot_aggregate is demanded of others if one of the nodes gave it. Default true. */
     readonly aggregate?: boolean;
-    /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+    /** For kind `runtime`: these files alone, by path or digest; null: all. */
     readonly only: readonly string[] | null;
   },
 ): Generator<void, readonly Reference[]> {
@@ -217,8 +217,8 @@ export function isNoModel(code: ReasonCode): boolean {
 }
 
 /**
- * Of no class `drift`, and no fault of what is captured: found by comparing with a reference, or about what the kernel did
- * not measure, and so is in none.
+ * Codes of no class `drift` that are no fault of what is captured: found by comparing with a reference, or about what the
+ * kernel did not measure, and so is in none.
  */
 const besides: ReadonlySet<ReasonCode> = new Set([
   'luks_header_changed',

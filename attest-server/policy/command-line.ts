@@ -49,7 +49,7 @@ export function isCutOff(text: string): boolean {
   return Buffer.byteLength(text) > readBytes;
 }
 
-/** Those of the kernel: what comes behind `--` is for what it starts. */
+/** The arguments for the kernel: those after `--` are for what it starts. */
 export function forKernel(words: readonly string[]): readonly string[] {
   const end = words.findIndex((word) => word.replaceAll('"', '') === '--');
   return end < 0 ? words : words.slice(0, end);

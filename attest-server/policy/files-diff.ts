@@ -6,7 +6,7 @@ export interface FilesDifference {
   readonly removed: number;
   /** Paths that both have, with other digests. */
   readonly changed: number;
-  /** Those with the most changes first, at most as many as asked for. */
+  /** Packages with the most changes first, at most as many as asked for. */
   readonly packages: readonly PackageChange[];
   readonly morePackages: number;
   /** In order of paths, at most as many as asked for. */

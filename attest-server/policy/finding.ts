@@ -89,7 +89,7 @@ export function breaksPolicy({ code, severity }: Pick<Reason, 'code' | 'severity
   return severity === 'fail' && !unproven.has(code);
 }
 
-/** Of one aspect's reasons; `affirmed` says whether what the aspect needs is all there and as it should be. */
+/** The status by one aspect's reasons; `affirmed` says whether what the aspect needs is all there and as it should be. */
 export function statusOf(reasons: readonly Reason[], affirmed: boolean): AspectStatus {
   if (reasons.some(breaksPolicy)) return 'contraindicated';
   if (reasons.some(({ severity }) => severity === 'fail')) return 'none';

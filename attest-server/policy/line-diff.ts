@@ -98,7 +98,7 @@ function lineOf(line: DiffLine, before: readonly string[], after: readonly strin
   return onlyBefore(line.is) ? `-${before[line.before]}` : `+${after[line.after]}`;
 }
 
-/** Of each line of `before`, its place in `after`; -1 where there is none. The first is paired with the first. */
+/** The place in `after` of each line of `before`; -1 if there is none. The first is paired with the first. */
 function pairs(
   before: readonly string[],
   after: readonly string[],

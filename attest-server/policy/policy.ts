@@ -5,7 +5,7 @@ import type { GroupBase } from './group.ts';
 
 /** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
-/** Those for which a server needs no cluster and no cloud. */
+/** Methods for which a server needs no cluster and no cloud. */
 export const plainEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval', 'first-use'];
 /** The methods of a policy that names none: each of them needs somebody who vouches for this TPM. */
 export const defaultEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval'];

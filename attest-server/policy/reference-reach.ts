@@ -10,7 +10,7 @@ import type { Policy, PolicyGroup } from './policy.ts';
 import { saysTheSame } from './reference-content.ts';
 
 export interface SharedReference extends ofBoots.SharedBoot {
-  /** Of kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
+  /** For kind `runtime`: how many files of it the active one lists, too; these stay good as long as it is active. */
   readonly files?: number;
 }
 

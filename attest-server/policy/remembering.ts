@@ -13,7 +13,7 @@ export interface Keyed<Value> {
 type Projection<Made> = { readonly [Member in keyof Made]: KeyPart | Keyed<unknown> };
 
 export interface JudgementMemory<Made> {
-  /** Of the judgements that are remembered one each: nodes that show the same may share one. Each member is compared besides. */
+  /** The slot of a judgement, which holds one: nodes that show the same may share it. Each member is compared as well. */
   readonly slot: (made: Made) => string;
   /** Judgements; of more, those that were used last. 0: none. */
   readonly most: number;
@@ -23,7 +23,7 @@ export function keyed<Value>(key: readonly KeyPart[], value: Value): Keyed<Value
   return { key, value };
 }
 
-/** Of the moment when a judgement is made, and part of no key: what is remembered keeps it, as since when something is seen. */
+/** The moment when a judgement is made, which is part of no key: what is remembered keeps it, as the time since when something is seen. */
 export function whenMade<Value>(value: Value): Keyed<Value> {
   return { key: noWords, value };
 }

@@ -29,7 +29,7 @@ export interface Sequence extends ClockReading {
 export interface ReplacedFirmware {
   /** 16 hex digits. */
   readonly version: string;
-  /** Of the boot in which the other one was seen first. */
+  /** The reset count of the boot in which the other firmware was seen first. */
   readonly resetCount: number;
 }
 
@@ -210,7 +210,7 @@ function rolledBack(counter: 'reset' | 'restart', before: number, now: number): 
   return identity('counter_rollback', `${counter}Count ${before}`, `${counter}Count ${now}`, text);
 }
 
-/** Told and never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
+/** A finding that is never held: a firmware TPM that loses its power does this, and so does one that was cleared. */
 function clockAnew(past: Sequence, now: ClockReading): Finding {
   return {
     ...boot('rebooted', `more than ${clockOf(past)}`, clockOf(now)),

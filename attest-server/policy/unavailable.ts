@@ -15,7 +15,7 @@ export function unreadIn(proven: Proven): readonly UnreadPart[] {
   });
 }
 
-/** Of these, what the aspect reads. */
+/** Those of these parts that the aspect reads. */
 export function unreadBy(
   { parts, readsHost }: Pick<Aspect<AspectName, unknown>, 'parts' | 'readsHost'>,
   unread: readonly UnreadPart[],
@@ -42,7 +42,7 @@ function isThere(name: UnreadPart['name'], { boot, parts }: Proven): boolean {
 /** Collectors that have a code of their own. */
 const codes: Readonly<Partial<Record<UnreadPart['name'], ReasonCode>>> = { firewall: 'fw_unreadable' };
 
-/** That is not proven, whatever the aspect makes of the rest. */
+/** The finding that the part is not proven, whatever the aspect makes of the rest. */
 export function unavailable(aspect: AspectName, { name, cause }: UnreadPart): Finding {
   return {
     code: codes[name] ?? 'facts_unavailable',

@@ -7,7 +7,7 @@ import { type AspectName, aspects as aspectNames, aspectSchema } from '../wire/v
 import type { AspectJudgement, Past } from './aspect.ts';
 import type { Finding } from './finding.ts';
 
-/** Something that a node shows and no reference in force has. */
+/** A thing that a node shows and no reference in force has. */
 export interface UnknownThing {
   /** Its kind, in words: `kernel`, `file`. */
   readonly what: string;
@@ -33,7 +33,7 @@ export interface Unknown {
   readonly knownBy: string | null;
   /** To be captured alone, by path; absent if a capture takes all. */
   readonly only?: readonly string[];
-  /** Of what is in initrds, which references of kind `runtime` list. */
+  /** It is in initrds, which references of kind `runtime` list. */
   readonly inInitrd?: true;
 }
 
@@ -41,9 +41,9 @@ export interface Unknown {
 export interface KeptUnknown extends Unknown {
   /** When the node showed it first: milliseconds since the epoch. */
   readonly since: number;
-  /** Of its findings, those that count against the node. */
+  /** Codes of its findings that count against the node. */
   readonly codes: readonly ReasonCode[];
-  /** Of these, rules of the policy that are broken: no reference changes that. */
+  /** Codes among these for rules of the policy that are broken: no reference changes that. */
   readonly rules: readonly ReasonCode[];
   /** An allowed signer vouches for all of it. */
   readonly signed: boolean;

@@ -68,7 +68,7 @@ export function group(statuses: readonly CandidateStatus[], filter: CandidateFil
   return { alike, held, unknown: count };
 }
 
-/** Also what was found since the node was judged, as that its TPM is another node, too. */
+/** Whether a reason holds a node, also one found since it was judged, as that its TPM is another node, too. */
 function isHeldBy({ code, severity }: Verdict['reasons'][number]): boolean {
   return severity === 'fail' && classOf(code) === 'failed';
 }

@@ -21,7 +21,7 @@ import type { ReferenceStore } from './ports.ts';
 
 /** Ports that gathering needs; `server.ts` fills them. */
 export interface CandidatePorts {
-  /** Of each node that is shown. */
+  /** The status of each node that is shown. */
   statuses(): readonly CandidateStatus[];
   readonly store: Pick<ReferenceStore, 'list'>;
   readonly policy: () => { readonly groups: readonly PolicyGroup[] };
@@ -33,7 +33,7 @@ export interface CandidatePorts {
   readonly unknownAfter: number;
 }
 
-/** So many are reported, those of most nodes first; the rest is counted. */
+/** The most candidates that are listed, those of most nodes first; the rest is counted. */
 const mostCandidates = 256;
 
 /**

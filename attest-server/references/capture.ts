@@ -55,11 +55,11 @@ export interface CaptureRequest {
   /** For which group it is; null: that of the nodes. */
   readonly group: string | null;
   readonly staged: boolean;
-  /** Of kind `runtime`: these files alone, by path or digest; null: all. */
+  /** For kind `runtime`: these files alone, by path or digest; null: all. */
   readonly only: readonly string[] | null;
-  /** Of kind `runtime`: what is in the initrds that the nodes booted. */
+  /** For kind `runtime`: the content of the initrds that the nodes booted. */
   readonly initrd?: boolean;
-  /** Of kind `boot`: boot_aggregate is demanded of boots like these, where one of the nodes gave it. */
+  /** For kind `boot`: boot_aggregate is demanded of boots like these, if one of the nodes gave it. */
   readonly aggregate: boolean;
   /** Why; null: nobody said it, which is enough where nothing stands against the nodes. */
   readonly reason: string | null;

@@ -1,6 +1,6 @@
 import type { ReferenceKind } from '../formats/reference.ts';
 
-/** Of a reference's name; `plainName` says the same. */
+/** The longest name of a reference; `plainName` says the same. */
 const longest = 63;
 /** A capture of several nodes puts `-64` behind it at most, and so does the search for a free one. */
 const room = 8;

@@ -53,7 +53,7 @@ export function initrdsAtOnce(part: Part | undefined, memory: Memory | null): re
 
 const none: readonly ReadInitrd[] = [];
 
-/** Of a fleet whose hosts have an initrd each: what nobody looks at stays packed. */
+/** The manifest of one initrd. In a fleet whose hosts have an initrd each, one that nobody looks at stays packed. */
 function* manifestOf(bytes: Buffer, digest: string, memory: Memory | null): Generator<void, ReadInitrd> {
   let read: ReadManifest | null = null;
   function* whole(): Generator<void, ReadManifest> {

@@ -27,7 +27,7 @@ const leastOfKey = rememberedBytes / rememberedKeys;
 /** The memory for manifests of initrds that are held as they are read: some 400 bytes a file; of others the packed bytes stay. */
 const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
 
-/** Of a list, beside what its mappings take. */
+/** The size of a list, beside its mappings. */
 const listBytes = 1024;
 
 type MonotonicClock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;

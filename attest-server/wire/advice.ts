@@ -9,7 +9,7 @@ export type Advice = string;
 /** The node that advice is for, as far as it is known. */
 export interface AdviceContext {
   readonly node?: string | null;
-  /** Of the policy that it was judged by. */
+  /** The group of the policy that it was judged by. */
   readonly group?: string | null;
   /** SHA-256 of its endorsement key. */
   readonly ek?: string | null;

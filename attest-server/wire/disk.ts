@@ -41,7 +41,7 @@ const blockDevice = z.strictObject({
 
 /** The header of a LUKS volume, read from the raw device, or from the file or device that holds a detached one. */
 const luksHeader = z.strictObject({
-  /** Of the volume that it describes, not of where it was read. */
+  /** The device of the volume that it describes, not of where it was read. */
   device,
   /** Where it was read: null if that is the volume's own device, else a path on the host. */
   detachedAt: z.string().max(4096).nullable(),

@@ -42,7 +42,7 @@ export const facts = z.object({
       ssh: z.object({
         /** Where its configuration has SSH listen, besides 22, and which file says so. */
         ports: z.array(z.object({ port, source: cause })).max(32),
-        /** Those that listen on 22 or on one of these ports. */
+        /** Sockets that listen on 22 or on one of these ports. */
         sockets: z.array(socket).max(32),
         /** Daemons that run in the host's network; `sockets` null if it may not be seen which are theirs. */
         daemons: z.array(z.object({ name: word, sockets: z.array(socket).max(16).nullable() })).max(16),

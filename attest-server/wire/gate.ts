@@ -32,7 +32,7 @@ export type GateOpening = (typeof gateOpenings)[number];
 export const openedByItself = z.strictObject({
   type: z.literal('opened'),
   why: z.enum(ownOpenings),
-  /** Of the kernel that it let go on. */
+  /** The boot of the kernel that it let go on. */
   bootId: z.string().regex(/^[0-9a-f-]{36}$/),
   /** The reason that the operator wrote down. */
   reason: z.string().regex(/^[\x20-\x7e]{0,256}$/),

@@ -2,7 +2,7 @@
 export interface KernelRelease {
   /** `6.12.48` is 6, 12, 48; what is not named is 0. */
   readonly version: readonly [number, number, number];
-  /** Of a release candidate its number; Infinity for a release. */
+  /** The number of a release candidate; Infinity for a release. */
   readonly candidate: number;
   /** Numbers that a distribution counts its builds with, as 49 of `6.8.0-49-generic`; empty if it has none. */
   readonly build: readonly number[];

@@ -56,7 +56,7 @@ const word = z.string().regex(/^[a-z0-9.-]{1,32}$/);
 export const spokenWords = ['parts', 'codes', 'files', 'paths', 'supplements', 'local'] as const;
 export type SpokenWord = (typeof spokenWords)[number];
 
-/** Of the words in a hello those that this version knows. */
+/** The words of a hello that this version knows. */
 export function knownWords(said: readonly string[] | undefined): readonly SpokenWord[] {
   return spokenWords.filter((known) => said?.includes(known));
 }
@@ -110,7 +110,7 @@ const hello = z.object({
   speaks: z.array(word).max(limits.speaks).optional(),
 });
 
-/** Of a file, as it was measured: of whichever bank. */
+/** The measured digest of a file, in whichever bank. */
 const measuredDigest = z.string().regex(/^(?:[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})$/);
 
 /** The piece of a supplement that comes with an answer; its bytes are in frames before the message, in order. */
@@ -168,7 +168,7 @@ const evidence = z.strictObject({
   facts: z.string().max(limits.facts),
   /** SHA-256 of each part that the machine has; the bytes come in frames of their own before this message. */
   parts: z.partialRecord(z.enum(partNames), z.strictObject({ digest: hex(32) })),
-  /** Of those that were asked for; one is left out where the node does not find it. */
+  /** The supplements that were asked for; one is left out if the node does not find it. */
   supplements: z.partialRecord(z.enum(supplementNames), saidSupplement).optional(),
 });
 
@@ -243,7 +243,7 @@ const challenge = z.strictObject({
    * of their own. Only to agents that speak `files`, and not `supplements`.
    */
   files: z.array(measuredDigest).min(1).max(limits.loaderFiles.count).optional(),
-  /** Of the policy, what the part `disk` shall show; only to agents that speak `paths`. */
+  /** The paths of the policy that the part `disk` shall show; only to agents that speak `paths`. */
   paths: z.array(protectedPath).min(1).max(limits.paths).optional(),
   /** The part `firewall` may have its member `local`, which servers of 0.3.0 refuse; only to agents that speak `local`. */
   local: z.literal(true).optional(),

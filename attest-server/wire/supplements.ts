@@ -14,10 +14,10 @@ export interface SupplementForm {
   readonly head: string;
   /** SHA-256 digests of what the part lists. @throws Rejection `malformed`, `too_large` */
   listed(part: Buffer): readonly string[];
-  /** Of one frame of it, and how many of these one answer may bring. */
+  /** The bytes of one frame of it, and how many frames one answer may bring. */
   readonly piece: number;
   readonly pieces: number;
-  /** Of one answer: at first, and at most; it is more where one was quick and did not bring all. */
+  /** The bytes of one answer: at first, and at most; it is more if one was quick and did not bring all. */
   readonly first: number;
   readonly most: number;
   /** Whether a connection is asked for it that has not proven itself. */
@@ -26,7 +26,7 @@ export interface SupplementForm {
   readonly isReadAtOnce?: true;
   /** An answer may bring it from its begin, though more of it was known: it is that of another boot. */
   readonly mayBeginAgain?: true;
-  /** So many nodes send it at once that whoever sends more than at first needs one of a few places. */
+  /** Whether a node that sends more than at first needs one of a few slots, since so many send it at once. */
   readonly takesPlace?: true;
 }
 
@@ -61,7 +61,7 @@ export const supplementForms: Readonly<Record<SupplementName, SupplementForm>> =
   },
 };
 
-/** Of any of them: frames, and bytes, that one answer may bring. */
+/** The most of any of them that one answer may bring: frames, and bytes. */
 export const mostPieces = Math.max(...supplementNames.map((name) => supplementForms[name].pieces));
 export const mostInAnswer = Math.max(...supplementNames.map((name) => supplementForms[name].most));
 

@@ -137,7 +137,7 @@ export function noDemandText({ kind, name, captured, aggregate }: ReferenceView,
   return `${printable(captured?.node ?? 'its node')} has not proven that nothing was measured again in its boot (boot_aggregate), so reference ${printable(name)} demands that of no node\n`;
 }
 
-/** Of one that came with its demand. */
+/** The text on a capture that came with its demand. */
 export function demandedText({ name, aggregate }: ReferenceView): string {
   if (aggregate === undefined) return '';
   return `reference ${printable(name)} demands the proof boot_aggregate of each boot with its kernel and command line: a node that does not give it is pending while ${printable(name)} is active\n`;

@@ -114,7 +114,7 @@ async function checkGroup(client: Client, name: string, its: string): Promise<vo
   );
 }
 
-/** Of a server that wants two persons: what was made stays, so that the second one can announce it. */
+/** The error of a server that wants two persons: what was made stays, so that the second one can announce it. */
 function forAnother(made: string, names: readonly string[], options: ExpectOptions): CliError {
   const { group, until, reason = '' } = options;
   const whose = group === undefined ? names.map(shellWord).join(' ') : `--group ${shellWord(group)}`;

@@ -16,7 +16,7 @@ import { pathOf, stateSentence, unseenText } from './reference.ts';
 
 export interface StepOptions extends Consent {
   readonly reason: string;
-  /** Of a revocation: the taints come at once. */
+  /** For a revocation: the taints come at once. */
   readonly taint?: boolean;
   readonly output: Format;
 }

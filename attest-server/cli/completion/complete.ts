@@ -93,7 +93,7 @@ async function fitting(
   return { found: [...commands, ...found], files };
 }
 
-/** Of a list with commas the last word is completed. */
+/** The values to complete with; in a list with commas, the last word is completed. */
 async function values(context: CliContext, kind: ValueKind, last: string, before: string) {
   const done = last.slice(0, last.lastIndexOf(',') + 1);
   const begin = last.slice(done.length);

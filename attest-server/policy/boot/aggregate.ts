@@ -10,7 +10,7 @@ interface RememberedAggregate {
   readonly resetCount: number;
   readonly restartCount: number;
   readonly bootId: string;
-  /** Of this boot. */
+  /** The proof of this boot. */
   readonly shown: BootAggregate | AggregateProblem;
   /** In this boot or an earlier one a list said whether something was measured again: leaving it out hides that. */
   readonly gave: boolean;

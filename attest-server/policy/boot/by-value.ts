@@ -62,7 +62,8 @@ export function besidesValues(
 }
 
 /**
- * Told beside a boot that is as referenced: what of it the log does not explain. Null if nothing is compared by value.
+ * The finding on a boot that is as referenced, but that the log does not explain in full. Null if nothing is compared by
+ * value.
  * @param references of which one has the value
  */
 export function valueFinding(boot: VouchedBoot, references: readonly PreparedReference[]): Finding | null {

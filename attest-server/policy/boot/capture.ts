@@ -117,7 +117,7 @@ function notReplayed(
   );
 }
 
-/** Also PCRs 1, 3 and 5, which are never compared: a policy may want every event in them explained. */
+/** PCRs that a reference keeps; 1, 3 and 5 too, which are never compared: a policy may want every event in them explained. */
 const kept: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14]);
 
 function isKept({ pcr, type }: LogEvent): boolean {

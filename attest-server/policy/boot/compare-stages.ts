@@ -29,7 +29,7 @@ export function sizeOf({ unknown, missing, misplaced }: StageDifference): number
   return unknown.length + missing.length + misplaced.length;
 }
 
-/** Of each stage what differs; every stage is there, most with nothing in it. */
+/** The difference of each stage; every stage is there, most without any. */
 export type BootDifference = ReadonlyMap<JudgedStage, StageDifference>;
 
 /** Compares a boot with one reference, stage by stage: which components there are, and in which order of their PCR. */

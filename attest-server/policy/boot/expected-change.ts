@@ -119,7 +119,7 @@ function isDrift({ code }: Finding): boolean {
   return classOf(code) === 'drift';
 }
 
-/** Something is known once the announced reference counts: the kernel is there. */
+/** Whether the announced reference explains something: the kernel is there. */
 function explainsSome(against: readonly Finding[], left: readonly Finding[]): boolean {
   return against.some(({ code }) => !left.some((other) => other.code === code));
 }

@@ -18,7 +18,7 @@ export const noBootLog: Finding = {
   evidence: null,
 };
 
-/** Nothing to compare: the references of the group go by events. */
+/** The finding that there is no log to compare: the references of the group go by events. */
 export const noLogToJudge: Finding = {
   ...noBootLog,
   text: 'The node sent no boot log, and no reference of its group can be compared by PCR values alone.',

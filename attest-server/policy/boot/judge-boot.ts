@@ -50,7 +50,7 @@ export interface BootContext {
   /** Name of the group. */
   readonly group: string;
   readonly rules: BootRules;
-  /** Those that have not expired. */
+  /** References that have not expired. */
   readonly active: readonly PreparedReference[];
   /** Digests that the reference named by the rule `dbx` revokes; null if it says nothing. */
   readonly revocations: readonly string[] | null;

@@ -32,7 +32,7 @@ export function judgedStage(stage: string, pcr: number | null): JudgedStage {
 
 const byName: ReadonlyMap<string, JudgedStage> = new Map(judgedStages.map((stage) => [stage, stage]));
 
-/** Of which machines a reference speaks at this stage; drivers go with the firmware, the rest with the group. */
+/** The machines that a reference speaks of at this stage; drivers go with the firmware, the rest with the group. */
 export function scopeOf(stage: JudgedStage, scope: BootScope): InitrdScope {
   switch (stage) {
     case 'firmware':

@@ -27,7 +27,7 @@ export class MeasuredOrder {
     else this.misplaced.push(last.measured, measured);
   }
 
-  /** Those that the reference has in this stage. */
+  /** Components that the reference has in this stage. */
   of(stage: JudgedStage): readonly BootComponent[] {
     return this.misplaced.flatMap((one) => (one.stage === stage ? one.component : []));
   }

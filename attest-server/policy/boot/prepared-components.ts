@@ -28,13 +28,13 @@ export interface ReferencedComponent {
   readonly keys: NonNullable<Reference['components'][number]['keys']>;
   /** Where its like comes first in the boot that was captured; -1 where the order of its PCR says nothing. */
   readonly place: number;
-  /** Of a command line, where its text is known. */
+  /** The parsed text of a command line, if it is known. */
   readonly line: ParsedCommandLine | null;
 }
 
 /** The components of one reference. */
 export interface PreparedComponents {
-  /** Those of judged PCRs, one by one. */
+  /** Components of judged PCRs, one by one. */
   readonly all: readonly ReferencedComponent[];
   /** Which banks better than SHA-1 its components carry. */
   readonly banks: readonly PcrBank[];
@@ -50,7 +50,7 @@ export interface PreparedComponents {
   readonly byDigest: ReadonlyMap<string, readonly ReferencedComponent[]>;
   /** Its commands name several disks, so that one is known only by what they call it before. */
   readonly severalDisks: boolean;
-  /** Also with the version of its kernel masked. */
+  /** By text with the version of its kernel masked, too. */
   readonly byText: ReadonlyMap<string, ReferencedComponent>;
   /** Digests in PCRs that are recorded and not judged: with them, such a PCR can be explained. */
   readonly recorded: ReadonlySet<string>;

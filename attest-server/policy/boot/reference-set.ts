@@ -23,7 +23,7 @@ export interface PreparedReference {
   readonly components: PreparedComponents;
   /** Nothing but `pcrs`: a boot matches where every compared PCR is as named. */
   readonly strict: boolean;
-  /** Of a boot as a whole: a stage of which it says nothing was not there. */
+  /** Whether it is of a boot as a whole: a stage of which it says nothing was not there. */
   readonly whole: boolean;
 }
 

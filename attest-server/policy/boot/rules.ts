@@ -54,9 +54,9 @@ export interface CommandLineRules {
 }
 
 /**
- * Of which machines a reference speaks, per stage: all of the group (any active reference), only the node that it was
- * captured on, or of none (`unpinned`: not compared, and said so). `model` is an older word for `group`: which model a
- * machine is, no TPM says.
+ * The machines that a reference speaks of, per stage: all of the group (any active reference), only the node that it was
+ * captured on, or none (`unpinned`: not compared, and said so). `model` is an older word for `group`: which model a machine
+ * is, no TPM says.
  */
 export interface BootScope {
   readonly firmware: DigestScope;

@@ -107,7 +107,7 @@ function counterpartOf(
   );
 }
 
-/** Of a PCR that is compared as a whole. */
+/** The change of a PCR that is compared as a whole. */
 function valueChange(
   actual: BootComponent | null,
   expected: ReferencedComponent | null,

@@ -104,7 +104,7 @@ function valuesOf(quoted: PcrValues): string {
     .join(' ');
 }
 
-/** Of one stage, what is unknown. */
+/** The unknown part of one stage. */
 interface UnknownPart {
   readonly lines: readonly string[];
   readonly first: BootComponent | null;

@@ -27,7 +27,7 @@ export interface VouchedBoot {
   readonly judged: readonly JudgedComponent[];
   /** PCRs as a whole, of those that the policy compares by value: they are among the judged. */
   readonly values: readonly BootComponent[];
-  /** Those of other PCRs, and those that a rule judges: a reference may want them all the same. */
+  /** Components of other PCRs, and those that a rule judges: a reference may want them all the same. */
   readonly unjudged: readonly BootComponent[];
   /** The commands of its loader are known. */
   readonly hasCommands: boolean;
@@ -40,12 +40,12 @@ export interface VouchedBoot {
   /** The log as it was parsed, for references that know values alone. */
   readonly log: EventLog;
   readonly problems: readonly BootProblem[];
-  /** Those of them that count: all but of PCRs that are compared by value. */
+  /** Problems that count: all but those of PCRs that are compared by value. */
   readonly told: readonly BootProblem[];
   /** Events that the log shows to be wrong; told as such. */
   readonly doubted: ReadonlySet<number>;
   readonly quotes: (pcr: number) => boolean;
-  /** Of PCRs 12 and 13, those that hold something which no log explains: null if all is well. */
+  /** The PCR among 12 and 13 that holds something which no log explains: null if all is well. */
   readonly unexplained: number | null;
   /** The PCR was quoted, and the log replays onto it. */
   readonly vouches: (pcr: number) => boolean;

@@ -159,7 +159,7 @@ function enrolledFindings(
   return findings;
 }
 
-/** Of a volume that no reference knows. What systemd-cryptenroll put there is no key too many: somebody is to vouch for it. */
+/** Keyslots of a volume that no reference knows. One that systemd-cryptenroll put there is not too many: somebody is to vouch for it. */
 function unknownKeyslots(
   name: string,
   volume: LuksVolume,

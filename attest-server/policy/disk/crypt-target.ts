@@ -5,7 +5,7 @@ export type CryptTarget =
       readonly kind: 'crypt';
       /** `aes-xts-plain64`; a specification of the kernel's crypto API is written as cryptsetup does, where it is known. */
       readonly cipher: string;
-      /** Of the key; null if the table does not tell. */
+      /** The size of the key; null if the table does not say it. */
       readonly keyBits: number | null;
       readonly isNull: boolean;
     };

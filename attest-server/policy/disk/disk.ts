@@ -145,7 +145,7 @@ function unread(findings: readonly Finding[]): AspectJudgement {
 
 const nothingSaid: AspectJudgement = { findings: [], affirmed: false, source: 'host' };
 
-/** That the collector failed is found for all aspects at once. */
+/** A collector that failed is found for all aspects at once. */
 function isSaidUnread({ unread: said }: JudgedNode): boolean {
   return said.some(({ name }) => name === 'disk');
 }

@@ -8,7 +8,7 @@ import { measuredTables } from './measured-tables.ts';
 import { defaultDiskRules } from './rules.ts';
 
 const observed = z.object({
-  /** Those that the node has, of the paths that it was asked for. */
+  /** Paths that the node has, of those that it was asked for. */
   paths: z.array(z.object({ path: z.string().max(1024), encrypted: z.boolean() })).max(64),
 });
 

@@ -273,7 +273,7 @@ function vouchedBy(source: Source, layer: Layer): Layer {
 
 const worst: readonly Coverage[] = ['plain', 'null', 'unknown', 'encrypted'];
 
-/** Of all legs, the worst. On nothing is not encrypted. */
+/** The worst of all legs. A layer on nothing is not encrypted. */
 function joined(layers: readonly Layer[]): Pick<Layer, 'coverage' | 'cause' | 'source' | 'crypts'> {
   const coverage = worst.find((one) => layers.some((layer) => layer.coverage === one)) ?? 'plain';
   const cause = layers.find((layer) => layer.cause !== null)?.cause ?? null;

@@ -14,7 +14,7 @@ export interface LuksVolume {
   /** The means that opens a keyslot, if a token of systemd-cryptenroll says so: one slot each, by its number. */
   readonly enrolled: Readonly<Record<string, CryptEnrolled>>;
   readonly segments: Readonly<Record<string, string>>;
-  /** Of the volume key: they change only with it. */
+  /** The digests of the volume key: they change only with it. */
   readonly digests: Readonly<Record<string, string>>;
   /** `aes-xts-plain64` of each segment that is encrypted. */
   readonly ciphers: readonly string[];

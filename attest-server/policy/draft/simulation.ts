@@ -20,7 +20,7 @@ export interface SimulatedNode {
   /** Null if no policy is known, or the evidence cannot be judged: then `note` says why. */
   readonly before: SimulatedSide | null;
   readonly after: SimulatedSide | null;
-  /** Another state, or the same one for other reasons. */
+  /** Whether the state is another, or the same one for other reasons. */
   readonly changed: boolean;
   readonly note: string | null;
 }

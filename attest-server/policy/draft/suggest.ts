@@ -9,9 +9,9 @@ import { noLogCame, type Observation, type ObservedBoot, type ObservedImage } fr
 /** Machines that a draft can say something about beside those whose boots were seen. */
 export interface SuggestedFrom {
   readonly observations: readonly Observation[];
-  /** Of which policy says that they have no TPM. */
+  /** Nodes of which policy says that they have no TPM. */
   readonly withoutTpm: readonly string[];
-  /** That say so themselves, where the policy in force expects a TPM. */
+  /** Nodes that say so themselves, where the policy in force expects a TPM. */
   readonly claimWithoutTpm?: readonly string[];
   /** How machines that nobody named enrol by the policy in force; null or left out: as policies have it that name nothing. */
   readonly enrolment?: readonly string[] | null;

@@ -44,7 +44,7 @@ export function checkPolicy(text: string, file: string, methods = plainEnrolment
 }
 
 /**
- * That a policy asks for no less than the one before, where the latch holds it.
+ * Checks that a policy asks for no less than the one before, where the latch holds it.
  * @param latched names of groups; none: all
  * @param before null: not known
  * @throws PolicyError `latched`, with each place if it asks for less

@@ -6,7 +6,7 @@ import { modes, severities } from '../../wire/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 
-/** Of a field or value that the grammar knows and this version does not build. */
+/** The fault of a field or value that the grammar knows and this version does not build. */
 export const unsupported = 'not supported by this version';
 
 const nodeGlob = z

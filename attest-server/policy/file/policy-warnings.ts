@@ -75,7 +75,7 @@ function ofAspects(group: PolicyGroup): LocatedFault[] {
 /** These weigh no more of themselves. */
 const warnings: readonly ReasonCode[] = ['kexec_possible', 'kernel_outdated', 'lockdown_off'];
 
-/** Of what is not proven, these are all that keep a boot from being affirmed that is good otherwise. */
+/** Codes of what is not proven that alone keep a boot from being affirmed that is good otherwise. */
 const withholding: readonly ReasonCode[] = ['kexec_detected', 'facts_unavailable'];
 
 /** An aspect that is required is worth what its findings weigh. */

@@ -3,7 +3,7 @@ import { parseFirewallPart } from '../../wire/firewall.ts';
 import { Rejection } from '../../wire/rejection.ts';
 import type { DraftedRules, ObservedNode } from '../aspect.ts';
 
-/** That rules were read, and no more: what they are is compared with references. */
+/** The fact that rules were read, and no more: what they are is compared with references. */
 export function observeFirewall({ parts }: Proven): Readonly<Record<string, unknown>> | null {
   const bytes = parts.firewall?.bytes ?? null;
   if (bytes === null) return null;

@@ -4,7 +4,7 @@ import { isUntracking } from './iptables-save.ts';
 import { clearedBy } from './marks.ts';
 import type { Chain, Rule, Ruleset } from './ruleset.ts';
 
-/** Of the packets that come from, or go to, one host endpoint of Calico. */
+/** Chains for the packets that come from, or go to, one host endpoint of Calico. */
 const ofEndpoint = /^(?:filter-)?cali-[ft]h-/;
 /** Chains of policies and profiles, and of groups of them. */
 const policies = /^(?:filter-)?cali-(?:pi|po|pri|pro|gi|go)-/;

@@ -33,7 +33,7 @@ export interface Baseline {
   /** Without that. @param isHeld whether the node says which addresses are its own */
   readonly compared: (isHeld: boolean) => Ruleset;
   readonly spokenOf: () => Ranges;
-  /** Of Calico's host endpoints. */
+  /** The interfaces of Calico's host endpoints. */
   readonly interfaces: readonly string[];
 }
 

@@ -2,7 +2,7 @@ import { type Clause, type Condition, followable, type Outcome, protocolName, un
 import { fields, type JsonObject } from './json-object.ts';
 import { type AddressRange, addressRange, normalised, portRange, type Ranges } from './ranges.ts';
 
-/** Of a named set or map; null if nobody here knows them. Many rules may ask one set: it is read once. */
+/** The elements of a named set or map; null if nobody here knows them. Many rules may ask one set: it is read once. */
 export type Elements = NamedElements | null;
 export interface NamedElements {
   readonly list: readonly unknown[];
@@ -26,10 +26,10 @@ export function namedElements(list: readonly unknown[]): NamedElements {
   };
 }
 
-/** Of a set without a name: more than anybody writes into one rule. */
+/** The most elements of a set without a name: more than anybody writes into one rule. */
 const mostAnonymous = 1024;
 
-/** Of a named set, how many elements may become conditions or clauses of each rule that names it. */
+/** The most elements of a named set that become conditions or clauses of each rule that names it. */
 const mostElements = 64;
 
 type ElementLookup = (name: string) => Elements;

@@ -15,7 +15,7 @@ export interface NftTable {
   readonly dormant: boolean;
   readonly chains: Map<string, NftChain>;
   readonly objects: readonly NamedObject[];
-  /** Of its sets and maps, as rules ask for them. */
+  /** The elements of its sets and maps, as rules ask for them. */
   readonly values: (name: string) => Elements;
 }
 

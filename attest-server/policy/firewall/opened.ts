@@ -12,7 +12,7 @@ export interface OpenedWay {
   readonly way: PacketWay;
 }
 
-/** Of each hook, family and kind of packets that the differences speak of, at most. */
+/** The most probes for each hook, family and kind of packets that the differences speak of. */
 const mostProbes = 24;
 const mostTold = 8;
 

@@ -10,7 +10,7 @@ export interface Base {
   readonly hook: string;
   readonly priority: number;
   readonly policy: 'accept' | 'drop';
-  /** Of the hooks `ingress` and `egress`; sorted. */
+  /** The devices of the hooks `ingress` and `egress`; sorted. */
   readonly devices: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export interface Chain {
   readonly base: Base | null;
   /** Who writes its rules, by the declared list: they are not compared. Null if nobody is declared. */
   readonly owner: string | null;
-  /** Of an owned chain those that were sent. */
+  /** The rules; of an owned chain, those that were sent. */
   readonly rules: readonly Rule[];
 }
 
@@ -76,7 +76,7 @@ export function objectKey({
   return `nft ${family} ${table} ${type} ${name}`;
 }
 
-/** Of the chain's own table. */
+/** A chain of the same table. */
 export function chainOf(
   { chains }: Pick<Ruleset, 'chains'>,
   { kind, family, table }: Chain,

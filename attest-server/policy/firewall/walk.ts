@@ -119,7 +119,7 @@ function acceptedBy(walk: Walk, chain: Chain, packets: Packets): string | null {
 
 interface ChainOutcome {
   readonly accepted: string | null;
-  /** Those that come back from the chain; null: none. */
+  /** Packets that come back from the chain; null: none. */
   readonly rest: Packets | null;
 }
 
@@ -210,9 +210,9 @@ function beyond(
 }
 
 interface RuleMatch {
-  /** Those that may match. */
+  /** Packets that may match. */
   readonly within: Packets;
-  /** Those that may not have matched; null: all matched. */
+  /** Packets that may not have matched; null: all matched. */
   readonly left: Packets | null;
 }
 
@@ -300,7 +300,7 @@ function holds(
   }
 }
 
-/** Of connections; `dnat` and `snat` of iptables are none. */
+/** States of connections; `dnat` and `snat` of iptables are none. */
 const states: ReadonlySet<string> = new Set(['new', 'established', 'related', 'invalid', 'untracked']);
 
 function isOneOf(input: string, names: readonly string[]): boolean {

@@ -57,7 +57,7 @@ export function draftHost(nodes: readonly ObservedNode[]): DraftedRules | null {
   };
 }
 
-/** Of a distribution's release, what a policy may name: `6.12.48` of `6.12.48+deb13-amd64`. */
+/** The part of a distribution's release that a policy may name: `6.12.48` of `6.12.48+deb13-amd64`. */
 function oldest(kernels: readonly (string | null)[]): string | null {
   const releases = kernels.flatMap((kernel) => {
     const release = kernel === null ? null : parseKernelRelease(kernel);

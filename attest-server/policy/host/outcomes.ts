@@ -8,7 +8,7 @@ import { taintsOf, taintText } from './taints.ts';
 
 /** The outcome of one rule on a node: nothing, that it is broken, or that it cannot be determined. */
 export interface HostOutcome {
-  /** Of what breaks the rule. */
+  /** The code of a breach of the rule. */
   readonly code: ReasonCode;
   readonly findings: readonly Finding[];
   /** The node gave all that shows whether the rule is broken. */
@@ -161,7 +161,7 @@ function onLockdown(facts: HostFacts, { lockdown }: HostRules): Finding | null {
   });
 }
 
-/** Of a list that a node may make long, what one line can hold. */
+/** As much as one line can hold of a list that a node may make long. */
 function shown(parts: readonly string[]): string {
   const few = parts.slice(0, 8);
   return parts.length > few.length

@@ -36,7 +36,7 @@ const ourDigest = numberOf(hash('sha256', ourText, 'buffer'));
 
 interface CurveParameters {
   readonly jwk: string;
-  /** Of a coordinate, and of r and s. */
+  /** The size of a coordinate, and of r and s. */
   readonly bytes: number;
   readonly bits: number;
   readonly prime: bigint;
@@ -80,7 +80,7 @@ interface CurvePoint {
   readonly y: bigint;
 }
 
-/** Of the curve's base point. */
+/** A multiple of the curve's base point. */
 function multipleOf(factor: bigint, name: string, { bytes }: CurveParameters): CurvePoint {
   const ecdh = createECDH(name);
   ecdh.setPrivateKey(bytesOf(factor, bytes));

@@ -14,7 +14,7 @@ export interface SeenEntries {
   readonly examples: readonly Example[];
   /** There are others, too. */
   readonly more: boolean;
-  /** Of each example, in their order. */
+  /** The lines of each example, in their order. */
   readonly lines: readonly string[];
 }
 

@@ -7,7 +7,7 @@ import type { Example } from './examples.ts';
 export interface RuntimeMemory {
   /** A list of it was judged before: leaving it out hides something. */
   readonly sent: boolean;
-  /** Nothing that counts came with the answer before: once may be an accident. */
+  /** The previous answer brought nothing that counts: once may be an accident. */
   readonly missed?: true;
   /** When each thing that counts against it was seen first, by its mark: ISO times. */
   readonly since: Readonly<Record<string, string>>;

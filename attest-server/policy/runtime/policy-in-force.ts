@@ -65,7 +65,7 @@ function hasUnknownLine({ components }: Pick<BootState, 'components'>): boolean 
   return components.some(({ kind, pcr, text }) => kind === 'cmdline' && pcr === 9 && text === null);
 }
 
-/** Those that this version knows. Attack: a line so long that the kernel does not read its end. */
+/** Built-in policies that this version knows. Attack: a line so long that the kernel does not read its end. */
 function policiesOn(line: string): readonly string[] {
   if (isCutOff(line)) return [];
   const named = wordsOf(line).flatMap((word) => {

@@ -21,8 +21,8 @@ export interface PreparedReferences {
 }
 
 /**
- * Those that a group's rules name, or those of the group; of what is revoked, both. One that cannot be read is none. In steps of
- * some milliseconds.
+ * The references that a group's rules name, or all of the group; of revoked ones, both. One that cannot be read is left out.
+ * In steps of some milliseconds.
  */
 export function* prepareReferences(
   group: string,

@@ -38,7 +38,7 @@ export class ListFollower {
     yield* this.#steps(node, list, this.#entriesInStep);
   }
 
-  /** Of what is left midway nothing is kept: the tally before is not touched. */
+  /** The steps of a list's judgement; of one that is left midway nothing is kept: the earlier tally is not touched. */
   *#steps(node: string, list: ProvenImaList, entries: number): Generator<void, ListProgress | null> {
     const known = this.#byNode.get(node) ?? null;
     if (known?.head === list.head) return known;

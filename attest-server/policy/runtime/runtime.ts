@@ -74,7 +74,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
   },
 };
 
-/** Of which node the list is followed, by group; the others send it from its begin. */
+/** The most nodes whose list is followed, by group; the others send it from its beginning. */
 const mostNodes = 65_536;
 /** A step takes some milliseconds: signatures are expensive, and so are globs. Attack: a name of 4 KB, compared with hundreds. */
 const entriesInStep = { plain: 4096, signed: 64 };
@@ -185,7 +185,7 @@ function isUnprovenPolicy({ code }: Finding): boolean {
 
 const wants = ['ima'] as const;
 
-/** Nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
+/** The outcome if nobody asks what these nodes run: the list is judged by no one, and followed nowhere. */
 const unused = {
   judge: (): AspectJudgement => nothingSaid,
 };
@@ -205,8 +205,9 @@ function unprovenList(
 }
 
 /**
- * Nothing of the list counts, and nothing in it says why. What grows is read late, so that the node says only with its next
- * answer that it could not: the first time is reported as what could not be read. Attack: a node that leaves its list out.
+ * The judgement if nothing of the list counts, and nothing in it says why. A part that grows is read late, so that the node
+ * says only with its next answer that it could not: the first time is reported as what could not be read. Attack: a node that
+ * leaves its list out.
  * @param why null if nothing came
  */
 function unshown(
@@ -223,7 +224,7 @@ function unshown(
   return before.missed === true ? judgement : { ...judgement, next: { ...before, missed: true } };
 }
 
-/** Nothing that was found in a list is taken back without one. */
+/** The judgement without a list: nothing that was found in one is taken back without one. */
 function told(findings: readonly Finding[]): AspectJudgement {
   return { findings, affirmed: false, source: 'tpm', wants };
 }

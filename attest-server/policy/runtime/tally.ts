@@ -22,7 +22,7 @@ export class FileTally {
   known = new Map<string, Examples | null>();
   /** Files that are IMA policies of references, by digest in hex. */
   policies = new Set<string>();
-  /** Another one whenever something new was seen that counts. Attack: a list of another boot with as many things in it. */
+  /** A symbol that changes whenever something new was seen that counts. Attack: a list of another boot with as many things in it. */
   state = Symbol();
 
   changed(): void {

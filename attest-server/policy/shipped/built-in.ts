@@ -26,7 +26,7 @@ export const observePolicy: Policy = shipped('observe');
 /** Every aspect that is built so far, enforced. */
 export const strictPolicy: Policy = shipped('strict');
 
-/** That of this name; null if none has it, so that it may be a file's. */
+/** The policy of this name; null if none has it, so that it may be a file's. */
 export function builtInPolicy(name: string): Policy | null {
   return [observePolicy, strictPolicy].find((policy) => policy.name === name) ?? null;
 }

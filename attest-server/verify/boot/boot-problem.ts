@@ -4,7 +4,7 @@ import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import { isOfValuePcr } from '../../wire/value-pcrs.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
 
-/** Something that a log shows about itself; the policy decides what it is worth. */
+/** A problem that a log shows about itself; the policy decides what it is worth. */
 export interface BootProblem {
   readonly code: ReasonCode;
   readonly pcr: number | null;

@@ -1,4 +1,4 @@
-/** Of GRUB's environment, which grub-editenv and GRUB itself write; both refuse any other size. */
+/** The size of GRUB's environment, which grub-editenv and GRUB itself write; both refuse any other one. */
 const blockBytes = 1024;
 const head = '# GRUB Environment Block\n';
 /** Newer versions of grub-editenv say this, too. */

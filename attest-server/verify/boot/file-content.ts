@@ -108,7 +108,7 @@ function isModule(bytes: Buffer): boolean {
   return names !== null && (names.has('.modname') || names.has('.module_license'));
 }
 
-/** Of a relocatable ELF object, either width, little endian; null for anything else. System V ABI, "Object Files". */
+/** Section names of a relocatable ELF object, either width, little endian; null for anything else. System V ABI, "Object Files". */
 function sectionNames(bytes: Buffer): ReadonlySet<string> | null {
   if (!has(bytes, 0, '\x7fELF') || bytes.length < 64 || bytes[5] !== 1) return null;
   const isWide = bytes[4] === 2;

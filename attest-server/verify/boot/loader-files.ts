@@ -13,7 +13,7 @@ declare class FileSeal {
 export interface KnownFile extends FileSeal {
   readonly digests: BankDigests & { readonly sha256: string };
   readonly content: FileContent;
-  /** Of an environment block. */
+  /** The lines of an environment block. */
   readonly lines: readonly string[] | null;
 }
 

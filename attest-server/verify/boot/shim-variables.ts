@@ -105,7 +105,7 @@ export class ShimVariables {
     });
   }
 
-  /** Of several the lowest counts: that is what was enforced for a while. */
+  /** Adds a level; the lowest of several counts: that is what was enforced for a while. */
   #addLevel(event: number, date: number | null): void {
     this.#sbatEvents.push(event);
     if (date !== null) this.#sbatLevel = Math.min(date, this.#sbatLevel ?? date);

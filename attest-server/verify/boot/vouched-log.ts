@@ -85,7 +85,7 @@ export function digestSieve(
 }
 
 /**
- * Something that an event shows wrong; the text names the event by its own words, which nothing vouches for.
+ * A problem that an event shows; the text names the event by its own words, which nothing vouches for.
  * @param type what its data is read as
  */
 export function problemAt(

@@ -52,7 +52,7 @@ class AsciiConverter {
   /** Lines, and bytes of text, before this one. */
   #lines = 0;
   #before = 0;
-  /** Of the line before, as a rule. */
+  /** The template of the previous line, as a rule. */
   #template: Template | null = null;
   /** The text before the digest in it: `sha256:`. */
   #prefix: Buffer = none;
@@ -117,7 +117,7 @@ class AsciiConverter {
     }
   }
 
-  /** Of any bank: no more of it counts than whether it is zero, as it is for a violation. */
+  /** The template's digest in any bank: no more of it counts than whether it is zero, as it is for a violation. */
   #templateDigest(begin: number, end: number): number {
     const text = this.#text;
     let at = begin;
@@ -291,7 +291,7 @@ const linesInStep = 4096;
 const chunkBytes = 1024 * 1024;
 /** Two digits for each byte of the longest entry. */
 const longestLine = 2 * limits.ima.piece;
-/** Of the binary form over the text: a header, a size for each field. */
+/** The most bytes that the binary form has more than the text: a header, a size for each field. */
 const mostAdded = 512;
 
 /** The longest name of a hash in the kernel, with what stands before it. */

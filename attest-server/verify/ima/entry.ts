@@ -23,7 +23,7 @@ export class EntryView implements ImaEntry {
   /** Where the template's name begins, and its data. */
   #nameAt = 0;
   #dataAt = 0;
-  /** Of the entry before, as a rule: entries of one template follow each other. */
+  /** The template of the previous entry, as a rule: entries of one template follow each other. */
   #template: Template | null = null;
   #templateText: Buffer = none;
   /** Where each field of the template begins and ends. */

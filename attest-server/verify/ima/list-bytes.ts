@@ -48,7 +48,7 @@ function hasTemplate(begin: Buffer, digestBytes: number): boolean {
 /** The chunks of a list, which are cut at whole entries as they are read: it is read several times. */
 export class ListBytes {
   readonly #chunks: Buffer[];
-  /** Of the template's digest in each entry. */
+  /** The size of the template's digest in each entry. */
   readonly digestBytes: number;
   /** The fault in the bytes behind these; null if they are sound, or there are none. */
   readonly fault: Rejection | null;

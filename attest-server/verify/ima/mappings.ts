@@ -15,7 +15,7 @@ export class Mappings {
 
   /** By `major:minor`, the one that was spoken of last at the end. */
   readonly #devices: Map<string, MappedDevice>;
-  /** Of the records that are kept, about. */
+  /** The size of the records that are kept, about. */
   #bytes: number;
   /** Attack: so many devices that what was told of one is forgotten. */
   #isCut: boolean;
@@ -103,7 +103,7 @@ export class Mappings {
 }
 
 interface MappedDevice extends Omit<MeasuredMapping, 'targets' | 'isOnlyTable'> {
-  /** That it works with, or worked with; null if it was resumed with one that no entry shows. */
+  /** The table that it works with, or worked with; null if it was resumed with one that no entry shows. */
   readonly active: DeviceTable | null;
   /** The last ones that were loaded for its numbers, the newest at the end, each once. */
   readonly loaded: readonly DeviceTable[];
@@ -126,7 +126,7 @@ const mostDevices = 4096;
 const mostTargets = 64;
 const mostTableBytes = 64 * 1024;
 const mostTables = 4;
-/** Of all devices of one node. */
+/** The most bytes for all devices of one node. */
 const mostBytes = 256 * 1024;
 
 function sizeOf({ name, uuid, loaded }: MappedDevice): number {

@@ -21,7 +21,7 @@ export interface ImaCheckpoint extends CheckpointSeal {
   readonly entries: number;
   readonly bytes: number;
   readonly elsewhere: number;
-  /** Of the template's digest in each entry. */
+  /** The size of the template's digest in each entry. */
   readonly digestBytes: number;
   readonly running: readonly RunningValue[];
   readonly aggregate: BootAggregate | null;
@@ -31,7 +31,7 @@ export interface ImaCheckpoint extends CheckpointSeal {
 
 interface RunningValue {
   readonly bank: PcrBank;
-  /** Of PCR 10, one character a byte. */
+  /** The value of PCR 10, one character a byte. */
   readonly value: string;
   readonly way: ReplayMethod;
 }
@@ -134,7 +134,7 @@ function headOf({ bank, value }: QuotedValue): string {
 
 const nothingSaid: ListProof = { list: null, aggregate: null, known: null };
 
-/** Nothing of the list came: it is proven as far as it was, while PCR 10 did not move. */
+/** The proof without new entries: the list is proven as far as it was, while PCR 10 did not move. */
 export function withoutTail(banks: readonly QuotedBank[], known: KnownList | null): ListProof {
   if (known === null) return nothingSaid;
   const quoted = quotedValues(banks);
@@ -196,7 +196,7 @@ function* replayTo(
   return first;
 }
 
-/** Another bank, up to this entry; null if it leads elsewhere. */
+/** Replays in another bank, up to this entry; null if it leads elsewhere. */
 function* replayWith(
   list: ListBytes,
   start: ImaCheckpoint | null,

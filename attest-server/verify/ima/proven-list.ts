@@ -15,10 +15,7 @@ export interface ProvenImaList extends ListSeal {
   /** Entries, and bytes of the binary form, from the list's begin up to here. */
   readonly entries: number;
   readonly bytes: number;
-  /**
-   * Of the entries, those that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves
-   * them out.
-   */
+  /** Entries that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves them out. */
   readonly elsewhere: number;
   /** The `head` that was proven before this answer, from where `walk` goes on; null: it begins with the list. */
   readonly since: string | null;
@@ -54,7 +51,7 @@ export interface ImaEntry {
   readonly algorithm: string;
   /** `ima`: of a file's bytes; `verity`: of its fs-verity digest. */
   readonly kind: 'ima' | 'verity';
-  /** Of what was measured; empty if the template has none. */
+  /** The digest of what was measured; empty if the template has none. */
   readonly digest: Buffer;
   /** A file's path, or what the kernel calls what it measured; decoded when it is asked for. */
   readonly name: string;
@@ -104,7 +101,7 @@ export interface MeasuredMapping {
 }
 
 export interface MeasuredTarget {
-  /** Such as `crypt`, `linear`, `verity`. */
+  /** The type, such as `crypt`, `linear`, `verity`. */
   readonly type: string;
   /** In sectors. */
   readonly begin: bigint;

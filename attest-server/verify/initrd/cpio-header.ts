@@ -1,7 +1,7 @@
 import { typeOfMode } from '../../formats/file-type.ts';
 import { InitrdError } from './initrd-error.ts';
 
-/** Of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
+/** The header of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */
 export interface CpioHeader {
   /** st_mode, with its type. */
   readonly mode: number;
@@ -20,7 +20,7 @@ export interface CpioHeader {
 
 export const headerBytes = 110;
 
-/** Of a name with the zero after it, or of a link's target. */
+/** The longest name with the zero after it, or target of a link. */
 export const PATH_MAX = 4096;
 
 /** @throws InitrdError */

@@ -15,7 +15,7 @@ import { GzipMember, type PackedStream, ZstdFrame } from './packed.ts';
 import { RootTree } from './root-tree.ts';
 
 export interface InitrdOptions {
-  /** Of a path as the kernel has it, without a slash before it: whether the file is kept whole. */
+  /** Whether the file at a path is kept whole; the path is as the kernel has it, without a slash before it. */
   readonly keepsContent?: (path: string) => boolean;
   readonly bounds?: InitrdBounds;
 }
@@ -39,10 +39,10 @@ export class InitrdReader {
   #at = 0;
   #unpacked = 0;
   #mode: 'between' | 'archive' | 'packed' | 'stopped' = 'between';
-  /** Of two bytes that say how something is packed. */
+  /** The first of two bytes that say how something is packed. */
   #firstByte: number | null = null;
   #packed: PackedStream | null = null;
-  /** Of what was unpacked, while the unpacker runs. */
+  /** The error of what was unpacked, while the unpacker runs. */
   #error: unknown = null;
   #tail = Buffer.alloc(0);
   #isBusy = false;

@@ -12,7 +12,7 @@ export interface Inode {
   mode: number;
   uid?: number;
   gid?: number;
-  /** Of the file as it is now. */
+  /** The content of the file as it is now. */
   content?: { readonly bytes: number; readonly sha256: string };
   readonly target?: string;
   readonly device?: readonly [number, number];

@@ -122,7 +122,7 @@ class UnpackStream {
       .on('close', settle);
   }
 
-  /** Nothing more will be heard of it. */
+  /** Whether nothing more will be heard of it. */
   get #isOver(): boolean {
     return this.#unpacking.readableEnded || this.#unpacking.destroyed;
   }

@@ -173,7 +173,7 @@ export class RootTree {
     return node;
   }
 
-  /** Another name of a file that came before in this archive, if the entry is one. */
+  /** Adds another name of a file that came before in this archive, if the entry is one. */
   #linkTo(
     header: CpioHeader,
     name: string,

@@ -5,7 +5,7 @@ interface EfiVariable {
   readonly value: Buffer;
 }
 
-/** Those of a variable before its name. */
+/** The size of a variable's header, before its name. */
 export const variableHeaderBytes = 32;
 
 /** Null if the lengths do not fit the data: such an event says nothing that we could believe. */

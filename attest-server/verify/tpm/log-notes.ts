@@ -2,7 +2,7 @@ import { idText } from './algorithms.ts';
 import { noPcr, type RawLog } from './log-format.ts';
 import { extendsPcr, type StartupLocality } from './replay.ts';
 
-/** Something odd in a log that parsed: it does not make the log wrong. */
+/** An oddity in a log that parsed: it does not make the log wrong. */
 export interface LogNote {
   readonly event: number | null;
   readonly code: string;

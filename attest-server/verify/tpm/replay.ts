@@ -23,7 +23,7 @@ export function findStartupLocality(bytes: Buffer, log: RawLog): StartupLocality
   const { pcrs, types, dataOffsets, ends } = log;
   let locality: number | null = null;
   const ignored: number[] = [];
-  /** Of the first event of PCR 0; null before it. */
+  /** Whether the first event of PCR 0 is one of an H-CRTM; null before it. */
   let hcrtm: boolean | null = null;
   for (let index = 0; index < log.count; index++) {
     const type = types[index]!;
@@ -51,7 +51,7 @@ export function extendsPcr(log: RawLog, index: number): boolean {
   return log.types[index] !== noAction && log.pcrs[index] !== noPcr && !isUndeclared(log, index);
 }
 
-/** Nothing vouches for such an event, and a log could as well be without it: it is noted, and is no fact. */
+/** An event that nothing vouches for, and that the log could as well be without: it is noted, and is no fact. */
 function isUndeclared({ undeclared, digestCounts }: RawLog, index: number): boolean {
   return undeclared.size > 0 && digestCounts[index] === 0 && undeclared.has(index);
 }

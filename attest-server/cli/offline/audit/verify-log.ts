@@ -250,7 +250,7 @@ export class AuditLogCheck {
   }
 }
 
-/** So many signatures are all looked at, and of those after them one in so many entries. */
+/** The first signatures are all checked, and after them one in so many entries. */
 const allSignatures = 4_096;
 const entriesOfSignature = 4_096;
 

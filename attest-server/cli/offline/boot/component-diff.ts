@@ -15,7 +15,7 @@ export interface ComponentDifference {
 }
 
 export interface ComponentsDifference {
-  /** Of the stages of which both speak. */
+  /** Differences in the stages that both have. */
   readonly components: readonly ComponentDifference[];
   /** Stages of which only one speaks, by name. */
   readonly onlyExpected: readonly string[];
@@ -64,7 +64,7 @@ function textsOf({ components }: Reference): ReadonlyMap<ScopedComponent, string
   return texts;
 }
 
-/** Of the same digest in every bank that both have, or of the same text; without a PCR it stands for any. */
+/** Whether both have the same digest in every bank that both have, or the same text; without a PCR it stands for any. */
 function isSame(
   one: ScopedComponent,
   other: ScopedComponent,

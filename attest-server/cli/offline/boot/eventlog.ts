@@ -68,7 +68,7 @@ export async function showEventLog(
   }
 }
 
-/** Also with what its boot shows, as if all of the log were quoted. */
+/** The log with the notes of its boot, as if all of it were quoted. */
 function withBootNotes(log: ParsedLog): EventLog {
   const { format, banks, startupLocality, events, notes } = log;
   const ofBoot = bootState(log, asTheLogSays(log)).notes;

@@ -67,7 +67,7 @@ export function pcrlockComponents(
     const before = components.length;
     const left = new Map<string, number>();
     const leave = (why: string) => left.set(why, (left.get(why) ?? 0) + 1);
-    /** Of a unified image: the section whose content comes next. */
+    /** In a unified image: the section whose content comes next. */
     let section: string | null = null;
     for (const { pcr, digests } of records) {
       const constant = constants.find((each) => isSame(each.digests, digests));

@@ -44,7 +44,7 @@ export function readForeign(
 }
 
 interface ForeignReferences {
-  /** Of each reference. */
+  /** The components of each reference. */
   readonly components: readonly (readonly ReferenceComponent[])[];
   readonly notes: readonly string[];
 }

@@ -43,7 +43,7 @@ const headerSize = 60;
 const mostMembers = 16;
 const mostControlBytes = 1024 * 1024;
 
-/** Of an archive of ar (ar(5)), as far as a package needs them. */
+/** The members of an archive of ar (ar(5)), as far as a package needs them. */
 async function readMembers(path: string): Promise<readonly ArMember[]> {
   await using file = await open(path);
   const { size: whole } = await file.stat();

@@ -34,7 +34,7 @@ export class InitrdContents {
     return new InitrdContents(standing, unseen, contents);
   }
 
-  /** Of each path the one that counts, and whatever else the kernel may have read: before that came, or without making it. */
+  /** The entry of each path that counts, and whatever else the kernel may have read: before that came, or without making it. */
   *entries(): Generator<InitrdEntry> {
     yield* this.#entries.values();
     yield* this.#unseen;

@@ -10,7 +10,7 @@ export const expectedFiles = 'files of active references, or made on the host in
 export const expectedImage = 'the initrd itself, of which the policy judges each file';
 export const expectedArchives = 'archives of cpio, as they are or packed by gzip or zstd';
 
-/** Nobody here knows what is in it. @param waits why, for a person */
+/** The finding on an initrd whose content nobody here knows. @param waits why, for a person */
 export function unseenInitrd(boot: VouchedBoot, component: BootComponent, waits: string | null): Finding {
   return {
     ...about(boot, component),
@@ -98,7 +98,7 @@ function linesOf(one: UnknownEntry): readonly string[] {
   ];
 }
 
-/** Of the text of one file. */
+/** The most lines of one file's text. */
 const mostLines = 8;
 
 function summary({ count, listed, made, unknownCount, twice }: JudgedInitrd): readonly string[] {

@@ -136,7 +136,7 @@ export function lastingPlace(path: string): string {
   return places.some((place) => place.test(path)) ? maskTemporaryNames(path) : path;
 }
 
-/** Of one initrd, found once. */
+/** Facts on one initrd, found once. */
 export interface MadeContext {
   readonly contents: InitrdContents;
   readonly modulesOf: (folder: string) => Generator<void, KernelModules>;

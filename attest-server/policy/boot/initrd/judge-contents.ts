@@ -18,7 +18,7 @@ import { unknownInInitrds } from './unknown.ts';
 /** The judgement of a boot's initrds by their content. */
 export interface JudgedContents {
   readonly findings: readonly Finding[];
-  /** Of every initrd that its loader read all is known. */
+  /** Whether all of every initrd that its loader read is known. */
   readonly affirmed: boolean;
   /** Names of the references that know files in them. */
   readonly references: readonly string[];

@@ -33,9 +33,9 @@ export interface JudgedInitrd {
   readonly faults: InitrdManifest['faults'];
   /** Files and links that count. */
   readonly count: number;
-  /** Of them, those that references have: name -> how many. */
+  /** Files that references have: name -> how many. */
   readonly listed: ReadonlyMap<string, number>;
-  /** Those that are made on the host, by their rule. */
+  /** Files that are made on the host, by their rule. */
   readonly made: ReadonlyMap<MadeKind, number>;
   /** Unknown files, at most `mostKept`, and how many there are. */
   readonly unknown: readonly UnknownEntry[];
@@ -52,7 +52,7 @@ export interface UnknownEntry {
   readonly entry: InitrdEntry;
   /** A clause for a person. */
   readonly why: string;
-  /** Of a file that people must vouch for: what it says, as far as that is kept. */
+  /** The text of a file that people must vouch for, as far as it is kept. */
   readonly text: string | null;
   /** As a list has it that makes it known: SHA-256, hex; null if none does. */
   readonly listed: string | null;
