@@ -6,7 +6,7 @@ import { isKeyFile, readSigners } from './declared/read-signers.ts';
 import { snapshotOf } from './declared/snapshot.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { declaredFiles } from './formats/declared.ts';
-import type { Bound } from './formats/enrolment-method.ts';
+import type { EnrolmentMethod } from './formats/enrolment-method.ts';
 import { policyLabel } from './formats/policy-label.ts';
 import { kubeconfigAccess } from './kubernetes/kubeconfig.ts';
 import { PolicyError, type PolicyFault } from './policy/file/policy-error.ts';
@@ -125,7 +125,7 @@ export function checkedText({ valid, policy, faults, warnings, absent }: Checked
   return `${lines.join('\n')}\n`;
 }
 
-function methodsOf(settings: Values): readonly Bound[] {
+function methodsOf(settings: Values): readonly EnrolmentMethod[] {
   const { 'kubernetes.api': api, cloudProgram, endorsementRoots } = settings;
   return offeredMethods({
     isInCluster: api !== 'none',
@@ -140,7 +140,7 @@ interface PolicySource {
   readonly text: string | null;
 }
 
-function policyOf({ name, text }: PolicySource, methods: readonly Bound[]) {
+function policyOf({ name, text }: PolicySource, methods: readonly EnrolmentMethod[]) {
   const builtIn = text === null ? builtInPolicy(name) : null;
   if (builtIn !== null) return { name: policyLabel(builtIn), warnings: [] };
   const { policy, warnings } = checkPolicy(text ?? textOf(name), name, methods);

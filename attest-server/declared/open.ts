@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';
 import { declaredActor, declaredFiles } from '../formats/declared.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference } from '../formats/reference.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
@@ -10,7 +10,7 @@ import { parsePolicy } from '../policy/file/policy-file.ts';
 import type { Declaration } from '../references/declare.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { DirectoryFault } from './directory-fault.ts';
-import { createLooks, type Looks } from './look.ts';
+import { createDirectoryReader, type DirectoryReader } from './look.ts';
 import type { DeclaredStore, DirectoryInForce, ReferenceChange } from './ports.ts';
 import { type DeclaredDirectory, readDirectory } from './read-directory.ts';
 import { readSigners } from './read-signers.ts';
@@ -27,7 +27,7 @@ export interface DeclaredConfig {
 export interface DeclaredParts {
   readonly store: DeclaredStore;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
+  readonly methods: readonly EnrolmentMethod[];
   readonly now: () => number;
   /** Called with the serial that is in force. */
   readonly inForce: (serial: number) => void;
@@ -93,7 +93,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
   parts.inForce(inForce?.serial ?? 0);
   const policyPath = join(directory, declaredFiles.policy);
   const oneByOne = pLimit(1);
-  let looks: Looks | null = null;
+  let looks: DirectoryReader | null = null;
   let timer: NodeJS.Timeout | undefined;
   /** Whether what is held was compared with it since the start. */
   let isCompared = false;
@@ -194,7 +194,7 @@ export async function openDeclared(config: DeclaredConfig | null, parts: Declare
         if (!areKeysFaulty) to.told.reloaded('declared');
       };
       const notReloaded = (error: Error) => to.told.notReloaded('declared', error);
-      const begun = createLooks({ directory, read: () => read(to), reloaded, notReloaded, fault });
+      const begun = createDirectoryReader({ directory, read: () => read(to), reloaded, notReloaded, fault });
       await oneByOne(() => begun.look(true));
       if (startsWith !== null && startsWith.manifest.digest !== inForce?.digest)
         throw new Error(
@@ -246,7 +246,7 @@ function checkSerial(serial: number, inForce: DirectoryInForce | null): void {
   );
 }
 
-function isTaken(policy: string | null, methods: readonly Bound[]): boolean {
+function isTaken(policy: string | null, methods: readonly EnrolmentMethod[]): boolean {
   if (policy === null) return true;
   try {
     parsePolicy(policy, declaredFiles.policy, methods);

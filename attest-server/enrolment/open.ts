@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';
 import type { EnrolmentPorts } from '../http/ports.ts';
 import type { Reporter } from '../telemetry/report.ts';
@@ -44,7 +44,7 @@ export interface EnrolmentParts {
   /** Whom we trust to endorse TPMs at present. */
   readonly trust: () => TrustRoots;
   readonly groups: {
-    of(node: string): { readonly enrolment: readonly Bound[] };
+    of(node: string): { readonly enrolment: readonly EnrolmentMethod[] };
     /** What policy says of a machine that has no TPM; null where it expects one. */
     absentBy(node: string): Omit<UnsupportedNode, 'name'> | null;
     /** Whether policy expects that refusal of this node. */
@@ -104,7 +104,7 @@ export async function openEnrolment(
           fault: (error) =>
             logger.error({ err: error }, 'the cloud program gave no answer: nobody is bound by it'),
         });
-  const mayEnrol = (node: string, by: Bound) => groups.of(node).enrolment.includes(by);
+  const mayEnrol = (node: string, by: EnrolmentMethod) => groups.of(node).enrolment.includes(by);
   const withoutTpm = await MachinesWithoutTpm.open({ store, absentBy: groups.absentBy, now });
   const candidates = await Candidates.open(store);
   const registry = createRegistry({

@@ -2,7 +2,7 @@ import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import pLimit from 'p-limit';
 import type { ShownTokens } from '../channel/ports.ts';
 import type { AuditEvent } from '../formats/audit.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import type { Hello } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
@@ -56,7 +56,7 @@ export interface Registry {
 
 /** The enrolment method that binds a key to a name, and what of it is used up or kept. */
 interface MethodUsed {
-  readonly by: Bound;
+  readonly by: EnrolmentMethod;
   /** As `enrolledBy` of a node. */
   readonly who: string | null;
   readonly joinTokenId?: string;
@@ -69,7 +69,7 @@ const longestJoinTokenMs = 24 * 3600_000;
 export interface RegistryParts {
   readonly store: EnrolmentStore;
   /** Whether the policy of this node's group allows that method. */
-  readonly mayEnrol: (node: string, by: Bound) => boolean;
+  readonly mayEnrol: (node: string, by: EnrolmentMethod) => boolean;
   /** @throws Rejection where a signed directory pins this name or this key otherwise */
   readonly checkPins: (pins: readonly Pin[]) => Promise<void>;
   /** Of the server; SHA-256 of its public key, hex, is part of each join token. */

@@ -7,7 +7,7 @@ export type OurChange = (typeof ourChanges)[number];
 
 /** Verdicts, by the rules under which a node was last trusted, on an answer that the rules in force do not trust. */
 export const turns = ['trusted', 'pending'] as const;
-export type Turn = (typeof turns)[number];
+export type EarlierVerdict = (typeof turns)[number];
 
 /** The verdict of those rules, while they have to be asked of each answer. */
 export function turnedIn<T>(by: { readonly turned: T | null } | null | undefined): T | null {
@@ -15,7 +15,7 @@ export function turnedIn<T>(by: { readonly turned: T | null } | null | undefined
 }
 
 /** The same where the state is our doing. That a new boot is not proven yet is so by any rules. */
-export function turnedByUs<T extends { readonly as: Turn }>(
+export function turnedByUs<T extends { readonly as: EarlierVerdict }>(
   by: { readonly turned: T | null } | null | undefined,
   state: NodeState,
 ): T | null {

@@ -12,7 +12,7 @@ import type { EnrolledNode, JoinToken, Pin, Seen } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
 import type { AuditEntry, AuditEvent } from '../formats/audit.ts';
 import type { Bundle } from '../formats/bundle.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { Reference, ReferenceAction, ReferenceKind } from '../formats/reference.ts';
 import type { FaultCause, StorageFault } from '../formats/server-fault.ts';
 import type { PolicyRevision, Rollback } from '../in-force/ports.ts';
@@ -110,7 +110,7 @@ export interface ApiPorts {
 export interface EnrolmentPorts {
   readonly approvals: Approvals;
   /** Whether the policy lets a node of this name enrol by that method. */
-  mayEnrol(node: string, by: Bound): boolean;
+  mayEnrol(node: string, by: EnrolmentMethod): boolean;
   /** Who came under which name and was refused; nothing of it is proven. */
   claims(): ReadonlyMap<string, readonly KnownClaim[]>;
   /** From where a node's agent last came; null where that is not known. */

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { PolicyArrival } from '../api/policy-api.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
 import { NotNow } from '../formats/reference-life.ts';
@@ -33,7 +33,7 @@ export interface InForceParts {
   /** The policy of the signed directory in force; null if there is none, or it has no policy. */
   readonly declared: () => DeclaredPolicy | null;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
+  readonly methods: readonly EnrolmentMethod[];
   readonly store: TrialParts['store'] & {
     readonly enrolment: Pick<EnrolmentStore, 'node'>;
     readonly verdicts: { readonly status: PolicyRefusalParts['status'] };

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
@@ -19,7 +19,7 @@ import type { DeclaredPolicy, KeptPolicy, LatchState } from './ports.ts';
 export async function readPolicy(
   name: string | null,
   declared: DeclaredPolicy | null,
-  methods: readonly Bound[],
+  methods: readonly EnrolmentMethod[],
   logger: Logger,
 ): Promise<Policy> {
   const source = sourceOf(name, declared);

@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import type { NodeStatus } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { inSteps } from '../formats/in-steps.ts';
 import type { Reference } from '../formats/reference.ts';
 import { afterAction } from '../formats/reference-life.ts';
@@ -33,7 +33,7 @@ export interface TrialParts {
   readonly asHeld: (policy: Policy) => Policy;
   readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   /** By which nodes can enrol at this server. */
-  readonly methods: readonly Bound[];
+  readonly methods: readonly EnrolmentMethod[];
   /** The share of the trusted nodes that a policy may make untrusted. */
   readonly refusedShare: number;
   /** Milliseconds since the epoch. */

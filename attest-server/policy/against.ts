@@ -37,7 +37,7 @@ export function withAgainst(memory: Past['memory'], against: StandingFindings): 
 }
 
 /** Findings that stood against a node, and that this judgement neither takes back nor finds again: they stand. */
-export function standing(
+export function stillStanding(
   before: readonly Finding[],
   { findings, affirmed, takesBack = affirmed ? all : none }: AspectJudgement,
 ): readonly Finding[] {

@@ -8,7 +8,7 @@ import type { PartName } from '../wire/evidence.ts';
 import type { Role } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
-import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } from './against.ts';
+import { againstIn, counts, nextAgainst, stillStanding, withAgainst, withStanding } from './against.ts';
 import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { bySeverity, type Finding, stateOf, statusOf, weigh } from './finding.ts';
@@ -198,7 +198,7 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
       if (own.wants !== undefined) wanted = [...wanted, ...own.wants];
     }
     if (stood.length + judgement.findings.length > 0) {
-      const stands = standing(stood, judgement);
+      const stands = stillStanding(stood, judgement);
       const all = nextAgainst(stands, judgement.findings, group);
       if (all.length > 0) next[name] = all;
       const told = stands.filter((one) => counts(one, group));

@@ -10,7 +10,7 @@ import type { LocatedFault } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';
 import type { SequenceJudgement } from './sequence.ts';
-import type { Unknown } from './unknown.ts';
+import type { UnknownThings } from './unknown.ts';
 
 /**
  * One thing that a node proves or says, and all that a policy does with it. Everything else (the grammar of the policy
@@ -124,7 +124,7 @@ export interface AspectJudgement {
   /** Names of the references that affirm it, where some do. */
   readonly references?: readonly string[];
   /** The part of it that no reference in force has; absent if there is none, or it is not known. */
-  readonly unknown?: Unknown;
+  readonly unknown?: UnknownThings;
   /** Who vouches for what it was judged by. */
   readonly source: Source;
   /**

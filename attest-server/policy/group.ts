@@ -1,4 +1,4 @@
-import type { Bound } from '../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { TpmClass } from '../formats/tpm-class.ts';
 import type { GateOrder } from '../wire/gate.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
@@ -16,7 +16,7 @@ export interface GroupBase {
   readonly tpm: 'required' | 'absent';
   /** The allowed kinds of TPM, as the root that endorsed it says; null: any. */
   readonly tpmClass: readonly TpmClass[] | null;
-  readonly enrolment: readonly Bound[];
+  readonly enrolment: readonly EnrolmentMethod[];
   /** Never empty. */
   readonly require: readonly AspectName[];
   /** Aspects that the TPM must vouch for: what the node merely says does not affirm them. */

@@ -28,8 +28,8 @@ export function weakenedBy(
 ): LocatedFault[] {
   const held = (before ?? []).filter(({ name, tpm }) => isLatched(latched, name) && tpm !== 'absent');
   const found = held.flatMap((group) => [
-    ...shrunk(group, after),
-    ...taken(group, latched, before ?? [], after),
+    ...droppedDemands(group, after),
+    ...takenNodes(group, latched, before ?? [], after),
   ]);
   const named = new Set(found.map(({ path }) => path.join('.')));
   return [
@@ -59,18 +59,18 @@ function observed(latched: readonly string[], groups: readonly PolicyGroup[]): L
 }
 
 /** Demands that the group of the same name no longer makes. */
-function shrunk(group: PolicyGroup, after: readonly PolicyGroup[]): LocatedFault[] {
+function droppedDemands(group: PolicyGroup, after: readonly PolicyGroup[]): LocatedFault[] {
   const index = after.findIndex(({ name }) => name === group.name);
   const next = after[index];
   if (next === undefined) return [];
-  return lacking(group, next).map(({ field, text }) => ({
+  return missingDemands(group, next).map(({ field, text }) => ({
     path: ['groups', index, field],
     text: `${text}, and the latch covers group ${group.name}: neither mode nor require may shrink`,
   }));
 }
 
 /** Groups that would take nodes away from this one and ask for less, or are not covered. */
-function taken(
+function takenNodes(
   group: PolicyGroup,
   latched: readonly string[],
   before: readonly PolicyGroup[],
@@ -83,7 +83,7 @@ function taken(
   const above = before.slice(0, before.indexOf(group));
   return (keepsAll ? after.slice(0, index) : rest).flatMap((other, place) => {
     if (other === next || areApart(other, group)) return [];
-    if (other !== unmatched && isLatched(latched, other.name) && lacking(group, other).length === 0)
+    if (other !== unmatched && isLatched(latched, other.name) && missingDemands(group, other).length === 0)
       return [];
     if (above.some((known) => known.name === other.name && isWider(known, other))) return [];
     const whose = `nodes of group ${group.name}, which the latch covers`;
@@ -99,7 +99,7 @@ function taken(
 }
 
 /** Demands of `group` on a node that `next` does not make. */
-function lacking(
+function missingDemands(
   group: PolicyGroup,
   next: PolicyGroup,
 ): readonly { readonly field: string; readonly text: string }[] {

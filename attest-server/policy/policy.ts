@@ -1,4 +1,4 @@
-import { type Bound, enrolmentMethods } from '../formats/enrolment-method.ts';
+import { type EnrolmentMethod, enrolmentMethods } from '../formats/enrolment-method.ts';
 import { type AspectRules, type BuiltAspect, rulesOf, shownRules } from './aspects.ts';
 import { globMatches } from './glob.ts';
 import type { GroupBase } from './group.ts';
@@ -6,9 +6,9 @@ import type { GroupBase } from './group.ts';
 /** The methods by which a group's nodes may enrol. */
 export const enrolments = enrolmentMethods;
 /** Methods for which a server needs no cluster and no cloud. */
-export const plainEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval', 'first-use'];
+export const plainEnrolments: readonly EnrolmentMethod[] = ['pin', 'join-token', 'approval', 'first-use'];
 /** The methods of a policy that names none: each of them needs somebody who vouches for this TPM. */
-export const defaultEnrolments: readonly Bound[] = ['pin', 'join-token', 'approval'];
+export const defaultEnrolments: readonly EnrolmentMethod[] = ['pin', 'join-token', 'approval'];
 
 export interface PolicyGroup extends GroupBase {
   readonly require: readonly BuiltAspect[];

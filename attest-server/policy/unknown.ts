@@ -20,7 +20,7 @@ export interface UnknownThing {
 }
 
 /** All of one aspect that a node shows and no reference in force has. */
-export interface Unknown {
+export interface UnknownThings {
   /** Nodes with the same show the same, identifiers of machines aside; `setOf` makes it. */
   readonly set: string;
   /** For people, the cause first. */
@@ -38,7 +38,7 @@ export interface Unknown {
 }
 
 /** The same as it is remembered of a node, with what its latest verdict says of it. */
-export interface KeptUnknown extends Unknown {
+export interface KeptUnknown extends UnknownThings {
   /** When the node showed it first: milliseconds since the epoch. */
   readonly since: number;
   /** Codes of its findings that count against the node. */

@@ -6,7 +6,7 @@ import type { CliContext } from '../context.ts';
 import { stateText } from '../node-table.ts';
 import { field, readable, shownDigits, steps, type TextFormat, withAges, wrapped } from '../readable.ts';
 import { type ShowOptions, showNodes } from '../show-nodes.ts';
-import { standing } from './known.ts';
+import { nodeFacts } from './node-facts.ts';
 
 /** `why N...`: each reason with what was expected, what was found, who says so, and what to do; exits by the worst state. */
 export function explainNodes(
@@ -27,7 +27,7 @@ function explanation(node: NodeView, reading: TextFormat): string {
   const head = `${printable(node.name)} is ${stateText(node)}\n${turned}`;
   const reasons =
     node.reasons.length === 0 ? '  no problem was found\n' : paragraphs(node.reasons, reading, node.name);
-  return head + reasons + standing(node, reading);
+  return head + reasons + nodeFacts(node, reading);
 }
 
 const sources = {

@@ -7,7 +7,7 @@ import type { Aspect, AspectJudgement, Judge, JudgedNode, PreparedAspect } from 
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { type Keyed, keyed, remembering } from '../remembering.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import { advice, adviceByExpected } from './advice.ts';
 import {
   type AggregateClaim,
@@ -317,7 +317,7 @@ function demandOf(
     : `References ${[name, ...others].join(' and ')} demand it: the same kernel has given it, and so has one with the same command line.`;
 }
 
-function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): Unknown {
+function asUnknown({ stages: _, ...unknown }: UnknownBoot, knownBy: string | null): UnknownThings {
   return { ...unknown, knownBy };
 }
 

@@ -141,7 +141,7 @@ function arrived(
 ): AspectJudgement {
   const { name } = expected.reference;
   const text = `This boot is the announced one, as in reference ${name}: ${announcedBy(expected)} When that ends, it counts only if ${name} is approved${expected.isNamed ? '' : ', and if the policy names it (boot.references)'}.`;
-  const finding: Finding = { ...told(expected, 'a boot like that', text), severity: 'info' };
+  const finding: Finding = { ...expectedFinding(expected, 'a boot like that', text), severity: 'info' };
   const waiting = unknown === undefined ? {} : { unknown };
   return { ...judgement, findings: [...judgement.findings, finding], ...waiting };
 }
@@ -155,7 +155,7 @@ function onTheWay(
     ? 'A change of this boot was announced'
     : `This boot is on the way to the announced one, as in reference ${expected.reference.name}`;
   const finding: Finding = {
-    ...told(expected, codesOf(drift).join(', '), `${what}: ${announcedBy(expected)}`),
+    ...expectedFinding(expected, codesOf(drift).join(', '), `${what}: ${announcedBy(expected)}`),
     detail: drift.map(({ code, text }) => `${code}: ${text}`),
   };
   const others = judgement.findings.filter((one) => !drift.includes(one));
@@ -176,7 +176,7 @@ function somethingElse(
   };
 }
 
-function told({ announced, reference }: ExpectedReference, actual: string, text: string): Finding {
+function expectedFinding({ announced, reference }: ExpectedReference, actual: string, text: string): Finding {
   const isAny = saysNothing(reference);
   return {
     code: 'change_expected',

@@ -1,7 +1,7 @@
 import { type PcrValues, pcrsOf } from '../../wire/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import { valueFinding } from './by-value.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
@@ -43,7 +43,7 @@ export interface BootJudgement {
   /** The part of it that no reference in force has. */
   readonly unknown: UnknownBoot | null;
   /** The content of its initrds that no list in force has. */
-  readonly inInitrds: Unknown | null;
+  readonly inInitrds: UnknownThings | null;
 }
 
 export interface BootContext {

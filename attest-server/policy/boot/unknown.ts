@@ -1,7 +1,7 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { filePcr } from '../../wire/loader-files.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
-import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
+import { setOf, shownThings, type UnknownThing, type UnknownThings } from '../unknown.ts';
 import { isLineWithoutText } from './capture.ts';
 import type { StageDifference } from './compare-stages.ts';
 import { comparedBanks, comparedMask, strongestDigest } from './compared-pcrs.ts';
@@ -15,7 +15,7 @@ import { nameOf } from './sentence.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** The part of a boot that no reference in force has. */
-export interface UnknownBoot extends Omit<Unknown, 'knownBy'> {
+export interface UnknownBoot extends Omit<UnknownThings, 'knownBy'> {
   /** Which stages a reference must cover to know it; null if that is not all. */
   readonly stages: readonly JudgedStage[] | null;
 }

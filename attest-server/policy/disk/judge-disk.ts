@@ -135,7 +135,7 @@ function judgeTable(
     findings.push(...judged.findings);
     if (judged.reference !== null) references.add(judged.reference);
   }
-  findings.push(...besides(part, rules, layers));
+  findings.push(...swapAndKeyFindings(part, rules, layers));
   if (openVolumes.size > 0) findings.push(volumesReported([...openVolumes].sort()));
   return {
     findings: findings.slice(0, mostFindings),
@@ -196,7 +196,7 @@ function copiesIn(crypts: readonly Crypt[], layers: Layers): readonly Finding[] 
 }
 
 /** Where memory goes to, and what is left of keys. */
-function besides(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
+function swapAndKeyFindings(part: DiskPart, rules: DiskRules, layers: Layers): readonly Finding[] {
   const { inspected } = part;
   if ('cause' in inspected) return [notInspected(inspected.cause)];
   const findings: Finding[] = [];

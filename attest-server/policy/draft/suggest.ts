@@ -46,7 +46,7 @@ export function suggestPolicy(from: SuggestedFrom): string {
   const enrolled = new Set([...known, ...unseen]);
   const claimed = (from.claimWithoutTpm ?? []).filter((name) => isNodeName(name) && !enrolled.has(name));
   const withoutTpm = [...new Set([...from.withoutTpm.filter(isNodeName), ...claimed])].sort();
-  const kinds = alike(named);
+  const kinds = groupAlike(named);
   const groups = kinds.slice(0, mostGroups);
   const all = [...known, ...withoutTpm, ...unseen.filter(isNodeName)];
   const names = new Set<string>();
@@ -97,7 +97,7 @@ function counted(nodes: number): string {
 }
 
 /** The largest groups first; those of one size in the order of their names. */
-function alike(observations: readonly Observation[]): readonly ObservationGroup[] {
+function groupAlike(observations: readonly Observation[]): readonly ObservationGroup[] {
   const groups = new Map<
     string,
     {

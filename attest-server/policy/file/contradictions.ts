@@ -1,4 +1,4 @@
-import type { Bound } from '../../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import { aspects } from '../aspects.ts';
 import { enrolments } from '../policy.ts';
 import type { LocatedFault } from './policy-error.ts';
@@ -9,7 +9,7 @@ import { fieldOf, listOf } from './raw-value.ts';
  * beside those of the schema.
  * @param methods by which nodes can enrol at whoever will apply the policy
  */
-export function contradictionsIn(raw: unknown, methods: readonly Bound[]): LocatedFault[] {
+export function contradictionsIn(raw: unknown, methods: readonly EnrolmentMethod[]): LocatedFault[] {
   const names = new Set<unknown>();
   return listOf(fieldOf(raw, 'groups')).flatMap((group, index) => {
     const name = fieldOf(group, 'name');
@@ -38,12 +38,12 @@ function ofMode(group: unknown): LocatedFault[] {
 }
 
 /** The settings that a server lacks if it does not offer it. */
-const needs: Readonly<Partial<Record<Bound, string>>> = {
+const needs: Readonly<Partial<Record<EnrolmentMethod, string>>> = {
   vendor: 'it needs a cluster (kubernetes.api) and authorities of TPM makers (endorsementRoots)',
   cloud: 'it needs a cluster (kubernetes.api) and a program to ask (cloudProgram)',
 };
 
-function ofEnrolment(group: unknown, methods: readonly Bound[]): LocatedFault[] {
+function ofEnrolment(group: unknown, methods: readonly EnrolmentMethod[]): LocatedFault[] {
   const faults: LocatedFault[] = [];
   const mode = fieldOf(group, 'mode');
   const named = listOf(fieldOf(group, 'enrolment'));

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import type { Bound } from '../../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import { revisionOf } from '../../formats/policy-label.ts';
 import { offsetOf } from '../../formats/yaml-offset.ts';
 import { shapeWords } from '../../wire/shape-words.ts';
@@ -63,7 +63,7 @@ export function checkLatched(
   throw new PolicyError(file, place(told, document, lines), 'latched');
 }
 
-function parseDocumentOf(text: string, file: string, methods: readonly Bound[]) {
+function parseDocumentOf(text: string, file: string, methods: readonly EnrolmentMethod[]) {
   if (text.length > longest)
     throw new PolicyError(file, [whole(`longer than ${longest} characters; split it into fewer groups`)]);
   const excess = excessOf(text);

@@ -1,6 +1,6 @@
 import type { FirewallPart } from '../../wire/firewall.ts';
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import { compareRulesets, type RulesetDifference } from './compare.ts';
 import { dualHooks } from './dual-tables.ts';
 import {
@@ -71,7 +71,7 @@ export interface JudgedRules {
   /** The reference that has exactly these rules; null: none. */
   readonly like: string | null;
   /** Null if a baseline has these rules, or nobody asks. */
-  readonly unknown: Unknown | null;
+  readonly unknown: UnknownThings | null;
   /** A staged or retired reference that has exactly these rules; null: none, or one in force has. */
   readonly outOfForce: string | null;
 }

@@ -45,11 +45,11 @@ export function rulesetOf({ nft, iptables, legacy, local }: PrintedRules): Rules
       const beside = tables.get(`${family} ${table.name}`) ?? null;
       shown.add(`${family} ${table.name}`);
       for (const chain of table.chains)
-        chains.push(made('iptables', family, table.name, withNft(withHook(chain, beside), beside), own));
+        chains.push(chainFrom('iptables', family, table.name, withNft(withHook(chain, beside), beside), own));
       if (beside !== null) chains.push(...unshown(beside, table, own));
     }
     for (const table of old.tables)
-      for (const chain of table.chains) chains.push(made('legacy', family, table.name, chain, own));
+      for (const chain of table.chains) chains.push(chainFrom('legacy', family, table.name, chain, own));
   }
   for (const table of tables.values()) {
     const { family, name } = table;
@@ -57,7 +57,7 @@ export function rulesetOf({ nft, iptables, legacy, local }: PrintedRules): Rules
     objects.push(...table.objects);
     if (shown.has(`${family} ${name}`)) continue;
     for (const chain of table.chains.values())
-      chains.push(made('nft', family, name, table.dormant ? { ...chain, base: null } : chain, own));
+      chains.push(chainFrom('nft', family, name, table.dormant ? { ...chain, base: null } : chain, own));
   }
   return ordered(chains, objects, own);
 }
@@ -182,7 +182,7 @@ function parseSaved(text: string | null, field: string, family: 'ip' | 'ip6') {
   return parseIptablesSave(text ?? '', field, (table, chain) => declaredChain(family, table, chain) !== null);
 }
 
-function made(
+function chainFrom(
   kind: Chain['kind'],
   family: Family,
   table: string,
@@ -246,7 +246,9 @@ function unshown(table: NftTable, saved: SavedTable, local: Ruleset['local']): r
         hasHookOf(chain, other))
     )
       continue;
-    more.push(made('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain, local));
+    more.push(
+      chainFrom('nft', table.family, table.name, table.dormant ? { ...chain, base: null } : chain, local),
+    );
   }
   return more;
 }

@@ -1,4 +1,4 @@
-import { setOf, shownThings, type Unknown } from '../unknown.ts';
+import { setOf, shownThings, type UnknownThings } from '../unknown.ts';
 import { compareRulesets, type RulesetDifference } from './compare.ts';
 import type { Baseline } from './judge-rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
@@ -11,7 +11,7 @@ export function unknownRules(
   node: Ruleset,
   differences: readonly RulesetDifference[] | null,
   knownBy: string | null,
-): Unknown {
+): UnknownThings {
   const { chains, objects } = node;
   const lines = [
     ...[...chains].map(([key, { base, rules }]) => [

@@ -29,14 +29,14 @@ export const host: Aspect<'host', HostRules> = {
   prepare(rules, { group, remembers }) {
     const isAsked = rules.isWritten || group.require.includes('host');
     // While their text is the same, facts are the same object.
-    const known = new WeakMap<SaidFacts, Keyed<HostFacts>>();
-    const readIn = (facts: SaidFacts) => {
-      const read = known.get(facts) ?? keyedBy(readBy(saidIn(facts), rules));
+    const known = new WeakMap<ClaimedFacts, Keyed<HostFacts>>();
+    const readIn = (facts: ClaimedFacts) => {
+      const read = known.get(facts) ?? keyedBy(readBy(claimsIn(facts), rules));
       known.set(facts, read);
       return read;
     };
     const judged = remembering(
-      (facts: SaidFacts, isUnread: boolean) => ({ isUnread, said: readIn(facts) }),
+      (facts: ClaimedFacts, isUnread: boolean) => ({ isUnread, said: readIn(facts) }),
       ({ isUnread, said }) => judge(said.value, rules, isAsked, isUnread),
       {
         slot: ({
@@ -58,16 +58,16 @@ export const host: Aspect<'host', HostRules> = {
   },
 };
 
-type SaidFacts = Pick<Facts, 'host' | 'unavailable'>;
+type ClaimedFacts = Pick<Facts, 'host' | 'unavailable'>;
 
-const silent: SaidFacts = {};
+const silent: ClaimedFacts = {};
 const nothing: HostFacts = {};
 
 /** The agent's collector of how a host runs; `host` is that of what it is. */
 const collector = 'running';
 
 /** The node's claims about the host. If its collector gave nothing, its cause is that of each fact that is missing. */
-function saidIn({ host: said = nothing, unavailable }: SaidFacts): HostFacts {
+function claimsIn({ host: said = nothing, unavailable }: ClaimedFacts): HostFacts {
   const cause = unavailable?.[collector];
   if (cause === undefined) return said;
   return {

@@ -1,5 +1,5 @@
 import type { Finding } from '../finding.ts';
-import type { Unknown } from '../unknown.ts';
+import type { UnknownThings } from '../unknown.ts';
 import type { Example, Examples } from './examples.ts';
 import {
   deniedFiles,
@@ -30,7 +30,7 @@ export interface TallyJudgement {
   /** All that counts against the node: since when is remembered of each. */
   readonly against: readonly Example[];
   /** Files that no reference in force knows; null if there are none, or nothing is in force. */
-  readonly unknown: Unknown | null;
+  readonly unknown: UnknownThings | null;
 }
 
 export interface JudgedBy {

@@ -64,7 +64,9 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
         if (!isProven(ima)) return unprovenList(ima, proven, node, isRequired);
         const its = atOnce(getReady());
         const progress = its.follower.follow(node.name, ima);
-        return progress === null ? told([notFollowed]) : its.judged(proven, ima, progress, node, at);
+        return progress === null
+          ? unclearedJudgement([notFollowed])
+          : its.judged(proven, ima, progress, node, at);
       },
       *ahead({ ima }, { name }) {
         if (ima !== null && isProven(ima)) yield* (yield* getReady()).follower.ahead(name, ima);
@@ -201,7 +203,9 @@ function unprovenList(
 ): AspectJudgement {
   // What is wrong at one place is no accident of who reads.
   const isWhole = problem.code === 'ima_incomplete' && problem.entry === null && problem.offset === null;
-  return isWhole ? unshown(problem.text, proven, node, isRequired) : told([faultyList(problem)]);
+  return isWhole
+    ? unshown(problem.text, proven, node, isRequired)
+    : unclearedJudgement([faultyList(problem)]);
 }
 
 /**
@@ -218,14 +222,14 @@ function unshown(
 ): AspectJudgement {
   const before = runtimeMemoryIn(node.past.memory);
   const cause = facts?.unavailable?.ima;
-  if (!before.sent) return isRequired ? told([noList(false, cause ?? why)]) : stillWanted;
-  if (cause === undefined && before.missed === true) return told([noList(true, why)]);
-  const judgement = told([unreadList(cause ?? why ?? 'the node sent none')]);
+  if (!before.sent) return isRequired ? unclearedJudgement([noList(false, cause ?? why)]) : stillWanted;
+  if (cause === undefined && before.missed === true) return unclearedJudgement([noList(true, why)]);
+  const judgement = unclearedJudgement([unreadList(cause ?? why ?? 'the node sent none')]);
   return before.missed === true ? judgement : { ...judgement, next: { ...before, missed: true } };
 }
 
 /** The judgement without a list: nothing that was found in one is taken back without one. */
-function told(findings: readonly Finding[]): AspectJudgement {
+function unclearedJudgement(findings: readonly Finding[]): AspectJudgement {
   return { findings, affirmed: false, source: 'tpm', wants };
 }
 

@@ -1,4 +1,4 @@
-import { setOf, shownThings, type Unknown } from '../unknown.ts';
+import { setOf, shownThings, type UnknownThings } from '../unknown.ts';
 import type { Example } from './examples.ts';
 import type { SeenEntries } from './findings.ts';
 import { markOf } from './memory.ts';
@@ -17,7 +17,7 @@ export function unknownFilesOf(
   measured: SeenEntries,
   inContainers: SeenEntries,
   knownBy: () => string | null,
-): Unknown | null {
+): UnknownThings | null {
   const all = [unknown, measured, inContainers].flatMap(({ examples }) => examples);
   if (all.length === 0) return null;
   const { examples } = unknown;

@@ -27,7 +27,7 @@ export async function unmarkDirectly({ io }: CliContext, options: DirectOptions)
   await using cluster = await open(io, options);
   const { nodes, writer } = cluster;
   try {
-    await known(cluster, io.now);
+    await untilListed(cluster, io.now);
     checkNobodyMarks(await writer.readLease(), io.now());
     const latch = unite(null, await writer.readLatch());
     const trial = { latched: latch !== null, nodes: oursOn(nodes.all(), keys).map(copied) };
@@ -79,7 +79,7 @@ async function open(io: CliIo, { kubeconfig, namespace }: DirectOptions): Promis
 const listedWithin = 60_000;
 
 /** @throws CliError if the cluster does not say which Nodes it has */
-async function known({ nodes, fault }: Kubernetes, now: () => number): Promise<void> {
+async function untilListed({ nodes, fault }: Kubernetes, now: () => number): Promise<void> {
   const end = now() + listedWithin;
   while (!nodes.synced()) {
     const why = fault();

@@ -8,7 +8,7 @@ import type { Finding } from '../../finding.ts';
 import { lastExpiry } from '../../last-expiry.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';
 import { keyed, rememberingInSteps } from '../../remembering.ts';
-import type { Unknown } from '../../unknown.ts';
+import type { UnknownThings } from '../../unknown.ts';
 import type { BootRules } from '../rules.ts';
 import type { VouchedBoot } from '../vouched-boot.ts';
 import { faultyInitrd, revokedFile, unknownFiles, unseenInitrd } from './findings.ts';
@@ -23,7 +23,7 @@ export interface JudgedContents {
   /** Names of the references that know files in them. */
   readonly references: readonly string[];
   /** Files in them that no list in force has. */
-  readonly unknown: Unknown | null;
+  readonly unknown: UnknownThings | null;
 }
 
 /** Judges initrds by the lists of one group; an image that many boots have is judged once. */

@@ -12,7 +12,7 @@ import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules
 import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-boot.ts';
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
-import type { Unknown } from '../../../../../attest-server/policy/unknown.ts';
+import type { UnknownThings } from '../../../../../attest-server/policy/unknown.ts';
 import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
 import type { Reason, Verdict } from '../../../../../attest-server/wire/verdict.ts';
 import { asRead, recordedManifest, recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
@@ -68,7 +68,7 @@ const vouched = captured(recorded, hostMade);
 function unknownOf(
   manifest: InitrdManifest,
   references: readonly Reference[] = [packages, vouched],
-): Unknown | null {
+): UnknownThings | null {
   const { boot: measured, banks } = proof;
   assert.ok(measured);
   const judge = new InitrdJudge(references, group.name, defaultBootRules);

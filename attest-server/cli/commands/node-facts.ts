@@ -1,5 +1,5 @@
 import type { NodeView } from '../../api/api.ts';
-import type { Bound } from '../../formats/enrolment-method.ts';
+import type { EnrolmentMethod } from '../../formats/enrolment-method.ts';
 import type { Source } from '../../wire/verdict.ts';
 import { marksLines } from '../marks-text.ts';
 import { utc } from '../moment.ts';
@@ -7,8 +7,8 @@ import { field, readable, type TextFormat } from '../readable.ts';
 import type { LabelledLine } from '../table.ts';
 
 /** The facts on a node besides its reasons, which speak for a trusted one: a block below them. */
-export function standing(node: NodeView, reading: TextFormat): string {
-  const lines = known(node);
+export function nodeFacts(node: NodeView, reading: TextFormat): string {
+  const lines = factLines(node);
   const indent = Math.max(...lines.map(([label]) => label.length)) + 4;
   return lines
     .map(([label, text]) => field(`  ${label.toLowerCase()}`, readable(text, reading), indent, reading))
@@ -16,7 +16,7 @@ export function standing(node: NodeView, reading: TextFormat): string {
 }
 
 /** The facts as lines; an unknown one has none. */
-function known(node: NodeView): readonly LabelledLine[] {
+function factLines(node: NodeView): readonly LabelledLine[] {
   return [
     ...(node.since === null ? [] : [['Since', utc(node.since)] as const]),
     ...marksLines(node),
@@ -63,7 +63,7 @@ function affirmed({ aspects, references }: NodeView): readonly LabelledLine[] {
   });
 }
 
-const methods: Readonly<Record<Bound, string>> = {
+const methods: Readonly<Record<EnrolmentMethod, string>> = {
   pin: 'with a pinned key',
   'join-token': 'with a join token',
   approval: 'with an approval',
