@@ -72,7 +72,7 @@ class ListReader {
     return performance.now() >= this.#until;
   }
 
-  /** The kernel gives 4 KiB a call, and finds its place by walking from the list's begin: on long lists it takes long. */
+  /** The kernel gives 4 KiB a call, and finds its place by walking from the list's start: on long lists it takes long. */
   async #piece(from: number, most: number): Promise<Buffer> {
     let buffer = Buffer.allocUnsafeSlow(Math.min(firstBytes, most));
     let size = 0;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 /**
- * The header of a LUKS volume, of the bytes at a device's begin, without any key material. "LUKS2 On-Disk Format
+ * The header of a LUKS volume, of the bytes at a device's start, without any key material. "LUKS2 On-Disk Format
  * Specification" 1.1.3, sections 2.1 and 2.3; "LUKS On-Disk Format Specification" 1.2.3, section 3.
  */
 export type ParsedHeader =

@@ -79,7 +79,7 @@ function widthBeside(indent: number, width: number): number {
 }
 
 /**
- * Breaks at blanks, and a word that is too long within it: a terminal would go on at the begin of its next line, where
+ * Breaks at blanks, and a word that is too long within it: a terminal would go on at the start of its next line, where
  * what others wrote could look like a line of ours.
  */
 export function wrapped(text: string, width: number): readonly string[] {

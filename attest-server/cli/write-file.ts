@@ -12,7 +12,7 @@ function writeFile(path: string, text: string): void {
   }
 }
 
-/** Puts another text in the place of a file's, with its mode: whoever reads it meanwhile reads one of the two. @throws CliError */
+/** Puts another text in place of a file's, with its mode: whoever reads it meanwhile reads one of the two. @throws CliError */
 export function replaceFile(path: string, change: (text: string) => string): void {
   const beside = `${path}.${process.pid}.new`;
   try {

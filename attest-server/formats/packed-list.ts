@@ -73,7 +73,7 @@ export function* parsePackedListInSteps(bytes: Buffer): Generator<void, PackedLi
   return { bytes, tables, packages, ...(yield* parseFiles(reader, fileCount, size, packageCount)) };
 }
 
-/** Reads files in order, from the begin of a block on. @param path of `longestPath` bytes: where each path is put together */
+/** Reads files in order, from the start of a block on. @param path of `longestPath` bytes: where each path is put together */
 export function* recordsFrom(
   list: PackedList,
   block: number,

@@ -31,7 +31,7 @@ const mostText = 192 * 1024 * 1024;
 const heldFor = 15 * 60_000;
 
 /**
- * Policies and references by which nodes were trusted before: made ready when a node is first to be judged by them, once for all
+ * Policies and references by which nodes were trusted before: prepared when a node is first to be judged by them, once for all
  * nodes, and let go when nothing waits any more.
  */
 export class EarlierRules {

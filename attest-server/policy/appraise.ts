@@ -73,7 +73,7 @@ export interface Appraiser {
   ahead(proven: Proven, node: AppraisedNode, at: number): Generator<void>;
   /**
    * Up to where IMA's list of this node was judged by these rules: a `head` of `ProvenImaList`. Null: what is appraised next
-   * must have the list from its begin.
+   * must have the list from its start.
    */
   judgedTo(node: AppraisedNode): string | null;
 }

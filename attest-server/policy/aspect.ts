@@ -28,7 +28,7 @@ export interface Aspect<Name extends AspectName, Rules> {
   readonly referenceKind: ReferenceKind | null;
   /** Kinds of references that it goes by besides. */
   readonly alsoReads?: readonly ReferenceKind[];
-  /** It needs machines that were made ready for it: `strict` does not require it of all. */
+  /** It needs machines that were prepared for it: `strict` does not require it of all. */
   readonly isOptIn?: true;
   /** Paths of the node that the rules speak of, which an agent is asked about; without it, none. */
   paths?(rules: Rules): readonly string[];
@@ -111,7 +111,7 @@ export interface Judge {
   ahead?(proven: Proven, node: JudgedNode, at: number): Iterable<void>;
   /**
    * Up to where IMA's list of this node was judged: a `head` of `ProvenImaList`. Null: its next answer must show the list from
-   * its begin.
+   * its start.
    */
   judgedTo?(node: string): string | null;
 }

@@ -46,7 +46,7 @@ export function sightingOf({ clock, firmwareVersion, facts }: Proven): ClockRead
 
 export interface SequenceJudgement {
   readonly findings: readonly Finding[];
-  /** Other firmware that an earlier boot had already: told where a policy says what that weighs; null if there is none. */
+  /** Other firmware that an earlier boot had already: reported where a policy says what that weighs; null if there is none. */
   readonly replaced: Finding | null;
   /** To be remembered for the next sighting. */
   readonly next: Sequence;

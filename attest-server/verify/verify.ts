@@ -34,7 +34,7 @@ export interface Evidence {
   readonly ima?: ImaTail | ImaProblem | null;
 }
 
-/** IMA's list from where it was proven before, or from its begin. */
+/** IMA's list from where it was proven before, or from its start. */
 export interface ImaTail {
   /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
   readonly from: number;

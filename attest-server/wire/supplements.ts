@@ -24,7 +24,7 @@ export interface SupplementForm {
   readonly ofStrangers?: true;
   /** Its bytes are read at once, not in steps. */
   readonly isReadAtOnce?: true;
-  /** An answer may bring it from its begin, though more of it was known: it is that of another boot. */
+  /** An answer may bring it from its start, though more of it was known: it is that of another boot. */
   readonly mayBeginAgain?: true;
   /** Whether a node that sends more than at first needs one of a few slots, since so many send it at once. */
   readonly takesPlace?: true;

@@ -78,7 +78,7 @@ export function isReplayed({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return isAggregate(shown);
 }
 
-/** Whether a list of this boot was seen, whatever it was worth: its begin stays as it is, so that it need not come again. */
+/** Whether a list of this boot was seen, whatever it was worth: its start stays as it is, so that it need not come again. */
 export function isShown({ shown }: Pick<AggregateClaim, 'shown'>): boolean {
   return shown !== 'none';
 }

@@ -39,7 +39,7 @@ export function versionOfReference(components: readonly VersionSource[]): string
 /**
  * The version that a boot is of: that of the known kernel or initrd whose file it measured, as references call it.
  * Attack: a version in a path says nothing. Another file may lie there, and a known file under the name of another one.
- * @param known what references have in the place of a component
+ * @param known what references have in place of a component
  */
 export function versionOfBoot(
   components: readonly BootComponent[],

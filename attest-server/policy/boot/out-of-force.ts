@@ -9,7 +9,7 @@ import type { UnknownBoot } from './unknown.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 import { type ComparisonContext, inForceKnow, wouldExplain } from './would-explain.ts';
 
-/** References of a group that nobody has put in force, or that were taken out of it; made ready when first needed. */
+/** References of a group that nobody has put in force, or that were taken out of it; prepared when first needed. */
 export function idleReferences(
   group: string,
   rules: Pick<BootRules, 'references'>,

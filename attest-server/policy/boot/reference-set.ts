@@ -13,7 +13,7 @@ import type { MaskName } from './named-masks.ts';
 import { type PreparedComponents, prepareComponents } from './prepared-components.ts';
 import type { BootRules } from './rules.ts';
 
-/** A reference, its values made ready to be compared. */
+/** A reference, its values prepared to be compared. */
 export interface PreparedReference {
   readonly reference: Reference;
   /** Milliseconds since the epoch; infinity if it does not expire. */
@@ -36,7 +36,7 @@ export interface ReferenceSet {
 /**
  * Revocations count for the whole group, even if the policy names others.
  * @param group its name
- * @param ready makes one ready, by these masks
+ * @param ready prepares one, by these masks
  */
 export function prepareReferences(
   group: string,
@@ -63,7 +63,7 @@ export function isComparedBy(
   return references?.includes(reference.name) ?? reference.group === group;
 }
 
-/** Makes each ready once, for as long as it lives: the judges of one group and of its announced changes share it. */
+/** Prepares each once, for as long as it lives: the judges of one group and of its announced changes share it. */
 export function preparer(masks: readonly MaskName[]): (reference: Reference) => PreparedReference {
   const made = new Map<Reference, PreparedReference>();
   return (reference) => {

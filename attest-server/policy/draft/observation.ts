@@ -79,7 +79,7 @@ export function observe(
 export type LikeBoots = Pick<Observation, 'references' | 'knownTo'>;
 const nothingLike: LikeBoots = { references: [], knownTo: [] };
 
-/** For many nodes: the references are made ready once. */
+/** For many nodes: the references are prepared once. */
 export function likeReferences(
   references: readonly Reference[],
   at: number,

@@ -12,7 +12,7 @@ export interface ObservedAspect {
 }
 export type Posture = Readonly<Partial<Record<AspectName, ObservedAspect>>>;
 
-/** For many nodes, in steps of some milliseconds: what the references say is made ready once. @param at milliseconds since the epoch */
+/** For many nodes, in steps of some milliseconds: what the references say is prepared once. @param at milliseconds since the epoch */
 export function postureObserver(
   references: readonly Reference[],
   at: number,

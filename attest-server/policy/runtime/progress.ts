@@ -18,7 +18,7 @@ export class ListFollower {
   readonly #entriesInStep: number;
   readonly #byNode: LRUCache<string, ListProgress>;
 
-  /** @param most nodes that are followed at once; of others the list is wanted from its begin */
+  /** @param most nodes that are followed at once; of others the list is wanted from its start */
   constructor(sort: SortEntry, entriesInStep: number, most: number) {
     this.#sort = sort;
     this.#entriesInStep = entriesInStep;
@@ -29,7 +29,7 @@ export class ListFollower {
     return this.#byNode.get(node)?.head ?? null;
   }
 
-  /** Null if entries before these were not judged here: then it must come from its begin. */
+  /** Null if entries before these were not judged here: then it must come from its start. */
   follow(node: string, list: ProvenImaList): ListProgress | null {
     return atOnce(this.#steps(node, list, Number.MAX_SAFE_INTEGER));
   }

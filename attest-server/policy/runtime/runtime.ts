@@ -48,7 +48,7 @@ export const runtime: Aspect<'runtime', RuntimeRules> = {
     const isOurs = ({ name, group: its }: PreparedAspect['references'][number]) =>
       its === group.name || rules.references?.includes(name) === true;
     if (!isRequired && !rules.isWritten && !references.some(isOurs)) return unused;
-    // A list is long: it is made ready when the first one comes that is compared with it.
+    // A list is long: it is prepared when the first one comes that is compared with it.
     let ready: PreparedRuntime | null = null;
     function* getReady(): Generator<void, PreparedRuntime> {
       if (ready !== null) return ready;

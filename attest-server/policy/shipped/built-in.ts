@@ -14,7 +14,7 @@ function shipped(name: string): Policy {
 
 /**
  * The line of `strict` that requires every aspect of the list, so that a new one cannot be left out, but for those that need
- * machines which were made ready for them.
+ * machines which were prepared for them.
  */
 const everything = /^( *)require: \[.*\] # every aspect$/m;
 const required = aspects.filter(({ isOptIn }) => isOptIn !== true).map(({ name }) => name);

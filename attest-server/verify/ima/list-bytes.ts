@@ -4,7 +4,7 @@ import { EntryView } from './entry.ts';
 
 /**
  * A list in either form.
- * @param digestBytes of the template's digest in each entry, where it is known since the list's begin; else null
+ * @param digestBytes of the template's digest in each entry, where it is known since the list's start; else null
  */
 export function* openList(chunks: readonly Buffer[], digestBytes: number | null): Generator<void, ListBytes> {
   if (digestBytes !== null) return new ListBytes(chunks, digestBytes, null);

@@ -45,14 +45,14 @@ export interface KnownList {
 /** The proof that one answer gives of a list. */
 export interface ListProof {
   readonly list: ProvenImaList | ImaProblem | null;
-  /** Null if the answer says nothing of the list's begin. */
+  /** Null if the answer says nothing of the list's start. */
   readonly aggregate: BootAggregate | AggregateProblem | null;
   /** To be remembered; null: nothing is to be known of the list any longer. */
   readonly known: KnownList | null;
 }
 
 /**
- * Replays a list, from its begin or from where it was proven before, until it gives the quoted PCR 10: in each quoted bank
+ * Replays a list, from its start or from where it was proven before, until it gives the quoted PCR 10: in each quoted bank
  * that has it, and with the same entry. Stops after each step of some milliseconds.
  * @param known of this boot and this attestation key
  */
@@ -63,7 +63,7 @@ export function* proveList(
 ): Generator<void, ListProof> {
   if (tail === null) return withoutTail(banks, known);
   const quoted = quotedValues(banks);
-  // Of a list that goes on somewhere nothing is said of its begin.
+  // Of a list that goes on somewhere nothing is said of its start.
   const of = (aggregate: ListProof['aggregate']) => (tail.from === 0 ? aggregate : null);
   const [best] = quoted;
   if (best === undefined) return failed(incomplete(unquoted), of('unquoted'));

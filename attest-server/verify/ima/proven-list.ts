@@ -12,7 +12,7 @@ declare class ListSeal {
 export interface ProvenImaList extends ListSeal {
   /** Names the list up to here, as no other list can: `<bank>:<PCR 10 in hex>`, of the best bank quoted. */
   readonly head: string;
-  /** Entries, and bytes of the binary form, from the list's begin up to here. */
+  /** Entries, and bytes of the binary form, from the list's start up to here. */
   readonly entries: number;
   readonly bytes: number;
   /** Entries that a rule's `pcr=` put into another PCR than 10: nothing is proven of them, and `walk` leaves them out. */

@@ -12,7 +12,7 @@ export interface CpioHeader {
   readonly inode: string;
   readonly bytes: number;
   readonly device: readonly [number, number];
-  /** With the zero after it, and what else is there up to the begin of the bytes. */
+  /** With the zero after it, and what else is there up to the start of the bytes. */
   readonly nameBytes: number;
   /** The sum of all its bytes, modulo 2^32, where the archive says it. */
   readonly checksum: number | null;

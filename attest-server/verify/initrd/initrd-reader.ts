@@ -132,7 +132,7 @@ export class InitrdReader {
     }
   }
 
-  /** Zeros, an archive as it is, or the begin of something packed. */
+  /** Zeros, an archive as it is, or the start of something packed. */
   async #takeBetween(bytes: Buffer): Promise<number> {
     const [byte = 0] = bytes;
     if (this.#firstByte !== null) return this.#beginPacked(this.#firstByte, byte);

@@ -189,7 +189,7 @@ export class RootTree {
     }
     const there = folder.children.get(last);
     if (there !== undefined) remove(folder, last, there);
-    // Attack: a link put in the place of the first name has the kernel write where that link leads.
+    // Attack: a link put in place of the first name has the kernel write where that link leads.
     const parts = partsOf(first.name);
     const firstName = parts.pop() ?? '';
     const node = this.#folders.walk(parts)?.children.get(firstName)?.node;

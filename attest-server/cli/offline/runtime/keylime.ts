@@ -8,7 +8,7 @@ import { inOurWords } from '../../../wire/shape-fault.ts';
 export interface KeylimePolicy {
   readonly files: readonly ListedFile[];
   readonly keyrings: readonly { readonly keyring: string; readonly digest: string }[];
-  /** Paths that it leaves out, as it writes them: regular expressions that match a path's begin. */
+  /** Paths that it leaves out, as it writes them: regular expressions that match a path's start. */
   readonly excludes: readonly string[];
   /** The parts of it that are passed over, a line each, for people. */
   readonly notes: readonly string[];
@@ -24,7 +24,7 @@ export function parseKeylime(text: string): KeylimePolicy {
 
 /**
  * The same paths as a glob of a policy file, where a regular expression is plain enough to tell; else null. Keylime asks
- * whether the begin of a path matches.
+ * whether the start of a path matches.
  */
 export function globOfExclude(expression: string): string | null {
   const found = /^\^?((?:[A-Za-z0-9_/@:,=~-]|\\[.\-+_ ])+)(\.\*|\(\/\.\*\)\?|\$)?\$?$/.exec(expression);

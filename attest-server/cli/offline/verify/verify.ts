@@ -23,7 +23,7 @@ export interface BundleJudgement {
   readonly references?: readonly Reference[];
   /** The authorities that endorse TPMs. */
   readonly roots?: TrustRoots;
-  /** Initrds that lie here, in the place of what the bundle says is in them. */
+  /** Initrds that lie here, in place of what the bundle says is in them. */
   readonly initrds?: readonly GivenInitrd[];
   /** Milliseconds since the epoch; the moment of export, where the bundle says it, wins. */
   readonly now: number;

@@ -92,7 +92,7 @@ export function isMoved(from: string, to: string): boolean {
 }
 
 /**
- * Busybox does what it is called by: its hooks make these names on the host, as hard links. Attack: it is put in the place of a
+ * Busybox does what it is called by: its hooks make these names on the host, as hard links. Attack: it is put in place of a
  * program that it is not, so that this one fails.
  */
 function isApplet(from: string, to: string): boolean {

@@ -97,7 +97,7 @@ export class InitrdJudge {
     return yield* judgeInitrd(yield* initrd.whole(), { ...lists, active, idle });
   }
 
-  /** A list is long: it is made ready when the first image comes that is compared with it. */
+  /** A list is long: it is prepared when the first image comes that is compared with it. */
   *#ready(): Generator<void, InitrdLists> {
     if (this.#lists !== null) return this.#lists;
     const inState: Record<Reference['state'], ListedFiles[]> = {
