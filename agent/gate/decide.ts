@@ -30,14 +30,14 @@ export type Decision =
 const observedFor = 15_000;
 
 /** The one place that decides whether kubelet may start. */
-export function decide(standing: GateStatus, now: number): Decision {
-  const { since, order, kept, askedInVain, operator } = standing;
+export function decide(status: GateStatus, now: number): Decision {
+  const { since, order, kept, askedInVain, operator } = status;
   if (operator !== null) return { do: 'open', why: 'operator' };
   if (order?.mode === 'observe') return { do: 'open', why: 'observe' };
   if (order?.proven === true) return { do: 'open', why: 'affirmed' };
   const isObserved = order === null && kept?.mode === 'observe';
   if (isObserved && (askedInVain || now - since >= observedFor)) return { do: 'open', why: 'kept' };
-  const { until, after } = endOf(standing, order ?? kept);
+  const { until, after } = endOf(status, order ?? kept);
   if (until === null || now < until) {
     if (!isObserved) return { do: 'wait', until, after };
     return {

@@ -70,7 +70,7 @@ class Gate {
   readonly #console: GateConsole;
   /** Ends the connections once there is a decision. */
   readonly #decided = new AbortController();
-  #standing: GateStatus;
+  #status: GateStatus;
   #kept: KeptGateState = nothingKept;
   #state: StateDir | null = null;
   #opening: Promise<StateDir> | null = null;
@@ -87,7 +87,7 @@ class Gate {
     this.#with = dependencies;
     const { node, openFile, timeout } = config;
     this.#console = new GateConsole({ node, openFile, print: dependencies.print });
-    this.#standing = {
+    this.#status = {
       since: dependencies.now(),
       order: null,
       kept: null,
@@ -105,7 +105,7 @@ class Gate {
     const connecting = this.#connect(AbortSignal.any([signal, this.#decided.signal]));
     const decision = await this.#decide();
     if (decision !== null) {
-      this.#console.ends(decision, { reason: this.#standing.operator ?? '' });
+      this.#console.ends(decision, { reason: this.#status.operator ?? '' });
       logger.info({ code: 'gate', ...decision }, 'the gate has decided');
       await this.#farewell(decision);
     } else print('assay-gate: stopped before it let kubelet start\n');
@@ -125,9 +125,9 @@ class Gate {
     const { signal, now } = this.#with;
     while (!signal.aborted) {
       const found = await readWayIn(this.#config.openFile);
-      if (found.is === 'open') this.#standing = { ...this.#standing, operator: found.reason };
+      if (found.is === 'open') this.#status = { ...this.#status, operator: found.reason };
       else if (found.is === 'ignored') this.#console.ignores(found.why);
-      const decision = decide(this.#standing, now());
+      const decision = decide(this.#status, now());
       if (decision.do !== 'wait') return decision;
       this.#console.waits(this.#wanted, decision, now());
       await sleep(lookEvery, undefined, { signal }).catch(() => undefined);
@@ -160,7 +160,7 @@ class Gate {
     this.#wanted = { code, text, by: 'fault' };
     this.#failed.add(address);
     if (this.#failed.size >= this.#config.servers.length)
-      this.#standing = { ...this.#standing, askedInVain: true };
+      this.#status = { ...this.#status, askedInVain: true };
   }
 
   /** One connection, to its end. Tells whether the server gave a verdict. */
@@ -169,7 +169,7 @@ class Gate {
     const { node, caFile, sysroot } = this.#config;
     const state = await this.#openState();
     const trust = await readTrust({ caFile, joinToken: null, state }, server, signal);
-    this.#standing = { ...this.#standing, kept: orderUnder(this.#kept, trust.digests) };
+    this.#status = { ...this.#status, kept: orderUnder(this.#kept, trust.digests) };
     const witness = await openAuditWitness(state, (error) => logger.error(describeFault(error)));
     const identity = await this.#readTpm(signal);
     const tpm = this.#tpm;
@@ -261,7 +261,7 @@ class Gate {
   }
 
   #ordered(order: GateOrder, authorities: readonly string[]): void {
-    this.#standing = { ...this.#standing, order };
+    this.#status = { ...this.#status, order };
     const { mode, timeout, onTimeout } = order;
     this.#keep({ ...this.#kept, order: { mode, timeout, onTimeout }, authorities: authorities.slice(0, 64) });
   }
@@ -285,7 +285,7 @@ class Gate {
   async #opened(why: OpenedByItself['why']): Promise<OpenedByItself | null> {
     try {
       const bootId = await readBootId(this.#config.sysroot);
-      return { type: 'opened', why, bootId, reason: this.#standing.operator ?? '' };
+      return { type: 'opened', why, bootId, reason: this.#status.operator ?? '' };
     } catch (error) {
       this.#with.logger.error(describeFault(error), 'the server is not told that the gate opened');
       return null;

@@ -30,8 +30,8 @@ export function withShortDigests(text: string): string {
 }
 
 /** A text for a person: printable, its digests short, and how long ago each of its instants was. */
-export function readable(text: string, reading: Pick<TextFormat, 'utc' | 'now'>): string {
-  return withAges(withShortDigests(printable(text)), reading);
+export function readable(text: string, textFormat: Pick<TextFormat, 'utc' | 'now'>): string {
+  return withAges(withShortDigests(printable(text)), textFormat);
 }
 
 /** Each instant of a text without fractions of a second, and how long ago it was. */

@@ -19,13 +19,13 @@ export async function showNodes(
   { io, server, exitWith }: CliContext,
   names: readonly string[],
   { output: format, utc }: ShowOptions,
-  page: (node: NodeView, reading: TextFormat) => string,
+  page: (node: NodeView, textFormat: TextFormat) => string,
   between: string,
 ): Promise<void> {
   const found = await readNamedNodes(await server(), names);
-  const reading = readingOf(io, utc);
+  const textFormat = readingOf(io, utc);
   await printNodes(io, format, names, found.nodes, () =>
-    found.nodes.map((node) => page(node, reading)).join(between),
+    found.nodes.map((node) => page(node, textFormat)).join(between),
   );
   checkAllFound(found);
   exitWith(exitOfStates(found.nodes.map(({ state }) => state)));

@@ -51,7 +51,7 @@ export const noPast: NodePast = { sequence: null, concurrent: false, twins: [], 
 
 export interface Appraisal {
   readonly verdict: Verdict;
-  /** Where the PCRs started over since the sighting before: what is known at that moment. */
+  /** Where the PCRs started over since the previous reading: what is known at that moment. */
   readonly begun: BootTransition | null;
   /** To be remembered of the node. */
   readonly next: { readonly sequence: Sequence; readonly memory: Readonly<Record<string, unknown>> };

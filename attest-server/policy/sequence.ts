@@ -48,9 +48,9 @@ export interface SequenceJudgement {
   readonly findings: readonly Finding[];
   /** Other firmware that an earlier boot had already: reported where a policy says what that weighs; null if there is none. */
   readonly replaced: Finding | null;
-  /** To be remembered for the next sighting. */
+  /** To be remembered for the next reading. */
   readonly next: Sequence;
-  /** The PCRs started over since the sighting before. */
+  /** The PCRs started over since the previous reading. */
   readonly begun: 'rebooted' | 'resumed' | null;
 }
 
@@ -61,8 +61,8 @@ export interface SequenceJudgement {
 const lostWithPower = 1n << 22n;
 
 /**
- * Compares a sighting with the one before: reboot, suspend, kexec, rollback, clone, firmware.
- * @param concurrent the answer is to a challenge older than the sighting before: its clock may be older, too
+ * Compares a reading with the previous one: reboot, suspend, kexec, rollback, clone, firmware.
+ * @param concurrent the answer is to a challenge older than the previous reading: its clock may be older, too
  */
 export function judgeSequence(
   past: Sequence | null,

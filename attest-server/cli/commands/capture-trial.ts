@@ -72,9 +72,9 @@ function turning({ items }: CaptureTrialView): readonly string[] {
 }
 
 /** Empty if nothing stands against a node, and nothing is demanded that one does not give. */
-export function trialText(trial: CaptureTrialView, reading: TextFormat): string {
+export function trialText(trial: CaptureTrialView, textFormat: TextFormat): string {
   const { against } = trial;
-  const news = against.map((one) => againstText(one, reading)).join('');
+  const news = against.map((one) => againstText(one, textFormat)).join('');
   const better = trial.items.filter(isTrustedBy).map(({ node }) => node);
   const staged = trial.references.every(({ state }) => state !== 'active');
   const who =
@@ -86,7 +86,7 @@ export function trialText(trial: CaptureTrialView, reading: TextFormat): string 
 
 function againstText(
   { node, state, reasons, new: news }: CaptureTrialView['against'][number],
-  reading: TextFormat,
+  textFormat: TextFormat,
 ): string {
   const things = news.map(({ what, name, digest, more }) => {
     const others = more === 0 ? '' : `, and ${more} more`;
@@ -94,10 +94,10 @@ function againstText(
       `    new ${printable(what)}`,
       withShortDigests(`${name}${digest === null ? '' : ` ${digest}`}${others}`),
       31,
-      reading,
+      textFormat,
     );
   });
-  return `${printable(node)} is ${state}\n${reasons.map((reason) => paragraph(reason, reading)).join('')}${things.join('')}`;
+  return `${printable(node)} is ${state}\n${reasons.map((reason) => paragraph(reason, textFormat)).join('')}${things.join('')}`;
 }
 
 function isTrustedBy({ before, after }: CaptureTrialView['items'][number]): boolean {

@@ -18,7 +18,7 @@ export function describeNodes(
 }
 
 /** Everything about a node, for a person: its state and, line by line, what is known of it. */
-function page(node: NodeView, reading: TextFormat): string {
+function page(node: NodeView, textFormat: TextFormat): string {
   const lines = [
     ...stateOf(node),
     ...machineOf(node),
@@ -34,10 +34,10 @@ function page(node: NodeView, reading: TextFormat): string {
   ];
   const width = Math.max(...lines.map(([label]) => label.length)) + 2;
   const shown = ([label, text]: LabelledLine) =>
-    field(label && `${label}:`, readable(text, reading), width, reading);
+    field(label && `${label}:`, readable(text, textFormat), width, textFormat);
   const [first] = node.reasons;
   const next =
-    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, reading);
+    first && steps('Next:', first.next ?? adviceOn(first.code, { node: node.name }), width, textFormat);
   return [...lines.map(shown), next ?? '', ...changesOf(node).map(shown)].join('');
 }
 

@@ -7,11 +7,11 @@ import { field, readable, type TextFormat } from '../readable.ts';
 import type { LabelledLine } from '../table.ts';
 
 /** The facts on a node besides its reasons, which speak for a trusted one: a block below them. */
-export function nodeFacts(node: NodeView, reading: TextFormat): string {
+export function nodeFacts(node: NodeView, textFormat: TextFormat): string {
   const lines = factLines(node);
   const indent = Math.max(...lines.map(([label]) => label.length)) + 4;
   return lines
-    .map(([label, text]) => field(`  ${label.toLowerCase()}`, readable(text, reading), indent, reading))
+    .map(([label, text]) => field(`  ${label.toLowerCase()}`, readable(text, textFormat), indent, textFormat))
     .join('');
 }
 

@@ -14,15 +14,12 @@ export interface ComparisonContext {
 }
 
 /** Says of which stages of a boot the references in force have all; they are compared once, when it is first asked. */
-export function inForceKnow(
-  boot: VouchedBoot,
-  comparing: ComparisonContext,
-): (stage: JudgedStage) => boolean {
+export function inForceKnow(boot: VouchedBoot, context: ComparisonContext): (stage: JudgedStage) => boolean {
   let known: readonly JudgedStage[] | null = null;
   return (stage) => {
-    known ??= comparing.active
+    known ??= context.active
       .filter(({ strict }) => !strict)
-      .flatMap((one) => judgedStages.filter(stagesKnownBy(one, boot, comparing)));
+      .flatMap((one) => judgedStages.filter(stagesKnownBy(one, boot, context)));
     return known.includes(stage);
   };
 }
@@ -51,11 +48,11 @@ export function wouldExplain(
   reference: PreparedReference,
   boot: VouchedBoot,
   { stages }: UnknownBoot,
-  comparing: ComparisonContext,
-  inForce = inForceKnow(boot, comparing),
+  context: ComparisonContext,
+  inForce = inForceKnow(boot, context),
 ): boolean {
   if (stages === null || reference.strict) return false;
-  const own = stagesKnownBy(reference, boot, comparing);
+  const own = stagesKnownBy(reference, boot, context);
   const left = stages.filter((stage) => !own(stage));
   if (left.length === 0 || left.length === stages.length) return left.length === 0;
   return left.every(inForce);

@@ -44,19 +44,19 @@ export async function showBootDiff(
     await readBootSide(b ?? a, io.cwd, server),
     io.now(),
   );
-  const reading = readingOf(io, utc);
-  const head = good === null ? '' : comparedWith(good, reading);
-  await print(io, format, diff, () => head + page(diff, reading));
+  const textFormat = readingOf(io, utc);
+  const head = good === null ? '' : comparedWith(good, textFormat);
+  await print(io, format, diff, () => head + page(diff, textFormat));
   exitWith(diff.same ? exit.ok : exit.untrusted);
 }
 
-function comparedWith({ side, at, doubt }: TrustedBoot, reading: TextFormat): string {
+function comparedWith({ side, at, doubt }: TrustedBoot, textFormat: TextFormat): string {
   const though =
     doubt === null
       ? ''
       : `, though ${doubt}: its policy did not require a known boot, so it may be no good one`;
-  const text = `Compared with ${side.label}, trusted at ${readable(at, reading)}${though}.`;
-  return wrapped(text, reading.width)
+  const text = `Compared with ${side.label}, trusted at ${readable(at, textFormat)}${though}.`;
+  return wrapped(text, textFormat.width)
     .map((line) => `${line}\n`)
     .join('');
 }
@@ -234,7 +234,7 @@ function followingStages({ differences }: BootDiff): readonly string[] {
     .map((stage) => stageNames[stage]);
 }
 
-function page(diff: BootDiff, reading: TextFormat): string {
+function page(diff: BootDiff, textFormat: TextFormat): string {
   const { same, findings, differences } = diff;
   const following = followingStages(diff);
   const prose = [
@@ -242,8 +242,8 @@ function page(diff: BootDiff, reading: TextFormat): string {
       ? ['Both boots are the same in everything that is compared.']
       : findings.map(({ text }) => text)),
     ...(following.length === 0 ? [] : [`With it changed: ${following.join(', ')}.`]),
-  ].flatMap((text) => wrapped(readable(text, reading), reading.width));
-  const events = differences.map((one) => eventLines(one, reading));
+  ].flatMap((text) => wrapped(readable(text, textFormat), textFormat.width));
+  const events = differences.map((one) => eventLines(one, textFormat));
   return [...prose.map((line) => `${line}\n`), ...events].join('');
 }
 
@@ -251,14 +251,14 @@ const countsText = { cause: 'the cause', follows: 'follows', never: 'never count
 
 function eventLines(
   { pcr, stage, type, expected, actual, counts, note }: EventOfDiff,
-  reading: TextFormat,
+  textFormat: TextFormat,
 ): string {
   const side = (mark: string, text: string | null) =>
-    field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, reading);
+    field(`  ${mark}`, withShortDigests(printable(text ?? 'nothing')), 4, textFormat);
   return [
     `${countsText[counts]}: PCR ${pcr}, ${printable(`${stage}, ${type}`)}\n`,
     side('-', expected),
     side('+', actual),
-    note === null ? '' : field('  note', printable(note), 8, reading),
+    note === null ? '' : field('  note', printable(note), 8, textFormat),
   ].join('');
 }

@@ -101,7 +101,7 @@ function withNextSteps(verdict: BundleVerdict) {
   };
 }
 
-function page({ verdict, rejected }: JudgedBundle, reading: TextFormat): string {
+function page({ verdict, rejected }: JudgedBundle, textFormat: TextFormat): string {
   const { state, reasons, aspects, boot, from, node, group, require, notes = [] } = withNextSteps(verdict);
   const authentic = reasons.length === 0 && Object.keys(aspects).length === 0;
   const how = rejected
@@ -125,5 +125,5 @@ function page({ verdict, rejected }: JudgedBundle, reading: TextFormat): string 
     ...(boot === null ? [] : noteLines(boot.notes).map((line) => `  ${line}`)),
   ];
   const head = lines.map((line) => `${withShortDigests(line)}\n`).join('');
-  return head + paragraphs(reasons, reading, node);
+  return head + paragraphs(reasons, textFormat, node);
 }
