@@ -14,6 +14,7 @@ import type {
 } from '../attest-server/protocol/messages.ts';
 import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/protocol/messages.ts';
 import { Rejection } from '../attest-server/protocol/rejection.ts';
+import type { Role } from '../attest-server/protocol/roles.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import type { Channel, Closed } from './channel.ts';
@@ -24,7 +25,7 @@ import type { ReadNode } from './node-reader.ts';
 /** What one conversation needs of the agent. */
 export interface ConversationParts {
   /** Default: the agent. */
-  readonly role?: 'agent' | 'gate';
+  readonly role?: Role;
   readonly node: string;
   readonly program: string;
   readonly identity: Identity;

@@ -1,12 +1,7 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
 import type { Parts } from '../protocol/evidence.ts';
-import {
-  type EvidenceMessage,
-  type PcrBank,
-  type PcrSelection,
-  pcrBanks,
-  type Role,
-} from '../protocol/messages.ts';
+import { type EvidenceMessage, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
+import type { Role } from '../protocol/roles.ts';
 import { type AnsweredSupplements, supplementForms } from '../protocol/supplements.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -32,8 +27,8 @@ export interface AttestedNode {
 
 /** One answer as it arrived, beside what the connection knows. */
 export interface Answer {
-  /** Whose connection it is; default the agent's. */
-  readonly by?: Role;
+  /** Whose connection it is. */
+  readonly by: Role;
   readonly evidence: EvidenceMessage;
   readonly nonce: Buffer;
   readonly channel: Buffer;

@@ -9,6 +9,7 @@ import type { Hello, ServerMessage } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
 import { mayWait, type ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { roles } from '../protocol/roles.ts';
 import { type AnsweredSupplements, supplementNames } from '../protocol/supplements.ts';
 import { Agenda } from './agenda.ts';
 import { tick } from './alarms.ts';
@@ -245,7 +246,8 @@ export class Connection<Node> {
   /** A gate whose node is not enrolled is told whether it is to wait for that. */
   #gateOrder(code: ReasonCode): { readonly gate?: GateOrder } {
     const { hello } = this.session;
-    if (hello?.role !== 'gate' || !(mayWait(code) || code === 'unsupported_tpm')) return {};
+    if (hello === null || !roles[hello.role].gets.includes('gateOrder')) return {};
+    if (!(mayWait(code) || code === 'unsupported_tpm')) return {};
     return { gate: { ...this.#ports.gateOf(hello.node), codes: [code] } };
   }
 

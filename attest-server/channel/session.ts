@@ -18,11 +18,11 @@ import {
   parseBinaryFrame,
   parseSupplementFrame,
   type ServerMessage,
-  sentBy,
 } from '../protocol/messages.ts';
 import { Rate } from '../protocol/rate.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { roles } from '../protocol/roles.ts';
 import type { AnsweredSupplements } from '../protocol/supplements.ts';
 import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
@@ -212,7 +212,7 @@ export class Session {
 
   #message(message: AgentMessage, text: string, now: number): readonly Action[] {
     const role = this.#hello?.role;
-    if (role !== undefined && !sentBy[role].includes(message.type))
+    if (role !== undefined && !roles[role].sends.includes(message.type))
       throw new Rejection('role_denied', `the role ${role} may not send ${message.type}`, { field: 'type' });
     switch (message.type) {
       case 'hello':

@@ -5,6 +5,7 @@ import type { AuditEvent } from '../protocol/audit.ts';
 import type { Bound } from '../protocol/enrolment-method.ts';
 import type { Hello } from '../protocol/messages.ts';
 import { Rejection } from '../protocol/rejection.ts';
+import { roles } from '../protocol/roles.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import { byCloud, type ClusterPorts, checkClusterToken } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
@@ -235,7 +236,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     const machine = await methodOfCloud(node, keys);
     if (machine !== null) return machine;
     // What runs before kubelet is enrolled only where somebody named this very key.
-    if (role !== 'agent')
+    if (!roles[role].showsTokens)
       throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
     if (tokens.cluster !== null && clusterPorts !== null && mayEnrol(node, 'vendor')) {
       await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, {

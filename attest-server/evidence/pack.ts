@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { atMost } from '../protocol/at-most.ts';
-import type { Bundle } from '../protocol/bundle.ts';
+import { type Bundle, roleLeftOut } from '../protocol/bundle.ts';
 import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
-import type { PcrBank, Role } from '../protocol/messages.ts';
+import type { PcrBank } from '../protocol/messages.ts';
 import type { Reference } from '../protocol/reference.ts';
+import type { Role } from '../protocol/roles.ts';
 import type { SupplementName } from '../protocol/supplements.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { AttestationKey } from '../verify/attestation-key.ts';
@@ -78,8 +79,8 @@ export interface Moment {
   readonly banks?: readonly PcrBank[] | undefined;
   /** Why IMA's list counts for nothing, where nothing of it is kept. */
   readonly imaProblem?: ImaProblem | undefined;
-  /** Who answered; default the agent. */
-  readonly by?: Role;
+  /** Who answered. */
+  readonly by: Role;
   /** The server is on trial. */
   readonly trial?: true | undefined;
 }
@@ -165,7 +166,7 @@ export class Packer {
         labels: Object.keys(moment.labels).length > 0 ? { ...moment.labels } : undefined,
         banks: moment.banks && [...moment.banks],
         imaProblem: moment.imaProblem,
-        by: (moment.by ?? 'agent') === 'agent' ? undefined : 'gate',
+        by: moment.by === roleLeftOut ? undefined : moment.by,
         trial: moment.trial,
       },
     };

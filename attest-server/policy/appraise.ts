@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache';
 import { atMost } from '../protocol/at-most.ts';
 import type { PartName } from '../protocol/evidence.ts';
-import type { Role } from '../protocol/messages.ts';
 import { policyLabel } from '../protocol/policy-label.ts';
 import type { ReasonCode } from '../protocol/reasons.ts';
 import type { Reference } from '../protocol/reference.ts';
+import { type Role, roles } from '../protocol/roles.ts';
 import type { TpmClass } from '../protocol/tpm-class.ts';
 import type { Aspect as AspectName, AspectResult, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
@@ -12,7 +12,7 @@ import { againstIn, counts, nextAgainst, standing, withAgainst, withStanding } f
 import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
-import { byGateAlone, isProvenByGate } from './gate.ts';
+import { withoutTrust } from './gate.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
@@ -27,7 +27,7 @@ export interface AppraisedNode {
   readonly tpmClass?: TpmClass;
   /** What is remembered of it. Default nothing. */
   readonly past?: NodePast;
-  /** Who answered; whoever runs before the agent speaks of identity and boot alone, as a gate does. Default the agent. */
+  /** Who answered. Default the agent. */
   readonly by?: Role;
 }
 
@@ -175,12 +175,13 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   let wanted = nothing;
   let isOwing = false;
   // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
-  const isGate = (node.by ?? 'agent') !== 'agent';
+  const { by = 'agent' } = node;
+  const { proves, makesTrusted } = roles[by];
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const stood = account?.against[name] ?? noFindings;
     let judgement = nothingSaid;
-    if (!isGate || isProvenByGate(name)) {
+    if (proves.includes(name)) {
       const own = judge.judge(proven, judged, at);
       const itsOwn = unreadBy(aspect, unread);
       // Nobody asks for it, and the node never showed it: there is nothing to tell.
@@ -210,8 +211,9 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     judgements.push(judgement);
   }
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
-  memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
-  const verdict = isGate ? byGateAlone(whole) : whole;
+  const ofItsOwn = unknown.filter(([name]) => proves.includes(name));
+  memory = withUnknown(memory, ofItsOwn, at);
+  const verdict = makesTrusted ? whole : withoutTrust(whole, by);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),

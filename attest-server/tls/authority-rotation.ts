@@ -7,6 +7,7 @@ import type { AuthorityPorts } from '../http/ports.ts';
 import type { AuditAction } from '../protocol/audit.ts';
 import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
 import type { Introduction } from '../protocol/messages.ts';
+import { roles } from '../protocol/roles.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
 import { isRenewalDue, type ServerIdentity, tlsFolder } from './identity.ts';
 
@@ -113,7 +114,7 @@ export function createAuthorityRotation(parts: RotationParts): AuthorityRotation
       const now = `${identity.stage} ${digests.join()}`;
       if (told === now) return { told, authorities: null };
       // A gate is told, too, but the node is told once its agent is: that one runs on.
-      if (told === null && hello.role === 'agent') trusts(node, hello.authorities);
+      if (told === null && roles[hello.role].stays) trusts(node, hello.authorities);
       const isKnown = identity.stage === 'settled' && hello.authorities.join() === identity.caDigest;
       return { told: now, authorities: isKnown ? null : [...identity.authorities] };
     },

@@ -115,6 +115,7 @@ export async function openRooms(release: Release): Promise<ServerRooms> {
       attestation.judge(
         { ...record, ak, endorsementPath },
         {
+          by: 'agent',
           evidence: answer.evidence,
           nonce: answer.nonce,
           channel,

@@ -144,6 +144,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         within: 30,
       };
       return {
+        by: 'agent',
         evidence: tpm.evidenceOfParts(challenge, made, sent, (signed) => madeQuote(tpm.ak, signed, all)),
         nonce,
         channel,

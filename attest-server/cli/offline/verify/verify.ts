@@ -4,7 +4,7 @@ import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { pastOf, withBegun } from '../../../policy/past.ts';
 import { enrolments, type Policy, underTrial } from '../../../policy/policy.ts';
-import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
+import { answeredBy, type Bundle, parseBundle } from '../../../protocol/bundle.ts';
 import { checkShape } from '../../../protocol/parse-json.ts';
 import { classOf } from '../../../protocol/reasons.ts';
 import { type Reference, reference } from '../../../protocol/reference.ts';
@@ -98,7 +98,7 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const labels = context?.labels ?? {};
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
-  const by = context?.by ?? ('agent' as const);
+  const by = answeredBy(bundle);
   const judged = { name: node, labels, tpmClass, past: pastOf(bundle), by };
   const { verdict, begun } = appraise(proven, policy, judged, references, at);
   const { identity, ...others } = verdict.aspects;
