@@ -49,6 +49,8 @@ export interface AnsweringNode {
 export interface AnsweredEvidence {
   readonly nonce: Buffer;
   readonly channel: Buffer;
+  /** What its quotes sign besides; absent where nothing is asked for. */
+  readonly keyRequest?: Buffer | undefined;
   /** Base64. */
   readonly quotes: readonly { readonly attest: string; readonly signature: string }[];
   readonly facts: string;
@@ -133,7 +135,7 @@ export class Packer {
 
   pack(
     node: AnsweringNode,
-    { nonce, channel, quotes, facts, parts, supplements }: AnsweredEvidence,
+    { nonce, channel, keyRequest, quotes, facts, parts, supplements }: AnsweredEvidence,
     { banks, clock }: Pick<Proven, 'banks' | 'clock'>,
     moment: Moment,
     { policy, references, blobs }: Context,
@@ -150,7 +152,7 @@ export class Packer {
         channel: channel.toString('hex'),
         facts: hash('sha256', facts, 'hex'),
         bootLog: parts.boot?.digest ?? '',
-        keyRequest: '',
+        keyRequest: keyRequest?.toString('hex') ?? '',
       },
       quotes: quotes.map(({ attest, signature }, index) => ({ attest, signature, values: own[index] })),
       facts,

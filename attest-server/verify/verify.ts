@@ -50,7 +50,7 @@ export interface ConnectionBinding {
   readonly channel: Buffer;
   /** The channel value that the agent says it signed: it tells a relayed answer from a wrong nonce. */
   readonly claimedChannel: Buffer;
-  readonly keyRequest?: Buffer;
+  readonly keyRequest?: Buffer | undefined;
   /** What the facts must say; null where no session is known, as in an exported bundle. */
   readonly session: Pick<Facts, 'node' | 'helloDigest' | 'purpose'> | null;
 }

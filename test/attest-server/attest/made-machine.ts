@@ -151,6 +151,7 @@ export function madeMachine(name: string, tpm: ForgedTpm = forgedTpm()): MadeMac
         helloDigest: hash('sha256', hello, 'hex'),
         selection,
         challengedAt: at,
+        keyRequest: made.keyRequest,
         parts,
       };
     },
