@@ -24,6 +24,8 @@ import type { WebhookConfig } from './webhook/endpoint.ts';
 /** What the server needs to start; built from file, environment and flags, complete and checked. */
 export interface ServerConfig {
   readonly stateDir: string;
+  /** Where keys are that several servers may share; else the state folder. */
+  readonly keysDir: string;
   /** Interface that agents and the API's callers reach. */
   readonly host: string;
   readonly agentPort: number;
@@ -76,6 +78,8 @@ export interface ServerConfig {
   readonly scrapeKeptFor: number;
   /** Milliseconds after which is looked again whether the certificate is due. */
   readonly certificateLookedAtEvery: number;
+  /** Milliseconds between two looks whether another server changed the authorities that it shares with this one. */
+  readonly sharedKeysLookedAtEvery: number;
   /** Who captured a reference may not approve it; a capture is then always staged. */
   readonly separateApprovals: boolean;
   /** Which share of the trusted nodes a policy may make untrusted; 1: all of them. */
@@ -518,6 +522,7 @@ export function serverValues(sources: SettingSources<typeof serverSettings>): Se
 export function configOf(values: ServerValues): ServerConfig {
   return {
     stateDir: values.stateDir,
+    keysDir: values.stateDir,
     host: values.host,
     agentPort: values.agentPort,
     apiPort: values.apiPort,
@@ -575,6 +580,7 @@ export function configOf(values: ServerValues): ServerConfig {
     metricsPerNode: values['metrics.perNode'],
     scrapeKeptFor: 1000,
     certificateLookedAtEvery: 3_600_000,
+    sharedKeysLookedAtEvery: 5000,
     separateApprovals: values['approvals.separate'],
     refusedPolicyShare: values['breaker.refusePolicyPercent'] / 100,
     policyComparedWithin: 10_000,

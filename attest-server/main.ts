@@ -23,9 +23,10 @@ program
   .requiredOption('--start-anew', 'make a new key with a new origin; each agent reports that once')
   .requiredOption('--reason <text>', 'the reason, for the audit log')
   .action(async ({ reason }: { readonly reason: string }, command: Command) => {
-    const { stateDir } = (await readSettings(command.optsWithGlobals())).values;
+    const { configOf } = await import('./config.ts');
+    const config = configOf((await readSettings(command.optsWithGlobals())).values);
     const { startAuditLogAnew } = await import('./audit-key-command.ts');
-    await startAuditLogAnew(stateDir, reason);
+    await startAuditLogAnew(config, reason);
   });
 program
   .command('check')

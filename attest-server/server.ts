@@ -6,6 +6,7 @@ import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
 import type { ServerConfig } from './config.ts';
+import { openCustody } from './custody/open.ts';
 import { openDeclared } from './declared/open.ts';
 import { openDoors } from './door/open.ts';
 import type { Cluster } from './enrolment/cluster.ts';
@@ -58,7 +59,7 @@ export interface ServerOptions {
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
-  const { stateDir, policy, cloudProgram, names, challengeEvery } = config;
+  const { stateDir, keysDir, policy, cloudProgram, names, challengeEvery } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
@@ -71,6 +72,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   metrics.trial(config.trial);
   if (config.trial) logger.warn({ code: 'trial' }, onTrial);
   if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
+  const keys = rooms.use(openCustody(keysDir, stateDir));
+  if (keys.wasOpened !== null) report.stateWasOpened(keys.wasOpened);
   const { fault } = report;
   const kubernetes =
     config.kubernetes &&
@@ -94,6 +97,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     await openAudit({
       store,
       stateDir,
+      keys: keys.audit,
       now,
       monotonic,
       keeper: kubernetes?.checkpoints ?? null,
@@ -107,6 +111,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const tls = rooms.use(
     await openTls({
       stateDir,
+      keys: keys.tls,
+      followEvery: keys.isShared ? config.sharedKeysLookedAtEvery : null,
       names,
       enrolment: store.enrolment,
       audit: store.audit,

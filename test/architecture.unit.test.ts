@@ -31,6 +31,7 @@ const openedRooms = rooms(
     'attest',
     'audit',
     'channel',
+    'custody',
     'declared',
     'enrolment',
     'evidence',
@@ -83,7 +84,8 @@ const rules: readonly Rule[] = [
   { room: `${server}/kubernetes`, values: [protocol, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
   { room: `${server}/state`, values: [protocol, runner] },
-  { room: `${server}/tls`, values: [protocol, `${server}/state`, runner], types },
+  { room: `${server}/custody`, values: [protocol, `${server}/state`, runner], types },
+  { room: `${server}/tls`, values: [protocol, `${server}/state`], types },
   ...rooms('audit', 'store', 'http').map((room) => ({ room, values: [protocol, `${server}/state`], types })),
   { room: `${server}/enrolment`, values: [protocol, `${server}/verify`, runner], types },
   ...rooms('evidence', 'roots').map((room) => ({ room, values: [protocol, `${server}/verify`], types })),

@@ -16,6 +16,7 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { madeEvent } from '../store/made-records.ts';
@@ -47,6 +48,7 @@ describe('the audit log of a server', () => {
     const log = await AuditLog.open({
       store: store.audit,
       stateDir,
+      keys: openCustody(stateDir, stateDir).audit,
       now: () => 1_000,
       signed: () => {},
       rolledBack: (text) => told.push(text),

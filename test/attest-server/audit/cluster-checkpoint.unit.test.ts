@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
@@ -156,6 +157,7 @@ describe('a server whose database was put back', () => {
     const audit = await openAudit({
       store,
       stateDir: join(folder, state),
+      keys: openCustody(join(folder, state), join(folder, state)).audit,
       now: Date.now,
       monotonic: () => performance.now(),
       keeper,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
+import { openCustody } from '../../../attest-server/custody/open.ts';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
@@ -28,6 +29,7 @@ describe('the audit log of a running server', () => {
       const audit = await openAudit({
         store,
         stateDir,
+        keys: openCustody(stateDir, stateDir).audit,
         now,
         monotonic: now,
         keeper: null,
