@@ -132,6 +132,15 @@ export const serverSettings = {
     flag: '--state-dir',
     schema: path.default('/var/lib/assay').describe('folder of the store, keys and tokens; mode 0700'),
   },
+  keysDir: {
+    variable: 'ASSAY_KEYS_DIR',
+    schema: path
+      .nullable()
+      .default(null)
+      .describe(
+        'folder of the audit key and the TLS authorities, which several servers may share; mode 0700; without it the state folder',
+      ),
+  },
   host: {
     variable: 'ASSAY_HOST',
     schema: z
@@ -522,7 +531,7 @@ export function serverValues(sources: SettingSources<typeof serverSettings>): Se
 export function configOf(values: ServerValues): ServerConfig {
   return {
     stateDir: values.stateDir,
-    keysDir: values.stateDir,
+    keysDir: values.keysDir ?? values.stateDir,
     host: values.host,
     agentPort: values.agentPort,
     apiPort: values.apiPort,
