@@ -49,7 +49,9 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command'].map((name) => `${server}/${name}.ts`),
+  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys'].map(
+    (name) => `${server}/${name}.ts`,
+  ),
 ];
 const rules: readonly Rule[] = [
   // Configuration files are YAML; nothing that a peer sends is.

@@ -277,7 +277,11 @@ export function checkOwn(note: string, origins: readonly AuditOrigin[]): Checkpo
 }
 
 /** The store's keys must be the first ones of the file: a store restored from before a rotation has fewer. */
-function checkBelongs(signer: AuditSigner | null, { origin, keys }: AuditOrigin, path: string): AuditSigner {
+export function checkBelongs(
+  signer: AuditSigner | null,
+  { origin, keys }: AuditOrigin,
+  path: string,
+): AuditSigner {
   const last = keys.at(-1);
   if (last === undefined) throw new Error(`the store names ${origin}, and no key of it`);
   const wanted = `the store is signed by the audit key ${idOf(origin, last)} of ${origin}`;

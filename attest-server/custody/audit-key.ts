@@ -77,6 +77,12 @@ export function rotateAuditKey(path: string, { origin, keys, privateKey: before 
   return rotated;
 }
 
+/** As `AuditKeys` reads it. */
+export function readAuditKey(path: string): AuditSigner | null {
+  const text = textOf(path);
+  return text === null ? null : signerOf(heldIn(text, path));
+}
+
 /** Null where there is none. @throws Error where it is open to others, or no file */
 function textOf(path: string): string | null {
   if (!existsSync(path)) return null;

@@ -31,14 +31,13 @@ const patience = 60_000;
  * @throws Error where it is open to others, is the state folder of another server, or keys were left behind
  */
 export function openKeyFolder(dir: string, stateDir: string): KeyFolder {
-  const isShared = resolve(dir) !== resolve(stateDir);
+  const isShared = isApart(dir, stateDir);
   const wasOpened = isShared ? closeToVolumeGroup(dir) : null;
-  const tls = join(dir, 'tls');
-  if (isShared) checkApart(dir, stateDir);
-  for (const folder of [dir, tls]) preparePrivateFolder(folder);
+  checkLeftBehind(dir, stateDir);
+  const places = placesIn(dir);
+  for (const folder of [dir, places.tls]) preparePrivateFolder(folder);
   return {
-    auditKey: join(dir, 'audit.key'),
-    tls,
+    ...places,
     isShared,
     wasOpened,
     async alone(work) {
@@ -54,7 +53,17 @@ export function openKeyFolder(dir: string, stateDir: string): KeyFolder {
   };
 }
 
-function checkApart(dir: string, stateDir: string): void {
+export function placesIn(dir: string): Pick<KeyFolder, 'auditKey' | 'tls'> {
+  return { auditKey: join(dir, 'audit.key'), tls: join(dir, 'tls') };
+}
+
+function isApart(dir: string, stateDir: string): boolean {
+  return resolve(dir) !== resolve(stateDir);
+}
+
+/** @throws Error where keys would be made anew, or put where another server has its own */
+export function checkLeftBehind(dir: string, stateDir: string): void {
+  if (!isApart(dir, stateDir)) return;
   if (existsSync(join(dir, 'assay.db')))
     throw new Error(`${dir} is a state folder: name a folder for keys alone (keysDir)`);
   for (const file of keyFiles)
