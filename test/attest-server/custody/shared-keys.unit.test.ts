@@ -202,7 +202,7 @@ describe('keys in a folder of their own', () => {
     assert.deepEqual((await writer.read()).other, late.identity.authorities[1]?.certificate);
   });
 
-  it('are refused where others could read or change them, by name', async () => {
+  it('are refused where others could read or change them, by name (row 74)', async () => {
     const { audit, tls } = keysOf('one');
     await audit.ensure();
     await tls.read();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -30,6 +30,18 @@ describe("the server's own authority", () => {
     const after = await identityIn(dir, ['localhost', 'assay.example'], Date.now());
     assert.equal(after.caDigest, before.caDigest);
     assert.ok(new X509Certificate(after.chain).checkHost('assay.example'));
+  });
+
+  it('is made anew with its key where somebody put another authority in the place of its own', async () => {
+    const before = await identityIn(dir, ['localhost'], Date.now());
+    await mkdir(join(dir, 'other'), { mode: 0o700 });
+    const other = await identityIn(join(dir, 'other'), ['localhost'], Date.now());
+    for (const name of ['ca.crt', 'ca.key'])
+      await copyFile(join(dir, 'other', 'tls', name), join(dir, 'tls', name));
+    const after = await identityIn(dir, ['localhost'], Date.now());
+    assert.deepEqual([after.ca, after.replaced], [other.ca, null]);
+    assert.notEqual(after.key, before.key);
+    assert.ok(new X509Certificate(after.chain).verify(new X509Certificate(other.ca).publicKey));
   });
 
   /** An authority of somebody's own, as docs/certificates.md allows it. */
