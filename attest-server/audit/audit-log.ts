@@ -46,6 +46,8 @@ export class AuditLog {
   /** Those whose key was lost. */
   readonly #earlier: readonly AuditOrigin[];
   #signer: AuditSigner;
+  /** How many of its keys are in the store. */
+  #stored = 0;
   #shown: ShownCheckpoint | null = null;
   /** Signed, in the store, and not yet in the file beside it: there was no room. */
   #unmarked: string | null = null;
@@ -68,7 +70,8 @@ export class AuditLog {
     const signer = known === null ? await keys.ensure() : checkBelongs(keys.read(), known, keys.path);
     const log = new AuditLog(ports, signer, origins.slice(0, -1));
     // Also after a rotation that was cut short, and where an older store has a newer key beside it.
-    await log.#addKeysFrom(known?.keys.length ?? 0, 'server');
+    log.#stored = known?.keys.length ?? 0;
+    await log.#addKeys('server');
     await log.#checkMarks();
     await log.sign();
     return log;
@@ -198,14 +201,16 @@ export class AuditLog {
 
   /** Takes the key that is there by now. @throws Error where it does not follow on the one before */
   async #follow(found: AuditSigner | null, actor: string): Promise<void> {
-    const { origin, keys } = this.#signer;
-    this.#signer = checkBelongs(found, { origin, keys }, this.#ports.keys.path);
-    await this.#addKeysFrom(keys.length, actor);
+    this.#signer = checkBelongs(found, this.#signer, this.#ports.keys.path);
+    await this.#addKeys(actor);
   }
 
-  async #addKeysFrom(known: number, actor: string): Promise<void> {
-    for (const key of this.#signer.keys.slice(known))
+  /** Before one of them signs: nobody could verify what a key signed that the store does not know. */
+  async #addKeys(actor: string): Promise<void> {
+    for (const key of this.#signer.keys.slice(this.#stored)) {
       await this.#addKey(key, actor, key.signature === null ? 'audit_key.create' : 'audit_key.rotate');
+      this.#stored += 1;
+    }
   }
 
   async #addKey(key: AuditKey, actor: string, action: AuditAction): Promise<void> {

@@ -73,6 +73,23 @@ describe('the audit log of a server', () => {
     assert.equal(readFileSync(join(dir, 'audit-checkpoint'), 'utf8'), checkpoint);
   });
 
+  it('are signed by a new key only once the store knows it, though there was no room at first', async () => {
+    const world = await open();
+    const { audit } = world.store;
+    const addKey = audit.addKey.bind(audit);
+    audit.addKey = () => Promise.reject(new Error('no room on the disk'));
+    await assert.rejects(world.log.rotate('token:admin'), /no room/);
+    await audit.append(madeEvent('enrol', 'node-1'));
+    const before = size(world);
+    await assert.rejects(world.log.sign(), /no room/);
+    assert.equal(size(world), before);
+    audit.addKey = addKey;
+    await world.log.sign();
+    assert.ok(size(world) > before);
+    assert.deepEqual((await audit.origins()).at(-1)?.keys, world.log.keys);
+    assert.equal(parseCheckpoint(world.log.shown?.checkpoint ?? '').keyId, world.log.keyId);
+  });
+
   it('are signed anew only where something was added', async () => {
     const world = await open();
     await world.log.sign();
