@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { checkBelongs } from './audit/audit-log.ts';
 import { type KnownKeys, readKnownKeys } from './cli/offline/audit/log-in-database.ts';
 import { type LyingKeys, lookAtKeys } from './custody/look-at-keys.ts';
-import { auditKeyId } from './protocol/checkpoint.ts';
+import { auditKeyId } from './wire/checkpoint.ts';
 
 /** One key, and the database that a server would use it with. */
 export interface CheckedKey {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import type { AuditOrigin } from '../protocol/audit-key.ts';
-import { auditKeyId } from '../protocol/checkpoint.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditOrigin } from '../wire/audit-key.ts';
+import { auditKeyId } from '../wire/checkpoint.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { checkOwn } from './audit-log.ts';
 import type { AuditKeys, AuditStore } from './ports.ts';
 

@@ -1,4 +1,4 @@
-import { type Role, roleNames } from '../protocol/roles.ts';
+import { type Role, roleNames } from '../wire/roles.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 

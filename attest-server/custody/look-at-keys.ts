@@ -1,9 +1,9 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import type { AuditSigner } from '../audit/ports.ts';
-import { authorityDigest } from '../protocol/authority.ts';
 import { checkPrivateFolder, readPrivate } from '../state/private-file.ts';
 import { readOrNull } from '../state/whole-file.ts';
+import { authorityDigest } from '../wire/authority.ts';
 import { readAuditKey } from './audit-key.ts';
 import { checkLeftBehind, placesIn } from './key-folder.ts';
 

@@ -3,11 +3,11 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { AuditStore } from '../audit/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { AuditAction } from '../formats/audit.ts';
 import type { AuthorityPorts } from '../http/ports.ts';
-import type { AuditAction } from '../protocol/audit.ts';
-import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
-import type { Introduction } from '../protocol/messages.ts';
-import { roles } from '../protocol/roles.ts';
+import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
+import type { Introduction } from '../wire/messages.ts';
+import { roles } from '../wire/roles.ts';
 import { isRenewalDue, type ServerIdentity } from './identity.ts';
 import type { AuthorityKeys } from './ports.ts';
 

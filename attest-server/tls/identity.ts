@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
-import { tlsOfListeners } from '../protocol/tls.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
+import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
+import { tlsOfListeners } from '../wire/tls.ts';
 import type { Authorities, AuthorityKeys, RotationStage } from './ports.ts';
 import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Challenge } from '../../attest-server/protocol/messages.ts';
-import { binaryFrame, supplementFrame } from '../../attest-server/protocol/messages.ts';
-import { type Role, roleNames } from '../../attest-server/protocol/roles.ts';
+import type { Challenge } from '../../attest-server/wire/messages.ts';
+import { binaryFrame, supplementFrame } from '../../attest-server/wire/messages.ts';
+import { type Role, roleNames } from '../../attest-server/wire/roles.ts';
 import { withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';

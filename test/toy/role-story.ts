@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Action } from '../../attest-server/channel/session.ts';
-import type { Challenge } from '../../attest-server/protocol/messages.ts';
-import type { Role } from '../../attest-server/protocol/roles.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
+import type { Challenge } from '../../attest-server/wire/messages.ts';
+import type { Role } from '../../attest-server/wire/roles.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
 import { madeProof } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';

@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
 import { openCustody } from '../../../attest-server/custody/open.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

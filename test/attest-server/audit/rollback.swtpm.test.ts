@@ -9,7 +9,7 @@ import { start } from 'node-tpm2/run';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { startAnew } from '../../../attest-server/audit/start-anew.ts';
 import { openCustody } from '../../../attest-server/custody/open.ts';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

@@ -12,13 +12,13 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { type Custody, openCustody } from '../../../attest-server/custody/open.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { ed25519Key, followRotations } from '../../../attest-server/protocol/audit-key.ts';
-import { isAuthorityVouchedFor } from '../../../attest-server/protocol/authority.ts';
-import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import { openTls } from '../../../attest-server/tls/open.ts';
+import { ed25519Key, followRotations } from '../../../attest-server/wire/audit-key.ts';
+import { isAuthorityVouchedFor } from '../../../attest-server/wire/authority.ts';
+import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { openCustody } from '../../../attest-server/custody/open.ts';
-import { isAuthorityVouchedFor } from '../../../attest-server/protocol/authority.ts';
 import { tlsFolder } from '../../../attest-server/tls/identity.ts';
+import { isAuthorityVouchedFor } from '../../../attest-server/wire/authority.ts';
 import { identityIn } from './made-identity.ts';
 
 describe('the files of authorities that follow each other', () => {
