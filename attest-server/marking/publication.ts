@@ -1,4 +1,5 @@
 import type { EnforcementAction, WrongResource } from '../protocol/marking.ts';
+import { type ApiBackOff, isRefusal } from './api-back-off.ts';
 import {
   attestationStatus,
   leastStatus,
@@ -6,10 +7,10 @@ import {
   transitionIn,
   transitionOf,
 } from './attestation-status.ts';
-import { backOff } from './back-off.ts';
 import type { NodeToMark } from './judged-node.ts';
 import type { Marks } from './marks.ts';
 import {
+  type Clock,
   ClusterError,
   type ClusterEvent,
   type ClusterNode,
@@ -19,9 +20,10 @@ import {
 } from './ports.ts';
 import { WorkQueue } from './work-queue.ts';
 
-export interface PublicationParts {
+export interface PublicationParts extends Pick<Clock, 'now' | 'monotonic'> {
   readonly writer: Pick<ClusterWriter, 'applyAttestation' | 'attestations' | 'removeAttestation' | 'event'>;
   readonly decisions: Pick<Decisions, 'exemption'>;
+  readonly backOff: ApiBackOff;
   /** Null: the cluster has no Node of that name. */
   readonly nodeOf: (name: string) => ClusterNode | null;
   /** Null: nobody looked at that Node yet. */
@@ -30,12 +32,6 @@ export interface PublicationParts {
   readonly mayWrite: () => boolean;
   /** Marks wait: they come first. */
   readonly areMarksWaiting: () => boolean;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly monotonic: () => number;
-  /** From 0 to 1. */
-  readonly random: () => number;
   readonly report: {
     acted(action: EnforcementAction, isDone: boolean): void;
     failed(error: ClusterError, node: string | null): void;
@@ -78,13 +74,10 @@ const eventWorkers = 2;
 const hour = 3_600_000;
 /** After which one that was reduced or removed is tried again as a whole. */
 const againAfter = 600_000;
-const longestRetryAfter = 600_000;
 /** Refusals after which a resource is reduced or removed, rather than left as it was. */
 const patience = 3;
 /** Lists that fail until resources are written without one: what is there may be green. */
 const mostLists = 3;
-/** Of one Node, or with a tenth of all: then it is the API, and no one resource. */
-const refusedOfAll = 3;
 /** Events of one Node that wait to be told. */
 const mostEvents = 4;
 
@@ -101,15 +94,6 @@ export class Publication {
   #isListed = false;
   #listing: Promise<void> | null = null;
   #listFault: ClusterError | null = null;
-  /** In a row, and until when nothing of that kind is asked for. */
-  readonly #failures = { lists: 0, resources: 0, events: 0 };
-  readonly #closedUntil = {
-    lists: Number.NEGATIVE_INFINITY,
-    resources: Number.NEGATIVE_INFINITY,
-    events: Number.NEGATIVE_INFINITY,
-  };
-  /** Names whose resource was refused since one was taken as a whole. */
-  readonly #refused = new Set<string>();
 
   constructor(parts: PublicationParts) {
     this.#parts = parts;
@@ -133,7 +117,7 @@ export class Publication {
     const { events } = this.#of(name);
     events.push(event);
     if (events.length > mostEvents) events.shift();
-    if (this.#parts.mayWrite()) this.#events.add(name);
+    if (this.#parts.mayWrite() && this.#parts.backOff.isOpen('events')) this.#events.add(name);
   }
 
   /** The cluster has no Node of that name any more. */
@@ -148,7 +132,7 @@ export class Publication {
   /** Another server may have written until now. */
   tookOver(): void {
     this.#isListed = false;
-    this.#failures.lists = 0;
+    this.#parts.backOff.answered('lists');
     for (const [name, { events }] of this.#published) {
       // Of a Node that went meanwhile the list knows whether anything is left.
       if (this.#parts.nodeOf(name) === null) this.#published.delete(name);
@@ -234,9 +218,10 @@ export class Publication {
   }
 
   #enqueue(name: string, { dueAt, notBefore, events }: Published): void {
-    if (!this.#parts.mayWrite()) return;
-    if (Math.max(dueAt, notBefore) <= this.#parts.monotonic()) this.#resources.add(name);
-    if (events.length > 0) this.#events.add(name);
+    const { mayWrite, backOff, monotonic } = this.#parts;
+    if (!mayWrite()) return;
+    if (Math.max(dueAt, notBefore) <= monotonic() && backOff.isOpen('resources')) this.#resources.add(name);
+    if (events.length > 0 && backOff.isOpen('events')) this.#events.add(name);
   }
 
   #wanted(name: string): string | null {
@@ -246,9 +231,9 @@ export class Publication {
 
   /** What is there is asked once: a resource of an earlier server may say what is no more, or be of a Node that is gone. */
   #list(): void {
-    const { writer, monotonic, report } = this.#parts;
+    const { writer, backOff, monotonic, report } = this.#parts;
     const asked = monotonic();
-    if (this.#listing !== null || asked < this.#closedUntil.lists) return;
+    if (this.#listing !== null || !backOff.isOpen('lists')) return;
     this.#listing = writer
       .attestations()
       .then((found) => this.#listed(found, asked))
@@ -256,7 +241,7 @@ export class Publication {
         if (!(error instanceof ClusterError)) throw error;
         report.failed(error, null);
         this.#listFault = error;
-        this.#close('lists', error);
+        backOff.failed('lists', error, null);
       })
       .catch((error: unknown) => {
         report.fault(error, 'list of the NodeAttestations');
@@ -269,7 +254,7 @@ export class Publication {
   #listed(found: readonly PublishedAttestation[], asked: number): void {
     this.#isListed = true;
     this.#listFault = null;
-    this.#failures.lists = 0;
+    this.#parts.backOff.answered('lists');
     const statuses = new Map(found.map(({ name, status }) => [name, status]));
     for (const name of statuses.keys()) this.#of(name);
     const at = this.#parts.monotonic();
@@ -286,23 +271,23 @@ export class Publication {
   }
 
   async #publish(name: string): Promise<void> {
-    const { nodeOf, mayWrite, monotonic, random, report } = this.#parts;
+    const { nodeOf, mayWrite, backOff, monotonic, report } = this.#parts;
     const its = this.#published.get(name);
-    const isReady = this.#isListed || this.#failures.lists >= mostLists;
+    const isReady = this.#isListed || backOff.failuresOf('lists') >= mostLists;
     const at = monotonic();
-    if (its === undefined || !mayWrite() || !isReady || at < this.#closedUntil.resources) return;
+    if (its === undefined || !mayWrite() || !isReady || !backOff.isOpen('resources')) return;
     if (at < Math.max(its.dueAt, its.notBefore)) return;
     const node = nodeOf(name);
     try {
       if (node === null) await this.#remove(name, its);
       else await this.#write(node, its);
-      this.#failures.resources = 0;
+      backOff.answered('resources');
     } catch (error) {
       its.dueAt = Number.NEGATIVE_INFINITY;
       const isOfAll = error instanceof ClusterError && !isRefusal(error);
       if (!isOfAll) {
         its.refusals += 1;
-        its.notBefore = monotonic() + backOff(its.refusals, random);
+        its.notBefore = backOff.retryAt(its.refusals);
       }
       if (error instanceof ClusterError) this.#notWritten(name, its, error);
       else report.fault(error, `the NodeAttestation of ${name}`);
@@ -314,13 +299,13 @@ export class Publication {
     await this.#parts.writer.removeAttestation(name);
     its.isThere = false;
     its.told = null;
-    this.#refused.delete(name);
+    this.#parts.backOff.forget('resources', name);
     // It may have come back meanwhile.
     if (this.#parts.nodeOf(name) === null) this.#published.delete(name);
   }
 
   async #write(node: ClusterNode, its: Published): Promise<void> {
-    const { writer, decisions, judgementOf, now, report } = this.#parts;
+    const { writer, decisions, backOff, judgementOf, now, report } = this.#parts;
     const judgement = judgementOf(node.name);
     if (judgement === null) return;
     const { judged, marks } = judgement;
@@ -332,9 +317,13 @@ export class Publication {
       its.isWhole = true;
       its.refusals = 0;
       its.fault = null;
-      this.#refused.clear();
+      backOff.accepted('resources');
     } catch (error) {
-      if (!isRefusal(error) || (its.refusals + 1 < patience && !this.#areManyRefused)) throw error;
+      if (
+        !isRefusal(error) ||
+        (its.refusals + 1 < patience && !backOff.areManyRefused('resources', this.#published.size))
+      )
+        throw error;
       if (its.told !== told) await this.#reduce(node, its, leastStatus(status));
       its.fault = error;
       report.failed(error, node.name);
@@ -362,49 +351,34 @@ export class Publication {
 
   /** One whose resource is refused waits alone; what concerns all has all of them wait. */
   #notWritten(name: string, its: Published, error: ClusterError): void {
-    this.#parts.report.failed(error, name);
+    const { backOff, report } = this.#parts;
+    report.failed(error, name);
     its.fault = error;
-    if (isRefusal(error)) {
-      this.#refused.add(name);
-      if (!this.#areManyRefused) return;
-    }
+    const isOfAll = backOff.failed('resources', error, { name, all: this.#published.size });
     // Without their definition all are gone, and none is there when it comes back.
-    if (error.reason === 'not_found') this.#isListed = false;
-    this.#close('resources', error);
-  }
-
-  get #areManyRefused(): boolean {
-    return this.#refused.size >= Math.max(refusedOfAll, this.#published.size / 10);
+    if (isOfAll && error.reason === 'not_found') this.#isListed = false;
   }
 
   /** Told once, and lost where that is refused: the resource says how things are. */
   async #tell(name: string): Promise<void> {
-    const { nodeOf, mayWrite, writer, monotonic, report } = this.#parts;
+    const { nodeOf, mayWrite, writer, backOff, report } = this.#parts;
     const node = nodeOf(name);
     const events = this.#published.get(name)?.events ?? [];
     if (node === null || !mayWrite()) return;
-    while (monotonic() >= this.#closedUntil.events) {
+    while (backOff.isOpen('events')) {
       const event = events.shift();
       if (event === undefined) return;
       try {
         await this.#counted('event', () => writer.event(node, event));
-        this.#failures.events = 0;
+        backOff.answered('events');
       } catch (error) {
         if (!(error instanceof ClusterError)) report.fault(error, `an Event on ${name}`);
         else {
           report.failed(error, name);
-          if (!isRefusal(error)) this.#close('events', error);
+          if (!isRefusal(error)) backOff.failed('events', error, null);
         }
       }
     }
-  }
-
-  #close(what: 'lists' | 'resources' | 'events', { retryAfter }: ClusterError): void {
-    const { monotonic, random } = this.#parts;
-    this.#failures[what] += 1;
-    const wait =
-      retryAfter === null ? backOff(this.#failures[what], random) : Math.min(longestRetryAfter, retryAfter);
-    this.#closedUntil[what] = Math.max(this.#closedUntil[what], monotonic() + wait);
   }
 
   async #counted(action: EnforcementAction, work: () => Promise<void>): Promise<void> {
@@ -417,13 +391,6 @@ export class Publication {
       throw error;
     }
   }
-}
-
-/** The API answered that it does not take this, rather than that it takes nothing at present. A mistake of ours may be a 500. */
-function isRefusal(error: unknown): error is ClusterError {
-  return (
-    error instanceof ClusterError && ['invalid', 'failed', 'forbidden', 'conflict'].includes(error.reason)
-  );
 }
 
 const mostNames = 3;

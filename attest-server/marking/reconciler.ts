@@ -1,6 +1,6 @@
 import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
 import type { TaintKeys } from '../protocol/marks.ts';
-import { backOff } from './back-off.ts';
+import { ApiBackOff, isRefusal } from './api-back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
 import { judgedNode, type MarkedGroup, type NodeToMark } from './judged-node.ts';
@@ -9,6 +9,7 @@ import { camelCase, firstSentence, type Marks, marksFor, sparedAs } from './mark
 import { hasSameMarks, type MarksOnNode, marksOn, taintText } from './marks-on-node.ts';
 import { labelRemoval, type NodePatch, nodePatch, statusPatch, withoutVersion } from './patch.ts';
 import {
+  type Clock,
   ClusterError,
   type ClusterEvent,
   type ClusterNode,
@@ -41,7 +42,7 @@ export interface MarkingReport {
   fault(error: unknown, where: string): void;
 }
 
-export interface ReconcilerParts {
+export interface ReconcilerParts extends Clock {
   readonly nodes: Pick<ClusterNodes, 'synced' | 'get' | 'all'>;
   readonly writer: Pick<
     ClusterWriter,
@@ -63,12 +64,6 @@ export interface ReconcilerParts {
   readonly doubts: Doubts;
   readonly keys: TaintKeys;
   readonly ownNode: string | null;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly monotonic: () => number;
-  /** From 0 to 1. */
-  readonly random: () => number;
   readonly report: MarkingReport;
 }
 
@@ -78,9 +73,6 @@ const workers = 8;
 const minorEvery = 60_000;
 /** After which those who change our marks begin anew. */
 const peaceAfter = 600_000;
-const longestRetryAfter = 600_000;
-/** Failures in a row after which all marks wait. */
-const failuresOfAll = 3;
 const openEvery = 1000;
 
 /**
@@ -96,31 +88,26 @@ export class Reconciler {
     () => workers,
   );
   readonly #publication: Publication;
+  readonly #backOff: ApiBackOff;
   #isAssessed = false;
-  /** No mark is written before: the latest ones were not taken. */
-  #closedUntil = Number.NEGATIVE_INFINITY;
-  /** Nothing is written before: the API wants to be left alone. */
-  #aloneUntil = Number.NEGATIVE_INFINITY;
-  #failures = 0;
-  /** Nodes of which a write was refused since one succeeded. */
-  readonly #refused = new Set<string>();
   #openedAt = Number.NEGATIVE_INFINITY;
   readonly #opening = new Set<string>();
   #doubted: readonly Doubt[] = [];
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
-    const { writer, decisions, now, monotonic, random, report } = parts;
+    const { writer, decisions, now, monotonic, report } = parts;
+    this.#backOff = new ApiBackOff(parts);
     this.#publication = new Publication({
       writer,
+      backOff: this.#backOff,
       decisions,
       now,
       monotonic,
-      random,
       report,
       nodeOf: (name) => this.#current(name),
       judgementOf: (name) => this.#judgement(name),
-      mayWrite: () => parts.nodes.synced() && parts.isLeader() && monotonic() >= this.#aloneUntil,
+      mayWrite: () => parts.nodes.synced() && parts.isLeader(),
       areMarksWaiting: () => this.#marks.length > 0,
     });
   }
@@ -300,7 +287,7 @@ export class Reconciler {
       const { judged, marks } = this.#assess(node, known);
       if (!this.#parts.isLeader()) return false;
       if (monotonic() >= this.#openedAt + openEvery) this.#open(monotonic());
-      const wait = Math.max(known.notBefore, this.#closedUntil, this.#aloneUntil);
+      const wait = Math.max(known.notBefore, this.#backOff.opensAt('marks'));
       if (monotonic() < wait) {
         known.dueAt = Math.min(known.dueAt, wait);
         return false;
@@ -386,8 +373,7 @@ export class Reconciler {
         const done = await write(withoutVersion(spec)).catch(noSuccess);
         if (done !== null) return done;
       }
-      const isAnswered = ['conflict', 'invalid', 'failed', 'forbidden'].includes(reason);
-      if (isAnswered && spec.actions.includes('label_remove'))
+      if (isRefusal(error) && spec.actions.includes('label_remove'))
         await write(labelRemoval({ labels })).catch(noSuccess);
       throw error;
     }
@@ -403,8 +389,7 @@ export class Reconciler {
     try {
       await write(wanted);
     } catch (error) {
-      const isAnswered =
-        error instanceof ClusterError && ['invalid', 'failed', 'forbidden'].includes(error.reason);
+      const isAnswered = isRefusal(error) && error.reason !== 'conflict';
       const isGreen = marksOn(node, keys).condition?.status === 'True' && condition?.status !== 'True';
       if (isAnswered && isGreen && condition !== null)
         await write(statusPatch(node, null, now())).catch(noSuccess);
@@ -417,14 +402,15 @@ export class Reconciler {
     { actions }: NodePatch,
     write: () => Promise<ClusterNode>,
   ): Promise<ClusterNode> {
-    const { report, monotonic, keys } = this.#parts;
+    const { report, monotonic, keys, doubts } = this.#parts;
     try {
       const node = await write();
       for (const action of actions) report.acted(action, true);
       known.written = node;
       known.left = marksOn(node, keys);
       known.wroteAt = monotonic();
-      this.#answered();
+      this.#backOff.accepted('marks');
+      doubts.answered(true);
       return node;
     } catch (error) {
       for (const action of actions) report.acted(action, false);
@@ -548,14 +534,8 @@ export class Reconciler {
     return judged === null || marks === null ? null : { judged, marks };
   }
 
-  #answered(): void {
-    this.#failures = 0;
-    this.#refused.clear();
-    this.#parts.doubts.answered(true);
-  }
-
   #notMarked(name: string, error: unknown): void {
-    const { report, monotonic, random } = this.#parts;
+    const { report, doubts } = this.#parts;
     if (!(error instanceof ClusterError)) {
       report.fault(error, `marking of ${name}`);
       return;
@@ -563,34 +543,14 @@ export class Reconciler {
     // It vanished meanwhile: the watch will say so.
     if (error.reason === 'not_found') return;
     report.failed(error, name);
-    const at = monotonic();
-    this.#closeAfter(error, at, name);
+    const isOfAll = this.#backOff.failed('marks', error, { name, all: this.#known.size });
+    // A rule that refuses what we write says nothing against what the API tells.
+    if (isOfAll && error.reason !== 'invalid') doubts.answered(false);
     const known = this.#known.get(name);
     if (known === undefined) return;
     known.failures += 1;
-    known.notBefore = at + backOff(known.failures, random);
+    known.notBefore = this.#backOff.retryAt(known.failures);
     known.dueAt = known.notBefore;
-  }
-
-  /** Retry-After stops all that writes. What else concerns all Nodes stops marks: resources may be taken all the same. */
-  #closeAfter({ reason, retryAfter }: ClusterError, at: number, name: string): void {
-    const { doubts, random } = this.#parts;
-    if (retryAfter !== null)
-      this.#aloneUntil = Math.max(this.#aloneUntil, at + Math.min(longestRetryAfter, retryAfter));
-    if (reason === 'conflict' || reason === 'not_found') return;
-    if (reason === 'failed' || reason === 'forbidden' || reason === 'invalid') {
-      // Attack: a node makes its own object such that nothing can be written of it. It waits alone, and closes nothing.
-      this.#refused.add(name);
-      if (this.#refused.size < Math.max(failuresOfAll, this.#known.size / 10)) return;
-    }
-    this.#failures += 1;
-    // A rule that refuses what we write says nothing against what the API tells.
-    if (reason !== 'invalid') doubts.answered(false);
-    if (this.#failures >= failuresOfAll)
-      this.#closedUntil = Math.max(
-        this.#closedUntil,
-        at + backOff(this.#failures - failuresOfAll + 1, random),
-      );
   }
 }
 
