@@ -11,7 +11,7 @@ interface ContestedNode {
   readonly resource: ContestedWrites;
 }
 
-/** More nodes than a cluster has; of still more, those that were quiet for longest begin anew. */
+/** More nodes than a cluster has; of still more, some begin anew. */
 const mostNodes = 65_536;
 /** After which those who change our marks begin anew. */
 const peaceAfter = 600_000;
