@@ -1,5 +1,5 @@
-import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
-import type { Clock, Decisions, Hold } from './ports.ts';
+import { type Breaker, keyOf } from './breaker.ts';
+import type { Clock, Decisions } from './ports.ts';
 import type { MarkingReport } from './report.ts';
 
 export interface BreakerHoldsParts extends Pick<Clock, 'now' | 'monotonic'> {
@@ -45,15 +45,9 @@ export class BreakerHolds {
     this.#openedAt = at;
     for (const held of opened) this.#opening.add(keyOf(held));
     const failing = new Map(breaker.failing(at).map((one) => [keyOf(one), one]));
-    const holdOf = (held: HeldKey): Hold => ({
-      ...held,
-      at: now(),
-      decision: 'open',
-      by: null,
-      reason: null,
-    });
+    const open = { at: now(), decision: 'open', by: null, reason: null } as const;
     const kept = decisions
-      .hold(...opened.map(holdOf))
+      .hold(...opened.map((held) => ({ ...held, ...open })))
       .then(() => {
         breaker.decide(decisions.holds(), at);
         for (const held of opened) {

@@ -37,7 +37,7 @@ export interface FailingAlike extends HeldKey {
 /**
  * Delays taints of drift, and those of verdicts that a change of ours turned; nothing else: what breaks many nodes at once is more
  * often a mistake of ours than an attack. What a change of ours turned waits for a person, were it one node, and no time ends that.
- * It holds by group, code and value. It reads no clock: `at` is milliseconds of a clock that nobody sets, and never falls.
+ * It holds by group, code and value. It reads no clock: `at` is monotonic milliseconds.
  *
  * The base of all shares is the judged Nodes of the group that are neither control planes nor the server's own.
  */

@@ -1,8 +1,7 @@
-import type { ContestedNodes } from './contested-node.ts';
 import type { NodeToMark } from './judged-node.ts';
 import type { Marks } from './marks.ts';
 import type { MarksOnNode } from './marks-on-node.ts';
-import type { Clock, ClusterNode, ClusterNodes } from './ports.ts';
+import type { ClusterNode } from './ports.ts';
 import { Steadiness } from './steadiness.ts';
 
 /** What the reconciler remembers of one Node while it runs. Moments are monotonic milliseconds. */
@@ -34,57 +33,17 @@ export class KnownNode {
 /** For which our own write counts although the watch has not told it. */
 const staleFor = 30_000;
 
-interface KnownNodesParts extends Pick<Clock, 'monotonic'> {
-  readonly nodes: Pick<ClusterNodes, 'get'>;
-  readonly contested: Pick<ContestedNodes, 'renewed'>;
-}
-
-/** The Nodes that were looked at, each as the watch told it, or as we left it where the watch has not got so far. */
-export class KnownNodes {
-  readonly #parts: KnownNodesParts;
-  readonly #known = new Map<string, KnownNode>();
-
-  constructor(parts: KnownNodesParts) {
-    this.#parts = parts;
-  }
-
-  get size(): number {
-    return this.#known.size;
-  }
-
-  /** Null: the cluster has none of that name. */
-  observed(name: string): ClusterNode | null {
-    const told = this.#parts.nodes.get(name);
-    const known = this.#known.get(name);
-    if (told === null || known?.written == null) return told;
-    const { written, wroteAt } = known;
-    const isFresh = this.#parts.monotonic() < wroteAt + staleFor;
-    if (told.uid === written.uid && isOlder(told, written) && isFresh) return written;
-    known.written = null;
-    return told;
-  }
-
-  of({ name, uid }: ClusterNode): KnownNode {
-    const known = this.#known.get(name);
-    if (known?.uid === uid) return known;
-    const fresh = new KnownNode(uid, known);
-    this.#known.set(name, fresh);
-    this.#parts.contested.renewed(name);
-    return fresh;
-  }
-
-  get(name: string): KnownNode | undefined {
-    return this.#known.get(name);
-  }
-
-  forget(name: string): void {
-    this.#known.delete(name);
-    this.#parts.contested.renewed(name);
-  }
-
-  [Symbol.iterator](): Iterator<[string, KnownNode]> {
-    return this.#known[Symbol.iterator]();
-  }
+/** The Node as the watch told it, or as we left it where the watch has not got so far. */
+export function observed(
+  told: ClusterNode | null,
+  known: KnownNode | undefined,
+  at: number,
+): ClusterNode | null {
+  if (told === null || known?.written == null) return told;
+  const { written, wroteAt } = known;
+  if (told.uid === written.uid && isOlder(told, written) && at < wroteAt + staleFor) return written;
+  known.written = null;
+  return told;
 }
 
 function isOlder(told: ClusterNode, written: ClusterNode): boolean {

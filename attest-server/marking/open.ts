@@ -64,11 +64,11 @@ export interface Marking extends AsyncDisposable {
 
 /** Milliseconds between two looks at what is due, at the lease and at the latch. */
 export interface MarkingTimings {
-  readonly tickEvery: number;
+  readonly resyncEvery: number;
   readonly renewEvery: number;
   readonly latchEvery: number;
 }
-const usualTimings: MarkingTimings = { tickEvery: 1000, renewEvery, latchEvery: 60_000 };
+const usualTimings: MarkingTimings = { resyncEvery: 1000, renewEvery, latchEvery: 60_000 };
 
 /** @throws Error where what people decided cannot be read */
 export async function openMarking(
@@ -137,7 +137,7 @@ export async function openMarking(
       reconciler.resync();
       decisions.endDue().catch(failed);
       admission.turn().catch(failed);
-    }, timings.tickEvery),
+    }, timings.resyncEvery),
     setInterval(() => void renew().catch(failed), timings.renewEvery),
     setInterval(() => void keeper.look().catch(failed), timings.latchEvery),
   ];

@@ -6,7 +6,7 @@ import type { ClusterErrorReason } from '../protocol/marking.ts';
 export interface Clock {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Monotonic milliseconds: of a clock that nobody sets. */
+  /** Monotonic milliseconds. */
   readonly monotonic: () => number;
   /** From 0 to 1. */
   readonly random: () => number;

@@ -5,7 +5,7 @@ import { BreakerHolds } from './breaker-holds.ts';
 import { ContestedNodes } from './contested-node.ts';
 import type { Doubts } from './doubts.ts';
 import { isTainted, type Judgement, type JudgementParts, judge } from './judgement.ts';
-import { type KnownNode, KnownNodes } from './known-node.ts';
+import { KnownNode, observed } from './known-node.ts';
 import { marksOn } from './marks-on-node.ts';
 import { tamperEvent, transitionEvent } from './node-events.ts';
 import { NodeMarks } from './node-marks.ts';
@@ -45,7 +45,7 @@ const workers = 8;
 export class Reconciler {
   readonly publication: Publication;
   readonly #parts: ReconcilerParts;
-  readonly #known: KnownNodes;
+  readonly #known = new Map<string, KnownNode>();
   readonly #marks: NodeMarks;
   readonly #holds: BreakerHolds;
   readonly #backOff: ApiBackOff;
@@ -60,13 +60,12 @@ export class Reconciler {
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
     this.#backOff = new ApiBackOff(parts);
-    this.#known = new KnownNodes({ ...parts, contested: this.#contested });
     this.#holds = new BreakerHolds(parts);
     this.publication = new Publication({
       ...parts,
       backOff: this.#backOff,
       contested: this.#contested,
-      nodeOf: (name) => this.#known.observed(name),
+      nodeOf: (name) => this.#observed(name),
       judgementOf: (name) => this.#judgementOf(name),
       mayWrite: () => parts.nodes.synced() && parts.isLeader(),
       areMarksWaiting: () => this.queueLength > 0,
@@ -87,7 +86,7 @@ export class Reconciler {
   /** The same of all Nodes, and of all that had one. */
   enqueueAll(): void {
     for (const { name } of this.#parts.nodes.all()) this.enqueue(name);
-    for (const [name] of this.#known) this.enqueue(name);
+    for (const name of this.#known.keys()) this.enqueue(name);
   }
 
   /** How many Nodes wait to be marked. */
@@ -97,7 +96,7 @@ export class Reconciler {
 
   /** What a Node has, is to have, and why it has something else; null where the cluster has none of that name. */
   shown(name: string): (LookedNode & Judgement) | null {
-    const node = this.#known.observed(name);
+    const node = this.#observed(name);
     const judgement = this.#judgementOf(name);
     if (node === null || judgement === null) return null;
     return {
@@ -109,7 +108,7 @@ export class Reconciler {
   }
 
   names(): readonly string[] {
-    return Array.from(this.#known, ([name]) => name);
+    return [...this.#known.keys()];
   }
 
   /** Does what is due by itself: to be called each second. */
@@ -139,7 +138,7 @@ export class Reconciler {
 
   /** This server marks from now on, and another one may have until now: what it did is nobody's tampering. */
   tookOver(): void {
-    for (const [, known] of this.#known) {
+    for (const known of this.#known.values()) {
       known.lastApplied = null;
       known.written = null;
     }
@@ -163,7 +162,7 @@ export class Reconciler {
     this.#isAssessed = true;
     this.#holds.decided();
     for (const node of nodes.all()) {
-      const { judged } = this.#judge(node, this.#known.of(node));
+      const { judged } = this.#judge(node, this.#knownOf(node));
       if (isTainted(node, judged, keys)) breaker.grant(node.name, at);
     }
     this.enqueueAll();
@@ -184,13 +183,13 @@ export class Reconciler {
   async #reconcile(name: string): Promise<boolean> {
     const { nodes, isLeader, writer, monotonic } = this.#parts;
     if (!nodes.synced() || !this.#isAssessed) return false;
-    let node = this.#known.observed(name);
+    let node = this.#observed(name);
     for (let reads = 0; ; reads += 1) {
       if (node === null) {
         this.#gone(name);
         return true;
       }
-      const known = this.#known.of(node);
+      const known = this.#knownOf(node);
       const judgement = this.#judge(node, known);
       if (!isLeader()) return false;
       this.#holds.open(monotonic());
@@ -224,13 +223,27 @@ export class Reconciler {
     return judgement;
   }
 
+  #observed(name: string): ClusterNode | null {
+    return observed(this.#parts.nodes.get(name), this.#known.get(name), this.#parts.monotonic());
+  }
+
+  #knownOf({ name, uid }: ClusterNode): KnownNode {
+    const known = this.#known.get(name);
+    if (known?.uid === uid) return known;
+    const fresh = new KnownNode(uid, known);
+    this.#known.set(name, fresh);
+    this.#contested.renewed(name);
+    return fresh;
+  }
+
   #judgementOf(name: string): Judgement | null {
     const { judged = null, marks = null } = this.#known.get(name) ?? {};
     return judged === null || marks === null ? null : { judged, marks };
   }
 
   #gone(name: string): void {
-    this.#known.forget(name);
+    this.#known.delete(name);
+    this.#contested.renewed(name);
     this.#parts.breaker.forget(name);
     this.#backOff.forget('marks', name);
     this.publication.gone(name);
