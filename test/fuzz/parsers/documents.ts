@@ -52,9 +52,12 @@ export const policy: FuzzedParser = {
     error instanceof PolicyError && error.faults.some(({ field }) => field !== 'policy'),
 };
 
-const referenceSources = ['reference', 'parse-json', 'shape-fault', 'firewall'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const referenceSources = [
+  'attest-server/protocol/reference.ts',
+  'attest-server/protocol/parse-json.ts',
+  'attest-server/protocol/shape-fault.ts',
+  'attest-server/protocol/firewall.ts',
+];
 const references = () => recordings('swtpm-fixtures/vectors/references/*/*.json');
 
 export const reference: FuzzedParser = {

@@ -19,9 +19,11 @@ import { ofAttacks, recordedFrames, recordings } from '../recordings.ts';
 import { isMember, isRejection } from './refusals.ts';
 
 const json = { kind: 'json', words: [...partNames] } as const;
-const shapes = ['parse-json', 'shape-fault', 'prototype-key'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const shapes = [
+  'attest-server/protocol/parse-json.ts',
+  'attest-server/protocol/shape-fault.ts',
+  'attest-server/protocol/prototype-key.ts',
+];
 
 export const agentMessage: FuzzedParser = {
   sources: ['attest-server/protocol/messages.ts', 'attest-server/protocol/shape-fault.ts'],
