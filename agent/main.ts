@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Logger } from 'pino';
-import { ConfigError } from '../attest-server/protocol/config-error.ts';
-import type { ConfigFile, LogLevel } from '../attest-server/protocol/settings.ts';
+import { ConfigError } from '../attest-server/settings/config-error.ts';
+import type { ConfigFile, LogLevel } from '../attest-server/settings/settings.ts';
 import type { AgentConfig } from './config.ts';
 import { readVersion } from './version.ts';
 
@@ -74,7 +74,7 @@ boot: copies of the files that GRUB reads, and digests of initrds.`,
   .action(async (parts: readonly string[], flags: InspectFlags) => {
     const { runInspect } = await import('./inspect/inspect.ts');
     const { agentSettings } = await import('./config.ts');
-    const { resolveSettings } = await import('../attest-server/protocol/settings.ts');
+    const { resolveSettings } = await import('../attest-server/settings/settings.ts');
     const { logLevel: level } = resolveSettings(
       { logLevel: agentSettings.logLevel },
       { file: null, environment: process.env, flags: program.opts<{ readonly logLevel?: string }>() },
@@ -139,7 +139,7 @@ command line or configuration.`,
   .exitOverride()
   .action(async ({ config: path, timeout }: { readonly config?: string; readonly timeout?: string }) => {
     const { gateConfigOf, gateValues } = await import('./gate/config.ts');
-    const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
+    const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
     const { runGate } = await import('./gate/run.ts');
     const { logLevel } = program.opts<{ readonly logLevel?: string }>();
     const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
@@ -197,7 +197,7 @@ program
   .addArgument(new Argument('[program]', 'whose file').choices(['run', 'gate']).default('run'))
   .exitOverride()
   .action(async (name: string) => {
-    const { settingsJsonSchema } = await import('../attest-server/protocol/settings-schema.ts');
+    const { settingsJsonSchema } = await import('../attest-server/settings/settings-schema.ts');
     const settings =
       name === 'gate'
         ? (await import('./gate/config.ts')).gateSettings
@@ -209,7 +209,7 @@ program
 /** What writes the log is loaded by no program that ends at once. */
 async function createLogger(level: LogLevel, base: Readonly<Record<string, string>>): Promise<Logger> {
   const { pino } = await import('pino');
-  const { logLines } = await import('../attest-server/protocol/log-lines.ts');
+  const { logLines } = await import('../attest-server/settings/log-lines.ts');
   const sync = pino.destination({ dest: 2, sync: true });
   return pino(
     { level, base: { ...base }, formatters: logLines.formatters, timestamp: logLines.timestamp },
@@ -225,7 +225,7 @@ function stopSignal(): AbortSignal {
 
 /** What reads YAML is loaded only where there is a file. */
 async function readConfig(path: string): Promise<ConfigFile> {
-  const { readConfigFile } = await import('../attest-server/protocol/config-file.ts');
+  const { readConfigFile } = await import('../attest-server/settings/config-file.ts');
   return readConfigFile(path, () => readFile(path, 'utf8'));
 }
 

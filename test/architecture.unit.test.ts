@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { describe, it } from 'mocha';
-import { aspects } from '../attest-server/protocol/verdict.ts';
+import { aspects } from '../attest-server/wire/verdict.ts';
 
 const root = join(import.meta.dirname, '..');
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../protocol/api.ts';
-import { printable } from '../protocol/printable.ts';
+import type { NodeView } from '../api/api.ts';
+import { printable } from '../wire/printable.ts';
 import { type Client, NoAnswer, Refusal } from './client.ts';
 import type { CliIo } from './context.ts';
 import type { Format } from './output.ts';

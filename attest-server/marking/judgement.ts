@@ -1,4 +1,4 @@
-import type { TaintKeys } from '../protocol/marks.ts';
+import type { TaintKeys } from '../formats/marks.ts';
 import type { Breaker } from './breaker.ts';
 import type { Doubts } from './doubts.ts';
 import { judgedNode, type MarkedGroup, type NodeToMark } from './judged-node.ts';

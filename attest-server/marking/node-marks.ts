@@ -1,4 +1,4 @@
-import type { TaintKeys } from '../protocol/marks.ts';
+import type { TaintKeys } from '../formats/marks.ts';
 import { type ApiBackOff, isRefusal } from './api-back-off.ts';
 import type { Breaker } from './breaker.ts';
 import type { ContestedMarks } from './contested-node.ts';

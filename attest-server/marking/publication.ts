@@ -1,4 +1,4 @@
-import type { WrongResource } from '../protocol/marking.ts';
+import type { WrongResource } from '../formats/marking.ts';
 import { isRefusal } from './api-back-off.ts';
 import {
   attestationStatus,

@@ -1,4 +1,4 @@
-import type { WrongResource } from '../protocol/marking.ts';
+import type { WrongResource } from '../formats/marking.ts';
 import type { ClusterError } from './ports.ts';
 
 /** A resource that is not as it should be, and what its reader sees instead. */

@@ -1,4 +1,4 @@
-import type { Doubt } from '../protocol/marking.ts';
+import type { Doubt } from '../formats/marking.ts';
 import { ApiBackOff } from './api-back-off.ts';
 import type { Breaker } from './breaker.ts';
 import { BreakerHolds } from './breaker-holds.ts';

@@ -1,4 +1,4 @@
-import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
+import type { Doubt, EnforcementAction, Suppression } from '../formats/marking.ts';
 import type { HeldKey } from './breaker.ts';
 import type { ClusterError } from './ports.ts';
 

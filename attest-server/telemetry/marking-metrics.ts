@@ -1,5 +1,4 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { MarkingFigures } from '../marking/figures.ts';
 import {
   admissionFaults,
   type BreakerScope,
@@ -12,9 +11,10 @@ import {
   type Suppression,
   suppressions,
   wrongResources,
-} from '../protocol/marking.ts';
-import { classOf, reasonCodes } from '../protocol/reasons.ts';
-import { modes } from '../protocol/verdict.ts';
+} from '../formats/marking.ts';
+import type { MarkingFigures } from '../marking/figures.ts';
+import { classOf, reasonCodes } from '../wire/reasons.ts';
+import { modes } from '../wire/verdict.ts';
 
 /** What marking counts. */
 export interface MarkingMetrics {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { AuditRefusal } from '../audit/refusals.ts';
+import type { AuditEvent } from '../formats/audit.ts';
 import type { MarkingParts } from '../marking/open.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
 import type { Metrics } from './metrics.ts';
 
 interface MarkingReporterParts {

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
+import type { PresenceDoubt } from '../formats/cluster.ts';
 import type { PresenceReport } from '../presence/ports.ts';
-import type { PresenceDoubt } from '../protocol/cluster.ts';
 
 /** How many nodes a line of the log names. */
 const mostNodes = 20;

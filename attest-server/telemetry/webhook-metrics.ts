@@ -1,5 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { type DeliveryResult, deliveryResults } from '../protocol/webhook.ts';
+import { type DeliveryResult, deliveryResults } from '../formats/webhook.ts';
 import type { Webhook } from '../webhook/open.ts';
 
 /** What the webhook counts. */

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { createRefusalLog } from '../../../attest-server/audit/refusals.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { outsideText } from '../../../attest-server/protocol/printable.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { GateOpenings } from '../../../attest-server/telemetry/gate-openings.ts';
+import { outsideText } from '../../../attest-server/wire/printable.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { trials } from '../../trials.ts';
 import { type Flap, type FlappingNode, flappingNode } from './flapping-node.ts';
 

@@ -7,9 +7,9 @@ import { pino } from 'pino';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

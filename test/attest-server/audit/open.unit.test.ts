@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

@@ -5,9 +5,9 @@ import { hitBounds } from '../../../attest-server/door/bounds.ts';
 import { listenPlainly } from '../../../attest-server/http/listen.ts';
 import { nodeView, unsupportedView, withAbsence } from '../../../attest-server/http/node-view.ts';
 import { createProbes } from '../../../attest-server/http/probes.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
 import { createMetrics } from '../../../attest-server/telemetry/metrics.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { nodeStates } from '../../../attest-server/wire/verdict.ts';
 import { quietDoor } from '../door/quiet-door.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
+import { StorageFault } from '../../../attest-server/formats/server-fault.ts';
 import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 
 const parts = {
   logger: pino({ level: 'silent' }),
