@@ -62,6 +62,7 @@ const rules: readonly Rule[] = [
   { room: formats, values: [wire], packages: ['zod', 'node:crypto'] },
   { room: api, values: [wire, formats], packages: ['zod'] },
   { room: `${settings}/config-file`, values: [settings, `${formats}/yaml-offset`], packages: ['yaml'] },
+  { room: `${settings}/logger`, values: [], types: [settings], packages: ['pino'] },
   // A key that is misspelt is answered as any other word is.
   { room: settings, values: [`${formats}/nearest`], packages: ['zod'] },
   // Unpacks what a node sent, in memory.
@@ -158,7 +159,7 @@ const rules: readonly Rule[] = [
       'agent/inspect',
       `${server}/verify/tpm`,
       `${server}/verify/boot/pe-image`,
-      ...[wire, `${formats}/marks`, `${settings}/log-lines`],
+      ...[wire, `${formats}/marks`, settings],
       `${server}/server.ts`,
       `${server}/config.ts`,
     ],
