@@ -81,7 +81,7 @@ const rules: readonly Rule[] = [
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {
     room: `${server}/policy`,
-    values: [wire, formats, `${api}/api`],
+    values: [wire, formats],
     types: [`${server}/verify`],
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
@@ -89,29 +89,27 @@ const rules: readonly Rule[] = [
   ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
   { room: `${server}/health`, values: [formats], types },
   { room: `${server}/presence`, values: [], types: [formats, ...types] },
-  ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
-  { room: `${server}/telemetry`, values: [wire, formats, api], types },
+  ...rooms('marking', 'telemetry', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
   { room: `${server}/state`, values: [`${formats}/server-fault`, runner] },
   { room: `${server}/tls`, values: [wire, `${server}/state`, runner], types: [formats, ...types] },
-  { room: `${server}/audit`, values: [wire, formats, `${server}/state`], types },
-  { room: `${server}/store`, values: [wire, formats, `${api}/policy-api`, `${server}/state`], types },
+  ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
-  ...rooms('attest', 'declared').map((room) => ({
+  ...rooms('attest', 'declared', 'in-force').map((room) => ({
     room,
     values: [wire, formats, ...rooms('verify', 'policy')],
     types,
   })),
-  ...rooms('references', 'in-force').map((room) => ({
-    room,
-    values: [wire, formats, api, ...rooms('verify', 'policy')],
-    types,
-  })),
+  {
+    room: `${server}/references`,
+    values: [wire, formats, ...rooms('verify', 'policy')],
+    types: [`${api}/candidates-api`, ...types],
+  },
   {
     room: `${server}/cli/offline`,
     values: [

@@ -1,5 +1,6 @@
-import type { NodeStanding, NodeView } from '../api/api.ts';
+import type { NodeView } from '../api/api.ts';
 import { refusedView } from './known-node.ts';
+import type { NodeStanding } from './node-view.ts';
 import { nodeStanding, nodeView, rfc3339, unsupportedView, withAbsence } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';
 
