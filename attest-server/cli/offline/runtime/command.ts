@@ -2,8 +2,9 @@ import { hash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
-import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { DigestList } from '../../../formats/digest-list.ts';
 import { parseImaPolicy } from '../../../formats/ima-policy.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { checkListedFile } from '../../../formats/packed-list.ts';
 import {
   type KnownImaPolicy,
