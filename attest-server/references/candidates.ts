@@ -4,8 +4,8 @@ import { kindWords, mostCaptured, type Reference, type ReferenceKind } from '../
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
+import { type KeptUnknown, unknownIn } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../wire/advice.ts';
 import {
   type Alike,
