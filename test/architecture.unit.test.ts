@@ -224,6 +224,19 @@ describe('the architecture', () => {
     });
   }
 
+  it('has no circle of imports, of types neither', () => {
+    const targets = new Map(
+      files.map((file) => [
+        file,
+        importsOf(read(file)).flatMap(({ from }) => {
+          const target = resolve(file, from);
+          return target === null || target === file ? [] : [target];
+        }),
+      ]),
+    );
+    assert.deepEqual(circlesOf(targets), []);
+  });
+
   it('keeps loose files of the server to main, config, server, version and what they alone use', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
@@ -393,6 +406,16 @@ describe('the architecture', () => {
   });
 });
 
+describe('the search for circles', () => {
+  it('finds each whole, and nothing that only leads to one', () => {
+    const imports = { a: ['b'], b: ['c', 'd'], c: ['b'], d: ['e'], e: ['f'], f: ['d', 'g'], g: [] };
+    assert.deepEqual(circlesOf(new Map(Object.entries(imports))), [
+      ['b', 'c'],
+      ['d', 'e', 'f'],
+    ]);
+  });
+});
+
 describe('the reading of classes', () => {
   it('counts the lines of each, from its first to its last', () => {
     const source = `class A {}
@@ -441,6 +464,31 @@ import * as k from 'node:fs';`;
     );
   });
 });
+
+/** Files each of which leads to each other one: strongly connected components, in order. */
+function circlesOf(targets: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const circles: string[][] = [];
+  const numbers = new Map<string, number>();
+  const open: string[] = [];
+  /** Gives the lowest number that the file leads to, of those that are open. */
+  function visit(file: string): number {
+    const own = numbers.size;
+    numbers.set(file, own);
+    open.push(file);
+    let lowest = own;
+    for (const target of targets.get(file) ?? []) {
+      if (!numbers.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (open.includes(target)) lowest = Math.min(lowest, numbers.get(target)!);
+    }
+    if (lowest === own) {
+      const circle = open.splice(open.indexOf(file));
+      if (circle.length > 1) circles.push(circle.sort());
+    }
+    return lowest;
+  }
+  for (const file of targets.keys()) if (!numbers.has(file)) visit(file);
+  return circles.sort();
+}
 
 function isBuilt(path: string): boolean {
   return /(^|\/)(node_modules|dist)\//.test(path);
