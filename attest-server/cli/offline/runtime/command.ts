@@ -4,8 +4,7 @@ import { basename, join, relative, resolve } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
 import { DigestList } from '../../../formats/digest-list.ts';
 import { parseImaPolicy } from '../../../formats/ima-policy.ts';
-import type { ListedFile } from '../../../formats/packed-list.ts';
-import { checkListedFile } from '../../../formats/packed-list.ts';
+import { checkListedFile, type ListedFile } from '../../../formats/packed-list.ts';
 import {
   type KnownImaPolicy,
   type KnownKey,

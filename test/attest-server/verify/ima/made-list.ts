@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
-import type { ImaTail } from '../../../../attest-server/verify/ima/prove-list.ts';
 import {
+  type ImaTail,
   type KnownList,
   type ListProof,
   proveList,
