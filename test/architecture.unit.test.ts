@@ -82,7 +82,7 @@ const rules: readonly Rule[] = [
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {
     room: `${server}/policy`,
-    values: [wire, formats, `${api}/api`],
+    values: [wire, formats],
     types: [`${server}/verify`],
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
@@ -90,29 +90,27 @@ const rules: readonly Rule[] = [
   ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
   { room: `${server}/health`, values: [formats], types },
   { room: `${server}/presence`, values: [], types: [formats, ...types] },
-  ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
-  { room: `${server}/telemetry`, values: [wire, formats, api], types },
+  ...rooms('marking', 'telemetry', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
   { room: `${server}/state`, values: [`${formats}/server-fault`, runner] },
   { room: `${server}/tls`, values: [wire, `${server}/state`, runner], types: [formats, ...types] },
-  { room: `${server}/audit`, values: [wire, formats, `${server}/state`], types },
-  { room: `${server}/store`, values: [wire, formats, `${api}/policy-api`, `${server}/state`], types },
+  ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
-  ...rooms('attest', 'declared').map((room) => ({
+  ...rooms('attest', 'declared', 'in-force').map((room) => ({
     room,
     values: [wire, formats, ...rooms('verify', 'policy')],
     types,
   })),
-  ...rooms('references', 'in-force').map((room) => ({
-    room,
-    values: [wire, formats, api, ...rooms('verify', 'policy')],
-    types,
-  })),
+  {
+    room: `${server}/references`,
+    values: [wire, formats, ...rooms('verify', 'policy')],
+    types: [`${api}/candidates-api`, ...types],
+  },
   {
     room: `${server}/cli/offline`,
     values: [
@@ -229,6 +227,19 @@ describe('the architecture', () => {
       assert.deepEqual(faults, []);
     });
   }
+
+  it('has no circle of imports, of types neither', () => {
+    const targets = new Map(
+      files.map((file) => [
+        file,
+        importsOf(read(file)).flatMap(({ from }) => {
+          const target = resolve(file, from);
+          return target === null || target === file ? [] : [target];
+        }),
+      ]),
+    );
+    assert.deepEqual(circlesOf(targets), []);
+  });
 
   it('keeps loose files of the server to main, config, server, version and what they alone use', () => {
     const isLoose = (file: string) => dirname(file) === server;
@@ -399,6 +410,16 @@ describe('the architecture', () => {
   });
 });
 
+describe('the search for circles', () => {
+  it('finds each whole, and nothing that only leads to one', () => {
+    const imports = { a: ['b'], b: ['c', 'd'], c: ['b'], d: ['e'], e: ['f'], f: ['d', 'g'], g: [] };
+    assert.deepEqual(circlesOf(new Map(Object.entries(imports))), [
+      ['b', 'c'],
+      ['d', 'e', 'f'],
+    ]);
+  });
+});
+
 describe('the reading of classes', () => {
   it('counts the lines of each, from its first to its last', () => {
     const source = `class A {}
@@ -447,6 +468,31 @@ import * as k from 'node:fs';`;
     );
   });
 });
+
+/** Files each of which leads to each other one: strongly connected components, in order. */
+function circlesOf(targets: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const circles: string[][] = [];
+  const numbers = new Map<string, number>();
+  const open: string[] = [];
+  /** Gives the lowest number that the file leads to, of those that are open. */
+  function visit(file: string): number {
+    const own = numbers.size;
+    numbers.set(file, own);
+    open.push(file);
+    let lowest = own;
+    for (const target of targets.get(file) ?? []) {
+      if (!numbers.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (open.includes(target)) lowest = Math.min(lowest, numbers.get(target)!);
+    }
+    if (lowest === own) {
+      const circle = open.splice(open.indexOf(file));
+      if (circle.length > 1) circles.push(circle.sort());
+    }
+    return lowest;
+  }
+  for (const file of targets.keys()) if (!numbers.has(file)) visit(file);
+  return circles.sort();
+}
 
 function isBuilt(path: string): boolean {
   return /(^|\/)(node_modules|dist)\//.test(path);

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeView } from '../api/api.ts';
 import { printable } from '../wire/printable.ts';
 import { type Client, NoAnswer, Refusal } from './client.ts';
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 import type { Format } from './output.ts';
 import { printableJson, printableValue } from './printable.ts';
 import { checkAllFound, type NamedNodes, readNode } from './read-nodes.ts';

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { PolicyArrival } from '../api/policy-api.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { Bound } from '../formats/enrolment-method.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
 import { NotNow } from '../formats/reference-life.ts';

@@ -1,9 +1,9 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { failingAspects, type NodeStanding } from '../api/api.ts';
 import type { DoorPort, HitBound } from '../door/bounds.ts';
 import { clusterFaults, presenceDoubts, watchRestartReasons } from '../formats/cluster.ts';
 import { ourChanges } from '../formats/our-change.ts';
 import { type FaultCause, faultCauses, type StorageCause, storageCauses } from '../formats/server-fault.ts';
+import type { NodeStanding } from '../http/node-view.ts';
 import type { ClusterMetrics } from '../kubernetes/api-health.ts';
 import type { PresenceFigures } from '../presence/presence.ts';
 import { type GateOpening, gateOpenings } from '../wire/gate.ts';
@@ -556,6 +556,11 @@ const bounds: readonly HitBound[] = [
 const ofHeapSpaces = ['total', 'used', 'available'].map((what) => `nodejs_heap_space_size_${what}_bytes`);
 /** An agent names its own version: no more series than a fleet has in an update. */
 const maxVersions = 16;
+
+/** Required aspects whose status is worse than affirming. */
+function failingAspects({ aspects, require }: NodeStanding): readonly Aspect[] {
+  return require.filter((aspect) => aspects[aspect]?.status !== 'affirming');
+}
 
 function codeLabel(code: ReasonCode | null): string {
   if (code === null) return 'none';

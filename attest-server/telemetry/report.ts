@@ -1,5 +1,4 @@
 import type { Logger } from 'pino';
-import { turnsUntrusted } from '../api/policy-api.ts';
 import type { AttestPorts, HistoryEntry } from '../attest/ports.ts';
 import type { AuditRefusal, Noted } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
@@ -8,6 +7,7 @@ import type { Alert } from '../enrolment/double-binding.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import { faultText, type StorageCause, storageCauseOf } from '../formats/server-fault.ts';
+import { turnsUntrusted } from '../formats/trust-loss.ts';
 import type { MarkingParts } from '../marking/open.ts';
 import type { PresenceReport } from '../presence/ports.ts';
 import type { WebhookParts } from '../webhook/open.ts';
