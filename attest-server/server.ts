@@ -2,23 +2,29 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAttest } from './attest/open.ts';
 import type { HistoryEntry } from './attest/ports.ts';
+import { attestFigures, attestReport } from './attest/report.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
 import { openChannel } from './channel/open.ts';
+import { channelFigures, channelReport } from './channel/report.ts';
 import type { ServerConfig } from './config.ts';
 import { openDeclared } from './declared/open.ts';
 import { openDoors } from './door/open.ts';
+import { doorFigures, doorReport } from './door/report.ts';
 import type { Cluster } from './enrolment/cluster.ts';
 import { offeredMethods } from './enrolment/methods.ts';
 import { openEnrolment } from './enrolment/open.ts';
+import { enrolmentReport } from './enrolment/report.ts';
 import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
 import { openHttp } from './http/open.ts';
+import { httpReport } from './http/report.ts';
 import { openInForce } from './in-force/open.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
 import { openPresence } from './presence/open.ts';
+import { presenceFigures, presenceReport } from './presence/report.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
@@ -65,13 +71,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { metrics, report, auditTo } = rooms.use(
-    openTelemetry({ logger, version, perNode: config.metricsPerNode, challengeEvery, now, recorded }),
-  );
-  metrics.trial(config.trial);
-  if (config.trial) logger.warn({ code: 'trial' }, onTrial);
+  const { trial, metricsPerNode: perNode } = config;
+  const telemetry = rooms.use(openTelemetry({ logger, version, trial, perNode, challengeEvery, now }));
+  const { metrics, report, reporting, auditTo } = telemetry;
+  const { figures, fault } = reporting;
+  if (trial) logger.warn({ code: 'trial' }, onTrial);
   if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
-  const { fault } = report;
   const kubernetes =
     config.kubernetes &&
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
@@ -131,10 +136,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       ownNode: config.marking.ownNode,
       now,
       monotonic,
-      report: report.presence,
+      report: presenceReport(reporting),
     }),
   );
-  metrics.presence(presence.figures);
+  presenceFigures(figures, presence.figures);
   const declared = rooms.use(
     await openDeclared(config.declared, {
       store: store.declared,
@@ -167,6 +172,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   );
   metrics.faultyParts(inForce.faulty);
   metrics.policyHistory(inForce.history);
+  const outcomes = attestReport(reporting, { recorded, failed: report.failed });
   const attest = rooms.use(
     await openAttest(config, {
       verdicts: store.verdicts,
@@ -181,19 +187,14 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       labelsOf,
       systemUuidOf: (node) => cluster?.systemUuidOf(node) ?? null,
       alive: state,
-      duration: metrics.duration,
-      answered: report.answered,
-      recorded: report.recorded,
-      gateOpened: report.gateOpened,
+      ...outcomes,
       storageFault: health.fault,
       presence,
       fault,
     }),
   );
   if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
-  metrics.initrds(attest.initrdFigures);
-  metrics.flapping(attest.flapping);
-  metrics.judging(attest.judgingFigures);
+  attestFigures(figures, attest);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
     openReferences(config, {
@@ -228,10 +229,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       eraseEvidence: (node, actor) => evidence.share.erase(node, actor),
       checkWitness: audit.checkWitness,
       status: attest.status,
-      report,
+      report: { ...enrolmentReport(reporting), refused: outcomes.refused, fault },
     }),
   );
-  metrics.claimedWithoutTpm(enrolment.claimedWithoutTpm);
   await declared.begin({
     nodeByEk: store.enrolment.nodeByEk,
     declared: references.life.declared,
@@ -270,8 +270,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     }),
   );
   metrics.webhook.figures(webhook.figures);
-  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway: report.turnedAway }));
-  metrics.unproven(doors.unproven);
+  const { turnedAway } = doorReport(reporting);
+  const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway }));
+  doorFigures(figures, doors);
   const agents = rooms.use(
     await openChannel(config, tls.identity, doors.agents, {
       identify: enrolment.identify,
@@ -285,17 +286,17 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       announce: tls.announce,
       trusts: tls.trusts,
       gateOf: inForce.groups.gateOf,
-      gateOpened: report.gateSaid,
+      gateOpened: outcomes.gateSaid,
       refused: enrolment.refused,
-      gaveWay: (source) => report.turnedAway('agents', 'proven_bytes', source),
-      failed: report.failed,
+      gaveWay: (source) => turnedAway('agents', 'proven_bytes', source),
+      failed: outcomes.failed,
       nodeFailed: attest.failed,
-      connections: metrics.agents,
+      ...channelReport(figures),
       now: monotonic,
       wallClock: now,
     }),
   );
-  metrics.openAnswers(() => agents.openAnswerBytes);
+  channelFigures(figures, agents);
   rooms.use(presence.begin(attest, agents));
   const http = rooms.use(
     await openHttp(config, tls.identity, doors, {
@@ -342,10 +343,13 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         certificates: tls.expiries,
         connections: () => doors.connections(agents.proven),
       },
-      metrics,
+      metrics: telemetry.scraped({
+        flapping: attest.flapping,
+        unenrolled: () => presence.figures().unenrolled(),
+        claimedWithoutTpm: enrolment.claimedWithoutTpm,
+      }),
       now,
-      answered: metrics.request,
-      refused: report.denied,
+      ...httpReport(reporting),
       fault,
     }),
   );

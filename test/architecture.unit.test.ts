@@ -222,7 +222,8 @@ describe('the architecture', () => {
     );
   });
 
-  it('opens each room of the server by its one opener, in server.ts', () => {
+  it('opens each room of the server by its one opener, in server.ts, which gives it the report that it declares', () => {
+    const declares = (report: string) => files.includes(report) && !report.includes('/telemetry/');
     const opened = importsOf(read(`${server}/server.ts`))
       .filter(({ typeOnly }) => !typeOnly)
       .flatMap(({ from }) => resolve(`${server}/server.ts`, from) ?? [])
@@ -232,6 +233,7 @@ describe('the architecture', () => {
       // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
+        ...openedRooms.map((room) => `${room}/report.ts`).filter(declares),
         `${server}/audit/chain.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
@@ -321,6 +323,16 @@ describe('the architecture', () => {
     assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
     assert.deepEqual(
       [...loaded].filter((file) => forOthers.some((pattern) => pattern.test(file))),
+      [],
+    );
+  });
+
+  it('knows in telemetry alone how metrics are kept', () => {
+    const importers = files.filter((file) =>
+      importsOf(read(file)).some(({ from }) => from === 'prom-client'),
+    );
+    assert.deepEqual(
+      importers.filter((file) => !file.startsWith(`${server}/telemetry/`)),
       [],
     );
   });

@@ -6,11 +6,11 @@ import type { Metrics } from './metrics.ts';
 
 interface MarkingReporterParts {
   readonly logger: Logger;
-  readonly metrics: Pick<Metrics, 'marking' | 'refused'>;
+  readonly metrics: Pick<Metrics, 'marking'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Into log and audit log, as far as there is room: what repeats is counted. */
-  readonly refusal: (
+  readonly refused: (
     refused: AuditRefusal,
     fields: Readonly<Record<string, unknown>>,
     change: Partial<Pick<AuditEvent, 'actor' | 'action'>>,
@@ -23,7 +23,7 @@ const lineEvery = 60_000;
 
 /** What marking does to metrics, log and audit log. */
 export function createMarkingReport(parts: MarkingReporterParts): MarkingParts['report'] {
-  const { logger, metrics, now, refusal, fault } = parts;
+  const { logger, metrics, now, refused, fault } = parts;
   const { marking } = metrics;
   const lines = new Map<string, { at: number; omitted: number }>();
   return {
@@ -47,9 +47,8 @@ export function createMarkingReport(parts: MarkingReporterParts): MarkingParts['
     },
 
     tampered(node, text) {
-      metrics.refused('label_tamper');
       const about = { node, isEnrolled: true, address: 'cluster', isProven: true } as const;
-      refusal(
+      refused(
         { ...about, code: 'label_tamper', text },
         { node },
         { actor: 'server', action: 'marks.tamper' },

@@ -3,12 +3,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { GateOpenings } from '../../../attest-server/attest/gate-openings.ts';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { createRefusalLog } from '../../../attest-server/audit/refusals.ts';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { outsideText } from '../../../attest-server/protocol/printable.ts';
 import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { GateOpenings } from '../../../attest-server/telemetry/gate-openings.ts';
 import { trials } from '../../trials.ts';
 import { type Flap, type FlappingNode, flappingNode } from './flapping-node.ts';
 

@@ -4,21 +4,13 @@ import { pino } from 'pino';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
-import { openTelemetry } from '../../../attest-server/telemetry/open.ts';
+import { madeTelemetry } from './made-telemetry.ts';
 
-const parts = {
-  logger: pino({ level: 'silent' }),
-  version: '0.1.0',
-  perNode: true,
-  challengeEvery: 60_000,
-  now: () => 7,
-  recorded: () => {},
-};
 const note = () => ({ event: null, isRepeated: false });
 
 describe('telemetry that is open before the audit log', () => {
   it('keeps what happens meanwhile, and writes it in its order', async () => {
-    const { report, auditTo } = openTelemetry(parts);
+    const { report, auditTo } = madeTelemetry();
     report.policyInForce({ name: 'strict', revision: '1' });
     report.notReloaded('roots', 'no folder');
     const events: AuditEvent[] = [];
@@ -33,14 +25,7 @@ describe('telemetry that is open before the audit log', () => {
   it('says in one line whom another policy changes, the worst first, and warns where one turns untrusted', () => {
     const lines: string[] = [];
     const log = pino({ level: 'info' }, { write: (line) => void lines.push(line) });
-    const { report } = openTelemetry({
-      logger: log,
-      version: '0.1.0',
-      perNode: true,
-      challengeEvery: 60_000,
-      now: () => 7,
-      recorded: () => {},
-    });
+    const { report } = madeTelemetry({ logger: log });
     const side = (state: NodeState) => ({ state });
     const trusted = { node: 'node-1', before: side('pending'), after: side('trusted'), changed: true };
     const untrusted = { node: 'node-2', before: side('trusted'), after: side('untrusted'), changed: true };
@@ -59,18 +44,15 @@ describe('telemetry that is open before the audit log', () => {
   });
 
   it('counts an entry that could not be written', async () => {
-    const { report, auditTo, metrics } = openTelemetry(parts);
+    const { report, auditTo, scraped } = madeTelemetry();
     auditTo({ note, write: () => Promise.reject(new Error('the disk is full')) });
     report.notReloaded('tokens', 'no file');
     await new Promise(setImmediate);
-    assert.match(await metrics.text(), /^assay_audit_write_failures_total 1$/m);
+    assert.match(await scraped.text(), /^assay_audit_write_failures_total 1$/m);
   });
 
   it('keeps entries that found no room, and writes them once there is some, behind one that says what was', async () => {
-    const { report, auditTo, metrics } = openTelemetry({
-      ...parts,
-      now: () => 9,
-    });
+    const { report, auditTo, scraped } = madeTelemetry();
     let isFull = true;
     const events: AuditEvent[] = [];
     const write = async (event: AuditEvent) => {
@@ -78,13 +60,13 @@ describe('telemetry that is open before the audit log', () => {
       events.push(event);
     };
     const series = 'assay_server_fault{cause="disk_full"}';
-    assert((await metrics.text()).includes(`\n${series} 0\n`));
+    assert((await scraped.text()).includes(`\n${series} 0\n`));
     auditTo({ note, write });
     report.storageFailed('disk_full', new StorageFault('disk_full'), true);
     report.failed(new StorageFault('disk_full'), { node: 'node-1' });
     report.notReloaded('tokens', 'no file');
     await new Promise(setImmediate);
-    assert((await metrics.text()).includes(`\n${series} 1\n`));
+    assert((await scraped.text()).includes(`\n${series} 1\n`));
     isFull = false;
     report.storageWorks({ cause: 'disk_full', since: 7 });
     await new Promise(setImmediate);
@@ -95,7 +77,7 @@ describe('telemetry that is open before the audit log', () => {
         ['reload.refuse', null, undefined, undefined, undefined],
       ],
     );
-    const text = await metrics.text();
+    const text = await scraped.text();
     assert(text.includes(`\n${series} 0\n`));
     assert(text.includes('\nassay_server_faults_total{cause="disk_full"} 1\n'));
     assert(text.includes('\nassay_audit_write_failures_total 1\n'));
