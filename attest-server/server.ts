@@ -9,6 +9,7 @@ import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/report.ts';
 import type { ServerConfig } from './config.ts';
 import { openDeclared } from './declared/open.ts';
+import { declaredReport } from './declared/report.ts';
 import { openDoors } from './door/open.ts';
 import { doorFigures, doorReport } from './door/report.ts';
 import type { Cluster } from './enrolment/cluster.ts';
@@ -17,9 +18,11 @@ import { openEnrolment } from './enrolment/open.ts';
 import { enrolmentReport } from './enrolment/report.ts';
 import { openEvidence } from './evidence/open.ts';
 import { openHealth } from './health/open.ts';
+import { healthReport } from './health/report.ts';
 import { openHttp } from './http/open.ts';
 import { httpReport } from './http/report.ts';
 import { openInForce } from './in-force/open.ts';
+import { inForceFigures, inForceReport } from './in-force/report.ts';
 import { openKubernetes } from './kubernetes/open.ts';
 import { openMarking } from './marking/open.ts';
 import { nextStep } from './policy/advice.ts';
@@ -28,7 +31,9 @@ import { presenceFigures, presenceReport } from './presence/report.ts';
 import { openReferences } from './references/open.ts';
 import { openRoots } from './roots/open.ts';
 import { openState } from './state/open.ts';
+import { stateReport } from './state/report.ts';
 import { openStore } from './store/open.ts';
+import { storeReport } from './store/report.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
 import { version } from './version.ts';
@@ -76,7 +81,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const { metrics, report, reporting, auditTo } = telemetry;
   const { figures, fault } = reporting;
   if (trial) logger.warn({ code: 'trial' }, onTrial);
-  if (state.wasOpened !== null) report.stateWasOpened(state.wasOpened);
+  if (state.wasOpened !== null) stateReport(reporting).stateWasOpened(state.wasOpened);
   const kubernetes =
     config.kubernetes &&
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
@@ -87,8 +92,9 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     cloudProgram,
     hasRoots: config.endorsementRoots.length > 0,
   });
-  const onUnreadable = report.unreadable;
-  const health = rooms.use(openHealth({ state, now, report }));
+  const faults = healthReport(reporting);
+  const health = rooms.use(openHealth({ state, now, report: faults }));
+  const { unreadable: onUnreadable } = storeReport(reporting);
   const storeOptions = { chain: chainEntry, onUnreadable, watch: health };
   const store = rooms.use(await health.opening(() => openStore(join(stateDir, 'assay.db'), storeOptions)));
   // Not before the store is ours: a server that is refused leaves no mark.
@@ -145,7 +151,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       store: store.declared,
       methods,
       now,
-      inForce: metrics.declaredSerial,
+      ...declaredReport(figures),
       fault,
     }),
   );
@@ -167,12 +173,11 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       now,
       monotonic,
       logger,
-      report,
+      report: { ...inForceReport(reporting), fault },
     }),
   );
-  metrics.faultyParts(inForce.faulty);
-  metrics.policyHistory(inForce.history);
-  const outcomes = attestReport(reporting, { recorded, failed: report.failed });
+  inForceFigures(figures, inForce);
+  const outcomes = attestReport(reporting, { recorded, failed: faults.failed });
   const attest = rooms.use(
     await openAttest(config, {
       verdicts: store.verdicts,

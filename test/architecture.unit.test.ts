@@ -82,7 +82,7 @@ const rules: readonly Rule[] = [
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [protocol, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [protocol, runner] },
+  { room: `${server}/state`, values: [protocol, runner], types },
   { room: `${server}/tls`, values: [protocol, `${server}/state`, runner], types },
   ...rooms('audit', 'store', 'http').map((room) => ({ room, values: [protocol, `${server}/state`], types })),
   { room: `${server}/enrolment`, values: [protocol, `${server}/verify`, runner], types },
