@@ -5,6 +5,7 @@ import type { HistoryEntry } from './attest/ports.ts';
 import { attestFigures, attestReport } from './attest/report.ts';
 import { chainEntry } from './audit/chain.ts';
 import { openAudit } from './audit/open.ts';
+import { auditFigures, auditReport } from './audit/report.ts';
 import { openChannel } from './channel/open.ts';
 import { channelFigures, channelReport } from './channel/report.ts';
 import type { ServerConfig } from './config.ts';
@@ -24,7 +25,9 @@ import { httpReport } from './http/report.ts';
 import { openInForce } from './in-force/open.ts';
 import { inForceFigures, inForceReport } from './in-force/report.ts';
 import { openKubernetes } from './kubernetes/open.ts';
+import { kubernetesReport } from './kubernetes/report.ts';
 import { openMarking } from './marking/open.ts';
+import { markingFigures, markingReport } from './marking/report.ts';
 import { nextStep } from './policy/advice.ts';
 import { openPresence } from './presence/open.ts';
 import { presenceFigures, presenceReport } from './presence/report.ts';
@@ -36,8 +39,10 @@ import { openStore } from './store/open.ts';
 import { storeReport } from './store/report.ts';
 import { openTelemetry } from './telemetry/open.ts';
 import { openTls } from './tls/open.ts';
+import { tlsReport } from './tls/report.ts';
 import { version } from './version.ts';
 import { openWebhook } from './webhook/open.ts';
+import { webhookFigures, webhookReport } from './webhook/report.ts';
 
 export interface RunningServer extends AsyncDisposable {
   readonly agentPort: number;
@@ -78,10 +83,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const state = rooms.use(await openState(stateDir));
   const { trial, metricsPerNode: perNode } = config;
   const telemetry = rooms.use(openTelemetry({ logger, version, trial, perNode, challengeEvery, now }));
-  const { metrics, report, reporting, auditTo } = telemetry;
+  const { reporting, auditTo } = telemetry;
   const { figures, fault } = reporting;
   if (trial) logger.warn({ code: 'trial' }, onTrial);
   if (state.wasOpened !== null) stateReport(reporting).stateWasOpened(state.wasOpened);
+  // What is nowhere has its figures, too: a server outside of a cluster says 0.
+  const metrics = kubernetesReport(figures);
   const kubernetes =
     config.kubernetes &&
     rooms.use(await openKubernetes(config.kubernetes, { logger, metrics, now, monotonic }));
@@ -109,12 +116,12 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       monotonic,
       keeper: kubernetes?.checkpoints ?? null,
       logger,
-      report,
+      report: auditReport(reporting),
     }),
   );
   auditTo(audit);
-  metrics.auditRollback(audit.ports.rollback);
-  const expire = metrics.certificatesExpire;
+  auditFigures(figures, audit);
+  const certificates = tlsReport(reporting);
   const tls = rooms.use(
     await openTls({
       stateDir,
@@ -126,8 +133,8 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       monotonic,
       lookEvery: config.certificateLookedAtEvery,
       logger,
-      expire,
-      report,
+      expire: certificates.expire,
+      report: certificates,
     }),
   );
   const roots = rooms.use(openRoots(config.endorsementRoots));
@@ -245,6 +252,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
     adopt: inForce.adopt,
     told: inForce.told,
   });
+  const marks = markingReport(reporting);
   const marking =
     kubernetes &&
     rooms.use(
@@ -260,10 +268,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         upgradedFor,
         now,
         monotonic,
-        report: report.marking,
+        report: marks,
       }),
     );
-  if (marking !== null) metrics.marking.figures(marking.figures);
+  markingFigures(figures, marking?.figures ?? null);
   const webhook = rooms.use(
     await openWebhook(config.webhook, {
       store: store.webhook,
@@ -271,10 +279,10 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       now,
       monotonic,
       audit: audit.write,
-      report: report.webhook,
+      report: webhookReport(reporting),
     }),
   );
-  metrics.webhook.figures(webhook.figures);
+  webhookFigures(figures, webhook);
   const { turnedAway } = doorReport(reporting);
   const doors = rooms.use(openDoors(config, { now: monotonic, turnedAway }));
   doorFigures(figures, doors);

@@ -23,9 +23,13 @@ export function doorReport({ figures, logger, now, limiter }: Reporting): Pick<D
 }
 
 export function doorFigures(figures: Figures, doors: Pick<Doors, 'unproven'>): void {
-  figures.gauge('unproven_connections', 'Connections that have proven nothing', ['port'], (gauge) => {
-    for (const port of doorPorts) gauge.set({ port }, doors.unproven(port).connections);
-  });
+  figures.sampledBy(
+    'unproven_connections',
+    'Connections that have proven nothing',
+    'port',
+    doorPorts,
+    (port) => doors.unproven(port).connections,
+  );
   figures.sampled(
     'unproven_bytes',
     'Bytes of connections of agents that have proven nothing',

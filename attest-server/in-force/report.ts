@@ -82,23 +82,20 @@ export function inForceFigures(
     readonly history: Pick<RulesInForce['history'], 'comparing' | 'rollback'>;
   },
 ): void {
-  figures.gauge(
+  const faultOf = (part: ReloadedPart) => faulty().find((its) => its.part === part);
+  figures.sampledBy(
     'reload_faulty',
     '1 while the old form of this part is in force, since the new one has faults, else 0',
-    ['part'],
-    (gauge) => {
-      const parts = new Set(faulty().map(({ part }) => part));
-      for (const part of reloadedParts) gauge.set({ part }, parts.has(part) ? 1 : 0);
-    },
+    'part',
+    reloadedParts,
+    (part) => (faultOf(part) === undefined ? 0 : 1),
   );
-  figures.gauge(
+  figures.sampledBy(
     'policy_refused_nodes',
     'Trusted nodes that a policy would make untrusted, which is refused for that; 0: none is refused. -1: it could not be compared',
-    ['part'],
-    (gauge) => {
-      for (const part of ['declared', 'policy'] as const)
-        gauge.set({ part }, refusedNodes(faulty().find((its) => its.part === part)));
-    },
+    'part',
+    ['declared', 'policy'],
+    (part) => refusedNodes(faultOf(part)?.refused ?? null),
   );
   figures.sampled(
     'policy_comparing',
@@ -112,8 +109,7 @@ export function inForceFigures(
   );
 }
 
-function refusedNodes(faulty: Pick<FaultyPart, 'refused'> | undefined): number {
-  const refused = faulty?.refused ?? null;
+function refusedNodes(refused: FaultyPart['refused']): number {
   if (refused === null) return 0;
   return refused.untrusted === 0 ? -1 : refused.untrusted;
 }

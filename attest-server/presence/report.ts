@@ -44,14 +44,12 @@ export function presenceFigures(figures: Figures, of: () => Pick<PresenceFigures
     'Nodes that are gone from the cluster and silent; they are not counted by state',
     () => of().gone,
   );
-  figures.gauge(
+  figures.sampledBy(
     'presence_doubt',
     '1 while no node is taken for gone, since the list of Nodes in the cluster cannot be true, else 0',
-    ['cause'],
-    (gauge) => {
-      const { doubt } = of();
-      for (const cause of presenceDoubts) gauge.set({ cause }, cause === doubt ? 1 : 0);
-    },
+    'cause',
+    presenceDoubts,
+    (cause) => (of().doubt === cause ? 1 : 0),
   );
 }
 

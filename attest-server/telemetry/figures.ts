@@ -1,4 +1,4 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
  * The metrics of the server; each room declares its own. A name gets the prefix `assay_`. No label but a node's name is free
@@ -28,15 +28,41 @@ export interface Figures {
   ): Histogram<L>;
   /** One number, asked at each scrape; a counter where the name ends in `_total`. */
   sampled(name: string, help: string, value: () => number): void;
+  /** A gauge for each word of a closed list, asked at each scrape. */
+  sampledBy<Word extends string>(
+    name: string,
+    help: string,
+    label: string,
+    words: readonly Word[],
+    value: (word: Word) => number,
+  ): void;
   /** All of it in the Prometheus text format. */
   text(): Promise<string>;
   readonly contentType: string;
 }
 
-export function createFigures(registry: Registry): Figures {
+export function createFigures(): Figures {
+  const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of ofHeapSpaces) registry.removeSingleMetric(name);
   const registers = [registry];
+  const gauge: Figures['gauge'] = <L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[] = [],
+    collect?: (gauge: Gauge<L>) => void,
+  ) =>
+    new Gauge<L>({
+      name: `assay_${name}`,
+      help,
+      labelNames: [...labels],
+      registers,
+      ...(collect && {
+        collect() {
+          collect(this);
+        },
+      }),
+    });
   return {
     counter<L extends string>(
       name: string,
@@ -48,24 +74,7 @@ export function createFigures(registry: Registry): Figures {
       for (const series of begin) counter.inc(series, 0);
       return counter;
     },
-    gauge<L extends string>(
-      name: string,
-      help: string,
-      labels: readonly L[] = [],
-      collect?: (gauge: Gauge<L>) => void,
-    ) {
-      return new Gauge<L>({
-        name: `assay_${name}`,
-        help,
-        labelNames: [...labels],
-        registers,
-        ...(collect && {
-          collect() {
-            collect(this);
-          },
-        }),
-      });
-    },
+    gauge,
     histogram: (name, help, labels, bounds) =>
       new Histogram({
         name: `assay_${name}`,
@@ -75,22 +84,22 @@ export function createFigures(registry: Registry): Figures {
         registers,
       }),
     sampled(name, help, value) {
-      const options = { name: `assay_${name}`, help, registers };
       if (name.endsWith('_total'))
         new Counter({
-          ...options,
+          name: `assay_${name}`,
+          help,
+          registers,
           collect() {
             this.reset();
             this.inc(value());
           },
         });
-      else
-        new Gauge({
-          ...options,
-          collect() {
-            this.set(value());
-          },
-        });
+      else gauge(name, help, [], (its) => its.set(value()));
+    },
+    sampledBy(name, help, label, words, value) {
+      gauge<string>(name, help, [label], (its) => {
+        for (const word of words) its.set({ [label]: word }, value(word));
+      });
     },
     text: () => registry.metrics(),
     contentType: registry.contentType,

@@ -1,10 +1,7 @@
 import type { Logger } from 'pino';
-import { Registry } from 'prom-client';
 import type { ProbePorts } from '../http/probes.ts';
 import { createFigures } from './figures.ts';
 import { type FleetSources, fleetFigures } from './fleet.ts';
-import { createMetrics, type Metrics } from './metrics.ts';
-import { createReporter, type Reporter } from './report.ts';
 import { type AuditPort, createReporting, type Reporting } from './reporting.ts';
 
 export interface TelemetryParts {
@@ -22,8 +19,6 @@ export interface TelemetryParts {
 
 /** What the outside is told of what happens inside. It holds nothing that must be closed. */
 export interface Telemetry extends AsyncDisposable {
-  readonly metrics: Metrics;
-  readonly report: Reporter;
   readonly reporting: Reporting;
   /** Where events go that belong into the audit log; those that came before wait for it. */
   auditTo(audit: AuditPort): void;
@@ -33,8 +28,7 @@ export interface Telemetry extends AsyncDisposable {
 
 export function openTelemetry(parts: TelemetryParts): Telemetry {
   const { logger, version, trial, perNode, challengeEvery, now } = parts;
-  const registry = new Registry();
-  const figures = createFigures(registry);
+  const figures = createFigures();
   figures.gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   figures
     .gauge('challenge_interval_seconds', 'Time between two challenges of a node')
@@ -43,10 +37,7 @@ export function openTelemetry(parts: TelemetryParts): Telemetry {
     .gauge('trial', '1 on a server on trial, whose verdicts count for nothing; else 0')
     .set(trial ? 1 : 0);
   const { reporting, auditTo } = createReporting({ figures, logger, now });
-  const metrics = createMetrics(registry);
   return {
-    metrics,
-    report: createReporter(reporting, metrics),
     reporting,
     auditTo,
     scraped: (sources) => fleetFigures(figures, perNode, sources),

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
+import { auditFigures, auditReport } from '../../../attest-server/audit/report.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
@@ -153,9 +154,10 @@ describe('a server whose database was put back', () => {
       monotonic: () => performance.now(),
       keeper,
       logger,
-      report: telemetry.report,
+      report: auditReport(telemetry.reporting),
     });
     telemetry.auditTo(audit);
+    auditFigures(telemetry.reporting.figures, audit);
     return { store, audit, text: () => telemetry.scraped.text() };
   }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
+import { auditReport } from '../../../attest-server/audit/report.ts';
 import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';
@@ -25,7 +26,7 @@ describe('the audit log of a running server', () => {
         monotonic: now,
         keeper: null,
         logger,
-        report: telemetry.report,
+        report: auditReport(telemetry.reporting),
       });
       telemetry.auditTo(audit);
       const counted = /^assay_refusals_total\{code="audit_rollback"\} (\d+)$/m;
