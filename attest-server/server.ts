@@ -74,20 +74,19 @@ export interface ServerOptions {
  */
 export async function startServer(config: ServerConfig, options: ServerOptions): Promise<RunningServer> {
   const { logger, recorded = () => {}, cloudEnvironment = {} } = options;
-  const { stateDir, policy, cloudProgram, names, challengeEvery } = config;
+  const { stateDir, policy, cloudProgram, names, challengeEvery, trial, metricsPerNode: perNode } = config;
   const now = () => Date.now();
   const monotonic = () => performance.now();
   const startedAt = now();
   await using rooms = new AsyncDisposableStack();
 
   const state = rooms.use(await openState(stateDir));
-  const { trial, metricsPerNode: perNode } = config;
   const telemetry = rooms.use(openTelemetry({ logger, version, trial, perNode, challengeEvery, now }));
   const { reporting, auditTo } = telemetry;
   const { figures, fault } = reporting;
   if (trial) logger.warn({ code: 'trial' }, onTrial);
   if (state.wasOpened !== null) stateReport(reporting).stateWasOpened(state.wasOpened);
-  // What is nowhere has its figures, too: a server outside of a cluster says 0.
+  // Also outside of a cluster: there its figures are 0, as are those of marks.
   const metrics = kubernetesReport(figures);
   const kubernetes =
     config.kubernetes &&
@@ -165,7 +164,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
   const inForce = rooms.use(
     await openInForce({
       policy,
-      trial: config.trial,
+      trial,
       declared: declared.policy,
       methods,
       store,
@@ -205,7 +204,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       fault,
     }),
   );
-  if (!config.trial) await attest.endTrialOf(await store.enrolment.ofTrial());
+  if (!trial) await attest.endTrialOf(await store.enrolment.ofTrial());
   attestFigures(figures, attest);
   attest.onRecorded(({ node }) => presence.proven(node));
   const references = rooms.use(
@@ -260,7 +259,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
         nodes: kubernetes.nodes,
         writer: kubernetes.writer,
         admission: kubernetes.admission,
-        trial: config.trial,
+        trial,
         committed: attest,
         store: store.marking,
         inForce,
@@ -346,7 +345,7 @@ export async function startServer(config: ServerConfig, options: ServerOptions):
       server: {
         version,
         startedAt,
-        trial: config.trial,
+        trial,
         declared: declared.shown,
         policySource: inForce.source,
         policySince: inForce.since,

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { ProbePorts } from '../http/probes.ts';
-import { createFigures } from './figures.ts';
+import { Figures } from './figures.ts';
 import { type FleetSources, fleetFigures } from './fleet.ts';
 import { type AuditPort, createReporting, type Reporting } from './reporting.ts';
 
@@ -28,7 +28,7 @@ export interface Telemetry extends AsyncDisposable {
 
 export function openTelemetry(parts: TelemetryParts): Telemetry {
   const { logger, version, trial, perNode, challengeEvery, now } = parts;
-  const figures = createFigures();
+  const figures = new Figures();
   figures.gauge('build_info', 'Always 1; the label is the version', ['version']).set({ version }, 1);
   figures
     .gauge('challenge_interval_seconds', 'Time between two challenges of a node')
