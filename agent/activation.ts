@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { Credential } from 'node-tpm2';
-import { lengthPrefixed } from '../attest-server/protocol/binding.ts';
-import type { Activate, Activated } from '../attest-server/protocol/messages.ts';
+import { lengthPrefixed } from '../attest-server/wire/binding.ts';
+import type { Activate, Activated } from '../attest-server/wire/messages.ts';
 
 /** What of a TPM activates: node-tpm2's `Tpm` has it. */
 export interface ActivatingTpm {

@@ -5,7 +5,7 @@ import {
   type AnnouncedAuthority,
   authorityDigest,
   isAuthorityVouchedFor,
-} from '../attest-server/protocol/authority.ts';
+} from '../attest-server/wire/authority.ts';
 import { AgentError } from './agent-error.ts';
 import type { StateDir } from './state-dir.ts';
 

@@ -1,9 +1,9 @@
 import pLimit from 'p-limit';
 import { z } from 'zod';
-import { type AuditKey, followRotations } from '../attest-server/protocol/audit-key.ts';
-import { type Checkpoint, checkpointLength, verifyCheckpoint } from '../attest-server/protocol/checkpoint.ts';
-import type { VerdictMessage } from '../attest-server/protocol/messages.ts';
-import { Rejection } from '../attest-server/protocol/rejection.ts';
+import { type AuditKey, followRotations } from '../attest-server/wire/audit-key.ts';
+import { type Checkpoint, checkpointLength, verifyCheckpoint } from '../attest-server/wire/checkpoint.ts';
+import type { VerdictMessage } from '../attest-server/wire/messages.ts';
+import { Rejection } from '../attest-server/wire/rejection.ts';
 import { AgentError } from './agent-error.ts';
 import type { StateDir } from './state-dir.ts';
 

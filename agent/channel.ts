@@ -1,16 +1,16 @@
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
-import { channelBindingBytes, channelBindingLabel } from '../attest-server/protocol/binding.ts';
-import { dateFault, dateFaults } from '../attest-server/protocol/certificate-dates.ts';
-import { limits } from '../attest-server/protocol/limits.ts';
+import { channelBindingBytes, channelBindingLabel } from '../attest-server/wire/binding.ts';
+import { dateFault, dateFaults } from '../attest-server/wire/certificate-dates.ts';
+import { limits } from '../attest-server/wire/limits.ts';
 import {
   attestPath,
   parseServerMessage,
   type ServerMessage,
   subprotocol,
-} from '../attest-server/protocol/messages.ts';
-import { Rejection } from '../attest-server/protocol/rejection.ts';
+} from '../attest-server/wire/messages.ts';
+import { Rejection } from '../attest-server/wire/rejection.ts';
 import { AgentError } from './agent-error.ts';
 import type { ServerAddress } from './config.ts';
 import { connectFault, openedLate } from './connect-fault.ts';

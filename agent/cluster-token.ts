@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { limits } from '../attest-server/protocol/limits.ts';
+import { limits } from '../attest-server/wire/limits.ts';
 import { AgentError } from './agent-error.ts';
 
 /**

@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { nodeName } from '../attest-server/protocol/messages.ts';
 import {
   type ConfigFile,
   type LogLevel,
@@ -11,7 +10,8 @@ import {
   type SettingSources,
   type Settings,
   type SettingValues,
-} from '../attest-server/protocol/settings.ts';
+} from '../attest-server/settings/settings.ts';
+import { nodeName } from '../attest-server/wire/messages.ts';
 import { tcti } from './tcti-setting.ts';
 
 export interface ServerAddress {

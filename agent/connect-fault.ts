@@ -1,4 +1,4 @@
-import { plainNames } from '../attest-server/protocol/certificates.ts';
+import { plainNames } from '../attest-server/wire/certificates.ts';
 
 /** The message where a server does not open the WebSocket in time. */
 export const openedLate = 'it took too long to open the connection';

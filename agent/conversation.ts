@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { OpenedByItself } from '../attest-server/protocol/gate.ts';
-import { limits } from '../attest-server/protocol/limits.ts';
+import type { OpenedByItself } from '../attest-server/wire/gate.ts';
+import { limits } from '../attest-server/wire/limits.ts';
 import type {
   Activate,
   Challenge,
@@ -11,9 +11,9 @@ import type {
   ServerMessage,
   TrustsMessage,
   VerdictMessage,
-} from '../attest-server/protocol/messages.ts';
-import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/protocol/messages.ts';
-import { Rejection } from '../attest-server/protocol/rejection.ts';
+} from '../attest-server/wire/messages.ts';
+import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/wire/messages.ts';
+import { Rejection } from '../attest-server/wire/rejection.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import type { Channel, Closed } from './channel.ts';

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import type { Quote, QuoteRequest } from 'node-tpm2';
 import { ToolError } from 'node-tpm2/run';
-import { nonceBytes, qualifyingData } from '../attest-server/protocol/binding.ts';
-import type { PartName } from '../attest-server/protocol/evidence.ts';
-import type { Facts } from '../attest-server/protocol/facts.ts';
+import { nonceBytes, qualifyingData } from '../attest-server/wire/binding.ts';
+import type { PartName } from '../attest-server/wire/evidence.ts';
+import type { Facts } from '../attest-server/wire/facts.ts';
 import {
   binaryFrame,
   type Challenge,
@@ -12,8 +12,8 @@ import {
   type PcrBank,
   pcrBanks,
   supplementFrame,
-} from '../attest-server/protocol/messages.ts';
-import { Rejection } from '../attest-server/protocol/rejection.ts';
+} from '../attest-server/wire/messages.ts';
+import { Rejection } from '../attest-server/wire/rejection.ts';
 import type { Frame } from './channel.ts';
 import type { Collected, FoundSupplements } from './node-reader.ts';
 

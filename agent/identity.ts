@@ -1,5 +1,5 @@
 import type { AttestationKey, Capabilities, EndorsementKey } from 'node-tpm2';
-import type { Hello } from '../attest-server/protocol/messages.ts';
+import type { Hello } from '../attest-server/wire/messages.ts';
 
 /** What of a TPM makes up an identity: node-tpm2's `Tpm` has it. */
 export interface IdentityTpm {

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
-import type { PartName } from '../attest-server/protocol/evidence.ts';
-import type { HostFacts } from '../attest-server/protocol/facts.ts';
-import { limits } from '../attest-server/protocol/limits.ts';
-import type { Challenge } from '../attest-server/protocol/messages.ts';
-import type { SupplementName } from '../attest-server/protocol/supplements.ts';
+import type { PartName } from '../attest-server/wire/evidence.ts';
+import type { HostFacts } from '../attest-server/wire/facts.ts';
+import { limits } from '../attest-server/wire/limits.ts';
+import type { Challenge } from '../attest-server/wire/messages.ts';
+import type { SupplementName } from '../attest-server/wire/supplements.ts';
 import { AgentError } from './agent-error.ts';
 import { readBootId } from './collectors/boot-id.ts';
 import {

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import type { DeclaredConfig } from './declared/open.ts';
 import type { SourceBounds } from './door/bounds.ts';
+import { defaultTaintKeys, tokenAudience } from './formats/marks.ts';
 import type { KubernetesConfig } from './kubernetes/open.ts';
 import type { MarkingConfig } from './marking/open.ts';
 import type { PresenceConfig } from './presence/presence.ts';
-import { limits, timings } from './protocol/limits.ts';
-import { defaultTaintKeys, tokenAudience } from './protocol/marks.ts';
 import {
   type ConfigFile,
   type Contradiction,
@@ -18,8 +17,9 @@ import {
   type SettingSources,
   type Settings,
   type SettingValues,
-} from './protocol/settings.ts';
+} from './settings/settings.ts';
 import type { WebhookConfig } from './webhook/endpoint.ts';
+import { limits, timings } from './wire/limits.ts';
 
 /** What the server needs to start; built from file, environment and flags, complete and checked. */
 export interface ServerConfig {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { serverValues } from './config.ts';
-import type { IgnoredSetting } from './protocol/settings.ts';
+import type { IgnoredSetting } from './settings/settings.ts';
 import { version } from './version.ts';
 
 // What an action needs is loaded by that action: --version takes 0.13 s, with everything it was 1 s.
@@ -49,7 +49,7 @@ program
   .description('print the JSON schema of the configuration file, for editors')
   .action(async () => {
     const { formerServerSettings, serverSettings } = await import('./config.ts');
-    const { settingsJsonSchema } = await import('./protocol/settings-schema.ts');
+    const { settingsJsonSchema } = await import('./settings/settings-schema.ts');
     const title = 'Configuration of assay-server';
     const schema = settingsJsonSchema(title, serverSettings, formerServerSettings);
     process.stdout.write(`${JSON.stringify(schema, null, 2)}\n`);
@@ -83,8 +83,8 @@ interface Flags {
 async function readSettings(flags: Flags): Promise<ReadSettings> {
   const { config: path, stateDir, policy, logLevel } = flags;
   const { formerServerSettings, serverValues } = await import('./config.ts');
-  const { ignoredSettings } = await import('./protocol/settings.ts');
-  const { readConfigFile } = await import('./protocol/config-file.ts');
+  const { ignoredSettings } = await import('./settings/settings.ts');
+  const { readConfigFile } = await import('./settings/config-file.ts');
   const file = path === undefined ? null : await readConfigFile(path, () => readFile(path, 'utf8'));
   const sources = { file, environment: process.env, flags: { stateDir, policy, logLevel } };
   try {
@@ -108,14 +108,12 @@ async function run(flags: Flags): Promise<void> {
   const { values: settings, ignored } = await readSettings(flags);
   started = settings;
   const { configOf } = await import('./config.ts');
-  const { pino } = await import('pino');
-  const { logLines } = await import('./protocol/log-lines.ts');
+  const { createLogger } = await import('./settings/logger.ts');
   const { keepHeapSmall } = await import('./heap.ts');
   keepHeapSmall();
   const { startServer } = await import('./server.ts');
   const { cloudEnvironment } = await import('./cloud-environment.ts');
-  const { formatters, timestamp } = logLines;
-  const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
+  const logger = createLogger(settings.logLevel, null);
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
   for (const setting of ignored)
     logger.warn(

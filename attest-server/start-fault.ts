@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { ServerConfig } from './config.ts';
+import { storageCauseOf } from './formats/server-fault.ts';
 import { PolicyError } from './policy/file/policy-error.ts';
 import { checkPolicy } from './policy/file/policy-file.ts';
 import { enrolments } from './policy/policy.ts';
 import { builtInPolicy } from './policy/shipped/built-in.ts';
-import { ConfigError } from './protocol/config-error.ts';
-import { storageCauseOf } from './protocol/server-fault.ts';
+import { ConfigError } from './settings/config-error.ts';
 
 export interface StartFault {
   readonly text: string;

@@ -1,5 +1,5 @@
-import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../attest-server/verify/tpm/event-log.ts';
+import { type PcrBank, pcrBanks } from '../attest-server/wire/messages.ts';
 import type { SoftwareTpm, StartupLocality } from './tpm.ts';
 
 /** PCRs that firmware and operating system may extend from locality 0; 17 to 22 belong to a dynamic launch. */

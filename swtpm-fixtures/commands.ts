@@ -1,4 +1,4 @@
-import { bankBytes, type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../attest-server/wire/messages.ts';
 import { openWire, type Wire } from './wire.ts';
 
 const noSessions = 0x8001;

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../attest-server/protocol/messages.ts';
+import { bankBytes, type PcrBank } from '../attest-server/wire/messages.ts';
 
 /** An entry of a list, and what a kernel from 5.8 on extends for it. */
 export interface MeasuredEntry {

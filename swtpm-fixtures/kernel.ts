@@ -1,4 +1,4 @@
-import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
+import { type PcrBank, pcrBanks } from '../attest-server/wire/messages.ts';
 import type { TpmCommands } from './commands.ts';
 import { aggregateEntry, entriesIn, type MeasuredEntry } from './ima-list.ts';
 import type { SoftwareTpm } from './tpm.ts';

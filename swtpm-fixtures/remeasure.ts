@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
-import { type PcrBank, pcrBanks } from '../attest-server/protocol/messages.ts';
 import { eventBytes, type ParsedLog } from '../attest-server/verify/tpm/event-log.ts';
 import { measuredBytes } from '../attest-server/verify/tpm/event-verified.ts';
+import { type PcrBank, pcrBanks } from '../attest-server/wire/messages.ts';
 import type { EventChange } from './rewrite-log.ts';
 
 /** Which part of an event's data its digest is of; null where it is of something that the log does not hold. */

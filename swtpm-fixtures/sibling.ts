@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { pcrBanks } from '../attest-server/protocol/messages.ts';
 import { eventData } from '../attest-server/verify/tpm/event-data.ts';
 import {
   eventBytes,
@@ -7,6 +6,7 @@ import {
   type ParsedLog,
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
+import { pcrBanks } from '../attest-server/wire/messages.ts';
 import { siblingFile } from './loader-files.ts';
 import { digestsOf, remeasure } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';

@@ -1,4 +1,3 @@
-import { pcrBanks } from '../attest-server/protocol/messages.ts';
 import { authenticodeDigests } from '../attest-server/verify/boot/pe-image.ts';
 import { eventData } from '../attest-server/verify/tpm/event-data.ts';
 import {
@@ -7,6 +6,7 @@ import {
   type ParsedLog,
   parseEventLog,
 } from '../attest-server/verify/tpm/event-log.ts';
+import { pcrBanks } from '../attest-server/wire/messages.ts';
 import { digestsOf } from './remeasure.ts';
 import { type EventChange, rewriteLog } from './rewrite-log.ts';
 import { siblingLog } from './sibling.ts';

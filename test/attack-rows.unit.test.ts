@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
-import { reasonCodes } from '../attest-server/protocol/reasons.ts';
+import { reasonCodes } from '../attest-server/wire/reasons.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');

@@ -7,9 +7,9 @@ import { z } from 'zod';
 import { agentValues } from '../agent/config.ts';
 import { gateValues } from '../agent/gate/config.ts';
 import { serverValues } from '../attest-server/config.ts';
-import { ConfigError } from '../attest-server/protocol/config-error.ts';
-import { parseConfigFile } from '../attest-server/protocol/config-file.ts';
-import type { ConfigFile } from '../attest-server/protocol/settings.ts';
+import { ConfigError } from '../attest-server/settings/config-error.ts';
+import { parseConfigFile } from '../attest-server/settings/config-file.ts';
+import type { ConfigFile } from '../attest-server/settings/settings.ts';
 
 const root = join(import.meta.dirname, '..');
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { tlsOfListeners } from '../attest-server/protocol/tls.ts';
+import { tlsOfListeners } from '../attest-server/wire/tls.ts';
 
 const root = join(import.meta.dirname, '..');
 const page = readFileSync(join(root, 'docs/crypto.md'), 'utf8');

@@ -10,10 +10,10 @@ import { brokerSettings } from '../agent/tpm-broker/config.ts';
 import { serverSettings } from '../attest-server/config.ts';
 import { builtAspects } from '../attest-server/policy/aspects.ts';
 import { knownKeys } from '../attest-server/policy/file/policy-schema.ts';
-import { partNames } from '../attest-server/protocol/evidence.ts';
-import { facts } from '../attest-server/protocol/facts.ts';
-import type { Setting, Settings } from '../attest-server/protocol/settings.ts';
+import type { Setting, Settings } from '../attest-server/settings/settings.ts';
 import { schemaVersion } from '../attest-server/store/sqlite/migrations.ts';
+import { partNames } from '../attest-server/wire/evidence.ts';
+import { facts } from '../attest-server/wire/facts.ts';
 
 const root = join(import.meta.dirname, '..');
 const read = (file: string) => readFileSync(join(root, file), 'utf8');

@@ -1,7 +1,7 @@
 import { readdir, readlink } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { BlockDevice } from '../../attest-server/protocol/disk.ts';
-import type { Mount } from '../../attest-server/protocol/mount-table.ts';
+import type { BlockDevice } from '../../attest-server/wire/disk.ts';
+import type { Mount } from '../../attest-server/wire/mount-table.ts';
 import { readBounded } from './read-bounded.ts';
 
 /** Sysfs named it, and has it no more. The message says which, and goes to the server. */

@@ -1,7 +1,7 @@
-import type { PartName } from '../../attest-server/protocol/evidence.ts';
-import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import type { AskedSupplement } from '../../attest-server/protocol/messages.ts';
-import type { ArrivedSupplement, SupplementName } from '../../attest-server/protocol/supplements.ts';
+import type { PartName } from '../../attest-server/wire/evidence.ts';
+import type { HostFacts } from '../../attest-server/wire/facts.ts';
+import type { AskedSupplement } from '../../attest-server/wire/messages.ts';
+import type { ArrivedSupplement, SupplementName } from '../../attest-server/wire/supplements.ts';
 
 /**
  * Reads one thing of the machine, anew for each answer. One that fails, by Unavailable or by an exception, or that is

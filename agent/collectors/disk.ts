@@ -1,21 +1,21 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DiskPart } from '../../attest-server/protocol/disk.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import type { DiskPart } from '../../attest-server/wire/disk.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import {
   asBytes,
   type FindMount,
   type Mount,
   mountFinder,
   parseMountTable,
-} from '../../attest-server/protocol/mount-table.ts';
-import { outsideText } from '../../attest-server/protocol/printable.ts';
+} from '../../attest-server/wire/mount-table.ts';
+import { outsideText } from '../../attest-server/wire/printable.ts';
 import {
   comesWithContainers,
   isBelow,
   type MountsAround,
   overlayLayers,
-} from '../../attest-server/protocol/protected-mounts.ts';
+} from '../../attest-server/wire/protected-mounts.ts';
 import {
   ageFault,
   dayOf,

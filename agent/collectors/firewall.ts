@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { askForRules } from '../netfilter/client.ts';
 import { NetfilterFault } from '../netfilter/netfilter-fault.ts';
 import type { RuleReader } from '../netfilter/rule-reader.ts';

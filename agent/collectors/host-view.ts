@@ -6,7 +6,7 @@ import {
   type Mount,
   mountFinder,
   parseMountTable,
-} from '../../attest-server/protocol/mount-table.ts';
+} from '../../attest-server/wire/mount-table.ts';
 import { Unavailable } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { readBootId } from './boot-id.ts';
 import type { FoundSupplement, SupplementCollector } from './collector.ts';
 import { unlessHidden } from './host-view.ts';

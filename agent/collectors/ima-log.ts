@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import type { PartCollector } from './collector.ts';
 import { unlessHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';

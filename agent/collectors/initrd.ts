@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
 import { type FoundSupplement, type SupplementCollector, Unavailable } from './collector.ts';
 import { hashes, identityOf, isInitrd, loaderTree, openRegular } from './loader-tree.ts';

@@ -1,6 +1,6 @@
 import { extname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { readBootId } from './boot-id.ts';
 import { type PartCollector, Unavailable } from './collector.ts';
 import { isRunningMachine } from './host-view.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { readBootCopies } from '../inspect/boot-copies.ts';
 import type { SupplementCollector } from './collector.ts';
 import { hashes, isEnvironment, isReadByGrub, loaderTree, readLoaderFile } from './loader-tree.ts';

@@ -1,7 +1,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, realpath } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { whyHidden } from './host-view.ts';
 
 /** Where GRUB has what it reads, below the root: its folder, loader entries, and the EFI system partition. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { HostFacts } from '../../attest-server/protocol/facts.ts';
+import type { HostFacts } from '../../attest-server/wire/facts.ts';
 import type { FactsCollector } from './collector.ts';
 import { readBounded } from './read-bounded.ts';
 import { readSsh } from './ssh.ts';

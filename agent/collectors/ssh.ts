@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises';
-import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import type { HostFacts } from '../../attest-server/wire/facts.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { resolveBelow } from './below-root.ts';
 import { isRunningMachine, readHostView, showsProcesses } from './host-view.ts';
 import { readListening, socketText } from './listening.ts';

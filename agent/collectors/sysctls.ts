@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type SysctlName, sysctlNames } from '../../attest-server/protocol/sysctls.ts';
+import { type SysctlName, sysctlNames } from '../../attest-server/wire/sysctls.ts';
 import { isRunningMachine } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 

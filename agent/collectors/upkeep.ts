@@ -1,7 +1,7 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import { compareKernels, parseKernelRelease } from '../../attest-server/protocol/kernel-release.ts';
+import type { HostFacts } from '../../attest-server/wire/facts.ts';
+import { compareKernels, parseKernelRelease } from '../../attest-server/wire/kernel-release.ts';
 import { whyHidden } from './host-view.ts';
 import { readBounded } from './read-bounded.ts';
 

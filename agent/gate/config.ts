@@ -8,7 +8,7 @@ import {
   type SettingSources,
   type Settings,
   type SettingValues,
-} from '../../attest-server/protocol/settings.ts';
+} from '../../attest-server/settings/settings.ts';
 import { agentSettings, type ServerAddress, serverAddresses } from '../config.ts';
 import { tcti } from '../tcti-setting.ts';
 

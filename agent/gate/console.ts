@@ -1,6 +1,6 @@
-import { adviceOn } from '../../attest-server/protocol/advice.ts';
-import type { GateOpening } from '../../attest-server/protocol/gate.ts';
-import { isReasonCode } from '../../attest-server/protocol/reasons.ts';
+import { adviceOn } from '../../attest-server/wire/advice.ts';
+import type { GateOpening } from '../../attest-server/wire/gate.ts';
+import { isReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { Decision } from './decide.ts';
 
 /** What a gate waits for. */

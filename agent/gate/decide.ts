@@ -1,4 +1,4 @@
-import type { GateAction, GateOpening, GateOrder } from '../../attest-server/protocol/gate.ts';
+import type { GateAction, GateOpening, GateOrder } from '../../attest-server/wire/gate.ts';
 
 /** What a gate knows at some moment. Times are milliseconds of a clock that nobody sets. */
 export interface Standing {

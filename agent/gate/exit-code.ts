@@ -1,4 +1,4 @@
-import type { GateOpening } from '../../attest-server/protocol/gate.ts';
+import type { GateOpening } from '../../attest-server/wire/gate.ts';
 import type { Decision } from './decide.ts';
 
 /** As the program ends once it has decided: the unit takes the openings for a success, each with a number of its own. */

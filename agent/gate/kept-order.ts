@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { gateOrder, openedByItself } from '../../attest-server/protocol/gate.ts';
+import { gateOrder, openedByItself } from '../../attest-server/wire/gate.ts';
 import { AgentError } from '../agent-error.ts';
 import type { StateDir } from '../state-dir.ts';
 

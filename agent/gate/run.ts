@@ -8,8 +8,8 @@ import {
   type GateOrder,
   type OpenedByItself,
   ownOpenings,
-} from '../../attest-server/protocol/gate.ts';
-import type { RefusalMessage, VerdictMessage } from '../../attest-server/protocol/messages.ts';
+} from '../../attest-server/wire/gate.ts';
+import type { RefusalMessage, VerdictMessage } from '../../attest-server/wire/messages.ts';
 import { type AuditWitness, openAuditWitness } from '../audit-witness.ts';
 import { backOff } from '../back-off.ts';
 import { openChannel } from '../channel.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { bootFolder, bootIndexBytes, bootIndexFile, parseBootIndex } from './boot-index.ts';
 import { ageFault, inspectFolder } from './inspected-file.ts';

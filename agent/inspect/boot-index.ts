@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { limits } from '../../attest-server/protocol/limits.ts';
-import { parseJson } from '../../attest-server/protocol/parse-json.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import { parseJson } from '../../attest-server/wire/parse-json.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
 
 /** In the folder of `inspect`: the index, and beside it the copies, each named by its SHA-256. */
 export const bootFolder = 'boot';

@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { bootLogPath } from '../collectors/boot-log.ts';
 import {
   identityOf,

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import type { Inspected, LuksHeader } from '../../attest-server/protocol/disk.ts';
+import type { Inspected, LuksHeader } from '../../attest-server/wire/disk.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { deviceOf, type InspectedDevice, isNodeOf, readBlockDevices } from './block-devices.ts';
 import { insideRoot, readHeaderPaths } from './detached-headers.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { diskPart, type Inspected } from '../../attest-server/protocol/disk.ts';
-import { parseJson } from '../../attest-server/protocol/parse-json.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
+import { diskPart, type Inspected } from '../../attest-server/wire/disk.ts';
+import { parseJson } from '../../attest-server/wire/parse-json.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
 
 /** Where `assay-agent inspect` writes, below the root: mode 0750, root:assay. */
 export const inspectFolder = 'run/assay/inspect';

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import { ConfigError, type ConfigFault } from '../../attest-server/protocol/config-error.ts';
-import type { LogLevel } from '../../attest-server/protocol/settings.ts';
+import { ConfigError, type ConfigFault } from '../../attest-server/settings/config-error.ts';
+import type { LogLevel } from '../../attest-server/settings/settings.ts';
 
 export interface NetfilterConfig {
   /** Absolute, as is that of the namespace. */

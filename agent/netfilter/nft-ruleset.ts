@@ -4,9 +4,9 @@ import {
   ownerOfChain,
   ownerOfTable,
   withoutIds,
-} from '../../attest-server/protocol/owned-chains.ts';
-import { filledBy, isPassing } from '../../attest-server/protocol/passing-elements.ts';
-import { type IsOwnAddress, isStrayRule } from '../../attest-server/protocol/stray-rules.ts';
+} from '../../attest-server/wire/owned-chains.ts';
+import { filledBy, isPassing } from '../../attest-server/wire/passing-elements.ts';
+import { type IsOwnAddress, isStrayRule } from '../../attest-server/wire/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import type { OwnedSum } from './owned-rules.ts';
 

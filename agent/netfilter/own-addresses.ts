@@ -1,6 +1,6 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { join } from 'node:path';
-import type { IsOwnAddress } from '../../attest-server/protocol/stray-rules.ts';
+import type { IsOwnAddress } from '../../attest-server/wire/stray-rules.ts';
 import { readBounded } from '../collectors/read-bounded.ts';
 import { faultOf, NetfilterFault } from './netfilter-fault.ts';
 import { type Netns, outputOf } from './tools.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { limits } from '../../attest-server/protocol/limits.ts';
-import { isShownByIptables } from '../../attest-server/protocol/shown-by-iptables.ts';
-import { addressSentTo, type IsOwnAddress } from '../../attest-server/protocol/stray-rules.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import { isShownByIptables } from '../../attest-server/wire/shown-by-iptables.ts';
+import { addressSentTo, type IsOwnAddress } from '../../attest-server/wire/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import { type BaseChains, type NftRuleset, parseNftRuleset } from './nft-ruleset.ts';
 import { readOwnAddresses } from './own-addresses.ts';

@@ -1,4 +1,4 @@
-import { isHostChain, ownerOfChain, ownerOfTable } from '../../attest-server/protocol/owned-chains.ts';
+import { isHostChain, ownerOfChain, ownerOfTable } from '../../attest-server/wire/owned-chains.ts';
 import { type BaseChains, chainKey, hookOf } from './nft-ruleset.ts';
 
 /**

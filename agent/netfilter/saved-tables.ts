@@ -1,5 +1,5 @@
-import { iptablesTables, ownerOfChain, withoutIds } from '../../attest-server/protocol/owned-chains.ts';
-import { type IsOwnAddress, isStrayLine } from '../../attest-server/protocol/stray-rules.ts';
+import { iptablesTables, ownerOfChain, withoutIds } from '../../attest-server/wire/owned-chains.ts';
+import { type IsOwnAddress, isStrayLine } from '../../attest-server/wire/stray-rules.ts';
 import { NetfilterFault } from './netfilter-fault.ts';
 import { chainKey } from './nft-ruleset.ts';
 import type { OwnedSum } from './owned-rules.ts';

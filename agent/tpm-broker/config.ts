@@ -6,7 +6,7 @@ import {
   resolveSettings,
   type SettingSources,
   type Settings,
-} from '../../attest-server/protocol/settings.ts';
+} from '../../attest-server/settings/settings.ts';
 import { tcti } from '../tcti-setting.ts';
 
 export interface BrokerConfig {

@@ -1,16 +1,7 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
-import {
-  asBytes,
-  type Mount,
-  mountFinder,
-  parseMountTable,
-} from '../../attest-server/protocol/mount-table.ts';
-import {
-  comesWithContainers,
-  isBelow,
-  overlayLayers,
-} from '../../attest-server/protocol/protected-mounts.ts';
+import { asBytes, type Mount, mountFinder, parseMountTable } from '../../attest-server/wire/mount-table.ts';
+import { comesWithContainers, isBelow, overlayLayers } from '../../attest-server/wire/protected-mounts.ts';
 import { resolveAllBelow } from '../collectors/resolve-below.ts';
 import { readNow } from './read-now.ts';
 import type { Watched } from './watch.ts';

@@ -1,8 +1,8 @@
-import type { Part, PartName, Parts } from '../protocol/evidence.ts';
-import { giveBackLong } from '../protocol/own-bytes.ts';
 import type { MeasuredBoot, Proven } from '../verify/proven.ts';
 import type { Verifier } from '../verify/verifier.ts';
 import type { SignedAnswer } from '../verify/verify.ts';
+import type { Part, PartName, Parts } from '../wire/evidence.ts';
+import { giveBackLong } from '../wire/own-bytes.ts';
 import {
   type Answer,
   type AttestedNode,

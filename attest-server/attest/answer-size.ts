@@ -1,10 +1,10 @@
-import { type Parts, partNames } from '../protocol/evidence.ts';
+import { type Parts, partNames } from '../wire/evidence.ts';
 import {
   type AnsweredSupplements,
   type SupplementName,
   supplementForms,
   supplementNames,
-} from '../protocol/supplements.ts';
+} from '../wire/supplements.ts';
 import type { Answer } from './answer.ts';
 import type { NodeStatus } from './ports.ts';
 import type { KeptSupplement } from './supplements/supplement.ts';

@@ -1,18 +1,18 @@
 import type { AnsweredEvidence } from '../evidence/pack.ts';
-import type { Parts } from '../protocol/evidence.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
+import type { AttestationKey } from '../verify/attestation-key.ts';
+import type { EndorsementPath } from '../verify/endorsement-paths.ts';
+import type { QuoteEvidence } from '../verify/quote.ts';
+import type { Evidence, Expected } from '../verify/verify.ts';
+import type { Parts } from '../wire/evidence.ts';
 import {
   type EvidenceMessage,
   type PcrBank,
   type PcrSelection,
   pcrBanks,
   type Role,
-} from '../protocol/messages.ts';
-import { type AnsweredSupplements, supplementForms } from '../protocol/supplements.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { AttestationKey } from '../verify/attestation-key.ts';
-import type { EndorsementPath } from '../verify/endorsement-paths.ts';
-import type { QuoteEvidence } from '../verify/quote.ts';
-import type { Evidence, Expected } from '../verify/verify.ts';
+} from '../wire/messages.ts';
+import { type AnsweredSupplements, supplementForms } from '../wire/supplements.ts';
 import type { GivenSupplement, KeptSupplement } from './supplements/supplement.ts';
 
 /** The node that a connection is: its record's fields that judging needs, the key imported once. */

@@ -1,12 +1,12 @@
 import type { AskedAgain } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
+import { inSteps } from '../formats/in-steps.ts';
+import type { FaultCause } from '../formats/server-fault.ts';
 import { type AppraisedNode, noPast } from '../policy/appraise.ts';
-import type { PartName } from '../protocol/evidence.ts';
-import { inSteps } from '../protocol/in-steps.ts';
-import type { PcrBank } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { FaultCause } from '../protocol/server-fault.ts';
 import { Verifier } from '../verify/verifier.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { PcrBank } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { Ageing } from './ageing.ts';
 import { type Answer, type AttestedNode, namedBy, withListApart } from './answer.ts';
 import { type AnswerProof, AnswerProofs } from './answer-proof.ts';

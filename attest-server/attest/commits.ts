@@ -1,4 +1,4 @@
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { AttestPorts, NodeStatus } from './ports.ts';
 import { changeRecord } from './verdict-record.ts';

@@ -1,7 +1,7 @@
-import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
-import type { Flaps } from '../protocol/flaps.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { Flaps } from '../formats/flaps.ts';
+import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What the rows of one node's verdicts add to history and audit log, which are never erased. */

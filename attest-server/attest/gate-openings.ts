@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import { Rate } from '../protocol/rate.ts';
+import { atMost } from '../wire/at-most.ts';
+import { Rate } from '../wire/rate.ts';
 
 /** Entries of one node: a gate opens once a boot, and tells of one opening before. No node fills the audit log with more. */
 const entries = { perSecond: 1 / 600, burst: 16 };

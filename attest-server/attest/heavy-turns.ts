@@ -1,4 +1,4 @@
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** Turns that one node waits for: each of its agent and its gate, and one more where one of them has come again. */
 const mostOfNode = 3;

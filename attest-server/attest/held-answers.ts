@@ -1,4 +1,4 @@
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /**
  * Bytes of heavy answers, from where their quotes are their nodes' own until they are judged: they wait for turns meanwhile, and

@@ -1,5 +1,5 @@
-import { spentText } from '../protocol/judging-share.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { spentText } from '../wire/judging-share.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** Judgements of one node: so many at once, which is an agent that starts again and again, and so many a second. */
 const judgements = { burst: 60, perSecond: 1 };

@@ -1,5 +1,5 @@
-import { type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
 import type { Verifier } from '../verify/verifier.ts';
+import { type Part, type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { NodeStatus } from './ports.ts';
 

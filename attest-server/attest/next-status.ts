@@ -1,8 +1,8 @@
 import { type Appraisal, type Begun, overdueVerdict } from '../policy/appraise.ts';
-import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
-import { outsideText } from '../protocol/printable.ts';
-import type { Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
+import { outsideText } from '../wire/printable.ts';
+import type { Verdict } from '../wire/verdict.ts';
 import type { AttestedNode } from './answer.ts';
 import { bootTimeOf } from './boot-time.ts';
 import { rememberedOf } from './node-sequence.ts';

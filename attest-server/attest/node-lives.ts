@@ -1,8 +1,8 @@
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import { trialEndedVerdict, twinVerdict } from '../policy/appraise.ts';
-import type { PcrBank } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import type { Verifier } from '../verify/verifier.ts';
+import type { PcrBank } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Commits } from './commits.ts';
 import { counts, lastTrusted, overdueStatus } from './next-status.ts';
 import type { OwnedNode } from './owned-node.ts';

@@ -1,5 +1,5 @@
+import type { Bundle } from '../formats/bundle.ts';
 import type { Sequence } from '../policy/sequence.ts';
-import type { Bundle } from '../protocol/bundle.ts';
 import type { KeptSequence, NodeStatus } from './ports.ts';
 
 /** The part of a node's status that remembers where its TPM and kernel are in time. */

@@ -1,6 +1,6 @@
 import type { AskedPeer, Judgement, JudgeRequest } from '../channel/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
-import type { FaultCause } from '../protocol/server-fault.ts';
+import type { FaultCause } from '../formats/server-fault.ts';
 import type { AttestedNode } from './answer.ts';
 import type { AnswerProofs } from './answer-proof.ts';
 import { Attestation } from './attestation.ts';

@@ -1,5 +1,5 @@
 import type { NodeBudgets } from '../evidence/node-budgets.ts';
-import { type FaultCause, storageCauseOf } from '../protocol/server-fault.ts';
+import { type FaultCause, storageCauseOf } from '../formats/server-fault.ts';
 import type { Flapping } from './flapping.ts';
 import type { JudgingTime } from './judging-time.ts';
 import type { NodeStatus } from './ports.ts';

@@ -1,14 +1,14 @@
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Flaps } from '../formats/flaps.ts';
+import type { StorageFault } from '../formats/server-fault.ts';
 import type { EarlierRules } from '../in-force/earlier-rules.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { Sequence } from '../policy/sequence.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { PartName } from '../protocol/evidence.ts';
-import type { Flaps } from '../protocol/flaps.ts';
-import type { GateOpening } from '../protocol/gate.ts';
-import type { StorageFault } from '../protocol/server-fault.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { GateOpening } from '../wire/gate.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { TrustedBy } from './trusted-by.ts';
 
 /** What an initrd holds is kept, by the digest of the packed manifest. */

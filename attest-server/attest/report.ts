@@ -1,11 +1,11 @@
 import type { AuditRefusal } from '../audit/refusals.ts';
 import type { ChannelPorts } from '../channel/ports.ts';
-import { gateOpenings } from '../protocol/gate.ts';
-import { outsideText } from '../protocol/printable.ts';
-import { classOf, type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
-import { aspects, nodeStates } from '../protocol/verdict.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
+import { gateOpenings } from '../wire/gate.ts';
+import { outsideText } from '../wire/printable.ts';
+import { classOf, type ReasonCode, reasonCodes } from '../wire/reasons.ts';
+import { aspects, nodeStates } from '../wire/verdict.ts';
 import { GateOpenings } from './gate-openings.ts';
 import type { Attest } from './open.ts';
 import type { AttestPorts, HistoryEntry } from './ports.ts';

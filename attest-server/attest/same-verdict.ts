@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type AspectResult, aspects, type Verdict } from '../protocol/verdict.ts';
+import { type AspectResult, aspects, type Verdict } from '../wire/verdict.ts';
 import type { NodeStatus } from './ports.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { askedParts } from '../policy/aspects.ts';
-import type { PartName } from '../protocol/evidence.ts';
-import type { PcrBank, PcrSelection } from '../protocol/messages.ts';
-import type { SupplementPlaces } from '../protocol/supplements.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { PcrBank, PcrSelection } from '../wire/messages.ts';
+import type { SupplementPlaces } from '../wire/supplements.ts';
 import type { NodeStatus } from './ports.ts';
 
 /** What a node is asked for, and which parts it need not send again. */

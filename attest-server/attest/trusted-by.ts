@@ -1,5 +1,5 @@
-import type { PartName } from '../protocol/evidence.ts';
-import type { OurChange, Turn } from '../protocol/our-change.ts';
+import type { OurChange, Turn } from '../formats/our-change.ts';
+import type { PartName } from '../wire/evidence.ts';
 
 /**
  * By what a node was last found trusted, and what these rules say of it while those in force do not trust it. Once they find it

@@ -1,6 +1,6 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import { auditRowBytes, historyRowBytes } from '../protocol/row-bytes.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { auditRowBytes, historyRowBytes } from '../formats/row-bytes.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 import type { DueFlaps } from './flapping.ts';
 import type { ChangeRecord, HistoryEntry, NodeStatus } from './ports.ts';
 

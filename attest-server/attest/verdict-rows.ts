@@ -1,4 +1,4 @@
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 import { Flapping } from './flapping.ts';
 import type { OwnedNode } from './owned-node.ts';
 import type { AttestPorts, ChangeRecord, NodeStatus } from './ports.ts';

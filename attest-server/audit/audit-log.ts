@@ -1,17 +1,17 @@
 import { existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
-import type { AuditAction } from '../protocol/audit.ts';
-import { type AuditKey, type AuditOrigin, auditKeysKept } from '../protocol/audit-key.ts';
+import type { AuditAction } from '../formats/audit.ts';
+import { readPrivate, writePrivate } from '../state/private-file.ts';
+import { type AuditKey, type AuditOrigin, auditKeysKept } from '../wire/audit-key.ts';
 import {
   auditKeyId,
   type Checkpoint,
   formatCheckpoint,
   parseCheckpoint,
   verifyCheckpoint,
-} from '../protocol/checkpoint.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { readPrivate, writePrivate } from '../state/private-file.ts';
+} from '../wire/checkpoint.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type AuditSigner, createSigner, readSigner, rotateSigner } from './key-file.ts';
 import type { AuditStore } from './ports.ts';
 

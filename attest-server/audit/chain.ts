@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type AuditContent, type AuditEntry, genesis } from '../protocol/audit.ts';
+import { type AuditContent, type AuditEntry, genesis } from '../formats/audit.ts';
 
 export type ChainCheck =
   | { readonly ok: true; readonly size: number; readonly head: string }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { outsideText } from '../protocol/printable.ts';
+import { outsideText } from '../wire/printable.ts';
 
 /** Where the cluster keeps the latest checkpoint: a ConfigMap, which outlives the server's disk. */
 export interface CheckpointKeeper {

@@ -6,10 +6,10 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { type AuditKey, followRotations, signRotation } from '../protocol/audit-key.ts';
-import { auditKeyFile, rawOf } from '../protocol/audit-key-copy.ts';
-import { jsonOrNothing } from '../protocol/parse-json.ts';
+import { auditKeyFile, rawOf } from '../formats/audit-key-copy.ts';
 import { readPrivate, writePrivate } from '../state/private-file.ts';
+import { type AuditKey, followRotations, signRotation } from '../wire/audit-key.ts';
+import { jsonOrNothing } from '../wire/parse-json.ts';
 
 /** Who signs the checkpoints of one installation. The file is a secret: whoever has it can rewrite the audit log. */
 export interface AuditSigner {

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
+import type { AuditEvent } from '../formats/audit.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 import type { AuditPorts, Readiness } from '../http/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { timings } from '../protocol/limits.ts';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import { timings } from '../wire/limits.ts';
 import { AuditLog, type ShownCheckpoint } from './audit-log.ts';
 import { backUp } from './backup.ts';
 import { type CheckpointKeeper, ClusterCheckpoint } from './cluster-checkpoint.ts';

@@ -1,5 +1,5 @@
-import type { AuditEntry, AuditEvent, AuditHead } from '../protocol/audit.ts';
-import type { AuditKey, AuditOrigin } from '../protocol/audit-key.ts';
+import type { AuditEntry, AuditEvent, AuditHead } from '../formats/audit.ts';
+import type { AuditKey, AuditOrigin } from '../wire/audit-key.ts';
 
 /** A part of a list: entries by `seq`, checkpoints by `id`; `after` is that of the last one of the page before. */
 interface Page {

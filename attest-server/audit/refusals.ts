@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
-import { outsideText } from '../protocol/printable.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { auditRowBytes } from '../protocol/row-bytes.ts';
-import { sourceOf } from '../protocol/source.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { auditRowBytes } from '../formats/row-bytes.ts';
+import { atMost } from '../wire/at-most.ts';
+import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
+import { outsideText } from '../wire/printable.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { sourceOf } from '../wire/source.ts';
 
 /** One refused message, connection or request. */
 export interface AuditRefusal {

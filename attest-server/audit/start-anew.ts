@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AuditOrigin } from '../protocol/audit-key.ts';
-import { auditKeyId } from '../protocol/checkpoint.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditOrigin } from '../wire/audit-key.ts';
+import { auditKeyId } from '../wire/checkpoint.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { auditFiles, checkOwn } from './audit-log.ts';
 import { newSigner, saveNewSigner } from './key-file.ts';
 import type { AuditStore } from './ports.ts';

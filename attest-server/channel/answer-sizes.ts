@@ -5,7 +5,7 @@ import {
   type SupplementName,
   supplementForms,
   supplementNames,
-} from '../protocol/supplements.ts';
+} from '../wire/supplements.ts';
 import type { LongAnswers } from './long-answers.ts';
 
 /** Of one answer: how it was asked for, and how long it took, in milliseconds. */

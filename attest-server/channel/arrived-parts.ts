@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import type { Part, PartName, Parts } from '../protocol/evidence.ts';
-import { limits } from '../protocol/limits.ts';
-import type { EvidenceMessage } from '../protocol/messages.ts';
-import { giveBackLong } from '../protocol/own-bytes.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { Part, PartName, Parts } from '../wire/evidence.ts';
+import { limits } from '../wire/limits.ts';
+import type { EvidenceMessage } from '../wire/messages.ts';
+import { giveBackLong } from '../wire/own-bytes.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { bounds } from './bounds.ts';
 
 /** The parts that came for an open challenge, by their digest: which part each of them is, the evidence says. */

@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
-import { limits } from '../protocol/limits.ts';
+import { limits } from '../wire/limits.ts';
 import type {
   AskedSupplement,
   Challenge,
   EvidenceMessage,
   SaidSupplement,
   SpokenWord,
-} from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
+} from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import {
   type AnsweredSupplement,
   type AnsweredSupplements,
@@ -15,7 +15,7 @@ import {
   type SupplementName,
   supplementForms,
   supplementNames,
-} from '../protocol/supplements.ts';
+} from '../wire/supplements.ts';
 
 /** Pieces of supplements that come for one challenge, as far as it asks for them. */
 export class ArrivedSupplements {

@@ -1,4 +1,4 @@
-import { limits } from '../protocol/limits.ts';
+import { limits } from '../wire/limits.ts';
 
 /** All parts of one answer, each as large as it may be: where a node has much to say, its first answer has all of it. */
 const allParts = Object.values(limits.parts).reduce((sum, bytes) => sum + bytes, 0);

@@ -1,12 +1,12 @@
-import { limits } from '../protocol/limits.ts';
-import type { AskedSupplement, Challenge, Introduction, PcrSelection } from '../protocol/messages.ts';
+import { limits } from '../wire/limits.ts';
+import type { AskedSupplement, Challenge, Introduction, PcrSelection } from '../wire/messages.ts';
 import {
   type SupplementName,
   type SupplementPlace,
   type SupplementPlaces,
   supplementForms,
   supplementNames,
-} from '../protocol/supplements.ts';
+} from '../wire/supplements.ts';
 import { takeNonce } from './nonce.ts';
 
 interface Asked {

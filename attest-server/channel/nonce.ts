@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { nonceBytes } from '../protocol/binding.ts';
+import { nonceBytes } from '../wire/binding.ts';
 
 const pool = Buffer.allocUnsafeSlow(256 * nonceBytes);
 let used = pool.length;

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { ownBytes } from '../protocol/own-bytes.ts';
+import { ownBytes } from '../wire/own-bytes.ts';
 import { bounds } from './bounds.ts';
 
 /** One proven connection, as it is counted. */

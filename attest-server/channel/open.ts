@@ -1,5 +1,5 @@
 import type { Door } from '../door/door.ts';
-import { timings } from '../protocol/limits.ts';
+import { timings } from '../wire/limits.ts';
 import { type Listener, listen, type ServingIdentity } from './listener.ts';
 import type { ChannelPorts } from './ports.ts';
 

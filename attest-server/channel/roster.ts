@@ -1,4 +1,4 @@
-import type { Role } from '../protocol/messages.ts';
+import type { Role } from '../wire/messages.ts';
 import type { Session } from './session.ts';
 import { Tally } from './tally.ts';
 

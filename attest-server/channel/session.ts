@@ -1,8 +1,8 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
-import { lengthPrefixed, nonceBytes } from '../protocol/binding.ts';
-import type { Parts } from '../protocol/evidence.ts';
-import type { OpenedByItself } from '../protocol/gate.ts';
-import { limits } from '../protocol/limits.ts';
+import { lengthPrefixed, nonceBytes } from '../wire/binding.ts';
+import type { Parts } from '../wire/evidence.ts';
+import type { OpenedByItself } from '../wire/gate.ts';
+import { limits } from '../wire/limits.ts';
 import {
   type AgentMessage,
   type BinaryKind,
@@ -19,11 +19,11 @@ import {
   parseSupplementFrame,
   type ServerMessage,
   sentBy,
-} from '../protocol/messages.ts';
-import { Rate } from '../protocol/rate.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { AnsweredSupplements } from '../protocol/supplements.ts';
+} from '../wire/messages.ts';
+import { Rate } from '../wire/rate.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import type { AnsweredSupplements } from '../wire/supplements.ts';
 import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';

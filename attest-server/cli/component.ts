@@ -1,5 +1,5 @@
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Aspect } from '../protocol/verdict.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Aspect } from '../wire/verdict.ts';
 
 const byCode: Readonly<Partial<Record<ReasonCode, string>>> = {
   kernel_unknown: 'kernel',

@@ -1,4 +1,4 @@
-import { printable } from '../protocol/printable.ts';
+import { printable } from '../wire/printable.ts';
 import { Refusal } from './client.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';

@@ -1,4 +1,4 @@
-import { printable } from '../protocol/printable.ts';
+import { printable } from '../wire/printable.ts';
 import { CliError, exit } from './exit.ts';
 import { shownDigits } from './readable.ts';
 

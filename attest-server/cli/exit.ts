@@ -1,4 +1,4 @@
-import type { NodeState } from '../protocol/verdict.ts';
+import type { NodeState } from '../wire/verdict.ts';
 
 /** Exit codes, as the README lists them. */
 export const exit = { ok: 0, error: 1, usage: 2, untrusted: 10, notTrusted: 11, held: 12 } as const;

@@ -1,6 +1,6 @@
-import type { AuditEntry } from '../protocol/audit.ts';
-import { type AuditLine, auditPage, checkpointPage } from '../protocol/audit-pages.ts';
-import { claimedSize } from '../protocol/checkpoint.ts';
+import { type AuditLine, auditPage, checkpointPage } from '../api/audit-pages.ts';
+import type { AuditEntry } from '../formats/audit.ts';
+import { claimedSize } from '../wire/checkpoint.ts';
 import type { Client } from './client.ts';
 
 /**

@@ -1,6 +1,6 @@
-import type { NodeView } from '../protocol/api.ts';
-import type { MarksView } from '../protocol/cluster-api.ts';
-import type { Suppression, WrongResource } from '../protocol/marking.ts';
+import type { NodeView } from '../api/api.ts';
+import type { MarksView } from '../api/cluster-api.ts';
+import type { Suppression, WrongResource } from '../formats/marking.ts';
 import { utc } from './moment.ts';
 
 type Line = readonly [label: string, text: string];

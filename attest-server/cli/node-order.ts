@@ -1,6 +1,6 @@
-import type { NodeView } from '../protocol/api.ts';
-import { suggestion } from '../protocol/nearest.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { NodeView } from '../api/api.ts';
+import { suggestion } from '../formats/nearest.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import { CliError, exit } from './exit.ts';
 
 type Order = (a: NodeView, b: NodeView) => number;

@@ -1,5 +1,5 @@
-import type { NodeView } from '../protocol/api.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { NodeView } from '../api/api.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import { marksCell } from './marks-text.ts';
 import { ago, tableTime, utc } from './moment.ts';
 import { table } from './table.ts';

@@ -1,4 +1,4 @@
-import { type PolicyRevisionText, policyRevisionText } from '../protocol/policy-api.ts';
+import { type PolicyRevisionText, policyRevisionText } from '../api/policy-api.ts';
 import type { Client } from './client.ts';
 import { CliError, exit } from './exit.ts';
 

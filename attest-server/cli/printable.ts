@@ -1,4 +1,4 @@
-import { printable } from '../protocol/printable.ts';
+import { printable } from '../wire/printable.ts';
 
 /** JSON that a terminal shows as it is; its meaning does not change, since JSON knows the same escapes. */
 export function printableJson(value: unknown, indent = 2): string {

@@ -1,6 +1,6 @@
 import { type Argument, Command, CommanderError } from 'commander';
-import { printable } from '../protocol/printable.ts';
 import { version } from '../version.ts';
+import { printable } from '../wire/printable.ts';
 import { addCommands } from './commands.ts';
 import type { CliContext, CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';

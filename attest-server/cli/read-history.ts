@@ -1,4 +1,4 @@
-import { type HistoryView, historyView, listOf } from '../protocol/api.ts';
+import { type HistoryView, historyView, listOf } from '../api/api.ts';
 import type { Client } from './client.ts';
 
 export interface HistoryQuestion {

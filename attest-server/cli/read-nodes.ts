@@ -1,4 +1,4 @@
-import { listOf, type NodeView, nodeView } from '../protocol/api.ts';
+import { listOf, type NodeView, nodeView } from '../api/api.ts';
 import { type Client, Refusal } from './client.ts';
 import { CliError } from './exit.ts';
 

@@ -1,5 +1,5 @@
-import { type Advice, isCommand } from '../protocol/advice.ts';
-import { printable } from '../protocol/printable.ts';
+import { type Advice, isCommand } from '../wire/advice.ts';
+import { printable } from '../wire/printable.ts';
 import type { CliIo } from './context.ts';
 import { relative, utc } from './moment.ts';
 

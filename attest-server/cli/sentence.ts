@@ -1,4 +1,4 @@
-import { printable } from '../protocol/printable.ts';
+import { printable } from '../wire/printable.ts';
 
 /** `a, b and c`, each made printable; of many the rest is a number. @param total more than are named, where so */
 export function listed(names: readonly string[], most = 10, total = names.length): string {

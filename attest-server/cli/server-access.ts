@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { parseCertificates } from '../protocol/certificates.ts';
-import { limits } from '../protocol/limits.ts';
+import { parseCertificates } from '../wire/certificates.ts';
+import { limits } from '../wire/limits.ts';
 import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
 import { unreadableFor } from './read-file.ts';

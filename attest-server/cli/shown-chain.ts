@@ -1,7 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { connect } from 'node:tls';
-import { chainFrom } from '../protocol/certificates.ts';
+import { chainFrom } from '../wire/certificates.ts';
 
 const withinMs = 5_000;
 

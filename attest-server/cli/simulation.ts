@@ -1,7 +1,7 @@
 import type { z } from 'zod';
-import { type SimulatedMarksView, turnsUntrusted } from '../protocol/policy-api.ts';
-import { printable } from '../protocol/printable.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import { type SimulatedMarksView, turnsUntrusted } from '../api/policy-api.ts';
+import { printable } from '../wire/printable.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import type { Client } from './client.ts';
 import { table } from './table.ts';
 

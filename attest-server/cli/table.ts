@@ -1,4 +1,4 @@
-import { printable } from '../protocol/printable.ts';
+import { printable } from '../wire/printable.ts';
 
 /** Aligns rows below a heading by two spaces, which only a last cell may have; every cell is made printable. */
 export function table(heading: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,4 +1,4 @@
-import type { DeclaredFault } from '../protocol/declared.ts';
+import type { DeclaredFault } from '../formats/declared.ts';
 
 /** Why a directory does not count; its message is the code, and a text that names the file. */
 export class DirectoryFault extends Error {

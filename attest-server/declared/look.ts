@@ -1,4 +1,4 @@
-import type { DeclaredFault } from '../protocol/declared.ts';
+import type { DeclaredFault } from '../formats/declared.ts';
 import { DirectoryFault } from './directory-fault.ts';
 import { snapshotOf } from './snapshot.ts';
 

@@ -1,14 +1,14 @@
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import type { Pin } from '../enrolment/ports.ts';
+import { declaredActor, declaredFiles } from '../formats/declared.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import type { Reference } from '../formats/reference.ts';
 import type { DeclaredPolicy } from '../in-force/ports.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
-import { declaredActor, declaredFiles } from '../protocol/declared.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import type { Reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import type { Declaration } from '../references/declare.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { DirectoryFault } from './directory-fault.ts';
 import { createLooks, type Looks } from './look.ts';
 import type { DeclaredStore, DirectoryInForce, ReferenceChange } from './ports.ts';

@@ -1,6 +1,6 @@
 import type { Pin } from '../enrolment/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { Reference } from '../protocol/reference.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Reference } from '../formats/reference.ts';
 
 /** Which directory is in force. */
 export interface DirectoryInForce {

@@ -1,17 +1,17 @@
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Pin } from '../enrolment/ports.ts';
+import { declaredBounds, declaredFiles } from '../formats/declared.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import { inSteps } from '../formats/in-steps.ts';
+import { parsePins } from '../formats/pin-file.ts';
+import { contentFaultInSteps, type Reference } from '../formats/reference.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkPolicy } from '../policy/file/policy-file.ts';
 import { parseReferenceFile } from '../policy/reference-file.ts';
-import { declaredBounds, declaredFiles } from '../protocol/declared.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import { inSteps } from '../protocol/in-steps.ts';
-import { limits } from '../protocol/limits.ts';
-import { parsePins } from '../protocol/pin-file.ts';
-import { contentFaultInSteps, type Reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import { type SignedManifest, type Signer, verifyManifest } from '../verify/declared/signers.ts';
+import { limits } from '../wire/limits.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { DirectoryFault } from './directory-fault.ts';
 import type { Snapshot } from './snapshot.ts';
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { lstat, open, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { declaredBounds, declaredFiles } from '../protocol/declared.ts';
+import { declaredBounds, declaredFiles } from '../formats/declared.ts';
 import { isListable, isPart } from '../verify/declared/manifest.ts';
 import { DirectoryFault } from './directory-fault.ts';
 

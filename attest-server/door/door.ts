@@ -1,5 +1,5 @@
 import type { Server, Socket } from 'node:net';
-import { sourceOf } from '../protocol/source.ts';
+import { sourceOf } from '../wire/source.ts';
 import type { HitBound, SourceBounds } from './bounds.ts';
 import { Pace } from './pace.ts';
 import { type Place, Places } from './places.ts';

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import { Rate } from '../protocol/rate.ts';
+import { atMost } from '../wire/at-most.ts';
+import { Rate } from '../wire/rate.ts';
 import { type HitBound, inAll, type SourceBounds } from './bounds.ts';
 
 /** How many sources are remembered, each with what it may still open. */

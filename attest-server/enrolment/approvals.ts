@@ -1,6 +1,6 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Candidates } from './candidates.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { Candidate, EnrolledNode, EnrolmentStore, Pin } from './ports.ts';

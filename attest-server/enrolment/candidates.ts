@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { outsideText } from '../protocol/printable.ts';
-import { sourceOf } from '../protocol/source.ts';
+import { outsideText } from '../wire/printable.ts';
+import { sourceOf } from '../wire/source.ts';
 import { Crowd, inAll, type Member } from './crowd.ts';
 import type { Candidate, EnrolmentStore } from './ports.ts';
 

@@ -1,6 +1,6 @@
-import { outsideText } from '../protocol/printable.ts';
-import { mayWait, type ReasonCode } from '../protocol/reasons.ts';
-import { sourceOf } from '../protocol/source.ts';
+import { outsideText } from '../wire/printable.ts';
+import { mayWait, type ReasonCode } from '../wire/reasons.ts';
+import { sourceOf } from '../wire/source.ts';
 import { Crowd, type Member } from './crowd.ts';
 import type { Candidate } from './ports.ts';
 

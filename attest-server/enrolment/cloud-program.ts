@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import { run, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
-import { jsonOrNothing } from '../protocol/parse-json.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { jsonOrNothing } from '../wire/parse-json.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { EkOfMachine } from './cluster.ts';
 
 export interface CloudProgramParts {

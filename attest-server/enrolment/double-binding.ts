@@ -1,5 +1,5 @@
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** Reports to people, in the audit log and the metrics, of something about a node that is not its own connection's refusal. */
 export type Alert = (alert: {

@@ -1,4 +1,4 @@
-import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
+import { type Bound, enrolmentMethods } from '../formats/enrolment-method.ts';
 
 export interface OfferedBy {
   readonly isInCluster: boolean;

@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
 import type { ChannelPorts } from '../channel/ports.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 import type { EnrolmentPorts } from '../http/ports.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { storageCauseOf } from '../protocol/server-fault.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
 import { createApprovals } from './approvals.ts';
 import { Candidates } from './candidates.ts';
 import { Claims } from './claims.ts';

@@ -1,7 +1,7 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import type { PcrBank } from '../protocol/messages.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
+import type { PcrBank } from '../wire/messages.ts';
 
 /** By what a TPM is known: no two nodes have one of these in common. */
 export interface TpmKeys {

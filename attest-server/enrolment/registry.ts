@@ -1,11 +1,11 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import pLimit from 'p-limit';
 import type { ShownTokens } from '../channel/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import type { Hello } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
+import type { Hello } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { byCloud, type ClusterPorts, checkClusterToken } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { EnrolledNode, EnrolmentStore, JoinToken, Pin, Superseded, TpmKeys } from './ports.ts';

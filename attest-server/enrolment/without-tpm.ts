@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Mode } from '../protocol/verdict.ts';
+import type { Mode } from '../wire/verdict.ts';
 import type { EnrolmentStore, MachineWithoutTpm } from './ports.ts';
 
 /** A machine that said it has no TPM, of a kind of which policy says so too. */

@@ -1,4 +1,4 @@
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** What an answer that is looked at may need at least: rows of a verdict, of history and audit log. */
 const leastBytes = 4096;

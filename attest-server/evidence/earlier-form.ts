@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { bundle } from '../protocol/bundle.ts';
-import { pcrBanks } from '../protocol/messages.ts';
+import { bundle } from '../formats/bundle.ts';
+import { pcrBanks } from '../wire/messages.ts';
 import { jsonIn, keys, type Opened, type ReadBlob } from './kept-form.ts';
 import { type QuotePcrs, valuesByPcr } from './quote-values.ts';
 

@@ -1,5 +1,5 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { namedDigests, namingBlobs } from './named-digests.ts';
 import type { EvidenceStore, HeldEvidence } from './ports.ts';
 

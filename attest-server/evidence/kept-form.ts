@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { type Bundle, bundle } from '../protocol/bundle.ts';
-import { type SupplementName, supplementNames } from '../protocol/supplements.ts';
+import { type Bundle, bundle } from '../formats/bundle.ts';
+import { type SupplementName, supplementNames } from '../wire/supplements.ts';
 import { quoteValues, unpackValues } from './quote-values.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Reference } from '../protocol/reference.ts';
+import type { Reference } from '../formats/reference.ts';
 import { blob, type ReadBlob } from './kept-form.ts';
 
 /*

@@ -1,6 +1,6 @@
-import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
-import { limits } from '../protocol/limits.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
+import { limits } from '../wire/limits.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** How many boot logs of one node and boot are kept: enough for an agent that is started anew. */
 const logsPerBoot = 8;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Rejection } from '../protocol/rejection.ts';
-import { supplementForms } from '../protocol/supplements.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { supplementForms } from '../wire/supplements.ts';
 import { namedEarlier } from './earlier-form.ts';
 import { jsonIn } from './kept-form.ts';
 import { keptReferencesHead, listsOfReferences } from './kept-references.ts';

@@ -1,4 +1,4 @@
-import { limits } from '../protocol/limits.ts';
+import { limits } from '../wire/limits.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { LogsPerBoot } from './logs-per-boot.ts';
 

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import type { Bundle } from '../protocol/bundle.ts';
-import type { Reference } from '../protocol/reference.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import type { Reference } from '../formats/reference.ts';
 import { HeldByNode } from './held-by-node.ts';
 import { type ContextTexts, type NamedContext, readContext } from './kept-context.ts';
 import { NodeBudgets } from './node-budgets.ts';

@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditEvent } from '../formats/audit.ts';
 
 /** What the room needs of the rest; `server.ts` fills it. */
 export interface EvidencePorts {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditEvent } from '../formats/audit.ts';
 import { namedDigests, namingBlobs } from './named-digests.ts';
 import type { EvidencePorts } from './ports.ts';
 

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
-import type { Bundle } from '../protocol/bundle.ts';
-import { type PartName, partNames } from '../protocol/evidence.ts';
-import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
-import { supplementForms, supplementNames } from '../protocol/supplements.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import { type PartName, partNames } from '../wire/evidence.ts';
+import { type ImaPiece, imaIndex, isImaIndex, parseImaIndex } from '../wire/ima-pieces.ts';
+import { supplementForms, supplementNames } from '../wire/supplements.ts';
 import { openEarlier } from './earlier-form.ts';
 import { jsonIn, openKept, type ReadBlob } from './kept-form.ts';
 import { readReferences } from './kept-references.ts';

@@ -5,7 +5,7 @@ import {
   type StorageCause,
   StorageFault,
   storageCauseOf,
-} from '../protocol/server-fault.ts';
+} from '../formats/server-fault.ts';
 import type { Reserve } from '../state/reserve.ts';
 import type { WriteWatch } from '../store/database.ts';
 

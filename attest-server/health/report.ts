@@ -5,7 +5,7 @@ import {
   type StorageCause,
   storageCauseOf,
   storageCauses,
-} from '../protocol/server-fault.ts';
+} from '../formats/server-fault.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
 import type { HealthParts } from './open.ts';
 

@@ -1,6 +1,6 @@
-import type { Advice, Known } from '../protocol/advice.ts';
-import type { ReasonView } from '../protocol/api.ts';
-import type { FaultCause } from '../protocol/server-fault.ts';
+import type { ReasonView } from '../api/api.ts';
+import type { FaultCause } from '../formats/server-fault.ts';
+import type { Advice, Known } from '../wire/advice.ts';
 import type { ApiPorts } from './ports.ts';
 
 /** Who knows what a person does next. */

@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
-import { mayHoldMore } from '../protocol/messages.ts';
-import { jsonOf } from '../protocol/parse-json.ts';
-import { outsideText } from '../protocol/printable.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { repeatedMember } from '../protocol/repeated-member.ts';
-import { inOurWords, shapeFault } from '../protocol/shape-fault.ts';
+import { mayHoldMore } from '../wire/messages.ts';
+import { jsonOf } from '../wire/parse-json.ts';
+import { outsideText } from '../wire/printable.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { inOurWords, shapeFault } from '../wire/shape-fault.ts';
 import { HttpProblem } from './problem.ts';
+import { repeatedMember } from './repeated-member.ts';
 
 /** The largest reference of a boot has some 100,000; one of files has few, and long ones. */
 const mostValues = 1024 * 1024;

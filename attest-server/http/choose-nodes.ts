@@ -1,6 +1,6 @@
-import type { NodeView } from '../protocol/api.ts';
-import { suggestion } from '../protocol/nearest.ts';
-import { type NodeFilter, type Selector, selects } from '../protocol/node-filter.ts';
+import type { NodeView } from '../api/api.ts';
+import { type NodeFilter, type Selector, selects } from '../api/node-filter.ts';
+import { suggestion } from '../formats/nearest.ts';
 import type { ListedNode } from './node-list.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';

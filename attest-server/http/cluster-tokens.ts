@@ -1,5 +1,5 @@
-import { limits } from '../protocol/limits.ts';
-import { sourceOf } from '../protocol/source.ts';
+import { limits } from '../wire/limits.ts';
+import { sourceOf } from '../wire/source.ts';
 import type { ClusterUsers } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 import type { Caller } from './roles.ts';

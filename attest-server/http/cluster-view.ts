@@ -1,7 +1,7 @@
+import type * as api from '../api/cluster-api.ts';
 import type { ClusterShown, FailingShown } from '../marking/control.ts';
 import type { Exemption, Pause } from '../marking/ports.ts';
 import type { ShownMarks } from '../marking/shown-marks.ts';
-import type * as api from '../protocol/cluster-api.ts';
 
 export function clusterView(shown: ClusterShown): api.ClusterView {
   const { uid, synced, nodes, apiFaults, lease, groups, pause, latch, failing, exemptions } = shown;

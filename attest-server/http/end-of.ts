@@ -1,4 +1,4 @@
-import type { Ending } from '../protocol/ending.ts';
+import type { Ending } from '../api/ending.ts';
 import { HttpProblem } from './problem.ts';
 
 /**

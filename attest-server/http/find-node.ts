@@ -1,5 +1,5 @@
 import type { EnrolledNode } from '../enrolment/ports.ts';
-import { nodeName } from '../protocol/messages.ts';
+import { nodeName } from '../wire/messages.ts';
 import type { ApiPorts } from './ports.ts';
 import { HttpProblem } from './problem.ts';
 

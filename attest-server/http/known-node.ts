@@ -1,8 +1,8 @@
+import type { ClaimView, NodeView, ReasonView } from '../api/api.ts';
 import type { KnownClaim } from '../enrolment/claims.ts';
-import { adviceOn } from '../protocol/advice.ts';
-import type { ClaimView, NodeView, ReasonView } from '../protocol/api.ts';
-import { spentAdvice, spentText } from '../protocol/judging-share.ts';
-import { classOf, mayWait, type ReasonCode } from '../protocol/reasons.ts';
+import { adviceOn } from '../wire/advice.ts';
+import { spentAdvice, spentText } from '../wire/judging-share.ts';
+import { classOf, mayWait, type ReasonCode } from '../wire/reasons.ts';
 import { exemptionView, marksView } from './cluster-view.ts';
 import { fromServer, pendingView } from './node-view.ts';
 import type { ApiPorts, EnrolmentPorts } from './ports.ts';

@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import { createServer as createSecureServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Door } from '../door/door.ts';
-import { tlsOfListeners } from '../protocol/tls.ts';
+import { tlsOfListeners } from '../wire/tls.ts';
 
 /** PEM. */
 export interface Certified {

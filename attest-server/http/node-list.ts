@@ -1,4 +1,4 @@
-import type { NodeStanding, NodeView } from '../protocol/api.ts';
+import type { NodeStanding, NodeView } from '../api/api.ts';
 import { refusedView } from './known-node.ts';
 import { nodeStanding, nodeView, rfc3339, unsupportedView, withAbsence } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';

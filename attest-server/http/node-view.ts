@@ -1,12 +1,12 @@
+import type { HistoryView, NodeStanding, NodeView, ReasonView, ShownTransition } from '../api/api.ts';
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
 import type { EnrolledNode } from '../enrolment/ports.ts';
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import { turnedByUs } from '../formats/our-change.ts';
+import { type FaultCause, faultText } from '../formats/server-fault.ts';
 import type { Absence } from '../presence/ports.ts';
-import type { HistoryView, NodeStanding, NodeView, ReasonView, ShownTransition } from '../protocol/api.ts';
-import { turnedByUs } from '../protocol/our-change.ts';
-import { classOf, type ReasonCode } from '../protocol/reasons.ts';
-import { type FaultCause, faultText } from '../protocol/server-fault.ts';
-import type { NodeState, Reason } from '../protocol/verdict.ts';
+import { classOf, type ReasonCode } from '../wire/reasons.ts';
+import type { NodeState, Reason } from '../wire/verdict.ts';
 
 /** What people and scripts see of a node. @param fault as in `nodeStanding` */
 export function nodeView(

@@ -1,6 +1,6 @@
 import type { Doors } from '../door/open.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
-import type { Bundle } from '../protocol/bundle.ts';
+import type { Bundle } from '../formats/bundle.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import { type AdviceParts, createAdvise } from './advise.ts';
 import { createApi } from './api.ts';

@@ -1,19 +1,19 @@
 import { z } from 'zod';
-import * as api from '../protocol/api.ts';
-import { auditEntry } from '../protocol/audit-pages.ts';
-import { authorityView } from '../protocol/authority-api.ts';
-import { bundle } from '../protocol/bundle.ts';
-import { simulateAnswer, simulatedNode, simulatedPage } from '../protocol/policy-api.ts';
-import { problem, problemCodeSchema } from '../protocol/problem.ts';
-import { reasonCodes } from '../protocol/reasons.ts';
-import { reference } from '../protocol/reference.ts';
+import * as api from '../api/api.ts';
+import { auditEntry } from '../api/audit-pages.ts';
+import { authorityView } from '../api/authority-api.ts';
+import { simulateAnswer, simulatedNode, simulatedPage } from '../api/policy-api.ts';
+import { problem, problemCodeSchema } from '../api/problem.ts';
+import { bundle } from '../formats/bundle.ts';
+import { reference } from '../formats/reference.ts';
+import { reasonCodes } from '../wire/reasons.ts';
 import {
   aspectResultsSchema,
   aspectSchema,
   modeSchema,
   nodeStateSchema,
   reasonCodeSchema,
-} from '../protocol/verdict.ts';
+} from '../wire/verdict.ts';
 import { nothing, type Route } from './route.ts';
 
 /** What answers are made of, by the name that a client knows it by. What is not here has the name of its operation. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { problem } from '../protocol/problem.ts';
+import { problem } from '../api/problem.ts';
 import { anything, type DescribedSchemas, describeSchemas } from './openapi-schemas.ts';
 import { bodyBytes, isTagged, type Route } from './route.ts';
 

@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { z } from 'zod';
-import type { NodeStanding } from '../protocol/api.ts';
+import type { NodeStanding } from '../api/api.ts';
 import { listNodes } from './node-list.ts';
 import type { ApiPorts, Readiness } from './ports.ts';
 import type { RouteAnswer } from './route.ts';

@@ -1,8 +1,8 @@
 import { STATUS_CODES } from 'node:http';
-import type { Problem, ProblemCode } from '../protocol/problem.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { faultText, type StorageCause, storageCauseOf } from '../protocol/server-fault.ts';
+import type { Problem, ProblemCode } from '../api/problem.ts';
+import { faultText, type StorageCause, storageCauseOf } from '../formats/server-fault.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type ApiRole, allows, type Caller, verbOf } from './roles.ts';
 
 /** A request that cannot be served, with what the caller may know of it. */

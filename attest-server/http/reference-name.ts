@@ -1,4 +1,4 @@
-/** Of a reference's name; `protocol/reference.ts` says the same. */
+/** Of a reference's name; `formats/reference.ts` says the same. */
 const longest = 63;
 
 /**

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import * as pages from '../protocol/audit-pages.ts';
+import * as pages from '../api/audit-pages.ts';
 import { readBody } from './body.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, route, routeWithQuery } from './route.ts';
 

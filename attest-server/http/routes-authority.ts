@@ -1,4 +1,4 @@
-import { type AuthorityView, authorityView, finishRequest } from '../protocol/authority-api.ts';
+import { type AuthorityView, authorityView, finishRequest } from '../api/authority-api.ts';
 import { readBody } from './body.ts';
 import { HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, nothing, ok, type Route, type RouteAnswer, route } from './route.ts';

@@ -1,9 +1,9 @@
+import * as api from '../api/cluster-api.ts';
+import { type AuditKeyCopy, faultOfCopy } from '../formats/audit-key-copy.ts';
 import type { Control } from '../marking/control.ts';
 import type { Workload } from '../marking/ports.ts';
-import { type AuditKeyCopy, faultOfCopy } from '../protocol/audit-key-copy.ts';
-import { auditKeyId } from '../protocol/checkpoint.ts';
-import * as api from '../protocol/cluster-api.ts';
-import { nodeName } from '../protocol/messages.ts';
+import { auditKeyId } from '../wire/checkpoint.ts';
+import { nodeName } from '../wire/messages.ts';
 import { readBody } from './body.ts';
 import { clusterView, exemptionView, holdView, pauseView } from './cluster-view.ts';
 import { endOf } from './end-of.ts';

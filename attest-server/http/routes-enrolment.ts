@@ -1,6 +1,6 @@
+import * as api from '../api/api.ts';
 import type { WaitingTpm } from '../enrolment/approvals.ts';
-import * as api from '../protocol/api.ts';
-import { nodeName } from '../protocol/messages.ts';
+import { nodeName } from '../wire/messages.ts';
 import { hasBody, readBody } from './body.ts';
 import { checkRole, HttpProblem } from './problem.ts';
 import { actorOf, bodyBytes, ok, type Route, route } from './route.ts';

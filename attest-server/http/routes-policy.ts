@@ -1,8 +1,5 @@
 import { z } from 'zod';
-import type { PolicyRevision } from '../in-force/ports.ts';
-import type { SimulatedNode } from '../policy/draft/simulation.ts';
-import { listOf, policyView } from '../protocol/api.ts';
-import { nodeName } from '../protocol/messages.ts';
+import { listOf, policyView } from '../api/api.ts';
 import {
   observationsAnswer,
   type PolicyRevisionText,
@@ -16,8 +13,11 @@ import {
   policyRolledBack,
   simulateAnswer,
   simulateRequest,
-} from '../protocol/policy-api.ts';
-import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
+} from '../api/policy-api.ts';
+import { policyLabel, revisionOf } from '../formats/policy-label.ts';
+import type { PolicyRevision } from '../in-force/ports.ts';
+import type { SimulatedNode } from '../policy/draft/simulation.ts';
+import { nodeName } from '../wire/messages.ts';
 import { parseShape, readBody } from './body.ts';
 import { rfc3339 } from './node-view.ts';
 import type { ApiPorts } from './ports.ts';

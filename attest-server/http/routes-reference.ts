@@ -1,7 +1,6 @@
-import * as api from '../protocol/api.ts';
-import { candidatesQuery, referenceCandidates } from '../protocol/candidates-api.ts';
-import { limits } from '../protocol/limits.ts';
-import { captureTrial, captureTrialRequest, referenceTrial, simulatedPage } from '../protocol/policy-api.ts';
+import * as api from '../api/api.ts';
+import { candidatesQuery, referenceCandidates } from '../api/candidates-api.ts';
+import { captureTrial, captureTrialRequest, referenceTrial, simulatedPage } from '../api/policy-api.ts';
 import {
   longestAnnouncement,
   pcrsByValue,
@@ -10,7 +9,8 @@ import {
   reference,
   referenceActions,
   unseenFiles,
-} from '../protocol/reference.ts';
+} from '../formats/reference.ts';
+import { limits } from '../wire/limits.ts';
 import { readBody } from './body.ts';
 import { checkGroups } from './choose-nodes.ts';
 import { endOf } from './end-of.ts';

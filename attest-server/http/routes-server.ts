@@ -1,16 +1,10 @@
 import { join } from 'node:path';
-import { shellWord } from '../protocol/advice.ts';
-import { type DeclaredFault, declaredFiles } from '../protocol/declared.ts';
-import { revisionOf } from '../protocol/policy-label.ts';
-import {
-  type StatusView,
-  statusView,
-  versionView,
-  type WhoamiView,
-  whoamiView,
-} from '../protocol/server-api.ts';
-import { nodeStates } from '../protocol/verdict.ts';
-import { webhookTest } from '../protocol/webhook.ts';
+import { type StatusView, statusView, versionView, type WhoamiView, whoamiView } from '../api/server-api.ts';
+import { type DeclaredFault, declaredFiles } from '../formats/declared.ts';
+import { revisionOf } from '../formats/policy-label.ts';
+import { webhookTest } from '../formats/webhook.ts';
+import { shellWord } from '../wire/advice.ts';
+import { nodeStates } from '../wire/verdict.ts';
 import { readBody } from './body.ts';
 import { clusterView } from './cluster-view.ts';
 import { listNodes } from './node-list.ts';

@@ -1,4 +1,4 @@
-import * as api from '../protocol/api.ts';
+import * as api from '../api/api.ts';
 import { readBody } from './body.ts';
 import type { ApiToken } from './ports.ts';
 import { HttpProblem } from './problem.ts';

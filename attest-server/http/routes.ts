@@ -1,9 +1,9 @@
 import { z } from 'zod';
+import * as api from '../api/api.ts';
+import { nodeFilter } from '../api/node-filter.ts';
 import type { JoinToken } from '../enrolment/ports.ts';
-import * as api from '../protocol/api.ts';
-import { bundle } from '../protocol/bundle.ts';
-import { nodeName } from '../protocol/messages.ts';
-import { nodeFilter } from '../protocol/node-filter.ts';
+import { bundle } from '../formats/bundle.ts';
+import { nodeName } from '../wire/messages.ts';
 import { readBody } from './body.ts';
 import { chooseNodes } from './choose-nodes.ts';
 import { findNode, noSuchNode } from './find-node.ts';

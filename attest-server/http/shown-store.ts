@@ -1,7 +1,7 @@
 import type { NodeStatus, VerdictStore } from '../attest/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
-import type { Bundle } from '../protocol/bundle.ts';
-import type { FaultCause } from '../protocol/server-fault.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import type { FaultCause } from '../formats/server-fault.ts';
 import type { ReferenceStore } from '../references/ports.ts';
 import type { ApiPorts, HistoryStore, ShownStore } from './ports.ts';
 import { HttpProblem } from './problem.ts';

@@ -1,7 +1,7 @@
+import type { NodeView } from '../api/api.ts';
 import type { ShownTurn } from '../attest/turns.ts';
-import type { Advice } from '../protocol/advice.ts';
-import type { NodeView } from '../protocol/api.ts';
-import { declareActive } from '../protocol/declared.ts';
+import { declareActive } from '../formats/declared.ts';
+import type { Advice } from '../wire/advice.ts';
 
 /** What counts for the way back. */
 interface TurnedWhere {

@@ -3,10 +3,10 @@ import { LRUCache } from 'lru-cache';
 import pLimit from 'p-limit';
 import type { NamedContext } from '../evidence/kept-context.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
+import { type Reference, reference } from '../formats/reference.ts';
 import { askedPaths } from '../policy/aspects.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { enrolments, groupOf, type Policy } from '../policy/policy.ts';
-import { type Reference, reference } from '../protocol/reference.ts';
 import { InForce } from './in-force.ts';
 
 export interface EarlierRulesParts extends Pick<EvidenceRoom, 'context' | 'contextOf'> {

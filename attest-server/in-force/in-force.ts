@@ -1,9 +1,9 @@
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { Context } from '../evidence/pack.ts';
+import type { Reference } from '../formats/reference.ts';
 import { type Appraiser, createAppraiser } from '../policy/appraise.ts';
 import { askedPaths } from '../policy/aspects.ts';
 import { groupOf, labelsThatCount, type Policy, type PolicyGroup, unmatched } from '../policy/policy.ts';
-import type { Reference } from '../protocol/reference.ts';
 
 /** Who answers for a reference, and since when (RFC 3339). */
 export interface Affirming {

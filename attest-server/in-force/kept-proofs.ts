@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type { EnrolledNode } from '../enrolment/ports.ts';
-import type { Bundle } from '../protocol/bundle.ts';
-import { inSteps } from '../protocol/in-steps.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import { inSteps } from '../formats/in-steps.ts';
 import { verifyBundleInSteps } from '../verify/bundle-evidence.ts';
 import type { Proven } from '../verify/proven.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 export interface KeptProofPorts {
   nodes(): Promise<readonly EnrolledNode[]>;

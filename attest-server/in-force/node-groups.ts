@@ -1,10 +1,10 @@
 import type { UnsupportedNode } from '../enrolment/without-tpm.ts';
+import { policyLabel } from '../formats/policy-label.ts';
 import { gateBefore } from '../policy/gate.ts';
 import { isLatched, notLatchable } from '../policy/latch.ts';
 import { groupOf, type Policy, type PolicyGroup } from '../policy/policy.ts';
-import type { GateOrder } from '../protocol/gate.ts';
-import { policyLabel } from '../protocol/policy-label.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
+import type { GateOrder } from '../wire/gate.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
 
 /** Which rules apply to a node, by the policy in force and the node's labels. */
 export interface NodeGroups {

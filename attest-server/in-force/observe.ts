@@ -1,8 +1,8 @@
+import { inSteps } from '../formats/in-steps.ts';
+import type { Reference } from '../formats/reference.ts';
 import { likeReferences, type Observation, observe } from '../policy/draft/observation.ts';
 import { postureObserver } from '../policy/draft/posture.ts';
 import { groupOf, type Policy } from '../policy/policy.ts';
-import { inSteps } from '../protocol/in-steps.ts';
-import type { Reference } from '../protocol/reference.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 import type { SimulatePorts } from './simulate.ts';
 

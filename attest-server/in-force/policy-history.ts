@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
+import type { PolicyArrival } from '../api/policy-api.ts';
+import { policyLabel, revisionOf } from '../formats/policy-label.ts';
+import { NotNow } from '../formats/reference-life.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { parsePolicy } from '../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../policy/policy.ts';
-import type { PolicyArrival } from '../protocol/policy-api.ts';
-import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
-import { NotNow } from '../protocol/reference-life.ts';
 import type { Allowance, PolicyRevision, PolicyStore, Rollback } from './ports.ts';
 
 export interface PolicyHistoryParts {

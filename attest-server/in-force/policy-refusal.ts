@@ -1,13 +1,13 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../api/policy-api.ts';
 import type { NodeStatus } from '../attest/ports.ts';
+import { policyLabel, revisionOf } from '../formats/policy-label.ts';
+import type { Reference } from '../formats/reference.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';
-import { shellWord } from '../protocol/advice.ts';
-import { canLoseTrust, losesTooMany, turnsUntrusted } from '../protocol/policy-api.ts';
-import { policyLabel, revisionOf } from '../protocol/policy-label.ts';
-import type { Reference } from '../protocol/reference.ts';
+import { shellWord } from '../wire/advice.ts';
 import { digestOf, type PolicyHistory, type SourcedPolicy } from './policy-history.ts';
 import type { Trials } from './trials.ts';
 

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import type { Bound } from '../formats/enrolment-method.ts';
+import { policyLabel } from '../formats/policy-label.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, checkPolicy, parsePolicy } from '../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../policy/policy.ts';
 import { builtInPolicy, observePolicy } from '../policy/shipped/built-in.ts';
-import type { Bound } from '../protocol/enrolment-method.ts';
-import { policyLabel } from '../protocol/policy-label.ts';
 import type { SourcedPolicy } from './policy-history.ts';
 import { isTimeout, type PolicyOutcome } from './policy-refusal.ts';
 import type { DeclaredPolicy, KeptPolicy, Latched } from './ports.ts';

@@ -1,9 +1,9 @@
+import { turnsUntrusted } from '../api/policy-api.ts';
+import { policyLabel } from '../formats/policy-label.ts';
 import type { Policy } from '../policy/policy.ts';
-import { turnsUntrusted } from '../protocol/policy-api.ts';
-import { policyLabel } from '../protocol/policy-label.ts';
-import type { NodeState } from '../protocol/verdict.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import type { RulesInForce } from './open.ts';
 import { type FaultyPart, type ReloadedPart, reloadedParts } from './reload.ts';
 

@@ -1,3 +1,4 @@
+import { inSteps } from '../formats/in-steps.ts';
 import type { AppraisedNode } from '../policy/appraise.ts';
 import {
   type Basis,
@@ -5,7 +6,6 @@ import {
   notSimulated,
   type SimulatedNode,
 } from '../policy/draft/simulation.ts';
-import { inSteps } from '../protocol/in-steps.ts';
 import type { Proven } from '../verify/proven.ts';
 import { type KeptProofPorts, overKeptProofs, type Page, type Paged } from './kept-proofs.ts';
 

@@ -1,7 +1,7 @@
 import type { Cluster } from '../enrolment/cluster.ts';
+import { tokenAudience } from '../formats/marks.ts';
 import { ClusterError } from '../marking/ports.ts';
-import { tokenAudience } from '../protocol/marks.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { TokenReviews } from './token-reviews.ts';
 
 export interface AgentTokenParts {

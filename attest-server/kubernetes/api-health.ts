@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
+import type { ClusterFault, WatchRestartReason } from '../formats/cluster.ts';
 import type { ClusterError } from '../marking/ports.ts';
-import type { ClusterFault, WatchRestartReason } from '../protocol/cluster.ts';
 import type { NodeWatchParts } from './node-watch.ts';
 import type { RequestEvents, Verb } from './requests.ts';
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { ClusterEvent, ClusterNode, ClusterWriter } from '../marking/ports.ts';
 import { ClusterError } from '../marking/ports.ts';
-import { atMost } from '../protocol/at-most.ts';
+import { atMost } from '../wire/at-most.ts';
 import type { Requests } from './requests.ts';
 
 export interface EventParts {

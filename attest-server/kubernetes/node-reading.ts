@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import { ByteBudget, type ByteRate } from '../protocol/byte-budget.ts';
+import { atMost } from '../wire/at-most.ts';
+import { ByteBudget, type ByteRate } from '../wire/byte-budget.ts';
 
 const second = 1 / 86_400;
 const rate = (burst: number, perSecond: number): ByteRate => ({ burst, aDay: perSecond / second });

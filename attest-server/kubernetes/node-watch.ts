@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import type { WatchRestartReason } from '../formats/cluster.ts';
 import { ClusterError } from '../marking/ports.ts';
-import type { WatchRestartReason } from '../protocol/cluster.ts';
 import { orNull } from './ask.ts';
 import { linesOf } from './lines.ts';
 import { parseNode } from './node.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import { markPrefixes, trustedCondition } from '../formats/marks.ts';
 import type { ClusterNode, NodeCondition } from '../marking/ports.ts';
-import { markPrefixes, trustedCondition } from '../protocol/marks.ts';
-import { nodeName } from '../protocol/messages.ts';
+import { nodeName } from '../wire/messages.ts';
 
 /** UTF-16 units of one. */
 const longestText = 4096;

@@ -1,10 +1,10 @@
 import type { Logger } from 'pino';
 import type { CheckpointKeeper } from '../audit/cluster-checkpoint.ts';
 import type { Cluster } from '../enrolment/cluster.ts';
+import { checkpointConfig } from '../formats/marks.ts';
 import type { AdmissionReader, ClusterError, ClusterNodes, ClusterWriter } from '../marking/ports.ts';
-import { checkpointConfig } from '../protocol/marks.ts';
-import { Rejection } from '../protocol/rejection.ts';
 import type { AuthorityKeeper } from '../tls/published-authorities.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type Access, type AccessConfig, readAccess } from './access.ts';
 import { createAdmissionReader } from './admission.ts';
 import { createAgentTokens } from './agent-tokens.ts';

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import { resourceGroup } from '../formats/marks.ts';
 import type { ApiRole } from '../http/roles.ts';
-import { resourceGroup } from '../protocol/marks.ts';
 import type { Requests } from './requests.ts';
 import { printable } from './status.ts';
 import type { TokenReviews, TokenUser } from './token-reviews.ts';

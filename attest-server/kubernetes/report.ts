@@ -1,4 +1,4 @@
-import { clusterFaults, watchRestartReasons } from '../protocol/cluster.ts';
+import { clusterFaults, watchRestartReasons } from '../formats/cluster.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { ClusterMetrics } from './api-health.ts';
 

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { TokenBearer } from '../enrolment/cluster.ts';
 import { ClusterError } from '../marking/ports.ts';
-import { atMost } from '../protocol/at-most.ts';
+import { atMost } from '../wire/at-most.ts';
 import type { Requests } from './requests.ts';
 import { TokenShares } from './token-shares.ts';
 

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { TokenBearer } from '../enrolment/cluster.ts';
-import { atMost } from '../protocol/at-most.ts';
-import { Rate } from '../protocol/rate.ts';
+import { atMost } from '../wire/at-most.ts';
+import { Rate } from '../wire/rate.ts';
 
 /**
  * How many tokens are looked at, at once and a second. Anybody may send tokens, and the public keys of a node are no secret: whoever

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { attestationResource, latchResource, resourceGroup, resourceVersion } from '../formats/marks.ts';
 import {
   ClusterError,
   type ClusterLease,
@@ -8,7 +9,6 @@ import {
   type PatchOperation,
   type Workload,
 } from '../marking/ports.ts';
-import { attestationResource, latchResource, resourceGroup, resourceVersion } from '../protocol/marks.ts';
 import { askFor, isNotFound, orNull } from './ask.ts';
 import { createConfigMaps } from './config-maps.ts';
 import { createEvents } from './events.ts';

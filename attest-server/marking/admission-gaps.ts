@@ -1,4 +1,4 @@
-import type { AdmissionFault, ProtectedThing } from '../protocol/marking.ts';
+import type { AdmissionFault, ProtectedThing } from '../formats/marking.ts';
 import type { AdmissionBinding, AdmissionMatch, AdmissionPolicy, AdmissionRule } from './ports.ts';
 
 /** How admission may let pass what it should deny. */

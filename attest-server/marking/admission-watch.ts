@@ -1,4 +1,4 @@
-import type { ProtectedThing } from '../protocol/marking.ts';
+import type { ProtectedThing } from '../formats/marking.ts';
 import { type AdmissionGap, admissionGaps, policyNameOf } from './admission-gaps.ts';
 import { type AdmissionReader, ClusterError } from './ports.ts';
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import type { NodeToMark } from './judged-node.ts';
 import { camelCase, firstSentence, type Marks } from './marks.ts';
 import { taintText } from './marks-on-node.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import type { Delay } from '../protocol/marking.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
+import type { Delay } from '../formats/marking.ts';
+import { atMost } from '../wire/at-most.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
 import type { Drift, MarkedGroup } from './judged-node.ts';
 import type { Hold } from './ports.ts';
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { TaintKeys } from '../protocol/marks.ts';
-import { isReasonCode } from '../protocol/reasons.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { Mode, NodeState } from '../protocol/verdict.ts';
+import type { TaintKeys } from '../formats/marks.ts';
+import { isReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import type { Mode, NodeState } from '../wire/verdict.ts';
 import type { FailingAlike } from './breaker.ts';
 import type { HoldsMeant, KeptDecisions } from './decisions.ts';
 import { refusedUnmarking, unite } from './latch.ts';

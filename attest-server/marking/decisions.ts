@@ -1,5 +1,5 @@
 import pLimit from 'p-limit';
-import type { AuditAction, AuditEvent } from '../protocol/audit.ts';
+import type { AuditAction, AuditEvent } from '../formats/audit.ts';
 import type { Decisions, Exemption, Hold, Latch, MarkingStore, Pause } from './ports.ts';
 
 /** What is about the cluster and not one node or group has this subject in the audit log. */

@@ -1,4 +1,4 @@
-import type { Doubt } from '../protocol/marking.ts';
+import type { Doubt } from '../formats/marking.ts';
 import { breakerWindow } from './breaker.ts';
 
 /** Of the wall clock against one that nobody sets, in milliseconds: references and verdicts end by the first. */

@@ -1,6 +1,6 @@
-import type { BreakerScope, Doubt, Suppression, WrongResource } from '../protocol/marking.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Mode } from '../protocol/verdict.ts';
+import type { BreakerScope, Doubt, Suppression, WrongResource } from '../formats/marking.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Mode } from '../wire/verdict.ts';
 import type { AdmissionGap } from './admission-gaps.ts';
 import type { Breaker } from './breaker.ts';
 import { hasMarks } from './marks-on-node.ts';

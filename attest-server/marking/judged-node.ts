@@ -1,8 +1,8 @@
 import type { NodeStatus } from '../attest/ports.ts';
+import { turnedByUs } from '../formats/our-change.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { turnedByUs } from '../protocol/our-change.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { NodeState, Reason, Verdict } from '../wire/verdict.ts';
 
 /** What marking reads of a group of the policy in force. */
 export interface MarkedGroup extends Pick<PolicyGroup, 'name' | 'mode' | 'tpm' | 'require'> {

@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../protocol/audit.ts';
+import type { AuditEvent } from '../formats/audit.ts';
 import type { KeptDecisions } from './decisions.ts';
 import { forCluster, isAsWide, unite } from './latch.ts';
 import { ClusterError, type ClusterWriter, type Latch } from './ports.ts';

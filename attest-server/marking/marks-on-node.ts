@@ -1,4 +1,4 @@
-import { type TaintKeys, trustedCondition, trustedLabel } from '../protocol/marks.ts';
+import { type TaintKeys, trustedCondition, trustedLabel } from '../formats/marks.ts';
 import type { Marks } from './marks.ts';
 import type { ClusterNode, NodeCondition } from './ports.ts';
 

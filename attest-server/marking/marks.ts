@@ -1,6 +1,6 @@
-import type { Delay, Suppression } from '../protocol/marking.ts';
-import type { TaintKeys } from '../protocol/marks.ts';
-import { outsideText } from '../protocol/printable.ts';
+import type { Delay, Suppression } from '../formats/marking.ts';
+import type { TaintKeys } from '../formats/marks.ts';
+import { outsideText } from '../wire/printable.ts';
 import type { NodeToMark } from './judged-node.ts';
 import { type MarksOnNode, type MarkTaint, marksOn } from './marks-on-node.ts';
 import type { ClusterNode, Exemption } from './ports.ts';

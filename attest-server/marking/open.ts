@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { protectedThings } from '../protocol/marking.ts';
-import type { TaintKeys } from '../protocol/marks.ts';
+import { protectedThings } from '../formats/marking.ts';
+import type { TaintKeys } from '../formats/marks.ts';
 import { AdmissionWatch, type AdmissionWatchParts } from './admission-watch.ts';
 import { Breaker } from './breaker.ts';
 import { type Control, type ControlParts, createControl } from './control.ts';

@@ -1,5 +1,5 @@
-import type { MarkAction } from '../protocol/marking.ts';
-import { type TaintKeys, trustedCondition, trustedLabel } from '../protocol/marks.ts';
+import type { MarkAction } from '../formats/marking.ts';
+import { type TaintKeys, trustedCondition, trustedLabel } from '../formats/marks.ts';
 import type { MarkCondition, Marks } from './marks.ts';
 import { isOurKey, type MarkTaint, taintEffect } from './marks-on-node.ts';
 import type { ClusterNode, PatchOperation } from './ports.ts';

@@ -1,6 +1,6 @@
 import type { HistoryEntry, NodeStatus } from '../attest/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { ClusterErrorReason } from '../protocol/marking.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { ClusterErrorReason } from '../formats/marking.ts';
 
 export interface Taint {
   readonly key: string;

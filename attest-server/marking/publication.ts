@@ -1,4 +1,4 @@
-import type { EnforcementAction, WrongResource } from '../protocol/marking.ts';
+import type { EnforcementAction, WrongResource } from '../formats/marking.ts';
 import {
   attestationStatus,
   leastStatus,

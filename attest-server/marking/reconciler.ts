@@ -1,5 +1,5 @@
-import type { Doubt, EnforcementAction, Suppression } from '../protocol/marking.ts';
-import type { TaintKeys } from '../protocol/marks.ts';
+import type { Doubt, EnforcementAction, Suppression } from '../formats/marking.ts';
+import type { TaintKeys } from '../formats/marks.ts';
 import { backOff } from './back-off.ts';
 import { type Breaker, type HeldKey, keyOf } from './breaker.ts';
 import type { Doubts } from './doubts.ts';

@@ -6,11 +6,11 @@ import {
   protectedThings,
   suppressions,
   wrongResources,
-} from '../protocol/marking.ts';
-import { classOf, reasonCodes } from '../protocol/reasons.ts';
-import { modes } from '../protocol/verdict.ts';
+} from '../formats/marking.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
+import { classOf, reasonCodes } from '../wire/reasons.ts';
+import { modes } from '../wire/verdict.ts';
 import type { MarkingFigures } from './figures.ts';
 import type { MarkingParts } from './open.ts';
 

@@ -1,4 +1,4 @@
-import type { Suppression } from '../protocol/marking.ts';
+import type { Suppression } from '../formats/marking.ts';
 import type { Marks } from './marks.ts';
 import { type MarksOnNode, taintText } from './marks-on-node.ts';
 import type { WrongAttestation } from './publication.ts';

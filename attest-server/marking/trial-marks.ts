@@ -1,6 +1,6 @@
 import type { NodeStatus } from '../attest/ports.ts';
-import type { TaintKeys } from '../protocol/marks.ts';
-import type { Mode, NodeState, Reason } from '../protocol/verdict.ts';
+import type { TaintKeys } from '../formats/marks.ts';
+import type { Mode, NodeState, Reason } from '../wire/verdict.ts';
 import { judgedNode, type MarkedGroup } from './judged-node.ts';
 import { marksFor } from './marks.ts';
 import type { ClusterNode, Exemption } from './ports.ts';

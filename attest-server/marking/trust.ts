@@ -1,5 +1,5 @@
-import type { TaintKeys } from '../protocol/marks.ts';
-import type { NodeState } from '../protocol/verdict.ts';
+import type { TaintKeys } from '../formats/marks.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import { taintEffect } from './marks-on-node.ts';
 import type { Toleration, Workload, Workloads } from './ports.ts';
 

@@ -1,5 +1,5 @@
 import pLimit from 'p-limit';
-import { markPrefixes } from '../protocol/marks.ts';
+import { markPrefixes } from '../formats/marks.ts';
 import { ClusterError, type ClusterNode, type ClusterWriter, type PatchOperation } from './ports.ts';
 
 export interface UnmarkParts {

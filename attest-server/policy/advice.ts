@@ -1,7 +1,7 @@
-import { type Advice, adviceOn, type Known } from '../protocol/advice.ts';
-import { declareActive } from '../protocol/declared.ts';
-import { kindWords, type ReferenceKind } from '../protocol/reference.ts';
-import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
+import { declareActive } from '../formats/declared.ts';
+import { kindWords, type ReferenceKind } from '../formats/reference.ts';
+import { type Advice, adviceOn, type Known } from '../wire/advice.ts';
+import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
 import type { Aspect } from './aspect.ts';
 import { aspects } from './aspects.ts';
 

@@ -4,7 +4,7 @@ import {
   aspects as aspectNames,
   reasonSchema,
   severities,
-} from '../protocol/verdict.ts';
+} from '../wire/verdict.ts';
 import type { Judgement, Past, TakenBack } from './aspect.ts';
 import { earlierAgainst } from './earlier-against.ts';
 import { type Finding, severityOf, unproven } from './finding.ts';

@@ -1,11 +1,11 @@
 import type { z } from 'zod';
-import type { Advice } from '../protocol/advice.ts';
-import type { PartName } from '../protocol/evidence.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference, ReferenceKind } from '../protocol/reference.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { Aspect as AspectName, Source } from '../protocol/verdict.ts';
+import type { Reference, ReferenceKind } from '../formats/reference.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { Advice } from '../wire/advice.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Aspect as AspectName, Source } from '../wire/verdict.ts';
 import type { Located } from './file/policy-error.ts';
 import type { Finding } from './finding.ts';
 import type { GroupBase } from './group.ts';

@@ -1,4 +1,4 @@
-import { type PartName, partNames } from '../protocol/evidence.ts';
+import { type PartName, partNames } from '../wire/evidence.ts';
 import type { Aspect } from './aspect.ts';
 import { boot } from './boot/boot.ts';
 import { disk } from './disk/disk.ts';

@@ -1,9 +1,9 @@
-import type { PartName } from '../protocol/evidence.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Reference, ReferenceKind } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { Aspect as AspectName, Reason } from '../protocol/verdict.ts';
+import type { Reference, ReferenceKind } from '../formats/reference.ts';
 import type { Proven, ProvenPart } from '../verify/proven.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import type { Aspect as AspectName, Reason } from '../wire/verdict.ts';
 import type { Aspect, CapturedAs, Past } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { isMissingAggregate, provesStart } from './boot/aggregate.ts';

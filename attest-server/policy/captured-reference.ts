@@ -1,4 +1,4 @@
-import type { Reference, ReferenceKind } from '../protocol/reference.ts';
+import type { Reference, ReferenceKind } from '../formats/reference.ts';
 import type { CapturedAs } from './aspect.ts';
 
 /** A reference that is made of what one node proved. @param content its kind, and the member of that kind */

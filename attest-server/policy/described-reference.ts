@@ -1,4 +1,4 @@
-import type { Reference } from '../protocol/reference.ts';
+import type { Reference } from '../formats/reference.ts';
 import { aspects } from './aspects.ts';
 import { contentOf } from './reference-content.ts';
 

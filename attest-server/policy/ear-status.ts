@@ -1,4 +1,4 @@
-import type { AspectStatus, Verdict } from '../protocol/verdict.ts';
+import type { AspectStatus, Verdict } from '../wire/verdict.ts';
 
 /**
  * `ear_status` of a verdict (draft-ietf-rats-ear): no better than the worst aspect that was appraised, and affirming

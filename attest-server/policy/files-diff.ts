@@ -1,4 +1,4 @@
-import type { DigestList, ListedFile } from '../protocol/digest-list.ts';
+import type { DigestList, ListedFile } from '../formats/digest-list.ts';
 
 /** What became of the files of one list in another one, by path and by package. */
 export interface FilesDifference {

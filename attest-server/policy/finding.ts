@@ -1,6 +1,6 @@
-import type { Role } from '../protocol/messages.ts';
-import { printable } from '../protocol/printable.ts';
-import { classOf, type ReasonCode } from '../protocol/reasons.ts';
+import type { Role } from '../wire/messages.ts';
+import { printable } from '../wire/printable.ts';
+import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import {
   type Aspect,
   type AspectStatus,
@@ -9,7 +9,7 @@ import {
   type Reason,
   type Severity,
   type Verdict,
-} from '../protocol/verdict.ts';
+} from '../wire/verdict.ts';
 import type { GroupBase } from './group.ts';
 
 /** What was found, before a group's rules say how much it weighs. */

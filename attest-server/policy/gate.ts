@@ -1,5 +1,5 @@
-import type { GateOrder } from '../protocol/gate.ts';
-import type { Aspect as AspectName, Reason, Verdict } from '../protocol/verdict.ts';
+import type { GateOrder } from '../wire/gate.ts';
+import type { Aspect as AspectName, Reason, Verdict } from '../wire/verdict.ts';
 import { byWeight, stateOf, weigh } from './finding.ts';
 import type { GroupBase } from './group.ts';
 

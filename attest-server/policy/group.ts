@@ -1,8 +1,8 @@
-import type { Bound } from '../protocol/enrolment-method.ts';
-import type { GateOrder } from '../protocol/gate.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
-import type { Aspect, Severity, Verdict } from '../protocol/verdict.ts';
+import type { Bound } from '../formats/enrolment-method.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
+import type { GateOrder } from '../wire/gate.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Aspect, Severity, Verdict } from '../wire/verdict.ts';
 
 /** The rules of one group of nodes, beside those of each aspect. */
 export interface GroupBase {

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import type { DigestList } from '../protocol/digest-list.ts';
-import { parseFilesInSteps, type RuntimeFiles } from '../protocol/reference.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import { parseFilesInSteps, type RuntimeFiles } from '../formats/reference.ts';
 
 /** A list of a million files takes 64 MB: all groups, policies and trials share it. */
 const lists = new LRUCache<string, DigestList>({

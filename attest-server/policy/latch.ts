@@ -1,4 +1,4 @@
-import { modes } from '../protocol/verdict.ts';
+import { modes } from '../wire/verdict.ts';
 import type { Located } from './file/policy-error.ts';
 import { covers, isEverything } from './glob.ts';
 import { type PolicyGroup, unmatched } from './policy.ts';

@@ -1,6 +1,6 @@
-import type { DigestList } from '../protocol/digest-list.ts';
-import type { Reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import type { Reference } from '../formats/reference.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { knownListInSteps } from './known-lists.ts';
 
 /** The files of a reference of kind `runtime`, ready for looking up. */

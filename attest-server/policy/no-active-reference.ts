@@ -1,4 +1,4 @@
-import type { ReferenceKind } from '../protocol/reference.ts';
+import type { ReferenceKind } from '../formats/reference.ts';
 import type { Finding } from './finding.ts';
 
 /**

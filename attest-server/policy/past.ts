@@ -1,7 +1,7 @@
-import type { Bundle } from '../protocol/bundle.ts';
-import { heldIn } from '../protocol/reasons.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { Reason } from '../protocol/verdict.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import { heldIn } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import type { Reason } from '../wire/verdict.ts';
 import { type Begun, type NodePast, noPast } from './appraise.ts';
 import type { Sequence } from './sequence.ts';
 

@@ -1,4 +1,4 @@
-import { type Bound, enrolmentMethods } from '../protocol/enrolment-method.ts';
+import { type Bound, enrolmentMethods } from '../formats/enrolment-method.ts';
 import { type AspectRules, type BuiltAspect, rulesOf, shownRules } from './aspects.ts';
 import { globMatches } from './glob.ts';
 import type { GroupBase } from './group.ts';

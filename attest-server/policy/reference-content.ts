@@ -1,4 +1,4 @@
-import type { Reference } from '../protocol/reference.ts';
+import type { Reference } from '../formats/reference.ts';
 
 /** Whether two references of one kind compare a node with the same, whatever they are called and whoever made them. */
 export function saysTheSame(one: Reference, other: Reference): boolean {

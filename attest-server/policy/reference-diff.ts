@@ -1,8 +1,8 @@
-import type { PcrBank } from '../protocol/messages.ts';
-import { pcrBanks } from '../protocol/messages.ts';
-import { pcrsOf, pcrValue } from '../protocol/pcr-values.ts';
-import type { Reference } from '../protocol/reference.ts';
+import type { Reference } from '../formats/reference.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { PcrBank } from '../wire/messages.ts';
+import { pcrBanks } from '../wire/messages.ts';
+import { pcrsOf, pcrValue } from '../wire/pcr-values.ts';
 import { allDifferences, type EventDifference, type MeasuredEvent } from './boot/event-diff.ts';
 import { judgedPcrs } from './boot/judged-stage.ts';
 

@@ -1,8 +1,8 @@
 import { parse } from 'yaml';
-import { hasPrototype } from '../protocol/prototype-key.ts';
-import { type Reference, reference } from '../protocol/reference.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { inOurWords } from '../protocol/shape-fault.ts';
+import { type Reference, reference } from '../formats/reference.ts';
+import { hasPrototype } from '../wire/prototype-key.ts';
+import { Rejection } from '../wire/rejection.ts';
+import { inOurWords } from '../wire/shape-fault.ts';
 
 /**
  * Parses a reference as people keep it in a file: JSON, or YAML where the path does not end in .json.

@@ -1,5 +1,5 @@
-import { DigestList, type ListedFile } from '../protocol/digest-list.ts';
-import { type KnownKey, parseFilesInSteps, type Reference } from '../protocol/reference.ts';
+import { DigestList, type ListedFile } from '../formats/digest-list.ts';
+import { type KnownKey, parseFilesInSteps, type Reference } from '../formats/reference.ts';
 import { CaptureError } from './capture-error.ts';
 
 /**

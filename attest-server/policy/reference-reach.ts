@@ -1,5 +1,5 @@
-import type { DigestList } from '../protocol/digest-list.ts';
-import type { Reference, RuntimeFiles } from '../protocol/reference.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import type { Reference, RuntimeFiles } from '../formats/reference.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { Judge } from './aspect.ts';
 import { aspects } from './aspects.ts';

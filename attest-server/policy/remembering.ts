@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
+import { atMost } from '../wire/at-most.ts';
 
 type Word = string | number | boolean | symbol | null;
 

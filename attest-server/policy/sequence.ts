@@ -1,5 +1,5 @@
-import { type HeldCode, heldIn, type ReasonCode } from '../protocol/reasons.ts';
 import type { Proven } from '../verify/proven.ts';
+import { type HeldCode, heldIn, type ReasonCode } from '../wire/reasons.ts';
 import type { Finding } from './finding.ts';
 
 /** What one proven quote says of where its TPM and kernel are in time. TPM 2.0 Part 1 r1.59, section 36. */

@@ -1,7 +1,7 @@
-import { partNames } from '../protocol/evidence.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import type { Aspect as AspectName } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import { partNames } from '../wire/evidence.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import type { Aspect as AspectName } from '../wire/verdict.ts';
 import type { Aspect, Unread } from './aspect.ts';
 import type { Finding } from './finding.ts';
 

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { outsideText } from '../protocol/printable.ts';
-import { classOf, isReasonCode, type ReasonCode } from '../protocol/reasons.ts';
-import type { ReferenceKind } from '../protocol/reference.ts';
-import { type Aspect as AspectName, aspects as aspectNames, aspectSchema } from '../protocol/verdict.ts';
+import type { ReferenceKind } from '../formats/reference.ts';
+import { outsideText } from '../wire/printable.ts';
+import { classOf, isReasonCode, type ReasonCode } from '../wire/reasons.ts';
+import { type Aspect as AspectName, aspects as aspectNames, aspectSchema } from '../wire/verdict.ts';
 import type { Judgement, Past } from './aspect.ts';
 import type { Finding } from './finding.ts';
 

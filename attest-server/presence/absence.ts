@@ -1,4 +1,4 @@
-import type { PresenceDoubt } from '../protocol/cluster.ts';
+import type { PresenceDoubt } from '../formats/cluster.ts';
 
 /** By a clock that nobody sets, in milliseconds. */
 export interface Away {

@@ -1,7 +1,7 @@
 import type { NodeStatus } from '../attest/ports.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { PresenceDoubt } from '../formats/cluster.ts';
 import type { ClusterNodes } from '../marking/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { PresenceDoubt } from '../protocol/cluster.ts';
 
 /** What the room needs of the rest; `server.ts` fills it. */
 export interface PresencePorts {

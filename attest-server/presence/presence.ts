@@ -1,6 +1,6 @@
 import type { NodeStatus } from '../attest/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { PresenceDoubt } from '../protocol/cluster.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { PresenceDoubt } from '../formats/cluster.ts';
 import { type Away, awayAfter, doubtOf, here } from './absence.ts';
 import type { Absence, KeptPresence, PresencePorts, PresentNodes, ReturnedBy } from './ports.ts';
 

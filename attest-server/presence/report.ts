@@ -1,4 +1,4 @@
-import { type PresenceDoubt, presenceDoubts } from '../protocol/cluster.ts';
+import { type PresenceDoubt, presenceDoubts } from '../formats/cluster.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
 import type { PresenceReport } from './ports.ts';

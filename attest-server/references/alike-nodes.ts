@@ -1,8 +1,8 @@
+import type { ReferenceKind } from '../formats/reference.ts';
 import { aspects } from '../policy/aspects.ts';
 import { unknownIn, unknownMarks } from '../policy/unknown.ts';
-import { classOf, type ReasonCode } from '../protocol/reasons.ts';
-import type { ReferenceKind } from '../protocol/reference.ts';
-import type { Aspect as AspectName, Verdict } from '../protocol/verdict.ts';
+import { classOf, type ReasonCode } from '../wire/reasons.ts';
+import type { Aspect as AspectName, Verdict } from '../wire/verdict.ts';
 
 export interface CandidateStatus {
   readonly name: string;

@@ -1,4 +1,4 @@
-import { isAnnounced, type Reference } from '../protocol/reference.ts';
+import { isAnnounced, type Reference } from '../formats/reference.ts';
 import { brief } from './brief.ts';
 
 /**

@@ -1,13 +1,13 @@
+import { mostCaptured } from '../api/api.ts';
+import type { ReferenceCandidate, ReferenceCandidates } from '../api/candidates-api.ts';
+import { declareActive } from '../formats/declared.ts';
+import { kindWords, type Reference, type ReferenceKind } from '../formats/reference.ts';
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
-import { shellWord } from '../protocol/advice.ts';
-import { mostCaptured } from '../protocol/api.ts';
-import type { ReferenceCandidate, ReferenceCandidates } from '../protocol/candidates-api.ts';
-import { declareActive } from '../protocol/declared.ts';
-import { kindWords, type Reference, type ReferenceKind } from '../protocol/reference.ts';
+import { shellWord } from '../wire/advice.ts';
 import {
   type Alike,
   byNode,

@@ -1,5 +1,8 @@
 import { hash } from 'node:crypto';
 import pLimit from 'p-limit';
+import { inSteps } from '../formats/in-steps.ts';
+import { plainName, type Reference, type ReferenceKind } from '../formats/reference.ts';
+import { NotNow } from '../formats/reference-life.ts';
 import {
   captureReferencesInSteps,
   noModelOf,
@@ -10,13 +13,10 @@ import {
 import { CaptureError } from '../policy/capture-error.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
 import { newOfKind, type UnknownThing } from '../policy/unknown.ts';
-import { inSteps } from '../protocol/in-steps.ts';
-import type { ReasonCode } from '../protocol/reasons.ts';
-import { plainName, type Reference, type ReferenceKind } from '../protocol/reference.ts';
-import { NotNow } from '../protocol/reference-life.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { NodeState, Reason, Verdict } from '../protocol/verdict.ts';
 import type { Proven } from '../verify/proven.ts';
+import type { ReasonCode } from '../wire/reasons.ts';
+import { Rejection } from '../wire/rejection.ts';
+import type { NodeState, Reason, Verdict } from '../wire/verdict.ts';
 import { brief } from './brief.ts';
 import type { ReferenceStore } from './ports.ts';
 

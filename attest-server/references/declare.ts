@@ -1,7 +1,7 @@
 import type { ReferenceChange } from '../declared/ports.ts';
 import type { DeclaredReference } from '../declared/read-directory.ts';
-import { declaredActor, isDeclaredActor } from '../protocol/declared.ts';
-import type { Reference, ReferenceAction } from '../protocol/reference.ts';
+import { declaredActor, isDeclaredActor } from '../formats/declared.ts';
+import type { Reference, ReferenceAction } from '../formats/reference.ts';
 
 /** What a signed directory says of references. */
 export interface Declaration {

@@ -1,4 +1,4 @@
-import type { ReferenceKind } from '../protocol/reference.ts';
+import type { ReferenceKind } from '../formats/reference.ts';
 
 /** Of a reference's name; `plainName` says the same. */
 const longest = 63;

@@ -1,9 +1,7 @@
 import pLimit from 'p-limit';
 import type { ReferenceChange } from '../declared/ports.ts';
-import type { Policy } from '../policy/policy.ts';
-import { type SharedReference, sharedWithInSteps } from '../policy/reference-reach.ts';
-import { isDeclaredActor } from '../protocol/declared.ts';
-import { inSteps } from '../protocol/in-steps.ts';
+import { isDeclaredActor } from '../formats/declared.ts';
+import { inSteps } from '../formats/in-steps.ts';
 import {
   type Announcement,
   contentFaultInSteps,
@@ -11,9 +9,11 @@ import {
   type Reference,
   type ReferenceAction,
   saysNothing,
-} from '../protocol/reference.ts';
-import { afterAction, NotNow } from '../protocol/reference-life.ts';
-import { Rejection } from '../protocol/rejection.ts';
+} from '../formats/reference.ts';
+import { afterAction, NotNow } from '../formats/reference-life.ts';
+import type { Policy } from '../policy/policy.ts';
+import { type SharedReference, sharedWithInSteps } from '../policy/reference-reach.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { announcingFault } from './announcing-fault.ts';
 import { brief } from './brief.ts';
 import { type Declaration, declaredChanges } from './declare.ts';

@@ -1,8 +1,8 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import type { ReferenceCandidates } from '../api/candidates-api.ts';
+import { isAnnounced } from '../formats/reference.ts';
 import type { PresenceRoom } from '../presence/open.ts';
-import type { ReferenceCandidates } from '../protocol/candidates-api.ts';
-import { isAnnounced } from '../protocol/reference.ts';
 import type { CandidateFilter } from './alike-nodes.ts';
 import { type CandidatePorts, gatherCandidates } from './candidates.ts';
 import { type Capture, type CapturePorts, createCapture } from './capture.ts';

@@ -1,5 +1,5 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { Reference } from '../protocol/reference.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { Reference } from '../formats/reference.ts';
 
 /** References as they are kept, each under its name. A resolved promise of a writing method means: on disk. */
 export interface ReferenceStore {

@@ -3,7 +3,7 @@ import { stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { acquireLock } from 'node-tpm2/lock';
 import { ToolError } from 'node-tpm2/run';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { preparePrivateFolder } from './private-file.ts';
 import { openReserve, type Reserve, shareOfDisk } from './reserve.ts';

@@ -10,7 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 import { checkPrivateFile } from './private-file.ts';
 
 /** Room on the disk that is kept for the time when it is full: revocations and audit entries go there then. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 import { readPrivate, writePrivate } from './private-file.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { CompiledQuery, Kysely, RawBuilder } from 'kysely';
 import type { AuditStore } from '../audit/ports.ts';
-import { type AuditEntry, type AuditEvent, type AuditHead, genesis } from '../protocol/audit.ts';
+import { type AuditEntry, type AuditEvent, type AuditHead, genesis } from '../formats/audit.ts';
 import type { Database } from './database.ts';
 import type { AuditRow, Tables } from './schema.ts';
 import { hot } from './statements.ts';

@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely';
 import type { DeclaredStore } from '../declared/ports.ts';
 import type { Pin } from '../enrolment/ports.ts';
-import { isDeclaredActor } from '../protocol/declared.ts';
+import { isDeclaredActor } from '../formats/declared.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import { takeBack } from './enrolment.ts';

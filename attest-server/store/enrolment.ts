@@ -10,10 +10,10 @@ import type {
   Revocation,
   TpmKeys,
 } from '../enrolment/ports.ts';
-import { enrolmentMethods } from '../protocol/enrolment-method.ts';
-import { pcrBanks } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import { tpmClasses } from '../protocol/tpm-class.ts';
+import { enrolmentMethods } from '../formats/enrolment-method.ts';
+import { tpmClasses } from '../formats/tpm-class.ts';
+import { pcrBanks } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Append } from './audit.ts';
 import { knownWord, optionalBuffer, toBuffer } from './columns.ts';
 import type { Database } from './database.ts';

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { KeptBlob } from '../attest/ports.ts';
-import { initrdListHead, parseInitrdList } from '../protocol/initrd-list.ts';
-import { fileListHead, parseFileList } from '../protocol/loader-files.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { initrdListHead, parseInitrdList } from '../wire/initrd-list.ts';
+import { fileListHead, parseFileList } from '../wire/loader-files.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Database } from './database.ts';
 
 /** Writes evidence inside a transaction. Each throws an Error where a digest is not that of the bytes: a caller's fault. */

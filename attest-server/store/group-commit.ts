@@ -1,5 +1,5 @@
 import pLimit from 'p-limit';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
 
 /** How long the first record of a batch waits for others, in milliseconds. */
 const gatherFor = 8;

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely';
+import { type PolicyArrival, policyArrivals } from '../api/policy-api.ts';
 import type { PolicyStore } from '../in-force/ports.ts';
-import { type PolicyArrival, policyArrivals } from '../protocol/policy-api.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';

@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Transaction } from 'kysely';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { limits } from '../protocol/limits.ts';
-import { type Reference, reference } from '../protocol/reference.ts';
-import { NotNow } from '../protocol/reference-life.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { type Reference, reference } from '../formats/reference.ts';
+import { NotNow } from '../formats/reference-life.ts';
 import type { ReferenceStore } from '../references/ports.ts';
+import { limits } from '../wire/limits.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Append } from './audit.ts';
 import type { Database } from './database.ts';
 import type { Tables } from './schema.ts';

@@ -1,5 +1,5 @@
-import { outsideText } from '../protocol/printable.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
+import { outsideText } from '../wire/printable.ts';
 import type { OnUnreadable } from './unreadable-row.ts';
 
 /** As rows are called where one cannot be read. */

@@ -7,9 +7,9 @@ import type {
   NodeStatus,
   RepeatRecord,
 } from '../attest/ports.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { partNames } from '../protocol/evidence.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { partNames } from '../wire/evidence.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { auditWriter, type ChainEntry } from './audit.ts';
 import type { Database } from './database.ts';
 import { type EvidenceWriter, evidenceWriter } from './evidence-writer.ts';

@@ -1,7 +1,7 @@
 import type { Selectable } from 'kysely';
 import type { HistoryEntry, VerdictStore } from '../attest/ports.ts';
+import { flapsSchema } from '../formats/flaps.ts';
 import type { HistoryStore } from '../http/ports.ts';
-import { flapsSchema } from '../protocol/flaps.ts';
 import type { Database } from './database.ts';
 import { archivedKeys } from './presence.ts';
 import type { Tables } from './schema.ts';

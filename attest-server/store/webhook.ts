@@ -1,6 +1,6 @@
-import type { NodeState } from '../protocol/verdict.ts';
-import { loggedEvents } from '../protocol/webhook.ts';
+import { loggedEvents } from '../formats/webhook.ts';
 import type { WebhookStore } from '../webhook/ports.ts';
+import type { NodeState } from '../wire/verdict.ts';
 import { entryOf } from './audit.ts';
 import type { Database } from './database.ts';
 import { parseVerdict } from './status-row.ts';

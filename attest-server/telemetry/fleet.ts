@@ -1,7 +1,7 @@
+import { failingAspects } from '../api/api.ts';
+import { ourChanges } from '../formats/our-change.ts';
 import type { ProbePorts } from '../http/probes.ts';
-import { failingAspects } from '../protocol/api.ts';
-import { ourChanges } from '../protocol/our-change.ts';
-import { aspects, nodeStates } from '../protocol/verdict.ts';
+import { aspects, nodeStates } from '../wire/verdict.ts';
 import type { Figures } from './figures.ts';
 import { isMissed, nodeSeries } from './node-series.ts';
 

@@ -1,6 +1,6 @@
-import type { NodeStanding } from '../protocol/api.ts';
-import { classOf } from '../protocol/reasons.ts';
-import { isSigned, nodeStates } from '../protocol/verdict.ts';
+import type { NodeStanding } from '../api/api.ts';
+import { classOf } from '../wire/reasons.ts';
+import { isSigned, nodeStates } from '../wire/verdict.ts';
 
 /**
  * The series of each node, in Prometheus' text format: eight of a node. Written as text at once, since a scrape of thousands

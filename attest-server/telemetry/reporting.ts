@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
 import type { AuditRefusal, Noted } from '../audit/refusals.ts';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { outsideText } from '../protocol/printable.ts';
-import { type ReasonCode, reasonCodes } from '../protocol/reasons.ts';
-import { storageCauseOf } from '../protocol/server-fault.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
+import { outsideText } from '../wire/printable.ts';
+import { type ReasonCode, reasonCodes } from '../wire/reasons.ts';
 import type { Figures } from './figures.ts';
 import { LogLimiter } from './log-limiter.ts';
 

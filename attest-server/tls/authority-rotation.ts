@@ -3,10 +3,10 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { AuditStore } from '../audit/ports.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
+import type { AuditAction } from '../formats/audit.ts';
 import type { AuthorityPorts } from '../http/ports.ts';
-import type { AuditAction } from '../protocol/audit.ts';
-import { type AnnouncedAuthority, authorityDigest } from '../protocol/authority.ts';
-import type { Introduction } from '../protocol/messages.ts';
+import { type AnnouncedAuthority, authorityDigest } from '../wire/authority.ts';
+import type { Introduction } from '../wire/messages.ts';
 import { dropPrevious, prepareNext, putNextInForce } from './authority-files.ts';
 import { isRenewalDue, type ServerIdentity, tlsFolder } from './identity.ts';
 

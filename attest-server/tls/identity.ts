@@ -2,9 +2,9 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../protocol/authority.ts';
-import { tlsOfListeners } from '../protocol/tls.ts';
 import { checkPrivateFile, preparePrivateFolder } from '../state/private-file.ts';
+import { type AnnouncedAuthority, authorityDigest, vouchForAuthority } from '../wire/authority.ts';
+import { tlsOfListeners } from '../wire/tls.ts';
 import { type Authorities, type RotationStage, readAuthorities } from './authority-files.ts';
 import { isDue, isFor, makeCertificate, parsed, readCertificate } from './server-certificate.ts';
 

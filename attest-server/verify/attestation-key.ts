@@ -1,6 +1,6 @@
 import { hash, type KeyObject } from 'node:crypto';
-import { ownBytes } from '../protocol/own-bytes.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { ownBytes } from '../wire/own-bytes.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { idText } from './tpm/algorithms.ts';
 import {
   attribute,

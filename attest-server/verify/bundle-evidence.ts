@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
-import { qualifyingData } from '../protocol/binding.ts';
-import { type Bundle, partsOf } from '../protocol/bundle.ts';
-import { growingParts, type Part, type PartName, type Parts, partNames } from '../protocol/evidence.ts';
-import { parseFacts } from '../protocol/facts.ts';
-import { isImaIndex, parseImaIndex } from '../protocol/ima-pieces.ts';
-import { atOnce } from '../protocol/in-steps.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { type Bundle, partsOf } from '../formats/bundle.ts';
+import { atOnce } from '../formats/in-steps.ts';
+import { qualifyingData } from '../wire/binding.ts';
+import { growingParts, type Part, type PartName, type Parts, partNames } from '../wire/evidence.ts';
+import { parseFacts } from '../wire/facts.ts';
+import { isImaIndex, parseImaIndex } from '../wire/ima-pieces.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
 import type { Proven } from './proven.ts';

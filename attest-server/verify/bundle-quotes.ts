@@ -1,6 +1,6 @@
-import type { Bundle } from '../protocol/bundle.ts';
-import { bankBytes, pcrBanks } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import type { Bundle } from '../formats/bundle.ts';
+import { bankBytes, pcrBanks } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { QuoteEvidence } from './quote.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { type DerReader, tag } from '../protocol/der.ts';
+import { type DerReader, tag } from '../formats/der.ts';
 
 /** The key that a certificate is about: an RSA modulus without leading zeros, or an uncompressed point. */
 export interface CertifiedKey {

@@ -7,7 +7,7 @@ import {
   hash,
   publicEncrypt,
 } from 'node:crypto';
-import { bankBytes } from '../protocol/messages.ts';
+import { bankBytes } from '../wire/messages.ts';
 import type { HashName } from './tpm/algorithms.ts';
 import {
   type EccKey,

@@ -1,5 +1,5 @@
 import { hash, type KeyObject } from 'node:crypto';
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type Certificate, publicKeyOf } from './x509/certificate.ts';
 
 /** Whom an operator trusts to endorse TPMs, by subject. A root is trusted as a name with a key, not as a file. */

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import { Rejection } from '../protocol/rejection.ts';
-import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
+import { atMost } from '../wire/at-most.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { Endorsement } from './endorsement.ts';
 import { checkEndorsementChain, type TrustRoots } from './endorsement-chain.ts';
 import { tpmIdentityOf } from './tpm-identity.ts';

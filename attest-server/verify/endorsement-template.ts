@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { Rejection } from '../protocol/rejection.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { PublicArea } from './tpm/public-area.ts';
 
 /**

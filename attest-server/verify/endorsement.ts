@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { ownBytes } from '../protocol/own-bytes.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { ownBytes } from '../wire/own-bytes.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { checkEndorsementTemplate } from './endorsement-template.ts';
 import { importKey, type PublicArea, parsePublicArea } from './tpm/public-area.ts';
 import { type Certificate, parseCertificate } from './x509/certificate.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { ownBytes } from '../protocol/own-bytes.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { ownBytes } from '../wire/own-bytes.ts';
+import { Rejection } from '../wire/rejection.ts';
 
 /** For the compiler alone, as in proven.ts. */
 declare class HashSeal {

@@ -1,5 +1,5 @@
-import type { Part } from '../protocol/evidence.ts';
-import { parseFileList } from '../protocol/loader-files.ts';
+import type { Part } from '../wire/evidence.ts';
+import { parseFileList } from '../wire/loader-files.ts';
 import { type FileSet, type KnownFile, knownFile, noFiles } from './boot/loader-files.ts';
 import { hashPart, otherDigest } from './hashed-part.ts';
 import type { Memory } from './memory.ts';

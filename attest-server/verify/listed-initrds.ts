@@ -1,5 +1,5 @@
-import type { Part } from '../protocol/evidence.ts';
-import { parseInitrdList } from '../protocol/initrd-list.ts';
+import type { Part } from '../wire/evidence.ts';
+import { parseInitrdList } from '../wire/initrd-list.ts';
 import { hashPart, otherDigest } from './hashed-part.ts';
 import { parsePackedManifest } from './initrd/packed-manifest.ts';
 import type { Memory } from './memory.ts';

@@ -1,4 +1,4 @@
-import type { Parts } from '../protocol/evidence.ts';
+import type { Parts } from '../wire/evidence.ts';
 import type { FileSet } from './boot/loader-files.ts';
 import { checkFiles } from './listed-files.ts';
 import { checkInitrds, initrdsAtOnce } from './listed-initrds.ts';

@@ -1,5 +1,5 @@
-import { isImageOf } from '../protocol/initrd-manifest.ts';
-import type { PcrValues } from '../protocol/pcr-values.ts';
+import { isImageOf } from '../formats/initrd-manifest.ts';
+import type { PcrValues } from '../wire/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import { knowingCommandLine } from './boot/derive-boot-state.ts';

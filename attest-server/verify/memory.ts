@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../protocol/at-most.ts';
-import { type Facts, parseFacts } from '../protocol/facts.ts';
+import { atMost } from '../wire/at-most.ts';
+import { type Facts, parseFacts } from '../wire/facts.ts';
 import { explainsTheRest } from './boot/boot-problem.ts';
 import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { BootReading } from './boot-reading.ts';

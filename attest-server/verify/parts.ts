@@ -1,6 +1,6 @@
-import { growingParts, type Part, type PartName, type Parts } from '../protocol/evidence.ts';
-import type { Facts } from '../protocol/facts.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { growingParts, type Part, type PartName, type Parts } from '../wire/evidence.ts';
+import type { Facts } from '../wire/facts.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type HashedPart, hashPart } from './hashed-part.ts';
 import type { Memory } from './memory.ts';
 import type { Proven, ProvenPart } from './proven.ts';

@@ -1,7 +1,7 @@
-import type { PartName } from '../protocol/evidence.ts';
-import type { Facts } from '../protocol/facts.ts';
-import type { InitrdManifest } from '../protocol/initrd-manifest.ts';
-import type { PcrValues } from '../protocol/pcr-values.ts';
+import type { InitrdManifest } from '../formats/initrd-manifest.ts';
+import type { PartName } from '../wire/evidence.ts';
+import type { Facts } from '../wire/facts.ts';
+import type { PcrValues } from '../wire/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import type { BootState } from './boot/boot-state.ts';
 import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';

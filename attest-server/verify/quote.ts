@@ -1,8 +1,8 @@
 import { constants, hash, verify as verifySignature } from 'node:crypto';
-import { bankBytes, type PcrBank, type PcrSelection, pcrBanks } from '../protocol/messages.ts';
-import { ownBytes } from '../protocol/own-bytes.ts';
-import { type PcrValues, pcrCount } from '../protocol/pcr-values.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { bankBytes, type PcrBank, type PcrSelection, pcrBanks } from '../wire/messages.ts';
+import { ownBytes } from '../wire/own-bytes.ts';
+import { type PcrValues, pcrCount } from '../wire/pcr-values.ts';
+import { Rejection } from '../wire/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
 import type { QuotedBank } from './proven.ts';
 import { type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';

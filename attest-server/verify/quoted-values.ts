@@ -1,5 +1,5 @@
-import { bankBytes } from '../protocol/messages.ts';
-import { type PcrValues, pcrOffset } from '../protocol/pcr-values.ts';
+import { bankBytes } from '../wire/messages.ts';
+import { type PcrValues, pcrOffset } from '../wire/pcr-values.ts';
 import type { ReplayedBank } from './tpm/replay.ts';
 
 /**

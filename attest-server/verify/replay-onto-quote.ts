@@ -1,5 +1,5 @@
-import type { PcrBank } from '../protocol/messages.ts';
-import { type PcrValues, pcrValue } from '../protocol/pcr-values.ts';
+import type { PcrBank } from '../wire/messages.ts';
+import { type PcrValues, pcrValue } from '../wire/pcr-values.ts';
 import type { BootProblem } from './boot/boot-problem.ts';
 import { replayMismatch } from './boot/replay-mismatch.ts';
 import { compareReplay } from './quoted-values.ts';

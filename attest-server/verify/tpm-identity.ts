@@ -1,4 +1,4 @@
-import type { TpmClass } from '../protocol/tpm-class.ts';
+import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Certificate } from './x509/certificate.ts';
 
 /** What an endorsement certificate says about its TPM; worth what the certificate's issuer is worth. */

@@ -1,4 +1,4 @@
-import { type PartName, type Parts, partNames } from '../protocol/evidence.ts';
+import { type PartName, type Parts, partNames } from '../wire/evidence.ts';
 import { Memory } from './memory.ts';
 import type { Proven } from './proven.ts';
 import { type Evidence, type Expected, SignedAnswer, type SignedEvidence, verify } from './verify.ts';

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
-import { qualifyingData } from '../protocol/binding.ts';
-import type { Parts } from '../protocol/evidence.ts';
-import { type Facts, parseFacts } from '../protocol/facts.ts';
-import { atOnce } from '../protocol/in-steps.ts';
-import { limits } from '../protocol/limits.ts';
-import type { PcrSelection } from '../protocol/messages.ts';
-import { Rejection } from '../protocol/rejection.ts';
+import { atOnce } from '../formats/in-steps.ts';
+import { qualifyingData } from '../wire/binding.ts';
+import type { Parts } from '../wire/evidence.ts';
+import { type Facts, parseFacts } from '../wire/facts.ts';
+import { limits } from '../wire/limits.ts';
+import type { PcrSelection } from '../wire/messages.ts';
+import { Rejection } from '../wire/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
 import { proveList, withoutTail } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';

@@ -1,6 +1,6 @@
-import { filePcr } from '../protocol/loader-files.ts';
-import { bankBytes } from '../protocol/messages.ts';
-import { type PcrValues, pcrValue } from '../protocol/pcr-values.ts';
+import { filePcr } from '../wire/loader-files.ts';
+import { bankBytes } from '../wire/messages.ts';
+import { type PcrValues, pcrValue } from '../wire/pcr-values.ts';
 import type { Vouched } from './boot/vouched-log.ts';
 import { type Comparison, compareReplay } from './quoted-values.ts';
 import type { ParsedLog } from './tpm/event-log.ts';

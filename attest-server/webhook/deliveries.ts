@@ -1,5 +1,5 @@
-import type { AuditEvent } from '../protocol/audit.ts';
-import type { DeliveryResult } from '../protocol/webhook.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import type { DeliveryResult } from '../formats/webhook.ts';
 import { messageOf, type Told } from './message.ts';
 import type { Waiting, WebhookStore } from './ports.ts';
 import type { Posted } from './post.ts';

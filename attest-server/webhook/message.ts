@@ -1,14 +1,14 @@
-import type { AuditEntry } from '../protocol/audit.ts';
-import { outsideText } from '../protocol/printable.ts';
-import { classOf, isReasonCode } from '../protocol/reasons.ts';
-import { type NodeState, nodeStates, type Verdict } from '../protocol/verdict.ts';
+import type { AuditEntry } from '../formats/audit.ts';
 import {
   loggedEvents,
   mostMessageBytes,
   mostReasons,
   type WebhookEvent,
   type WebhookMessage,
-} from '../protocol/webhook.ts';
+} from '../formats/webhook.ts';
+import { outsideText } from '../wire/printable.ts';
+import { classOf, isReasonCode } from '../wire/reasons.ts';
+import { type NodeState, nodeStates, type Verdict } from '../wire/verdict.ts';
 
 export interface Told {
   readonly id: string;

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { AuditEvent } from '../protocol/audit.ts';
-import { storageCauseOf } from '../protocol/server-fault.ts';
-import type { WebhookTestView, WebhookView } from '../protocol/webhook.ts';
+import type { AuditEvent } from '../formats/audit.ts';
+import { storageCauseOf } from '../formats/server-fault.ts';
+import type { WebhookTestView, WebhookView } from '../formats/webhook.ts';
 import { Deliveries, type DeliveryBounds, type DeliveryReport } from './deliveries.ts';
 import { type Endpoint, readEndpoint, type WebhookConfig } from './endpoint.ts';
 import { type Told, trialMessage } from './message.ts';

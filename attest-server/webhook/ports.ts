@@ -1,5 +1,5 @@
-import type { AuditEntry } from '../protocol/audit.ts';
-import type { NodeState, Verdict } from '../protocol/verdict.ts';
+import type { AuditEntry } from '../formats/audit.ts';
+import type { NodeState, Verdict } from '../wire/verdict.ts';
 
 /** An entry of the audit log that is to be told. */
 export interface Waiting {

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { DeliveryResult } from '../protocol/webhook.ts';
+import type { DeliveryResult } from '../formats/webhook.ts';
 import type { Endpoint } from './endpoint.ts';
 
 export interface Posted {

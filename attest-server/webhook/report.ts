@@ -1,4 +1,4 @@
-import { deliveryResults } from '../protocol/webhook.ts';
+import { deliveryResults } from '../formats/webhook.ts';
 import type { Figures } from '../telemetry/figures.ts';
 import type { Reporting } from '../telemetry/reporting.ts';
 import type { DeliveryReport } from './deliveries.ts';

@@ -1,5 +1,5 @@
-import { classOf } from '../../attest-server/protocol/reasons.ts';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import { classOf } from '../../attest-server/wire/reasons.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 
 /** What wakes people, of every verdict, also of one that another follows a moment later. */
 export interface Alarms {

@@ -1,4 +1,4 @@
-import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../attest-server/wire/verdict.ts';
 import type { Cluster, ClusterNode } from './cluster.ts';
 import type { Narrator } from './narrator.ts';
 

@@ -6,7 +6,7 @@ import {
   defaultTaintKeys,
   resourceGroup,
   trustedLabel,
-} from '../../attest-server/protocol/marks.ts';
+} from '../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../api-server/api-server.ts';
 import { isEqual, type Json, type JsonObject, type KubeObject, listAt, textAt } from '../api-server/json.ts';
 import { collectionOf, manifestFiles, objectsOf, pathOf } from '../api-server/manifest-objects.ts';

@@ -1,4 +1,4 @@
-import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../attest-server/wire/verdict.ts';
 
 /** Writes the story to the terminal; as JSON only the transitions, the commands that are shown, and the summary. */
 export interface Narrator {

@@ -1,4 +1,4 @@
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 
 /** One verdict as a sentence that a newcomer understands. */
 export function describeVerdict(node: string, { state, reasons, require }: Verdict): string {

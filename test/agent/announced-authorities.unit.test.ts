@@ -9,8 +9,8 @@ import { openChannel } from '../../agent/channel.ts';
 import { parseJoinToken } from '../../agent/join-token.ts';
 import { readTrust } from '../../agent/server-identity.ts';
 import { openStateDir, type StateDir } from '../../agent/state-dir.ts';
-import { type AnnouncedAuthority, vouchForAuthority } from '../../attest-server/protocol/authority.ts';
-import { parseServerMessage } from '../../attest-server/protocol/messages.ts';
+import { type AnnouncedAuthority, vouchForAuthority } from '../../attest-server/wire/authority.ts';
+import { parseServerMessage } from '../../attest-server/wire/messages.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer } from './tiny-server.ts';
 

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type AuditWitness, openAuditWitness } from '../../agent/audit-witness.ts';
 import { openStateDir } from '../../agent/state-dir.ts';
-import { type AuditKey, signRotation } from '../../attest-server/protocol/audit-key.ts';
-import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
-import type { VerdictMessage } from '../../attest-server/protocol/messages.ts';
-import { type MadeAuditKey, madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
+import { type AuditKey, signRotation } from '../../attest-server/wire/audit-key.ts';
+import { formatCheckpoint } from '../../attest-server/wire/checkpoint.ts';
+import type { VerdictMessage } from '../../attest-server/wire/messages.ts';
+import { type MadeAuditKey, madeAuditKey, madeOrigin } from '../attest-server/formats/made-audit-key.ts';
 
 const key = madeAuditKey();
 const text = ({ publicKey }: MadeAuditKey) => publicKey.toString('base64');

@@ -6,8 +6,8 @@ import { createServer as createTlsServer } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import type { WebSocket } from 'ws';
 import { type Channel, type FrameTaker, openChannel } from '../../agent/channel.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
-import type { ServerMessage } from '../../attest-server/protocol/messages.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import type { ServerMessage } from '../../attest-server/wire/messages.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer } from './tiny-server.ts';
 

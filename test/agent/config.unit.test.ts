@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { agentSettings, buildConfig } from '../../agent/config.ts';
 import { serverSettings } from '../../attest-server/config.ts';
-import { ConfigError } from '../../attest-server/protocol/config-error.ts';
-import { parseConfigFile } from '../../attest-server/protocol/config-file.ts';
+import { ConfigError } from '../../attest-server/settings/config-error.ts';
+import { parseConfigFile } from '../../attest-server/settings/config-file.ts';
 
 const good = {
   ASSAY_AGENT_SERVERS: 'assay.example:8443',

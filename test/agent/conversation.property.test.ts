@@ -9,15 +9,15 @@ import { AgentError } from '../../agent/agent-error.ts';
 import type { Channel, Frame } from '../../agent/channel.ts';
 import { type ConversationParts, startConversation } from '../../agent/conversation.ts';
 import { nodeReader } from '../../agent/node-reader.ts';
-import { growingParts, partNames } from '../../attest-server/protocol/evidence.ts';
-import { parseFacts } from '../../attest-server/protocol/facts.ts';
+import { growingParts, partNames } from '../../attest-server/wire/evidence.ts';
+import { parseFacts } from '../../attest-server/wire/facts.ts';
 import {
   parseAgentMessage,
   parseBinaryFrame,
   parseServerMessage,
   type ServerMessage,
-} from '../../attest-server/protocol/messages.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
+} from '../../attest-server/wire/messages.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
 import { testAuthorityCertificate } from '../attest-server/forged-tpm.ts';
 
 const base64 = (most: number) =>

@@ -4,13 +4,13 @@ import { describe, it } from 'mocha';
 import { type QuoteRequest, ToolError, type ToolErrorCode } from 'node-tpm2';
 import type { FoundSupplement } from '../../agent/collectors/collector.ts';
 import { answer as answered, type Situation } from '../../agent/evidence.ts';
-import { parseFacts } from '../../attest-server/protocol/facts.ts';
+import { parseFacts } from '../../attest-server/wire/facts.ts';
 import {
   type Challenge,
   parseAgentMessage,
   parseBinaryFrame,
   parseSupplementFrame,
-} from '../../attest-server/protocol/messages.ts';
+} from '../../attest-server/wire/messages.ts';
 
 const log = Buffer.from('the log');
 const digestOf = (bytes: Buffer) => hash('sha256', bytes, 'hex');

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { z } from 'zod';
-import { adviceOn } from '../../attest-server/protocol/advice.ts';
-import { logLevels } from '../../attest-server/protocol/settings.ts';
+import { logLevels } from '../../attest-server/settings/settings.ts';
+import { adviceOn } from '../../attest-server/wire/advice.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer, type TinyServer } from './tiny-server.ts';
 

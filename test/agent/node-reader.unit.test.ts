@@ -13,7 +13,7 @@ import {
   Unavailable,
 } from '../../agent/collectors/collector.ts';
 import { nodeReader } from '../../agent/node-reader.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 
 const taken = { parts: ['boot', 'disk', 'userSpace'] };
 const part = (name: 'boot' | 'disk' | 'userSpace', more: Partial<PartCollector> = {}): PartCollector => ({

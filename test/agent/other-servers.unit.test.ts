@@ -8,7 +8,7 @@ import { pino } from 'pino';
 import type { WebSocket } from 'ws';
 import { buildConfig } from '../../agent/config.ts';
 import { type AgentState, runAgent } from '../../agent/run.ts';
-import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
+import { parseAgentMessage } from '../../attest-server/wire/messages.ts';
 import { type MadeAuthority, makeAuthority } from './made-authority.ts';
 import { startTinyServer } from './tiny-server.ts';
 

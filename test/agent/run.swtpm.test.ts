@@ -13,7 +13,7 @@ import { host } from '../../agent/collectors/host.ts';
 import { buildConfig } from '../../agent/config.ts';
 import { answer } from '../../agent/evidence.ts';
 import { runAgent } from '../../agent/run.ts';
-import { parseAgentMessage } from '../../attest-server/protocol/messages.ts';
+import { parseAgentMessage } from '../../attest-server/wire/messages.ts';
 import { launchTpm, type SoftwareTpm } from '../../swtpm-fixtures/tpm.ts';
 import { programs } from '../programs.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { createHmac, hash, randomBytes } from 'node:crypto';
 import type { WebSocket } from 'ws';
-import { lengthPrefixed } from '../../attest-server/protocol/binding.ts';
+import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
+import { makeCredential } from '../../attest-server/verify/credential.ts';
+import type { Proven } from '../../attest-server/verify/proven.ts';
+import { verify } from '../../attest-server/verify/verify.ts';
+import { lengthPrefixed } from '../../attest-server/wire/binding.ts';
 import {
   type Challenge,
   type EvidenceMessage,
   type Hello,
   parseAgentMessage,
   parseBinaryFrame,
-} from '../../attest-server/protocol/messages.ts';
-import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
-import { makeCredential } from '../../attest-server/verify/credential.ts';
-import type { Proven } from '../../attest-server/verify/proven.ts';
-import { verify } from '../../attest-server/verify/verify.ts';
+} from '../../attest-server/wire/messages.ts';
 
 const selection = { sha256: [0, 1, 2, 3, 4, 5, 6, 7] };
 

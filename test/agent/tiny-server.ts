@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:https';
 import { TLSSocket } from 'node:tls';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
+import { attestPath, subprotocol } from '../../attest-server/wire/messages.ts';
 
 /** A WebSocket server over TLS 1.3 on a free port of the loopback; what it says is the test's. */
 export interface TinyServer extends AsyncDisposable {

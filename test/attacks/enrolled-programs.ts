@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Challenge, Role } from '../../attest-server/protocol/messages.ts';
-import { binaryFrame, supplementFrame } from '../../attest-server/protocol/messages.ts';
+import type { Challenge, Role } from '../../attest-server/wire/messages.ts';
+import { binaryFrame, supplementFrame } from '../../attest-server/wire/messages.ts';
 import { withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';

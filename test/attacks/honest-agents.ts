@@ -1,8 +1,8 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backOff } from '../../agent/back-off.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
-import { type Challenge, supplementFrame } from '../../attest-server/protocol/messages.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
+import { type Challenge, supplementFrame } from '../../attest-server/wire/messages.ts';
 import { madeInitrd, withInitrds } from '../../swtpm-fixtures/initrd.ts';
 import type { Addresses } from '../bench/measured-server.ts';
 import type { Machine } from '../bench/population.ts';

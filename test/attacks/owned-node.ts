@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, hash } from 'node:crypto';
-import { binaryFrame, type Challenge, type Role } from '../../attest-server/protocol/messages.ts';
+import { binaryFrame, type Challenge, type Role } from '../../attest-server/wire/messages.ts';
 import { dial, type Peer } from '../attest-server/attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';

@@ -4,15 +4,15 @@ import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { z } from 'zod';
-import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
+import { channelBindingBytes, channelBindingLabel } from '../../attest-server/wire/binding.ts';
 import {
   attestPath,
   binaryFrame,
   type Challenge,
   parseServerMessage,
   subprotocol,
-} from '../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+} from '../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
 import type { ForgedTpm } from './forged-tpm.ts';
 import { replayedValues } from './policy/made-proof.ts';
 import type { TestServer } from './running-server.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { agentsOf, startAgent, vouchFor } from './real-agent.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import { serverConfig } from '../../attest-server/config.ts';
-import { ConfigError, type ConfigFault } from '../../attest-server/protocol/config-error.ts';
-import { parseConfigFile } from '../../attest-server/protocol/config-file.ts';
+import { ConfigError, type ConfigFault } from '../../attest-server/settings/config-error.ts';
+import { parseConfigFile } from '../../attest-server/settings/config-file.ts';
 import { version } from '../../attest-server/version.ts';
 
 const configOf = (text: string | null, environment: Record<string, string> = {}) =>

@@ -8,11 +8,11 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { activationProof } from '../../attest-server/channel/session.ts';
-import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import { growingParts, type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
-import type { Facts } from '../../attest-server/protocol/facts.ts';
-import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/protocol/messages.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
+import { qualifyingData } from '../../attest-server/wire/binding.ts';
+import { growingParts, type PartName, partNames } from '../../attest-server/wire/evidence.ts';
+import type { Facts } from '../../attest-server/wire/facts.ts';
+import type { Challenge, EvidenceMessage, Hello } from '../../attest-server/wire/messages.ts';
 import { madeAuthority, madeEkCertificate, signer } from './verify/made-certificate.ts';
 import { madeQuote } from './verify/made-quote.ts';
 import { ekTemplate, type SoftwareKey, softwareKey, u32 } from './verify/software-key.ts';

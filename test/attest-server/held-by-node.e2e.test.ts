@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
-import { binaryFrame } from '../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../attest-server/wire/messages.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from './attacker.ts';

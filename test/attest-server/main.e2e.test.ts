@@ -8,9 +8,9 @@ import { connect } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { WebSocket } from 'ws';
-import { auditPage } from '../../attest-server/protocol/audit-pages.ts';
-import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
+import { auditPage } from '../../attest-server/api/audit-pages.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
+import { attestPath, subprotocol } from '../../attest-server/wire/messages.ts';
 import { programs } from '../programs.ts';
 import { forgedTpm } from './forged-tpm.ts';
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { attestPath, subprotocol } from '../../attest-server/protocol/messages.ts';
+import { attestPath, subprotocol } from '../../attest-server/wire/messages.ts';
 import type { TestServer } from './running-server.ts';
 
 /** A TCP connection from this address of the loopback that says nothing. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import { imaLogPath } from '../../agent/collectors/ima-log.ts';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { measuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { recordedList, recordedLog } from '../swtpm-fixtures/recorded-log.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { ConfigError } from '../../attest-server/protocol/config-error.ts';
+import { ConfigError } from '../../attest-server/settings/config-error.ts';
 import { startFault } from '../../attest-server/start-fault.ts';
 
 async function faultOf(attempt: () => Promise<unknown>): Promise<unknown> {

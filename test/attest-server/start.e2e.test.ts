@@ -10,7 +10,7 @@ import { run, start, ToolError } from 'node-tpm2/run';
 import { z } from 'zod';
 import { startAuditLogAnew } from '../../attest-server/audit-key-command.ts';
 import { serverValues } from '../../attest-server/config.ts';
-import { logLevels } from '../../attest-server/protocol/settings.ts';
+import { logLevels } from '../../attest-server/settings/settings.ts';
 import { programs } from '../programs.ts';
 import { faultOfStart } from './server-here.ts';
 

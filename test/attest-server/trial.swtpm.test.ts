@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run, start } from 'node-tpm2/run';
-import { listOf, nodeView } from '../../attest-server/protocol/api.ts';
+import { listOf, nodeView } from '../../attest-server/api/api.ts';
 import { type Json, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { containersOf, podOf } from '../manifests/pod-security.ts';
 import { manifestsCalled } from '../manifests/renderings.ts';

@@ -3,9 +3,9 @@ import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { chainEntry } from '../../attest-server/audit/chain.ts';
-import { type AuditEvent, genesis } from '../../attest-server/protocol/audit.ts';
-import { formatCheckpoint } from '../../attest-server/protocol/checkpoint.ts';
-import { madeAuditKey, madeOrigin } from '../attest-server/protocol/made-audit-key.ts';
+import { type AuditEvent, genesis } from '../../attest-server/formats/audit.ts';
+import { formatCheckpoint } from '../../attest-server/wire/checkpoint.ts';
+import { madeAuditKey, madeOrigin } from '../attest-server/formats/made-audit-key.ts';
 import { inFolder } from './attestation.ts';
 import { sized } from './sized.ts';
 

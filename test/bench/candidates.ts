@@ -1,8 +1,8 @@
+import type { Reference } from '../../attest-server/formats/reference.ts';
 import { createAppraiser, noPast } from '../../attest-server/policy/appraise.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
 import { gatherCandidates } from '../../attest-server/references/candidates.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';
 import { madeProof, policyOf } from '../attest-server/policy/made-proof.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { binaryFrame } from '../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../attest-server/wire/messages.ts';
 import { evidenceLike, inFolder, rounded } from './attestation.ts';
 import { asShipped, type MeasuredServer, startMeasured } from './measured-server.ts';
 import { model, populate } from './population.ts';

@@ -7,8 +7,8 @@ import {
   rulesetOf,
   rulesetOfBaseline,
 } from '../../attest-server/policy/firewall/read-ruleset.ts';
-import { type FirewallPart, parseFirewallPart } from '../../attest-server/protocol/firewall.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { type FirewallPart, parseFirewallPart } from '../../attest-server/wire/firewall.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 import { cpuMs, median } from './cpu-time.ts';
 import { sized } from './sized.ts';
 

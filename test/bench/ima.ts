@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto';
+import { DigestList } from '../../attest-server/formats/digest-list.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { DigestList } from '../../attest-server/protocol/digest-list.ts';
-import type { Part } from '../../attest-server/protocol/evidence.ts';
 import { type ListProof, proveList } from '../../attest-server/verify/ima/prove-list.ts';
 import { isProvenList } from '../../attest-server/verify/ima/proven-list.ts';
 import type { Proven, QuotedBank } from '../../attest-server/verify/proven.ts';
 import type { QuoteEvidence } from '../../attest-server/verify/quote.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
+import type { Part } from '../../attest-server/wire/evidence.ts';
 import { aggregateEntry, measuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';

@@ -2,14 +2,14 @@ import { randomBytes, verify } from 'node:crypto';
 import type { WebSocket, WebSocketServer } from 'ws';
 import { Alarms } from '../../attest-server/channel/alarms.ts';
 import { askedParts } from '../../attest-server/policy/aspects.ts';
+import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
+import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import {
   type Challenge,
   parseAgentMessage,
   type ServerMessage,
   type VerdictMessage,
-} from '../../attest-server/protocol/messages.ts';
-import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
-import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
+} from '../../attest-server/wire/messages.ts';
 
 const everyPcr = Array.from({ length: 24 }, (_, pcr) => pcr);
 

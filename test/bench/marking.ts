@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { trustedLabel } from '../../attest-server/formats/marks.ts';
 import { renewEvery } from '../../attest-server/marking/lease.ts';
-import { trustedLabel } from '../../attest-server/protocol/marks.ts';
 import { openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';
 import { namespaceOfServer } from '../attest-server/kubernetes/namespace-of-server.ts';

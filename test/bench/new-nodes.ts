@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'yaml';
-import { defaultTaintKeys } from '../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys } from '../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';

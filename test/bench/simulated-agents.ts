@@ -2,13 +2,13 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
-import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
+import { channelBindingBytes, channelBindingLabel } from '../../attest-server/wire/binding.ts';
 import {
   attestPath,
   binaryFrame,
   parseServerMessage,
   subprotocol,
-} from '../../attest-server/protocol/messages.ts';
+} from '../../attest-server/wire/messages.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';
 import type { Addresses } from './measured-server.ts';
 import { type Machine, model } from './population.ts';

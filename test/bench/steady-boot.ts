@@ -1,11 +1,11 @@
 import { hash, randomBytes } from 'node:crypto';
 import { type Answer, quotesOf } from '../../attest-server/attest/answer.ts';
 import { captureReference } from '../../attest-server/policy/boot/capture.ts';
-import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { Parts } from '../../attest-server/protocol/evidence.ts';
 import { checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import type { Proven } from '../../attest-server/verify/proven.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
+import { qualifyingData } from '../../attest-server/wire/binding.ts';
+import type { Parts } from '../../attest-server/wire/evidence.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';

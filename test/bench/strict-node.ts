@@ -1,13 +1,13 @@
 import { hash } from 'node:crypto';
 import { dayOf } from '../../agent/inspect/inspected-file.ts';
 import { ownedForMs } from '../../agent/netfilter/rule-reader.ts';
+import type { Reference } from '../../attest-server/formats/reference.ts';
 import { firewall } from '../../attest-server/policy/firewall/firewall.ts';
 import { strictPolicy } from '../../attest-server/policy/shipped/built-in.ts';
-import type { DiskPart } from '../../attest-server/protocol/disk.ts';
-import type { HostFacts } from '../../attest-server/protocol/facts.ts';
-import type { FirewallPart } from '../../attest-server/protocol/firewall.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
-import { sysctlNames } from '../../attest-server/protocol/sysctls.ts';
+import type { DiskPart } from '../../attest-server/wire/disk.ts';
+import type { HostFacts } from '../../attest-server/wire/facts.ts';
+import type { FirewallPart } from '../../attest-server/wire/firewall.ts';
+import { sysctlNames } from '../../attest-server/wire/sysctls.ts';
 import { inspectedOf, recordedPart, seenOtherwise } from '../attest-server/policy/disk/made-disk.ts';
 import { provenWith, recordedNode } from '../attest-server/policy/firewall/made-firewall.ts';
 import { firewallPartOfFolder } from '../recorded/firewall-folder.ts';

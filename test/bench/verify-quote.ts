@@ -1,10 +1,10 @@
 import { verify as bareVerify, randomBytes } from 'node:crypto';
 import { quotesOf } from '../../attest-server/attest/answer.ts';
-import { qualifyingData } from '../../attest-server/protocol/binding.ts';
 import { type AttestationKey, checkAttestationKey } from '../../attest-server/verify/attestation-key.ts';
 import { parseSignature } from '../../attest-server/verify/tpm/signature.ts';
 import { Verifier } from '../../attest-server/verify/verifier.ts';
 import type { Evidence, Expected } from '../../attest-server/verify/verify.ts';
+import { qualifyingData } from '../../attest-server/wire/binding.ts';
 import { bootPolicy } from '../attest-server/boot-policy.ts';
 import { byValues, replayedValues, verdictsBy } from '../attest-server/policy/made-proof.ts';
 import { firmware, madeLog, types } from '../attest-server/verify/boot/made-boot.ts';

@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
-import { channelBindingBytes, channelBindingLabel } from '../../attest-server/protocol/binding.ts';
+import { channelBindingBytes, channelBindingLabel } from '../../attest-server/wire/binding.ts';
 import {
   attestPath,
   binaryFrame,
   type Challenge,
   parseServerMessage,
   subprotocol,
-} from '../../attest-server/protocol/messages.ts';
+} from '../../attest-server/wire/messages.ts';
 import { type ForgedTpm, forgedTpm, testAuthority } from '../attest-server/forged-tpm.ts';
 import { madeEkCertificate } from '../attest-server/verify/made-certificate.ts';
 import { madeQuote } from '../attest-server/verify/made-quote.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes } from '../../attest-server/protocol/messages.ts';
+import { bankBytes } from '../../attest-server/wire/messages.ts';
 import { filesOf, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { start } from 'node-tpm2/run';
-import { trustedCondition, trustedLabel } from '../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';

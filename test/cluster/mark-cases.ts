@@ -1,4 +1,4 @@
-import { trustedLabel } from '../../attest-server/protocol/marks.ts';
+import { trustedLabel } from '../../attest-server/formats/marks.ts';
 
 /** Of a Node, what admission looks at; all else of it is made the same. */
 export interface MarksOfCase {

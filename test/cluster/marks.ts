@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
-import { trustedCondition, trustedLabel } from '../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../attest-server/formats/marks.ts';
 import { type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { eventually } from './installation.ts';
 import { type MarkCase, type MarksOfCase, markCases } from './mark-cases.ts';

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { type Action, Session } from '../../attest-server/channel/session.ts';
-import {
-  type Activate,
-  parseServerMessage,
-  type ServerMessage,
-} from '../../attest-server/protocol/messages.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
+import { type Activate, parseServerMessage, type ServerMessage } from '../../attest-server/wire/messages.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
 import {
   assertAccepted,
   type Conversation,

@@ -13,9 +13,9 @@ import {
   startConversation as startSession,
 } from '../../agent/conversation.ts';
 import type { StateDir } from '../../agent/state-dir.ts';
-import { lengthPrefixed, qualifyingData } from '../../attest-server/protocol/binding.ts';
-import { growingParts, type PartName, partNames } from '../../attest-server/protocol/evidence.ts';
-import { parseFacts } from '../../attest-server/protocol/facts.ts';
+import { lengthPrefixed, qualifyingData } from '../../attest-server/wire/binding.ts';
+import { growingParts, type PartName, partNames } from '../../attest-server/wire/evidence.ts';
+import { parseFacts } from '../../attest-server/wire/facts.ts';
 import {
   type Challenge,
   type Hello,
@@ -23,7 +23,7 @@ import {
   parseServerMessage,
   type ServerMessage,
   type VerdictMessage,
-} from '../../attest-server/protocol/messages.ts';
+} from '../../attest-server/wire/messages.ts';
 import { assertAccepted, type Conversation, frameBytes, type Release, readReleases } from './recording.ts';
 
 describe('the agent of this tree, towards recorded servers of each release', () => {

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
-import { joinTokenAnswer, tokenAnswer } from '../../attest-server/protocol/api.ts';
+import { joinTokenAnswer, tokenAnswer } from '../../attest-server/api/api.ts';
 import { ensureIdentity } from '../../attest-server/tls/identity.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';

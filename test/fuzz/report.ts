@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import { printable } from '../../attest-server/protocol/printable.ts';
+import { printable } from '../../attest-server/wire/printable.ts';
 import type { ParserReport } from './campaign.ts';
 import type { Reached } from './coverage.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { nodeView } from '../../attest-server/protocol/api.ts';
-import type { NodeState } from '../../attest-server/protocol/verdict.ts';
+import { nodeView } from '../../attest-server/api/api.ts';
+import type { NodeState } from '../../attest-server/wire/verdict.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { runAssay } from '../attest-server/cli/cli-fixture.ts';
 import { agentsOf, ekDigestOf, type RealAgent, startAgent } from '../attest-server/real-agent.ts';

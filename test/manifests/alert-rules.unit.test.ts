@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type ReasonClass, reasonClasses } from '../../attest-server/protocol/reasons.ts';
-import { type NodeState, nodeStates } from '../../attest-server/protocol/verdict.ts';
+import { type ReasonClass, reasonClasses } from '../../attest-server/wire/reasons.ts';
+import { type NodeState, nodeStates } from '../../attest-server/wire/verdict.ts';
 import {
   assertCases,
   assertFires,

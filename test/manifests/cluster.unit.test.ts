@@ -12,7 +12,7 @@ import {
   resourceVersion,
   trustedCondition,
   trustedLabel,
-} from '../../attest-server/protocol/marks.ts';
+} from '../../attest-server/formats/marks.ts';
 import { at, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { manifestFiles, objectsOf } from '../../swtpm-fixtures/api-server/manifest-objects.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { checkpointConfig, trustedCondition, trustedLabel } from '../../attest-server/protocol/marks.ts';
+import { checkpointConfig, trustedCondition, trustedLabel } from '../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../swtpm-fixtures/api-server/api-server.ts';
 import { at, type JsonObject, listAt, textAt } from '../../swtpm-fixtures/api-server/json.ts';
 import { administrator, serviceAccount } from '../../swtpm-fixtures/api-server/users.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { reasonClasses, reasonCodes } from '../../attest-server/protocol/reasons.ts';
+import { reasonClasses, reasonCodes } from '../../attest-server/wire/reasons.ts';
 
 export interface Sample {
   readonly name: string;

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { nodeView } from '../../attest-server/api/api.ts';
 import type { Client } from '../../attest-server/cli/client.ts';
 import { explainNodes } from '../../attest-server/cli/commands/why.ts';
-import { nodeView } from '../../attest-server/protocol/api.ts';
 import { terminalSvg } from './terminal.ts';
 
 /** The answer of the server about node-2 of `npm start`, after it had booted with another kernel. */

@@ -1,12 +1,12 @@
 import { CaptureError } from '../../attest-server/policy/capture-error.ts';
-import { bankBytes, type PcrBank } from '../../attest-server/protocol/messages.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
-import type { NodeState, Reason } from '../../attest-server/protocol/verdict.ts';
 import type { BootProblem } from '../../attest-server/verify/boot/boot-problem.ts';
 import { hashPart } from '../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../attest-server/verify/measured-boot.ts';
 import { type EventLog, parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import type { LogNote } from '../../attest-server/verify/tpm/log-notes.ts';
+import { bankBytes, type PcrBank } from '../../attest-server/wire/messages.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
+import type { NodeState, Reason } from '../../attest-server/wire/verdict.ts';
 import { madeProof, replayedValues } from '../attest-server/policy/made-proof.ts';
 import { captured, judgedAlone } from './judged-folder.ts';
 

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { table } from '../../attest-server/cli/table.ts';
-import { bankBytes, type PcrBank, pcrBanks } from '../../attest-server/protocol/messages.ts';
-import { printable } from '../../attest-server/protocol/printable.ts';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../attest-server/wire/messages.ts';
+import { printable } from '../../attest-server/wire/printable.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
 import { type MachinePcrs, type TriedBoot, tryBootLog } from './boot-log.ts';
 
 /** One log; of one that cannot be read only why. */

@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { BlockDevice, DiskPart, LuksHeader } from '../../attest-server/protocol/disk.ts';
-import { type Mount, mountOf, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import type { BlockDevice, DiskPart, LuksHeader } from '../../attest-server/wire/disk.ts';
+import { type Mount, mountOf, parseMountTable } from '../../attest-server/wire/mount-table.ts';
 
 /** When folders count as recorded: nothing is judged by it. */
 const at = '2026-11-25T00:00:00.000Z';

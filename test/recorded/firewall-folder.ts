@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type FirewallPart, nftOutput } from '../../attest-server/protocol/firewall.ts';
-import { parseJson } from '../../attest-server/protocol/parse-json.ts';
+import { type FirewallPart, nftOutput } from '../../attest-server/wire/firewall.ts';
+import { parseJson } from '../../attest-server/wire/parse-json.ts';
 
 /** The folder does not say what its rules were: no part can be made of it. */
 export class FolderError extends Error {

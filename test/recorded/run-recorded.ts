@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { paragraphs } from '../../attest-server/cli/commands/why.ts';
 import { nextStep } from '../../attest-server/policy/advice.ts';
-import { printable } from '../../attest-server/protocol/printable.ts';
+import { printable } from '../../attest-server/wire/printable.ts';
 import { bootTable, tryBootLogs } from './boot-logs.ts';
 import { judgeFolder, type Recorded, recordedKinds } from './judged-folder.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, it } from 'mocha';
-import { auditLine } from '../../attest-server/protocol/audit-pages.ts';
+import { auditLine } from '../../attest-server/api/audit-pages.ts';
 import { type Cluster, openCluster } from '../../swtpm-fixtures/cluster/cluster.ts';
 import { createNarrator } from '../../swtpm-fixtures/cluster/narrator.ts';
 import { vouch } from '../../swtpm-fixtures/cluster/story.ts';

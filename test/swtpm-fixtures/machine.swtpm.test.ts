@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { imaLogPath } from '../../agent/collectors/ima-log.ts';
-import { pcrBanks } from '../../attest-server/protocol/messages.ts';
+import { pcrBanks } from '../../attest-server/wire/messages.ts';
 import { entriesIn, type MeasuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { tamper } from '../../swtpm-fixtures/tamper.ts';

@@ -3,7 +3,7 @@ import { readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parseInspectedFile } from '../../agent/inspect/inspected-file.ts';
-import { mountOf, parseMountTable } from '../../attest-server/protocol/mount-table.ts';
+import { mountOf, parseMountTable } from '../../attest-server/wire/mount-table.ts';
 import { inspectedPath, mountTablePath } from '../../swtpm-fixtures/disk.ts';
 import { type FixtureMachine, startMachine } from '../../swtpm-fixtures/machine.ts';
 import { openNamespace } from '../../swtpm-fixtures/namespace.ts';

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
-import { DigestList } from '../../attest-server/protocol/digest-list.ts';
-import type { InitrdManifest } from '../../attest-server/protocol/initrd-manifest.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
+import { DigestList } from '../../attest-server/formats/digest-list.ts';
+import type { InitrdManifest } from '../../attest-server/formats/initrd-manifest.ts';
+import type { Reference } from '../../attest-server/formats/reference.ts';
 import type { ReadInitrd } from '../../attest-server/verify/proven.ts';
 import { type RuntimeChange, runtimeReference } from '../attest-server/policy/made-files.ts';
 

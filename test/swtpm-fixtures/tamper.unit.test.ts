@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { firstDifference } from '../../attest-server/policy/boot/event-diff.ts';
-import { pcrBanks } from '../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
+import { pcrBanks } from '../../attest-server/wire/messages.ts';
 import { tamper, tamperEvent } from '../../swtpm-fixtures/tamper.ts';
 import { recordedLog, shimGrubBoots } from './recorded-log.ts';
 

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { PartCollector } from '../../agent/collectors/collector.ts';
 import { readBounded } from '../../agent/collectors/read-bounded.ts';
-import { limits } from '../../attest-server/protocol/limits.ts';
+import { limits } from '../../attest-server/wire/limits.ts';
 
 /** Below the root. */
 export const programsPath = 'etc/programs.list';

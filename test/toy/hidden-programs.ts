@@ -12,8 +12,8 @@ const { createAppraiser, noPast }: typeof import('../../attest-server/policy/app
 const { parsePolicy }: typeof import('../../attest-server/policy/file/policy-file.ts') = await load(
   'policy/file/policy-file.ts',
 );
-const { DigestList }: typeof import('../../attest-server/protocol/digest-list.ts') =
-  await load('protocol/digest-list.ts');
+const { DigestList }: typeof import('../../attest-server/formats/digest-list.ts') =
+  await load('formats/digest-list.ts');
 
 const policy = parsePolicy(
   [

@@ -1,8 +1,8 @@
 // Goes to attest-server/verify/listed-notes.ts, which is as deep as this folder: the imports hold in both places.
 import { hash } from 'node:crypto';
-import { Rejection } from '../../attest-server/protocol/rejection.ts';
-import { supplementForms } from '../../attest-server/protocol/supplements.ts';
 import type { ListCheck } from '../../attest-server/verify/listed-parts.ts';
+import { Rejection } from '../../attest-server/wire/rejection.ts';
+import { supplementForms } from '../../attest-server/wire/supplements.ts';
 
 /** Each note under the digest of its own bytes. @throws Rejection `malformed` */
 export function checkNotes({ parts, given }: ListCheck): ReadonlyMap<string, string> {

@@ -44,13 +44,13 @@ const aspect: Addition = {
       [/^/, "import { programs } from './programs.ts';\n"],
       [listEnd, ', programs'],
     ],
-    'attest-server/protocol/verdict.ts': [[/(?<=^export const aspects = \[[^\]]*)(?=\])/m, ", 'programs'"]],
-    'attest-server/protocol/evidence.ts': [
+    'attest-server/wire/verdict.ts': [[/(?<=^export const aspects = \[[^\]]*)(?=\])/m, ", 'programs'"]],
+    'attest-server/wire/evidence.ts': [
       [/(?<=^export const partNames = \[\n)/m, "  'programs',\n"],
       [/(?<=^export const partBytes[^{]*\{\n)/m, '  programs: 65_536,\n'],
     ],
-    'attest-server/protocol/reasons.ts': [[/(?<=^ {2}drift: \[\n)/m, "    'program_unknown',\n"]],
-    'attest-server/protocol/reference.ts': [
+    'attest-server/wire/reasons.ts': [[/(?<=^ {2}drift: \[\n)/m, "    'program_unknown',\n"]],
+    'attest-server/formats/reference.ts': [
       [/(?<=^export const referenceKinds = \[[^\]]*)(?=\])/m, ", 'programs'"],
       [
         /(?<=^export const kindWords[^=]*= \{\n)/m,
@@ -78,12 +78,12 @@ const supplement: Addition = {
       [/^/, "import { Notes } from './notes.ts';\n"],
       [/(?=^ {2}\];$)/m, '    new Notes(readPart),\n'],
     ],
-    'attest-server/protocol/evidence.ts': [
+    'attest-server/wire/evidence.ts': [
       [/(?<=^export const partNames = \[\n)/m, "  'notes',\n"],
       [/(?<=^export const partBytes[^{]*\{\n)/m, '  notes: 1024,\n'],
       [/(?<=^export const growingParts[^[]*\[)/m, "'notes', "],
     ],
-    'attest-server/protocol/supplements.ts': [
+    'attest-server/wire/supplements.ts': [
       [/^/, "import { parseDigestLines } from './digest-lines.ts';\n"],
       [/(?<=^export const supplementNames = \[[^\]]*)(?=\])/m, ", 'notes'"],
       [

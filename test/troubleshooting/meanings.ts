@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
 
 /** Where a code is found. */
 export const findingPlaces = [
@@ -20,7 +20,7 @@ export const findingPlaces = [
 ] as const;
 export type FindingPlace = (typeof findingPlaces)[number];
 
-/** What each code says, as a sentence for a person; what to do next is in `protocol/advice.ts` and the aspects. */
+/** What each code says, as a sentence for a person; what to do next is in `wire/advice.ts` and the aspects. */
 export const meanings: Readonly<Record<ReasonCode, readonly [FindingPlace, string]>> = {
   evidence_overdue: ['service', 'The node has not proven itself for longer than a verdict counts.'],
   server_fault: [

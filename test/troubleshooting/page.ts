@@ -1,8 +1,8 @@
 import { nextStep } from '../../attest-server/policy/advice.ts';
 import { aspects } from '../../attest-server/policy/aspects.ts';
 import { unproven } from '../../attest-server/policy/finding.ts';
-import { isCommand } from '../../attest-server/protocol/advice.ts';
-import { classOf, type ReasonCode, reasonCodes } from '../../attest-server/protocol/reasons.ts';
+import { isCommand } from '../../attest-server/wire/advice.ts';
+import { classOf, type ReasonCode, reasonCodes } from '../../attest-server/wire/reasons.ts';
 import { type FindingPlace, findingPlaces, meanings } from './meanings.ts';
 
 /** docs/troubleshooting.md, of the closed list of codes, their meanings, and the advice that `assay why` gives. */

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../attest-server/policy/advice.ts';
-import { reasonCodes } from '../../attest-server/protocol/reasons.ts';
+import { reasonCodes } from '../../attest-server/wire/reasons.ts';
 import { meanings } from './meanings.ts';
 import { troubleshootingPage } from './page.ts';
 

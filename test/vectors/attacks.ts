@@ -1,6 +1,6 @@
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
-import type { NodeState } from '../../attest-server/protocol/verdict.ts';
 import type { LogEvent } from '../../attest-server/verify/tpm/event-log.ts';
+import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
+import type { NodeState } from '../../attest-server/wire/verdict.ts';
 import { aggregateEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../swtpm-fixtures/sibling.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { EarlierBundle } from '../../attest-server/protocol/bundle.ts';
+import type { EarlierBundle } from '../../attest-server/formats/bundle.ts';
+import { qualifyingData } from '../../attest-server/wire/binding.ts';
 import type { MeasuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { forgedTpm } from '../attest-server/forged-tpm.ts';
 import { replayedValues } from '../attest-server/policy/made-proof.ts';

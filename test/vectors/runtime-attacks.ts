@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { ReasonCode } from '../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../attest-server/wire/reasons.ts';
 import { entriesIn, type MeasuredEntry, measuredEntry } from '../../swtpm-fixtures/ima-list.ts';
 import { recordedList, recordedLog } from '../swtpm-fixtures/recorded-log.ts';
 import type { Attack } from './attacks.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { qualifyingData } from '../../attest-server/protocol/binding.ts';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import type { Bundle } from '../../attest-server/formats/bundle.ts';
+import { qualifyingData } from '../../attest-server/wire/binding.ts';
 import { debianKernel } from './debian-kernel.ts';
 import { type Guest, makeMachine } from './guest.ts';
 import { type Files, guestInitrd } from './guest-image.ts';

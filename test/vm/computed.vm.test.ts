@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
+import type { Bundle } from '../../attest-server/formats/bundle.ts';
+import type { Reference } from '../../attest-server/formats/reference.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { verifyBundleEvidence } from '../../attest-server/verify/bundle-evidence.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { computedReference } from '../attest-server/cli/offline/compute/computed-reference.ts';

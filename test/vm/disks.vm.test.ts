@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { parseBundle } from '../../attest-server/protocol/bundle.ts';
-import { parseDiskPart } from '../../attest-server/protocol/disk.ts';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import { parseBundle } from '../../attest-server/formats/bundle.ts';
+import { parseDiskPart } from '../../attest-server/wire/disk.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { bootNode, type NodeInGuest } from './node-in-guest.ts';
 
 const policy = `apiVersion: assay.dev/v1

@@ -3,7 +3,7 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { PcrBank } from '../../attest-server/protocol/messages.ts';
+import type { PcrBank } from '../../attest-server/wire/messages.ts';
 import { type Daemon, startDaemon } from '../../swtpm-fixtures/daemon.ts';
 import { launchTpm } from '../../swtpm-fixtures/tpm.ts';
 import { type Files, writeDisk } from './guest-image.ts';

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
+import type { Bundle } from '../../attest-server/formats/bundle.ts';
+import { atOnce } from '../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../attest-server/formats/reference.ts';
 import { captureReferencesInSteps } from '../../attest-server/policy/capture.ts';
 import { parsePolicy } from '../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../attest-server/policy/policy.ts';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
-import { atOnce } from '../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../attest-server/protocol/reference.ts';
 import { verifyBundleEvidence } from '../../attest-server/verify/bundle-evidence.ts';
 import { type Boots, bootAll, bootedBy } from './boots.ts';
 

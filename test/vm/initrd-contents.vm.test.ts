@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../attest-server/formats/in-steps.ts';
+import { keepsContent } from '../../attest-server/formats/initrd-kinds.ts';
 import { judgeInitrd } from '../../attest-server/policy/boot/initrd/judge-initrd.ts';
 import { listedFiles } from '../../attest-server/policy/listed-files.ts';
-import { atOnce } from '../../attest-server/protocol/in-steps.ts';
-import { keepsContent } from '../../attest-server/protocol/initrd-kinds.ts';
 import { runtimeReference } from '../attest-server/policy/made-files.ts';
 import { readInitrd } from '../attest-server/verify/initrd/read-initrd.ts';
 import { debianInitrd } from './debian-initrd.ts';

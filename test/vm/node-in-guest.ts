@@ -3,7 +3,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { startTestServer, type TestServer } from '../attest-server/running-server.ts';
 import { debianKernel } from './debian-kernel.ts';
 import { type Guest, makeMachine } from './guest.ts';

@@ -1,6 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Bundle } from '../../attest-server/protocol/bundle.ts';
+import type { Bundle } from '../../attest-server/formats/bundle.ts';
 import { parseEventLog } from '../../attest-server/verify/tpm/event-log.ts';
 import { type Expected, referenceOf } from '../vectors/vector.ts';
 import { type Boots, bootAll, bootedBy } from './boots.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { verifyBundle } from '../../attest-server/cli/offline/verify/verify.ts';
-import type { Verdict } from '../../attest-server/protocol/verdict.ts';
+import type { Verdict } from '../../attest-server/wire/verdict.ts';
 import { bootNode, type NodeInGuest } from './node-in-guest.ts';
 
 const policy = `apiVersion: assay.dev/v1

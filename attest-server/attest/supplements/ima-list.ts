@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import type { Blob } from '../../evidence/kept-form.ts';
-import type { Part } from '../../protocol/evidence.ts';
-import { type ImaPiece, imaIndex, imaIndexHead } from '../../protocol/ima-pieces.ts';
-import { limits } from '../../protocol/limits.ts';
 import type { ImaProblem } from '../../verify/ima/proven-list.ts';
+import type { Part } from '../../wire/evidence.ts';
+import { type ImaPiece, imaIndex, imaIndexHead } from '../../wire/ima-pieces.ts';
+import { limits } from '../../wire/limits.ts';
 import type { KeptSupplement } from './supplement.ts';
 
 /** IMA's list of one node. */

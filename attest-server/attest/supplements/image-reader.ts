@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { keepsContent } from '../../protocol/initrd-kinds.ts';
+import { keepsContent } from '../../formats/initrd-kinds.ts';
 import { InitrdReader, stepBytes } from '../../verify/initrd/initrd-reader.ts';
 import { packManifest } from '../../verify/initrd/packed-manifest.ts';
 import type { ImageReader } from './partial-images.ts';

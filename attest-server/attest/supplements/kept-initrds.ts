@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { type InitrdManifest, imageBanks, isImageOf } from '../../protocol/initrd-manifest.ts';
+import { type InitrdManifest, imageBanks, isImageOf } from '../../formats/initrd-manifest.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { imageDigest } from '../../verify/boot/initrd-components.ts';
 import type { InitrdStore, KeptInitrd, VerdictStore } from '../ports.ts';

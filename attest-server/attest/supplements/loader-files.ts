@@ -1,15 +1,15 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { EvidenceRoom } from '../../evidence/open.ts';
-import type { Part } from '../../protocol/evidence.ts';
-import { limits } from '../../protocol/limits.ts';
-import { fileList, parseFileList } from '../../protocol/loader-files.ts';
-import { Rejection } from '../../protocol/rejection.ts';
-import type { AnsweredSupplement, SupplementPlace } from '../../protocol/supplements.ts';
 import { explainsTheRest } from '../../verify/boot/boot-problem.ts';
 import { hashPart } from '../../verify/hashed-part.ts';
 import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import type { Verifier } from '../../verify/verifier.ts';
+import type { Part } from '../../wire/evidence.ts';
+import { limits } from '../../wire/limits.ts';
+import { fileList, parseFileList } from '../../wire/loader-files.ts';
+import { Rejection } from '../../wire/rejection.ts';
+import type { AnsweredSupplement, SupplementPlace } from '../../wire/supplements.ts';
 import type { GivenSupplement, LackingAnswer, Supplement, TakenSupplement } from './supplement.ts';
 
 export interface LoaderFilesParts extends Pick<EvidenceRoom, 'hold' | 'readPart'> {

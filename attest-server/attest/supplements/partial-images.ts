@@ -1,5 +1,5 @@
-import type { InitrdManifest } from '../../protocol/initrd-manifest.ts';
-import { Rate } from '../../protocol/rate.ts';
+import type { InitrdManifest } from '../../formats/initrd-manifest.ts';
+import { Rate } from '../../wire/rate.ts';
 
 export interface ImageReader {
   /** @throws Rejection */

@@ -1,9 +1,9 @@
 import type { EvidenceOwner } from '../../evidence/held-by-node.ts';
 import type { Blob } from '../../evidence/kept-form.ts';
-import type { Part } from '../../protocol/evidence.ts';
-import type { AnsweredSupplement, SupplementName, SupplementPlace } from '../../protocol/supplements.ts';
 import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import type { Evidence } from '../../verify/verify.ts';
+import type { Part } from '../../wire/evidence.ts';
+import type { AnsweredSupplement, SupplementName, SupplementPlace } from '../../wire/supplements.ts';
 import type { NodeStatus } from '../ports.ts';
 
 /**

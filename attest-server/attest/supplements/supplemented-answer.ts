@@ -1,4 +1,4 @@
-import { inSteps } from '../../protocol/in-steps.ts';
+import { inSteps } from '../../formats/in-steps.ts';
 import type { MeasuredBoot, Proven } from '../../verify/proven.ts';
 import type { Answer, AttestedNode } from '../answer.ts';
 import type { AnswerProof } from '../answer-proof.ts';

@@ -1,4 +1,4 @@
-import type { SupplementPlaces } from '../../protocol/supplements.ts';
+import type { SupplementPlaces } from '../../wire/supplements.ts';
 import type { NodeStatus } from '../ports.ts';
 import type {
   GivenSupplement,

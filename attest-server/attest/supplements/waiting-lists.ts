@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { parseImaIndex } from '../../protocol/ima-pieces.ts';
+import { parseImaIndex } from '../../wire/ima-pieces.ts';
 import { addPieces, bytesBetween, emptyIndex, type NodeList, none, sizeOf, viewsFrom } from './ima-list.ts';
 
 /** Bytes that wait for the rest of their list, of all nodes together. */

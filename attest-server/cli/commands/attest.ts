@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { attestAnswer, type NodeView } from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
+import { attestAnswer, type NodeView } from '../../api/api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit, exitOfState } from '../exit.ts';

@@ -1,4 +1,4 @@
-import { resolveAnswer, rotateAnswer } from '../../protocol/audit-pages.ts';
+import { resolveAnswer, rotateAnswer } from '../../api/audit-pages.ts';
 import type { CliContext } from '../context.ts';
 
 /** `audit rotate-key`: the old key signs the new one. */

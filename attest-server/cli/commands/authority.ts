@@ -1,5 +1,5 @@
-import { type AuthorityView, authorityView } from '../../protocol/authority-api.ts';
-import { printable } from '../../protocol/printable.ts';
+import { type AuthorityView, authorityView } from '../../api/authority-api.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

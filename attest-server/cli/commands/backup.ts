@@ -1,5 +1,5 @@
-import { backupAnswer } from '../../protocol/audit-pages.ts';
-import { printable } from '../../protocol/printable.ts';
+import { backupAnswer } from '../../api/audit-pages.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 
 /** `backup`: the copy stays on the server, in its state folder; docs/backup.md says what else to keep. */

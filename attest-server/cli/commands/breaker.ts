@@ -1,4 +1,4 @@
-import { type ClusterView, clusterView, type HoldView, holdAnswer } from '../../protocol/cluster-api.ts';
+import { type ClusterView, clusterView, type HoldView, holdAnswer } from '../../api/cluster-api.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';

@@ -1,5 +1,5 @@
-import { parseBundle } from '../../protocol/bundle.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { parseBundle } from '../../formats/bundle.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { CliContext } from '../context.ts';
 import { evidenceDigest } from '../evidence-digest.ts';
 import { CliError } from '../exit.ts';

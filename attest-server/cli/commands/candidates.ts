@@ -2,9 +2,9 @@ import {
   type ReferenceCandidate,
   type ReferenceCandidates,
   referenceCandidates,
-} from '../../protocol/candidates-api.ts';
-import { printable } from '../../protocol/printable.ts';
-import { kindWords } from '../../protocol/reference.ts';
+} from '../../api/candidates-api.ts';
+import { kindWords } from '../../formats/reference.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 import { field, type Reading, readable, readingOf, withShortDigests, wrapped } from '../readable.ts';

@@ -1,7 +1,7 @@
-import type { ReferenceView } from '../../protocol/api.ts';
-import { type CaptureTrialView, captureTrial } from '../../protocol/policy-api.ts';
-import { printable } from '../../protocol/printable.ts';
-import type { Reason } from '../../protocol/verdict.ts';
+import type { ReferenceView } from '../../api/api.ts';
+import { type CaptureTrialView, captureTrial } from '../../api/policy-api.ts';
+import { printable } from '../../wire/printable.ts';
+import type { Reason } from '../../wire/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliIo } from '../context.ts';

@@ -1,4 +1,4 @@
-import { printable } from '../../protocol/printable.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { type Format, print } from '../output.ts';

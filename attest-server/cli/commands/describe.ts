@@ -1,5 +1,5 @@
-import { adviceOn } from '../../protocol/advice.ts';
-import type { NodeView, ReasonView } from '../../protocol/api.ts';
+import type { NodeView, ReasonView } from '../../api/api.ts';
+import { adviceOn } from '../../wire/advice.ts';
 import type { CliContext } from '../context.ts';
 import { marksLines } from '../marks-text.ts';
 import { selfReported, stateText } from '../node-table.ts';

@@ -1,6 +1,6 @@
-import { pinsAnswer } from '../../protocol/api.ts';
-import { parsePins } from '../../protocol/pin-file.ts';
-import { printable } from '../../protocol/printable.ts';
+import { pinsAnswer } from '../../api/api.ts';
+import { parsePins } from '../../formats/pin-file.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError } from '../exit.ts';
 import { readInput } from '../read-file.ts';

@@ -6,8 +6,8 @@ import {
   listOf,
   type NodeView,
   revokeAnswer,
-} from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
+} from '../../api/api.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';

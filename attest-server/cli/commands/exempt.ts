@@ -1,5 +1,5 @@
-import { exemptionEnded, exemptionView, longestExemption } from '../../protocol/cluster-api.ts';
-import { printable } from '../../protocol/printable.ts';
+import { exemptionEnded, exemptionView, longestExemption } from '../../api/cluster-api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { endOf, utc } from '../moment.ts';

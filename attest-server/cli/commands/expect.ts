@@ -1,14 +1,8 @@
 import { resolve } from 'node:path';
-import { shellWord } from '../../protocol/advice.ts';
-import {
-  listOf,
-  type NodeView,
-  type ReferenceView,
-  referenceDeleted,
-  referenceView,
-} from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
-import { isAnnounced, longestAnnouncement, type Reference } from '../../protocol/reference.ts';
+import { listOf, type NodeView, type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { isAnnounced, longestAnnouncement, type Reference } from '../../formats/reference.ts';
+import { shellWord } from '../../wire/advice.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

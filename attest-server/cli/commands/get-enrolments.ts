@@ -1,5 +1,5 @@
-import type { NodeView } from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
+import type { NodeView } from '../../api/api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { tableTime } from '../moment.ts';
 import { type Format, print } from '../output.ts';

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { NodeView } from '../../protocol/api.ts';
-import { suggestion } from '../../protocol/nearest.ts';
-import { nodeFilter } from '../../protocol/node-filter.ts';
-import { printable } from '../../protocol/printable.ts';
-import { type NodeState, nodeStates } from '../../protocol/verdict.ts';
+import type { NodeView } from '../../api/api.ts';
+import { nodeFilter } from '../../api/node-filter.ts';
+import { suggestion } from '../../formats/nearest.ts';
+import { printable } from '../../wire/printable.ts';
+import { type NodeState, nodeStates } from '../../wire/verdict.ts';
 import { type Client, Refusal } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

@@ -1,4 +1,4 @@
-import type { HistoryView } from '../../protocol/api.ts';
+import type { HistoryView } from '../../api/api.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { tableTime } from '../moment.ts';

@@ -5,8 +5,8 @@ import {
   joinTokenView,
   listOf,
   maxJoinTokenSeconds,
-} from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
+} from '../../api/api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { parseDuration, utc } from '../moment.ts';

@@ -1,6 +1,6 @@
-import type { NodeView } from '../../protocol/api.ts';
-import type { Bound } from '../../protocol/enrolment-method.ts';
-import type { Source } from '../../protocol/verdict.ts';
+import type { NodeView } from '../../api/api.ts';
+import type { Bound } from '../../formats/enrolment-method.ts';
+import type { Source } from '../../wire/verdict.ts';
 import { marksLines } from '../marks-text.ts';
 import { utc } from '../moment.ts';
 import { field, type Reading, readable } from '../readable.ts';

@@ -1,5 +1,5 @@
-import { pauseView, resumeAnswer } from '../../protocol/cluster-api.ts';
-import { printable } from '../../protocol/printable.ts';
+import { pauseView, resumeAnswer } from '../../api/cluster-api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { listOf } from '../../protocol/api.ts';
+import { listOf } from '../../api/api.ts';
 import {
   type PolicyRevisionView,
   policyAllowed,
@@ -7,9 +7,9 @@ import {
   policyRolledBack,
   simulateAnswer,
   turnsUntrusted,
-} from '../../protocol/policy-api.ts';
-import { printable } from '../../protocol/printable.ts';
-import { statusView } from '../../protocol/server-api.ts';
+} from '../../api/policy-api.ts';
+import { statusView } from '../../api/server-api.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

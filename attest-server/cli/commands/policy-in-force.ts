@@ -1,6 +1,6 @@
-import { policyView } from '../../protocol/api.ts';
-import { policyLabel } from '../../protocol/policy-label.ts';
-import { printable } from '../../protocol/printable.ts';
+import { policyView } from '../../api/api.ts';
+import { policyLabel } from '../../formats/policy-label.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 import { into } from '../write-file.ts';

@@ -1,8 +1,8 @@
-import { referenceChanged, type SharedReferenceView } from '../../protocol/api.ts';
-import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../protocol/policy-api.ts';
-import { printable } from '../../protocol/printable.ts';
-import { type ReferenceAction, type ReferenceKind, reference } from '../../protocol/reference.ts';
-import { statusView } from '../../protocol/server-api.ts';
+import { referenceChanged, type SharedReferenceView } from '../../api/api.ts';
+import { type ReferenceTrialView, referenceTrial, turnsUntrusted } from '../../api/policy-api.ts';
+import { statusView } from '../../api/server-api.ts';
+import { type ReferenceAction, type ReferenceKind, reference } from '../../formats/reference.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Client, Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';

@@ -1,13 +1,7 @@
 import { resolve } from 'node:path';
-import {
-  captureAnswer,
-  listOf,
-  type ReferenceView,
-  referenceDeleted,
-  referenceView,
-} from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
-import { isAnnounced, reference, referenceKinds } from '../../protocol/reference.ts';
+import { captureAnswer, listOf, type ReferenceView, referenceDeleted, referenceView } from '../../api/api.ts';
+import { isAnnounced, reference, referenceKinds } from '../../formats/reference.ts';
+import { printable } from '../../wire/printable.ts';
 import { type Consent, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';

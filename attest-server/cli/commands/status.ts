@@ -1,6 +1,6 @@
-import { policyLabel } from '../../protocol/policy-label.ts';
-import { printable } from '../../protocol/printable.ts';
-import { type StatusView, statusView } from '../../protocol/server-api.ts';
+import { type StatusView, statusView } from '../../api/server-api.ts';
+import { policyLabel } from '../../formats/policy-label.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
 import { relative, utc } from '../moment.ts';

@@ -1,8 +1,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { type AuditKeyCopy, showCopy } from '../../protocol/audit-key-copy.ts';
-import { clusterView, type LatchView, type TrustTrialView, trustTrial } from '../../protocol/cluster-api.ts';
-import { printable } from '../../protocol/printable.ts';
+import { clusterView, type LatchView, type TrustTrialView, trustTrial } from '../../api/cluster-api.ts';
+import { type AuditKeyCopy, showCopy } from '../../formats/audit-key-copy.ts';
+import { printable } from '../../wire/printable.ts';
 import type { Client } from '../client.ts';
 import { type Consent, questions } from '../confirm.ts';
 import type { CliContext, CliIo } from '../context.ts';

@@ -1,4 +1,4 @@
-import { type UnmarkTrialView, unmarkAnswer, unmarkTrial } from '../../protocol/cluster-api.ts';
+import { type UnmarkTrialView, unmarkAnswer, unmarkTrial } from '../../api/cluster-api.ts';
 import { Refusal } from '../client.ts';
 import { type Consent, orWhyNot, questions } from '../confirm.ts';
 import type { CliContext } from '../context.ts';

@@ -1,5 +1,5 @@
-import { printable } from '../../protocol/printable.ts';
-import { versionView } from '../../protocol/server-api.ts';
+import { versionView } from '../../api/server-api.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { type Format, print } from '../output.ts';
 

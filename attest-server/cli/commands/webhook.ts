@@ -1,4 +1,4 @@
-import { webhookTest } from '../../protocol/webhook.ts';
+import { webhookTest } from '../../formats/webhook.ts';
 import type { CliContext } from '../context.ts';
 import { exit } from '../exit.ts';
 import { type Format, print } from '../output.ts';

@@ -1,4 +1,4 @@
-import { whoamiView } from '../../protocol/server-api.ts';
+import { whoamiView } from '../../api/server-api.ts';
 import type { CliContext } from '../context.ts';
 import { relative, utc } from '../moment.ts';
 import { type Format, print } from '../output.ts';

@@ -1,6 +1,6 @@
-import { adviceOn } from '../../protocol/advice.ts';
-import type { NodeView, ReasonView } from '../../protocol/api.ts';
-import { printable } from '../../protocol/printable.ts';
+import type { NodeView, ReasonView } from '../../api/api.ts';
+import { adviceOn } from '../../wire/advice.ts';
+import { printable } from '../../wire/printable.ts';
 import { componentOf } from '../component.ts';
 import type { CliContext } from '../context.ts';
 import { stateText } from '../node-table.ts';

@@ -1,5 +1,5 @@
 import type { Argument, Command, Option } from 'commander';
-import { printable } from '../../protocol/printable.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { isFiles, type Kind, kindOfArgument, kindOfOption, wordsOf } from './kinds.ts';
 

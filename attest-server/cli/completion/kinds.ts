@@ -7,12 +7,12 @@ import {
   referenceView,
   tokenRoles,
   tokenView,
-} from '../../protocol/api.ts';
-import { policyRevisionView } from '../../protocol/policy-api.ts';
-import { revisionOf } from '../../protocol/policy-label.ts';
-import { reasonCodes } from '../../protocol/reasons.ts';
-import { referenceKinds } from '../../protocol/reference.ts';
-import { nodeStates } from '../../protocol/verdict.ts';
+} from '../../api/api.ts';
+import { policyRevisionView } from '../../api/policy-api.ts';
+import { revisionOf } from '../../formats/policy-label.ts';
+import { referenceKinds } from '../../formats/reference.ts';
+import { reasonCodes } from '../../wire/reasons.ts';
+import { nodeStates } from '../../wire/verdict.ts';
 import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { nodeOrders } from '../node-order.ts';

@@ -1,6 +1,6 @@
+import { type Reference, reference } from '../../formats/reference.ts';
 import { judgedStage, scopeOf } from '../../policy/boot/judged-stage.ts';
 import { defaultScope } from '../../policy/boot/rules.ts';
-import { type Reference, reference } from '../../protocol/reference.ts';
 
 /** A component of a reference, before its scope is written down. */
 export type ReferenceComponent = Omit<Reference['components'][number], 'scope'>;

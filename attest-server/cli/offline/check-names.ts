@@ -1,4 +1,4 @@
-import { plainName } from '../../protocol/reference.ts';
+import { plainName } from '../../formats/reference.ts';
 import { CliError, exit } from '../exit.ts';
 
 /** @throws CliError (usage) where no reference can be named so, or be for such a group */

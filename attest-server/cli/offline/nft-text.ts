@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { readFile, readlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run, start, startError, ToolError } from 'node-tpm2/run';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import { CliError, exit } from '../exit.ts';
 
 /**

@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
+import { type Reference, reference } from '../../formats/reference.ts';
 import type { EventDifference } from '../../policy/boot/event-diff.ts';
 import { describedReference } from '../../policy/described-reference.ts';
 import { unifiedDiff } from '../../policy/line-diff.ts';
 import { diffReferences, type ReferenceDifference } from '../../policy/reference-diff.ts';
-import { pcrBanks } from '../../protocol/messages.ts';
-import { printable } from '../../protocol/printable.ts';
-import { type Reference, reference } from '../../protocol/reference.ts';
+import { pcrBanks } from '../../wire/messages.ts';
+import { printable } from '../../wire/printable.ts';
 import type { CliContext } from '../context.ts';
 import { CliError, exit } from '../exit.ts';
 import { type Format, print } from '../output.ts';

@@ -1,6 +1,6 @@
+import type { Reference } from '../../formats/reference.ts';
 import { parseReferenceFile } from '../../policy/reference-file.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { CliError, exit } from '../exit.ts';
 import { readFile } from '../read-file.ts';
 import { filesIn } from './files-in.ts';

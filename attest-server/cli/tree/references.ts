@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { ReferenceAction } from '../../protocol/reference.ts';
+import type { ReferenceAction } from '../../formats/reference.ts';
 import type { CandidatesOptions } from '../commands/candidates.ts';
 import type { ExpectOptions } from '../commands/expect.ts';
 import type { CaptureFlags, DeleteOptions, ImportOptions, ListOptions } from '../commands/reference.ts';

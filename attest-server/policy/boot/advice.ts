@@ -1,5 +1,5 @@
-import type { Advice } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Advice } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import { expectedAggregate } from './aggregate.ts';
 import { expectedArchives, expectedFiles, expectedImage } from './initrd/findings.ts';
 

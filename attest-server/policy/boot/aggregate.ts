@@ -1,7 +1,7 @@
-import { bankBytes } from '../../protocol/messages.ts';
-import { bootAggregateOf, type PcrValues, pcrOffset } from '../../protocol/pcr-values.ts';
 import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
 import type { Proven, ReplayedBoot } from '../../verify/proven.ts';
+import { bankBytes } from '../../wire/messages.ts';
+import { bootAggregateOf, type PcrValues, pcrOffset } from '../../wire/pcr-values.ts';
 import type { JudgedNode } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 

@@ -1,8 +1,8 @@
-import type { PartName } from '../../protocol/evidence.ts';
-import { pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven, QuotedBank, ReadInitrd, ReplayedBoot } from '../../verify/proven.ts';
+import type { PartName } from '../../wire/evidence.ts';
+import { pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Aspect, Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';

@@ -1,6 +1,6 @@
-import { type PcrValues, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { type PcrValues, pcrValue } from '../../wire/pcr-values.ts';
 import type { Finding } from '../finding.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { referencedComponent } from './prepared-components.ts';

@@ -1,4 +1,4 @@
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import { CaptureError } from '../capture-error.ts';
 import type { PolicyGroup } from '../policy.ts';

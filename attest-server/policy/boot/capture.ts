@@ -1,11 +1,11 @@
-import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
-import { isOfValuePcr } from '../../protocol/value-pcrs.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
+import { isOfUnusedBank } from '../../wire/unused-bank.ts';
+import { isOfValuePcr } from '../../wire/value-pcrs.ts';
 import { CaptureError } from '../capture-error.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
 import { comparedBanks, comparedMask } from './compared-pcrs.ts';
@@ -191,7 +191,7 @@ function ofQuotedBanks(digests: LogEvent['digests']): Reference['events'][number
   return others;
 }
 
-/** As long as a reference file may hold (protocol/reference.ts). */
+/** As long as a reference file may hold (formats/reference.ts). */
 function shorten(text: string): string {
   return text.length <= 512 ? text : `${text.slice(0, 511)}…`;
 }

@@ -1,6 +1,6 @@
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
-import { type PcrValues, pcrCount, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
+import { bankBytes, type PcrBank } from '../../wire/messages.ts';
+import { type PcrValues, pcrCount, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 
 /**
  * PCRs that a reference by values must name where they are quoted: 0, 2, 4, 6, 7, 8 and 9. PCRs 1, 3 and 5 hold what

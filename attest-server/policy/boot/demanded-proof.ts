@@ -1,4 +1,4 @@
-import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
 import { compareStages } from './compare-stages.ts';
 import { covers } from './judge-stages.ts';
 import type { JudgedStage } from './judged-stage.ts';

@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Located } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import { covers, globMatches, isEverything } from '../glob.ts';

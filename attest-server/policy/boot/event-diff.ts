@@ -1,4 +1,4 @@
-import type { PcrBank } from '../../protocol/messages.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import { kernelArguments } from './kernel-arguments.ts';
 
 /** What an event of a log and one that a reference keeps have in common. */

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { classOf } from '../../protocol/reasons.ts';
-import { type Announcement, type Reference, saysNothing } from '../../protocol/reference.ts';
+import { type Announcement, type Reference, saysNothing } from '../../formats/reference.ts';
+import { classOf } from '../../wire/reasons.ts';
 import type { Judge, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { breaksPolicy, type Finding, weigh } from '../finding.ts';
 import type { GroupBase } from '../group.ts';

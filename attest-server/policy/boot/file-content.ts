@@ -1,5 +1,5 @@
-import { type FileContent, loaderContents } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { type FileContent, loaderContents } from '../../wire/loader-files.ts';
 import type { Finding } from '../finding.ts';
 import { strongestDigest } from './compared-pcrs.ts';
 import { quoted } from './sentence.ts';

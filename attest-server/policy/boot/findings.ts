@@ -1,8 +1,8 @@
-import type { PcrValues } from '../../protocol/pcr-values.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
+import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
 import type { PreparedReference } from './reference-set.ts';

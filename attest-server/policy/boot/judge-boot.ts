@@ -1,4 +1,4 @@
-import { type PcrValues, pcrsOf } from '../../protocol/pcr-values.ts';
+import { type PcrValues, pcrsOf } from '../../wire/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';

@@ -1,5 +1,5 @@
-import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 import { type BootDifference, compareStages, type StageDifference, sizeOf } from './compare-stages.ts';
 import { type JudgedStage, judgedStages, scopeOf } from './judged-stage.ts';
 import { readsInOrder } from './loader-files.ts';

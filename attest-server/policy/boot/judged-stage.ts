@@ -1,5 +1,5 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
 import type { Stage } from '../../verify/tpm/event-stage.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { BootScope, InitrdScope } from './rules.ts';
 
 /** What is judged as one, in the order in which a boot runs through it: the first that differs is the cause. */

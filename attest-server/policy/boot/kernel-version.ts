@@ -1,5 +1,5 @@
-import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 import { parseCommandLine } from '../command-line.ts';
 import type { ReferencedComponent } from './prepared-components.ts';
 

@@ -1,5 +1,5 @@
-import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 import { strongestDigest } from './compared-pcrs.ts';
 import { isConfiguration } from './only-read.ts';
 import { referencedComponent } from './prepared-components.ts';

@@ -1,6 +1,6 @@
-import type { PcrBank } from '../../protocol/messages.ts';
-import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { PcrBank } from '../../wire/messages.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { Finding } from '../finding.ts';
 import { comparedMask, namedMask, type ReferenceBank } from './compared-pcrs.ts';
 import { type EventDifference, firstDifference, type MeasuredEvent } from './event-diff.ts';

@@ -1,5 +1,5 @@
-import { filePcr } from '../../protocol/loader-files.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 
 /**
  * True for a constant that says nothing of this boot: a separator or action of the firmware, the name of a section.

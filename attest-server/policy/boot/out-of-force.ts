@@ -1,6 +1,6 @@
-import type { PcrValues } from '../../protocol/pcr-values.ts';
-import { classOf } from '../../protocol/reasons.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
+import { classOf } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
 import { type Comparing, inForceKnow, knowsUnknown } from './knows-unknown.ts';
 import { isComparedBy, type PreparedReference, referenceMatches } from './reference-set.ts';

@@ -1,7 +1,7 @@
-import type { FileContent } from '../../protocol/loader-files.ts';
-import type { PcrBank } from '../../protocol/messages.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import type { FileContent } from '../../wire/loader-files.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import { type ParsedCommandLine, parseCommandLine } from '../command-line.ts';
 import { comparedBanks, strongestDigest } from './compared-pcrs.ts';
 import { type JudgedStage, judgedPcrs, judgedStage } from './judged-stage.ts';

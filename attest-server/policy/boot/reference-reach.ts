@@ -1,4 +1,4 @@
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import { type Policy, type PolicyGroup, unmatched } from '../policy.ts';
 import { comparedBanks } from './compared-pcrs.ts';

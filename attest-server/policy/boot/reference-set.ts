@@ -1,6 +1,6 @@
-import type { PcrBank } from '../../protocol/messages.ts';
-import type { PcrValues } from '../../protocol/pcr-values.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
+import type { PcrBank } from '../../wire/messages.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
 import {
   comparedBanks,
   comparedMask,

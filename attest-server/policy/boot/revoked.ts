@@ -1,4 +1,4 @@
-import type { PcrValues } from '../../protocol/pcr-values.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import { type ReferencedComponent, referencedComponent } from './prepared-components.ts';
 import {

@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { plainName } from '../../protocol/reference.ts';
-import { valuePcrs } from '../../protocol/value-pcrs.ts';
+import { plainName } from '../../formats/reference.ts';
+import { valuePcrs } from '../../wire/value-pcrs.ts';
 import { maskNames } from './named-masks.ts';
 import { type BootRules, commandLineScopes, defaultBootRules, digestScopes, initrdScopes } from './rules.ts';
 

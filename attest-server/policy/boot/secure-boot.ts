@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { PcrBank } from '../../protocol/messages.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import { comparedBanks } from './compared-pcrs.ts';
 import type { MeasuredEvent } from './event-diff.ts';
 

@@ -1,6 +1,6 @@
-import { filePcr } from '../../protocol/loader-files.ts';
-import { type PcrValues, pcrsOf, pcrValue } from '../../protocol/pcr-values.ts';
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
+import { filePcr } from '../../wire/loader-files.ts';
+import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import { setOf, shownThings, type Unknown, type UnknownThing } from '../unknown.ts';
 import { isLineWithoutText } from './capture.ts';
 import type { StageDifference } from './compare-stages.ts';

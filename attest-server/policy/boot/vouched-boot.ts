@@ -1,8 +1,8 @@
-import type { PcrValues } from '../../protocol/pcr-values.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
 import type { ReplayedBoot } from '../../verify/proven.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
+import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isCutOff, type ParsedCommandLine } from '../command-line.ts';
 import { besidesValues, valuesIn } from './by-value.ts';
 import { addOnPcrs, isExtended } from './compared-pcrs.ts';

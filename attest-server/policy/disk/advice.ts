@@ -1,5 +1,5 @@
-import type { Advice } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Advice } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 const compromised =
   'If nobody did this on purpose, take the node out of service: whoever did it was root there, and may have the volume key. Encrypt the volume anew before it is used again.';

@@ -1,6 +1,6 @@
-import { parseDiskPart } from '../../protocol/disk.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
+import { parseDiskPart } from '../../wire/disk.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';

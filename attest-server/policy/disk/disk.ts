@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../../protocol/at-most.ts';
-import { type DiskPart, parseDiskPart } from '../../protocol/disk.ts';
-import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven, ProvenPart } from '../../verify/proven.ts';
+import { atMost } from '../../wire/at-most.ts';
+import { type DiskPart, parseDiskPart } from '../../wire/disk.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Aspect, JudgedNode, Judgement, SharedVolume } from '../aspect.ts';
 import type { Finding } from '../finding.ts';
 import { lastExpiry } from '../last-expiry.ts';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { parseDiskPart } from '../../protocol/disk.ts';
-import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
+import { parseDiskPart } from '../../wire/disk.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Drafted, ObservedNode } from '../aspect.ts';
 import { judgeDisk } from './judge-disk.ts';
 import { measuredTables } from './measured-tables.ts';

@@ -1,4 +1,4 @@
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Enrolled, EnrolledVolume } from './crypt-findings.ts';
 import type { DiskRules } from './rules.ts';
 

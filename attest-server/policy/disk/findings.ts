@@ -1,6 +1,6 @@
-import type { Inspected } from '../../protocol/disk.ts';
-import type { Mount } from '../../protocol/mount-table.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Inspected } from '../../wire/disk.ts';
+import type { Mount } from '../../wire/mount-table.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
 import type { DiskRules } from './rules.ts';
 

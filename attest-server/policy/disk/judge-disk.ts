@@ -1,12 +1,7 @@
-import type { DiskPart } from '../../protocol/disk.ts';
-import { isPlainPath, type Mount, mountFinder } from '../../protocol/mount-table.ts';
-import {
-  comesWithContainers,
-  isBelow,
-  type MountsAround,
-  volumeKind,
-} from '../../protocol/protected-mounts.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import type { DiskPart } from '../../wire/disk.ts';
+import { isPlainPath, type Mount, mountFinder } from '../../wire/mount-table.ts';
+import { comesWithContainers, isBelow, type MountsAround, volumeKind } from '../../wire/protected-mounts.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Finding } from '../finding.ts';
 import { cryptFindings, type Enrolled } from './crypt-findings.ts';
 import {

@@ -1,7 +1,7 @@
-import type { BlockDevice, DiskPart, LuksHeader } from '../../protocol/disk.ts';
-import { isPlainPath, type Mount } from '../../protocol/mount-table.ts';
-import { overlayLayers } from '../../protocol/protected-mounts.ts';
-import type { Source } from '../../protocol/verdict.ts';
+import type { BlockDevice, DiskPart, LuksHeader } from '../../wire/disk.ts';
+import { isPlainPath, type Mount } from '../../wire/mount-table.ts';
+import { overlayLayers } from '../../wire/protected-mounts.ts';
+import type { Source } from '../../wire/verdict.ts';
 import { encrypts, parseTarget, type Target } from './crypt-target.ts';
 import type { MeasuredTables } from './measured-tables.ts';
 

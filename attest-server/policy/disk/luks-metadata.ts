@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { LuksHeader } from '../../protocol/disk.ts';
-import { parseJson } from '../../protocol/parse-json.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import type { LuksHeader } from '../../wire/disk.ts';
+import { parseJson } from '../../wire/parse-json.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /**
  * What a LUKS header says of its volume (LUKS2 On-Disk Format Specification 1.1.1, chapter 3; LUKS1 1.2.3, figure 1),

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import type { DiskPart } from '../../protocol/disk.ts';
-import { parseDiskPart } from '../../protocol/disk.ts';
-import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
+import type { DiskPart } from '../../wire/disk.ts';
+import { parseDiskPart } from '../../wire/disk.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Past } from '../aspect.ts';
 import { luksVolume } from './luks-metadata.ts';
 import { volumeDevices } from './volume-devices.ts';

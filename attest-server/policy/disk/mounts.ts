@@ -1,5 +1,5 @@
-import { type Mount, parseMountTable } from '../../protocol/mount-table.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { type Mount, parseMountTable } from '../../wire/mount-table.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /** The mounts of a part. @throws Rejection `malformed`, `too_large` */
 export function parseMounts(lines: readonly string[]): readonly Mount[] {

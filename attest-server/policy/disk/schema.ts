@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { limits } from '../../protocol/limits.ts';
-import { isPlainPath } from '../../protocol/mount-table.ts';
-import { plainName } from '../../protocol/reference.ts';
+import { plainName } from '../../formats/reference.ts';
+import { limits } from '../../wire/limits.ts';
+import { isPlainPath } from '../../wire/mount-table.ts';
 import { type DiskRules, defaultDiskRules, isNameSet, luksVersions, nameSets } from './rules.ts';
 
 const sets = Object.keys(nameSets).join(', ');

@@ -1,7 +1,7 @@
-import type { DiskPart } from '../../protocol/disk.ts';
-import { asBytes, type Mount } from '../../protocol/mount-table.ts';
-import { volumeKind } from '../../protocol/protected-mounts.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import type { DiskPart } from '../../wire/disk.ts';
+import { asBytes, type Mount } from '../../wire/mount-table.ts';
+import { volumeKind } from '../../wire/protected-mounts.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { parseMounts } from './mounts.ts';
 
 /**

@@ -1,6 +1,6 @@
-import { atOnce } from '../../protocol/in-steps.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import type { TpmClass } from '../../protocol/tpm-class.ts';
+import { atOnce } from '../../formats/in-steps.ts';
+import type { Reference } from '../../formats/reference.ts';
+import type { TpmClass } from '../../formats/tpm-class.ts';
 import type { BootState, ComponentKind } from '../../verify/boot/boot-state.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { SignatureEntry } from '../../verify/tpm/signature-list.ts';

@@ -1,6 +1,6 @@
-import type { Reference } from '../../protocol/reference.ts';
-import type { Aspect as AspectName } from '../../protocol/verdict.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
+import type { Aspect as AspectName } from '../../wire/verdict.ts';
 import { aspects } from '../aspects.ts';
 import type { PolicyGroup } from '../policy.ts';
 import { likenessTo } from '../reference-reach.ts';

@@ -1,7 +1,7 @@
-import type { Bundle } from '../../protocol/bundle.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import type { Mode, NodeState, Reason } from '../../protocol/verdict.ts';
+import type { Bundle } from '../../formats/bundle.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
+import type { Mode, NodeState, Reason } from '../../wire/verdict.ts';
 import { type AppraisedNode, createAppraiser } from '../appraise.ts';
 import { pastOf, withBegun } from '../past.ts';
 import type { Policy } from '../policy.ts';

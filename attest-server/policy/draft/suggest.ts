@@ -1,6 +1,6 @@
 import { stringify } from 'yaml';
-import { mostCaptured } from '../../protocol/api.ts';
-import { nodeName } from '../../protocol/messages.ts';
+import { mostCaptured } from '../../api/api.ts';
+import { nodeName } from '../../wire/messages.ts';
 import type { Drafted } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';
 import { globMatches } from '../glob.ts';

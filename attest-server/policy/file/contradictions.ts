@@ -1,4 +1,4 @@
-import type { Bound } from '../../protocol/enrolment-method.ts';
+import type { Bound } from '../../formats/enrolment-method.ts';
 import { aspects } from '../aspects.ts';
 import { enrolments } from '../policy.ts';
 import type { Located } from './policy-error.ts';

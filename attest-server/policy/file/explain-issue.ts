@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { suggestion } from '../../protocol/nearest.ts';
+import { suggestion } from '../../formats/nearest.ts';
 import { builtAspects } from '../aspects.ts';
 import type { Located } from './policy-error.ts';
 import { knownKeys, notBuilt, unsupported } from './policy-schema.ts';

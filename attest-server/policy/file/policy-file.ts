@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import type { Bound } from '../../protocol/enrolment-method.ts';
-import { revisionOf } from '../../protocol/policy-label.ts';
-import { shapeWords } from '../../protocol/shape-words.ts';
-import { offsetOf } from '../../protocol/yaml-offset.ts';
+import type { Bound } from '../../formats/enrolment-method.ts';
+import { revisionOf } from '../../formats/policy-label.ts';
+import { offsetOf } from '../../formats/yaml-offset.ts';
+import { shapeWords } from '../../wire/shape-words.ts';
 import { weakenedBy } from '../latch.ts';
 import { type Policy, plainEnrolments } from '../policy.ts';
 import { contradictionsIn } from './contradictions.ts';

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { gateActions, longestGateTimeout } from '../../protocol/gate.ts';
-import { reasonCodes } from '../../protocol/reasons.ts';
-import { plainName } from '../../protocol/reference.ts';
-import { modes, severities } from '../../protocol/verdict.ts';
+import { plainName } from '../../formats/reference.ts';
+import { gateActions, longestGateTimeout } from '../../wire/gate.ts';
+import { reasonCodes } from '../../wire/reasons.ts';
+import { modes, severities } from '../../wire/verdict.ts';
 import { aspects, type BuiltAspect, builtAspects } from '../aspects.ts';
 import { defaultEnrolments, enrolments } from '../policy.ts';
 

@@ -1,4 +1,4 @@
-import { type ReasonCode, reasonCodes } from '../../protocol/reasons.ts';
+import { type ReasonCode, reasonCodes } from '../../wire/reasons.ts';
 import { aspects } from '../aspects.ts';
 import { unproven } from '../finding.ts';
 import { covers, isEverything } from '../glob.ts';

@@ -1,5 +1,5 @@
-import type { Advice } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Advice } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 const setBack =
   'Find out who changed the rules. If nobody was meant to, set them back, and find out what else was done on the node.';

@@ -1,4 +1,4 @@
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 import { shownText } from './nft-json.ts';
 import { comparedOf, rulesetOfBaseline } from './read-ruleset.ts';
 import { baseText } from './ruleset.ts';

@@ -1,6 +1,6 @@
-import { parseFirewallPart } from '../../protocol/firewall.ts';
-import { Rejection } from '../../protocol/rejection.ts';
 import type { Proven } from '../../verify/proven.ts';
+import { parseFirewallPart } from '../../wire/firewall.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Drafted, ObservedNode } from '../aspect.ts';
 
 /** That rules were read, and no more: what they are is compared with references. */

@@ -1,4 +1,4 @@
-import { outsideText } from '../../protocol/printable.ts';
+import { outsideText } from '../../wire/printable.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';
 import { type Difference, isMissingChain, shownDifferences, sumOf } from './compare.ts';

@@ -1,7 +1,7 @@
-import { parseFirewallPart } from '../../protocol/firewall.ts';
-import type { Reference } from '../../protocol/reference.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { ProvenPart } from '../../verify/proven.ts';
+import { parseFirewallPart } from '../../wire/firewall.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { Aspect, JudgedNode, Judgement, Prepared } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';
 import { capturedReference } from '../captured-reference.ts';

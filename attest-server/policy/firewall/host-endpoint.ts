@@ -1,4 +1,4 @@
-import { isHostChain } from '../../protocol/owned-chains.ts';
+import { isHostChain } from '../../wire/owned-chains.ts';
 import type { Clause } from './clause.ts';
 import { isUntracking } from './iptables-save.ts';
 import { clearedBy } from './marks.ts';

@@ -1,6 +1,6 @@
-import { limits } from '../../protocol/limits.ts';
-import { withoutIds } from '../../protocol/owned-chains.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { withoutIds } from '../../wire/owned-chains.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { type Clause, type Condition, followable, type Outcome, protocolName, unknown } from './clause.ts';
 import { addressRange, normalised, portRange } from './ranges.ts';
 import type { Base, Rule } from './ruleset.ts';

@@ -1,4 +1,4 @@
-import type { FirewallPart } from '../../protocol/firewall.ts';
+import type { FirewallPart } from '../../wire/firewall.ts';
 import type { Finding } from '../finding.ts';
 import type { Unknown } from '../unknown.ts';
 import { compareRulesets, type Difference } from './compare.ts';

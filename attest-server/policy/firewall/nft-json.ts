@@ -1,7 +1,7 @@
-import { limits } from '../../protocol/limits.ts';
-import { ownerOfTable, withoutIds } from '../../protocol/owned-chains.ts';
-import { filledBy, isPassing } from '../../protocol/passing-elements.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { ownerOfTable, withoutIds } from '../../wire/owned-chains.ts';
+import { filledBy, isPassing } from '../../wire/passing-elements.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { fields, isJsonObject, type JsonObject } from './json-object.ts';
 import { type Elements, namedElements, nftClauses } from './nft-clauses.ts';
 import { shownElement, shownStatements } from './nft-text.ts';

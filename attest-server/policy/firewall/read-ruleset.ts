@@ -1,10 +1,10 @@
-import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../protocol/firewall.ts';
-import { limits } from '../../protocol/limits.ts';
-import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../protocol/owned-chains.ts';
-import { parseJson } from '../../protocol/parse-json.ts';
-import { Rejection } from '../../protocol/rejection.ts';
-import { isShownByIptables } from '../../protocol/shown-by-iptables.ts';
-import { isStrayLine, isStrayRule } from '../../protocol/stray-rules.ts';
+import { type FirewallBaseline, type FirewallPart, nftOutput } from '../../wire/firewall.ts';
+import { limits } from '../../wire/limits.ts';
+import { declaredChain, isHostChain, ownerOfChain, ownerOfTable } from '../../wire/owned-chains.ts';
+import { parseJson } from '../../wire/parse-json.ts';
+import { Rejection } from '../../wire/rejection.ts';
+import { isShownByIptables } from '../../wire/shown-by-iptables.ts';
+import { isStrayLine, isStrayRule } from '../../wire/stray-rules.ts';
 import { withoutPolicies } from './host-endpoint.ts';
 import { parseIptablesSave, parseSavedRule, type SavedTable } from './iptables-save.ts';
 import { fields } from './json-object.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { plainName } from '../../protocol/reference.ts';
+import { plainName } from '../../formats/reference.ts';
 import type { Located } from '../file/policy-error.ts';
 import { fieldOf, listOf } from '../file/raw-value.ts';
 import type { GroupBase } from '../group.ts';

@@ -1,4 +1,4 @@
-import { declaredChain, isHostChain, ownerOfTable } from '../../protocol/owned-chains.ts';
+import { declaredChain, isHostChain, ownerOfTable } from '../../wire/owned-chains.ts';
 import type { Clause, Condition } from './clause.ts';
 import { isUntracking } from './iptables-save.ts';
 import { settable } from './marks.ts';

@@ -1,5 +1,5 @@
-import type { Advice } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Advice } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 /** What a person does next about a machine and its kernel as they run. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { compareKernels, parseKernelRelease } from '../../protocol/kernel-release.ts';
 import type { Proven } from '../../verify/proven.ts';
+import { compareKernels, parseKernelRelease } from '../../wire/kernel-release.ts';
 import type { Drafted, ObservedNode } from '../aspect.ts';
 import { isNotSaid, outcomesOf } from './outcomes.ts';
 import { hostRules } from './rules.ts';

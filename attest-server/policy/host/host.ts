@@ -1,4 +1,4 @@
-import type { Facts, HostFacts } from '../../protocol/facts.ts';
+import type { Facts, HostFacts } from '../../wire/facts.ts';
 import type { Aspect, Judgement } from '../aspect.ts';
 import type { Located } from '../file/policy-error.ts';
 import { breaksPolicy, type Finding } from '../finding.ts';

@@ -1,7 +1,7 @@
-import type { HostFacts } from '../../protocol/facts.ts';
-import { compareKernels, parseKernelRelease } from '../../protocol/kernel-release.ts';
-import { outsideText } from '../../protocol/printable.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { HostFacts } from '../../wire/facts.ts';
+import { compareKernels, parseKernelRelease } from '../../wire/kernel-release.ts';
+import { outsideText } from '../../wire/printable.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import type { Finding } from '../finding.ts';
 import type { HostRules, SysctlRule } from './rules.ts';
 import { taintsOf, taintText } from './taints.ts';

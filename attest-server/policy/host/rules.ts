@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { type KernelRelease, parseKernelRelease } from '../../protocol/kernel-release.ts';
-import { type SysctlName, sysctlNames } from '../../protocol/sysctls.ts';
+import { type KernelRelease, parseKernelRelease } from '../../wire/kernel-release.ts';
+import { type SysctlName, sysctlNames } from '../../wire/sysctls.ts';
 import { type KernelTaint, taintLetters } from './taints.ts';
 
 /** What a group wants of a machine and its kernel, as they run. All of it is judged by what the node says. */

@@ -1,5 +1,5 @@
-import { type Advice, approveNode as approve } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import { type Advice, approveNode as approve } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 /** What a person does next about a TPM and where it is in time. */
 export const advice: Readonly<Partial<Record<ReasonCode, Advice>>> = {

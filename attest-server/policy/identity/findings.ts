@@ -1,4 +1,4 @@
-import type { TpmClass } from '../../protocol/tpm-class.ts';
+import type { TpmClass } from '../../formats/tpm-class.ts';
 import type { Finding } from '../finding.ts';
 
 export const identityUnproven: Finding = {

@@ -1,5 +1,5 @@
-import type { Advice } from '../../protocol/advice.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { Advice } from '../../wire/advice.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 /** A list is imported for review: until it is approved it knows nothing. */
 const list = [

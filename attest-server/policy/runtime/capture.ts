@@ -1,6 +1,6 @@
-import { DigestList, type ListedFile } from '../../protocol/digest-list.ts';
-import { digestLengths } from '../../protocol/packed-list.ts';
-import type { KnownKey, Reference } from '../../protocol/reference.ts';
+import { DigestList, type ListedFile } from '../../formats/digest-list.ts';
+import { digestLengths } from '../../formats/packed-list.ts';
+import type { KnownKey, Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { CapturedAs } from '../aspect.ts';
 import { CaptureError } from '../capture-error.ts';

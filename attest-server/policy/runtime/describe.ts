@@ -1,4 +1,4 @@
-import type { Reference } from '../../protocol/reference.ts';
+import type { Reference } from '../../formats/reference.ts';
 
 /** What such a reference says besides its files, which are too many to be lines: how many they are, and each other thing. */
 export function describeRuntime({ runtime }: Reference): readonly string[] {

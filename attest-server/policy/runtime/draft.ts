@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { imaAreas } from '../../protocol/ima-policy.ts';
+import { imaAreas } from '../../formats/ima-policy.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Drafted, ObservedNode } from '../aspect.ts';
 import { policyInForce } from './policy-in-force.ts';

@@ -1,5 +1,5 @@
-import { outsideText } from '../../protocol/printable.ts';
 import type { ImaEntry } from '../../verify/ima/proven-list.ts';
+import { outsideText } from '../../wire/printable.ts';
 
 /** An entry of IMA's list that a finding shows. */
 export interface Example {

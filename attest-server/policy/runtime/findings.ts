@@ -1,5 +1,5 @@
-import type { ImaArea } from '../../protocol/ima-policy.ts';
-import type { Reference } from '../../protocol/reference.ts';
+import type { ImaArea } from '../../formats/ima-policy.ts';
+import type { Reference } from '../../formats/reference.ts';
 import type { ImaProblem } from '../../verify/ima/proven-list.ts';
 import type { Finding } from '../finding.ts';
 import { noActiveReference } from '../no-active-reference.ts';

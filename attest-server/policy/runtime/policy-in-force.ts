@@ -1,4 +1,4 @@
-import { builtInImaPolicies, type ImaArea, imaAreas } from '../../protocol/ima-policy.ts';
+import { builtInImaPolicies, type ImaArea, imaAreas } from '../../formats/ima-policy.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { asKernelReads, forKernel, isCutOff, parseCommandLine } from '../command-line.ts';

@@ -1,5 +1,5 @@
-import type { ImaArea } from '../../protocol/ima-policy.ts';
-import type { Reference, RuntimeFiles } from '../../protocol/reference.ts';
+import type { ImaArea } from '../../formats/ima-policy.ts';
+import type { Reference, RuntimeFiles } from '../../formats/reference.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../listed-files.ts';
 import type { RuntimeRules } from './rules.ts';
 

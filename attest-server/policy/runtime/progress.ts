@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
-import { atMost } from '../../protocol/at-most.ts';
-import { atOnce } from '../../protocol/in-steps.ts';
+import { atOnce } from '../../formats/in-steps.ts';
 import type { ProvenImaList } from '../../verify/ima/proven-list.ts';
+import { atMost } from '../../wire/at-most.ts';
 import type { SortEntry } from './sort-entry.ts';
 import { FileTally } from './tally.ts';
 

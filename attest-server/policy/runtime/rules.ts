@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { ImaArea } from '../../protocol/ima-policy.ts';
+import type { ImaArea } from '../../formats/ima-policy.ts';
 import { digestOf } from './digest-of.ts';
 import { runtimeSchema } from './schema.ts';
 

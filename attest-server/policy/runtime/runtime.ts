@@ -1,4 +1,4 @@
-import { atOnce } from '../../protocol/in-steps.ts';
+import { atOnce } from '../../formats/in-steps.ts';
 import type { BootState } from '../../verify/boot/boot-state.ts';
 import type { ImaProblem, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import type { Proven } from '../../verify/proven.ts';

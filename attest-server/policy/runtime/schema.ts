@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { imaAreas } from '../../protocol/ima-policy.ts';
-import { plainName } from '../../protocol/reference.ts';
+import { imaAreas } from '../../formats/ima-policy.ts';
+import { plainName } from '../../formats/reference.ts';
 
 /** Without one of these a program runs, or a kernel changes, that no list has. */
 const defaultCovers = imaAreas.filter((area) => area !== 'keys');

@@ -1,4 +1,4 @@
-import { DigestList } from '../../protocol/digest-list.ts';
+import { DigestList } from '../../formats/digest-list.ts';
 import type { ImaEntry, ProvenImaList } from '../../verify/ima/proven-list.ts';
 import { globMatches } from '../glob.ts';
 import { isCriticalData } from './critical-data.ts';

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely, SqliteDialect } from 'kysely';
-import { storageCauseOf } from '../../protocol/server-fault.ts';
+import { storageCauseOf } from '../../formats/server-fault.ts';
 import { preparePrivateFile } from '../../state/private-file.ts';
 import { shareOfDisk } from '../../state/reserve.ts';
 import type { Database, Statement, Value, WriteWatch } from '../database.ts';

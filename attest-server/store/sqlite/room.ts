@@ -1,5 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
-import { StorageFault, storageCauseOf } from '../../protocol/server-fault.ts';
+import { StorageFault, storageCauseOf } from '../../formats/server-fault.ts';
 import type { WriteWatch } from '../database.ts';
 import type { Tables } from '../schema.ts';
 

@@ -1,7 +1,7 @@
-import type { PcrBank } from '../../protocol/messages.ts';
-import type { ReasonCode } from '../../protocol/reasons.ts';
-import { isOfUnusedBank } from '../../protocol/unused-bank.ts';
-import { isOfValuePcr } from '../../protocol/value-pcrs.ts';
+import type { PcrBank } from '../../wire/messages.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
+import { isOfUnusedBank } from '../../wire/unused-bank.ts';
+import { isOfValuePcr } from '../../wire/value-pcrs.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
 
 /** Something that a log shows about itself; the policy decides what it is worth. */

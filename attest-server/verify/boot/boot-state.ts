@@ -1,5 +1,5 @@
-import { type FileContent, filePcr } from '../../protocol/loader-files.ts';
-import type { PcrBank } from '../../protocol/messages.ts';
+import { type FileContent, filePcr } from '../../wire/loader-files.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import type { Stage } from '../tpm/event-stage.ts';
 import type { LogNote } from '../tpm/log-notes.ts';
 import type { SignatureEntry } from '../tpm/signature-list.ts';

@@ -1,4 +1,4 @@
-import type { FileContent } from '../../protocol/loader-files.ts';
+import type { FileContent } from '../../wire/loader-files.ts';
 import { environmentLines } from './environment-block.ts';
 
 /**

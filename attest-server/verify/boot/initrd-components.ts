@@ -1,5 +1,5 @@
-import { imageBanks } from '../../protocol/initrd-manifest.ts';
-import { filePcr } from '../../protocol/loader-files.ts';
+import { imageBanks } from '../../formats/initrd-manifest.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 import type { BootComponent, BootState } from './boot-state.ts';
 
 /** What was measured as an initrd and has a digest that counts, each once. Within a unified image it is part of the kernel's. */

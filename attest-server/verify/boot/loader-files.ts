@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { FileContent } from '../../protocol/loader-files.ts';
-import type { PcrBank } from '../../protocol/messages.ts';
+import type { FileContent } from '../../wire/loader-files.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import { environmentLines, newBlocks, rewritesOf } from './environment-block.ts';
 import { fileContent } from './file-content.ts';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { PcrBank } from '../../protocol/messages.ts';
+import type { PcrBank } from '../../wire/messages.ts';
 import { Cursor } from '../tpm/cursor.ts';
 import { peHeaders } from './pe-headers.ts';
 

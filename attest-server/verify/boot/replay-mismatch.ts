@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { bankBytes, type PcrBank } from '../../wire/messages.ts';
 import type { ParsedLog } from '../tpm/event-log.ts';
 import { extendsPcr } from '../tpm/replay.ts';
 import type { BootProblem } from './boot-problem.ts';

@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 import { type LogBank, logBankBytes } from '../tpm/algorithms.ts';
 import { eventData } from '../tpm/event-data.ts';
 import { eventBytes, type ParsedLog } from '../tpm/event-log.ts';

@@ -1,6 +1,6 @@
-import { declaredBounds, declaredFiles } from '../../protocol/declared.ts';
-import { plainName } from '../../protocol/reference.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { declaredBounds, declaredFiles } from '../../formats/declared.ts';
+import { plainName } from '../../formats/reference.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /** What a directory holds, and which one of its kind it is. */
 export interface Manifest {

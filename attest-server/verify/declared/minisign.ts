@@ -1,6 +1,6 @@
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
-import { declaredBounds } from '../../protocol/declared.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { declaredBounds } from '../../formats/declared.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /** Formats of minisign's manual page, "SIGNATURE FORMAT" and "PUBLIC KEY FORMAT". */
 export interface MinisignKey {

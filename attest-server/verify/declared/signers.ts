@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { declaredNamespace } from '../../protocol/declared.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { declaredNamespace } from '../../formats/declared.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { type Manifest, parseManifest } from './manifest.ts';
 import {
   isSignedByMinisign,

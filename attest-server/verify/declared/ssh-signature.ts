@@ -1,7 +1,7 @@
 import { createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
-import { lengthPrefixed } from '../../protocol/binding.ts';
-import { declaredBounds } from '../../protocol/declared.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { declaredBounds } from '../../formats/declared.ts';
+import { lengthPrefixed } from '../../wire/binding.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { Cursor } from '../tpm/cursor.ts';
 import { padded } from '../tpm/public-area.ts';
 

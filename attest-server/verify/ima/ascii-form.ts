@@ -1,5 +1,5 @@
-import { limits } from '../../protocol/limits.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { type FieldName, type Template, templateOf } from './template.ts';
 
 /** A list in the binary form, with SHA-1 as the templates' digest. */

@@ -1,4 +1,4 @@
-import { bankBytes, type PcrBank, pcrBanks } from '../../protocol/messages.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../wire/messages.ts';
 import type { EntryView } from './entry.ts';
 
 /**

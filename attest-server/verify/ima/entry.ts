@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
-import { limits } from '../../protocol/limits.ts';
-import { pcrBanks } from '../../protocol/messages.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { pcrBanks } from '../../wire/messages.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { EvmFields, ImaEntry } from './proven-list.ts';
 import { type FieldName, longestTemplate, type Template, templateOf } from './template.ts';
 

@@ -1,4 +1,4 @@
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { binaryForm, isAscii } from './ascii-form.ts';
 import { EntryView } from './entry.ts';
 

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { EntryView } from './entry.ts';
 import type { MeasuredMapping, MeasuredTarget } from './proven-list.ts';
 

@@ -1,6 +1,6 @@
-import type { PcrBank } from '../../protocol/messages.ts';
-import { bootAggregateOf, pcrValue } from '../../protocol/pcr-values.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import type { PcrBank } from '../../wire/messages.ts';
+import { bootAggregateOf, pcrValue } from '../../wire/pcr-values.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import type { QuotedBank } from '../proven.ts';
 import type { ImaTail } from '../verify.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';

@@ -1,4 +1,4 @@
-import type { ReasonCode } from '../../protocol/reasons.ts';
+import type { ReasonCode } from '../../wire/reasons.ts';
 
 /** For the compiler alone, as in proven.ts. */
 declare class ListSeal {

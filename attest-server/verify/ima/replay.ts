@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
+import { bankBytes, type PcrBank } from '../../wire/messages.ts';
 import type { EntryView } from './entry.ts';
 import type { ListCursor } from './list-bytes.ts';
 

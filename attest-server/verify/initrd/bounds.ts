@@ -1,4 +1,4 @@
-import { limits } from '../../protocol/limits.ts';
+import { limits } from '../../wire/limits.ts';
 
 /** What an initrd may hold before nothing is said of it. */
 export interface InitrdBounds {

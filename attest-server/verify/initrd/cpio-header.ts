@@ -1,4 +1,4 @@
-import { typeOfMode } from '../../protocol/file-type.ts';
+import { typeOfMode } from '../../formats/file-type.ts';
 import { InitrdError } from './initrd-error.ts';
 
 /** Of an entry: Documentation/driver-api/early-userspace/buffer-format.rst. */

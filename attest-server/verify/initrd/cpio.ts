@@ -7,8 +7,8 @@ import {
   S_IFREG,
   S_IFSOCK,
   typeOfMode,
-} from '../../protocol/file-type.ts';
-import { outsideText, printable } from '../../protocol/printable.ts';
+} from '../../formats/file-type.ts';
+import { outsideText, printable } from '../../wire/printable.ts';
 import { ArchivedFile } from './archived-file.ts';
 import type { InitrdBounds } from './bounds.ts';
 import { type Header, headerBytes, PATH_MAX, parseHeader } from './cpio-header.ts';

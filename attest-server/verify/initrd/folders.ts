@@ -1,4 +1,4 @@
-import { S_IFCHR, S_IFDIR } from '../../protocol/file-type.ts';
+import { S_IFCHR, S_IFDIR } from '../../formats/file-type.ts';
 import type { ListedEntry, Node } from './listed-entry.ts';
 
 /** The folders of a kernel that unpacks an initrd, and the way through them. */

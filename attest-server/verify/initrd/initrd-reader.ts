@@ -4,9 +4,9 @@ import {
   type InitrdFault,
   type InitrdManifest,
   imageBanks,
-} from '../../protocol/initrd-manifest.ts';
-import { outsideText } from '../../protocol/printable.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+} from '../../formats/initrd-manifest.ts';
+import { outsideText } from '../../wire/printable.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { type InitrdBounds, initrdBounds } from './bounds.ts';
 import { CpioReader } from './cpio.ts';
 import { InitrdError } from './initrd-error.ts';

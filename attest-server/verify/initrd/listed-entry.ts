@@ -1,4 +1,4 @@
-import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
+import type { InitrdEntry } from '../../formats/initrd-manifest.ts';
 
 /** An entry as it came, and what became of it. */
 export type ListedEntry = { -readonly [Member in keyof InitrdEntry]: InitrdEntry[Member] } & {

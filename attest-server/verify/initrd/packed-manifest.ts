@@ -1,7 +1,7 @@
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
-import { type InitrdManifest, manifestChunks, parseInitrdManifest } from '../../protocol/initrd-manifest.ts';
-import { limits } from '../../protocol/limits.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { type InitrdManifest, manifestChunks, parseInitrdManifest } from '../../formats/initrd-manifest.ts';
+import { limits } from '../../wire/limits.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /** Bytes of one block, unpacked: some lines of 256 KiB, or one that holds a file of 1 MiB. */
 const most = 2 * 1024 * 1024;

@@ -1,5 +1,5 @@
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../protocol/file-type.ts';
-import type { InitrdEntry } from '../../protocol/initrd-manifest.ts';
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../formats/file-type.ts';
+import type { InitrdEntry } from '../../formats/initrd-manifest.ts';
 import { type Header, PATH_MAX } from './cpio-header.ts';
 import {
   checkLength,

@@ -1,5 +1,5 @@
 import { getHashes } from 'node:crypto';
-import { bankBytes, type PcrBank, pcrBanks } from '../../protocol/messages.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../wire/messages.ts';
 
 /** Hash algorithms have one name everywhere: in node:crypto, as PCR bank, in evidence. */
 export type HashName = PcrBank;

@@ -1,6 +1,6 @@
-import { bankBytes, type PcrBank } from '../../protocol/messages.ts';
-import { pcrCount } from '../../protocol/pcr-values.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { bankBytes, type PcrBank } from '../../wire/messages.ts';
+import { pcrCount } from '../../wire/pcr-values.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { hashByAlg, idText } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 

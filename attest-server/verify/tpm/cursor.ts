@@ -1,4 +1,4 @@
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 
 /**
  * Reads a structure front to back. TPM structures are big-endian, the event log is little-endian. Nothing is

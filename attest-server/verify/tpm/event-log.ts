@@ -1,4 +1,4 @@
-import type { Rejection } from '../../protocol/rejection.ts';
+import type { Rejection } from '../../wire/rejection.ts';
 import { type LogBank, logBankBytes } from './algorithms.ts';
 import { type EventData, eventData } from './event-data.ts';
 import { eventStages, type Stage } from './event-stage.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { filePcr } from '../../protocol/loader-files.ts';
+import { filePcr } from '../../wire/loader-files.ts';
 import { cryptoName, type LogBank, logBankBytes } from './algorithms.ts';
 import { variableValue } from './efi-structures.ts';
 import { eventType } from './event-types.ts';

@@ -1,5 +1,5 @@
-import { limits } from '../../protocol/limits.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { digestBytesByAlg, type LogBank, logBankByAlg, logBankBytes } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 import { type EventColumns, EventTable } from './event-table.ts';

@@ -1,5 +1,5 @@
 import { createPublicKey, hash, type KeyObject } from 'node:crypto';
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { alg, type Curve, curveById, type HashName, hashByAlg, idText } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 

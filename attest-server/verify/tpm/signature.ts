@@ -1,4 +1,4 @@
-import { Rejection } from '../../protocol/rejection.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { alg, type Curve, type HashName, hashByAlg, idText } from './algorithms.ts';
 import { Cursor } from './cursor.ts';
 import { padded } from './public-area.ts';

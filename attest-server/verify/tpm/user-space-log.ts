@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
-import { limits } from '../../protocol/limits.ts';
-import { bankBytes, type PcrBank, pcrBanks } from '../../protocol/messages.ts';
-import { namesPrototype } from '../../protocol/prototype-key.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { limits } from '../../wire/limits.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../wire/messages.ts';
+import { namesPrototype } from '../../wire/prototype-key.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { shownText } from './shown-text.ts';
 
 /** One record of the log that user space keeps of what it extends itself. */

@@ -1,5 +1,5 @@
-import { DerReader, tag } from '../../protocol/der.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { DerReader, tag } from '../../formats/der.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { shownText } from '../tpm/shown-text.ts';
 import { readName } from './name.ts';
 

@@ -1,6 +1,6 @@
 import { hash, type KeyObject, X509Certificate } from 'node:crypto';
-import { DerReader, tag } from '../../protocol/der.ts';
-import { Rejection } from '../../protocol/rejection.ts';
+import { DerReader, tag } from '../../formats/der.ts';
+import { Rejection } from '../../wire/rejection.ts';
 import { type CertifiedKey, readCertifiedKey } from '../certified-key.ts';
 import { type Extensions, readExtensions } from './extensions.ts';
 import { type DistinguishedName, readName } from './name.ts';

@@ -1,4 +1,4 @@
-import { type DerReader, tag } from '../../protocol/der.ts';
+import { type DerReader, tag } from '../../formats/der.ts';
 import { readName } from './name.ts';
 
 /** What a certificate says of itself beyond name and key. RFC 5280, section 4.2. */

@@ -1,4 +1,4 @@
-import { type DerReader, tag } from '../../protocol/der.ts';
+import { type DerReader, tag } from '../../formats/der.ts';
 
 /** Attributes of a distinguished name: object identifier (hex of its DER content) -> first value, as text. */
 export interface DistinguishedName {

@@ -10,8 +10,8 @@ import { host } from '../../../agent/collectors/host.ts';
 import { imaLog, imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { running } from '../../../agent/collectors/running.ts';
 import { userSpaceLog, userSpaceLogPath } from '../../../agent/collectors/user-space-log.ts';
-import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { type HostFacts, parseFacts } from '../../../attest-server/wire/facts.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 
 const { signal } = new AbortController();
 

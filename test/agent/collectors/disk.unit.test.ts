@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { disk } from '../../../agent/collectors/disk.ts';
-import { type DiskPart, parseDiskPart } from '../../../attest-server/protocol/disk.ts';
+import { type DiskPart, parseDiskPart } from '../../../attest-server/wire/disk.ts';
 import { judged, recordedDisks, recordedPart } from '../../attest-server/policy/disk/made-disk.ts';
 
 const docker = '/var/lib/docker';

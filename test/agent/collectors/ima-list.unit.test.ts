@@ -7,7 +7,7 @@ import { after, before, beforeEach, describe, it } from 'mocha';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { imaList } from '../../../agent/collectors/ima-list.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 
 const { signal } = new AbortController();
 const bootId = '6f9619ff-8b86-d011-b42d-00cf4fc964ff';

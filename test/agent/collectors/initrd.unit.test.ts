@@ -8,7 +8,7 @@ import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { initrd } from '../../../agent/collectors/initrd.ts';
 import { inspectBoot } from '../../../agent/inspect/boot.ts';
 import { openOutFolder } from '../../../agent/inspect/out-folder.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 
 const { signal } = new AbortController();
 const { piece } = limits.initrd;

@@ -6,7 +6,7 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { describe, it } from 'mocha';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { inventory } from '../../../agent/collectors/inventory.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 
 const { signal } = new AbortController();
 

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { loaderFiles } from '../../../agent/collectors/loader-files.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 
 const { signal } = new AbortController();
 const environment = Buffer.from('# GRUB Environment Block\n'.padEnd(1024, '#'));

@@ -9,7 +9,7 @@ import { run, start } from 'node-tpm2/run';
 import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { running } from '../../../agent/collectors/running.ts';
 import { appraise } from '../../../attest-server/policy/appraise.ts';
-import { type HostFacts, parseFacts } from '../../../attest-server/protocol/facts.ts';
+import { type HostFacts, parseFacts } from '../../../attest-server/wire/facts.ts';
 import { madeProof, policyOf } from '../../attest-server/policy/made-proof.ts';
 import { provenByHand } from '../../attest-server/verify/made-by-hand.ts';
 import { inNetworkOf, unshared } from '../../own-namespaces.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { type Decision, decide, type KeptOrder, type Standing } from '../../../agent/gate/decide.ts';
 import { exitCodeOf } from '../../../agent/gate/exit-code.ts';
-import type { GateOrder } from '../../../attest-server/protocol/gate.ts';
+import type { GateOrder } from '../../../attest-server/wire/gate.ts';
 
 const start = 1_000;
 const waiting: Standing = {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { inspectBoot } from '../../../agent/inspect/boot.ts';
 import { parseBootIndex } from '../../../agent/inspect/boot-index.ts';
 import { type OutFolder, openOutFolder } from '../../../agent/inspect/out-folder.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { MadeMachine } from './made-machine.ts';
 
 const now = new Date('2026-11-26T10:00:00Z');

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { bootLogPath } from '../../../agent/collectors/boot-log.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { ageFault, parseInspectedFile } from '../../../agent/inspect/inspected-file.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { programs } from '../../programs.ts';
 import { luksImage, MadeMachine } from './made-machine.ts';
 

@@ -7,7 +7,7 @@ import { parseInspectedFile } from '../../../agent/inspect/inspected-file.ts';
 import { parseKeyResidue } from '../../../agent/inspect/key-residue.ts';
 import { parseMappingTables, withoutKeys } from '../../../agent/inspect/mapping-tables.ts';
 import { parseSwaps } from '../../../agent/inspect/swaps.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { parsedBytes } from './made-machine.ts';
 
 const bytes = fc.uint8Array({ maxLength: 40_000 }).map((array) => Buffer.from(array));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { netfilterConfig } from '../../../agent/netfilter/config.ts';
 import { brokerConfig } from '../../../agent/tpm-broker/config.ts';
-import { ConfigError } from '../../../attest-server/protocol/config-error.ts';
+import { ConfigError } from '../../../attest-server/settings/config-error.ts';
 
 describe('the configuration of netfilter', () => {
   it('is read as that of every program: flags win, and an empty variable is none', () => {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { type Listing, readRules } from '../../../agent/netfilter/read-rules.ts';
 import { RuleReader } from '../../../agent/netfilter/rule-reader.ts';
-import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { parseFirewallPart } from '../../../attest-server/wire/firewall.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { judged, referenceOf } from '../../attest-server/policy/firewall/made-firewall.ts';
 import { type Namespace, openNamespace } from './namespace.ts';
 

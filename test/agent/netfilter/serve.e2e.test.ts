@@ -10,8 +10,8 @@ import { Unavailable } from '../../../agent/collectors/collector.ts';
 import { firewall, recordedRulesPath } from '../../../agent/collectors/firewall.ts';
 import { askForRules, watchFirewall } from '../../../agent/netfilter/client.ts';
 import { runNetfilter } from '../../../agent/netfilter/serve.ts';
-import { parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { parseFirewallPart } from '../../../attest-server/wire/firewall.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { programs } from '../../programs.ts';
 import { type Namespace, openNamespace, until } from './namespace.ts';
 

@@ -2,13 +2,13 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
+import * as api from '../../../attest-server/api/api.ts';
+import { auditPage, checkpointPage } from '../../../attest-server/api/audit-pages.ts';
+import { authorityView } from '../../../attest-server/api/authority-api.ts';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
-import * as api from '../../../attest-server/protocol/api.ts';
-import { genesis } from '../../../attest-server/protocol/audit.ts';
-import { followRotations } from '../../../attest-server/protocol/audit-key.ts';
-import { auditPage, checkpointPage } from '../../../attest-server/protocol/audit-pages.ts';
-import { authorityView } from '../../../attest-server/protocol/authority-api.ts';
-import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { genesis } from '../../../attest-server/formats/audit.ts';
+import { followRotations } from '../../../attest-server/wire/audit-key.ts';
+import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import type { DoomedServer } from './server.ts';
 
 /** What operators make, by kind and name; its state is a word, `none` where it is not there. */

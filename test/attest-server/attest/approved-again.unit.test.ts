@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
-import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
+import { StorageFault } from '../../../attest-server/formats/server-fault.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { policyOf } from '../policy/made-proof.ts';
 import { madeEvent } from '../store/made-records.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { bootTimeOf } from '../../../attest-server/attest/boot-time.ts';
-import type { Facts } from '../../../attest-server/protocol/facts.ts';
+import type { Facts } from '../../../attest-server/wire/facts.ts';
 import { madeProof } from '../policy/made-proof.ts';
 
 const minute = 60_000;

@@ -7,13 +7,13 @@ import { NodeBudgets } from '../../../attest-server/evidence/node-budgets.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { formatCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { partNames } from '../../../attest-server/protocol/evidence.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { formatCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
+import { partNames } from '../../../attest-server/wire/evidence.ts';
 import { type Machine, model, populate } from '../../bench/population.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
+import { madeAuditKey, madeOrigin } from '../formats/made-audit-key.ts';
 import { replayedValues } from '../policy/made-proof.ts';
-import { madeAuditKey, madeOrigin } from '../protocol/made-audit-key.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { madeMachine, madePorts } from './made-machine.ts';
 

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { GateOpenings } from '../../../attest-server/attest/gate-openings.ts';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import { createRefusalLog } from '../../../attest-server/audit/refusals.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { outsideText } from '../../../attest-server/protocol/printable.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
+import { outsideText } from '../../../attest-server/wire/printable.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { trials } from '../../trials.ts';
 import { type Flap, type FlappingNode, flappingNode } from './flapping-node.ts';
 

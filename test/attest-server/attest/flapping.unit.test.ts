@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { Flapping } from '../../../attest-server/attest/flapping.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { madeVerdict } from '../store/made-records.ts';
 
 const second = 1_000;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { saysTheSame } from '../../../attest-server/attest/same-verdict.ts';
-import type { Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { Reason, Verdict } from '../../../attest-server/wire/verdict.ts';
 import { madeNode, madeStatus, madeVerdict } from '../store/made-records.ts';
 
 const verdict = madeVerdict('untrusted', 'kernel_unknown', 'pcr_mismatch');

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { questionFor } from '../../../attest-server/attest/selection.ts';
 import { aspects } from '../../../attest-server/policy/aspects.ts';
-import type { PartName } from '../../../attest-server/protocol/evidence.ts';
-import type { SupplementPlace } from '../../../attest-server/protocol/supplements.ts';
+import type { PartName } from '../../../attest-server/wire/evidence.ts';
+import type { SupplementPlace } from '../../../attest-server/wire/supplements.ts';
 
 const anew = { ima: { of: [], from: 0, bootId: null } };
 const upTo = (count: number) => Array.from({ length: count }, (_, pcr) => pcr);

@@ -3,7 +3,7 @@ import { before, describe, it } from 'mocha';
 import { Attestation } from '../../../attest-server/attest/attestation.ts';
 import { SharedVolumes } from '../../../attest-server/attest/shared-volumes.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
-import type { DiskPart } from '../../../attest-server/protocol/disk.ts';
+import type { DiskPart } from '../../../attest-server/wire/disk.ts';
 import { inspectedOf, recordedPart, seenOtherwise } from '../policy/disk/made-disk.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';

@@ -5,11 +5,11 @@ import type { ContextTexts } from '../../../attest-server/evidence/kept-context.
 import { readContext } from '../../../attest-server/evidence/kept-context.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { EarlierRules } from '../../../attest-server/in-force/earlier-rules.ts';
 import { InForce } from '../../../attest-server/in-force/in-force.ts';
 import { judgedNode } from '../../../attest-server/marking/judged-node.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

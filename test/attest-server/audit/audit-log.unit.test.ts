@@ -16,8 +16,8 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { AuditLog } from '../../../attest-server/audit/audit-log.ts';
 import { backUp } from '../../../attest-server/audit/backup.ts';
-import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { parseCheckpoint, verifyCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { type AuditContent, type AuditEntry, genesis } from '../../../attest-server/protocol/audit.ts';
+import { type AuditContent, type AuditEntry, genesis } from '../../../attest-server/formats/audit.ts';
 import { trials } from '../../trials.ts';
 
 const text = fc.string({ unit: 'binary' });

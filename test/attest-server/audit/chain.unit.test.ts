@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { type AuditEntry, type AuditEvent, genesis } from '../../../attest-server/protocol/audit.ts';
+import { type AuditEntry, type AuditEvent, genesis } from '../../../attest-server/formats/audit.ts';
 
 const event: AuditEvent = {
   at: 1_700_000_000_000,

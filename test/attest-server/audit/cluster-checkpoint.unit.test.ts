@@ -8,8 +8,8 @@ import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoi
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
 import { auditFigures, auditReport } from '../../../attest-server/audit/report.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { madeEvent } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';

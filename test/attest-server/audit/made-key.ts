@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSigner, rotateSigner } from '../../../attest-server/audit/key-file.ts';
-import type { AuditOrigin } from '../../../attest-server/protocol/audit-key.ts';
+import type { AuditOrigin } from '../../../attest-server/wire/audit-key.ts';
 
 export interface MadeKey {
   readonly origin: AuditOrigin;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { type AuditRefusal, createRefusalLog } from '../../../attest-server/audit/refusals.ts';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 
 const refusal: AuditRefusal = {
   code: 'sig_invalid',

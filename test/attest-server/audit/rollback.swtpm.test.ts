@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'mocha';
 import { start } from 'node-tpm2/run';
 import { chainEntry } from '../../../attest-server/audit/chain.ts';
 import { startAnew } from '../../../attest-server/audit/start-anew.ts';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { programs } from '../../programs.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

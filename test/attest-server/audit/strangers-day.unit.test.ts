@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type AuditRefusal, createRefusalLog } from '../../../attest-server/audit/refusals.ts';
-import { formatCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { timings } from '../../../attest-server/protocol/limits.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { madeAuditKey, madeOrigin } from '../protocol/made-audit-key.ts';
+import { formatCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
+import { timings } from '../../../attest-server/wire/limits.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { madeAuditKey, madeOrigin } from '../formats/made-audit-key.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
 const day = 24 * 3600 * 1000;

@@ -3,14 +3,14 @@ import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { ArrivedSupplements } from '../../../attest-server/channel/arrived-supplements.ts';
 import { freshChallenge } from '../../../attest-server/channel/challenge.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import {
   type Challenge,
   type Introduction,
   parseServerMessage,
   type SaidSupplement,
   spokenWords,
-} from '../../../attest-server/protocol/messages.ts';
+} from '../../../attest-server/wire/messages.ts';
 
 const { piece, pieces: most } = limits.initrd;
 const asked = { of: ['ab'.repeat(32)], from: 100, bootId: null, most: limits.initrd.inAnswer };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { authorityDigest } from '../../../attest-server/protocol/authority.ts';
-import { authorityView } from '../../../attest-server/protocol/authority-api.ts';
+import { authorityView } from '../../../attest-server/api/authority-api.ts';
+import { authorityDigest } from '../../../attest-server/wire/authority.ts';
 import { dial, enrolledNode, introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

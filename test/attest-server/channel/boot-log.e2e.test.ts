@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { historyView, listOf } from '../../../attest-server/api/api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { historyView, listOf } from '../../../attest-server/protocol/api.ts';
-import type { Facts } from '../../../attest-server/protocol/facts.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
+import type { Facts } from '../../../attest-server/wire/facts.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { enrolledNode, introduce } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import {
-  binaryFrame,
-  type Challenge,
-  type EvidenceMessage,
-} from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
+import { binaryFrame, type Challenge, type EvidenceMessage } from '../../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import { binaryFrame, type Challenge } from '../../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

@@ -8,13 +8,13 @@ import type { ChannelPorts, Judgement } from '../../../attest-server/channel/por
 import type { Action } from '../../../attest-server/channel/session.ts';
 import { openDoors } from '../../../attest-server/door/open.ts';
 import { askedParts } from '../../../attest-server/policy/aspects.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import {
   binaryFrame,
   type Challenge,
   spokenWords,
   supplementFrame,
-} from '../../../attest-server/protocol/messages.ts';
+} from '../../../attest-server/wire/messages.ts';
 import { type MadeAuthority, makeAuthority } from '../../agent/made-authority.ts';
 import { dial, type Peer } from '../attacker.ts';
 import { forgedTpm } from '../forged-tpm.ts';

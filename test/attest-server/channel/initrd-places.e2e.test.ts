@@ -9,7 +9,7 @@ import {
   type Challenge,
   spokenWords,
   supplementFrame,
-} from '../../../attest-server/protocol/messages.ts';
+} from '../../../attest-server/wire/messages.ts';
 import { madeInitrd, withInitrds } from '../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../attacker.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { ofImageLoads, padded } from '../../attacks/hostile-logs.ts';
 import { introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { captureAnswer, revokeAnswer } from '../../../attest-server/api/api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { captureAnswer, revokeAnswer } from '../../../attest-server/protocol/api.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge } from '../../../attest-server/protocol/messages.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
+import { binaryFrame, type Challenge } from '../../../attest-server/wire/messages.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { dataOf, eventsWhere, remeasured } from '../../vectors/log-surgery.ts';

@@ -12,7 +12,7 @@ import {
 } from '../../../agent/collectors/collector.ts';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
 import { collectors } from '../../../agent/collectors/list.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { measuredEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { type FixtureMachine, startMachine } from '../../../swtpm-fixtures/machine.ts';
 import { recordedList, recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

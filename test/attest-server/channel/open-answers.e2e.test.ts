@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
-import { binaryFrame, spokenWords } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame, spokenWords } from '../../../attest-server/wire/messages.ts';
 import { enrolledNode, introduce, type Peer } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';
 import { type HonestAgent, honestAgent } from '../honest-agent.ts';

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { activationProof, Session } from '../../../attest-server/channel/session.ts';
-import type { Challenge } from '../../../attest-server/protocol/messages.ts';
+import type { Challenge } from '../../../attest-server/wire/messages.ts';
 import { trials } from '../../trials.ts';
 
 const channel = Buffer.alloc(32, 1);

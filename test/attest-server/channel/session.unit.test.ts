@@ -3,8 +3,8 @@ import { hash } from 'node:crypto';
 import { beforeEach, describe, it } from 'mocha';
 import { bounds } from '../../../attest-server/channel/bounds.ts';
 import { type Action, activationProof, Session } from '../../../attest-server/channel/session.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
-import { binaryFrame, type Challenge, supplementFrame } from '../../../attest-server/protocol/messages.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
+import { binaryFrame, type Challenge, supplementFrame } from '../../../attest-server/wire/messages.ts';
 
 const channel = Buffer.alloc(32, 1);
 const hello = JSON.stringify({

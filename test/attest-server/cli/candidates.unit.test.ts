@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { ReferenceCandidate, ReferenceCandidates } from '../../../attest-server/api/candidates-api.ts';
 import { candidatesText } from '../../../attest-server/cli/commands/candidates.ts';
-import type {
-  ReferenceCandidate,
-  ReferenceCandidates,
-} from '../../../attest-server/protocol/candidates-api.ts';
 import { now } from '../http/api-fixture.ts';
 
 const at = new Date(now - 7_200_000).toISOString();

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { notSimulated, type SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {
   type ApiServer,

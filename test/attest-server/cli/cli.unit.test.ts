@@ -3,10 +3,10 @@ import { copyFileSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFile
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parse } from 'yaml';
+import { parseBundle } from '../../../attest-server/formats/bundle.ts';
 import { notSimulated, type SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
-import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import {

@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/api/api.ts';
 import { type Client, createClient, Refusal } from '../../../attest-server/cli/client.ts';
 import { type Listening, listenSecurely } from '../../../attest-server/http/listen.ts';
-import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { ensureIdentity } from '../../../attest-server/tls/identity.ts';
 import { quietDoor } from '../door/quiet-door.ts';
 

@@ -3,10 +3,10 @@ import { mkdtempDisposableSync, mkdtempSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { defaultTaintKeys, trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
 import type { Control } from '../../../attest-server/marking/control.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { defaultTaintKeys, trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { madeKey } from '../audit/made-key.ts';
 import {
   type ApiServer,

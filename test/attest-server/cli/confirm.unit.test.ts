@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { run, ToolError } from 'node-tpm2/run';
 import { notSimulated, type SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import {
   type ApiServer,
   emptyWorld,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { CliIo } from '../../../attest-server/cli/context.ts';
 import { nodeOrders } from '../../../attest-server/cli/node-order.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import {
   type ApiServer,
   emptyWorld,

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { after, afterEach, before, describe, it } from 'mocha';
+import { nodeView } from '../../../attest-server/api/api.ts';
 import { createClient, NoAnswer } from '../../../attest-server/cli/client.ts';
-import { nodeView } from '../../../attest-server/protocol/api.ts';
 import { ensureIdentity, type ServerIdentity } from '../../../attest-server/tls/identity.ts';
 
 const withinMs = 400;

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
 import { printableJson } from '../../../attest-server/cli/printable.ts';
-import { parsePins } from '../../../attest-server/protocol/pin-file.ts';
-import { printable } from '../../../attest-server/protocol/printable.ts';
+import { parsePins } from '../../../attest-server/formats/pin-file.ts';
+import { printable } from '../../../attest-server/wire/printable.ts';
 
 const anyText = fc.string({ unit: 'binary' });
 

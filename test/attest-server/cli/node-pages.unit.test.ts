@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, it } from 'mocha';
+import { type NodeView, nodeView } from '../../../attest-server/api/api.ts';
 import type { Client } from '../../../attest-server/cli/client.ts';
 import { describeNodes } from '../../../attest-server/cli/commands/describe.ts';
 import { explainNodes } from '../../../attest-server/cli/commands/why.ts';
 import type { CliContext } from '../../../attest-server/cli/context.ts';
 import { nodeTable } from '../../../attest-server/cli/node-table.ts';
-import { type NodeView, nodeView } from '../../../attest-server/protocol/api.ts';
 import { now, reasonOf } from '../http/api-fixture.ts';
 
 const instant = (ago: number) => new Date(now - ago * 1000).toISOString();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { SimulatedNodeView } from '../../../attest-server/api/policy-api.ts';
 import { simulationText } from '../../../attest-server/cli/simulation.ts';
-import type { SimulatedNodeView } from '../../../attest-server/protocol/policy-api.ts';
 import { reasonOf } from '../http/api-fixture.ts';
 
 const bare = { taints: [], label: false };

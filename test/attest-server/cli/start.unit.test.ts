@@ -3,9 +3,9 @@ import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { tokenRoles } from '../../../attest-server/api/api.ts';
 import { starters } from '../../../attest-server/cli/offline/compute/parts.ts';
-import { tokenRoles } from '../../../attest-server/protocol/api.ts';
-import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
+import { nodeStates } from '../../../attest-server/wire/verdict.ts';
 import { endOf } from '../../swtpm-fixtures/end-of.ts';
 import { runAssay } from './cli-fixture.ts';
 
@@ -49,7 +49,7 @@ describe('the start of assay', () => {
           (path) =>
             !path.startsWith('node_modules/commander/') &&
             path !== 'attest-server/version.ts' &&
-            path !== 'attest-server/protocol/printable.ts' &&
+            path !== 'attest-server/wire/printable.ts' &&
             !/^attest-server\/cli\/(tree\/)?[\w-]+\.(ts|mjs)$/.test(path),
         ),
         [],

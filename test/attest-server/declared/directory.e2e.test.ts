@@ -4,8 +4,8 @@ import { cp, mkdir, readFile, rename, symlink, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { reference } from '../../../attest-server/protocol/reference.ts';
-import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { statusView } from '../../../attest-server/api/server-api.ts';
+import { reference } from '../../../attest-server/formats/reference.ts';
 import {
   type Manifest,
   manifestText,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { reference } from '../../../attest-server/protocol/reference.ts';
-import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { statusView } from '../../../attest-server/api/server-api.ts';
+import { reference } from '../../../attest-server/formats/reference.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { type ForgedFleet, startForgedFleet } from '../references/forged-fleet.ts';
 import type { ServerSettings } from '../running-server.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { statusView } from '../../../attest-server/api/server-api.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';
 import { runAssay } from '../cli/cli-fixture.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { statusView } from '../../../attest-server/api/server-api.ts';
 import type { Cluster } from '../../../attest-server/enrolment/cluster.ts';
 import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts';
-import { statusView } from '../../../attest-server/protocol/server-api.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { bootPolicyFile } from '../boot-policy.ts';
 import { runAssay } from '../cli/cli-fixture.ts';

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { run } from 'node-tpm2/run';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 
 const bounds = { timeoutMs: 30_000, maxOutputBytes: 1 << 20 };

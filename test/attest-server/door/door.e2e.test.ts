@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
 import { inAll } from '../../../attest-server/door/bounds.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedTpm } from '../forged-tpm.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { type Approvals, createApprovals } from '../../../attest-server/enrolment/approvals.ts';
 import { Candidates } from '../../../attest-server/enrolment/candidates.ts';
-import type { Bound } from '../../../attest-server/protocol/enrolment-method.ts';
+import type { Bound } from '../../../attest-server/formats/enrolment-method.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

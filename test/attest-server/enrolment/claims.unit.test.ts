@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { Claims } from '../../../attest-server/enrolment/claims.ts';
 import type { Candidate } from '../../../attest-server/enrolment/ports.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 
 const refused = (node: string, ekDigest: string | null, code: ReasonCode, address = '10.0.0.1') => ({
   node,

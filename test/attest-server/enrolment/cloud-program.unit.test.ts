@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { ToolError } from 'node-tpm2/run';
 import { createCloudProgram } from '../../../attest-server/enrolment/cloud-program.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 const ek = 'a'.repeat(64);
 const machine = 'example://zone/i-1';

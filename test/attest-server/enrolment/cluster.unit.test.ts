@@ -3,9 +3,9 @@ import { beforeEach, describe, it } from 'mocha';
 import { verifyChain } from '../../../attest-server/audit/chain.ts';
 import type { ClusterPorts } from '../../../attest-server/enrolment/cluster.ts';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import type { VouchedTpm } from '../../../attest-server/verify/endorsement-paths.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 

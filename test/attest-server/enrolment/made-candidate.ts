@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Hello } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import type { VouchedTpm } from '../../../attest-server/verify/endorsement-paths.ts';
+import type { Hello } from '../../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 /** Of a node that the registry is told the keys of apart. */
 export const hello = (node: string): Hello => ({

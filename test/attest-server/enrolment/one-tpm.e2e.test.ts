@@ -4,7 +4,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { assertRefused, dial, enrolledNode, introduce } from '../attacker.ts';
 import { type ForgedTpm, forgedMake, forgedTpm, testAuthority } from '../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';

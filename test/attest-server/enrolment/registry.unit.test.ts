@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
 import { createRegistry, type Registry } from '../../../attest-server/enrolment/registry.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { endorsed, hello, refused, unendorsed } from './made-candidate.ts';
 

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { after, before, describe, it } from 'mocha';
+import { listOf, tokenAnswer, tokenView } from '../../../attest-server/api/api.ts';
 import { allows } from '../../../attest-server/http/roles.ts';
 import { routes } from '../../../attest-server/http/routes.ts';
-import { listOf, tokenAnswer, tokenView } from '../../../attest-server/protocol/api.ts';
 import { startTestServer, type TestServer } from '../running-server.ts';
 
 let world: TestServer;

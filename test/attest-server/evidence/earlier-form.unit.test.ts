@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { namedDigests } from '../../../attest-server/evidence/named-digests.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
+import { parseBundle } from '../../../attest-server/formats/bundle.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 
 /**

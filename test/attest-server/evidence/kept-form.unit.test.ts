@@ -10,11 +10,11 @@ import {
   Packer,
 } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
-import type { Parts } from '../../../attest-server/protocol/evidence.ts';
+import { parseBundle } from '../../../attest-server/formats/bundle.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import type { Parts } from '../../../attest-server/wire/evidence.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 import { madeQuote, madeValues } from '../verify/made-quote.ts';
 

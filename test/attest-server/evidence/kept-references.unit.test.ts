@@ -7,8 +7,8 @@ import {
   readReferences,
 } from '../../../attest-server/evidence/kept-references.ts';
 import { keptContext } from '../../../attest-server/evidence/pack.ts';
-import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
-import { type Reference, reference } from '../../../attest-server/protocol/reference.ts';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import { type Reference, reference } from '../../../attest-server/formats/reference.ts';
 
 const boot = made('boot-1', {});
 const files = (path: string) =>

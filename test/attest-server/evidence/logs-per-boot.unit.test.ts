@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { LogsPerBoot } from '../../../attest-server/evidence/logs-per-boot.ts';
-import { limits } from '../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../attest-server/wire/limits.ts';
 import { rejectionOf } from '../verify/rejection-of.ts';
 
 const hour = 3_600_000;

@@ -4,9 +4,9 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { keptReferencesHead } from '../../../attest-server/evidence/kept-references.ts';
 import { namingBlobs } from '../../../attest-server/evidence/named-digests.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
-import { imaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
-import { fileList } from '../../../attest-server/protocol/loader-files.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { imaIndex } from '../../../attest-server/wire/ima-pieces.ts';
+import { fileList } from '../../../attest-server/wire/loader-files.ts';
 import { madeEvent, madeNode, madeRecord } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

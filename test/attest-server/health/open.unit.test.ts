@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { StorageFault } from '../../../attest-server/formats/server-fault.ts';
 import { type Health, openHealth } from '../../../attest-server/health/open.ts';
-import { StorageFault } from '../../../attest-server/protocol/server-fault.ts';
 import { openReserve, type Reserve } from '../../../attest-server/state/reserve.ts';
 
 describe('whether the server can store', () => {

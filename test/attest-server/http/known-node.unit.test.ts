@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'mocha';
+import { listOf, nodeView } from '../../../attest-server/api/api.ts';
 import type { KnownClaim } from '../../../attest-server/enrolment/claims.ts';
-import { listOf, nodeView } from '../../../attest-server/protocol/api.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import {
   type ApiServer,
   ask,

@@ -10,8 +10,8 @@ import { nodeView, unsupportedView, withAbsence } from '../../../attest-server/h
 import { createProbes } from '../../../attest-server/http/probes.ts';
 import { httpReport } from '../../../attest-server/http/report.ts';
 import { presenceFigures } from '../../../attest-server/presence/report.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
-import { nodeStates } from '../../../attest-server/protocol/verdict.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
+import { nodeStates } from '../../../attest-server/wire/verdict.ts';
 import { quietDoor } from '../door/quiet-door.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 import { emptyWorld, enrolled, now, portsOf, reasonOf, statusOf, verdictOf } from './api-fixture.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import * as api from '../../../attest-server/protocol/api.ts';
-import { problem } from '../../../attest-server/protocol/problem.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import * as api from '../../../attest-server/api/api.ts';
+import { problem } from '../../../attest-server/api/problem.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import {
   type ApiServer,
   ask,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { plainName } from '../../../attest-server/formats/reference.ts';
 import { referenceNameFor } from '../../../attest-server/http/reference-name.ts';
-import { plainName } from '../../../attest-server/protocol/reference.ts';
 
 const evidence = `01b23d${'0'.repeat(58)}`;
 

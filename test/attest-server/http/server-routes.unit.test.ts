@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { attestAnswer, joinTokenView, listOf } from '../../../attest-server/protocol/api.ts';
-import { statusView, whoamiView } from '../../../attest-server/protocol/server-api.ts';
+import { attestAnswer, joinTokenView, listOf } from '../../../attest-server/api/api.ts';
+import { statusView, whoamiView } from '../../../attest-server/api/server-api.ts';
 import {
   type ApiServer,
   ask,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { parseBundle } from '../../../attest-server/formats/bundle.ts';
 import { latestOr } from '../../../attest-server/http/shown-store.ts';
-import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
 import { recordedBundle } from '../cli/offline/recorded-bundle.ts';
 import { statusOf, verdictOf } from './api-fixture.ts';
 

@@ -10,7 +10,7 @@ import {
 } from '../../../attest-server/in-force/policy-refusal.ts';
 import type { SimulatedNode } from '../../../attest-server/policy/draft/simulation.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
-import type { Mode, NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { Mode, NodeState } from '../../../attest-server/wire/verdict.ts';
 import { openMadeStore } from '../store/made-store.ts';
 
 const policyOf = (name: string) =>

@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { inForceReport } from '../../../attest-server/in-force/report.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 
 describe('the report of another policy', () => {

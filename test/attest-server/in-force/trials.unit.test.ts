@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { bundle } from '../../../attest-server/formats/bundle.ts';
+import type { Reference, ReferenceAction } from '../../../attest-server/formats/reference.ts';
 import type { Latched } from '../../../attest-server/in-force/ports.ts';
 import { createTrials } from '../../../attest-server/in-force/trials.ts';
-import { bundle } from '../../../attest-server/protocol/bundle.ts';
-import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { enrolled, now, referenceOf, statusOf, verdictOf } from '../http/api-fixture.ts';
 import { capturedFrom, madeProof, policyOf, replayedValues } from '../policy/made-proof.ts';

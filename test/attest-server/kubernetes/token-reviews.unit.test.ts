@@ -5,7 +5,7 @@ import { createOperators } from '../../../attest-server/kubernetes/operators.ts'
 import type { ClusterRequest } from '../../../attest-server/kubernetes/requests.ts';
 import { TokenReviews } from '../../../attest-server/kubernetes/token-reviews.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 const nodeName = 'authentication.kubernetes.io/node-name';
 const agent = 'system:serviceaccount:assay:assay-agent';

@@ -4,8 +4,8 @@ import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
 import { createAgentTokens } from '../../../attest-server/kubernetes/agent-tokens.ts';
 import type { ClusterRequest } from '../../../attest-server/kubernetes/requests.ts';
 import { TokenReviews } from '../../../attest-server/kubernetes/token-reviews.ts';
-import { type Hello, parseAgentMessage } from '../../../attest-server/protocol/messages.ts';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { type Hello, parseAgentMessage } from '../../../attest-server/wire/messages.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { forgedTpm } from '../forged-tpm.ts';
 
 export interface TokenSiege {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { type ProtectedThing, protectedThings } from '../../../attest-server/formats/marking.ts';
+import { trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { AdmissionWatch } from '../../../attest-server/marking/admission-watch.ts';
-import { type ProtectedThing, protectedThings } from '../../../attest-server/protocol/marking.ts';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { at, isObject, type Json, type JsonObject, listAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
+import { defaultTaintKeys } from '../../../attest-server/formats/marks.ts';
 import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'mocha';
-import { clusterView, unmarkAnswer } from '../../../attest-server/protocol/cluster-api.ts';
-import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
+import { clusterView, unmarkAnswer } from '../../../attest-server/api/cluster-api.ts';
+import { simulateAnswer } from '../../../attest-server/api/policy-api.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import type { TestServer } from '../running-server.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { type JsonObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import type { NodeOptions } from '../../../swtpm-fixtures/api-server/node-object.ts';

@@ -1,4 +1,5 @@
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
+import { defaultTaintKeys } from '../../../attest-server/formats/marks.ts';
 import { createNodeGroups } from '../../../attest-server/in-force/node-groups.ts';
 import type { FailingAlike } from '../../../attest-server/marking/breaker.ts';
 import { type Control, type ControlParts, createControl } from '../../../attest-server/marking/control.ts';
@@ -6,7 +7,6 @@ import { type KeptDecisions, loadDecisions } from '../../../attest-server/markin
 import { createLatchKeeper } from '../../../attest-server/marking/latch-keeper.ts';
 import type { PolicyGroup } from '../../../attest-server/policy/policy.ts';
 import { strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { MadeCluster } from './made-cluster.ts';

@@ -1,12 +1,12 @@
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
+import { defaultTaintKeys } from '../../../attest-server/formats/marks.ts';
 import { keyOf } from '../../../attest-server/marking/breaker.ts';
 import type { MarkedGroup, NodeToMark } from '../../../attest-server/marking/judged-node.ts';
 import { judgedNode } from '../../../attest-server/marking/judged-node.ts';
 import type { Circumstances } from '../../../attest-server/marking/marks.ts';
 import type { ClusterNode, Decisions, Exemption, Hold, Pause } from '../../../attest-server/marking/ports.ts';
-import { defaultTaintKeys } from '../../../attest-server/protocol/marks.ts';
-import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState, Reason, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import { classOf, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState, Reason, Verdict } from '../../../attest-server/wire/verdict.ts';
 
 export const keys = defaultTaintKeys;
 export const hour = 3_600_000;

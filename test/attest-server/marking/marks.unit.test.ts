@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
+import { trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { type Circumstances, marksFor } from '../../../attest-server/marking/marks.ts';
 import type { ClusterNode, Exemption, Taint } from '../../../attest-server/marking/ports.ts';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { hour, judged, keys, type MadeVerdict, madeGroup, madeNode, today, usual } from './made-marking.ts';
 
 const pending: Taint = { key: keys.pending, effect: 'NoSchedule' };

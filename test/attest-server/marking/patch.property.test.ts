@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
+import { trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
 import type { Marks } from '../../../attest-server/marking/marks.ts';
 import { marksOn } from '../../../attest-server/marking/marks-on-node.ts';
 import { nodePatch, statusPatch } from '../../../attest-server/marking/patch.ts';
 import type { NodeCondition, Taint } from '../../../attest-server/marking/ports.ts';
-import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { keys, today } from './made-marking.ts';
 import { ModelCluster, type StoredNode } from './model-cluster.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'mocha';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
+import { trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
-import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { trials } from '../../trials.ts';
 import { hour, keys, madeStatus, today } from './made-marking.ts';
 import { MarkedCluster, type MarkedOptions } from './marked-cluster.ts';

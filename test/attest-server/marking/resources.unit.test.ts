@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { parse } from 'yaml';
-import { trustedLabel } from '../../../attest-server/protocol/marks.ts';
+import { trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import {
   at,

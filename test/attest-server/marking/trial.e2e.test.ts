@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { clusterView } from '../../../attest-server/protocol/cluster-api.ts';
+import { clusterView } from '../../../attest-server/api/cluster-api.ts';
 import { isObject, listAt, textAt } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator } from '../../../swtpm-fixtures/api-server/users.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'mocha';
+import { trustedCondition, trustedLabel } from '../../../attest-server/formats/marks.ts';
 import { refusedUnmarking } from '../../../attest-server/marking/latch.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import { oursOn, UnmarkFailed, unmarkAll } from '../../../attest-server/marking/unmark.ts';
-import { trustedCondition, trustedLabel } from '../../../attest-server/protocol/marks.ts';
 import { MadeCluster, madeClusterNode } from './made-cluster.ts';
 
 const ready = { type: 'Ready', status: 'True' };

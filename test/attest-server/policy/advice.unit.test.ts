@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
-import { isCommand, type Known } from '../../../attest-server/protocol/advice.ts';
-import { reasonCodes } from '../../../attest-server/protocol/reasons.ts';
+import { isCommand, type Known } from '../../../attest-server/wire/advice.ts';
+import { reasonCodes } from '../../../attest-server/wire/reasons.ts';
 import { runAssay } from '../cli/cli-fixture.ts';
 
 const known: Required<Known> = {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import {
   type AppraisedNode,
   appraise,
@@ -7,12 +8,11 @@ import {
   noPast,
 } from '../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import type { DiskPart } from '../../../attest-server/protocol/disk.ts';
-import { type PartName, partNames } from '../../../attest-server/protocol/evidence.ts';
-import type { Facts, HostFacts } from '../../../attest-server/protocol/facts.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import { type Aspect, aspects, type Reason, type Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import type { DiskPart } from '../../../attest-server/wire/disk.ts';
+import { type PartName, partNames } from '../../../attest-server/wire/evidence.ts';
+import type { Facts, HostFacts } from '../../../attest-server/wire/facts.ts';
+import { type Aspect, aspects, type Reason, type Verdict } from '../../../attest-server/wire/verdict.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { builtAspects } from '../../../attest-server/policy/aspects.ts';
 import { earStatus } from '../../../attest-server/policy/ear-status.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { observePolicy, strictPolicy } from '../../../attest-server/policy/shipped/built-in.ts';
-import { classOf } from '../../../attest-server/protocol/reasons.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import { classOf } from '../../../attest-server/wire/reasons.ts';
+import type { Verdict } from '../../../attest-server/wire/verdict.ts';
 import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog, shimGrubBoots } from '../../swtpm-fixtures/recorded-log.ts';

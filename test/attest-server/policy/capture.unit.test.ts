@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'mocha';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
+import { contentFaultInSteps, type Reference, reference } from '../../../attest-server/formats/reference.ts';
 import { captureReferencesInSteps } from '../../../attest-server/policy/capture.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
 import { saysTheSame } from '../../../attest-server/policy/reference-content.ts';
 import { likenessTo, sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import { contentFaultInSteps, type Reference, reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { provenFolder } from '../../recorded/judged-folder.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';

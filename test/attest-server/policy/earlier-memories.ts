@@ -1,4 +1,4 @@
-import type { Aspect } from '../../../attest-server/protocol/verdict.ts';
+import type { Aspect } from '../../../attest-server/wire/verdict.ts';
 
 /** What a store of 0.3.0, or soon after, remembered of nodes that broke the policy in one aspect, by the stories of against.unit.test.ts. */
 export const earlierMemories: readonly {

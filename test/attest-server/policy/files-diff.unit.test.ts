@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { DigestList, type ListedFile } from '../../../attest-server/formats/digest-list.ts';
 import { diffFiles } from '../../../attest-server/policy/files-diff.ts';
-import { DigestList, type ListedFile } from '../../../attest-server/protocol/digest-list.ts';
 
 const all = { packages: 100, files: 100 };
 const same = file('/usr/bin/same', 'same', 'base 1');

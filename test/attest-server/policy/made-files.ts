@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
-import { type Reference, type RuntimeFiles, reference } from '../../../attest-server/protocol/reference.ts';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import { type Reference, type RuntimeFiles, reference } from '../../../attest-server/formats/reference.ts';
 
 /** A reference of kind `runtime` with files that hold their own paths; `/path=text` holds the text. */
 export function filesReference(

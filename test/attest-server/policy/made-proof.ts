@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import {
   type AppraisedNode,
   appraise,
@@ -8,14 +9,13 @@ import {
 import { type CaptureOptions, captureReference } from '../../../attest-server/policy/boot/capture.ts';
 import { parsePolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
-import { fileList } from '../../../attest-server/protocol/loader-files.ts';
-import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { BootAggregate } from '../../../attest-server/verify/ima/boot-aggregate.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { fileList } from '../../../attest-server/wire/loader-files.ts';
+import { bankBytes, type PcrBank } from '../../../attest-server/wire/messages.ts';
+import type { Verdict } from '../../../attest-server/wire/verdict.ts';
 import { aggregateEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { filesOf } from '../../../swtpm-fixtures/loader-files.ts';
 import { partOf } from '../verify/made-by-hand.ts';

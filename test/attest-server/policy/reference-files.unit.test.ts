@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
+import { contentFaultInSteps, parseFiles, type Reference } from '../../../attest-server/formats/reference.ts';
 import { withFilesInSteps } from '../../../attest-server/policy/reference-files.ts';
 import { sharedWithInSteps } from '../../../attest-server/policy/reference-reach.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import {
-  contentFaultInSteps,
-  parseFiles,
-  type Reference,
-} from '../../../attest-server/protocol/reference.ts';
 import { filesReference } from './made-files.ts';
 import { policyOf } from './made-proof.ts';
 

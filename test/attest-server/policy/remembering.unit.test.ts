@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
 import { lastExpiry } from '../../../attest-server/policy/last-expiry.ts';
 import {
   keyed,
@@ -7,7 +8,6 @@ import {
   rememberingInSteps,
   whenMade,
 } from '../../../attest-server/policy/remembering.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 
 interface Shown {
   readonly name: string;

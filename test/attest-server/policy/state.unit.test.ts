@@ -3,8 +3,8 @@ import { describe, it } from 'mocha';
 import { appraise, overdueVerdict } from '../../../attest-server/policy/appraise.ts';
 import { aspects } from '../../../attest-server/policy/aspects.ts';
 import { stateOf } from '../../../attest-server/policy/finding.ts';
-import { classOf, isReasonCode, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { Aspect, AspectResult, Reason } from '../../../attest-server/protocol/verdict.ts';
+import { classOf, isReasonCode, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { Aspect, AspectResult, Reason } from '../../../attest-server/wire/verdict.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from './made-proof.ts';
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../attest-server/policy/advice.ts';
 import { appraise, type NodePast, noPast } from '../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { unavailable, unreadBy, unreadIn } from '../../../attest-server/policy/unavailable.ts';
-import type { Facts } from '../../../attest-server/protocol/facts.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import type { Facts } from '../../../attest-server/wire/facts.ts';
+import type { Verdict } from '../../../attest-server/wire/verdict.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { provenByHand } from '../verify/made-by-hand.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { appraise, type NodePast } from '../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import { type KeptUnknown, setOf, unknownIn } from '../../../attest-server/policy/unknown.ts';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import { withMadeFiles } from '../../../swtpm-fixtures/loader-files.ts';
 import { headerBytes, madePe } from '../../../swtpm-fixtures/made-pe.ts';

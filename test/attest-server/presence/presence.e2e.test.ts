@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { listOf, nodeView } from '../../../attest-server/protocol/api.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
+import { listOf, nodeView } from '../../../attest-server/api/api.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';

@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import {
-  type ReferenceCandidates,
-  referenceCandidates,
-} from '../../../attest-server/protocol/candidates-api.ts';
+import { type ReferenceCandidates, referenceCandidates } from '../../../attest-server/api/candidates-api.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { referenceCandidates } from '../../../attest-server/api/candidates-api.ts';
+import { plainName, type Reference } from '../../../attest-server/formats/reference.ts';
 import type { Policy } from '../../../attest-server/policy/policy.ts';
 import type { KeptUnknown } from '../../../attest-server/policy/unknown.ts';
-import { referenceCandidates } from '../../../attest-server/protocol/candidates-api.ts';
-import { plainName, type Reference } from '../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../attest-server/protocol/verdict.ts';
 import type { CandidateFilter } from '../../../attest-server/references/alike-nodes.ts';
 import { gatherCandidates } from '../../../attest-server/references/candidates.ts';
 import { FreeNames } from '../../../attest-server/references/free-name.ts';
+import type { Verdict } from '../../../attest-server/wire/verdict.ts';
 import { now, reasonOf, referenceOf, verdictOf } from '../http/api-fixture.ts';
 import { policyOf } from '../policy/made-proof.ts';
 

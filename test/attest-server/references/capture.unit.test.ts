@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import type { ReferenceKind } from '../../../attest-server/formats/reference.ts';
 import { groupOf, type Policy } from '../../../attest-server/policy/policy.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { ReferenceKind } from '../../../attest-server/protocol/reference.ts';
 import { type CapturePorts, createCapture } from '../../../attest-server/references/capture.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { siblingLog } from '../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { provenFolder } from '../../recorded/judged-folder.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { Reference } from '../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../attest-server/formats/reference.ts';
 import { type Declaration, declaredChanges } from '../../../attest-server/references/declare.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { captureTrial } from '../../../attest-server/api/policy-api.ts';
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { captureTrial } from '../../../attest-server/protocol/policy-api.ts';
-import { reference } from '../../../attest-server/protocol/reference.ts';
+import { reference } from '../../../attest-server/formats/reference.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { aggregateEntry } from '../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { introduce } from '../attacker.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { nodeView } from '../../../attest-server/protocol/api.ts';
-import { simulateAnswer } from '../../../attest-server/protocol/policy-api.ts';
-import type { ReferenceAction } from '../../../attest-server/protocol/reference.ts';
+import { nodeView } from '../../../attest-server/api/api.ts';
+import { simulateAnswer } from '../../../attest-server/api/policy-api.ts';
+import type { ReferenceAction } from '../../../attest-server/formats/reference.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../cli/cli-fixture.ts';

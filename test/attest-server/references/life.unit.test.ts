@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import { describe, it } from 'mocha';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import type { Reference, ReferenceAction } from '../../../attest-server/protocol/reference.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
+import type { Reference, ReferenceAction } from '../../../attest-server/formats/reference.ts';
 import { createReferenceLife } from '../../../attest-server/references/life.ts';
 import { referenceOf } from '../http/api-fixture.ts';
 import { filesReference } from '../policy/made-files.ts';

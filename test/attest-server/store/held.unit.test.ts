@@ -7,11 +7,11 @@ import type { KeptBlob } from '../../../attest-server/attest/ports.ts';
 import { HeldByNode } from '../../../attest-server/evidence/held-by-node.ts';
 import { namedDigests, namingBlobs } from '../../../attest-server/evidence/named-digests.ts';
 import { eraseOldEvidence } from '../../../attest-server/evidence/retention.ts';
-import { imaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
-import { initrdListHead } from '../../../attest-server/protocol/initrd-list.ts';
-import { fileList } from '../../../attest-server/protocol/loader-files.ts';
-import type { NodeState } from '../../../attest-server/protocol/verdict.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
+import { imaIndex } from '../../../attest-server/wire/ima-pieces.ts';
+import { initrdListHead } from '../../../attest-server/wire/initrd-list.ts';
+import { fileList } from '../../../attest-server/wire/loader-files.ts';
+import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { madeBlob, madeEvent, madeNode, madeRecord, madeRepeat, madeVerdict } from './made-records.ts';
 import { openMadeStore } from './made-store.ts';
 

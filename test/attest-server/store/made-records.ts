@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import type { ChangeRecord, NodeStatus, RepeatRecord } from '../../../attest-server/attest/ports.ts';
 import type { EnrolledNode } from '../../../attest-server/enrolment/ports.ts';
-import type { AuditAction, AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import { classOf, type ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { AuditAction, AuditEvent } from '../../../attest-server/formats/audit.ts';
+import { classOf, type ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState, Verdict } from '../../../attest-server/wire/verdict.ts';
 
 /** Records as a server would write them, with a few values that are easy to lose on the way. */
 export function madeNode(name: string, ekSeed = name): EnrolledNode {

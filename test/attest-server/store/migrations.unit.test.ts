@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { chainEntry, verifyChain } from '../../../attest-server/audit/chain.ts';
-import { genesis } from '../../../attest-server/protocol/audit.ts';
+import { genesis } from '../../../attest-server/formats/audit.ts';
 import { migrate, schemaVersion } from '../../../attest-server/store/sqlite/migrations.ts';
 import { readKeptStates } from '../../databases/recording.ts';
 import { madeEvent, madeNode, madeRecord } from './made-records.ts';

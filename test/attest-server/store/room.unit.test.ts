@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type StorageCause, StorageFault } from '../../../attest-server/protocol/server-fault.ts';
+import { type StorageCause, StorageFault } from '../../../attest-server/formats/server-fault.ts';
 import { groupCommit } from '../../../attest-server/store/group-commit.ts';
 import { roomFor } from '../../../attest-server/store/sqlite/room.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { madeTelemetry } from './made-telemetry.ts';
 
 const note = () => ({ event: null, isRepeated: false });

@@ -4,9 +4,9 @@ import { chmod, cp, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { isAuthorityVouchedFor } from '../../../attest-server/protocol/authority.ts';
 import { dropPrevious, prepareNext, putNextInForce } from '../../../attest-server/tls/authority-files.ts';
 import { ensureIdentity, tlsFolder } from '../../../attest-server/tls/identity.ts';
+import { isAuthorityVouchedFor } from '../../../attest-server/wire/authority.ts';
 
 describe('the files of authorities that follow each other', () => {
   let dir = '';

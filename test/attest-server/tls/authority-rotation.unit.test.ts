@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
-import type { AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import type { Introduction } from '../../../attest-server/protocol/messages.ts';
+import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import {
   type AuthorityRotation,
   createAuthorityRotation,
 } from '../../../attest-server/tls/authority-rotation.ts';
 import { ensureIdentity, type ServerIdentity } from '../../../attest-server/tls/identity.ts';
+import type { Introduction } from '../../../attest-server/wire/messages.ts';
 import { enrolled } from '../http/api-fixture.ts';
 
 const logger = pino({ level: 'silent' });

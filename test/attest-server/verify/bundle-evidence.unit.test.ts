@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import type { Bundle } from '../../../attest-server/protocol/bundle.ts';
-import { imaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
+import type { Bundle } from '../../../attest-server/formats/bundle.ts';
 import { verifyBundleEvidence } from '../../../attest-server/verify/bundle-evidence.ts';
 import { isProvenList } from '../../../attest-server/verify/ima/proven-list.ts';
+import { imaIndex } from '../../../attest-server/wire/ima-pieces.ts';
 import { asciiOf, binaryOf, extendedTo, file } from './ima/made-list.ts';
 import { madeQuote, madeValues } from './made-quote.ts';
 import { rejectionOf } from './rejection-of.ts';

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
-import type { Part } from '../../../attest-server/protocol/evidence.ts';
-import type { PcrValues } from '../../../attest-server/protocol/pcr-values.ts';
 import type { BootState } from '../../../attest-server/verify/boot/boot-state.ts';
 import type { MeasuredBoot, Proven, QuotedBank, ReplayedBoot } from '../../../attest-server/verify/proven.ts';
+import type { Part } from '../../../attest-server/wire/evidence.ts';
+import type { PcrValues } from '../../../attest-server/wire/pcr-values.ts';
 
 /** Whose values no quote signed. The casts here are the only way to make one: see sealed.unit.test.ts. */
 export function bankByHand({ bank, mask, values }: PcrValues): QuotedBank {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../attest-server/protocol/pcr-values.ts';
 import { hashPart } from '../../../attest-server/verify/hashed-part.ts';
 import { checkBankExtended, replayBoot } from '../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseRawLog } from '../../../attest-server/verify/tpm/log-format.ts';
+import { bankBytes, type PcrBank } from '../../../attest-server/wire/messages.ts';
+import type { PcrValues } from '../../../attest-server/wire/pcr-values.ts';
 import { tamperEvent } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { event, header } from './tpm/log-builder.ts';

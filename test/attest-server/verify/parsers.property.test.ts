@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { checkEndorsement } from '../../../attest-server/verify/endorsement.ts';
 import { parseQuote } from '../../../attest-server/verify/tpm/attest.ts';
@@ -9,6 +8,7 @@ import { Cursor } from '../../../attest-server/verify/tpm/cursor.ts';
 import { parsePublicArea } from '../../../attest-server/verify/tpm/public-area.ts';
 import { parseSignature } from '../../../attest-server/verify/tpm/signature.ts';
 import { verify } from '../../../attest-server/verify/verify.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 import { trials } from '../../trials.ts';
 import { akOf, madeQuote } from './made-quote.ts';
 import { ekAttributes, madeArea, softwareKey } from './software-key.ts';

@@ -1,4 +1,4 @@
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 /** What the work is refused with, null where it is done; any other exception is thrown on. */
 export function rejectionOf(work: () => unknown): Rejection | null {

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
-import { bankBytes, pcrBanks } from '../../../attest-server/protocol/messages.ts';
-import type { PcrValues } from '../../../attest-server/protocol/pcr-values.ts';
 import { hashPart } from '../../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseUserSpaceLog } from '../../../attest-server/verify/tpm/user-space-log.ts';
 import { vouchedPcrs } from '../../../attest-server/verify/vouched-pcrs.ts';
+import { bankBytes, pcrBanks } from '../../../attest-server/wire/messages.ts';
+import type { PcrValues } from '../../../attest-server/wire/pcr-values.ts';
 
 const folder = new URL('../../../swtpm-fixtures/recorded/debian13-uki-systemd/', import.meta.url);
 const recorded = (name: string) => readFileSync(new URL(name, folder));

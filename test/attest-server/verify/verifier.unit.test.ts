@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
-import type { Parts } from '../../../attest-server/protocol/evidence.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import { bankBytes } from '../../../attest-server/protocol/messages.ts';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
 import { isProvenList } from '../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../attest-server/verify/proven.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { Verifier } from '../../../attest-server/verify/verifier.ts';
 import { type ImaTail, verify } from '../../../attest-server/verify/verify.ts';
+import type { Parts } from '../../../attest-server/wire/evidence.ts';
+import { bankBytes } from '../../../attest-server/wire/messages.ts';
 import { tamper } from '../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { binaryOf, extendedTo, file } from './ima/made-list.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import type { PcrBank, PcrSelection } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { type AttestationKey, checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import { parseQuote } from '../../../attest-server/verify/tpm/attest.ts';
 import { type Expected, verify } from '../../../attest-server/verify/verify.ts';
+import type { PcrBank, PcrSelection } from '../../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { madeAttest } from './made-quote.ts';
 import { akAttributeWords, makeSigningKey, type ToolTpm, toolTpm } from './tool-tpm.ts';
 

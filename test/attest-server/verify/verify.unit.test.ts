@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { qualifyingData } from '../../../attest-server/protocol/binding.ts';
-import type { PcrSelection } from '../../../attest-server/protocol/messages.ts';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
 import { checkAttestationKey, otherQualifiedNames } from '../../../attest-server/verify/attestation-key.ts';
 import type { QuoteEvidence } from '../../../attest-server/verify/quote.ts';
 import {
@@ -12,6 +9,9 @@ import {
   type Expected,
   verify,
 } from '../../../attest-server/verify/verify.ts';
+import { qualifyingData } from '../../../attest-server/wire/binding.ts';
+import type { PcrSelection } from '../../../attest-server/wire/messages.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
 import { recordedLog } from '../../swtpm-fixtures/recorded-log.ts';
 import { replayedValues } from '../policy/made-proof.ts';
 import { partOf } from './made-by-hand.ts';

@@ -3,9 +3,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
-import { type PcrBank, pcrBanks } from '../../../attest-server/protocol/messages.ts';
 import { checkAttestationKey } from '../../../attest-server/verify/attestation-key.ts';
 import { type Expected, verify } from '../../../attest-server/verify/verify.ts';
+import { type PcrBank, pcrBanks } from '../../../attest-server/wire/messages.ts';
 import { aggregateOf } from '../policy/made-proof.ts';
 import { partOf } from './made-by-hand.ts';
 

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { z } from 'zod';
-import { auditActions } from '../../../attest-server/protocol/audit.ts';
-import { loggedEvents, webhookEvents, webhookMessage } from '../../../attest-server/protocol/webhook.ts';
+import { auditActions } from '../../../attest-server/formats/audit.ts';
+import { loggedEvents, webhookEvents, webhookMessage } from '../../../attest-server/formats/webhook.ts';
 
 const docs = join(import.meta.dirname, '..', '..', '..', 'docs');
 const page = readFileSync(join(docs, 'events.md'), 'utf8');

@@ -6,7 +6,7 @@ import {
   type Server,
 } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import { type WebhookMessage, webhookMessage } from '../../../attest-server/protocol/webhook.ts';
+import { type WebhookMessage, webhookMessage } from '../../../attest-server/formats/webhook.ts';
 
 export interface Received {
   readonly headers: IncomingMessage['headers'];

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NodeStatus } from '../../../attest-server/attest/ports.ts';
 import { changeRecord } from '../../../attest-server/attest/verdict-record.ts';
-import type { AuditAction, AuditEvent } from '../../../attest-server/protocol/audit.ts';
-import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
-import type { DeliveryResult } from '../../../attest-server/protocol/webhook.ts';
+import type { AuditAction, AuditEvent } from '../../../attest-server/formats/audit.ts';
+import type { DeliveryResult } from '../../../attest-server/formats/webhook.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { openWebhook, type Webhook, type WebhookTimings } from '../../../attest-server/webhook/open.ts';
+import type { NodeState, Verdict } from '../../../attest-server/wire/verdict.ts';
 import { madeEvent, madeNode, madeStatus } from '../store/made-records.ts';
 import { openMadeStore } from '../store/made-store.ts';
 

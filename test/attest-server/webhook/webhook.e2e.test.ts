@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { checkpointConfig } from '../../../attest-server/protocol/marks.ts';
-import { binaryFrame } from '../../../attest-server/protocol/messages.ts';
-import { statusView } from '../../../attest-server/protocol/server-api.ts';
+import { statusView } from '../../../attest-server/api/server-api.ts';
+import { checkpointConfig } from '../../../attest-server/formats/marks.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
+import { binaryFrame } from '../../../attest-server/wire/messages.ts';
 import { type ApiServer, openApiServer } from '../../../swtpm-fixtures/api-server/api-server.ts';
 import { isObject } from '../../../swtpm-fixtures/api-server/json.ts';
 import { administrator, serviceAccount } from '../../../swtpm-fixtures/api-server/users.ts';

@@ -1,7 +1,7 @@
-import { parseCertificates } from '../../../attest-server/protocol/certificates.ts';
 import { checkEndorsementChain, trustRoots } from '../../../attest-server/verify/endorsement-chain.ts';
 import { parseCertificate, publicKeyOf } from '../../../attest-server/verify/x509/certificate.ts';
 import { certificateSubject } from '../../../attest-server/verify/x509/certificate-subject.ts';
+import { parseCertificates } from '../../../attest-server/wire/certificates.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { recordings } from '../recordings.ts';
 import { isBeyond, isRejection } from './refusals.ts';
@@ -16,7 +16,7 @@ const sources = [
   ...['certificate', 'certificate-subject', 'extensions', 'name'].map(
     (name) => `attest-server/verify/x509/${name}.ts`,
   ),
-  'attest-server/protocol/der.ts',
+  'attest-server/formats/der.ts',
 ];
 
 export const certificate: FuzzedParser = {
@@ -55,7 +55,7 @@ const moment = Date.parse('2024-01-01T00:00:00Z');
 
 /** A file of authorities, as agents and operators give it. */
 export const pem: FuzzedParser = {
-  sources: ['attest-server/protocol/certificates.ts'],
+  sources: ['attest-server/wire/certificates.ts'],
   form: { kind: 'text', words: ['-----BEGIN CERTIFICATE-----', '-----END CERTIFICATE-----'] },
   most: 16 * 1024,
   seeds: () => recordings('attest-server/roots/*.pem').slice(0, 8),

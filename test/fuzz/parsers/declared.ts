@@ -1,4 +1,4 @@
-import { declaredNamespace } from '../../../attest-server/protocol/declared.ts';
+import { declaredNamespace } from '../../../attest-server/formats/declared.ts';
 import { manifestText, parseManifest } from '../../../attest-server/verify/declared/manifest.ts';
 import {
   isSignedByMinisign,

@@ -11,8 +11,8 @@ import { parseTarget } from '../../../attest-server/policy/disk/crypt-target.ts'
 import { judgeDisk } from '../../../attest-server/policy/disk/judge-disk.ts';
 import { luksVolume } from '../../../attest-server/policy/disk/luks-metadata.ts';
 import { defaultDiskRules } from '../../../attest-server/policy/disk/rules.ts';
-import { parseDiskPart } from '../../../attest-server/protocol/disk.ts';
-import { mountFinder, parseMountTable } from '../../../attest-server/protocol/mount-table.ts';
+import { parseDiskPart } from '../../../attest-server/wire/disk.ts';
+import { mountFinder, parseMountTable } from '../../../attest-server/wire/mount-table.ts';
 import { parsedBytes } from '../../agent/inspect/made-machine.ts';
 import { diskPartOfFolder } from '../../recorded/disk-folder.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
@@ -23,7 +23,7 @@ const nodes = 'swtpm-fixtures/recorded-nodes/disk/*';
 const never = () => false;
 
 export const mountTable: FuzzedParser = {
-  sources: ['attest-server/protocol/mount-table.ts', 'attest-server/protocol/protected-mounts.ts'],
+  sources: ['attest-server/wire/mount-table.ts', 'attest-server/wire/protected-mounts.ts'],
   form: { kind: 'text', words: ['\\040', '\\134', '\\011', '\\012', 'shared:1', 'master:2', 'overlay'] },
   most: 64 * 1024,
   seeds: () => recordings(`${nodes}/mountinfo.txt`),
@@ -46,8 +46,8 @@ const parts = await Promise.all(
 /** The part as it is judged: mounts, layers of devices, mappings and headers. */
 export const diskPart: FuzzedParser = {
   sources: [
-    'attest-server/protocol/disk.ts',
-    'attest-server/protocol/mount-table.ts',
+    'attest-server/wire/disk.ts',
+    'attest-server/wire/mount-table.ts',
     ...['judge-disk', 'layers', 'luks-metadata', 'crypt-target', 'crypt-findings'].map(
       (name) => `attest-server/policy/disk/${name}.ts`,
     ),

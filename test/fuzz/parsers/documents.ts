@@ -1,4 +1,7 @@
 import { stringify } from 'yaml';
+import { DigestList } from '../../../attest-server/formats/digest-list.ts';
+import { parsePins } from '../../../attest-server/formats/pin-file.ts';
+import { reference as referenceShape } from '../../../attest-server/formats/reference.ts';
 import { versionInName, withoutVersion } from '../../../attest-server/policy/boot/kernel-version.ts';
 import { comparedCommands } from '../../../attest-server/policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../attest-server/policy/boot/masked-text.ts';
@@ -8,13 +11,10 @@ import { PolicyError } from '../../../attest-server/policy/file/policy-error.ts'
 import { checkPolicy } from '../../../attest-server/policy/file/policy-file.ts';
 import { enrolments } from '../../../attest-server/policy/policy.ts';
 import { parseReferenceFile } from '../../../attest-server/policy/reference-file.ts';
-import { ConfigError } from '../../../attest-server/protocol/config-error.ts';
-import { parseConfigFile } from '../../../attest-server/protocol/config-file.ts';
-import { DigestList } from '../../../attest-server/protocol/digest-list.ts';
-import { parseKernelRelease } from '../../../attest-server/protocol/kernel-release.ts';
-import { parseJson } from '../../../attest-server/protocol/parse-json.ts';
-import { parsePins } from '../../../attest-server/protocol/pin-file.ts';
-import { reference as referenceShape } from '../../../attest-server/protocol/reference.ts';
+import { ConfigError } from '../../../attest-server/settings/config-error.ts';
+import { parseConfigFile } from '../../../attest-server/settings/config-file.ts';
+import { parseKernelRelease } from '../../../attest-server/wire/kernel-release.ts';
+import { parseJson } from '../../../attest-server/wire/parse-json.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { examples, recordings } from '../recordings.ts';
 import { isBeyond, isMember, isRejection } from './refusals.ts';
@@ -52,9 +52,12 @@ export const policy: FuzzedParser = {
     error instanceof PolicyError && error.faults.some(({ field }) => field !== 'policy'),
 };
 
-const referenceSources = ['reference', 'parse-json', 'shape-fault', 'firewall'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const referenceSources = [
+  'attest-server/formats/reference.ts',
+  'attest-server/wire/parse-json.ts',
+  'attest-server/wire/shape-fault.ts',
+  'attest-server/wire/firewall.ts',
+];
 const references = () => recordings('swtpm-fixtures/vectors/references/*/*.json');
 
 export const reference: FuzzedParser = {
@@ -87,7 +90,7 @@ export const yamlReference: FuzzedParser = {
 };
 
 export const digestList: FuzzedParser = {
-  sources: ['attest-server/protocol/digest-list.ts', 'attest-server/protocol/packed-list.ts'],
+  sources: ['attest-server/formats/digest-list.ts', 'attest-server/formats/packed-list.ts'],
   form: { kind: 'little-endian' },
   most: 64 * 1024,
   seeds: () => digestLists(),
@@ -124,7 +127,7 @@ function digestLists(): readonly Buffer[] {
 }
 
 export const configFile: FuzzedParser = {
-  sources: ['attest-server/protocol/config-file.ts'],
+  sources: ['attest-server/settings/config-file.ts'],
   form: { kind: 'text' },
   most: 16 * 1024,
   seeds: () =>
@@ -135,7 +138,7 @@ export const configFile: FuzzedParser = {
 };
 
 export const pins: FuzzedParser = {
-  sources: ['attest-server/protocol/pin-file.ts'],
+  sources: ['attest-server/formats/pin-file.ts'],
   form: { kind: 'text' },
   most: 16 * 1024,
   seeds: () => [Buffer.from(`# pins\nnode-1,${'ab'.repeat(32)}\nworker-2.example,${'CD'.repeat(32)}\r\n`)],
@@ -152,7 +155,7 @@ export const kernelWords: FuzzedParser = {
     'attest-server/policy/boot/loader-commands.ts',
     'attest-server/policy/boot/kernel-version.ts',
     'attest-server/policy/boot/named-masks.ts',
-    'attest-server/protocol/kernel-release.ts',
+    'attest-server/wire/kernel-release.ts',
   ],
   form: { kind: 'text' },
   most: 8 * 1024,

@@ -1,8 +1,8 @@
-import { bankBytes, type PcrBank } from '../../../attest-server/protocol/messages.ts';
 import { hashPart } from '../../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog, parseEventLogSoFar } from '../../../attest-server/verify/tpm/event-log.ts';
 import { parseUserSpaceLog } from '../../../attest-server/verify/tpm/user-space-log.ts';
+import { bankBytes, type PcrBank } from '../../../attest-server/wire/messages.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { recordings } from '../recordings.ts';
 import { isBeyond, isRejection } from './refusals.ts';

@@ -20,8 +20,8 @@ import {
 import { parseRequirement } from '../../../attest-server/policy/firewall/requirement.ts';
 import type { Ruleset } from '../../../attest-server/policy/firewall/ruleset.ts';
 import { wayFinder } from '../../../attest-server/policy/firewall/walk.ts';
-import { firewallBaseline, parseFirewallPart } from '../../../attest-server/protocol/firewall.ts';
-import { parseJson } from '../../../attest-server/protocol/parse-json.ts';
+import { firewallBaseline, parseFirewallPart } from '../../../attest-server/wire/firewall.ts';
+import { parseJson } from '../../../attest-server/wire/parse-json.ts';
 import { FolderError, firewallPartOfFolder } from '../../recorded/firewall-folder.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { recordings } from '../recordings.ts';
@@ -81,7 +81,7 @@ function walked(ruleset: Ruleset): unknown {
 
 /** The part as it is judged: read into one model, walked through, and compared with a machine's. */
 export const firewallPart: FuzzedParser = {
-  sources: ['attest-server/protocol/firewall.ts', ...policySources],
+  sources: ['attest-server/wire/firewall.ts', ...policySources],
   form: { kind: 'json' },
   most: 64 * 1024,
   seeds: () => parts.map(bytesOf),
@@ -105,7 +105,7 @@ function usual(): Ruleset {
 
 /** A reference of kind `firewall`: rules as they are captured, or as a person writes them. */
 export const firewallReference: FuzzedParser = {
-  sources: ['attest-server/protocol/firewall.ts', ...policySources],
+  sources: ['attest-server/wire/firewall.ts', ...policySources],
   form: { kind: 'json' },
   most: 64 * 1024,
   seeds: () => [

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
+import { parseImaPolicy } from '../../../attest-server/formats/ima-policy.ts';
 import { measuredTables } from '../../../attest-server/policy/disk/measured-tables.ts';
 import { parseAppendedSignature } from '../../../attest-server/policy/runtime/appended-signature.ts';
 import { signedBy } from '../../../attest-server/policy/runtime/signature.ts';
 import { prepareSigners, signerFault } from '../../../attest-server/policy/runtime/signer-keys.ts';
-import { parseImaPolicy } from '../../../attest-server/protocol/ima-policy.ts';
 import { ListCursor, openList } from '../../../attest-server/verify/ima/list-bytes.ts';
 import { imaPcr } from '../../../attest-server/verify/ima/replay.ts';
 import { madeProof, policyOf, verdictsBy } from '../../attest-server/policy/made-proof.ts';
@@ -227,7 +227,7 @@ export const signerKey: FuzzedParser = {
 };
 
 export const imaPolicy: FuzzedParser = {
-  sources: ['attest-server/protocol/ima-policy.ts'],
+  sources: ['attest-server/formats/ima-policy.ts'],
   form: {
     kind: 'text',
     words: [

@@ -1,8 +1,8 @@
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
 import { InitrdContents } from '../../../attest-server/policy/boot/initrd/contents.ts';
 import { madeContext, madeOnHost } from '../../../attest-server/policy/boot/initrd/initrd-rules.ts';
 import { parseKmodIndex } from '../../../attest-server/policy/boot/initrd/kmod-index.ts';
 import { parseLibraryCache } from '../../../attest-server/policy/boot/initrd/library-cache.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
 import { recordedManifest } from '../../swtpm-fixtures/recorded-initrd.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isBeyond, isRejection } from './refusals.ts';

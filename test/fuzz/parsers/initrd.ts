@@ -1,10 +1,10 @@
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
 import {
   type InitrdManifest,
   manifestChunks,
   parseInitrdManifest,
-} from '../../../attest-server/protocol/initrd-manifest.ts';
+} from '../../../attest-server/formats/initrd-manifest.ts';
 import { file, folder, link, mode, type NewcEntry, newc } from '../../../swtpm-fixtures/newc.ts';
 import { readInitrd } from '../../attest-server/verify/initrd/read-initrd.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
@@ -70,7 +70,7 @@ export const initrd: FuzzedParser = {
 };
 
 export const initrdManifest: FuzzedParser = {
-  sources: ['attest-server/protocol/initrd-manifest.ts'],
+  sources: ['attest-server/formats/initrd-manifest.ts'],
   form: { kind: 'text', words: ['"replaced":true', '{"path":"a","mode":0}\n', '["', '"entries":1'] },
   most: 32 * 1024,
   seeds: () => manifests,

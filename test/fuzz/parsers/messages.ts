@@ -1,11 +1,11 @@
 import { verifyBundle } from '../../../attest-server/cli/offline/verify/verify.ts';
-import { parseBundle } from '../../../attest-server/protocol/bundle.ts';
-import { parseCheckpoint } from '../../../attest-server/protocol/checkpoint.ts';
-import { partNames } from '../../../attest-server/protocol/evidence.ts';
-import { parseFacts } from '../../../attest-server/protocol/facts.ts';
-import { parseImaIndex } from '../../../attest-server/protocol/ima-pieces.ts';
-import { initrdList, parseInitrdList } from '../../../attest-server/protocol/initrd-list.ts';
-import { fileList, parseFileList } from '../../../attest-server/protocol/loader-files.ts';
+import { parseBundle } from '../../../attest-server/formats/bundle.ts';
+import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';
+import { partNames } from '../../../attest-server/wire/evidence.ts';
+import { parseFacts } from '../../../attest-server/wire/facts.ts';
+import { parseImaIndex } from '../../../attest-server/wire/ima-pieces.ts';
+import { initrdList, parseInitrdList } from '../../../attest-server/wire/initrd-list.ts';
+import { fileList, parseFileList } from '../../../attest-server/wire/loader-files.ts';
 import {
   binaryFrame,
   parseAgentMessage,
@@ -13,18 +13,20 @@ import {
   parseServerMessage,
   parseSupplementFrame,
   supplementFrame,
-} from '../../../attest-server/protocol/messages.ts';
+} from '../../../attest-server/wire/messages.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { ofAttacks, recordedFrames, recordings } from '../recordings.ts';
 import { isMember, isRejection } from './refusals.ts';
 
 const json = { kind: 'json', words: [...partNames] } as const;
-const shapes = ['parse-json', 'shape-fault', 'prototype-key'].map(
-  (name) => `attest-server/protocol/${name}.ts`,
-);
+const shapes = [
+  'attest-server/wire/parse-json.ts',
+  'attest-server/wire/shape-fault.ts',
+  'attest-server/wire/prototype-key.ts',
+];
 
 export const agentMessage: FuzzedParser = {
-  sources: ['attest-server/protocol/messages.ts', 'attest-server/protocol/shape-fault.ts'],
+  sources: ['attest-server/wire/messages.ts', 'attest-server/wire/shape-fault.ts'],
   form: json,
   most: 64 * 1024,
   seeds: () => recordedFrames('agent'),
@@ -40,7 +42,7 @@ export const serverMessage: FuzzedParser = {
 };
 
 export const binaryFrames: FuzzedParser = {
-  sources: ['attest-server/protocol/messages.ts'],
+  sources: ['attest-server/wire/messages.ts'],
   form: { kind: 'big-endian' },
   most: 1024,
   seeds: () => [
@@ -57,7 +59,7 @@ export const binaryFrames: FuzzedParser = {
 };
 
 export const facts: FuzzedParser = {
-  sources: ['attest-server/protocol/facts.ts', ...shapes],
+  sources: ['attest-server/wire/facts.ts', ...shapes],
   form: json,
   most: 64 * 1024,
   seeds: () => [
@@ -73,7 +75,7 @@ export const facts: FuzzedParser = {
 };
 
 export const bundle: FuzzedParser = {
-  sources: ['attest-server/protocol/bundle.ts', ...shapes],
+  sources: ['attest-server/formats/bundle.ts', ...shapes],
   form: json,
   most: 96 * 1024,
   seeds: () => recordings('swtpm-fixtures/vectors/*/bundle.json'),
@@ -116,7 +118,7 @@ class Refused extends Error {
 }
 
 export const loaderFileList: FuzzedParser = {
-  sources: ['attest-server/protocol/loader-files.ts', 'attest-server/protocol/digest-lines.ts'],
+  sources: ['attest-server/wire/loader-files.ts', 'attest-server/wire/digest-lines.ts'],
   form: { kind: 'text' },
   most: 32 * 1024,
   seeds: () => [
@@ -132,7 +134,7 @@ export const loaderFileList: FuzzedParser = {
 };
 
 export const initrdLists: FuzzedParser = {
-  sources: ['attest-server/protocol/initrd-list.ts', 'attest-server/protocol/digest-lines.ts'],
+  sources: ['attest-server/wire/initrd-list.ts', 'attest-server/wire/digest-lines.ts'],
   form: { kind: 'text' },
   most: 1024,
   seeds: () => [initrdList(['ab'.repeat(32), 'cd'.repeat(32)])],
@@ -142,7 +144,7 @@ export const initrdLists: FuzzedParser = {
 };
 
 export const imaIndex: FuzzedParser = {
-  sources: ['attest-server/protocol/ima-pieces.ts'],
+  sources: ['attest-server/wire/ima-pieces.ts'],
   form: { kind: 'text' },
   most: 64 * 1024,
   seeds: () => [Buffer.from(`assay/ima-pieces/1\n${'ab'.repeat(32)} 32768\n${'cd'.repeat(32)} 1048576\n`)],
@@ -152,7 +154,7 @@ export const imaIndex: FuzzedParser = {
 };
 
 export const checkpoint: FuzzedParser = {
-  sources: ['attest-server/protocol/checkpoint.ts'],
+  sources: ['attest-server/wire/checkpoint.ts'],
   form: { kind: 'text' },
   most: 1024,
   seeds: () =>

@@ -57,7 +57,7 @@ export const tar: FuzzedParser = {
 };
 
 export const deb: FuzzedParser = {
-  sources: ['attest-server/cli/offline/runtime/deb.ts', 'attest-server/protocol/merged-usr.ts'],
+  sources: ['attest-server/cli/offline/runtime/deb.ts', 'attest-server/formats/merged-usr.ts'],
   form: {
     kind: 'text',
     words: ['data.tar', 'data.tar.gz', 'data.tar.zst', 'control.tar', 'debian-binary', '`\n'],

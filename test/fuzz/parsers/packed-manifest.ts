@@ -1,6 +1,6 @@
 import { zstdCompressSync } from 'node:zlib';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import type { InitrdManifest } from '../../../attest-server/protocol/initrd-manifest.ts';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
+import type { InitrdManifest } from '../../../attest-server/formats/initrd-manifest.ts';
 import { packManifest, parsePackedManifest } from '../../../attest-server/verify/initrd/packed-manifest.ts';
 import type { FuzzedParser } from '../fuzzed-parser.ts';
 import { isRejection } from './refusals.ts';

@@ -1,4 +1,4 @@
-import { Rejection } from '../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../attest-server/wire/rejection.ts';
 
 export const isRejection = (error: unknown): error is Rejection => error instanceof Rejection;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { ReasonCode } from '../../../attest-server/protocol/reasons.ts';
-import type { NodeState, Verdict } from '../../../attest-server/protocol/verdict.ts';
+import type { ReasonCode } from '../../../attest-server/wire/reasons.ts';
+import type { NodeState, Verdict } from '../../../attest-server/wire/verdict.ts';
 import { createAlarms } from '../../../swtpm-fixtures/cluster/alarms.ts';
 
 const verdict = (state: NodeState, ...codes: readonly ReasonCode[]) =>

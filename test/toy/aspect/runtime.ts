@@ -1,9 +1,9 @@
 // Goes to attest-server/policy/runtime/runtime.ts, which is as deep as this folder: the imports hold in both places.
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { parseFiles } from '../../../attest-server/formats/reference.ts';
 import type { Aspect, Judgement } from '../../../attest-server/policy/aspect.ts';
 import type { Finding } from '../../../attest-server/policy/finding.ts';
-import { parseFiles } from '../../../attest-server/protocol/reference.ts';
 
 interface RuntimeRules {
   readonly baseline: 'required' | 'report';

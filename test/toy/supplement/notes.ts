@@ -6,12 +6,12 @@ import type {
   Supplement,
   TakenSupplement,
 } from '../../../attest-server/attest/supplements/supplement.ts';
-import { digestLines, parseDigestLines } from '../../../attest-server/protocol/digest-lines.ts';
+import { digestLines, parseDigestLines } from '../../../attest-server/wire/digest-lines.ts';
 import {
   type AnsweredSupplement,
   type SupplementPlace,
   supplementForms,
-} from '../../../attest-server/protocol/supplements.ts';
+} from '../../../attest-server/wire/supplements.ts';
 
 const name = 'initrds';
 const form = { head: supplementForms[name].head, part: name, count: 8 } as const;

@@ -10,9 +10,9 @@ import { freshChallenge } from '../../../attest-server/channel/challenge.ts';
 import { Session } from '../../../attest-server/channel/session.ts';
 import { keptContext, Packer } from '../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../attest-server/evidence/unpack.ts';
-import { atOnce } from '../../../attest-server/protocol/in-steps.ts';
-import { type Introduction, spokenWords } from '../../../attest-server/protocol/messages.ts';
+import { atOnce } from '../../../attest-server/formats/in-steps.ts';
 import { checkListed } from '../../../attest-server/verify/listed-parts.ts';
+import { type Introduction, spokenWords } from '../../../attest-server/wire/messages.ts';
 
 const [sysroot = '', digest = ''] = process.argv.slice(2);
 const blobs = new Map<string, Buffer>();

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
-import { parseCheckpoint } from '../../../protocol/checkpoint.ts';
-import { printable } from '../../../protocol/printable.ts';
+import { parseCheckpoint } from '../../../wire/checkpoint.ts';
+import { printable } from '../../../wire/printable.ts';
 import type { CliContext, CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';

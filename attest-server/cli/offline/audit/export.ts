@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, truncateSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { AuditLine } from '../../../protocol/audit-pages.ts';
+import type { AuditLine } from '../../../api/audit-pages.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';

@@ -1,6 +1,6 @@
-import type { AuditEntry } from '../../../protocol/audit.ts';
-import type { AuditLine } from '../../../protocol/audit-pages.ts';
-import { claimedSize } from '../../../protocol/checkpoint.ts';
+import type { AuditLine } from '../../../api/audit-pages.ts';
+import type { AuditEntry } from '../../../formats/audit.ts';
+import { claimedSize } from '../../../wire/checkpoint.ts';
 
 /** Entries in the order of the chain, each followed by the checkpoints that sign it. */
 export function* inOrder(entries: Iterable<AuditEntry>, notes: Iterable<string>): Generator<AuditLine> {

@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite';
-import type { AuditEntry } from '../../../protocol/audit.ts';
-import { type AuditLine, auditLine, isAuditEntry } from '../../../protocol/audit-pages.ts';
+import { type AuditLine, auditLine, isAuditEntry } from '../../../api/audit-pages.ts';
+import type { AuditEntry } from '../../../formats/audit.ts';
 import { beginsWith } from './begins-with.ts';
 import { inOrder } from './in-order.ts';
 import { UnreadableAuditLog } from './verify-log.ts';

@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import type { AuditEntry } from '../../../protocol/audit.ts';
-import { type AuditLine, auditLine, isAuditEntry } from '../../../protocol/audit-pages.ts';
-import { checkpointLength } from '../../../protocol/checkpoint.ts';
-import { jsonOrNothing } from '../../../protocol/parse-json.ts';
+import { type AuditLine, auditLine, isAuditEntry } from '../../../api/audit-pages.ts';
+import type { AuditEntry } from '../../../formats/audit.ts';
+import { checkpointLength } from '../../../wire/checkpoint.ts';
+import { jsonOrNothing } from '../../../wire/parse-json.ts';
 import { CliError } from '../../exit.ts';
 import { unreadable } from '../../read-file.ts';
 import { inOrder } from './in-order.ts';

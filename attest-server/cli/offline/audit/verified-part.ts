@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
-import { checkpointLength, originPattern, parseCheckpoint } from '../../../protocol/checkpoint.ts';
+import { checkpointLength, originPattern, parseCheckpoint } from '../../../wire/checkpoint.ts';
 import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import type { VerifiedPart } from './verify-log.ts';

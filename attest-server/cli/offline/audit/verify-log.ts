@@ -1,14 +1,9 @@
+import type { AuditLine } from '../../../api/audit-pages.ts';
 import { verifyChain } from '../../../audit/chain.ts';
-import { type AuditEntry, genesis } from '../../../protocol/audit.ts';
-import { type AuditOrigin, followRotations } from '../../../protocol/audit-key.ts';
-import type { AuditLine } from '../../../protocol/audit-pages.ts';
-import {
-  auditKeyId,
-  type Checkpoint,
-  parseCheckpoint,
-  verifyCheckpoint,
-} from '../../../protocol/checkpoint.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import { type AuditEntry, genesis } from '../../../formats/audit.ts';
+import { type AuditOrigin, followRotations } from '../../../wire/audit-key.ts';
+import { auditKeyId, type Checkpoint, parseCheckpoint, verifyCheckpoint } from '../../../wire/checkpoint.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 
 /** A checkpoint that came another way than the audit log: what an agent, a log or a colleague kept. */
 export interface Witness {

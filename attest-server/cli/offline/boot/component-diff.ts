@@ -1,7 +1,7 @@
+import type { Reference } from '../../../formats/reference.ts';
 import { judgedStage, stageNames } from '../../../policy/boot/judged-stage.ts';
 import { comparedCommands } from '../../../policy/boot/loader-commands.ts';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
-import type { Reference } from '../../../protocol/reference.ts';
 import { computedBanks } from './file.ts';
 
 type Component = Reference['components'][number];

@@ -11,10 +11,10 @@ import { type BootRules, defaultBootRules } from '../../../policy/boot/rules.ts'
 import { vouchedBoot } from '../../../policy/boot/vouched-boot.ts';
 import { CaptureError } from '../../../policy/capture-error.ts';
 import type { Finding } from '../../../policy/finding.ts';
-import type { PcrBank } from '../../../protocol/messages.ts';
-import { printable } from '../../../protocol/printable.ts';
-import { valuePcrs } from '../../../protocol/value-pcrs.ts';
-import type { Reason } from '../../../protocol/verdict.ts';
+import type { PcrBank } from '../../../wire/messages.ts';
+import { printable } from '../../../wire/printable.ts';
+import { valuePcrs } from '../../../wire/value-pcrs.ts';
+import type { Reason } from '../../../wire/verdict.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';

@@ -1,6 +1,3 @@
-import { pcrBanks } from '../../../protocol/messages.ts';
-import { printable } from '../../../protocol/printable.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { asTheLogSays, bootState } from '../../../verify/boot/derive-boot-state.ts';
 import { type LogBank, logBanks } from '../../../verify/tpm/algorithms.ts';
 import {
@@ -16,6 +13,9 @@ import {
   type UserSpaceEvent,
   type UserSpaceLog,
 } from '../../../verify/tpm/user-space-log.ts';
+import { pcrBanks } from '../../../wire/messages.ts';
+import { printable } from '../../../wire/printable.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import type { Format } from '../../output.ts';

@@ -1,6 +1,6 @@
-import type { HistoryView } from '../../../protocol/api.ts';
-import { printable } from '../../../protocol/printable.ts';
-import type { ReasonCode } from '../../../protocol/reasons.ts';
+import type { HistoryView } from '../../../api/api.ts';
+import { printable } from '../../../wire/printable.ts';
+import type { ReasonCode } from '../../../wire/reasons.ts';
 import { type Client, Refusal } from '../../client.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readHistory } from '../../read-history.ts';

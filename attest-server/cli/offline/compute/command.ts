@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path';
-import type { Reference } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import type { Reference } from '../../../formats/reference.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';

@@ -1,6 +1,6 @@
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { authenticodeDigests } from '../../../verify/boot/pe-image.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { computedBanks, digestsOf } from '../boot/file.ts';
 import type { ReferenceComponent } from '../boot-reference.ts';
 import { loadOptions, stubCommandLine } from './load-options.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { maskIdentifiers } from '../../../policy/boot/masked-text.ts';
-import { parseJson } from '../../../protocol/parse-json.ts';
+import { parseJson } from '../../../wire/parse-json.ts';
 import type { ReferenceComponent } from '../boot-reference.ts';
 
 const hex = (digits: number) =>

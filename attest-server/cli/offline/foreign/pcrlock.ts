@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { parseJson } from '../../../protocol/parse-json.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { digestsOf, separatorDigests } from '../../../verify/boot/known-digests.ts';
+import { parseJson } from '../../../wire/parse-json.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { counted } from '../../sentence.ts';
 import type { ReferenceComponent } from '../boot-reference.ts';
 

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import type { Reference } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import type { Reference } from '../../../formats/reference.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { CliError, exit } from '../../exit.ts';
 import { readFile, unreadable } from '../../read-file.ts';
 import { bootReference, type ReferenceComponent } from '../boot-reference.ts';

@@ -1,6 +1,6 @@
+import type { SimulatedNodeView } from '../../../api/policy-api.ts';
 import { Breaker } from '../../../marking/breaker.ts';
 import { driftOf } from '../../../marking/judged-node.ts';
-import type { SimulatedNodeView } from '../../../protocol/policy-api.ts';
 
 /** What the breaker would do with the taints of a change that comes at once. */
 export interface BreakerAnswer {

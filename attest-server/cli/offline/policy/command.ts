@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
+import { policyLabel } from '../../../formats/policy-label.ts';
+import { type Reference, unseenFiles } from '../../../formats/reference.ts';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { policyJsonSchema } from '../../../policy/file/policy-schema.ts';
 import type { Policy } from '../../../policy/policy.ts';
-import { policyLabel } from '../../../protocol/policy-label.ts';
-import { printable } from '../../../protocol/printable.ts';
-import { type Reference, unseenFiles } from '../../../protocol/reference.ts';
+import { printable } from '../../../wire/printable.ts';
 import type { CliContext } from '../../context.ts';
 import { exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';

@@ -1,8 +1,8 @@
+import { listOf, policyView } from '../../../api/api.ts';
+import { policyRevisionView } from '../../../api/policy-api.ts';
+import { policyLabel } from '../../../formats/policy-label.ts';
 import { unifiedDiff } from '../../../policy/line-diff.ts';
-import { listOf, policyView } from '../../../protocol/api.ts';
-import { policyRevisionView } from '../../../protocol/policy-api.ts';
-import { policyLabel } from '../../../protocol/policy-label.ts';
-import { printable } from '../../../protocol/printable.ts';
+import { printable } from '../../../wire/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';

@@ -1,8 +1,8 @@
+import { policyView } from '../../../api/api.ts';
+import { clusterView } from '../../../api/cluster-api.ts';
 import { PolicyError, type PolicyFault } from '../../../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../../../policy/file/policy-file.ts';
 import { enrolments, type Policy } from '../../../policy/policy.ts';
-import { policyView } from '../../../protocol/api.ts';
-import { clusterView } from '../../../protocol/cluster-api.ts';
 import type { Client } from '../../client.ts';
 import { CliError, exit } from '../../exit.ts';
 

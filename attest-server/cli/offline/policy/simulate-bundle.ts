@@ -1,11 +1,11 @@
 import { basename } from 'node:path';
+import { parseBundle } from '../../../formats/bundle.ts';
+import { atOnce } from '../../../formats/in-steps.ts';
+import type { Reference } from '../../../formats/reference.ts';
 import { createSimulation, notSimulated, type SimulatedNode } from '../../../policy/draft/simulation.ts';
 import type { Policy } from '../../../policy/policy.ts';
-import { parseBundle } from '../../../protocol/bundle.ts';
-import { atOnce } from '../../../protocol/in-steps.ts';
-import type { Reference } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { checkEndorsementOf } from '../verify/endorsement-chain.ts';
 import { contextPolicy, contextReferences } from '../verify/verify.ts';
 

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { canLoseTrust, losesTooMany, simulateAnswer, turnsUntrusted } from '../../../protocol/policy-api.ts';
-import { policyLabel } from '../../../protocol/policy-label.ts';
-import { printable } from '../../../protocol/printable.ts';
+import { canLoseTrust, losesTooMany, simulateAnswer, turnsUntrusted } from '../../../api/policy-api.ts';
+import { policyLabel } from '../../../formats/policy-label.ts';
+import { printable } from '../../../wire/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';

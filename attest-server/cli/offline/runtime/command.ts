@@ -2,11 +2,9 @@ import { hash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
-import { DigestList, type ListedFile } from '../../../protocol/digest-list.ts';
-import { parseImaPolicy } from '../../../protocol/ima-policy.ts';
-import { limits } from '../../../protocol/limits.ts';
-import { checkListedFile } from '../../../protocol/packed-list.ts';
-import { printable } from '../../../protocol/printable.ts';
+import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { parseImaPolicy } from '../../../formats/ima-policy.ts';
+import { checkListedFile } from '../../../formats/packed-list.ts';
 import {
   type KnownImaPolicy,
   type KnownKey,
@@ -14,9 +12,11 @@ import {
   type Reference,
   type RuntimeFiles,
   reference,
-} from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
-import { inOurWords } from '../../../protocol/shape-fault.ts';
+} from '../../../formats/reference.ts';
+import { limits } from '../../../wire/limits.ts';
+import { printable } from '../../../wire/printable.ts';
+import { Rejection } from '../../../wire/rejection.ts';
+import { inOurWords } from '../../../wire/shape-fault.ts';
 import type { CliContext, CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
 import { type Format, print } from '../../output.ts';

@@ -1,7 +1,7 @@
+import { parseFiles, type Reference } from '../../../formats/reference.ts';
 import { diffFiles, type FilesDifference } from '../../../policy/files-diff.ts';
-import { printable } from '../../../protocol/printable.ts';
-import { parseFiles, type Reference } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import { printable } from '../../../wire/printable.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { CliError, exit } from '../../exit.ts';
 import { shownDigits } from '../../readable.ts';
 import { counted, listed } from '../../sentence.ts';

@@ -1,12 +1,12 @@
+import { parseBundle } from '../../../formats/bundle.ts';
+import { atOnce } from '../../../formats/in-steps.ts';
+import type { RuntimeFiles } from '../../../formats/reference.ts';
 import { captureReferencesInSteps } from '../../../policy/capture.ts';
 import { CaptureError } from '../../../policy/capture-error.ts';
 import { groupOf } from '../../../policy/policy.ts';
-import { parseBundle } from '../../../protocol/bundle.ts';
-import { atOnce } from '../../../protocol/in-steps.ts';
-import { printable } from '../../../protocol/printable.ts';
-import type { RuntimeFiles } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
+import { printable } from '../../../wire/printable.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { type Client, Refusal } from '../../client.ts';
 import { evidenceDigest } from '../../evidence-digest.ts';
 import { CliError, exit } from '../../exit.ts';

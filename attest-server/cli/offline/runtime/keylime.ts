@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { ListedFile } from '../../../protocol/digest-list.ts';
-import { hasPrototype } from '../../../protocol/prototype-key.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
-import { inOurWords } from '../../../protocol/shape-fault.ts';
+import type { ListedFile } from '../../../formats/digest-list.ts';
+import { hasPrototype } from '../../../wire/prototype-key.ts';
+import { Rejection } from '../../../wire/rejection.ts';
+import { inOurWords } from '../../../wire/shape-fault.ts';
 
 /** What a runtime policy of Keylime says, or an allow-list of before. */
 export interface KeylimePolicy {

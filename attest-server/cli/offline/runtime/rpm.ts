@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { ListedFile } from '../../../protocol/digest-list.ts';
-import { S_IFLNK, S_IFREG, typeOfMode } from '../../../protocol/file-type.ts';
-import { linkDigest } from '../../../protocol/link-digest.ts';
-import { mergedUsr } from '../../../protocol/merged-usr.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import type { ListedFile } from '../../../formats/digest-list.ts';
+import { S_IFLNK, S_IFREG, typeOfMode } from '../../../formats/file-type.ts';
+import { linkDigest } from '../../../formats/link-digest.ts';
+import { mergedUsr } from '../../../formats/merged-usr.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 
 /** The files and symbolic links of an rpm package: its header carries their digests. @throws Rejection `malformed`, `too_large` */
 export function readRpm(path: string): readonly ListedFile[] {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Rejection } from '../../../protocol/rejection.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 
 /** A file of an archive, another name of one, or a symbolic link; directories and devices are passed over. */
 export type TarFile =

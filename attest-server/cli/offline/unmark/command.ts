@@ -5,7 +5,7 @@ import { type Kubernetes, openKubernetes } from '../../../kubernetes/open.ts';
 import { refusedUnmarking, unite } from '../../../marking/latch.ts';
 import { ClusterError, type ClusterLease } from '../../../marking/ports.ts';
 import { oursOn, UnmarkFailed, unmarkAll } from '../../../marking/unmark.ts';
-import { printable } from '../../../protocol/printable.ts';
+import { printable } from '../../../wire/printable.ts';
 import { checkAll, latched, trialText, type UnmarkOptions } from '../../commands/unmark.ts';
 import { questions } from '../../confirm.ts';
 import type { CliContext, CliIo } from '../../context.ts';

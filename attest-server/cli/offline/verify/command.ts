@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs';
 import { resolve } from 'node:path';
 import { nextStep } from '../../../policy/advice.ts';
-import { printable } from '../../../protocol/printable.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
 import { readTrustRoots } from '../../../roots/read-roots.ts';
 import type { TrustRoots } from '../../../verify/endorsement-chain.ts';
+import { printable } from '../../../wire/printable.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { paragraphs } from '../../commands/why.ts';
 import type { CliContext } from '../../context.ts';
 import { CliError, exit, exitOfState } from '../../exit.ts';

@@ -1,9 +1,9 @@
-import type { Bundle } from '../../../protocol/bundle.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
-import type { TpmClass } from '../../../protocol/tpm-class.ts';
+import type { Bundle } from '../../../formats/bundle.ts';
+import type { TpmClass } from '../../../formats/tpm-class.ts';
 import { checkEndorsement } from '../../../verify/endorsement.ts';
 import { checkEndorsementChain, type TrustRoots } from '../../../verify/endorsement-chain.ts';
 import { tpmIdentityOf } from '../../../verify/tpm-identity.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 
 /**
  * Checks the endorsement of a bundle; with roots, also that one of them vouches for its certificate. Gives the

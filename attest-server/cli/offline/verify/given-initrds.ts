@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { Bundle } from '../../../protocol/bundle.ts';
-import { atOnce } from '../../../protocol/in-steps.ts';
-import { keepsContent } from '../../../protocol/initrd-kinds.ts';
-import { initrdList, parseInitrdList } from '../../../protocol/initrd-list.ts';
-import type { InitrdManifest } from '../../../protocol/initrd-manifest.ts';
+import type { Bundle } from '../../../formats/bundle.ts';
+import { atOnce } from '../../../formats/in-steps.ts';
+import { keepsContent } from '../../../formats/initrd-kinds.ts';
+import type { InitrdManifest } from '../../../formats/initrd-manifest.ts';
 import { InitrdReader } from '../../../verify/initrd/initrd-reader.ts';
 import { packManifest, parsePackedManifest } from '../../../verify/initrd/packed-manifest.ts';
+import { initrdList, parseInitrdList } from '../../../wire/initrd-list.ts';
 
 /** An initrd that lies here, and what is in it. */
 export interface GivenInitrd {

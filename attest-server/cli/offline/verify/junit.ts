@@ -1,5 +1,5 @@
-import { printable } from '../../../protocol/printable.ts';
-import type { Reason } from '../../../protocol/verdict.ts';
+import { printable } from '../../../wire/printable.ts';
+import type { Reason } from '../../../wire/verdict.ts';
 import type { JudgedBundle } from './verify.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { nextStep } from '../../../policy/advice.ts';
-import type { Reason } from '../../../protocol/verdict.ts';
+import type { Reason } from '../../../wire/verdict.ts';
 import type { JudgedBundle } from './verify.ts';
 
 const levels = { fail: 'error', warn: 'warning', info: 'note' } as const;

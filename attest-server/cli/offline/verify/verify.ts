@@ -1,19 +1,18 @@
+import { type Bundle, parseBundle } from '../../../formats/bundle.ts';
+import { type Reference, reference } from '../../../formats/reference.ts';
 import { appraise } from '../../../policy/appraise.ts';
 import { isRemembered } from '../../../policy/boot/aggregate.ts';
 import { earStatus } from '../../../policy/ear-status.ts';
 import { parsePolicy } from '../../../policy/file/policy-file.ts';
 import { pastOf, withBegun } from '../../../policy/past.ts';
 import { enrolments, type Policy, underTrial } from '../../../policy/policy.ts';
-import { type Bundle, parseBundle } from '../../../protocol/bundle.ts';
-import { checkShape } from '../../../protocol/parse-json.ts';
-import { classOf } from '../../../protocol/reasons.ts';
-import { type Reference, reference } from '../../../protocol/reference.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
-import type { AspectStatus, NodeState, Reason, Verdict } from '../../../protocol/verdict.ts';
 import { verifyBundleEvidence } from '../../../verify/bundle-evidence.ts';
 import { type TrustRoots, trustRoots } from '../../../verify/endorsement-chain.ts';
-
 import { parseCertificate } from '../../../verify/x509/certificate.ts';
+import { checkShape } from '../../../wire/parse-json.ts';
+import { classOf } from '../../../wire/reasons.ts';
+import { Rejection } from '../../../wire/rejection.ts';
+import type { AspectStatus, NodeState, Reason, Verdict } from '../../../wire/verdict.ts';
 import { type BootSummary, bootSummary } from '../boot/summary.ts';
 import { checkEndorsementOf } from './endorsement-chain.ts';
 import { type GivenInitrd, initrdNotes, withInitrds } from './given-initrds.ts';

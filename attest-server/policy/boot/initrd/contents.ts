@@ -1,6 +1,6 @@
-import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../../protocol/file-type.ts';
-import type { InitrdEntry, InitrdManifest } from '../../../protocol/initrd-manifest.ts';
-import { mergedUsr } from '../../../protocol/merged-usr.ts';
+import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, typeOfMode } from '../../../formats/file-type.ts';
+import type { InitrdEntry, InitrdManifest } from '../../../formats/initrd-manifest.ts';
+import { mergedUsr } from '../../../formats/merged-usr.ts';
 
 /** What stands in an initrd when the kernel has unpacked it, as far as one judgement looks into it. */
 export class InitrdContents {

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { InitrdEntry } from '../../../protocol/initrd-manifest.ts';
-import { Rejection } from '../../../protocol/rejection.ts';
+import type { InitrdEntry } from '../../../formats/initrd-manifest.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 import { maskIdentifiers } from '../masked-text.ts';
 import { busyboxApplets } from './busybox-applets.ts';
 import { type InitrdContents, isExecutable, typeOf } from './contents.ts';

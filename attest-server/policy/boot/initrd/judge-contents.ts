@@ -1,9 +1,9 @@
-import { atOnce } from '../../../protocol/in-steps.ts';
-import { isImageOf } from '../../../protocol/initrd-manifest.ts';
-import { filePcr } from '../../../protocol/loader-files.ts';
-import type { Reference } from '../../../protocol/reference.ts';
+import { atOnce } from '../../../formats/in-steps.ts';
+import { isImageOf } from '../../../formats/initrd-manifest.ts';
+import type { Reference } from '../../../formats/reference.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
 import type { ReadInitrd } from '../../../verify/proven.ts';
+import { filePcr } from '../../../wire/loader-files.ts';
 import type { Finding } from '../../finding.ts';
 import { lastExpiry } from '../../last-expiry.ts';
 import { type ListedFiles, listedFiles, longestFirst } from '../../listed-files.ts';

@@ -1,4 +1,4 @@
-import { Rejection } from '../../../protocol/rejection.ts';
+import { Rejection } from '../../../wire/rejection.ts';
 
 export interface IndexEntry {
   readonly key: string;

@@ -1,4 +1,4 @@
-import { addressSentTo, isLoopback } from '../../../protocol/stray-rules.ts';
+import { addressSentTo, isLoopback } from '../../../wire/stray-rules.ts';
 
 /** Whether packets that are sent to an address leave the node; null where nobody says which addresses are its own. */
 export type SendsAway = ((address: string) => boolean) | null;

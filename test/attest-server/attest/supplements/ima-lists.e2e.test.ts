@@ -5,18 +5,18 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { simulateAnswer } from '../../../../attest-server/api/policy-api.ts';
 import { simulateBundle } from '../../../../attest-server/cli/offline/policy/simulate-bundle.ts';
 import { verifyBundle } from '../../../../attest-server/cli/offline/verify/verify.ts';
+import { bundle as bundleSchema } from '../../../../attest-server/formats/bundle.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
-import { bundle as bundleSchema } from '../../../../attest-server/protocol/bundle.ts';
-import { isImaIndex, parseImaIndex } from '../../../../attest-server/protocol/ima-pieces.ts';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
+import { isImaIndex, parseImaIndex } from '../../../../attest-server/wire/ima-pieces.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
 import {
   type AskedSupplement,
   binaryFrame,
   supplementFrame,
-} from '../../../../attest-server/protocol/messages.ts';
-import { simulateAnswer } from '../../../../attest-server/protocol/policy-api.ts';
+} from '../../../../attest-server/wire/messages.ts';
 import { entriesIn, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedList, recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { introduce, type Peer } from '../../attacker.ts';

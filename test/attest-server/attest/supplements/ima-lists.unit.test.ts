@@ -8,10 +8,10 @@ import type {
   KeptSupplement,
   LackingAnswer,
 } from '../../../../attest-server/attest/supplements/supplement.ts';
-import { parseImaIndex } from '../../../../attest-server/protocol/ima-pieces.ts';
-import type { ArrivedSupplement, SupplementPlace } from '../../../../attest-server/protocol/supplements.ts';
 import type { ImaProblem, ProvenImaList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { parseImaIndex } from '../../../../attest-server/wire/ima-pieces.ts';
+import type { ArrivedSupplement, SupplementPlace } from '../../../../attest-server/wire/supplements.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

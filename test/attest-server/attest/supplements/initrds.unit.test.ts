@@ -12,9 +12,8 @@ import {
 import { verifyBundle } from '../../../../attest-server/cli/offline/verify/verify.ts';
 import { keptContext } from '../../../../attest-server/evidence/pack.ts';
 import { unpackEvidence } from '../../../../attest-server/evidence/unpack.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
 import { InForce } from '../../../../attest-server/in-force/in-force.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import { initrdList } from '../../../../attest-server/protocol/initrd-list.ts';
 import type { Store } from '../../../../attest-server/store/open.ts';
 import { verifyBundleEvidence } from '../../../../attest-server/verify/bundle-evidence.ts';
 import {
@@ -22,6 +21,7 @@ import {
   parsePackedManifest,
 } from '../../../../attest-server/verify/initrd/packed-manifest.ts';
 import type { ReadInitrd } from '../../../../attest-server/verify/proven.ts';
+import { initrdList } from '../../../../attest-server/wire/initrd-list.ts';
 import { madeInitrd, withInitrds } from '../../../../swtpm-fixtures/initrd.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { policyOf, replayedValues } from '../../policy/made-proof.ts';

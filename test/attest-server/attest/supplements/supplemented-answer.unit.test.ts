@@ -4,19 +4,19 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Attestation } from '../../../../attest-server/attest/attestation.ts';
 import { keptContext } from '../../../../attest-server/evidence/pack.ts';
 import { InForce } from '../../../../attest-server/in-force/in-force.ts';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
-import { parseFileList } from '../../../../attest-server/protocol/loader-files.ts';
+import type { Store } from '../../../../attest-server/store/open.ts';
+import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { SignedAnswer } from '../../../../attest-server/verify/verify.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
+import { parseFileList } from '../../../../attest-server/wire/loader-files.ts';
 import type {
   AnsweredSupplement,
   AnsweredSupplements,
   ArrivedSupplement,
   SupplementName,
   SupplementPlaces,
-} from '../../../../attest-server/protocol/supplements.ts';
-import { supplementNames } from '../../../../attest-server/protocol/supplements.ts';
-import type { Store } from '../../../../attest-server/store/open.ts';
-import type { Proven } from '../../../../attest-server/verify/proven.ts';
-import { SignedAnswer } from '../../../../attest-server/verify/verify.ts';
+} from '../../../../attest-server/wire/supplements.ts';
+import { supplementNames } from '../../../../attest-server/wire/supplements.ts';
 import { madeInitrd, withInitrds } from '../../../../swtpm-fixtures/initrd.ts';
 import { filesOf, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';

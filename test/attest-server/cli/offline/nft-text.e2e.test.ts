@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
 import { withNftJson } from '../../../../attest-server/cli/offline/nft-text.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
 import { judged, partWith, recordedNode, referenceOf } from '../../policy/firewall/made-firewall.ts';
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { EarlierBundle } from '../../../../attest-server/protocol/bundle.ts';
+import type { EarlierBundle } from '../../../../attest-server/formats/bundle.ts';
 
 const folder = new URL('../../../../swtpm-fixtures/recorded/', import.meta.url);
 

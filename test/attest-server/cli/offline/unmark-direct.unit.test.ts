@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'mocha';
 import { z } from 'zod';
-import { trustedCondition, trustedLabel } from '../../../../attest-server/protocol/marks.ts';
+import { trustedCondition, trustedLabel } from '../../../../attest-server/formats/marks.ts';
 import { type ApiServer, openApiServer } from '../../../../swtpm-fixtures/api-server/api-server.ts';
 import { administrator, operator } from '../../../../swtpm-fixtures/api-server/users.ts';
 import { defineResources } from '../../marking/defined-resources.ts';

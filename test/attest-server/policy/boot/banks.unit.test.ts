@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { observe } from '../../../../attest-server/policy/draft/observation.ts';
-import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { measureBoot } from '../../../../attest-server/verify/measured-boot.ts';
+import { bankBytes, type PcrBank } from '../../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';
 import { aggregateOf, capturedFrom, madeProof, policyOf, replayedValues, verdictOn } from '../made-proof.ts';

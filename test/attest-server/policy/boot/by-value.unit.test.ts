@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { valuesIn } from '../../../../attest-server/policy/boot/by-value.ts';
 import type { CaptureOptions } from '../../../../attest-server/policy/boot/capture.ts';
 import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
-import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { PcrBank } from '../../../../attest-server/wire/messages.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { reference } from '../../../../attest-server/formats/reference.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
 import { diffReferences } from '../../../../attest-server/policy/reference-diff.ts';
-import { reference } from '../../../../attest-server/protocol/reference.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { byValues, madeProof, replayedValues } from '../made-proof.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { dataOf, edited, eventWhere, remeasured, retyped, withValue } from '../../../vectors/log-surgery.ts';
 import { capturedFrom, madeProof, policyOf, verdictOn } from '../made-proof.ts';

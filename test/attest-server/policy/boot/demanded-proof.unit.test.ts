@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { appraise, type NodePast, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { groupOf, type Policy } from '../../../../attest-server/policy/policy.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';

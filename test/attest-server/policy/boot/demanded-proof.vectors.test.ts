@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { verifyBundle } from '../../../../attest-server/cli/offline/verify/verify.ts';
+import { type Bundle, parseBundle } from '../../../../attest-server/formats/bundle.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
-import { type Bundle, parseBundle } from '../../../../attest-server/protocol/bundle.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { verifyBundleEvidence } from '../../../../attest-server/verify/bundle-evidence.ts';
 
 const vectors = join(import.meta.dirname, '../../../../swtpm-fixtures/vectors');

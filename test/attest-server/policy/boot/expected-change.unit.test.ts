@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Announcement, Reference } from '../../../../attest-server/formats/reference.ts';
 import type { Judge } from '../../../../attest-server/policy/aspect.ts';
 import { expectingChanges } from '../../../../attest-server/policy/boot/expected-change.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
-import type { Announcement, Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { digestsOf } from '../../../../swtpm-fixtures/remeasure.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';

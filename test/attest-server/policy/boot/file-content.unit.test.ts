@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { type Reference, unseenFiles } from '../../../../attest-server/formats/reference.ts';
 import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
-import { type Reference, unseenFiles } from '../../../../attest-server/protocol/reference.ts';
 import { filesOf, siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { dataOf, eventsWhere, remeasured } from '../../../vectors/log-surgery.ts';

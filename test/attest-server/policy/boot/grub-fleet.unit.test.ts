@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { versionInName } from '../../../../attest-server/policy/boot/kernel-version.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { siblingFile, withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { updatedLog } from '../../../../swtpm-fixtures/updated-boot.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
+import { reference } from '../../../../attest-server/formats/reference.ts';
 import { maskIdentifiers } from '../../../../attest-server/policy/boot/masked-text.ts';
 import { isOfMenu } from '../../../../attest-server/policy/boot/only-read.ts';
-import { reference } from '../../../../attest-server/protocol/reference.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';

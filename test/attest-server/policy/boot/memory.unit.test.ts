@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
 import type { JudgedNode } from '../../../../attest-server/policy/aspect.ts';
 import { boot } from '../../../../attest-server/policy/boot/boot.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
-import type { HostFacts } from '../../../../attest-server/protocol/facts.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { HostFacts } from '../../../../attest-server/wire/facts.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { captureTogether } from '../../../../attest-server/policy/boot/capture-together.ts';
 import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {
   dataOf,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { digestsOf } from '../../../../swtpm-fixtures/remeasure.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { likeness, sharedWith } from '../../../../attest-server/policy/boot/reference-reach.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { byValues, capturedFrom, madeProof, policyOf } from '../made-proof.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { type Reference, reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
+import { type Reference, reference } from '../../../../attest-server/formats/reference.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper, tamperEvent } from '../../../../swtpm-fixtures/tamper.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
+import type { PcrBank } from '../../../../attest-server/wire/messages.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { tamper } from '../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';

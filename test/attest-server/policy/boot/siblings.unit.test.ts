@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { type SiblingChange, siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';

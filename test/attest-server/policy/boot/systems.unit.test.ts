@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { eventBytes, parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { headerBytes, madePe } from '../../../../swtpm-fixtures/made-pe.ts';

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
-import type { DiskPart, LuksHeader } from '../../../../attest-server/protocol/disk.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { DiskPart, LuksHeader } from '../../../../attest-server/wire/disk.ts';
 import { codesOf, group, judged, madeDevice, proofWith } from './made-disk.ts';
 
 const quick = ['--batch-mode', '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];

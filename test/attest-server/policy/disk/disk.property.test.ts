@@ -3,10 +3,10 @@ import fc from 'fast-check';
 import { before, describe, it } from 'mocha';
 import { parseTarget } from '../../../../attest-server/policy/disk/crypt-target.ts';
 import { luksVolume } from '../../../../attest-server/policy/disk/luks-metadata.ts';
-import { type DiskPart, parseDiskPart } from '../../../../attest-server/protocol/disk.ts';
-import { mountFinder, parseMountTable } from '../../../../attest-server/protocol/mount-table.ts';
-import { overlayLayers } from '../../../../attest-server/protocol/protected-mounts.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { type DiskPart, parseDiskPart } from '../../../../attest-server/wire/disk.ts';
+import { mountFinder, parseMountTable } from '../../../../attest-server/wire/mount-table.ts';
+import { overlayLayers } from '../../../../attest-server/wire/protected-mounts.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { trials } from '../../../trials.ts';
 import { inspectedOf, judged, recordedPart } from './made-disk.ts';
 

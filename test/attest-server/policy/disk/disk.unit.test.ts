@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
+import { reference as referenceSchema } from '../../../../attest-server/formats/reference.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
-import type { DiskPart } from '../../../../attest-server/protocol/disk.ts';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import { reference as referenceSchema } from '../../../../attest-server/protocol/reference.ts';
+import type { DiskPart } from '../../../../attest-server/wire/disk.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
 import {
   codesOf,
   deviceOtherwise,

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
 import type { JudgedNode, Judgement, SharedVolume } from '../../../../attest-server/policy/aspect.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
 import { judgeSequence, sightingOf } from '../../../../attest-server/policy/sequence.ts';
-import type { BlockDevice, DiskPart, Inspected } from '../../../../attest-server/protocol/disk.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { BlockDevice, DiskPart, Inspected } from '../../../../attest-server/wire/disk.ts';
 import { diskPartOfFolder } from '../../../recorded/disk-folder.ts';
 import { partOf, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof } from '../made-proof.ts';

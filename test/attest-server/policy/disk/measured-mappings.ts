@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { DiskPart } from '../../../../attest-server/protocol/disk.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { DiskPart } from '../../../../attest-server/wire/disk.ts';
 import { aggregateEntry, entryOfFields, type MeasuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { partOf, provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof } from '../made-proof.ts';

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
 import type { Judgement } from '../../../../attest-server/policy/aspect.ts';
 import { disk } from '../../../../attest-server/policy/disk/disk.ts';
-import type { DiskPart } from '../../../../attest-server/protocol/disk.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { DiskPart } from '../../../../attest-server/wire/disk.ts';
 import { deviceOtherwise, group, judgedNode, mappingOf, recordedPart } from './made-disk.ts';
 import {
   cryptLine,

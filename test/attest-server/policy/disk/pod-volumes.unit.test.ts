@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
 import { captureDisk } from '../../../../attest-server/policy/disk/capture.ts';
 import { volumeMarks } from '../../../../attest-server/policy/disk/memory.ts';
-import type { DiskPart } from '../../../../attest-server/protocol/disk.ts';
+import type { DiskPart } from '../../../../attest-server/wire/disk.ts';
 import {
   codesOf,
   group,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.ts';
-import { parseDiskPart } from '../../../../attest-server/protocol/disk.ts';
+import { parseDiskPart } from '../../../../attest-server/wire/disk.ts';
 import { diskPartOfFolder } from '../../../recorded/disk-folder.ts';
 import { codesOf, judged, proofWith, recordedDisks, recordedPart } from './made-disk.ts';
 

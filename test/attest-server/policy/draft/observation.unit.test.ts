@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { likeReferences, observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { unmatched } from '../../../../attest-server/policy/policy.ts';
 import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { withMadeFiles } from '../../../../swtpm-fixtures/loader-files.ts';
 import { siblingLog } from '../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog, shimGrubBoots } from '../../../swtpm-fixtures/recorded-log.ts';

@@ -15,8 +15,8 @@ import {
 } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
 import { waysIn } from '../../../../attest-server/policy/firewall/walk.ts';
 import { diffLines } from '../../../../attest-server/policy/line-diff.ts';
-import { parseFirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { parseFirewallPart } from '../../../../attest-server/wire/firewall.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { trials } from '../../../trials.ts';
 import { partWith } from './made-firewall.ts';
 

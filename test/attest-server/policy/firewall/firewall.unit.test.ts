@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { type Reference, reference as referenceSchema } from '../../../../attest-server/formats/reference.ts';
 import { appraise, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { CaptureError } from '../../../../attest-server/policy/capture-error.ts';
 import { PolicyError } from '../../../../attest-server/policy/file/policy-error.ts';
 import { firewall } from '../../../../attest-server/policy/firewall/firewall.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import {
-  type Reference,
-  reference as referenceSchema,
-} from '../../../../attest-server/protocol/reference.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
 import { policyOf } from '../made-proof.ts';
 import { at, failing, judged, partWith, provenWith, recordedNode, referenceOf } from './made-firewall.ts';

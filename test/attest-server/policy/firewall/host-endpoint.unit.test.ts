@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'mocha';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
 import { failing, judged, recordedNode, referenceOf } from './made-firewall.ts';
 

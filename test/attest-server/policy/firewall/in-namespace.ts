@@ -3,7 +3,7 @@ import { createServer, connect as openSocket } from 'node:net';
 import { run } from 'node-tpm2/run';
 import { z } from 'zod';
 import { readRules } from '../../../../agent/netfilter/read-rules.ts';
-import { nftOutput } from '../../../../attest-server/protocol/firewall.ts';
+import { nftOutput } from '../../../../attest-server/wire/firewall.ts';
 
 /** Does in the network namespace that it was started in what its parent asks for, and ends with its parent. */
 const question = z.union([

@@ -1,11 +1,11 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { appraise, type NodePast, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { firewall } from '../../../../attest-server/policy/firewall/firewall.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf } from '../made-proof.ts';
 

@@ -4,7 +4,7 @@ import { parseOpening } from '../../../../attest-server/policy/firewall/opening.
 import { rulesetOf } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
 import { parseRequirement } from '../../../../attest-server/policy/firewall/requirement.ts';
 import { waysIn } from '../../../../attest-server/policy/firewall/walk.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { partWith } from './made-firewall.ts';
 
 /** A filter table for both families, whose chain INPUT drops by its policy. */

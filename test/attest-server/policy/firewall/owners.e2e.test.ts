@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { failing, judged, referenceOf } from './made-firewall.ts';
 import { programs } from './owner-programs.ts';
 import { ownerRules } from './owner-rules.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { z } from 'zod';
-import { type FirewallPart, firewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import { type FirewallPart, firewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { type Inside, openInside } from './inside.ts';
 import { failing, judged, recordedNode, referenceOf } from './made-firewall.ts';
 

@@ -6,9 +6,9 @@ import {
   rulesetOf,
   rulesetOfBaseline,
 } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { cpuMs } from '../../../bench/cpu-time.ts';
 import { firewallPartOfFolder } from '../../../recorded/firewall-folder.ts';
 import { failing, judged, partWith, recordedNode, referenceOf } from './made-firewall.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { readRules } from '../../../../agent/netfilter/read-rules.ts';
-import { type FirewallPart, parseFirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
+import { type FirewallPart, parseFirewallPart } from '../../../../attest-server/wire/firewall.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
 import { type Namespace, openNamespace } from '../../../agent/netfilter/namespace.ts';
 import { failing, judged, referenceOf } from './made-firewall.ts';
 

@@ -4,9 +4,9 @@ import { baselineOf, judgeRules } from '../../../../attest-server/policy/firewal
 import type { Owner, RulePlace } from '../../../../attest-server/policy/firewall/owners/owner.ts';
 import { shippedOwners } from '../../../../attest-server/policy/firewall/owners/shipped.ts';
 import { rulesetOf } from '../../../../attest-server/policy/firewall/read-ruleset.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import { iptablesTables } from '../../../../attest-server/protocol/owned-chains.ts';
-import { isStrayLine } from '../../../../attest-server/protocol/stray-rules.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
+import { iptablesTables } from '../../../../attest-server/wire/owned-chains.ts';
+import { isStrayLine } from '../../../../attest-server/wire/stray-rules.ts';
 import { partWith } from './made-firewall.ts';
 
 /** Where the kernel begins, by table: no owner's name. */

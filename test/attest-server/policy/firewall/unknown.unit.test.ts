@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise } from '../../../../attest-server/policy/appraise.ts';
 import { unknownIn } from '../../../../attest-server/policy/unknown.ts';
-import type { FirewallPart } from '../../../../attest-server/protocol/firewall.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
+import type { FirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { policyOf } from '../made-proof.ts';
 import { at, judged, partWith, provenWith, referenceOf } from './made-firewall.ts';
 

@@ -1,4 +1,4 @@
-import { type FirewallPart, parseFirewallPart } from '../../../../attest-server/protocol/firewall.ts';
+import { type FirewallPart, parseFirewallPart } from '../../../../attest-server/wire/firewall.ts';
 import { openInside } from './inside.ts';
 
 /** A node with real rules. */

@@ -8,10 +8,10 @@ import {
   noPast,
 } from '../../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
-import { type Facts, type HostFacts, parseFacts } from '../../../../attest-server/protocol/facts.ts';
-import type { ReasonCode } from '../../../../attest-server/protocol/reasons.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import { type Facts, type HostFacts, parseFacts } from '../../../../attest-server/wire/facts.ts';
+import type { ReasonCode } from '../../../../attest-server/wire/reasons.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf } from '../made-proof.ts';
 

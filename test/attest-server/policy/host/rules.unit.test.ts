@@ -5,7 +5,7 @@ import { parsePolicy } from '../../../../attest-server/policy/file/policy-file.t
 import { warningsOf } from '../../../../attest-server/policy/file/policy-warnings.ts';
 import { hostRules } from '../../../../attest-server/policy/host/rules.ts';
 import { taintLetters, taintsOf } from '../../../../attest-server/policy/host/taints.ts';
-import { sysctlNames } from '../../../../attest-server/protocol/sysctls.ts';
+import { sysctlNames } from '../../../../attest-server/wire/sysctls.ts';
 import { policyOf } from '../made-proof.ts';
 
 function faultsOf(line: string): readonly string[] {

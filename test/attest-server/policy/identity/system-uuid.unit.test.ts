@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { noPast } from '../../../../attest-server/policy/appraise.ts';
 import { isSameMachine } from '../../../../attest-server/policy/identity/system-uuid.ts';
-import type { Facts } from '../../../../attest-server/protocol/facts.ts';
+import type { Facts } from '../../../../attest-server/wire/facts.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { provenByHand } from '../../verify/made-by-hand.ts';
 import { madeProof, policyOf, verdictOn } from '../made-proof.ts';

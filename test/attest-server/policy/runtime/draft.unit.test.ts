@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { observe } from '../../../../attest-server/policy/draft/observation.ts';
 import { postureObserver } from '../../../../attest-server/policy/draft/posture.ts';
 import { suggestPolicy } from '../../../../attest-server/policy/draft/suggest.ts';
 import { checkPolicy } from '../../../../attest-server/policy/file/policy-file.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { at, file, knowing, RunningNode, runtimePolicy } from './running-node.ts';
 
 const [group = assert.fail()] = runtimePolicy().groups;

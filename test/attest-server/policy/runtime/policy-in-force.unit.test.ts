@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
+import { type ImaArea, parseImaPolicy } from '../../../../attest-server/formats/ima-policy.ts';
 import { missingAreas, policyInForce } from '../../../../attest-server/policy/runtime/policy-in-force.ts';
 import { runtimeSchema } from '../../../../attest-server/policy/runtime/schema.ts';
-import { type ImaArea, parseImaPolicy } from '../../../../attest-server/protocol/ima-policy.ts';
 
 const boot = (...lines: readonly string[]) => ({
   commandLines: lines.map((text, event) => ({ event, text })),

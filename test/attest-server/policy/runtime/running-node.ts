@@ -1,4 +1,7 @@
 import { hash } from 'node:crypto';
+import { DigestList } from '../../../../attest-server/formats/digest-list.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import {
   type AppraisedNode,
   type Appraiser,
@@ -6,12 +9,9 @@ import {
   noPast,
 } from '../../../../attest-server/policy/appraise.ts';
 import type { Policy } from '../../../../attest-server/policy/policy.ts';
-import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
-import type { Verdict } from '../../../../attest-server/protocol/verdict.ts';
 import { type KnownList, proveList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
+import type { Verdict } from '../../../../attest-server/wire/verdict.ts';
 import { aggregateEntry, entryOfFields } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { bankByHand, provenByHand } from '../../verify/made-by-hand.ts';

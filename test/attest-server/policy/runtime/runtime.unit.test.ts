@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { DigestList } from '../../../../attest-server/formats/digest-list.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import { type Reference, reference as referenceSchema } from '../../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../../attest-server/policy/advice.ts';
 import { appraise, createAppraiser, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { captureReferencesInSteps } from '../../../../attest-server/policy/capture.ts';
 import { groupOf } from '../../../../attest-server/policy/policy.ts';
 import { likenessTo } from '../../../../attest-server/policy/reference-reach.ts';
-import { DigestList } from '../../../../attest-server/protocol/digest-list.ts';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import {
-  type Reference,
-  reference as referenceSchema,
-} from '../../../../attest-server/protocol/reference.ts';
 import type { Proven } from '../../../../attest-server/verify/proven.ts';
 import { measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';

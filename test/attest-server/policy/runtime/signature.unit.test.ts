@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, hash, sign } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { DerReader, tag } from '../../../../attest-server/formats/der.ts';
 import { signedBy } from '../../../../attest-server/policy/runtime/signature.ts';
 import { prepareSigners } from '../../../../attest-server/policy/runtime/signer-keys.ts';
-import { DerReader, tag } from '../../../../attest-server/protocol/der.ts';
 import type { ImaEntry } from '../../../../attest-server/verify/ima/proven-list.ts';
 import { appendedEntry, entryOf, portableEntry, signatures, signedEntry } from './recorded-signatures.ts';
 

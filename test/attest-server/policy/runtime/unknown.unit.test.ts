@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { Reference } from '../../../../attest-server/formats/reference.ts';
 import { appraise, noPast } from '../../../../attest-server/policy/appraise.ts';
 import { unknownIn } from '../../../../attest-server/policy/unknown.ts';
-import type { Reference } from '../../../../attest-server/protocol/reference.ts';
 import { at, file, knowing, RunningNode, runtimePolicy } from './running-node.ts';
 
 const known = knowing({ '/usr/bin/a': 'a', '/usr/bin/b': 'b' });

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { limits } from '../../../../attest-server/protocol/limits.ts';
 import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { limits } from '../../../../attest-server/wire/limits.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { trials } from '../../../trials.ts';
 import { rejectionOf } from '../rejection-of.ts';

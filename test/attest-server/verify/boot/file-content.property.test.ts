@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { fileContents, fileList, parseFileList } from '../../../../attest-server/protocol/loader-files.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { environmentLines, rewritesOf } from '../../../../attest-server/verify/boot/environment-block.ts';
 import { fileContent } from '../../../../attest-server/verify/boot/file-content.ts';
+import { fileContents, fileList, parseFileList } from '../../../../attest-server/wire/loader-files.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { font, grubModule } from '../../../../swtpm-fixtures/loader-files.ts';
 import { trials } from '../../../trials.ts';
 

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import { reference } from '../../../../attest-server/formats/reference.ts';
 import { captureReference } from '../../../../attest-server/policy/boot/capture.ts';
 import { judgeBoot } from '../../../../attest-server/policy/boot/judge-boot.ts';
 import { prepareReferences } from '../../../../attest-server/policy/boot/reference-set.ts';
 import { defaultBootRules } from '../../../../attest-server/policy/boot/rules.ts';
 import { vouchedBoot } from '../../../../attest-server/policy/boot/vouched-boot.ts';
-import { pcrBanks } from '../../../../attest-server/protocol/messages.ts';
-import { reference } from '../../../../attest-server/protocol/reference.ts';
 import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { replayedValues } from '../../policy/made-proof.ts';
 

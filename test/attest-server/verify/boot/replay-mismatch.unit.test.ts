@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { PcrValues } from '../../../../attest-server/protocol/pcr-values.ts';
 import { hashPart } from '../../../../attest-server/verify/hashed-part.ts';
 import { replayBoot } from '../../../../attest-server/verify/measured-boot.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import type { PcrValues } from '../../../../attest-server/wire/pcr-values.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import type { AggregateProblem } from '../../../../attest-server/verify/ima/boot-aggregate.ts';
 import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { aggregateEntry, type MeasuredEntry, measuredEntry } from '../../../../swtpm-fixtures/ima-list.ts';
 import { aggregateOf } from '../../policy/made-proof.ts';
 import { bankByHand } from '../made-by-hand.ts';

@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import { bankBytes, type PcrBank } from '../../../../attest-server/protocol/messages.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
 import {
   type KnownList,
   type ListProof,
@@ -13,6 +12,7 @@ import {
 } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
 import type { ImaTail } from '../../../../attest-server/verify/verify.ts';
+import { bankBytes, type PcrBank } from '../../../../attest-server/wire/messages.ts';
 import { bankByHand } from '../made-by-hand.ts';
 
 /** The whole work of `proveList` in one. */

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import type { KnownList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import { pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { trials } from '../../../trials.ts';
 import { bankByHand } from '../made-by-hand.ts';
 import {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import type { KnownList } from '../../../../attest-server/verify/ima/prove-list.ts';
 import { isProvenList, type ProvenImaList } from '../../../../attest-server/verify/ima/proven-list.ts';
+import { type PcrBank, pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import {
   asciiOf,
   binaryOf,

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/protocol/messages.ts';
 import { isProvenList } from '../../../../attest-server/verify/ima/proven-list.ts';
 import type { QuotedBank } from '../../../../attest-server/verify/proven.ts';
+import { bankBytes, type PcrBank, pcrBanks } from '../../../../attest-server/wire/messages.ts';
 import { bankByHand } from '../made-by-hand.ts';
 import { listIn, proved, saidBy } from './made-list.ts';
 

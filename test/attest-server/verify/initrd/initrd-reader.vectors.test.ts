@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, it } from 'mocha';
-import type { InitrdEntry } from '../../../../attest-server/protocol/initrd-manifest.ts';
+import type { InitrdEntry } from '../../../../attest-server/formats/initrd-manifest.ts';
 import { newc } from '../../../../swtpm-fixtures/newc.ts';
 import { faultsOf, made, readInitrd } from './read-initrd.ts';
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { describe, it } from 'mocha';
-import { atOnce } from '../../../../attest-server/protocol/in-steps.ts';
-import type { InitrdManifest } from '../../../../attest-server/protocol/initrd-manifest.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
+import { atOnce } from '../../../../attest-server/formats/in-steps.ts';
+import type { InitrdManifest } from '../../../../attest-server/formats/initrd-manifest.ts';
 import {
   packManifest,
   parsePackedManifest,
 } from '../../../../attest-server/verify/initrd/packed-manifest.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { recordedManifest } from '../../../swtpm-fixtures/recorded-initrd.ts';
 
 const recorded = recordedManifest();

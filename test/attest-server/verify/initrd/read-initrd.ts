@@ -1,4 +1,4 @@
-import type { InitrdEntry, InitrdManifest } from '../../../../attest-server/protocol/initrd-manifest.ts';
+import type { InitrdEntry, InitrdManifest } from '../../../../attest-server/formats/initrd-manifest.ts';
 import { type InitrdOptions, InitrdReader } from '../../../../attest-server/verify/initrd/initrd-reader.ts';
 
 /** The manifest of an image, in pieces of that many bytes. */

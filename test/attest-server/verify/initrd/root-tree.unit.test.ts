@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
-import type { InitrdEntry } from '../../../../attest-server/protocol/initrd-manifest.ts';
+import type { InitrdEntry } from '../../../../attest-server/formats/initrd-manifest.ts';
 import { file, folder, link, mode, type NewcEntry, newc } from '../../../../swtpm-fixtures/newc.ts';
 import { faultsOf, made, readInitrd } from './read-initrd.ts';
 

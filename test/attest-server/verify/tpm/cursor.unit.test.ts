@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { Cursor } from '../../../../attest-server/verify/tpm/cursor.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 
 const bytes = Buffer.from('0102030405060708090a0b0c0d0e0f', 'hex');
 

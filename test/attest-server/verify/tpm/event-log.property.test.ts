@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import { trials } from '../../../trials.ts';
 import { rejectionOf } from '../rejection-of.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { PcrBank } from '../../../../attest-server/protocol/messages.ts';
-import { Rejection } from '../../../../attest-server/protocol/rejection.ts';
 import { asTheLogSays, bootState } from '../../../../attest-server/verify/boot/derive-boot-state.ts';
 import { parseEventLog } from '../../../../attest-server/verify/tpm/event-log.ts';
+import type { PcrBank } from '../../../../attest-server/wire/messages.ts';
+import { Rejection } from '../../../../attest-server/wire/rejection.ts';
 import { rewriteLog } from '../../../../swtpm-fixtures/rewrite-log.ts';
 import { recordedLog } from '../../../swtpm-fixtures/recorded-log.ts';
 import {

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { BootDiff } from '../../../../../attest-server/cli/offline/boot/diff.ts';
-import { parseBundle } from '../../../../../attest-server/protocol/bundle.ts';
-import type { Verdict } from '../../../../../attest-server/protocol/verdict.ts';
+import { parseBundle } from '../../../../../attest-server/formats/bundle.ts';
+import type { Verdict } from '../../../../../attest-server/wire/verdict.ts';
 import { siblingLog } from '../../../../../swtpm-fixtures/sibling.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import { eventLogError, renderEventLog } from '../../../../../attest-server/cli/offline/boot/eventlog.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
 import { parseEventLog } from '../../../../../attest-server/verify/tpm/event-log.ts';
 import { parseUserSpaceLog } from '../../../../../attest-server/verify/tpm/user-space-log.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { runAssay } from '../../cli-fixture.ts';
 

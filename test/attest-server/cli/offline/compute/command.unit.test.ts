@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { ComponentDifference } from '../../../../../attest-server/cli/offline/boot/component-diff.ts';
+import { type Reference, reference } from '../../../../../attest-server/formats/reference.ts';
 import { captureReference } from '../../../../../attest-server/policy/boot/capture.ts';
-import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
 import {
   certificateTableAt,
   checksumAt,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
+import { type Reference, reference } from '../../../../../attest-server/formats/reference.ts';
 import { runAssay } from '../../cli-fixture.ts';
 
 type GivenFile = readonly [option: '--kernel' | '--initrd' | '--loader', path: string, bytes: Buffer];

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { unifiedComponents } from '../../../../../attest-server/cli/offline/compute/unified.ts';
-import { reference } from '../../../../../attest-server/protocol/reference.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { reference } from '../../../../../attest-server/formats/reference.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { headerBytes } from '../../../../../swtpm-fixtures/made-pe.ts';
 import { namedPe } from './named-pe.ts';
 

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { CliError } from '../../../../../attest-server/cli/exit.ts';
 import { readForeign } from '../../../../../attest-server/cli/offline/foreign/read-foreign.ts';
-import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
+import type { Reference } from '../../../../../attest-server/formats/reference.ts';
 import { parseEventLog } from '../../../../../attest-server/verify/tpm/event-log.ts';
 import { tamper } from '../../../../../swtpm-fixtures/tamper.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';

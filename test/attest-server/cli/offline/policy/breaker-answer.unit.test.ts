@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
+import type { SimulatedNodeView } from '../../../../../attest-server/api/policy-api.ts';
 import { breakerAnswer } from '../../../../../attest-server/cli/offline/policy/breaker-answer.ts';
-import type { SimulatedNodeView } from '../../../../../attest-server/protocol/policy-api.ts';
-import type { ReasonCode } from '../../../../../attest-server/protocol/reasons.ts';
+import type { ReasonCode } from '../../../../../attest-server/wire/reasons.ts';
 import { reasonOf } from '../../../http/api-fixture.ts';
 
 const trusted = { taints: [], label: true };

@@ -15,13 +15,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { run } from 'node-tpm2/run';
-import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
+import { atOnce } from '../../../../../attest-server/formats/in-steps.ts';
 import {
   contentFaultInSteps,
   parseFiles,
   type Reference,
   reference,
-} from '../../../../../attest-server/protocol/reference.ts';
+} from '../../../../../attest-server/formats/reference.ts';
 import { runAssay } from '../../cli-fixture.ts';
 import { madeDeb } from './made-archives.ts';
 import { recordedRpm } from './recorded-packages.ts';

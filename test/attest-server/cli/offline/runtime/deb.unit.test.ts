@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { readDeb } from '../../../../../attest-server/cli/offline/runtime/deb.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { madeAr, madeDeb, madeTar } from './made-archives.ts';
 
 const version = ['debian-binary', Buffer.from('2.0\n')] as const;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { globOfExclude, parseKeylime } from '../../../../../attest-server/cli/offline/runtime/keylime.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 
 const [one, two, three] = ['1', '2', '3'].map((digit) => digit.repeat(64)) as [string, string, string];
 const sha1 = '4'.repeat(40);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { parseRpm, readRpm } from '../../../../../attest-server/cli/offline/runtime/rpm.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { recordedRpm, withoutContent } from './recorded-packages.ts';
 
 const whole = readFileSync(recordedRpm);

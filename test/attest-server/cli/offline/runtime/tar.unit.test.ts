@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
 import { readTar } from '../../../../../attest-server/cli/offline/runtime/tar.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { madeTar } from './made-archives.ts';
 
 const sha256 = (text: string) => hash('sha256', text, 'buffer');

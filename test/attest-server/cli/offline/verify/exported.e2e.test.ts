@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
+import { nodeView } from '../../../../../attest-server/api/api.ts';
 import { verifyBundle } from '../../../../../attest-server/cli/offline/verify/verify.ts';
-import { nodeView } from '../../../../../attest-server/protocol/api.ts';
-import { type Bundle, parseBundle } from '../../../../../attest-server/protocol/bundle.ts';
-import { binaryFrame } from '../../../../../attest-server/protocol/messages.ts';
+import { type Bundle, parseBundle } from '../../../../../attest-server/formats/bundle.ts';
+import { binaryFrame } from '../../../../../attest-server/wire/messages.ts';
 import { introduce } from '../../../attacker.ts';
 import { type ForgedTpm, forgedTpm, testAuthority } from '../../../forged-tpm.ts';
 import { startTestServer, type TestServer } from '../../../running-server.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { exit } from '../../../../../attest-server/cli/exit.ts';
-import { limits } from '../../../../../attest-server/protocol/limits.ts';
+import { limits } from '../../../../../attest-server/wire/limits.ts';
 import { runAssay } from '../../cli-fixture.ts';
 
 const bundle = join(

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { DigestList } from '../../../../../attest-server/formats/digest-list.ts';
+import { atOnce } from '../../../../../attest-server/formats/in-steps.ts';
+import type { InitrdEntry, InitrdManifest } from '../../../../../attest-server/formats/initrd-manifest.ts';
+import type { Reference } from '../../../../../attest-server/formats/reference.ts';
 import { nextStep } from '../../../../../attest-server/policy/advice.ts';
 import { noPast } from '../../../../../attest-server/policy/appraise.ts';
 import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
@@ -9,12 +13,8 @@ import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-bo
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
 import type { Unknown } from '../../../../../attest-server/policy/unknown.ts';
-import { DigestList } from '../../../../../attest-server/protocol/digest-list.ts';
-import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
-import type { InitrdEntry, InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
-import type { Reference } from '../../../../../attest-server/protocol/reference.ts';
-import type { Reason, Verdict } from '../../../../../attest-server/protocol/verdict.ts';
 import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
+import type { Reason, Verdict } from '../../../../../attest-server/wire/verdict.ts';
 import { asRead, recordedManifest, recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
 import { runtimeReference } from '../../made-files.ts';

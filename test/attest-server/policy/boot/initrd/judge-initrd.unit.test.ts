@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { describe, it } from 'mocha';
+import { DigestList, type ListedFile } from '../../../../../attest-server/formats/digest-list.ts';
+import { atOnce } from '../../../../../attest-server/formats/in-steps.ts';
+import { keepsContent } from '../../../../../attest-server/formats/initrd-kinds.ts';
 import { captureInitrds } from '../../../../../attest-server/policy/boot/initrd/capture.ts';
 import {
   type JudgedInitrd,
   judgeInitrd,
 } from '../../../../../attest-server/policy/boot/initrd/judge-initrd.ts';
 import { listedFiles } from '../../../../../attest-server/policy/listed-files.ts';
-import { DigestList, type ListedFile } from '../../../../../attest-server/protocol/digest-list.ts';
-import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
-import { keepsContent } from '../../../../../attest-server/protocol/initrd-kinds.ts';
 import type { Proven } from '../../../../../attest-server/verify/proven.ts';
 import { file, folder, link, mode, type NewcEntry, newc } from '../../../../../swtpm-fixtures/newc.ts';
 import { asRead } from '../../../../swtpm-fixtures/recorded-initrd.ts';

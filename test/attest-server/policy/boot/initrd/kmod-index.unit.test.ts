@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { parseKmodIndex } from '../../../../../attest-server/policy/boot/initrd/kmod-index.ts';
 import { parseLibraryCache } from '../../../../../attest-server/policy/boot/initrd/library-cache.ts';
-import { Rejection } from '../../../../../attest-server/protocol/rejection.ts';
+import { Rejection } from '../../../../../attest-server/wire/rejection.ts';
 import { recordedManifest } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 
 const { entries, contents } = recordedManifest();

@@ -4,6 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { after, before, describe, it } from 'mocha';
+import { atOnce } from '../../../../../attest-server/formats/in-steps.ts';
+import { keepsContent } from '../../../../../attest-server/formats/initrd-kinds.ts';
+import type { InitrdManifest } from '../../../../../attest-server/formats/initrd-manifest.ts';
+import { type Reference, reference } from '../../../../../attest-server/formats/reference.ts';
 import { InitrdJudge } from '../../../../../attest-server/policy/boot/initrd/judge-contents.ts';
 import {
   type JudgedInitrd,
@@ -12,10 +16,6 @@ import {
 import { defaultBootRules } from '../../../../../attest-server/policy/boot/rules.ts';
 import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-boot.ts';
 import { listedFiles } from '../../../../../attest-server/policy/listed-files.ts';
-import { atOnce } from '../../../../../attest-server/protocol/in-steps.ts';
-import { keepsContent } from '../../../../../attest-server/protocol/initrd-kinds.ts';
-import type { InitrdManifest } from '../../../../../attest-server/protocol/initrd-manifest.ts';
-import { type Reference, reference } from '../../../../../attest-server/protocol/reference.ts';
 import { folder, newc } from '../../../../../swtpm-fixtures/newc.ts';
 import { asRead } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
