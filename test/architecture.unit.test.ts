@@ -250,7 +250,7 @@ describe('the architecture', () => {
     );
   });
 
-  it('opens each room of the server by its one opener, in server.ts, which gives it the report that it declares', () => {
+  it('opens each room of the server by its one opener, in server.ts, which gives it what it declares to telemetry', () => {
     const opened = importsOf(read(`${server}/server.ts`))
       .filter(({ typeOnly }) => !typeOnly)
       .flatMap(({ from }) => resolve(`${server}/server.ts`, from) ?? [])
@@ -260,7 +260,7 @@ describe('the architecture', () => {
       // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
-        ...openedRooms.map((room) => `${room}/report.ts`).filter((report) => files.includes(report)),
+        ...openedRooms.map((room) => `${room}/telemetry.ts`).filter((file) => files.includes(file)),
         `${server}/audit/chain.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,

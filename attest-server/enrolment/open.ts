@@ -16,7 +16,7 @@ import { createIdentify, type Identify, isUndecided, type Peer } from './identif
 import { LastSeen } from './last-seen.ts';
 import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
-import type { EnrolmentReport } from './report.ts';
+import type { EnrolmentReport } from './telemetry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
 type Refused = ChannelPorts<Peer>['refused'];

@@ -21,7 +21,7 @@ import { createPolicyRefusal, isTimeout, type PolicyRefusalParts } from './polic
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
 import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
 import { createReloads, type FaultyPart, type ReloadedParts, type ReloadTold } from './reload.ts';
-import type { InForceReport } from './report.ts';
+import type { InForceReport } from './telemetry.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {

@@ -7,7 +7,7 @@ import { type ReasonCode, reasonCodes } from '../wire/reasons.ts';
 import type { Figures } from './figures.ts';
 import { LogLimiter } from './log-limiter.ts';
 
-/** What a room reports with: in its `report.ts` each says what an event does to metrics, log and audit log. */
+/** What a room reports with: in its `telemetry.ts` each says what an event does to metrics, log and audit log. */
 export interface Reporting {
   readonly figures: Figures;
   readonly logger: Logger;

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { pino } from 'pino';
 import { ClusterCheckpoint } from '../../../attest-server/audit/cluster-checkpoint.ts';
 import { type Audit, openAudit } from '../../../attest-server/audit/open.ts';
-import { auditFigures, auditReport } from '../../../attest-server/audit/report.ts';
+import { auditFigures, auditReport } from '../../../attest-server/audit/telemetry.ts';
 import { ClusterError } from '../../../attest-server/marking/ports.ts';
 import type { Store } from '../../../attest-server/store/open.ts';
 import { parseCheckpoint } from '../../../attest-server/wire/checkpoint.ts';

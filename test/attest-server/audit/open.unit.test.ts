@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
 import { openAudit } from '../../../attest-server/audit/open.ts';
-import { auditReport } from '../../../attest-server/audit/report.ts';
+import { auditReport } from '../../../attest-server/audit/telemetry.ts';
 import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { openMadeStore } from '../store/made-store.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';

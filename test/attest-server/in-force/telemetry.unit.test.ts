@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { pino } from 'pino';
-import { inForceReport } from '../../../attest-server/in-force/report.ts';
+import { inForceReport } from '../../../attest-server/in-force/telemetry.ts';
 import { observePolicy } from '../../../attest-server/policy/shipped/built-in.ts';
 import type { NodeState } from '../../../attest-server/wire/verdict.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';

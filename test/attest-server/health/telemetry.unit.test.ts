@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import type { AuditEvent } from '../../../attest-server/formats/audit.ts';
 import { StorageFault } from '../../../attest-server/formats/server-fault.ts';
-import { healthReport } from '../../../attest-server/health/report.ts';
+import { healthReport } from '../../../attest-server/health/telemetry.ts';
 import { madeTelemetry } from '../telemetry/made-telemetry.ts';
 
 describe('the report of a full disk', () => {
