@@ -89,12 +89,13 @@ const rules: readonly Rule[] = [
   },
   ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
   { room: `${server}/health`, values: [formats], types },
-  { room: `${server}/presence`, values: [], types: [formats, ...types] },
-  ...rooms('marking', 'telemetry', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
+  { room: `${server}/presence`, values: [formats], types },
+  ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
+  { room: `${server}/telemetry`, values: [wire, formats], types },
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [`${formats}/server-fault`, runner] },
+  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
   { room: `${server}/tls`, values: [wire, `${server}/state`, runner], types: [formats, ...types] },
   ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
@@ -261,7 +262,7 @@ describe('the architecture', () => {
     );
   });
 
-  it('opens each room of the server by its one opener, in server.ts', () => {
+  it('opens each room of the server by its one opener, in server.ts, which gives it what it declares to telemetry', () => {
     const opened = importsOf(read(`${server}/server.ts`))
       .filter(({ typeOnly }) => !typeOnly)
       .flatMap(({ from }) => resolve(`${server}/server.ts`, from) ?? [])
@@ -271,6 +272,7 @@ describe('the architecture', () => {
       // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
+        ...openedRooms.map((room) => `${room}/telemetry.ts`).filter((file) => files.includes(file)),
         `${server}/audit/chain.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
@@ -360,6 +362,16 @@ describe('the architecture', () => {
     assert.ok(loaded.has('agent/netfilter/client.ts') && loaded.has('agent/tpm-broker/client.ts'));
     assert.deepEqual(
       [...loaded].filter((file) => forOthers.some((pattern) => pattern.test(file))),
+      [],
+    );
+  });
+
+  it('knows in telemetry alone how metrics are kept', () => {
+    const importers = files.filter((file) =>
+      importsOf(read(file)).some(({ from }) => from === 'prom-client'),
+    );
+    assert.deepEqual(
+      importers.filter((file) => !file.startsWith(`${server}/telemetry/`)),
       [],
     );
   });
