@@ -108,14 +108,12 @@ async function run(flags: Flags): Promise<void> {
   const { values: settings, ignored } = await readSettings(flags);
   started = settings;
   const { configOf } = await import('./config.ts');
-  const { pino } = await import('pino');
-  const { logLines } = await import('./settings/log-lines.ts');
+  const { createLogger } = await import('./settings/logger.ts');
   const { keepHeapSmall } = await import('./heap.ts');
   keepHeapSmall();
   const { startServer } = await import('./server.ts');
   const { cloudEnvironment } = await import('./cloud-environment.ts');
-  const { formatters, timestamp } = logLines;
-  const logger = pino({ level: settings.logLevel, base: null, formatters, timestamp }, pino.destination(2));
+  const logger = createLogger(settings.logLevel, null);
   logger.info({ code: 'configuration', version, file: flags.config ?? null, settings }, 'the server starts');
   for (const setting of ignored)
     logger.warn(

@@ -3,7 +3,7 @@ import type { ReasonCode } from '../wire/reasons.ts';
 import type { Mode } from '../wire/verdict.ts';
 import type { AdmissionGap } from './admission-gaps.ts';
 import type { Breaker } from './breaker.ts';
-import { hasMarks } from './marks-on-node.ts';
+import { hasMarks } from './marks.ts';
 import type { Reconciler } from './reconciler.ts';
 
 /** How it goes with the marks, for metrics. */

@@ -1,12 +1,14 @@
-import type { Logger } from 'pino';
-import type { PresenceDoubt } from '../formats/cluster.ts';
-import type { PresenceReport } from '../presence/ports.ts';
+import { type PresenceDoubt, presenceDoubts } from '../formats/cluster.ts';
+import type { Figures } from '../telemetry/figures.ts';
+import type { Reporting } from '../telemetry/reporting.ts';
+import type { PresenceReport } from './ports.ts';
+import type { PresenceFigures } from './presence.ts';
 
 /** How many nodes a line of the log names. */
 const mostNodes = 20;
 
-/** What is said of nodes that left the cluster and came back. */
-export function createPresenceReport(logger: Logger, fault: PresenceReport['fault']): PresenceReport {
+/** Nodes that left the cluster and came back. */
+export function presenceReport({ logger, fault }: Pick<Reporting, 'logger' | 'fault'>): PresenceReport {
   return {
     gone(names, isMost) {
       const fields = { nodes: names.length, named: names.slice(0, mostNodes) };
@@ -34,6 +36,21 @@ export function createPresenceReport(logger: Logger, fault: PresenceReport['faul
 
     fault,
   };
+}
+
+export function presenceFigures(figures: Figures, of: () => Pick<PresenceFigures, 'gone' | 'doubt'>): void {
+  figures.sampled(
+    'nodes_gone',
+    'Nodes that are gone from the cluster and silent; they are not counted by state',
+    () => of().gone,
+  );
+  figures.sampledBy(
+    'presence_doubt',
+    '1 while no node is taken for gone, since the list of Nodes in the cluster cannot be true, else 0',
+    'cause',
+    presenceDoubts,
+    (cause) => (of().doubt === cause ? 1 : 0),
+  );
 }
 
 const doubtText: Readonly<Record<PresenceDoubt, string>> = {

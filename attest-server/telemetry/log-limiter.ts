@@ -3,7 +3,7 @@ const period = 60_000;
 const most = 20;
 
 /** Decides what of a flood is said in the log. */
-export class Sparingly {
+export class LogLimiter {
   #since = Number.NEGATIVE_INFINITY;
   #omitted = 0;
   readonly #said = new Set<string>();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { GateOpenings } from '../../../attest-server/telemetry/gate-openings.ts';
+import { GateOpenings } from '../../../attest-server/attest/gate-openings.ts';
 
 describe('openings of gates in the audit log', () => {
   it('are there once each, also where one of an earlier boot is told beside that of now', () => {
