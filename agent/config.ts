@@ -51,7 +51,7 @@ const notAddress = 'not host:port (an IPv6 address in brackets)';
 const address =
   /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(0{0,4}[1-9]|0{0,3}[1-9]\d|0{0,2}[1-9]\d{2}|0?[1-9]\d{3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/;
 
-/** Every key of the agent's configuration; README.md has them as a table. */
+/** Every key of the agent's configuration; docs/reference-configuration.md follows. */
 export const agentSettings = {
   servers: {
     variable: 'ASSAY_AGENT_SERVERS',

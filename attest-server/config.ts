@@ -121,7 +121,7 @@ const webhookUrl = z
   )
   .refine((text) => URL.canParse(text), notWebhook);
 
-/** Every key of the server's configuration; README.md has them as a table. */
+/** Every key of the server's configuration; docs/reference-configuration.md follows. */
 export const serverSettings = {
   stateDir: {
     variable: 'ASSAY_STATE_DIR',

@@ -27,7 +27,7 @@ export interface GateConfig {
   readonly logLevel: LogLevel;
 }
 
-/** Every setting of the gate; docs/gate.md has them as a table. */
+/** Every setting of the gate; docs/reference-configuration.md follows. */
 export const gateSettings = {
   servers: {
     variable: 'ASSAY_GATE_SERVERS',

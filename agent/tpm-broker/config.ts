@@ -18,7 +18,7 @@ export interface BrokerConfig {
   readonly logLevel: LogLevel;
 }
 
-/** Every setting of the TPM broker; docs/privileges.md has them as a table. */
+/** Every setting of the TPM broker; docs/reference-configuration.md follows. */
 export const brokerSettings = {
   socket: {
     variable: 'ASSAY_TPM_BROKER_SOCKET',

@@ -6,7 +6,7 @@ import { ConfigError, type ConfigFault } from './config-error.ts';
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   readonly variable: string;
   readonly flag?: `--${string}`;
-  /** For the table in README.md, for example `seconds`. */
+  /** For docs/reference-configuration.md, for example `seconds`. */
   readonly unit?: string;
   /** What a list in a variable or flag is separated by; default: commas. */
   readonly separator?: RegExp;

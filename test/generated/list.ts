@@ -9,6 +9,7 @@ import { whyPicture } from '../picture/why.ts';
 import { troubleshootingPage } from '../troubleshooting/page.ts';
 import { jsonText } from './json-text.ts';
 import { schemaFiles } from './schemas.ts';
+import { settingsPage } from './settings-page.ts';
 
 /** Texts by their paths in this tree; null where a file is to go. */
 export type GeneratedFiles = ReadonlyMap<string, string | null>;
@@ -24,6 +25,7 @@ export interface Generator {
 export const generators: readonly Generator[] = [
   { name: 'the schemas of settings and policies', needsHelm: false, make: schemaFiles },
   { name: 'the schema of events', needsHelm: false, make: eventSchema },
+  { name: 'the page of settings', needsHelm: false, make: page('reference-configuration.md', settingsPage) },
   {
     name: 'the page of reason codes',
     needsHelm: false,
