@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import {
-  type LogLevel,
   logLevel,
   path,
   resolveSettings,
@@ -8,15 +7,6 @@ import {
   type Settings,
 } from '../../attest-server/settings/settings.ts';
 import { tcti } from '../tcti-setting.ts';
-
-export interface BrokerConfig {
-  /** Absolute. */
-  readonly socket: string;
-  readonly tcti: string;
-  /** Socket at which it says whether it is alive; null: nowhere. Absolute. */
-  readonly healthSocket: string | null;
-  readonly logLevel: LogLevel;
-}
 
 /** Every setting of the TPM broker; docs/reference-configuration.md follows. */
 export const brokerSettings = {
@@ -47,16 +37,19 @@ export const brokerSettings = {
   },
 } as const satisfies Settings;
 
+/** Paths are absolute. */
+export type BrokerConfig = Readonly<ReturnType<typeof brokerConfig>>;
+
 /** @throws ConfigError with every fault at once */
 export function brokerConfig(
   environment: SettingSources<typeof brokerSettings>['environment'],
   flags: SettingSources<typeof brokerSettings>['flags'],
-): BrokerConfig {
+) {
   const sources = { file: null, environment, flags };
-  const { socket, healthSocket, ...values } = resolveSettings(brokerSettings, sources, () => []);
+  const values = resolveSettings(brokerSettings, sources, () => []);
   return {
     ...values,
-    socket: resolve(socket),
-    healthSocket: healthSocket === null ? null : resolve(healthSocket),
+    socket: resolve(values.socket),
+    healthSocket: values.healthSocket === null ? null : resolve(values.healthSocket),
   };
 }
