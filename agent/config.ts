@@ -125,7 +125,7 @@ export const agentSettings = {
   logLevel: {
     variable: 'ASSAY_AGENT_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
 

@@ -298,7 +298,7 @@ export const serverSettings = {
   logLevel: {
     variable: 'ASSAY_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('`fatal`, `error`, `warn`, `info`, `debug`, `trace`, `silent`'),
+    schema: logLevel,
   },
   challengeEverySeconds: {
     variable: 'ASSAY_CHALLENGE_EVERY_SECONDS',

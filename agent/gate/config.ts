@@ -62,7 +62,7 @@ export const gateSettings = {
   logLevel: {
     variable: 'ASSAY_GATE_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
 

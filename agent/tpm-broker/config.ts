@@ -33,7 +33,7 @@ export const brokerSettings = {
   logLevel: {
     variable: 'ASSAY_TPM_BROKER_LOG_LEVEL',
     flag: '--log-level',
-    schema: logLevel.default('info').describe('as for the server'),
+    schema: logLevel,
   },
 } as const satisfies Settings;
 

@@ -146,7 +146,10 @@ interface Given {
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
-export const logLevel = z.enum(logLevels, `not one of ${logLevels.join(', ')}`);
+export const logLevel = z
+  .enum(logLevels, `not one of ${logLevels.join(', ')}`)
+  .default('info')
+  .describe(`how much is logged: ${logLevels.map((level) => `\`${level}\``).join(', ')}`);
 
 const notPath = 'not a path';
 export const path = z
