@@ -18,7 +18,7 @@ program
   .description('connect to the server and answer its challenges until stopped')
   .option(
     '--config <file>',
-    'configuration (YAML; README.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_AGENT_SERVERS, ASSAY_AGENT_NODE, …) win over it',
   )
   .exitOverride()
   .action(async ({ config: path }: { readonly config?: string }) => {
@@ -126,7 +126,7 @@ program
   )
   .option(
     '--config <file>',
-    'configuration (YAML; docs/gate.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); variables (ASSAY_GATE_SERVERS, …) win over it',
   )
   .option('--timeout <seconds>', 'hold kubelet for good after this time (ASSAY_GATE_TIMEOUT)')
   .addHelpText(

@@ -10,7 +10,7 @@ const program = new Command('assay-server')
   .version(version)
   .option(
     '--config <file>',
-    'configuration (YAML; README.md lists the keys); environment variables win over it',
+    'configuration (YAML; docs/reference-configuration.md lists the keys); environment variables win over it',
   )
   .option('--state-dir <dir>', 'folder of keys, tokens and the store; default: /var/lib/assay')
   .option('--policy <name>', 'observe, strict, or a policy file (YAML); default: observe')
