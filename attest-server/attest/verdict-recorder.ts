@@ -4,7 +4,7 @@ import { turnedIn } from '../formats/our-change.ts';
 import type { InForce } from '../in-force/in-force.ts';
 import type { AppraisedNode, Begun } from '../policy/appraise.ts';
 import { addsNothing, gateOrderOf } from '../policy/gate.ts';
-import { withoutUnknown } from '../policy/unknown.ts';
+import { withoutUnknown } from '../policy/kept-unknown.ts';
 import { type ImaProblem, isProvenList } from '../verify/ima/proven-list.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { PartName } from '../wire/evidence.ts';

@@ -18,9 +18,9 @@ import { bounds } from './bounds.ts';
 import { freshChallenge } from './challenge.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { OpenAnswer, ownIfSmall } from './open-answers.ts';
-import type { Carrier, ChannelPorts, ShownTokens, Surroundings, Timings } from './ports.ts';
+import type { Carrier, ChannelPorts, Surroundings, Timings } from './ports.ts';
 import { Probation } from './probation.ts';
-import { type Action, type Session, unprovenReport } from './session.ts';
+import { type Action, type Session, type ShownTokens, unprovenReport } from './session.ts';
 
 /** One agent's connection: carries out what its session says. */
 export class Connection<Node> {

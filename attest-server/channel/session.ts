@@ -27,7 +27,14 @@ import type { AnsweredSupplements } from '../wire/supplements.ts';
 import { ArrivedParts } from './arrived-parts.ts';
 import { ArrivedSupplements } from './arrived-supplements.ts';
 import { bounds } from './bounds.ts';
-import type { ShownTokens } from './ports.ts';
+
+/** What an agent shows beside its keys. */
+export interface ShownTokens {
+  /** `<id>.<secret>` of a join token. */
+  readonly join: string | null;
+  /** Of its service account in the cluster. */
+  readonly cluster: string | null;
+}
 
 /** What the listener must do next. */
 export type Action =

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { Identification, ShownTokens } from '../channel/ports.ts';
+import type { Identification } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';

@@ -1,6 +1,6 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import pLimit from 'p-limit';
-import type { ShownTokens } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { Bound } from '../formats/enrolment-method.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';

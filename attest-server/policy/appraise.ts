@@ -13,11 +13,11 @@ import type { Judge, JudgedNode, Judgement, Past, SharedVolume, Unread } from '.
 import { aspects } from './aspects.ts';
 import { byWeight, type Finding, stateOf, statusOf, weigh } from './finding.ts';
 import { withoutTrust } from './gate.ts';
+import { type ShownUnknown, shownUnknown, withUnknown } from './kept-unknown.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
-import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
 
 export interface AppraisedNode {
   readonly name: string;

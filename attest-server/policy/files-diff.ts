@@ -1,4 +1,5 @@
-import type { DigestList, ListedFile } from '../formats/digest-list.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import type { ListedFile } from '../formats/packed-list.ts';
 
 /** What became of the files of one list in another one, by path and by package. */
 export interface FilesDifference {

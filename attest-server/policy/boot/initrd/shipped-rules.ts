@@ -1,4 +1,4 @@
-import type { InitrdMaker } from './initrd-rules.ts';
+import type { InitrdMaker } from './initrd-maker.ts';
 
 /**
  * What those who make initrds put into them, as it was looked at in their source and in images that they made. A row is data: what may
