@@ -14,6 +14,7 @@ import type {
 } from '../attest-server/wire/messages.ts';
 import { binaryFrame, protocolVersion, spokenWords } from '../attest-server/wire/messages.ts';
 import { Rejection } from '../attest-server/wire/rejection.ts';
+import type { Role } from '../attest-server/wire/roles.ts';
 import { type ActivatingTpm, activate } from './activation.ts';
 import { AgentError } from './agent-error.ts';
 import type { Channel, ChannelEnd } from './channel.ts';
@@ -24,7 +25,7 @@ import type { ReadNode } from './node-reader.ts';
 /** The parts of the agent that one conversation needs. */
 export interface ConversationParts {
   /** Default: the agent. */
-  readonly role?: 'agent' | 'gate';
+  readonly role?: Role;
   readonly node: string;
   readonly program: string;
   readonly identity: Identity;

@@ -28,7 +28,8 @@ import { readTrust } from './server-identity.ts';
 import { openStateDir, type StateDir } from './state-dir.ts';
 import { openBrokerTpm } from './tpm-broker/client.ts';
 import { readVersion } from './version.ts';
-import { startWatch, type Watch, watched } from './watch/watch.ts';
+import { watched } from './watch/list.ts';
+import { startWatch, type Watch } from './watch/watch.ts';
 
 /** The steps of an agent as it takes them; the verdict is the server's word. */
 export type AgentState =

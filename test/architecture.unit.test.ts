@@ -35,6 +35,7 @@ const openedRooms = rooms(
     'attest',
     'audit',
     'channel',
+    'custody',
     'declared',
     'enrolment',
     'evidence',
@@ -52,7 +53,9 @@ const looseFiles = ['main', 'config', 'server', 'version'].map((name) => `${serv
 /** They join the rooms of their side. The commands do what is asked of a server that does not run. */
 const compositionRoots = [
   'agent/main.ts',
-  ...['main', 'server', 'audit-key-command', 'check-command'].map((name) => `${server}/${name}.ts`),
+  ...['main', 'server', 'audit-key-command', 'check-command', 'check-keys'].map(
+    (name) => `${server}/${name}.ts`,
+  ),
 ];
 const rules: readonly Rule[] = [
   { room: wire, values: [], packages: ['zod', 'node:crypto'] },
@@ -62,6 +65,7 @@ const rules: readonly Rule[] = [
   { room: formats, values: [wire], packages: ['zod', 'node:crypto'] },
   { room: api, values: [wire, formats], packages: ['zod'] },
   { room: `${settings}/config-file`, values: [settings, `${formats}/yaml-offset`], packages: ['yaml'] },
+  { room: `${settings}/logger`, values: [], types: [settings], packages: ['pino'] },
   // A key that is misspelt is answered as any other word is.
   { room: settings, values: [`${formats}/nearest`], packages: ['zod'] },
   // Unpacks what a node sent, in memory.
@@ -81,37 +85,37 @@ const rules: readonly Rule[] = [
   { room: `${server}/policy/shipped`, values: rooms('policy'), packages: ['node:fs', 'node:path'] },
   {
     room: `${server}/policy`,
-    values: [wire, formats, `${api}/api`],
+    values: [wire, formats],
     types: [`${server}/verify`],
     packages: ['node:crypto', 'zod', 'yaml', 'lru-cache'],
     pure: true,
   },
   ...rooms('channel', 'door').map((room) => ({ room, values: [wire], types })),
   { room: `${server}/health`, values: [formats], types },
-  { room: `${server}/presence`, values: [], types: [formats, ...types] },
+  { room: `${server}/presence`, values: [formats], types },
   ...rooms('marking', 'webhook').map((room) => ({ room, values: [wire, formats], types })),
-  { room: `${server}/telemetry`, values: [wire, formats, api], types },
+  { room: `${server}/telemetry`, values: [wire, formats], types },
   // The errors of the port that it fills are those of marking, which declares it.
   { room: `${server}/kubernetes`, values: [wire, formats, `${server}/marking/ports`], types },
   // Its lock is that of node-tpm2.
-  { room: `${server}/state`, values: [`${formats}/server-fault`, runner] },
-  { room: `${server}/tls`, values: [wire, `${server}/state`, runner], types: [formats, ...types] },
-  { room: `${server}/audit`, values: [wire, formats, `${server}/state`], types },
-  { room: `${server}/store`, values: [wire, formats, `${api}/policy-api`, `${server}/state`], types },
+  { room: `${server}/state`, values: [`${formats}/server-fault`, runner], types },
+  { room: `${server}/custody`, values: [wire, formats, `${server}/state`, runner], types },
+  { room: `${server}/tls`, values: [wire, `${server}/state`], types: [formats, ...types] },
+  ...rooms('audit', 'store').map((room) => ({ room, values: [wire, formats, `${server}/state`], types })),
   { room: `${server}/http`, values: [wire, formats, api, `${server}/state`], types },
   { room: `${server}/enrolment`, values: [wire, formats, `${server}/verify`, runner], types },
   { room: `${server}/evidence`, values: [wire, formats, `${server}/verify`], types },
   { room: `${server}/roots`, values: [`${server}/verify`], types },
-  ...rooms('attest', 'declared').map((room) => ({
+  ...rooms('attest', 'declared', 'in-force').map((room) => ({
     room,
     values: [wire, formats, ...rooms('verify', 'policy')],
     types,
   })),
-  ...rooms('references', 'in-force').map((room) => ({
-    room,
-    values: [wire, formats, api, ...rooms('verify', 'policy')],
-    types,
-  })),
+  {
+    room: `${server}/references`,
+    values: [wire, formats, ...rooms('verify', 'policy')],
+    types: [`${api}/candidates-api`, ...types],
+  },
   {
     room: `${server}/cli/offline`,
     values: [
@@ -158,7 +162,7 @@ const rules: readonly Rule[] = [
       'agent/inspect',
       `${server}/verify/tpm`,
       `${server}/verify/boot/pe-image`,
-      ...[wire, `${formats}/marks`, `${settings}/log-lines`],
+      ...[wire, `${formats}/marks`, settings],
       `${server}/server.ts`,
       `${server}/config.ts`,
     ],
@@ -229,6 +233,19 @@ describe('the architecture', () => {
     });
   }
 
+  it('has no circle of imports, of types neither', () => {
+    const targets = new Map(
+      files.map((file) => [
+        file,
+        importsOf(read(file)).flatMap(({ from }) => {
+          const target = resolve(file, from);
+          return target === null || target === file ? [] : [target];
+        }),
+      ]),
+    );
+    assert.deepEqual(circlesOf(targets), []);
+  });
+
   it('keeps loose files of the server to main, config, server, version and what they alone use', () => {
     const isLoose = (file: string) => dirname(file) === server;
     const faults = files
@@ -249,7 +266,7 @@ describe('the architecture', () => {
     );
   });
 
-  it('opens each room of the server by its one opener, in server.ts', () => {
+  it('opens each room of the server by its one opener, in server.ts, which gives it what it declares to telemetry', () => {
     const opened = importsOf(read(`${server}/server.ts`))
       .filter(({ typeOnly }) => !typeOnly)
       .flatMap(({ from }) => resolve(`${server}/server.ts`, from) ?? [])
@@ -259,6 +276,7 @@ describe('the architecture', () => {
       // Besides: how an entry is chained, for the store, the methods that a policy may name, and the advice of its aspects.
       [
         ...openedRooms.map((room) => `${room}/open.ts`),
+        ...openedRooms.map((room) => `${room}/telemetry.ts`).filter((file) => files.includes(file)),
         `${server}/audit/chain.ts`,
         `${server}/policy/advice.ts`,
         `${server}/enrolment/methods.ts`,
@@ -351,6 +369,16 @@ describe('the architecture', () => {
     );
   });
 
+  it('knows in telemetry alone how metrics are kept', () => {
+    const importers = files.filter((file) =>
+      importsOf(read(file)).some(({ from }) => from === 'prom-client'),
+    );
+    assert.deepEqual(
+      importers.filter((file) => !file.startsWith(`${server}/telemetry/`)),
+      [],
+    );
+  });
+
   it('reaches a database through one door only', () => {
     const faults = files.filter(
       (file) =>
@@ -394,6 +422,16 @@ describe('the architecture', () => {
       );
     });
     assert.deepEqual(faults, []);
+  });
+});
+
+describe('the search for circles', () => {
+  it('finds each whole, and nothing that only leads to one', () => {
+    const imports = { a: ['b'], b: ['c', 'd'], c: ['b'], d: ['e'], e: ['f'], f: ['d', 'g'], g: [] };
+    assert.deepEqual(circlesOf(new Map(Object.entries(imports))), [
+      ['b', 'c'],
+      ['d', 'e', 'f'],
+    ]);
   });
 });
 
@@ -445,6 +483,31 @@ import * as k from 'node:fs';`;
     );
   });
 });
+
+/** Files each of which leads to each other one: strongly connected components, in order. */
+function circlesOf(targets: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const circles: string[][] = [];
+  const numbers = new Map<string, number>();
+  const open: string[] = [];
+  /** Gives the lowest number that the file leads to, of those that are open. */
+  function visit(file: string): number {
+    const own = numbers.size;
+    numbers.set(file, own);
+    open.push(file);
+    let lowest = own;
+    for (const target of targets.get(file) ?? []) {
+      if (!numbers.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (open.includes(target)) lowest = Math.min(lowest, numbers.get(target)!);
+    }
+    if (lowest === own) {
+      const circle = open.splice(open.indexOf(file));
+      if (circle.length > 1) circles.push(circle.sort());
+    }
+    return lowest;
+  }
+  for (const file of targets.keys()) if (!numbers.has(file)) visit(file);
+  return circles.sort();
+}
 
 function isBuilt(path: string): boolean {
   return /(^|\/)(node_modules|dist)\//.test(path);

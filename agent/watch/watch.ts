@@ -1,9 +1,5 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import { inspected } from './inspected.ts';
-import { listeners } from './listeners.ts';
-import { mappings } from './mappings.ts';
-import { mounts } from './mounts.ts';
 
 /** One thing that is looked at by plain reads: no process, nothing that waits. */
 export interface WatchedSource {
@@ -18,15 +14,7 @@ export interface WatchedSource {
   look(): string | null | Promise<string | null>;
 }
 
-/** In the order in which they are looked at. @param paths that the policy protects, as far as it is known */
-export const watched = (sysroot: string, paths: () => readonly string[]): readonly WatchedSource[] => [
-  mounts(sysroot, paths),
-  mappings(sysroot),
-  inspected(sysroot),
-  listeners(sysroot),
-];
-
-/** The first reports of something that goes on changing; after these, one in five seconds. */
+/** Of what goes on changing, the first three are told at once, and then one in five seconds. */
 const burst = 3;
 const oneInSeconds = 5;
 

@@ -6,6 +6,7 @@ import {
   announcement,
   declaredBy,
   longestAnnouncement,
+  mostCaptured,
   plainName,
   referenceKinds,
   referenceStates,
@@ -14,7 +15,6 @@ import {
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
 import {
-  type AspectName,
   aspectResultsSchema,
   aspectSchema,
   modeSchema,
@@ -236,8 +236,6 @@ export const policyView = z.object({
 export const listOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().nullable() });
 
-/** How many nodes are captured at once. */
-export const mostCaptured = 64;
 /** How many files one capture may be about, where it is not about all. */
 const mostFiles = 256;
 export const captureRequest = z
@@ -408,17 +406,6 @@ export const tokenAnswer = z.object({
   expiresAt: moment,
 });
 export const tokenRevoked = z.object({ revoked: z.string() });
-
-/** Aspects whose status is worse than affirming, among those required. */
-/** How it is with a node. */
-export type NodeStanding = Pick<
-  NodeView,
-  'name' | 'state' | 'reason' | 'reasons' | 'aspects' | 'require' | 'trustedAt' | 'ourChange' | 'missingSince'
->;
-
-export function failingAspects(node: Pick<NodeView, 'aspects' | 'require'>): readonly AspectName[] {
-  return node.require.filter((aspect) => node.aspects[aspect]?.status !== 'affirming');
-}
 
 function eachOnce(words: readonly string[]): boolean {
   return new Set(words).size === words.length;

@@ -1,15 +1,9 @@
 import { z } from 'zod';
+import { policyArrivals } from '../formats/policy-arrival.ts';
 import { plainName, referenceStates } from '../formats/reference.ts';
 import { tpmClasses } from '../formats/tpm-class.ts';
 import { nodeName } from '../wire/messages.ts';
-import {
-  aspectSchema,
-  type Mode,
-  modeSchema,
-  type NodeState,
-  nodeStateSchema,
-  reasonSchema,
-} from '../wire/verdict.ts';
+import { aspectSchema, modeSchema, nodeStateSchema, reasonSchema } from '../wire/verdict.ts';
 import { captureRequest, listOf, referenceView, sharedReference } from './api.ts';
 import { shownThing } from './candidates-api.ts';
 
@@ -138,9 +132,6 @@ export const observationsAnswer = z.object({
   next: z.string().nullable(),
 });
 
-/** How a policy came into force: at a start, by SIGHUP, from a signed directory, or by a person's word. */
-export const policyArrivals = ['start', 'reload', 'directory', 'rollback', 'allowed'] as const;
-export type PolicyArrival = (typeof policyArrivals)[number];
 /** A policy that is or was in force, without its text. */
 export const policyRevisionView = z.object({
   /** `name@revision`, as verdicts name it. */
@@ -194,27 +185,3 @@ export const policyAllowed = z.object({
   /** Other objections to it. */
   refused: z.string().nullable(),
 });
-
-/** A verdict before something, and the one behind it; null if there is none. */
-interface StateChange {
-  readonly before: { readonly state: NodeState } | null;
-  readonly after: { readonly state: NodeState; readonly mode?: Mode | undefined } | null;
-}
-
-/** Fewer nodes than this make no policy refused. */
-const fewestLost = 3;
-
-/** Whether too many of the nodes whose trust a policy can take would lose it. @param share of them that may */
-export function losesTooMany(untrusted: number, trusted: number, share: number): boolean {
-  return untrusted >= fewestLost && untrusted > share * trusted;
-}
-
-/** True if a policy can take a node's trust: it is trusted now, and not merely observed then. */
-export function canLoseTrust({ before, after }: StateChange): boolean {
-  return before?.state === 'trusted' && after !== null && after.mode !== 'observe';
-}
-
-/** True if a node would become untrusted that is not so now. */
-export function turnsUntrusted({ before, after }: StateChange): boolean {
-  return after?.state === 'untrusted' && before?.state !== 'untrusted';
-}

@@ -1,7 +1,7 @@
 import { printable } from '../wire/printable.ts';
 import { Refusal } from './client.ts';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 
 /** How a person says beforehand what becomes of a question. */
 export interface Consent {

@@ -1,6 +1,6 @@
 import { type Advice, isCommand } from '../wire/advice.ts';
 import { printable } from '../wire/printable.ts';
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 import { relative, utc } from './moment.ts';
 
 /** How texts are shown to a person. */

@@ -3,8 +3,8 @@ import { dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { parseCertificates } from '../wire/certificates.ts';
 import { limits } from '../wire/limits.ts';
-import type { CliIo } from './context.ts';
 import { CliError, exit } from './exit.ts';
+import type { CliIo } from './io.ts';
 import { unreadableFor } from './read-file.ts';
 import { replaceFile } from './write-file.ts';
 

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { type SimulatedMarksView, turnsUntrusted } from '../api/policy-api.ts';
+import type { SimulatedMarksView } from '../api/policy-api.ts';
+import { turnsUntrusted } from '../formats/trust-loss.ts';
 import { printable } from '../wire/printable.ts';
 import type { NodeState } from '../wire/verdict.ts';
 import type { Client } from './client.ts';

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeView } from '../api/api.ts';
 import { printable } from '../wire/printable.ts';
 import { type Client, NoAnswer, Refusal } from './client.ts';
-import type { CliIo } from './context.ts';
+import type { CliIo } from './io.ts';
 import type { Format } from './output.ts';
 import { printableJson, printableValue } from './printable.ts';
 import { checkAllFound, type NamedNodes, readNode } from './read-nodes.ts';
@@ -106,8 +106,8 @@ async function show(
 ): Promise<void> {
   if (format === 'json') for (const node of nodes) io.out(`${printableJson(node, 0)}\n`);
   else if (format === 'yaml') {
-    const { stringify } = await import('yaml');
-    for (const node of nodes) io.out(`---\n${stringify(printableValue(node))}`);
+    const { yamlText } = await import('./yaml-text.ts');
+    for (const node of nodes) io.out(`---\n${yamlText(printableValue(node))}`);
   } else if (format === 'name') for (const { name } of nodes) io.out(`${printable(name)}\n`);
   else if (isFirst) io.out(rows(nodes, true));
   else {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { Identification, ShownTokens } from '../channel/ports.ts';
+import type { Identification } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import { type AttestationKey, checkAttestationKey, checkTemplate } from '../verify/attestation-key.ts';
 import { makeCredential } from '../verify/credential.ts';
 import { checkEndorsement, type Endorsement } from '../verify/endorsement.ts';
@@ -15,6 +16,7 @@ import type { Hello } from '../wire/messages.ts';
 import { ownBytes } from '../wire/own-bytes.ts';
 import { mayWait } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import { sourceOf } from '../wire/source.ts';
 import type { CandidateClaim } from './candidates.ts';
 import { type Cluster, checkClusterToken, type TokenBearer } from './cluster.ts';
@@ -30,7 +32,7 @@ export interface Peer {
   readonly enrolling: Enrolling | null;
   /** Of the audit log, as the agent kept it. */
   readonly checkpoint: string | null;
-  /** Where its connection comes from and what its agent says that it is; null where it is no agent. */
+  /** Where its connection comes from and what its agent says that it is; null where its role does not stay. */
   readonly seen: Seen | null;
   /** How a root vouches for the certificate with which it is enrolled. Dear: only for one that has proven itself. */
   readonly endorsementPath: () => EndorsementPath | null;
@@ -71,9 +73,10 @@ export function createIdentify(parts: IdentifyParts): Identify {
   const { registry, cluster, candidates, paths, trust, now } = parts;
   return async (hello, tokens, address) => {
     const source = sourceOf(address);
+    const { showsTokens, stays } = roles[hello.role];
     // Attack: a stolen TPM's machine, or a program in another pod, speaks for a node of the cluster.
     const wantsToken = cluster?.wantsToken(hello.node) === true;
-    if (wantsToken && hello.role === 'agent')
+    if (wantsToken && showsTokens)
       await checkClusterToken(cluster, hello.node, tokens.cluster, await whoAsks(hello, source, parts));
     if (hello.ek === null || hello.ak === null) throw await noTpm(hello, wantsToken ? null : source, parts);
     // It stays with the record of a node that enrols.
@@ -109,12 +112,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     });
     const enrolled = 'known' in found ? found.known : found.candidate;
     // Attack: who has no token comes in another role, for which nobody vouches but itself.
-    if (
-      wantsToken &&
-      hello.role !== 'agent' &&
-      'candidate' in found &&
-      found.candidate.bound === 'first-use'
-    ) {
+    if (wantsToken && !showsTokens && 'candidate' in found && found.candidate.bound === 'first-use') {
       candidates.note(claim, now());
       throw new Rejection(
         'enrolment_pending',
@@ -126,7 +124,7 @@ export function createIdentify(parts: IdentifyParts): Identify {
     const peer = {
       ak,
       checkpoint: hello.checkpoint ?? null,
-      seen: hello.role === 'agent' ? { address, agent: hello.versions.program } : null,
+      seen: stays ? { address, agent: hello.versions.program } : null,
       // A closure made here would keep all that another one made here uses, the claim as well.
       endorsementPath: isItsOwn ? pathOf(followed) : noPath,
     };
@@ -212,6 +210,6 @@ async function noTpm(
       `${hello.node} is enrolled with a TPM, but this agent says that it has none`,
     );
   // Attack: names of machines that are none, in a role that needs no token, push out those of others.
-  if (hello.role === 'agent') withoutTpm.note(hello.node, source);
+  if (roles[hello.role].showsTokens) withoutTpm.note(hello.node, source);
   return new Rejection('unsupported_tpm', `${hello.node} says that it has no TPM`);
 }

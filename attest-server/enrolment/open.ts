@@ -3,7 +3,6 @@ import type { ChannelPorts } from '../channel/ports.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import { storageCauseOf } from '../formats/server-fault.ts';
 import type { EnrolmentPorts } from '../http/ports.ts';
-import type { Reporter } from '../telemetry/report.ts';
 import type { TrustRoots } from '../verify/endorsement-chain.ts';
 import { EndorsementPaths } from '../verify/endorsement-paths.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
@@ -17,6 +16,7 @@ import { createIdentify, type Identify, isUndecided, type Peer } from './identif
 import { LastSeen } from './last-seen.ts';
 import type { EnrolmentStore, Pin } from './ports.ts';
 import { createRegistry } from './registry.ts';
+import type { EnrolmentReport } from './telemetry.ts';
 import { MachinesWithoutTpm, type UnsupportedNode } from './without-tpm.ts';
 
 export interface EnrolmentConfig {
@@ -62,7 +62,16 @@ export interface EnrolmentParts {
   readonly checkWitness: (node: string, checkpoint: string) => Promise<void>;
   /** What is remembered of the node that is enrolled under that name; null where none is. */
   readonly status: (node: string) => object | null;
-  readonly report: Pick<Reporter, 'alert' | 'refused' | 'signatureChecked'> & {
+  readonly report: EnrolmentReport & {
+    /** @param about `isEnrolled`: a node has that name */
+    refused(
+      code: ReasonCode,
+      text: string,
+      about: { readonly isEnrolled: boolean } & Omit<
+        Parameters<ChannelPorts<Peer>['refused']>[2],
+        'ek' | 'closed'
+      >,
+    ): void;
     fault(error: unknown, where: string): void;
   };
 }

@@ -1,11 +1,12 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import pLimit from 'p-limit';
-import type { ShownTokens } from '../channel/ports.ts';
+import type { ShownTokens } from '../channel/session.ts';
 import type { AuditEvent } from '../formats/audit.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
 import type { VouchedTpm } from '../verify/endorsement-paths.ts';
 import type { Hello } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { roles } from '../wire/roles.ts';
 import { byCloud, type ClusterPorts, checkClusterToken } from './cluster.ts';
 import { type Alert, doubleBinding } from './double-binding.ts';
 import type { EnrolledNode, EnrolmentStore, JoinToken, Pin, Superseded, TpmKeys } from './ports.ts';
@@ -235,7 +236,7 @@ export function createRegistry(parts: RegistryParts): Registry {
     const machine = await methodOfCloud(node, keys);
     if (machine !== null) return machine;
     // What runs before kubelet is enrolled only where somebody named this very key.
-    if (role !== 'agent')
+    if (!roles[role].showsTokens)
       throw new Rejection('enrolment_pending', `nobody has named the endorsement key of ${node}`);
     if (tokens.cluster !== null && clusterPorts !== null && mayEnrol(node, 'vendor')) {
       await checkClusterToken(clusterPorts.cluster, node, tokens.cluster, {

@@ -5,6 +5,7 @@ import { nodeName, pcrBanks } from '../wire/messages.ts';
 import { parseJson } from '../wire/parse-json.ts';
 import { writtenHeldCodes } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';
+import { type Role, roleNames } from '../wire/roles.ts';
 import { tpmClasses } from './tpm-class.ts';
 
 const base64 = z.base64();
@@ -118,8 +119,8 @@ export const bundle = z.strictObject({
           field: z.string().max(64).nullable(),
         })
         .optional(),
-      /** Left out where the agent answered; any other role is judged as a gate. */
-      by: z.literal('gate').optional(),
+      /** Who answered (`answeredBy`). */
+      by: z.enum(roleNames).optional(),
     })
     .optional(),
 });
@@ -142,6 +143,13 @@ const earlierBundle = z.strictObject({
     .optional(),
 });
 export type EarlierBundle = z.infer<typeof earlierBundle>;
+
+/** The role of a bundle that names none, as those of earlier versions did not; so it is still written. */
+export const roleLeftOut: Role = 'agent';
+
+export function answeredBy({ context }: Pick<Bundle, 'context'>): Role {
+  return context?.by ?? roleLeftOut;
+}
 
 const anyVersion = z.discriminatedUnion('version', [bundle, earlierBundle]);
 

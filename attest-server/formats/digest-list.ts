@@ -4,22 +4,13 @@ import {
   digestLengths,
   type FileRecord,
   filesInBlock,
+  type ListedFile,
   longestPath,
   type PackedList,
   packFilesInSteps,
   parsePackedListInSteps,
   recordsFrom,
 } from './packed-list.ts';
-
-/** A file that somebody knows: what it holds, where it lies, and which package brings it. */
-export interface ListedFile {
-  /** The digest, of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
-  readonly digest: Buffer;
-  /** At most 4096 bytes of UTF-8, without a NUL. */
-  readonly path: string;
-  /** Name and version, at most 255 bytes of UTF-8; null if nobody said. */
-  readonly package: string | null;
-}
 
 /**
  * Digests of known files, up to millions of them. It is its packed bytes (packed-list.ts), and an index of 8 bytes a file

@@ -1,5 +1,4 @@
 import { Rejection } from '../wire/rejection.ts';
-import type { ListedFile } from './digest-list.ts';
 
 /*
  * The bytes of a digest list, version 1:
@@ -18,6 +17,16 @@ export const digestLengths: readonly number[] = [20, 32, 48, 64];
 export const filesInBlock = 16;
 /** In bytes. */
 export const longestPath = 4096;
+
+/** A file that somebody knows: what it holds, where it lies, and which package brings it. */
+export interface ListedFile {
+  /** Of 20, 32, 48 or 64 bytes: its length says by which algorithm. */
+  readonly digest: Buffer;
+  /** At most 4096 bytes of UTF-8, without a NUL. */
+  readonly path: string;
+  /** Name and version, at most 255 bytes of UTF-8; null if nobody said. */
+  readonly package: string | null;
+}
 
 /** A list as it was checked, and what is found of it. */
 export interface PackedList {

@@ -51,6 +51,9 @@ export const referenceStep = z.strictObject({
   taint: z.literal(true).optional(),
 });
 
+/** How many nodes are captured at once. */
+export const mostCaptured = 64;
+
 /** How long a change may be announced for, in seconds. */
 export const longestAnnouncement = 30 * 86_400;
 /** Nodes that one announcement may name; for more, announce it to their group. */

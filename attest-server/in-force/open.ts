@@ -1,19 +1,17 @@
 import { resolve } from 'node:path';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { PolicyArrival } from '../api/policy-api.ts';
 import type { EnrolmentStore } from '../enrolment/ports.ts';
 import type { EvidenceRoom } from '../evidence/open.ts';
 import type { EnrolmentMethod } from '../formats/enrolment-method.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 import { policyLabel } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
 import { NotNow } from '../formats/reference-life.ts';
 import type { PolicyHistoryPorts, PolicyPorts } from '../http/ports.ts';
-import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import { checkLatched, parsePolicy } from '../policy/file/policy-file.ts';
 import { type Policy, underTrial } from '../policy/policy.ts';
-import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { EarlierRules } from './earlier-rules.ts';
 import { type Affirmation, InForce } from './in-force.ts';
 import { type KeptProof, type KeptProofPorts, prove } from './kept-proofs.ts';
@@ -23,6 +21,7 @@ import { createPolicyRefusal, isTimeout, type PolicyRefusalParts } from './polic
 import { firstPolicy, readPolicy, sourceOf } from './policy-source.ts';
 import type { DeclaredPolicy, LatchedPolicy, PolicyStore } from './ports.ts';
 import { createReloads, type FaultyPart, type ReloadedParts, type ReloadTold } from './reload.ts';
+import type { InForceReport } from './report.ts';
 import { createTrials, type TrialParts } from './trials.ts';
 
 export interface InForceParts {
@@ -56,14 +55,7 @@ export interface InForceParts {
   /** Milliseconds of a monotonic clock. */
   readonly monotonic: () => number;
   readonly logger: Logger;
-  readonly report: {
-    policyInForce(policy: Policy): void;
-    /** The part that was read again is faulty; the old one stays in force. */
-    notReloaded(part: ReloadedPart, text: string): void;
-    /** The outcome of a policy that was read again on each node's latest evidence, beside the earlier one. */
-    policyCompared(policy: Policy, nodes: readonly SimulatedNode[]): void;
-    fault(error: unknown, where: string): void;
-  };
+  readonly report: InForceReport & { fault(error: unknown, where: string): void };
 }
 
 /** The basis of verdicts, and how it changes. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { PolicyArrival } from '../api/policy-api.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 import { policyLabel, revisionOf } from '../formats/policy-label.ts';
 import { NotNow } from '../formats/reference-life.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';

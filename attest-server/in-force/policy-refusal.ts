@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { canLoseTrust, losesTooMany, turnsUntrusted } from '../api/policy-api.ts';
 import type { NodeStatus } from '../attest/ports.ts';
 import { policyLabel, revisionOf } from '../formats/policy-label.ts';
 import type { Reference } from '../formats/reference.ts';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../formats/trust-loss.ts';
 import type { SimulatedNode } from '../policy/draft/simulation.ts';
 import { PolicyError } from '../policy/file/policy-error.ts';
 import type { Policy } from '../policy/policy.ts';

@@ -1,5 +1,5 @@
-import type { PolicyArrival } from '../api/policy-api.ts';
 import type { AuditEvent } from '../formats/audit.ts';
+import type { PolicyArrival } from '../formats/policy-arrival.ts';
 
 /** The latch of a cluster in which trust cannot be taken back: which groups it covers, and the policy that was last in force. */
 export interface LatchState {

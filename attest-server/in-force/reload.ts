@@ -1,8 +1,11 @@
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { PolicyError } from '../policy/file/policy-error.ts';
-import type { ReloadedPart } from '../telemetry/metrics.ts';
 import { type RefusedPolicy, refusedIn } from './policy-refusal.ts';
+
+/** In the order in which they are read: what a signed directory declares comes first, as it may hold the policy. */
+export const reloadedParts = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
+export type ReloadedPart = (typeof reloadedParts)[number];
 
 /** How each part is read again. */
 export type ReloadedParts = Readonly<Record<ReloadedPart, () => void | Promise<void>>>;
@@ -54,9 +57,6 @@ export interface ReloadsParts {
   readonly signal: AbortSignal;
 }
 
-/** The signed directory comes first: it may hold the policy. */
-const order = ['declared', 'policy', 'roots', 'certificate', 'tokens', 'webhook'] as const;
-
 export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts): Reloads {
   const faulty = new Map<ReloadedPart, FaultyPart>();
   const inTurn = pLimit(1);
@@ -92,7 +92,8 @@ export function createReloads({ now, logger, notReloaded, signal }: ReloadsParts
       inTurn(async () => {
         if (parts === null) return;
         const faults: unknown[] = [];
-        for (const part of order) await read(part, parts).catch((error: unknown) => faults.push(error));
+        for (const part of reloadedParts)
+          await read(part, parts).catch((error: unknown) => faults.push(error));
         if (faults.length === 1) throw faults[0];
         if (faults.length > 1) throw new AggregateError(faults, 'several parts could not be read again');
       }),

@@ -5,19 +5,19 @@ import type { TpmClass } from '../formats/tpm-class.ts';
 import type { Proven } from '../verify/proven.ts';
 import { atMost } from '../wire/at-most.ts';
 import type { PartName } from '../wire/evidence.ts';
-import type { Role } from '../wire/messages.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
+import { type Role, roles } from '../wire/roles.ts';
 import type { AspectName, AspectResult, Reason, Verdict } from '../wire/verdict.ts';
 import { againstIn, counts, nextAgainst, stillStanding, withAgainst, withStanding } from './against.ts';
 import type { AspectJudgement, Judge, JudgedNode, Past, SharedVolume, UnreadPart } from './aspect.ts';
 import { aspects } from './aspects.ts';
 import { bySeverity, type Finding, stateOf, statusOf, weigh } from './finding.ts';
-import { byGateAlone, isProvenByGate } from './gate.ts';
+import { withoutTrust } from './gate.ts';
+import { type ShownUnknown, shownUnknown, withUnknown } from './kept-unknown.ts';
 import { groupOf, type Policy, type PolicyGroup, unmatched } from './policy.ts';
 import { judgeSequence, type Sequence, type SequenceJudgement, sightingOf } from './sequence.ts';
 import { sharedTpm } from './twins.ts';
 import { unavailable, unreadBy, unreadIn } from './unavailable.ts';
-import { type ShownUnknown, shownUnknown, withUnknown } from './unknown.ts';
 
 export interface AppraisedNode {
   readonly name: string;
@@ -27,7 +27,7 @@ export interface AppraisedNode {
   readonly tpmClass?: TpmClass;
   /** The memory of it. Default none. */
   readonly past?: NodePast;
-  /** Who answered; whoever runs before the agent speaks of identity and boot alone, as a gate does. Default the agent. */
+  /** Who answered. Default the agent. */
   readonly by?: Role;
 }
 
@@ -175,12 +175,13 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
   let wanted = nothing;
   let isOwing = false;
   // Attack: a role that shows no token of the cluster is taken for the agent, which must show one.
-  const isGate = (node.by ?? 'agent') !== 'agent';
+  const { by = 'agent' } = node;
+  const { proves, makesTrusted } = roles[by];
   for (const { aspect, judge } of prepared.judges) {
     const { name } = aspect;
     const stood = account?.against[name] ?? noFindings;
     let judgement = nothingSaid;
-    if (!isGate || isProvenByGate(name)) {
+    if (proves.includes(name)) {
       const own = judge.judge(proven, judged, at);
       const itsOwn = unreadBy(aspect, unread);
       // Nobody asks for it, and the node never showed it: there is nothing to tell.
@@ -210,8 +211,9 @@ function appraiseBy(prepared: PreparedGroup, proven: Proven, node: AppraisedNode
     judgements.push(judgement);
   }
   const { verdict: whole, unknown } = joined(prepared, judgements, node.name);
-  memory = withUnknown(memory, isGate ? unknown.filter(([name]) => isProvenByGate(name)) : unknown, at);
-  const verdict = isGate ? byGateAlone(whole) : whole;
+  const ofItsOwn = unknown.filter(([name]) => proves.includes(name));
+  memory = withUnknown(memory, ofItsOwn, at);
+  const verdict = makesTrusted ? whole : withoutTrust(whole, by);
   return {
     verdict,
     begun: begunBy(sequence, past.sequence, proven, verdict),

@@ -1,4 +1,5 @@
-import type { DigestList, ListedFile } from '../formats/digest-list.ts';
+import type { DigestList } from '../formats/digest-list.ts';
+import type { ListedFile } from '../formats/packed-list.ts';
 
 /** The differences between two lists of files, by path and by package. */
 export interface FilesDifference {

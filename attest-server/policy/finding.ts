@@ -1,6 +1,6 @@
-import type { Role } from '../wire/messages.ts';
 import { printable } from '../wire/printable.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
+import { type Role, roles } from '../wire/roles.ts';
 import {
   type AspectName,
   type AspectStatus,
@@ -110,7 +110,7 @@ function rank(reason: Reason): number {
 /**
  * The one place that decides a state, whoever asks and whatever it follows from: evidence, silence, a boot that began.
  * @param vouched aspects that the TPM must vouch for
- * @param by who answered: what a policy asks for besides, and a token of the cluster, come from the agent alone
+ * @param by who answered
  */
 export function stateOf(
   { require, aspects, reasons }: Pick<Verdict, 'require' | 'aspects' | 'reasons'>,
@@ -126,5 +126,6 @@ export function stateOf(
     aspects[aspect]?.status === 'affirming' &&
     (!vouched.includes(aspect) || aspects[aspect].source === 'tpm');
   // A policy that requires nothing proves nothing.
-  return by === 'agent' && require.length > 0 && require.every(affirms) ? 'trusted' : 'pending';
+  const isTrusted = roles[by].makesTrusted && require.length > 0 && require.every(affirms);
+  return isTrusted ? 'trusted' : 'pending';
 }

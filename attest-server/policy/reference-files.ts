@@ -1,4 +1,5 @@
-import { DigestList, type ListedFile } from '../formats/digest-list.ts';
+import { DigestList } from '../formats/digest-list.ts';
+import type { ListedFile } from '../formats/packed-list.ts';
 import { type KnownKey, parseFilesInSteps, type Reference } from '../formats/reference.ts';
 import { CaptureError } from './capture-error.ts';
 

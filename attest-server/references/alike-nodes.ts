@@ -1,6 +1,6 @@
 import type { ReferenceKind } from '../formats/reference.ts';
 import { aspects } from '../policy/aspects.ts';
-import { unknownIn, unknownMarks } from '../policy/unknown.ts';
+import { unknownIn, unknownMarks } from '../policy/kept-unknown.ts';
 import { classOf, type ReasonCode } from '../wire/reasons.ts';
 import type { AspectName, Verdict } from '../wire/verdict.ts';
 

@@ -1,12 +1,11 @@
-import { mostCaptured } from '../api/api.ts';
 import type { ReferenceCandidate, ReferenceCandidates } from '../api/candidates-api.ts';
 import { declareActive } from '../formats/declared.ts';
-import { kindWords, type Reference, type ReferenceKind } from '../formats/reference.ts';
+import { kindWords, mostCaptured, type Reference, type ReferenceKind } from '../formats/reference.ts';
 import { approveCommand } from '../policy/advice.ts';
 import { aspects } from '../policy/aspects.ts';
 import { isNoModel } from '../policy/capture.ts';
+import { type KeptUnknown, unknownIn } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { type KeptUnknown, unknownIn } from '../policy/unknown.ts';
 import { shellWord } from '../wire/advice.ts';
 import {
   type AlikeNodes,

@@ -11,8 +11,9 @@ import {
   type VouchedAnswer,
 } from '../policy/capture.ts';
 import { CaptureError } from '../policy/capture-error.ts';
+import { newOfKind } from '../policy/kept-unknown.ts';
 import type { PolicyGroup } from '../policy/policy.ts';
-import { newOfKind, type UnknownThing } from '../policy/unknown.ts';
+import type { UnknownThing } from '../policy/unknown.ts';
 import type { Proven } from '../verify/proven.ts';
 import type { ReasonCode } from '../wire/reasons.ts';
 import { Rejection } from '../wire/rejection.ts';

@@ -6,7 +6,7 @@ import { ConfigError, type ConfigFault } from './config-error.ts';
 export interface Setting<Schema extends z.ZodType = z.ZodType> {
   readonly variable: string;
   readonly flag?: `--${string}`;
-  /** For the table in README.md, for example `seconds`. */
+  /** For docs/reference-configuration.md, for example `seconds`. */
   readonly unit?: string;
   /** The separator of a list in a variable or flag; default: commas. */
   readonly separator?: RegExp;
@@ -146,7 +146,10 @@ interface SuppliedValue {
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
-export const logLevel = z.enum(logLevels, `not one of ${logLevels.join(', ')}`);
+export const logLevel = z
+  .enum(logLevels, `not one of ${logLevels.join(', ')}`)
+  .default('info')
+  .describe(`how much is logged: ${logLevels.map((level) => `\`${level}\``).join(', ')}`);
 
 const notPath = 'not a path';
 export const path = z

@@ -8,8 +8,9 @@ import { isImaIndex, parseImaIndex } from '../wire/ima-pieces.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { checkAttestationKey } from './attestation-key.ts';
 import { quotesOf } from './bundle-quotes.ts';
+import type { ImaTail } from './ima/prove-list.ts';
 import type { Proven } from './proven.ts';
-import { type Evidence, type ExpectedIdentity, type ImaTail, verifyInSteps } from './verify.ts';
+import { type Evidence, type ExpectedIdentity, verifyInSteps } from './verify.ts';
 
 /**
  * Proves an exported bundle again: its quotes sign what is in it. That its attestation key belongs to the endorsement

@@ -3,16 +3,7 @@ import { parseInitrdList } from '../wire/initrd-list.ts';
 import { hashPart, otherDigest } from './hashed-part.ts';
 import { parsePackedManifest } from './initrd/packed-manifest.ts';
 import type { Memory } from './memory.ts';
-import type { ReadInitrd, ReadManifest } from './proven.ts';
-
-/** Manifests that a part lists. */
-export interface InitrdSet {
-  /** SHA-256 of the part, hex. */
-  readonly digest: string;
-  readonly manifests: readonly ReadInitrd[];
-  /** Bytes of them, packed. */
-  readonly bytes: number;
-}
+import type { ReadInitrd, ReadManifest } from './read-initrd.ts';
 
 /**
  * The manifests that this part lists, each under the digest of its own bytes. One that is neither given nor remembered is

@@ -3,7 +3,7 @@ import type { FileSet } from './boot/loader-files.ts';
 import { checkFiles } from './listed-files.ts';
 import { checkInitrds, initrdsAtOnce } from './listed-initrds.ts';
 import type { Memory } from './memory.ts';
-import type { ReadInitrd } from './proven.ts';
+import type { ReadInitrd } from './read-initrd.ts';
 
 /** The things that parts list, as far as they are known, each under the digest of its own bytes. */
 export interface ListedParts {

@@ -6,10 +6,10 @@ import type { FileSet, KnownFile } from './boot/loader-files.ts';
 import { BootReading } from './boot-reading.ts';
 import { type HashedPart, ownPart } from './hashed-part.ts';
 import type { KnownList } from './ima/prove-list.ts';
-import type { InitrdSet } from './listed-initrds.ts';
-import { measureReading } from './measured-boot.ts';
-import type { MeasuredBoot, Proven, ReadManifest } from './proven.ts';
+import { type MeasuredBoot, measureReading } from './measured-boot.ts';
 import { checkPcrs, type QuotedPcrs, type QuoteEvidence, type SignedQuote } from './quote.ts';
+import type { InitrdSet, ReadManifest } from './read-initrd.ts';
+import type { Quote } from './tpm/attest.ts';
 
 /** How many logs are kept as they were read, and how many bytes they take together: one node can make up logs of 2 MiB that replay. */
 const rememberedReadings = 512;
@@ -30,7 +30,7 @@ const readManifests = { size: 32 * 1024 * 1024, entry: 400 };
 /** The size of a list, beside its mappings. */
 const listBytes = 1024;
 
-type MonotonicClock = Pick<Proven['clock'], 'resetCount' | 'restartCount'>;
+type MonotonicClock = Pick<Quote['clock'], 'resetCount' | 'restartCount'>;
 
 /**
  * Earlier proofs, so that nothing is computed twice. It takes only what was signed or hashed in this room, and gives only what

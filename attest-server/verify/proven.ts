@@ -1,69 +1,16 @@
-import type { InitrdManifest } from '../formats/initrd-manifest.ts';
 import type { PartName } from '../wire/evidence.ts';
 import type { Facts } from '../wire/facts.ts';
-import type { PcrValues } from '../wire/pcr-values.ts';
-import type { BootProblem } from './boot/boot-problem.ts';
-import type { BootState } from './boot/boot-state.ts';
 import type { AggregateProblem, BootAggregate } from './ima/boot-aggregate.ts';
 import type { ImaProblem, ProvenImaList } from './ima/proven-list.ts';
 import type { ListedParts } from './listed-parts.ts';
+import type { MeasuredBoot } from './measured-boot.ts';
+import type { QuotedBank } from './quote.ts';
 import type { Quote } from './tpm/attest.ts';
-import type { EventLog } from './tpm/event-log.ts';
-import type { UserSpaceEvent } from './tpm/user-space-log.ts';
 
 /** For the compiler alone: nobody else can name this class, and its protected member can be neither written nor spread. */
-declare class BankSeal {
-  protected readonly quoted: never;
-}
-declare class BootSeal {
-  protected readonly measured: never;
-}
-declare class InitrdSeal {
-  protected readonly listed: never;
-}
-declare class ManifestSeal {
-  protected readonly unpacked: never;
-}
 declare class ProofSeal {
   protected readonly proven: never;
 }
-
-/** The values of one PCR bank, as covered by a signed quote: only `checkPcrs` makes one. */
-export interface QuotedBank extends PcrValues, BankSeal {
-  /** pcrDigest of the quote that covers this bank, hex. */
-  readonly pcrDigest: string;
-}
-
-/** A firmware log beside PCR values: what replays onto them, and what does not. */
-export interface ReplayedBoot {
-  /** SHA-256 of the log's exact bytes, hex. */
-  readonly digest: string;
-  readonly log: EventLog;
-  /** Measurements of user space after the firmware's log, as far as they led to the values; empty if it did not send its log. */
-  readonly userSpace?: readonly UserSpaceEvent[];
-  readonly problems: readonly BootProblem[];
-  /** The boot, as far as the values vouch for it. */
-  readonly state: BootState;
-}
-
-/** A firmware log beside quoted PCRs, so that the TPM vouches for what replays: only `measureBoot` makes one. */
-export interface MeasuredBoot extends ReplayedBoot, BootSeal {
-  /** SHA-256 of the exact bytes of user space's log, hex; null if none was given. */
-  readonly userSpaceDigest: string | null;
-  /** SHA-256 of the list of files that say what its loader read, hex, as in `FileSet`; null if none was given. */
-  readonly filesDigest: string | null;
-  /** The content of images for which the TPM vouches as initrds, by digest, as far as it is known here. */
-  readonly initrds: readonly ReadInitrd[];
-}
-
-/** The content of an initrd, under the digest of its bytes: only `checkInitrds` makes one. */
-export interface ReadInitrd extends Pick<InitrdManifest, 'image'>, InitrdSeal {
-  /** It may have to be unpacked: in steps of some milliseconds. */
-  whole(): Generator<void, ReadManifest>;
-}
-
-/** As it was read of these bytes: only `checkInitrds` makes one. */
-export interface ReadManifest extends InitrdManifest, ManifestSeal {}
 
 /** A part of the evidence of which the quote signs the digest. */
 export interface ProvenPart {

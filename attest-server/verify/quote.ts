@@ -4,7 +4,6 @@ import { ownBytes } from '../wire/own-bytes.ts';
 import { type PcrValues, pcrCount } from '../wire/pcr-values.ts';
 import { Rejection } from '../wire/rejection.ts';
 import { type AttestationKey, otherQualifiedNames } from './attestation-key.ts';
-import type { QuotedBank } from './proven.ts';
 import { type Quote, type SelectedBank, valuesBytes } from './tpm/attest.ts';
 import { parseSignature } from './tpm/signature.ts';
 
@@ -24,6 +23,9 @@ export interface QuoteEvidence {
 declare class SignatureSeal {
   protected readonly signed: never;
 }
+declare class BankSeal {
+  protected readonly quoted: never;
+}
 declare class PcrsSeal {
   protected readonly quoted: never;
 }
@@ -32,6 +34,12 @@ declare class PcrsSeal {
 export interface SignedQuote extends SignatureSeal {
   readonly quote: Quote;
   readonly ak: AttestationKey;
+}
+
+/** The values of one PCR bank, as covered by a signed quote: only `checkPcrs` makes one. */
+export interface QuotedBank extends PcrValues, BankSeal {
+  /** pcrDigest of the quote that covers this bank, hex. */
+  readonly pcrDigest: string;
 }
 
 /** The PCRs that the quotes of one answer cover: only `checkPcrs` makes it. */

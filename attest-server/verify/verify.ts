@@ -7,14 +7,14 @@ import { limits } from '../wire/limits.ts';
 import type { PcrSelection } from '../wire/messages.ts';
 import { Rejection } from '../wire/rejection.ts';
 import type { AttestationKey } from './attestation-key.ts';
-import { proveList, withoutTail } from './ima/prove-list.ts';
+import { type ImaTail, proveList, withoutTail } from './ima/prove-list.ts';
 import type { ImaProblem } from './ima/proven-list.ts';
 import { checkFiles } from './listed-files.ts';
 import { checkListed, listedAtOnce } from './listed-parts.ts';
-import { knowingInitrds, knowingSaid, measureBoot } from './measured-boot.ts';
+import { knowingInitrds, knowingSaid, type MeasuredBoot, measureBoot } from './measured-boot.ts';
 import type { Memory } from './memory.ts';
 import { checkParts } from './parts.ts';
-import type { MeasuredBoot, Proven } from './proven.ts';
+import type { Proven } from './proven.ts';
 import { checkPcrs, checkSelection, checkSignature, type QuoteEvidence, type SignedQuote } from './quote.ts';
 import { parseQuote, type Quote } from './tpm/attest.ts';
 
@@ -34,14 +34,6 @@ export interface Evidence {
   readonly ima?: ImaTail | ImaProblem | null;
 }
 
-/** IMA's list from where it was proven before, or from its start. */
-export interface ImaTail {
-  /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
-  readonly from: number;
-  /** In order; an entry may begin in one and end in the next. */
-  readonly chunks: readonly Buffer[];
-}
-
 /** The data that the quotes must sign, over one connection of ours. */
 export interface ConnectionBinding {
   /** The nonce of the challenge that is answered. */
@@ -50,7 +42,7 @@ export interface ConnectionBinding {
   readonly channel: Buffer;
   /** The channel value that the agent says it signed: it tells a relayed answer from a wrong nonce. */
   readonly claimedChannel: Buffer;
-  readonly keyRequest?: Buffer;
+  readonly keyRequest?: Buffer | undefined;
   /** The session that the facts must name; null if none is known, as in an exported bundle. */
   readonly session: Pick<Facts, 'node' | 'helloDigest' | 'purpose'> | null;
 }

@@ -8,6 +8,7 @@ import { limits } from './limits.ts';
 import { jsonOf } from './parse-json.ts';
 import type { ReasonCode } from './reasons.ts';
 import { Rejection } from './rejection.ts';
+import { roleNames } from './roles.ts';
 import { inOurWords, shapeFault } from './shape-fault.ts';
 import { mostInAnswer, mostPieces, type SupplementName, supplementNames } from './supplements.ts';
 import { nodeStates } from './verdict.ts';
@@ -84,7 +85,7 @@ const hello = z.object({
       .max(32)
       .regex(/^[0-9A-Za-z.+-]+$/),
   }),
-  role: z.enum(['agent', 'unlock', 'gate']),
+  role: z.enum(roleNames),
   node: nodeName,
   /** PCR banks that the TPM has allocated. Empty if the machine has no usable TPM. */
   banks: z.array(z.enum(pcrBanks)).max(4),
@@ -201,7 +202,6 @@ export const fromAgent = z.discriminatedUnion('type', [
 ]);
 export type AgentMessage = z.infer<typeof fromAgent>;
 export type Hello = z.infer<typeof hello>;
-export type Role = Hello['role'];
 /**
  * The members of a hello that stay with its connection; keys are long, and looked at once. Of `speaks`, the words that this
  * version knows.
@@ -214,13 +214,6 @@ export type Activated = z.infer<typeof activated>;
 export type EvidenceMessage = z.infer<typeof evidence>;
 export type ChangedMessage = z.infer<typeof changed>;
 export type TrustsMessage = z.infer<typeof trusts>;
-
-/** The messages that each role may send; any other is `role_denied`. */
-export const sentBy: Readonly<Record<Role, readonly AgentMessage['type'][]>> = {
-  agent: ['hello', 'activated', 'evidence', 'changed', 'trusts', 'error'],
-  unlock: ['hello', 'activated', 'evidence'],
-  gate: ['hello', 'activated', 'evidence', 'error', 'opened'],
-};
 
 const activate = z.strictObject({
   type: z.literal('activate'),

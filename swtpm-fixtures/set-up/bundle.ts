@@ -54,7 +54,7 @@ export async function bundlePrograms(root: string, out: string): Promise<z.infer
       banner: {
         js: "import { createRequire as requireFrom } from 'node:module';\nconst require = requireFrom(import.meta.url);",
       },
-      plugins: [foldersOfSources(root, folder), withoutModels],
+      plugins: [foldersOfSources(root, folder), withoutModels, lateByOurs],
     });
     const inputs = Object.values(metafile.outputs).flatMap(({ inputs }) =>
       Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
@@ -101,6 +101,18 @@ const withoutModels: Plugin = {
         });
         return { ...found, sideEffects: false };
       },
+    );
+  },
+};
+
+/** Loaded late, a package of CommonJS has none of its names: a module of ours is loaded so, and has the package from its start. */
+const lateByOurs: Plugin = {
+  name: 'late by ours',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[@\w]/ }, ({ kind, path, importer }) =>
+      kind === 'dynamic-import' && !/^node(:|-tpm2$)/.test(path) && !importer.includes('node_modules')
+        ? { errors: [{ text: `import ${path} in a module of its own, and that one late` }] }
+        : null,
     );
   },
 };

@@ -1,4 +1,4 @@
-import type { CliIo } from '../context.ts';
+import type { CliIo } from '../io.ts';
 
 /** The shells of `assay completion`. */
 export const shells = ['bash', 'zsh', 'fish'] as const;

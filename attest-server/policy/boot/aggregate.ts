@@ -1,5 +1,6 @@
 import type { AggregateProblem, BootAggregate } from '../../verify/ima/boot-aggregate.ts';
-import type { Proven, ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
 import { bankBytes } from '../../wire/messages.ts';
 import { bootAggregateOf, type PcrValues, pcrOffset } from '../../wire/pcr-values.ts';
 import type { JudgedNode } from '../aspect.ts';

@@ -1,5 +1,8 @@
 import type { Reference } from '../../formats/reference.ts';
-import type { Proven, QuotedBank, ReadInitrd, ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
+import type { Proven } from '../../verify/proven.ts';
+import type { QuotedBank } from '../../verify/quote.ts';
+import type { ReadInitrd } from '../../verify/read-initrd.ts';
 import type { PartName } from '../../wire/evidence.ts';
 import { pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { ReasonCode } from '../../wire/reasons.ts';

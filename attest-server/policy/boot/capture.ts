@@ -1,7 +1,7 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, SecureBootState } from '../../verify/boot/boot-state.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { LogEvent } from '../../verify/tpm/event-log.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import { isOfUnusedBank } from '../../wire/unused-bank.ts';

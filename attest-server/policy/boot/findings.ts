@@ -1,6 +1,6 @@
 import type { Reference } from '../../formats/reference.ts';
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isOfUnusedBank } from '../../wire/unused-bank.ts';
 import type { Finding } from '../finding.ts';

@@ -2,7 +2,6 @@ import { type PcrValues, pcrsOf } from '../../wire/pcr-values.ts';
 import { isCutOff } from '../command-line.ts';
 import type { Finding } from '../finding.ts';
 import type { UnknownThings } from '../unknown.ts';
-import { valueFinding } from './by-value.ts';
 import { commandLineFinding } from './command-line-rules.ts';
 import { addOnPcrs, comparedMask } from './compared-pcrs.ts';
 import { explainedFinding } from './explained-rule.ts';
@@ -30,6 +29,7 @@ import {
   unquotedFinding,
 } from './stage-findings.ts';
 import { type UnknownBoot, unknownStages, unknownWhole } from './unknown.ts';
+import { valueFinding } from './value-finding.ts';
 import type { VouchedBoot } from './vouched-boot.ts';
 
 /** The judgement of a boot under a group's rules. */

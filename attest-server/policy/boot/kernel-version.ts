@@ -1,7 +1,6 @@
 import type { BootComponent } from '../../verify/boot/boot-state.ts';
 import { filePcr } from '../../wire/loader-files.ts';
 import { parseCommandLine } from '../command-line.ts';
-import type { ReferencedComponent } from './prepared-components.ts';
 
 /** As kernels are called: `6.12.118+deb13-amd64`, `5.14.0-183.el9.x86_64`. */
 const version = '(\\d+\\.\\d+[\\w.+~-]*?)';
@@ -43,7 +42,7 @@ export function versionOfReference(components: readonly VersionSource[]): string
  */
 export function versionOfBoot(
   components: readonly BootComponent[],
-  known: (component: BootComponent) => readonly ReferencedComponent[],
+  known: (component: BootComponent) => readonly VersionSource[],
 ): string | null {
   const files = components.filter(isFile).flatMap(known);
   return onlyVersion(

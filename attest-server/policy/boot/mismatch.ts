@@ -1,4 +1,4 @@
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { PcrBank } from '../../wire/messages.ts';
 import { type PcrValues, pcrsOf, pcrValue } from '../../wire/pcr-values.ts';
 import type { Finding } from '../finding.ts';

@@ -1,6 +1,6 @@
 import type { BootProblem } from '../../verify/boot/boot-problem.ts';
 import type { BootComponent, BootState } from '../../verify/boot/boot-state.ts';
-import type { ReplayedBoot } from '../../verify/proven.ts';
+import type { ReplayedBoot } from '../../verify/measured-boot.ts';
 import type { EventLog } from '../../verify/tpm/event-log.ts';
 import type { PcrValues } from '../../wire/pcr-values.ts';
 import { isCutOff, type ParsedCommandLine } from '../command-line.ts';

@@ -1,4 +1,4 @@
-import type { Bundle } from '../../formats/bundle.ts';
+import { answeredBy, type Bundle } from '../../formats/bundle.ts';
 import type { Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { Mode, NodeState, Reason } from '../../wire/verdict.ts';
@@ -50,7 +50,7 @@ export function createSimulation(before: SimulationInputs | null, after: Simulat
   const judging = ({ policy, references }: SimulationInputs) => {
     const appraise = createAppraiser(policy, references);
     return function* (...[proven, bundle, node, at]: Parameters<Simulate>): Generator<void, SimulatedSide> {
-      const judged = { ...node, past: pastOf(bundle), by: bundle.context?.by ?? ('agent' as const) };
+      const judged = { ...node, past: pastOf(bundle), by: answeredBy(bundle) };
       yield* appraise.ahead(proven, judged, at);
       const { verdict, begun } = appraise(proven, judged, at);
       const reasons = withBegun(verdict.reasons, begun, bundle);

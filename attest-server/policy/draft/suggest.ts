@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { mostCaptured } from '../../api/api.ts';
+import { mostCaptured } from '../../formats/reference.ts';
 import { nodeName } from '../../wire/messages.ts';
 import type { DraftedRules } from '../aspect.ts';
 import { aspects, type BuiltAspect } from '../aspects.ts';

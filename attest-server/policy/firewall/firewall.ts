@@ -8,10 +8,11 @@ import { capturedReference } from '../captured-reference.ts';
 import { lastExpiry } from '../last-expiry.ts';
 import { keyed, remembering } from '../remembering.ts';
 import { advice } from './advice.ts';
+import { baselineOf, type RevokedBaseline } from './baseline.ts';
 import { describeFirewall } from './describe.ts';
 import { draftFirewall, observeFirewall } from './draft.ts';
 import { noReference, unreadable } from './findings.ts';
-import { type Baselines, baselineOf, judgeRules, type RevokedBaseline } from './judge-rules.ts';
+import { type Baselines, judgeRules } from './judge-rules.ts';
 import { capturedOf, rulesetOf, rulesetOfBaseline } from './read-ruleset.ts';
 import {
   type FirewallRules,

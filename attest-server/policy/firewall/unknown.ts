@@ -1,6 +1,6 @@
 import { setOf, shownThings, type UnknownThings } from '../unknown.ts';
+import type { Baseline } from './baseline.ts';
 import { compareRulesets, type RulesetDifference } from './compare.ts';
-import type { Baseline } from './judge-rules.ts';
 import { baseText, type Ruleset } from './ruleset.ts';
 
 /**

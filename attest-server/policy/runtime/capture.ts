@@ -1,5 +1,5 @@
-import { DigestList, type ListedFile } from '../../formats/digest-list.ts';
-import { digestLengths } from '../../formats/packed-list.ts';
+import { DigestList } from '../../formats/digest-list.ts';
+import { digestLengths, type ListedFile } from '../../formats/packed-list.ts';
 import type { KnownKey, Reference } from '../../formats/reference.ts';
 import type { Proven } from '../../verify/proven.ts';
 import type { CaptureLabel } from '../aspect.ts';

@@ -1,5 +1,5 @@
 import { createECDH, createPublicKey, hash, type KeyObject, verify } from 'node:crypto';
-import type { DigestVerifier } from './signer-keys.ts';
+import type { DigestVerifier } from './digest-verifier.ts';
 
 /**
  * Says whether an ECDSA signature is over a digest whose bytes nobody has here; Node.js verifies signatures over bytes alone.

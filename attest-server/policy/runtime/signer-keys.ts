@@ -1,4 +1,5 @@
 import { createPublicKey, hash, type KeyObject, X509Certificate } from 'node:crypto';
+import type { DigestVerifier } from './digest-verifier.ts';
 import { ecdsaVerifier, isCurve } from './ecdsa.ts';
 import { rsaVerifier } from './rsa.ts';
 
@@ -10,9 +11,6 @@ export interface SignerKey {
   readonly name: string;
   readonly verifies: DigestVerifier;
 }
-
-/** Whether a key signed a digest (RSA: PKCS#1 v1.5; ECDSA: in DER); of any other bytes it says no. */
-export type DigestVerifier = (algorithm: string, digest: Buffer, signature: Buffer) => boolean;
 
 /**
  * Makes the keys of a policy ready. Each text is a public key or a certificate, in PEM or in base64 of its DER. Of a

@@ -1,8 +1,7 @@
 import type { PcrBank } from '../../wire/messages.ts';
 import { bootAggregateOf, pcrValue } from '../../wire/pcr-values.ts';
 import { Rejection } from '../../wire/rejection.ts';
-import type { QuotedBank } from '../proven.ts';
-import type { ImaTail } from '../verify.ts';
+import type { QuotedBank } from '../quote.ts';
 import { type AggregateProblem, aggregateIn, aggregateName, type BootAggregate } from './boot-aggregate.ts';
 import type { EntryView } from './entry.ts';
 import { type ListBytes, ListCursor, openList } from './list-bytes.ts';
@@ -13,6 +12,14 @@ import { imaPcr, Replay, type ReplayMethod, waysOf } from './replay.ts';
 /** For the compiler alone, as in proven.ts. */
 declare class CheckpointSeal {
   protected readonly proven: never;
+}
+
+/** IMA's list from where it was proven before, or from its begin. */
+export interface ImaTail {
+  /** Bytes of the list before these: 0, or as many as `Verifier.imaProven` says. */
+  readonly from: number;
+  /** In order; an entry may begin in one and end in the next. */
+  readonly chunks: readonly Buffer[];
 }
 
 /** A list up to where a quote confirmed it: what is remembered of it, so that the next answer goes on from there. */

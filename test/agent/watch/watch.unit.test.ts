@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { imaLogPath } from '../../../agent/collectors/ima-log.ts';
-import { lookout, type WatchedSource, watched } from '../../../agent/watch/watch.ts';
+import { watched } from '../../../agent/watch/list.ts';
+import { lookout, type WatchedSource } from '../../../agent/watch/watch.ts';
 import {
   diskFiles,
   dockerPath,

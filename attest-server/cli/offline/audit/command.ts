@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import { parseCheckpoint } from '../../../wire/checkpoint.ts';
 import { printable } from '../../../wire/printable.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { readLiveAuditLog } from '../../live-audit-log.ts';
 import { type Format, print } from '../../output.ts';
 import { createProgress } from '../../progress.ts';

@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { checkpointLength, originPattern, parseCheckpoint } from '../../../wire/checkpoint.ts';
-import type { CliIo } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import type { VerifiedPart } from './verify-log.ts';
 
 const note = z

@@ -4,7 +4,7 @@ import type {
   SecureBootState,
   SignatureDatabase,
 } from '../../../verify/boot/boot-state.ts';
-import type { MeasuredBoot } from '../../../verify/proven.ts';
+import type { MeasuredBoot } from '../../../verify/measured-boot.ts';
 
 /** The member `boot` of what `assay verify -o json` prints: what the quote and the log say of the boot. */
 export interface BootSummary {

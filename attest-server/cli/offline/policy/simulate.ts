@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import { canLoseTrust, losesTooMany, simulateAnswer, turnsUntrusted } from '../../../api/policy-api.ts';
+import { simulateAnswer } from '../../../api/policy-api.ts';
 import { policyLabel } from '../../../formats/policy-label.ts';
+import { canLoseTrust, losesTooMany, turnsUntrusted } from '../../../formats/trust-loss.ts';
 import { printable } from '../../../wire/printable.ts';
 import type { Client } from '../../client.ts';
 import type { CliContext } from '../../context.ts';

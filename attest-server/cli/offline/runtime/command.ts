@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { ToolError } from 'node-tpm2/run';
-import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { DigestList } from '../../../formats/digest-list.ts';
 import { parseImaPolicy } from '../../../formats/ima-policy.ts';
-import { checkListedFile } from '../../../formats/packed-list.ts';
+import { checkListedFile, type ListedFile } from '../../../formats/packed-list.ts';
 import {
   type KnownImaPolicy,
   type KnownKey,
@@ -17,8 +17,9 @@ import { limits } from '../../../wire/limits.ts';
 import { printable } from '../../../wire/printable.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { inOurWords } from '../../../wire/shape-fault.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError, exit } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { type Format, print } from '../../output.ts';
 import { readFile } from '../../read-file.ts';
 import { counted } from '../../sentence.ts';

@@ -3,9 +3,9 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { start, startError } from 'node-tpm2/run';
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { readTar } from './tar.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ListedFile } from '../../../formats/digest-list.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { hasPrototype } from '../../../wire/prototype-key.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 import { inOurWords } from '../../../wire/shape-fault.ts';

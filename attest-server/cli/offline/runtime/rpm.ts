@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import { S_IFLNK, S_IFREG, typeOfMode } from '../../../formats/file-type.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import { Rejection } from '../../../wire/rejection.ts';
 
 /** The files and symbolic links of an rpm package: its header carries their digests. @throws Rejection `malformed`, `too_large` */

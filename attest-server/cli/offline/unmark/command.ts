@@ -8,8 +8,9 @@ import { oursOn, UnmarkFailed, unmarkAll } from '../../../marking/unmark.ts';
 import { printable } from '../../../wire/printable.ts';
 import { checkAll, latched, trialText, type UnmarkOptions } from '../../commands/unmark.ts';
 import { questions } from '../../confirm.ts';
-import type { CliContext, CliIo } from '../../context.ts';
+import type { CliContext } from '../../context.ts';
 import { CliError } from '../../exit.ts';
+import type { CliIo } from '../../io.ts';
 import { print } from '../../output.ts';
 import { counted } from '../../sentence.ts';
 

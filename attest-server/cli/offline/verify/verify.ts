@@ -1,4 +1,4 @@
-import { type Bundle, parseBundle } from '../../../formats/bundle.ts';
+import { answeredBy, type Bundle, parseBundle } from '../../../formats/bundle.ts';
 import { type Reference, reference } from '../../../formats/reference.ts';
 import { appraise } from '../../../policy/appraise.ts';
 import { isRemembered } from '../../../policy/boot/aggregate.ts';
@@ -97,7 +97,7 @@ function judge(exported: Bundle, judgement: BundleJudgement): BundleVerdict {
   const labels = context?.labels ?? {};
   const asExported = judgement.policy === undefined && judgement.roots === undefined;
   const tpmClass = asExported ? (context?.tpmClass ?? vouched) : vouched;
-  const by = context?.by ?? ('agent' as const);
+  const by = answeredBy(bundle);
   const judged = { name: node, labels, tpmClass, past: pastOf(bundle), by };
   const { verdict, begun } = appraise(proven, policy, judged, references, at);
   const { identity, ...others } = verdict.aspects;

@@ -1,4 +1,5 @@
-import { DigestList, type ListedFile } from '../../../formats/digest-list.ts';
+import { DigestList } from '../../../formats/digest-list.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import type { Reference } from '../../../formats/reference.ts';
 import type { Proven } from '../../../verify/proven.ts';
 import type { CaptureLabel } from '../../aspect.ts';

@@ -2,7 +2,7 @@ import { atOnce } from '../../../formats/in-steps.ts';
 import { isImageOf } from '../../../formats/initrd-manifest.ts';
 import type { Reference } from '../../../formats/reference.ts';
 import type { BootComponent } from '../../../verify/boot/boot-state.ts';
-import type { ReadInitrd } from '../../../verify/proven.ts';
+import type { ReadInitrd } from '../../../verify/read-initrd.ts';
 import { filePcr } from '../../../wire/loader-files.ts';
 import type { Finding } from '../../finding.ts';
 import { lastExpiry } from '../../last-expiry.ts';

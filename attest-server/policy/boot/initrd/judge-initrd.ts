@@ -1,7 +1,7 @@
-import type { ListedFile } from '../../../formats/digest-list.ts';
 import type { InitrdEntry, InitrdManifest } from '../../../formats/initrd-manifest.ts';
 import { linkDigest } from '../../../formats/link-digest.ts';
 import { mergedUsr } from '../../../formats/merged-usr.ts';
+import type { ListedFile } from '../../../formats/packed-list.ts';
 import type { ListedFiles } from '../../listed-files.ts';
 import { InitrdContents, typeOf } from './contents.ts';
 import {

@@ -1,4 +1,4 @@
-import type { InitrdMaker } from './initrd-rules.ts';
+import type { InitrdMaker } from './initrd-maker.ts';
 
 /**
  * The makers of initrds and their files, from their source and from images that they made. A row is data: what may follow from

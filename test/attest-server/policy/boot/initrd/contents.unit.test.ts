@@ -13,7 +13,9 @@ import { vouchedBoot } from '../../../../../attest-server/policy/boot/vouched-bo
 import { captureReferencesInSteps } from '../../../../../attest-server/policy/capture.ts';
 import { CaptureError } from '../../../../../attest-server/policy/capture-error.ts';
 import type { UnknownThings } from '../../../../../attest-server/policy/unknown.ts';
-import type { MeasuredBoot, Proven, ReadInitrd } from '../../../../../attest-server/verify/proven.ts';
+import type { MeasuredBoot } from '../../../../../attest-server/verify/measured-boot.ts';
+import type { Proven } from '../../../../../attest-server/verify/proven.ts';
+import type { ReadInitrd } from '../../../../../attest-server/verify/read-initrd.ts';
 import type { Reason, Verdict } from '../../../../../attest-server/wire/verdict.ts';
 import { asRead, recordedManifest, recordedPackages } from '../../../../swtpm-fixtures/recorded-initrd.ts';
 import { recordedLog } from '../../../../swtpm-fixtures/recorded-log.ts';
